@@ -13,6 +13,7 @@ from queue import Empty, Full, Queue, SimpleQueue
 from worker import log
 from worker.errors import LeaseLost, Unavailable
 from worker.planner.actions import Action, Reply
+from worker.planner.lookup import Search
 from worker.ports import Api, EventSink, Lease, Metrics, WorkerInfo
 
 RENEWAL_INTERVAL = 3.0  # seconds between renewals of a lease that lives for ten
@@ -64,7 +65,7 @@ class ThreadedSender:
         self._api, self._executor = api, executor
         self._replies = SimpleQueue[tuple[str, Future[Reply]]]()
 
-    def start(self, actions: Sequence[Action], *, request_id: str, now: float) -> None:
+    def start(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> None:
         """Send a request as soon as a thread is free."""
         future = self._executor.submit(self._api.send, actions, request_id=request_id, now=now)
         future.add_done_callback(lambda done: self._replies.put((request_id, done)))

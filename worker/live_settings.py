@@ -79,6 +79,9 @@ class LiveSettings:
             fingerprint=credentials_fingerprint(account, self.current.prefix),
             observe=account.mode == "observe",
             max_deletes_per_hour=account.max_deletes_per_hour,
+            look_up_memory=account.look_up_memory,
+            park_for=account.park_for,
+            country=account.country,
         )
 
     def intake_policy(self, name: str) -> IntakePolicy:

@@ -11,6 +11,10 @@ ADVICE_WITHOUT_CODE: Final[Mapping[str, str]] = {
     "if the record is to have none, send the delete with allow_empty.",
     "unreadable": "Mend the rules of its webhook, or correct it with `--set NAME=VALUE`, and replay it: what "
     "was kept is read again. Mending its producer helps the next message only.",
+    "not_found": "Create the record in onOffice, then replay it: it is looked up anew; "
+    "or name the record by its id with `--set`.",
+    "several": "Make the value unique in onOffice, then replay it: it is looked up anew; "
+    "or name the record by its id with `--set`.",
     "poison": "Look into the workers' logs for what ended them, then replay.",
     "unknown": "Run `relations doctor` to see whether the API can be reached, then replay.",
     "not_sent": "Run `relations doctor` to see whether the API can be reached, then replay.",

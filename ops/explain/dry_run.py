@@ -58,7 +58,7 @@ def dry_run_changes(messages: Mapping[str, Change], policy: DryRunPolicy = DEFAU
     jobs = [
         ClaimedJob(
             name,
-            change.action,
+            change.asks,
             change.relations,
             change.info,
             now if change.occurred_at is None else change.occurred_at,

@@ -10,16 +10,35 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ops.simulator import parameters as read
+from ops.simulator import reads
 from ops.simulator.catalogue import URN
-from ops.simulator.crm import Crm
+from ops.simulator.crm import Crm, Records
+from ops.simulator.fields import Module, Value
 from ops.simulator.refusals import ApiRefusal
 from ops.simulator.signature import check
 from ops.simulator.switches import Switches
+from worker.contract import Relation
 
 Json = dict[str, Any]
 ACTION = "urn:onoffice-de-ns:smart:2.5:smartml:action:"
 DELETED: Json = {"id": 0, "type": "", "elements": {"success": "success"}}
-_RESOURCES = {"create": "relation", "modify": "relation", "delete": "relation", "get": "idsfromrelation"}
+_READABLE: tuple[Module, ...] = ("estate", "address")
+_RESOURCES: Mapping[str, tuple[str, ...]] = {
+    "create": ("relation",),
+    "modify": ("relation",),
+    "delete": ("relation",),
+    "get": ("idsfromrelation",),
+    "read": _READABLE,
+}
+
+
+class AccountSnapshot(NamedTuple):
+    """What there is of an account: its secret, and what its CRM holds."""
+
+    secret: str
+    relations: dict[Relation, dict[str, str]]
+    records: Records
+    fields: dict[Module, dict[int, dict[str, Value]]]
 
 
 @dataclass(slots=True)
@@ -29,15 +48,25 @@ class SimulatedAccount:
     secret: str
     crm: Crm
 
+    def snapshot(self) -> AccountSnapshot:
+        """Return a copy of what there is of it now."""
+        crm = self.crm
+        return AccountSnapshot(self.secret, crm.relations(), crm.records, crm.fields.as_dict())
+
 
 class ActionEntry(NamedTuple):
-    """One action and its result for the log; `code` 0 is success, None not executed."""
+    """One action and its result for the log; `code` 0 is success, None not executed.
+
+    Of a `read`, `type` is the module, and `values` how many values its filter compares with; what they are
+    is kept nowhere.
+    """
 
     kind: str
     type: str
     parents: tuple[int, ...]
     children: tuple[int, ...]
     code: int | None
+    values: int = 0
 
 
 class ApiAnswer(NamedTuple):
@@ -116,12 +145,12 @@ class _ActionExecutor:
 
     def execute(self, action: Json) -> tuple[Json, ActionEntry]:
         try:
-            records, fault = self._perform(action), None
+            data, fault = self._perform(action), None
         except ApiRefusal as refused:
-            records, fault = [], refused
-        return self._result(action, records, fault), _action_entry(action, fault.code if fault else 0)
+            data, fault = _data([]), refused
+        return self._result(action, data, fault), _action_entry(action, fault.code if fault else 0)
 
-    def _perform(self, action: Json) -> list[Json]:
+    def _perform(self, action: Json) -> Json:
         _check_attributes(action)
         if self.account is None:
             raise ApiRefusal(40)
@@ -129,7 +158,11 @@ class _ActionExecutor:
         given: read.Parameters = action["parameters"] or {}
         if self.switches.require_sorted and list(given) != sorted(given):
             raise ApiRefusal(137)
-        return self._dispatch(_kind(action), given, self.account.crm)
+        kind, crm = _kind(action), self.account.crm
+        if kind == "read":
+            module, resourceid = action["resourcetype"], action["resourceid"]
+            return reads.answer_read(module, resourceid, given, crm, self.switches)
+        return _data(self._dispatch(kind, given, crm))
 
     def _dispatch(self, kind: str, given: read.Parameters, crm: Crm) -> list[Json]:
         if kind == "get":
@@ -166,19 +199,22 @@ class _ActionExecutor:
         elements: Json | list[Json] = found or []  # PHP cannot tell an empty object from an empty list
         return [{"id": "relatedIds", "type": "", "elements": elements}]
 
-    def _result(self, action: Json, records: list[Json], fault: ApiRefusal | None) -> Json:
-        data: object = {"meta": {"cntabsolute": len(records)}, "records": records}
+    def _result(self, action: Json, data: Json, fault: ApiRefusal | None) -> Json:
         return {
             "actionid": action.get("actionid", ""),
             "resourceid": action.get("resourceid", ""),
             "resourcetype": action.get("resourcetype", ""),
-            "cacheable": action.get("resourcetype") == "idsfromrelation",
+            "cacheable": action.get("resourcetype") in ("idsfromrelation", *_READABLE),
             "identifier": action.get("identifier", ""),
             "data": [] if fault and self.switches.error_data == "list" else data,
             "status": {"errorcode": fault.code, "message": fault.message}
             if fault
             else {"errorcode": 0, "message": "OK"},
         }
+
+
+def _data(records: list[Json]) -> Json:
+    return {"meta": {"cntabsolute": len(records)}, "records": records}
 
 
 def _read_envelope(body: object) -> tuple[str, list[object]]:
@@ -211,7 +247,7 @@ def _kind(action: Json) -> str:
     kind = str(action["actionid"]).removeprefix(ACTION)
     if ACTION + kind != action["actionid"] or kind not in _RESOURCES:
         raise ApiRefusal(23, action["actionid"])
-    if action["resourcetype"] != _RESOURCES[kind]:
+    if action["resourcetype"] not in _RESOURCES[kind]:
         raise ApiRefusal(25, action["resourcetype"])
     return kind
 
@@ -230,10 +266,10 @@ def _action_entry(action: Json, code: int | None) -> ActionEntry:
     """Describe an action for the log, from whatever was sent: a refused action may be of any shape."""
     given = action.get("parameters")
     given = given if isinstance(given, dict) else {}
-    kind, name = (
-        str(action.get("actionid", "")).rsplit(":", 1)[-1],
-        str(given.get("relationtype", "")).removeprefix(URN),
-    )
+    kind = str(action.get("actionid", "")).rsplit(":", 1)[-1]
+    if kind == "read":
+        return ActionEntry(kind, str(action.get("resourcetype", "")), (), (), code, reads.count_values(given))
+    name = str(given.get("relationtype", "")).removeprefix(URN)
     parents, children = (_ids_of(given.get(side, given.get(f"{side}s"))) for side in ("parentid", "childid"))
     return ActionEntry(kind, name, parents, children, code)
 

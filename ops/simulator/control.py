@@ -13,6 +13,7 @@ import msgspec
 
 from ops.simulator.crm import Records
 from ops.simulator.faults import KINDS, FaultPlan, InjectedFault, Kind, Record
+from ops.simulator.fields import GivenValue, Module
 from ops.simulator.log import LogEntry
 from ops.simulator.responses import Response, json
 from ops.simulator.switches import Switches
@@ -52,6 +53,7 @@ class Seed(msgspec.Struct, forbid_unknown_fields=True):
     relations: list[Edge] = []
     drop: list[Edge] = []
     records: Records | None = None
+    fields: dict[Module, dict[int, dict[str, GivenValue] | None]] = {}
 
 
 class Chance(msgspec.Struct, forbid_unknown_fields=True):
@@ -124,6 +126,7 @@ def _state(simulator: "Simulator", query: dict[str, str], _: bytes) -> object:
     return {
         "relations": edges,
         "violations": [Edge(*relation) for relation in simulator.violations(token)],
+        "fields": simulator.fields(token),
     }
 
 
@@ -152,7 +155,8 @@ def _seed(simulator: "Simulator", _: dict[str, str], body: bytes) -> object:
         simulator.account(seed.token, seed.secret, seed.name)
     token = _find_token(simulator, seed.token, seed.account)
     infos = {edge.key: edge.relationinfo for edge in seed.relations}
-    simulator.seed(token, infos, drop=[edge.key for edge in seed.drop], records=seed.records)
+    drop = [edge.key for edge in seed.drop]
+    simulator.seed(token, infos, drop=drop, records=seed.records, fields=seed.fields)
     return {"relations": len(simulator.relations(token))}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ops.simulator.catalogue import BROKERS, KNOWN_TYPES, UNITS
 from ops.simulator.faults import Record
+from ops.simulator.fields import RecordFields
 from ops.simulator.refusals import ApiRefusal
 from ops.simulator.switches import Switches
 from worker.contract import Relation
@@ -21,16 +22,17 @@ class Records:
     """What is special about records; by default every id exists, may be written, and belongs to a broker.
 
     `known` closes a module: only the ids given exist there. `brokers` are the addresses allowed as contact
-    persons.
+    persons. What is in `no_read` exists, but the API user may not see it.
     """
 
     missing: frozenset[Record] = frozenset()
     known: Mapping[str, frozenset[int]] = field(default_factory=dict)
     no_write: frozenset[Record] = frozenset()
     brokers: frozenset[int] | None = None
+    no_read: frozenset[Record] = frozenset()
 
     def exists(self, record: Record) -> bool:
-        """Is there such a record (or may the API user see it, which the API does not tell apart)?"""
+        """Is there such a record?"""
         module, number = record
         return record not in self.missing and (module not in self.known or number in self.known[module])
 
@@ -48,10 +50,11 @@ class Crm:
     ) -> None:
         self.types = types
         self.records = records or Records()
+        self.fields = RecordFields()
         self.clear()
 
     def clear(self) -> None:
-        """Remove all relations and violations; what is special about records stays."""
+        """Remove all relations and violations; the fields of records and what is special about them stay."""
         self.violations: list[Relation] = []
         self._infos: dict[Relation, dict[str, str]] = {}
         self._children: dict[Record, dict[int, None]] = {}
@@ -137,7 +140,7 @@ class Crm:
     def _record_fault(self, relation: Relation, switches: Switches) -> ApiRefusal | None:
         parent, child = self.types[relation.type]
         for record in ((parent, relation.parent), (child, relation.child)):
-            if not self.records.exists(record):
+            if not self.records.exists(record) or record in self.records.no_read:  # not told apart
                 return _unknown(record, by_module=switches.unknown_record == "by_module")
             if record in self.records.no_write:
                 return _no_right(record)

@@ -10,16 +10,18 @@ import msgspec
 
 from ops.simulator.control import Edge
 from ops.simulator.crm import Records
+from ops.simulator.fields import Module, Value
 from ops.simulator.simulator import Simulator
 from worker.contract import Relation
 
 
 class KeptAccount(msgspec.Struct):
-    """What is kept of an account: its secret, its CRM's relations, and what is special about records."""
+    """What is kept of an account: its secret, relations, what is special about records, and their fields."""
 
     secret: str
     relations: list[Edge]
     records: Records
+    fields: dict[Module, dict[int, dict[str, Value]]] = {}
 
 
 class KeptSimulator:
@@ -46,15 +48,15 @@ class KeptSimulator:
         for token, account in accounts.items():
             self._simulator.account(token, account.secret)
             infos = {edge.key: edge.relationinfo for edge in account.relations}
-            self._simulator.seed(token, infos, records=account.records)
+            self._simulator.seed(token, infos, records=account.records, fields=account.fields)
 
     def _keep(self) -> None:
         """Write the CRMs if they changed; the file is replaced, so that it is always whole."""
         with self._lock:
             content = msgspec.json.encode(
                 {
-                    token: KeptAccount(secret, _write_edges(relations), records)
-                    for token, (secret, relations, records) in self._simulator.snapshot().items()
+                    token: KeptAccount(kept.secret, _write_edges(kept.relations), kept.records, kept.fields)
+                    for token, kept in self._simulator.snapshot().items()
                 }
             )
             if content != self._kept:

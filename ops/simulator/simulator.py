@@ -10,10 +10,20 @@ from typing import Final
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from ops.simulator import control
-from ops.simulator.api import ApiAnswer, SimulatedAccount, answer, decode, refuse, requested_actions, token_of
+from ops.simulator.api import (
+    AccountSnapshot,
+    ApiAnswer,
+    SimulatedAccount,
+    answer,
+    decode,
+    refuse,
+    requested_actions,
+    token_of,
+)
 from ops.simulator.catalogue import KNOWN_TYPES
 from ops.simulator.crm import Crm, Info, Records
 from ops.simulator.faults import FaultPlan, InjectedFault, Record
+from ops.simulator.fields import FieldChanges, Module, Value
 from ops.simulator.log import Log, LogEntry
 from ops.simulator.refusals import ApiRefusal
 from ops.simulator.responses import Response, add_common_headers, json, page, respond
@@ -49,7 +59,7 @@ class _LateRequest:
 
 
 class Simulator:
-    """The onOffice API for relation calls, as a WSGI application you can look into.
+    """The onOffice API for relation calls and reads of records, as a WSGI application you can look into.
 
     In one process with your test, without a socket:
 
@@ -129,13 +139,15 @@ class Simulator:
             self._land_due()
             return self._accounts[token].crm.relations()
 
-    def snapshot(self) -> dict[str, tuple[str, dict[Relation, dict[str, str]], Records]]:
-        """Return of every token the secret, the relations and what is special about records."""
+    def fields(self, token: str) -> dict[Module, dict[int, dict[str, Value]]]:
+        """Return the fields of the records: module → id → field → value."""
         with self._lock:
-            return {
-                token: (account.secret, account.crm.relations(), account.crm.records)
-                for token, account in self._accounts.items()
-            }
+            return self._accounts[token].crm.fields.as_dict()
+
+    def snapshot(self) -> dict[str, AccountSnapshot]:
+        """Return of every token the secret, and what its CRM holds."""
+        with self._lock:
+            return {token: account.snapshot() for token, account in self._accounts.items()}
 
     def violations(self, token: str) -> tuple[Relation, ...]:
         """Return every delete that left an estate without a broker, and create of a second building."""
@@ -189,15 +201,18 @@ class Simulator:
         *,
         drop: Iterable[tuple[str, int, int]] = (),
         records: Records | None = None,
+        fields: FieldChanges = MappingProxyType({}),
     ) -> None:
         """Add relations (with their info, if a mapping) and remove those of `drop`, past all rules.
 
-        So do people who edit in the CRM's own windows. `records` replaces what is special about records.
+        So do people who edit in the CRM's own windows. `records` replaces what is special about records;
+        `fields` sets the fields that it names and takes away those, and those records, that are None.
         """
         infos = relations if isinstance(relations, Mapping) else {relation: {} for relation in relations}
         with self._lock:
             crm = self._accounts[token].crm
             crm.records = records or crm.records
+            crm.fields.change(fields)
             for relation in drop:
                 crm.drop(Relation(*relation))
             for relation, info in infos.items():
@@ -217,7 +232,7 @@ class Simulator:
             return self._land_due(early=True)
 
     def reset(self) -> None:
-        """Accounts, switches and records stay; relations, late requests, faults, log and counters go."""
+        """Accounts, switches and records with their fields stay; all else goes, log and counters too."""
         with self._lock:
             for account in self._accounts.values():
                 account.crm.clear()

@@ -1,8 +1,8 @@
 """What the documentation leaves open, as switches; a client is right if it is right under all of them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Final, Literal, get_args, get_type_hints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,14 @@ class Switches:
     - `empty_ids`: an asked id without relations is an empty `list`, its key is `absent`, or absent and with
       no id left `no_records`.
     - `require_sorted`: parameters out of order (first level) break the signature: 137.
+    - `compare_case`: whether a read's filter ignores upper and lower case, or is exact.
+    - `umlauts`: whether it compares ä as ä (`exact`), as `a` or as `ae`, and ß accordingly.
+    - `archived`: whether reads show archived records, those whose `status` or `Status` is 0.
+    - `no_read`: records that the API user may not see are left out of a read, or it is refused for one.
+    - `contact_values`: e-mails and numbers in an answer are `email__13027` (`numbered`), with their type
+      `emailbusiness__13027` (`typed`), or one `list`.
+    - `record_ids`: the ids in an answer to a read are numbers or texts.
+    - `count`: the answer to a read says how many records there are in all, null, or nothing (`missing`).
     """
 
     duplicate_create: Literal["ok", "78", "173"] = "ok"
@@ -38,18 +46,40 @@ class Switches:
     error_data: Literal["list", "object"] = "list"
     empty_ids: Literal["list", "absent", "no_records"] = "list"
     require_sorted: bool = True
+    compare_case: Literal["ignored", "exact"] = "ignored"
+    umlauts: Literal["exact", "a", "ae"] = "exact"
+    archived: Literal["included", "left_out"] = "included"
+    no_read: Literal["left_out", "refused"] = "left_out"
+    contact_values: Literal["numbered", "typed", "list"] = "numbered"
+    record_ids: Literal["number", "text"] = "number"
+    count: Literal["total", "null", "missing"] = "total"
 
     @classmethod
-    def all(cls) -> Iterator["Switches"]:
-        """Yield a covering set of switches.
+    def all(cls, names: Collection[str] = ()) -> Iterator["Switches"]:
+        """Yield a covering set of switches, or of those that are named: `OF_RELATIONS`, `OF_READS`.
 
         The defaults, every other value of every switch alone, and all at once (each at its last value).
         """
-        options = {field.name: _values(cls, field.name) for field in fields(cls)}
+        chosen = names or [field.name for field in fields(cls)]
+        options = {name: _values(cls, name) for name in chosen}
         yield cls()
         for name, values in options.items():
             yield from (replace(cls(), **{name: value}) for value in values if value != getattr(cls(), name))
         yield cls(**{name: values[-1] for name, values in options.items()})
+
+
+OF_READS: Final = (
+    "compare_case",
+    "umlauts",
+    "archived",
+    "no_read",
+    "contact_values",
+    "record_ids",
+    "count",
+)
+"""The switches that matter to reads of records only."""
+OF_RELATIONS: Final = tuple(field.name for field in fields(Switches) if field.name not in OF_READS)
+"""The switches that matter to everything else."""
 
 
 def _values(of: type[Switches], name: str) -> tuple[Any, ...]:

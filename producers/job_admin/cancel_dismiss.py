@@ -32,7 +32,7 @@ from worker.ports import (
 )
 
 FOREIGN: Final = "foreign"  # the reason why a job of another account is refused
-CANCELLABLE: Final[tuple[JobState, ...]] = ("queued", "held", "retrying")
+CANCELLABLE: Final[tuple[JobState, ...]] = ("queued", "parked", "held", "retrying")
 DISMISSABLE: Final[tuple[JobState, ...]] = ("failed",)
 OTHER_FAILURE: Final = "failed of something else"  # why one is that has no such failed relation
 
@@ -58,7 +58,7 @@ class JobAdminService:
                 foreign[job_id] = reason
                 continue
             jobs.append(job_id)
-            if job and not reason and job.state != "queued":
+            if job and not reason and job.state not in ("queued", "parked"):
                 taken.append(job_id)
         ended = self.cancel_taken(account, taken)
         if ended.done:

@@ -232,7 +232,7 @@ def _claim_job(job: JobRecord, relations: tuple[Relation, ...]) -> ClaimedJob:
     """Return what a flush would read of the job once these of its relations are back in the inbox."""
     return ClaimedJob(
         job.id,
-        job.action,  # type: ignore[arg-type]
+        job.asks,
         relations,
         job.info,
         job.occurred_at,
@@ -245,7 +245,7 @@ def _claim_change(change: Change, *, number: int) -> ClaimedJob:
     """Return what a flush would read of a new change; the greater its number, the later it was accepted."""
     return ClaimedJob(
         f"{change.account}-new{number}",
-        change.action,
+        change.asks,
         change.relations,
         change.info,
         NEWEST if change.occurred_at is None else change.occurred_at,

@@ -61,7 +61,8 @@ def test_every_valid_message_is_accepted_and_its_public_form_reads_back_as_the_s
     change = from_message(message).change
     assert from_message(to_message(change)).change == change
     assert changes(encoded(to_message(change))) == [change]
-    assert len(change.parents) == 1 or len(change.children) == 1
+    parents = len(change.parents) + len(change.parent_references)
+    assert parents == 1 or len(change.children) + len(change.child_references) == 1
     assert list(find_faults(message)) == []
 
 
@@ -143,10 +144,11 @@ def test_every_fault_is_named_by_its_path() -> None:
     assert named == {
         "parentId": "unknown field; did you mean parentid?",
         "account": 'expected an account name (1 to 32 of a-z 0-9 _ -, a letter or digit first), got "Acme"',
-        "action": 'expected one of create, modify, delete, got "Create"; did you mean create?',
+        "action": 'expected one of create, modify, delete, replace, got "Create"; did you mean create?',
         "relationtype": 'unknown relation type "estate:address:byer"; did you mean estate:address:buyer?',
-        "parentid": "expected 1 to 500 ids, got 0",
-        "childid[2]": 'expected a positive integer, got "x"',
+        "parentid": "expected 1 to 500 ids, got 0; a replace may empty a record, with allow_empty",
+        "childid[2]": 'expected a positive integer, got "x"; '
+        "to look it up, send a reference such as address:email=x@example.test",
         "childid[3]": 'expected a positive integer, got "501"; send a number, not text',
         "childid[4]": "expected a positive integer, got true",
         "childid[5]": "expected a positive integer, got 2.5",
@@ -421,7 +423,11 @@ def test_any_other_content_has_another_fingerprint(
     change = from_message(message).change
     others = [
         {"account": account},
-        {"action": {"create": "modify", "modify": "delete", "delete": "create"}[change.action]},
+        {
+            "action": {"create": "modify", "modify": "delete", "delete": "create", "replace": "create"}[
+                change.action
+            ]
+        },
         {"type": "task:estate" if change.type != "task:estate" else "task:address"},
         {"parents": (*change.parents, 2**53)},
         {"children": (*change.children, 2**53)},

@@ -51,6 +51,9 @@ OWN: Final[Mapping[str, str]] = {
     "it was held for `hold_for` and was not sent.",
     DEPENDENCY: "The child still has another parent, which it has to leave first; "
     "the create was held for `hold_for` and was not sent.",
+    "not_found": "No record is as a reference says, or the API user may not see it; "
+    "it was looked for during `park_for`.",
+    "several": "A reference leads to several records; that did not change during `park_for`.",
     POISON_REFUSAL.error: "Three workers died with this change alone in hand.",
     "unreadable": "A message that makes no change: it names what is wrong with it.",
 }

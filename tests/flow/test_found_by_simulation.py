@@ -7,6 +7,7 @@ from ops.simulator import FaultPlan, Records
 from tests.support.flow_world import World, change
 from worker.contract import Relation
 from worker.planner.actions import Action, Reply
+from worker.planner.lookup import Search
 from worker.testing import MemoryStore
 
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
@@ -19,7 +20,7 @@ def test_what_was_begun_under_a_lost_lease_never_undoes_a_newer_change() -> None
     class Sleeping:
         """An API that is only reached after the lease, the signature and the doubt are over."""
 
-        def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
+        def send(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> Reply:
             world.apis["acme"] = api
             world.accept(change("delete", BUYER, 501, 9001))
             world.clock.sleep(200)

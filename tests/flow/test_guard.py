@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops.simulator import FaultPlan, Records, Switches
+from ops.simulator import OF_RELATIONS, FaultPlan, Records, Switches
 from tests.support.flow_world import World, change
 from worker.contract import Change, Relation
 from worker.planner.plan import Limits
@@ -251,7 +251,7 @@ def stories(draw: st.DrawFn) -> Sequence[tuple[str, tuple[int, ...]]]:
         st.sampled_from((None, None, "lost_after", "lost_before", "late", "server_error_after", "throttle")),
         max_size=8,
     ),
-    switches=st.sampled_from(list(Switches.all())),
+    switches=st.sampled_from(list(Switches.all(OF_RELATIONS))),
 )
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_at_no_instant_is_the_guard_broken(

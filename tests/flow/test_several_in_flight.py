@@ -18,6 +18,7 @@ from worker.background import open_sender
 from worker.contract import Relation
 from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, Operation, Reply, Request, Verdict
+from worker.planner.lookup import Search
 from worker.planner.plan import Limits, plan
 from worker.planner.suspicion import OperationGroup, Priority
 from worker.ports import Api, Grant
@@ -89,7 +90,7 @@ class WatchedSender(InlineSender):
         super().__init__(api)
         self.notes = notes
 
-    def start(self, actions: Sequence[Action], *, request_id: str, now: float) -> None:
+    def start(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> None:
         self.notes.append(("sent", [(action.kind, action.children) for action in actions]))
         super().start(actions, request_id=request_id, now=now)
 
@@ -204,7 +205,7 @@ class MeetingApi:
     def __init__(self, parties: int) -> None:
         self._barrier = threading.Barrier(parties)
 
-    def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
+    def send(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> Reply:
         self._barrier.wait(timeout=10)
         return Reply((ActionResult(Verdict.OK, message=f"{request_id} {now:g}"),))
 

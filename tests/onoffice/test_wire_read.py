@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from worker.onoffice import wire
 from worker.onoffice.codes import classify, table
+from worker.onoffice.redact import MAX_MESSAGE
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 
 CREATE = Action("create", "calendar:address", (1,), (2, 3))
@@ -354,7 +355,7 @@ def test_no_answer_is_an_error_and_every_outcome_can_be_kept(content: bytes, sta
     outcomes = wire.read(content, ALL, IDENTIFIERS, status=status, hidden=("secret",))
     assert len(outcomes) == 4
     for outcome in outcomes:
-        assert len(outcome.message.encode()) <= 4 * wire.MAX_MESSAGE
+        assert len(outcome.message.encode()) <= 4 * MAX_MESSAGE
         assert 0 <= outcome.code < 2**63
         assert all(number in (15, 1051, 7) for number in outcome.related)
 

@@ -68,7 +68,7 @@ def test_an_action_that_is_no_object_is_answered_like_an_empty_one():
     assert codes(simulator(), "create", GOOD) == [16, 0]
 
 
-@pytest.mark.parametrize(("kind", "code"), [("read", 23), ("", 23), ("get", 0)])
+@pytest.mark.parametrize(("kind", "code"), [("do", 23), ("", 23), ("get", 0)])
 def test_an_action_the_api_does_not_know_is_23(kind, code):
     made = get(BUYER, parentids=[1]) if kind == "get" else star(kind, BUYER, [1], [2])
     assert codes(simulator(), made) == [code]

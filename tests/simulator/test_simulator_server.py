@@ -131,6 +131,7 @@ def test_another_process_can_seed_look_and_reset(server, http):
     assert http.get(f"{server.base}/_sim/state", params={"token": TOKEN}).json() == {
         "relations": [edge],
         "violations": [],
+        "fields": {},
     }
     http.post(server.url, json=create([1], [2]))
     refused = http.post(server.url, json=create([1], [5])).json()
@@ -140,7 +141,8 @@ def test_another_process_can_seed_look_and_reset(server, http):
     assert name.startswith("account-")
     assert http.get(f"{server.base}/_sim/stats").json()["accounts"] == {name: 2}
     assert http.get(f"{server.base}/_sim/state", params={"account": name}).json()["relations"] == [edge]
-    assert entry["acts"] == [{"kind": "create", "type": BUYER, "parents": [1], "children": [5], "code": 80}]
+    act = {"kind": "create", "type": BUYER, "parents": [1], "children": [5], "code": 80, "values": 0}
+    assert entry["acts"] == [act]
     assert http.get(f"{server.base}/_sim/stats").json()["codes"] == {"0": 1, "80": 1}
     assert http.post(f"{server.base}/_sim/seed", json={"token": TOKEN, "drop": [edge]}).json() == {
         "relations": 0

@@ -5,7 +5,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from ops.simulator import Records, Switches
+from ops.simulator import OF_READS, OF_RELATIONS, Records, Switches
 from tests.support.simulator_calls import (
     APPOINTMENT,
     BUYER,
@@ -32,6 +32,18 @@ def test_all_covers_every_value_of_every_switch_alone_and_together():
     assert all(
         getattr(covered[-1], field.name) != getattr(Switches(), field.name) for field in fields(Switches)
     )
+
+
+@pytest.mark.parametrize("names", [OF_READS, OF_RELATIONS])
+def test_of_some_switches_the_others_stay_as_they_are(names):
+    assert not set(OF_READS) & set(OF_RELATIONS)
+    changed = {
+        field.name
+        for switches in Switches.all(names)
+        for field in fields(Switches)
+        if getattr(switches, field.name) != getattr(Switches(), field.name)
+    }
+    assert changed == set(names)
 
 
 @pytest.mark.parametrize(("value", "code"), [("ok", 0), ("78", 78), ("173", 173)])

@@ -189,6 +189,7 @@ def test_lists_counts_and_groups_are_read(store: RedisStore, queries: RedisQueri
     }
     assert queries.count_by_state("acme") == {
         "queued": 7,
+        "parked": 0,
         "sending": 0,
         "retrying": 3,
         "verifying": 3,

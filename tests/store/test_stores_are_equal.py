@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+import msgspec
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -29,8 +30,10 @@ from tests.support.store_values import (
     intents_by_relation,
     keep_newest,
     leave_open,
+    look_up_results,
     make_request,
     make_request_record,
+    name_by_references,
     settle_all,
     submission,
 )
@@ -84,7 +87,7 @@ changes = st.fixed_dictionaries(
     {
         "parent": st.sampled_from([1, 2]),
         "children": st.sampled_from([(9,), (10,), (10, 9), (9, 10, 11)]),
-        "kind": st.sampled_from(["create", "create", "modify", "delete"]),
+        "kind": st.sampled_from(["create", "create", "modify", "delete", "replace"]),
         "name": st.sampled_from([BUYER, BROKER]),
         "info": st.sampled_from([(), (("statusTerminbestaetigung", "bestätigt"),)]),
         "ago": st.sampled_from([None, None, None, None, 0, 5, 3600, -200, -400, 31 * 86_400]),
@@ -92,8 +95,10 @@ changes = st.fixed_dictionaries(
         "source": st.sampled_from(["", "portal"]),
         "event": st.sampled_from(["", "", "", "", "e1", "e2"]),
         "redelivered": st.booleans(),
+        "named": st.sampled_from(["", "", "", "parent", "child", "both"]),
     }
 )
+findings = st.lists(st.sampled_from(["found", "found", "none", "several", "failed"]), min_size=1, max_size=3)
 fields = st.sampled_from(
     [
         {},
@@ -219,10 +224,14 @@ class SideBySide(RuleBasedStateMachine):
         event: str,
         redelivered: bool,
         children: tuple[int, ...],
+        named: str,
         **rest: Any,
     ) -> Submission:
         occurred = None if ago is None else self.clock.now() - ago * 1_000_000
         asked = change(rest.pop("parent"), *children, account=account, occurred_at=occurred, **rest)
+        asked = name_by_references(asked, named)
+        if asked.action == "replace":
+            asked = msgspec.structs.replace(asked, replaces="child", info=())
         return submission(self.new_id(), asked, event_id=event, redelivered=redelivered)
 
     # --- work
@@ -238,6 +247,15 @@ class SideBySide(RuleBasedStateMachine):
         work = self.on_leases(pair, lambda lease: lease.read(max_jobs=jobs, max_relations=relations))
         writes = self.make_writes(intents_by_relation(work.jobs, work.records), chosen)
         self.on_leases(pair, lambda lease: lease.claim(work.jobs, work.begun, writes))
+
+    @rule(account=accounts, most=st.sampled_from([1, 2, 1000]), chosen=findings, park=st.booleans())
+    def look_up(self, account: str, most: int, chosen: list[str], park: bool) -> None:
+        pair = self.valid_lease(account)
+        batch = self.on_leases(pair, lambda lease: lease.read_look_ups(most))
+        wanted = [reference for job in batch.jobs for reference in job.references]
+        self.on_leases(pair, lambda lease: lease.known_records(wanted, memory=60.0))
+        results, learned = look_up_results(batch, chosen, park=park)
+        self.on_leases(pair, lambda lease: lease.write_look_ups(results, learned, memory=60.0))
 
     @rule(
         account=accounts,

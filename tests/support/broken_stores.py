@@ -86,6 +86,22 @@ def add_queue_entry(place: Place) -> bool:
     return place.run("RPUSH", "queue", name)
 
 
+def lose_look_up(place: Place) -> bool:
+    listed = place.redis.lrange(place.key("look_ups"), 0, -1)
+    parked = place.redis.zrange(place.key("parked"), 0, -1)
+    name = place.pick([*listed, *parked])
+    if name is None:
+        return False
+    return place.run("LREM", "look_ups", 1, name) if name in listed else place.run("ZREM", "parked", name)
+
+
+def add_look_up(place: Place) -> bool:
+    job = place.pick_job()
+    name = job.short if job and place.chance.random() < 0.7 else "gone"
+    key, *args = place.chance.choice([("look_ups",), ("parked", 7)])
+    return place.run("ZADD" if args else "RPUSH", str(key), *args, name)
+
+
 def add_claim(place: Place) -> bool:
     job = place.pick_job(lambda job: job.value.state != QUEUED)
     return place.run("RPUSH", "claimed", job.short if job else "gone")
@@ -210,6 +226,8 @@ def lose_event(place: Place) -> bool:
 BREAKS: tuple[Callable[[Place], bool], ...] = (
     lose_queue_entry,
     add_queue_entry,
+    lose_look_up,
+    add_look_up,
     add_claim,
     lose_claim,
     lose_open_relation,

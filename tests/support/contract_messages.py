@@ -16,8 +16,8 @@ PLAIN: dict[str, Any] = {
 }
 
 ids = st.integers(1, 2**53 - 1)
-single = ids | st.lists(ids, min_size=1, max_size=1)
-several = st.lists(ids, min_size=1, max_size=20)
+values = st.from_regex(r"[A-Za-z0-9@.+ &=:-]{1,20}", fullmatch=True).filter(str.strip) | st.integers(0, 10**6)
+field_names = st.sampled_from(["email", "phone", "KdNr", "objektnr_extern", "uuid", "ind_1234_Feld_eins"])
 names = st.sampled_from([*TYPES, *(known.urn for known in TYPES.values())])
 accounts = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,31}", fullmatch=True)
 labels = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=64)
@@ -25,12 +25,25 @@ instants = st.integers(0, 2**53 - 1).map(write_instant)
 infos = st.fixed_dictionaries({}, optional={key: st.sampled_from(values) for key, values in INFO.items()})
 
 
+def references(module: str) -> st.SearchStrategy[Any]:
+    """Return references to records of a module, in both forms; none where there is no look-up."""
+    if module not in ("estate", "address"):
+        return st.nothing()
+    return st.dictionaries(field_names, values, min_size=1, max_size=3).map(
+        lambda fields: {module: fields}
+    ) | st.builds(lambda name, value: f"{module}:{name}={value}", field_names, values)
+
+
 @st.composite
 def messages(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a valid message."""
-    action = draw(st.sampled_from(["create", "modify", "delete"]))
+    action = draw(st.sampled_from(["create", "modify", "delete", "replace"]))
     name = draw(names)
-    sides = draw(st.permutations([draw(single), draw(several)]))
+    known, most = TYPES[name.rpartition("relationTypes:")[2]], draw(st.permutations([1, 20]))
+    sides = [
+        draw(one | st.lists(one, min_size=1, max_size=size))
+        for one, size in ((ids | references(known.parent), most[0]), (ids | references(known.child), most[1]))
+    ]
     message = {
         "account": draw(accounts),
         "action": action,
@@ -49,7 +62,7 @@ def messages(draw: st.DrawFn) -> dict[str, Any]:
         "batch": labels,
         "version": st.just(1),
     }
-    if action == "delete":
+    if action in ("delete", "replace"):
         optional["allow_empty"] = st.booleans()
     return message | draw(
         st.fixed_dictionaries({}, optional={key: value | st.none() for key, value in optional.items()})

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from worker.planner.actions import Action, Reply
+from worker.planner.lookup import Search
 from worker.ports import Api
 
 
@@ -14,7 +15,7 @@ class InlineSender:
         self._api = api
         self._replies: list[tuple[str, Reply]] = []
 
-    def start(self, actions: Sequence[Action], *, request_id: str, now: float) -> None:
+    def start(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> None:
         self._replies.append((request_id, self._api.send(actions, request_id=request_id, now=now)))
 
     def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:

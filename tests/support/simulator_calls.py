@@ -41,10 +41,11 @@ def action(
     at: float = NOW,
     token: str = TOKEN,
     secret: str = SECRET,
+    resource: str = "",
     **changes: Any,
 ) -> dict[str, Any]:
     """One signed action; `changes` overwrite its attributes after signing, None removes them."""
-    resource = "idsfromrelation" if kind == "get" else "relation"
+    resource = resource or ("idsfromrelation" if kind == "get" else "relation")
     message = f"{int(at)}{token}{resource}{ACTION}{kind}"
     made = {
         "actionid": ACTION + kind,
@@ -73,6 +74,12 @@ def get(name: str, **changes: Any) -> dict[str, Any]:
     """Return a get action; pass `parentids` or `childids`."""
     sides = {side: changes.pop(side) for side in ("parentids", "childids") if side in changes}
     return action("get", {"relationtype": URN + name} | sides, **changes)
+
+
+def read(module: str, data: Any, filter_: Any = None, /, **parameters: Any) -> dict[str, Any]:
+    """Return an action that reads records of a module."""
+    given = {"data": data, **({} if filter_ is None else {"filter": filter_}), **parameters}
+    return action("read", {key: value for key, value in given.items() if value is not None}, resource=module)
 
 
 def body(*actions: Any, token: str = TOKEN) -> dict[str, Any]:

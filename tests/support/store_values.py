@@ -4,13 +4,24 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from worker.contract import TYPES, Change, Relation, guarded_side
+from worker.contract import TYPES, Change, Reference, Relation, guarded_side
 from worker.planner.actions import Action, Kind, Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedInfo, ConfirmedState, Intent, JobVersion, Result, Version
 from worker.planner.guard import guard_key
+from worker.planner.lookup import Answer
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal
-from worker.ports import ClaimedJob, OpenWrite, RelationRecord, RequestRecord, Submission, Writes
+from worker.ports import (
+    ClaimedJob,
+    LookUpBatch,
+    LookUpResult,
+    OpenWrite,
+    Parking,
+    RelationRecord,
+    RequestRecord,
+    Submission,
+    Writes,
+)
 
 START = 1_800_000_000_000_000  # µs; far from any real test run, so that a real clock would show
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
@@ -29,6 +40,43 @@ def change(
 ) -> Change:
     """Return one change."""
     return Change(account=account, action=kind, type=name, parents=(parent,), children=children, **rest)
+
+
+def name_by_references(asked: Change, sides: str) -> Change:
+    """Return the change with the records of these sides ("parent", "child", "both") named by references."""
+    parents = asked.parents if sides in ("parent", "both") else ()
+    children = asked.children[:1] if sides in ("child", "both") else ()
+    return msgspec.structs.replace(
+        asked,
+        parents=asked.parents[len(parents) :],
+        children=asked.children[len(children) :],
+        parent_references=tuple(Reference("estate", (("uuid", str(each)),)) for each in parents),
+        child_references=tuple(Reference("address", (("KdNr", str(each)),)) for each in children),
+    )
+
+
+def look_up_results(
+    batch: LookUpBatch, chosen: Sequence[str], *, park: bool
+) -> tuple[list[LookUpResult], dict[Reference, int]]:
+    """Return what becomes of changes whose references lead to what is chosen, and what was found.
+
+    What lacks a record is parked for a minute, or fails. A replace finds two children, if anything is found.
+    """
+    results, found = list[LookUpResult](), dict[Reference, int]()
+    for number, job in enumerate(batch.jobs):
+        answers, lacks = dict[Reference, Answer](), ""
+        for place, reference in enumerate(job.references):
+            outcome, record = chosen[(number + place) % len(chosen)], int(reference.fields[0][1])
+            candidates = (record, 77) if outcome == "several" else ()
+            answers[reference] = Answer(record if outcome == "found" else 0, candidates)
+            found |= {reference: record} if outcome == "found" else {}
+            lacks = lacks if outcome == "found" else outcome
+        since = job.parked.since if job.parked else batch.now
+        parked = Parking(since, batch.now + 60_000_000, 1, lacks) if lacks and park else None
+        refusal = (0, "not_found", lacks) if lacks and not park else None
+        related = frozenset({9, 10}) if job.replaced and not lacks else None
+        results.append(LookUpResult(job.job, answers, batch.now, parked, refusal, related))
+    return results, found
 
 
 def submission(job: str, asked: Change, *, event_id: str = "", redelivered: bool = False) -> Submission:

@@ -2,13 +2,21 @@
 
 import random
 
-from worker.contract import Change, Verb
+import msgspec
+
+from worker.contract import Change, Module, Reference, Verb
 
 CONFIRMATION, FEEDBACK = "statusTerminbestaetigung", "statusTerminrueckmeldung"
 VALUES = {CONFIRMATION: ("bestätigt", "gesendet", "gecancelt"), FEEDBACK: ("aktiv", "inaktiv")}
 APPOINTMENT = "calendar:address"
 UNIT = "estate:estateUnit"
 TYPES = ("estate:address:contactPerson", APPOINTMENT, UNIT, "estate:address:buyer")
+TYPES_OF_RECORDS: dict[str, tuple[str, Module]] = {
+    "estate:address:contactPerson": ("estate", "address"),
+    "estate:address:buyer": ("estate", "address"),
+    APPOINTMENT: ("calendar", "address"),
+    UNIT: ("estate", "estate"),
+}
 BATCH = "import"
 # Ids are long and of one module each, so that nothing else in the store has their digits.
 DATES = (40_000_501, 40_000_502)
@@ -24,6 +32,34 @@ RECORDS = (
     *(("estate", number) for number in (*ESTATES, *UNITS)),
     *(("address", number) for number in ADDRESSES),
 )
+
+
+def fields_of_records() -> dict[str, dict[int, dict[str, str]]]:
+    """Return a field of every record that a reference can be to, by which it is found."""
+    return {
+        "estate": {number: {"objektnr_extern": f"PC{number}"} for number in (*ESTATES, *UNITS)},
+        "address": {number: {"KdNr": f"{number}"} for number in ADDRESSES},
+    }
+
+
+def name_records(change: Change) -> Change:
+    """Return the change with its estates and addresses named by references, if its event id says so."""
+    sides = TYPES_OF_RECORDS[change.type]
+    chosen = int((change.event_id or "0").rpartition("-")[2]) % 4
+    parents = change.parents if sides[0] == "estate" and chosen in (1, 3) else ()
+    children = change.children[:1] if chosen in (2, 3) else ()
+    return msgspec.structs.replace(
+        change,
+        parents=change.parents[len(parents) :],
+        children=change.children[len(children) :],
+        parent_references=tuple(_reference("estate", each) for each in parents),
+        child_references=tuple(_reference(sides[1], each) for each in children),
+    )
+
+
+def _reference(module: Module, number: int) -> Reference:
+    field = ("objektnr_extern", f"PC{number}") if module == "estate" else ("KdNr", f"{number}")
+    return Reference(module, (field,))
 
 
 def children_of(relation_type: str) -> tuple[int, ...]:

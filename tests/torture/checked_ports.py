@@ -3,7 +3,10 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+import msgspec
+
 from tests.torture.history_checker import HistoryChecker
+from worker.contract import Change
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
@@ -22,14 +25,27 @@ from worker.ports import (
     Writes,
 )
 
-READS = ("records", "guarded_relations")  # methods of a lease that anyone may call
+READS = (
+    "records",
+    "guarded_relations",
+    "read_look_ups",
+    "known_records",
+)  # methods of a lease that anyone may call
 
 
 class CheckedStore:
     """A store whose calls are checked; methods that are not here are passed on as they are."""
 
-    def __init__(self, inner: Any, checker: HistoryChecker, *, upsert: bool) -> None:
+    def __init__(
+        self,
+        inner: Any,
+        checker: HistoryChecker,
+        *,
+        upsert: bool,
+        name_records: Callable[[Change], Change] = lambda change: change,
+    ) -> None:
         self._inner, self.checker, self.upsert = inner, checker, upsert
+        self._name_records = name_records
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -43,9 +59,12 @@ class CheckedStore:
         oldest: float,
         max_bytes: int = 2**50,
     ) -> AcceptResult:
-        """Record new changes."""
+        """Record new changes; the store gets them with the names of records that are to be looked up."""
+        named = [
+            msgspec.structs.replace(each, change=self._name_records(each.change)) for each in submissions
+        ]
         result: AcceptResult = self._inner.accept(
-            account, submissions, max_backlog=max_backlog, oldest=oldest, max_bytes=max_bytes
+            account, named, max_backlog=max_backlog, oldest=oldest, max_bytes=max_bytes
         )
         self.checker.record_accept(account, submissions, result)
         return result

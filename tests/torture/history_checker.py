@@ -218,7 +218,9 @@ def _check_job(checker: HistoryChecker, store: Any, account: str, entry: Accepte
         record, history = store.relation_history(account, relation)
         stored = [event.result for event in history if event.job == entry.job]
         outcome = checker.outcomes.get((entry.job, relation))
-        expected = [] if checker.was_forgotten(account, entry.job, relation) else [outcome and outcome.result]
+        is_resolved = relation.parent in job.parents and relation.child in job.children
+        is_forgotten = checker.was_forgotten(account, entry.job, relation) or not is_resolved
+        expected = [] if is_forgotten else [outcome and outcome.result]
         if stored != expected:
             wrong.append(f"{entry.job} on {relation}: stored {stored}, recorded {expected}")
         if any(who.is_part_of(relation) for name, who in checker.erased if name == account) and (

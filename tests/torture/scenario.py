@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from ops.simulator import KINDS, FaultPlan, InjectedFault, Records, Simulator, Switches
+from ops.simulator import KINDS, OF_RELATIONS, FaultPlan, InjectedFault, Records, Simulator, Switches
 from ops.simulator.faults import Record
-from tests.torture.changes import BAD_RECORDS, MISSING, make_changes
+from tests.torture.changes import BAD_RECORDS, MISSING, fields_of_records, make_changes, name_records
 from tests.torture.checked_ports import CheckedJobAdmin, CheckedStore
 from tests.torture.fault_profile import FaultProfile
 from tests.torture.history_checker import HistoryChecker
@@ -34,7 +34,7 @@ API_FAULTS = (
     InjectedFault("latency", 12.0),
     InjectedFault("drip", 20.0),
 )
-SWITCHES = tuple(Switches.all())
+SWITCHES = tuple(Switches.all(OF_RELATIONS))
 NO_FAULTS = FaultProfile()
 FAULTY_SECONDS = 60.0  # until the faults end
 # Seconds that the store's clock may jump ahead in all; `doubt` has a margin of 30 over a signature's life.
@@ -81,8 +81,17 @@ class Scenario:
         self.changes = make_changes(self.rng, accounts=self.accounts, now=START)
         self.upsert = self.rng.random() < 0.3
         self.checker = HistoryChecker(self.now, fixture.expire_lease)
-        self.store = CheckedStore(fixture.make_store(self.now), self.checker, upsert=self.upsert)
+        # Drawn beside the rest, so that a seed is the same as before there were references.
+        self.uses_references = random.Random(f"references {seed}").random() < 0.3
+        self.store = CheckedStore(
+            fixture.make_store(self.now),
+            self.checker,
+            upsert=self.upsert,
+            name_records=name_records if self.uses_references else lambda change: change,
+        )
         self.simulator = self._make_simulator(seed)
+        for account in self.accounts:
+            self.simulator.seed(f"token-{account}", fields=fields_of_records())  # type: ignore[arg-type]
         self.broker = SimulatedBroker(self.schedule, self.faults)
         ids = (f"{number:018d}" for number in itertools.count())
         self._new_id = lambda: next(ids)
@@ -112,6 +121,8 @@ class Scenario:
         """Let no more faults happen, and resume what was paused."""
         self.is_calm = True
         self.simulator.inject(FaultPlan())
+        if self.uses_references:  # or what names them would be parked for days
+            self._create_missing_records()
         for account in self.accounts:
             self.store.resume(account)
 
@@ -226,6 +237,7 @@ class Scenario:
             wake=self.broker.put,
             new_id=self._new_id,
             is_calm=lambda: self.is_calm,
+            may_erase=not self.uses_references,
             trace=self._trace_worker,
         )
         return SimulatedOperator(environment)

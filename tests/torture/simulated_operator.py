@@ -46,6 +46,7 @@ class OperatorEnvironment:
     wake: Callable[[str, float], None]
     new_id: Callable[[], str]
     is_calm: Callable[[], bool]
+    may_erase: bool
     trace: Callable[..., None]
 
 
@@ -168,7 +169,8 @@ class SimulatedOperator(SimulatedProcess):
 
     def _erase(self, account: str) -> None:
         """Erase a record of an accepted change: most others are not known at all."""
-        if not (accepted := self.environment.checker.accepted.get(account)):
+        accepted = self.environment.checker.accepted.get(account)
+        if not (accepted and self.environment.may_erase):
             return
         change = self.schedule.rng.choice(accepted).change
         relation = self.schedule.rng.choice(change.relations)

@@ -18,6 +18,7 @@ from tests.torture.simulated_process import InterruptiblePort, ProcessDied, Simu
 from worker.errors import Unavailable
 from worker.onoffice.client import Client
 from worker.planner.actions import Action, Reply
+from worker.planner.lookup import Search
 from worker.ports import MAX_COUNTDOWN, Api
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush import flush
@@ -98,9 +99,9 @@ class SimulatedWorker(SimulatedProcess):
 
     # --- the API (ports.Api), with the real client over a faulty network
 
-    def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
+    def send(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> Reply:
         """Send one request by the real client."""
-        described = [(action.kind, action.parents, action.children) for action in actions]
+        described = [str(action) for action in actions]
         self.interrupt("api.send", request_id, described)
         self._request_begun[self.schedule.current] = begun = self.schedule.now
         reply = self._client().send(actions, request_id=request_id, now=now)
@@ -143,7 +144,7 @@ class SimulatedSender:
         self._waiting: Actor | None = None
         self._on_their_way = 0
 
-    def start(self, actions: Sequence[Action], *, request_id: str, now: float) -> None:
+    def start(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> None:
         """Let a thread send a request."""
 
         def send() -> None:

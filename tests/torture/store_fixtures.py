@@ -17,7 +17,7 @@ from worker.store.redis_store import RedisStore
 from worker.testing import MemoryJobAdmin, MemoryMetrics, MemoryQueries, MemoryStore
 
 PREFIX = "torture"
-OPEN = ("queue", "claimed", "open", "due", "guard", "journal")
+OPEN = ("queue", "claimed", "open", "due", "guard", "journal", "look_ups", "parked")
 
 
 class MemoryStoreFixture:

@@ -16,6 +16,7 @@ from worker.config.secret import SHORT_SECRET, SHORTEST, Secret
 from worker.config.table import join, keys_of, nearest, quote
 from worker.config.urls import is_private, redis_options
 from worker.config.values import (
+    DAY,
     SIGNATURE_LIFE,
     Account,
     AccountLimits,
@@ -50,6 +51,9 @@ def check_limits(limits: AccountLimits) -> Iterator[Fault]:
     if limits.give_up_after < doubt:
         wanted = f"at least doubt ({doubt:g}), or relations are given up unread"
         yield Fault("give_up_after", f"expected {wanted}, got {limits.give_up_after:g}")
+    if limits.park_for > limits.failed_retention_days * DAY:
+        wanted = f"at most failed_retention_days ({limits.failed_retention_days}), or its order is not known"
+        yield Fault("park_for", f"expected {wanted}, got {limits.park_for:g} s")
 
 
 def check_account(account: Account, common_url: str, claims_of: Collection[str]) -> Iterator[Fault]:

@@ -79,6 +79,7 @@ SecretPlace = Annotated[
         description='"path", "header:NAME", "query:NAME" or "body:" and a JMESPath expression',
     ),
 ]
+Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z", description="a country of two letters, such as DE")]
 ApiUrl = Annotated[str, private("an https:// or http:// URL without user and password", is_api_url)]
 SECRET: Final = private("env:NAME, file:PATH or the secret itself")
 SECRETS: Final = private(f"{SECRET.description}, or a list of them", listed=True)
@@ -102,6 +103,9 @@ class AccountLimits:
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 8
     give_up_after: Annotated[float, Meta(ge=60, le=365 * DAY)] = 86_400.0
     hold_for: Annotated[float, Meta(ge=0, le=365 * DAY)] = 3_600.0
+    park_for: Annotated[float, Meta(ge=0, le=365 * DAY)] = 7 * DAY
+    look_up_memory: Annotated[float, Meta(ge=1, le=30 * DAY)] = 3_600.0
+    country: Country = "DE"
     doubt: Annotated[float, Meta(ge=SIGNATURE_LIFE, le=3600)] = 0.0  # 0.0: 120 + timeout
     backoff: Backoff = (1.0, 300.0)
     max_backlog: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000_000

@@ -14,9 +14,11 @@ from worker.contract.permissions import (
     order_of,
     permission_of,
 )
+from worker.contract.reference import Module, Reference, read_reference
 from worker.contract.schema import schema
 from worker.contract.types import (
     TYPES,
+    ChangeAction,
     GuardedSide,
     LastOne,
     Order,
@@ -34,14 +36,17 @@ __all__ = [
     "MAX_MESSAGE",
     "TYPES",
     "Change",
+    "ChangeAction",
     "GuardedSide",
     "Info",
     "LastOne",
     "MessageDict",
+    "Module",
     "Order",
     "Override",
     "ParsedChange",
     "Permission",
+    "Reference",
     "Relation",
     "RelationType",
     "ResolvedType",
@@ -59,6 +64,7 @@ __all__ = [
     "permission_of",
     "places_of",
     "read_instant",
+    "read_reference",
     "resolve",
     "schema",
     "to_message",

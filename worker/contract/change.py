@@ -5,14 +5,16 @@ Changes from outside are made by `parsing` only.
 
 import re
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
 
 from worker.contract.instant import write_instant
-from worker.contract.message import SOURCE, MessageDict
-from worker.contract.types import Verb
+from worker.contract.message import SOURCE, MessageDict, RecordDict
+from worker.contract.reference import Reference
+from worker.contract.types import ChangeAction, GuardedSide, Verb
 
 CORRELATION = re.compile(
     r"[A-Za-z0-9._:/+=@-]{1,60}"
@@ -47,11 +49,13 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `correlation` is the id of the call that brought the change, by which it is followed through the logs;
     it is no part of the message. A delete with `allow_empty` may take the last relation of a record that is
     otherwise to keep one (R12). One that was `delivered` is made of a webhook: its event id is in a space of
-    its own, and stands for whatever is delivered under it.
+    its own, and stands for whatever is delivered under it. Records that are named by references are not among
+    parents and children before they were looked up. A replace says which side it `replaces`: the one record
+    of the other side is to have exactly those of this one.
     """
 
     account: str
-    action: Verb
+    action: ChangeAction
     type: str
     parents: tuple[int, ...]
     children: tuple[int, ...]
@@ -63,11 +67,19 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     allow_empty: bool = False
     correlation: str = ""
     delivered: bool = False
+    parent_references: tuple[Reference, ...] = ()
+    child_references: tuple[Reference, ...] = ()
+    replaces: GuardedSide = ""
 
     @property
     def relations(self) -> tuple[Relation, ...]:
-        """The relations this change is about, in the order of its ids."""
+        """The relations this change is about, in the order of its ids; without those of references."""
         return tuple(Relation(self.type, parent, child) for parent in self.parents for child in self.children)
+
+    @property
+    def asks(self) -> Verb:
+        """What it asks of its relations: a replace creates first, and deletes what else a read shows."""
+        return "create" if self.action == "replace" else self.action
 
     @property
     def fingerprint(self) -> str:
@@ -96,6 +108,10 @@ def _content(change: Change) -> dict[str, object]:
         content["occurred_at"] = change.occurred_at
     if change.allow_empty:
         content["allow_empty"] = True
+    if change.parent_references or change.child_references:
+        content["references"] = (sorted(change.parent_references), sorted(change.child_references))
+    if change.replaces:
+        content["replaces"] = change.replaces
     return content
 
 
@@ -105,8 +121,10 @@ def to_message(change: Change) -> MessageDict:
         "account": change.account,
         "action": change.action,
         "relationtype": change.type,
-        "parentid": _one_or_many(change.parents),
-        "childid": _one_or_many(change.children),
+        "parentid": _one_or_many(
+            change.parents, change.parent_references, listed=change.replaces == "parent"
+        ),
+        "childid": _one_or_many(change.children, change.child_references, listed=change.replaces == "child"),
     }
     if change.info:
         message["relationinfo"] = dict(change.info)
@@ -123,5 +141,8 @@ def to_message(change: Change) -> MessageDict:
     return message
 
 
-def _one_or_many(ids: tuple[int, ...]) -> int | list[int]:
-    return ids[0] if len(ids) == 1 else list(ids)
+def _one_or_many(
+    ids: tuple[int, ...], references: tuple[Reference, ...], *, listed: bool
+) -> RecordDict | Sequence[RecordDict]:
+    records: list[RecordDict] = [*ids, *(reference.as_object() for reference in references)]
+    return records[0] if len(records) == 1 and not listed else records

@@ -10,6 +10,7 @@ Python reads.
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, get_args
 
@@ -17,15 +18,23 @@ from worker.contract import instant, message
 from worker.contract.account_name import explain_account_name
 from worker.contract.catalogue import INFO
 from worker.contract.quoting import quote, suggest
-from worker.contract.types import TYPES, RelationType, Verb, resolve
+from worker.contract.reference import (
+    EXPECTED,
+    Reference,
+    find_reference_faults,
+    is_short_form,
+    read_reference,
+)
+from worker.contract.types import TYPES, ChangeAction, RelationType, resolve
 from worker.contract.values import PLAIN_NAME, WrittenNumber, is_list_with_gaps, to_plain_message
 from worker.errors import Fault, NotFound
 
 Schema = dict[str, Any]
 
 N_TO_N = "parentid and childid both name several records; a change is 1:n, so send one change per parent"
-MISPLACED_ALLOW_EMPTY = "is for a delete only: that may then take the last relation of a record"
-VERBS: tuple[str, ...] = get_args(Verb)
+MISPLACED_ALLOW_EMPTY = "is for a delete or a replace only: that may then take the last relation of a record"
+NO_RECORDS = f"expected 1 to {message.MAX_IDS} ids, got 0"
+ACTIONS: tuple[str, ...] = get_args(ChangeAction)
 GAPS_HINT = " whose names are numbers, as PHP writes a list with gaps; send array_values($list)"
 SPELLINGS = (*TYPES, *(known.urn for known in TYPES.values()))
 
@@ -59,14 +68,24 @@ def find_faults(obj: object, *, incomplete: bool = False) -> Iterator[Fault]:
             yield from field.find_faults(value, name)
         elif field.required and not incomplete:
             yield Fault(name, "is required")
-    if len(_distinct_ids(obj.get("parentid"))) > 1 and len(_distinct_ids(obj.get("childid"))) > 1:
-        yield Fault("childid", N_TO_N)
+    yield from _find_faults_of_sides(obj)
     info = obj.get("relationinfo")
     if not incomplete and (info is None or isinstance(info, dict)):
         reason = misplaced_info(obj.get("action"), info or (), _find_type(obj.get("relationtype")))
         yield from [Fault("relationinfo", reason)] if reason else []
     if obj.get("allow_empty") is True and obj.get("action") in ("create", "modify"):
         yield Fault("allow_empty", MISPLACED_ALLOW_EMPTY)
+
+
+def _find_faults_of_sides(obj: Mapping[str, object]) -> Iterator[Fault]:
+    """Yield what is wrong with the records of both sides taken together."""
+    if _count_records(obj.get("parentid")) > 1 and _count_records(obj.get("childid")) > 1:
+        yield Fault("childid", N_TO_N)
+    yield from _find_strange_references(obj)
+    may_be_empty = obj.get("action") == "replace" and obj.get("allow_empty") is True
+    for side, other in (("parentid", "childid"), ("childid", "parentid")):
+        if obj.get(side) in ([], ()) and not (may_be_empty and obj.get(other) not in ([], ())):
+            yield Fault(side, f"{NO_RECORDS}; a replace may empty a record, with allow_empty")
 
 
 def misplaced_info(action: object, keys: Collection[object], relation_type: RelationType | None) -> str:
@@ -78,8 +97,8 @@ def misplaced_info(action: object, keys: Collection[object], relation_type: Rela
         return "" if keys else "is required for modify: it says what to change"
     if not keys:
         return ""
-    if action == "delete":
-        return "a delete takes no relationinfo"
+    if action in ("delete", "replace"):
+        return f"a {action} takes no relationinfo"
     if relation_type is None or relation_type.info_keys:
         return ""
     return f"{relation_type.name} takes no relationinfo"
@@ -92,8 +111,37 @@ def _path_of(key: object, parent: str = "") -> str:
     return f"{parent}.{key}" if parent else key
 
 
-def _distinct_ids(value: object) -> set[int]:
-    return {item for item in value if type(item) is int} if isinstance(value, list | tuple) else set()
+def _count_records(value: object) -> int:
+    """Return how many different records a side names, of those that can be read."""
+    if not isinstance(value, list | tuple):
+        return 1
+    return len({item for item in value if type(item) is int} | {*_references_of(value)})
+
+
+def _references_of(value: object) -> list[Reference]:
+    found = []
+    for item in value if isinstance(value, list | tuple) else [value]:
+        with suppress(ValueError):
+            found.append(read_reference(item))
+    return found
+
+
+def _find_strange_references(obj: Mapping[str, object]) -> Iterator[Fault]:
+    """Yield references to records of another module than the relation type has on that side."""
+    spelling = obj.get("relationtype")
+    try:
+        found = resolve(spelling) if isinstance(spelling, str) else None
+    except NotFound:
+        found = None
+    if found is None:
+        return
+    modules = (
+        (found.type.child, found.type.parent) if found.swapped else (found.type.parent, found.type.child)
+    )
+    for side, module in zip(("parentid", "childid"), modules, strict=True):
+        for reference in _references_of(obj.get(side)):
+            if reference.module != module:
+                yield Fault(side, f"is a record of {module}, not of {reference.module}, by {spelling}")
 
 
 def _find_type(value: object) -> RelationType | None:
@@ -131,22 +179,24 @@ def _ids(value: object, path: str) -> Iterator[Fault]:
     if not isinstance(value, list | tuple):
         yield from _id(value, path, "a positive integer or an array of them")
         return
-    if not 1 <= len(value) <= message.MAX_IDS:
+    if len(value) > message.MAX_IDS:
         yield Fault(path, f"expected 1 to {message.MAX_IDS} ids, got {len(value)}")
     for index, item in enumerate(value):
         yield from _id(item, f"{path}[{index}]", "a positive integer")
 
 
 def _id(value: object, path: str, wanted: str) -> Iterator[Fault]:
-    if type(value) is not int or value < 1:
+    if isinstance(value, dict) or (isinstance(value, str) and is_short_form(value)):
+        yield from find_reference_faults(value, path)
+    elif type(value) is not int or value < 1:
         yield Fault(path, f"expected {wanted}, got {quote(value)}{_hint_at_number(value)}")
     elif value > message.MAX_ID:
         yield Fault(path, f"expected an integer below 2**53, got {quote(value)}")
 
 
 def _hint_at_number(value: object) -> str:
-    if isinstance(value, str) and value.isdecimal():
-        return "; send a number, not text"
+    if isinstance(value, str):
+        return "; send a number, not text" if value.isdecimal() else f"; to look it up, send {EXPECTED}"
     has_exponent = isinstance(value, WrittenNumber) and "e" in value.text.lower()
     return "; write all its digits, without an exponent" if has_exponent else ""
 
@@ -208,7 +258,10 @@ FIELDS: Mapping[str, Field] = {
         required=True,
     ),
     "action": Field(
-        "What to do.", {"type": "string", "enum": list(VERBS)}, partial(_choice, choices=VERBS), required=True
+        "What to do.",
+        {"type": "string", "enum": list(ACTIONS)},
+        partial(_choice, choices=ACTIONS),
+        required=True,
     ),
     "relationtype": Field(
         "The relation type, by short name or URN.",
@@ -217,10 +270,16 @@ FIELDS: Mapping[str, Field] = {
         required=True,
     ),
     "parentid": Field(
-        "The parent record, or several; then the child is one.", {"$ref": "#/$defs/ids"}, _ids, required=True
+        "The parent record, or several; then the child is one. By id, or by a reference.",
+        {"$ref": "#/$defs/ids"},
+        _ids,
+        required=True,
     ),
     "childid": Field(
-        "The child record, or several; then the parent is one.", {"$ref": "#/$defs/ids"}, _ids, required=True
+        "The child record, or several; then the parent is one. By id, or by a reference.",
+        {"$ref": "#/$defs/ids"},
+        _ids,
+        required=True,
     ),
     "relationinfo": Field(
         "The state of an address in an appointment (calendar:address).",
@@ -240,7 +299,7 @@ FIELDS: Mapping[str, Field] = {
     "source": _text_field("Who sends it.", message.MAX_LABEL, default=message.SOURCE),
     "batch": _text_field("A label to ask for later.", message.MAX_LABEL),
     "allow_empty": Field(
-        "Whether a delete may take the last relation of a record that is otherwise to keep one.",
+        "Whether a delete or a replace may take the last relation of a record that is otherwise to keep one.",
         {"type": ["boolean", "null"], "default": False},
         _flag,
     ),

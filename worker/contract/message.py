@@ -9,7 +9,8 @@ from typing import Annotated, Literal, Required, TypedDict
 import msgspec
 from msgspec import Meta
 
-from worker.contract.types import Verb
+from worker.contract.reference import SHORT_FORM
+from worker.contract.types import ChangeAction
 
 MAX_MESSAGE = 2**20  # bytes of one change
 MAX_BODY = 2**24  # bytes of many
@@ -23,7 +24,10 @@ UNROUTED = "unrouted"  # the account of messages that name no known one; no othe
 SOURCE = "api"  # of a change that names none
 
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
-Ids = Id | Annotated[tuple[Id, ...], Meta(min_length=1, max_length=MAX_IDS)]
+ReferenceText = Annotated[str, Meta(pattern=rf"\A{SHORT_FORM}\Z")]
+ReferenceObject = dict[str, dict[str, str | int]]
+Record = Id | ReferenceText | ReferenceObject
+Records = Record | Annotated[tuple[Record, ...], Meta(max_length=MAX_IDS)]
 EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID, pattern=rf"\A{PRINTABLE}\Z")]
 Label = Annotated[str, Meta(max_length=MAX_LABEL, pattern=rf"\A{PRINTABLE}\Z")]
 
@@ -32,10 +36,10 @@ class Message(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
     """A well-formed message; whether its fields go together is decided in `parsing`."""
 
     account: Annotated[str, Meta(pattern=rf"\A{ACCOUNT}\Z")]
-    action: Verb
+    action: ChangeAction
     relationtype: str
-    parentid: Ids
-    childid: Ids
+    parentid: Records
+    childid: Records
     relationinfo: dict[str, str] | None = None
     occurred_at: str | None = None
     event_id: EventId | None = None
@@ -45,14 +49,18 @@ class Message(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
     version: Literal[1] | None = None
 
 
+RecordDict = int | str | Mapping[str, Mapping[str, str | int]]
+"""A record: by its id, or by a reference that is looked up, in its short form or as an object."""
+
+
 class MessageDict(TypedDict, total=False):
     """The public JSON form, as a type for Python producers; a client may add the account."""
 
     account: str
-    action: Required[Verb]
+    action: Required[ChangeAction]
     relationtype: Required[str]
-    parentid: Required[int | Sequence[int]]
-    childid: Required[int | Sequence[int]]
+    parentid: Required[RecordDict | Sequence[RecordDict]]
+    childid: Required[RecordDict | Sequence[RecordDict]]
     relationinfo: Mapping[str, str]
     occurred_at: str
     event_id: str

@@ -16,10 +16,11 @@ import msgspec
 from worker.contract.catalogue import INFO
 from worker.contract.change import Change, Info
 from worker.contract.faults import check_each, limit_faults
-from worker.contract.fields import MISPLACED_ALLOW_EMPTY, N_TO_N, find_faults, misplaced_info
+from worker.contract.fields import MISPLACED_ALLOW_EMPTY, N_TO_N, NO_RECORDS, find_faults, misplaced_info
 from worker.contract.instant import read_instant
-from worker.contract.message import MAX_BODY, SOURCE, Message
-from worker.contract.types import EXACT, RelationType, resolve
+from worker.contract.message import MAX_BODY, SOURCE, Message, Records
+from worker.contract.reference import Reference, read_reference
+from worker.contract.types import EXACT, GuardedSide, RelationType, resolve
 from worker.contract.values import has_repeated_names, read_json, to_plain_message
 from worker.errors import Fault, InvalidChange, NotFound, Place
 
@@ -115,26 +116,62 @@ def _to_change(message: Message) -> ParsedChange:
     parents, children = _distinct(message.parentid), _distinct(message.childid)
     if len(parents) > 1 and len(children) > 1:
         raise ValueError(N_TO_N)
-    if message.allow_empty and message.action != "delete":
+    first, second = (children, parents) if swapped else (parents, children)
+    parent_ids, parent_references = _split(first, relation_type.parent)
+    child_ids, child_references = _split(second, relation_type.child)
+    replaces = _replaced_side(message, swapped=swapped) if message.action == "replace" else ""
+    if not (parents and children) and not (replaces and message.allow_empty and (parents or children)):
+        raise ValueError(NO_RECORDS)
+    if message.allow_empty and message.action not in ("delete", "replace"):
         raise ValueError(MISPLACED_ALLOW_EMPTY)
     change = Change(
         account=message.account,
         action=message.action,
         type=relation_type.name,
-        parents=children if swapped else parents,
-        children=parents if swapped else children,
+        parents=parent_ids,
+        children=child_ids,
         info=_to_info(message, relation_type) if message.relationinfo or message.action == "modify" else (),
         occurred_at=None if message.occurred_at is None else read_instant(message.occurred_at),
         event_id=message.event_id,
         source=message.source or SOURCE,
         batch=message.batch or "",
         allow_empty=bool(message.allow_empty),
+        parent_references=parent_references,
+        child_references=child_references,
+        replaces=replaces,
     )
     return ParsedChange(change, notes)
 
 
-def _distinct(ids: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (ids,) if isinstance(ids, int) else tuple(dict.fromkeys(ids))
+def _replaced_side(message: Message, *, swapped: bool) -> GuardedSide:
+    """Return which side of a replace is the whole set: the list; of two lists, the longer or empty one."""
+    parents, children = message.parentid, message.childid
+    if () in (parents, children):
+        is_parent = parents == ()
+    elif isinstance(parents, tuple) and isinstance(children, tuple):
+        is_parent = len(parents) > 1
+    else:
+        is_parent = isinstance(parents, tuple)
+    return "parent" if is_parent is not swapped else "child"
+
+
+def _distinct(records: Records) -> tuple[int | Reference, ...]:
+    if isinstance(records, int):  # nearly always
+        return (records,)
+    listed = records if isinstance(records, tuple) else (records,)
+    return tuple(dict.fromkeys([each if isinstance(each, int) else read_reference(each) for each in listed]))
+
+
+def _split(
+    records: tuple[int | Reference, ...], module: str
+) -> tuple[tuple[int, ...], tuple[Reference, ...]]:
+    """Return the ids of records, and the references to the others, which are of this module."""
+    references = tuple([each for each in records if not isinstance(each, int)])
+    if not references:
+        return records, ()  # type: ignore[return-value]
+    if any(reference.module != module for reference in references):
+        raise ValueError("a reference is of another module than the record that the relation type has there")
+    return tuple(each for each in records if isinstance(each, int)), references
 
 
 def _to_info(message: Message, relation_type: RelationType) -> Info:

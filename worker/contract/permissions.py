@@ -57,13 +57,18 @@ def check(change: Change, overrides: Mapping[str, Override] | None = None) -> li
 
     `overrides` are by short type name.
     """
+    if change.action != "replace":
+        return _check(change, change.action, overrides)
+    return [*_check(change, "create", overrides), *_check(change, "delete", overrides)]
+
+
+def _check(change: Change, verb: Verb, overrides: Mapping[str, Override] | None) -> list[str]:
     relation_type = TYPES[change.type]
-    override = overrides.get(change.type) if overrides else None
-    permission = permission_of(relation_type, change.action, override)
+    permission = permission_of(relation_type, verb, overrides.get(change.type) if overrides else None)
     if permission == "deny":
-        raise InvalidChange([Fault("action", _denial(relation_type, change.action))])
+        raise InvalidChange([Fault("action", _denial(relation_type, verb))])
     if permission == "warn":
-        return [f"{change.action} is not documented for {change.type}; the CRM may reject it"]
+        return [f"{verb} is not documented for {change.type}; the CRM may reject it"]
     return []
 
 

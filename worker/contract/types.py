@@ -13,6 +13,8 @@ from worker.contract.quoting import quote, suggest
 from worker.errors import NotFound
 
 Verb = Literal["create", "modify", "delete"]
+ChangeAction = Literal["create", "modify", "delete", "replace"]
+"""What a change asks for; a replace is creates and deletes, which of them a read of the record shows."""
 Order = Literal["create_first", "delete_first", "free"]
 LastOne = Literal["keep", "allow"]
 GuardedSide = Literal["parent", "child", ""]

@@ -20,7 +20,9 @@ from worker.errors import Fault, InvalidSettings
 from worker.onoffice import wire
 from worker.onoffice.deadline import Deadline, connection_pool
 from worker.onoffice.headers import http_date, retry_after
+from worker.onoffice.redact import clean
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
+from worker.planner.lookup import Search
 
 MAX_ANSWER: Final = 8 * 1024 * 1024  # bytes
 MAX_CLOCK_JITTER: Final = 5.0  # seconds by which two readings of one clock may differ
@@ -89,7 +91,7 @@ class Client:
         """Close the connection; the client may be used again and opens another."""
         self._pool.close()
 
-    def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
+    def send(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> Reply:
         """Send one HTTP request; return one result per action, also for errors of the network and the API.
 
         `now` is the caller's clock in seconds; `Reply.skew` is how far the API's clock is ahead of it. What
@@ -115,7 +117,9 @@ class Client:
         """Sign with the API's time from now on; but a header that was followed before in vain is no guide."""
         self.offset = 0.0 if abs(signed_with - skew) < MAX_CLOCK_JITTER else skew
 
-    def _exchange(self, actions: Sequence[Action], request_id: str, clock: float, api_clock: float) -> Reply:
+    def _exchange(
+        self, actions: Sequence[Action | Search], request_id: str, clock: float, api_clock: float
+    ) -> Reply:
         """Send the request and read its answer.
 
         `clock` plus the monotonic clock is the caller's, `api_clock` plus it the API's.
@@ -147,7 +151,11 @@ class Client:
         return self._transport.stream("POST", url, headers=self._headers, content=body, extensions=extensions)
 
     def _reply(
-        self, response: httpcore.Response, actions: Sequence[Action], identifiers: Sequence[str], clock: float
+        self,
+        response: httpcore.Response,
+        actions: Sequence[Action | Search],
+        identifiers: Sequence[str],
+        clock: float,
     ) -> Reply:
         headers = httpx.Headers(response.headers)
         now, date = clock + time.monotonic(), http_date(headers.get("Date"))
@@ -171,7 +179,7 @@ class Client:
         return (ActionResult(verdict, error=ErrorClass.TRANSIENT, message=self._text(error)),) * count
 
     def _text(self, error: Exception) -> str:
-        return wire.clean(f"{type(error).__name__}: {error}", self._hidden)
+        return clean(f"{type(error).__name__}: {error}", self._hidden)
 
 
 def _parse_url(text: str) -> httpx.URL:

@@ -1,4 +1,4 @@
-"""Actions into the body of a request, the body of an answer into results. Pure: bytes here, values there.
+"""Actions and searches into the body of a request, the body of an answer into results. Pure.
 
 Sources: the documentation pages "Create Relations", "Modify Relations", "Delete Relations" and "Request
 elements"; the answers' odd shapes (PHP's empty arrays, ids as strings, identifiers missing) are from recorded
@@ -6,20 +6,34 @@ answers. Whatever cannot be read is UNKNOWN.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
 
 from worker.contract.catalogue import PREFIX as RELATION_PREFIX
+from worker.onoffice import search
 from worker.onoffice.codes import classify, describe
+from worker.onoffice.php import as_items, as_number, as_object, as_text
+from worker.onoffice.redact import clean
 from worker.onoffice.sign import signature
-from worker.planner.actions import Action, ActionResult, ErrorClass, Kind, Verdict
+from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
+from worker.planner.lookup import Search
 
 ACTION_PREFIX = "urn:onoffice-de-ns:smart:2.5:smartml:action:"
-MAX_MESSAGE = 500
 
 ModifyAction = Literal["modify", "create"]
+_CALLS = {  # what an action's kind, or a search's module, becomes: action and resource
+    "create": ("create", "relation"),
+    "modify": ("modify", "relation"),
+    "delete": ("delete", "relation"),
+    "get": ("get", "idsfromrelation"),
+    "estate": ("read", "estate"),
+    "address": ("read", "address"),
+}
+Clean = Callable[[str], str]
+"""Makes a message fit for logs and pages."""
 
 # Codes that refuse a whole request before any of its actions runs: broken JSON, a missing element, an unknown
 # action. Not 3, 7 and 8: JSON that cannot be *written* has the same codes, and then the actions ran.
@@ -34,7 +48,7 @@ def identifiers(request_id: str, count: int) -> tuple[str, ...]:
 
 
 def body(
-    actions: Sequence[Action],
+    actions: Sequence[Action | Search],
     *,
     token: str,
     secret: str,
@@ -45,12 +59,12 @@ def body(
 ) -> bytes:
     """Return the JSON body of a request.
 
-    Actions of one kind share one signature, since it covers neither parameters nor identifier.
+    Actions of one kind and resource share one signature, since it covers neither parameters nor identifier.
     """
 
-    def signed_head(kind: Kind) -> dict[str, Any]:
-        actionid = ACTION_PREFIX + (modify_action if kind == "modify" else kind)
-        resourcetype = _resourcetype(kind)
+    def signed_head(call: str) -> dict[str, Any]:
+        name, resourcetype = _CALLS[call]
+        actionid = ACTION_PREFIX + (modify_action if call == "modify" else name)
         hmac = signature(
             secret, timestamp=timestamp, token=token, resourcetype=resourcetype, actionid=actionid
         )
@@ -63,21 +77,24 @@ def body(
             "hmac_version": "2",
         }
 
-    heads = {kind: signed_head(kind) for kind in dict.fromkeys(action.kind for action in actions)}
+    calls = [_call(action) for action in actions]
+    heads = {call: signed_head(call) for call in set(calls)}
     claim = {"extendedclaim": extendedclaim} if extendedclaim else {}
     encoded = [
-        {**heads[action.kind], "identifier": identifier, "parameters": _parameters(action, claim)}
-        for action, identifier in zip(actions, identifiers, strict=True)
+        {**heads[call], "identifier": identifier, "parameters": _parameters(action, claim)}
+        for call, action, identifier in zip(calls, actions, identifiers, strict=True)
     ]
     return msgspec.json.encode({"token": token, "request": {"actions": encoded}})
 
 
-def _resourcetype(kind: Kind) -> str:
-    return "idsfromrelation" if kind == "get" else "relation"
+def _call(action: Action | Search) -> str:
+    return action.module if isinstance(action, Search) else action.kind
 
 
-def _parameters(action: Action, claim: dict[str, str]) -> dict[str, Any]:
+def _parameters(action: Action | Search, claim: dict[str, str]) -> dict[str, Any]:
     """Return the parameters of an action and the claim, in the order of their names."""
+    if isinstance(action, Search):
+        return search.parameters(action, claim)
     relationtype = RELATION_PREFIX + action.type
     if action.kind == "get":
         if action.parents:
@@ -93,7 +110,7 @@ def _parameters(action: Action, claim: dict[str, str]) -> dict[str, Any]:
 
 def read(
     answer: bytes,
-    actions: Sequence[Action],
+    actions: Sequence[Action | Search],
     identifiers: Sequence[str],
     *,
     status: int = 200,
@@ -101,22 +118,19 @@ def read(
 ) -> tuple[ActionResult, ...]:
     """Return one result per action, whatever the answer looks like.
 
-    `status` is HTTP's, `hidden` are texts that no message may show. Where there are results they alone
-    decide: the API answers 400 or 500 with results of which some succeeded.
+    `status` is HTTP's, `hidden` are texts that no message may show, as it shows no value that is searched
+    for. Where there are results they alone decide: the API answers 400 or 500 with results of which some
+    succeeded.
     """
+    clean_message = partial(clean, hidden=hidden, actions=actions)
     document = _document(answer)
     rows = _rows(document)
     if not any(rows):
-        return (_request_result(_object(document.get("status")), status, hidden),) * len(actions)
+        return (_request_result(as_object(document.get("status")), status, clean_message),) * len(actions)
     matches = _match(rows, actions, identifiers)
-    return tuple(_action_result(action, own, hidden) for action, own in zip(actions, matches, strict=True))
-
-
-def clean(text: str, hidden: Sequence[str]) -> str:
-    """Return the text fit for logs and pages: secrets taken out first, then cut."""
-    for secret in sorted(filter(None, hidden), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text[:MAX_MESSAGE]
+    return tuple(
+        _action_result(action, own, clean_message) for action, own in zip(actions, matches, strict=True)
+    )
 
 
 def unknown(message: str, *, code: int = 0) -> ActionResult:
@@ -129,23 +143,23 @@ def unknown(message: str, *, code: int = 0) -> ActionResult:
 
 def _document(answer: bytes) -> dict[str, Any]:
     try:
-        return _object(msgspec.json.decode(answer))
+        return as_object(msgspec.json.decode(answer))
     except (ValueError, RecursionError):  # errors of msgspec and of UTF-8, and too much nesting
         return {}
 
 
 def _rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the results; one that is no object counts as an empty one, because positions may decide."""
-    return [_object(row) for row in _items(_object(document.get("response")).get("results"))]
+    return [as_object(row) for row in as_items(as_object(document.get("response")).get("results"))]
 
 
-def _request_result(state: Mapping[str, Any], status: int, hidden: Sequence[str]) -> ActionResult:
+def _request_result(state: Mapping[str, Any], status: int, clean_message: Clean) -> ActionResult:
     """Return what an answer without results means for every action alike."""
-    code = _number(state.get("errorcode")) or 0
+    code = as_number(state.get("errorcode")) or 0
     if code in _REFUSING_CODES or classify(code) in _REFUSING_CLASSES:
-        return _error(code, state.get("message"), hidden)
-    reason = f": {describe(code, _text(state.get('message')))} (code {code})" if code else ""
-    message = clean(f"HTTP {status} without readable results{reason}", hidden)
+        return _error(code, state.get("message"), clean_message)
+    reason = f": {describe(code, as_text(state.get('message')))} (code {code})" if code else ""
+    message = clean_message(f"HTTP {status} without readable results{reason}")
     if status == 429:  # refused before any action ran
         return ActionResult(Verdict.NOT_SENT, code, ErrorClass.TRANSIENT, message)
     if status in (401, 403):  # from a gateway; the API itself answers 200 and a code
@@ -157,7 +171,7 @@ def _request_result(state: Mapping[str, Any], status: int, hidden: Sequence[str]
 
 
 def _match(
-    rows: Sequence[dict[str, Any]], actions: Sequence[Action], identifiers: Sequence[str]
+    rows: Sequence[dict[str, Any]], actions: Sequence[Action | Search], identifiers: Sequence[str]
 ) -> list[list[dict[str, Any]]]:
     """Return for each action the results that are its own.
 
@@ -179,84 +193,72 @@ def _identifier(row: Mapping[str, Any]) -> str:
     return str(identifier) if isinstance(identifier, str | int) else "?"
 
 
-def _may_answer(row: Mapping[str, Any], action: Action) -> bool:
+def _may_answer(row: Mapping[str, Any], action: Action | Search) -> bool:
     """Return whether a result without identifier can be the answer to this action."""
-    kinds = ("modify", "create") if action.kind == "modify" else (action.kind,)
-    allowed = {
-        "actionid": [ACTION_PREFIX + kind for kind in kinds],
-        "resourcetype": [_resourcetype(action.kind)],
-    }
+    name, resourcetype = _CALLS[_call(action)]
+    names = ("modify", "create") if name == "modify" else (name,)
+    allowed = {"actionid": [ACTION_PREFIX + name for name in names], "resourcetype": [resourcetype]}
     return all(not row.get(key) or row[key] in values for key, values in allowed.items())
 
 
-def _action_result(action: Action, rows: Sequence[dict[str, Any]], hidden: Sequence[str]) -> ActionResult:
+def _action_result(
+    action: Action | Search, rows: Sequence[dict[str, Any]], clean_message: Clean
+) -> ActionResult:
     if not rows:
         return unknown("the answer has no result for this action")
-    first, *others = [_row_result(action, row, hidden) for row in rows]
+    first, *others = [_row_result(action, row, clean_message) for row in rows]
     if any(other != first for other in others):
         return unknown("the answer has results for this action that disagree")
     return first
 
 
-def _row_result(action: Action, row: Mapping[str, Any], hidden: Sequence[str]) -> ActionResult:
-    state = _object(row.get("status"))
-    code = _number(state.get("errorcode"))
+def _row_result(action: Action | Search, row: Mapping[str, Any], clean_message: Clean) -> ActionResult:
+    state = as_object(row.get("status"))
+    code = as_number(state.get("errorcode"))
     if code is None:
         return unknown("the result has no readable errorcode")
     if code:
-        return _error(code, state.get("message"), hidden)
-    return ActionResult(Verdict.OK, related=_related(action, row)) if action.kind == "get" else _OK
+        return _error(code, state.get("message"), clean_message)
+    if isinstance(action, Search):
+        return _search_result(action, row)
+    return _read_related(action, row) if action.kind == "get" else _OK
 
 
-def _error(code: int, message: Any, hidden: Sequence[str]) -> ActionResult:
+def _search_result(asked: Search, row: Mapping[str, Any]) -> ActionResult:
+    try:
+        found, total = search.read_records(asked, row.get("data"))
+    except search.Unreadable as error:
+        return unknown(str(error))
+    return ActionResult(Verdict.OK, found=found, total=total)
+
+
+def _error(code: int, message: Any, clean_message: Clean) -> ActionResult:
     error = classify(code)
     verdict = Verdict.UNKNOWN if error is ErrorClass.TRANSIENT else Verdict.REJECTED
-    return ActionResult(verdict, code, error, clean(describe(code, _text(message)), hidden))
+    return ActionResult(verdict, code, error, clean_message(describe(code, as_text(message))))
 
 
-def _related(action: Action, row: Mapping[str, Any]) -> dict[int, frozenset[int]]:
-    """Return requested id → related ids.
+def _read_related(action: Action, row: Mapping[str, Any]) -> ActionResult:
+    """Return the result of a read: requested id → related ids.
 
     An id is left out if the answer leaves it out or has anything unreadable for it: absence must be proved.
     """
     requested = frozenset(action.parents or action.children)
     found: dict[int, set[int]] = {}
-    for record in _items(_object(row.get("data")).get("records")):
-        for key, value in _object(_object(record).get("elements")).items():
-            number, related = _number(key), _ids(value)
+    unreadable = set[int]()
+    for record in as_items(as_object(row.get("data")).get("records")):
+        for key, value in as_object(as_object(record).get("elements")).items():
+            number, related = as_number(key), _ids(value)
             if number in requested and related is not None:
                 found.setdefault(number, set()).update(related)
-    return {number: frozenset(related) for number, related in found.items()}
+            elif number in requested:
+                unreadable.add(number)
+    related_ids = {number: frozenset(related) for number, related in found.items()}
+    return ActionResult(Verdict.OK, related=related_ids, unreadable=frozenset(unreadable))
 
 
 def _ids(value: Any) -> frozenset[int] | None:
     if not isinstance(value, list | dict):
         return None
-    ids = [_number(item) for item in _items(value)]
+    ids = [as_number(item) for item in as_items(value)]
     return frozenset(item for item in ids if item is not None) if None not in ids else None
-
-
-# --- PHP's habits
-
-
-def _object(value: Any) -> dict[str, Any]:
-    """Return the value if it is an object, else an empty one: PHP writes an empty object as `[]`."""
-    return value if isinstance(value, dict) else {}
-
-
-def _items(value: Any) -> list[Any]:
-    """Return the items of a list; PHP writes one with gaps in its keys as an object."""
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _number(value: Any) -> int | None:
-    """Return a number from 0 to the largest id, written as a number or as digits; None for anything else."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
-        value = int(value)
-    return value if type(value) is int and 0 <= value < 2**63 else None

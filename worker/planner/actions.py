@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from worker.contract import GuardedSide, Info, Relation
+from worker.planner.lookup import FoundRecord
 
 Kind = Literal["create", "modify", "delete", "get"]
 
@@ -106,7 +107,8 @@ class ActionResult(msgspec.Struct, frozen=True, gc=False):
     """The answer to one action, or that there was none.
 
     `related` is filled for a `get` that is ok: id asked about → related ids; ids without relations may be
-    missing.
+    missing, and `unreadable` ones are. `found` and `total` are of a search: the records of this answer, and
+    how many there are in all.
     """
 
     verdict: Verdict
@@ -114,6 +116,9 @@ class ActionResult(msgspec.Struct, frozen=True, gc=False):
     error: ErrorClass = ErrorClass.OTHER
     message: str = ""
     related: Mapping[int, frozenset[int]] = {}
+    unreadable: frozenset[int] = frozenset()
+    found: tuple[FoundRecord, ...] = ()
+    total: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):

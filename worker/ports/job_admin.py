@@ -85,6 +85,10 @@ class RecordRef(NamedTuple):
             and (TYPES[name].parent if side == "p" else TYPES[name].child) == self.module
         )
 
+    def is_record(self, module: str, number: int) -> bool:
+        """Return whether this is the record."""
+        return (module, number) == (self.module, self.number)
+
     def is_part_of(self, relation: Relation) -> bool:
         """Return whether it is the parent or the child of the relation."""
         return self.is_on("p", relation.type, relation.parent) or self.is_on(

@@ -8,12 +8,16 @@ import msgspec
 
 from worker.contract import Relation
 from worker.planner.actions import Action, ErrorClass, Reply, Request, Verdict
+from worker.planner.fold import IntentAction
+from worker.ports.references import JobReference, Parking
 
-JobState = Literal["queued", "sending", "retrying", "verifying", "held", "succeeded", "superseded", "failed"]
-OPEN_STATES: tuple[JobState, ...] = ("queued", "sending", "retrying", "verifying", "held")
+JobState = Literal[
+    "queued", "parked", "sending", "retrying", "verifying", "held", "succeeded", "superseded", "failed"
+]
+OPEN_STATES: tuple[JobState, ...] = ("queued", "parked", "sending", "retrying", "verifying", "held")
 ERROR_CLASSES: Final = (  # that a job can fail with: of an answer of the API, or without one
     *(kind.value for kind in ErrorClass),
-    *("dependency", "last_one", "not_sent", "poison", "unknown", "unreadable"),
+    *("dependency", "last_one", "not_found", "not_sent", "poison", "several", "unknown", "unreadable"),
 )
 FOREVER: Final = 2**62  # µs
 CLOCK_SKEW_PAUSE: Final = 60  # seconds for which an account rests whose clock disagrees with the API's
@@ -49,7 +53,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     emptied when a record was erased, has no type or no ids. `replays` is the job that it replaces,
     `replayed_by` are those that replace it, `replay` is the last replay that handled it. `failures` are the
     relations that failed, each with its refusal; `refusal` is the first: (code, error class, text, relation).
-    It is `dismissed` when all of them are.
+    It is `dismissed` when all of them are. The records of its `references` are among its ids once they were
+    found; until then it may be `parked`. A replace `removes` once all that it names is there.
     """
 
     id: str
@@ -80,6 +85,16 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     replay: str = ""
     correlation: str = ""
     allow_empty: bool = False
+    references: tuple[JobReference, ...] = ()
+    parked: Parking | None = None
+    removes: bool = False
+
+    @property
+    def asks(self) -> IntentAction:
+        """What it asks of the relations that are left to do: a replace creates first, and then removes."""
+        if self.action == "replace":
+            return "delete" if self.removes else "create"
+        return self.action  # type: ignore[return-value]
 
     @property
     def failed(self) -> tuple[Relation, ...]:
@@ -222,6 +237,7 @@ WaitReason = Literal[
     "pace",
     "window",
     "turn",
+    "reference",
     "guard",
     "doubt",
     "suspicion",
@@ -230,8 +246,9 @@ WaitReason = Literal[
 """Why something waits.
 
 Of an account: paused by hand, by the brake, for its credentials or its clock; not in the settings; only
-observing; behind an open breaker; for its pace, or a Retry-After. Of a change in the inbox: its window, or
-its turn. Of a relation: the guard (R12), a write in doubt (R14), suspicion (R24), backoff after an error.
+observing; behind an open breaker; for its pace, or a Retry-After. Of a change in the inbox: its window, its
+turn, or a record that was not found. Of a relation: the guard (R12), a write in doubt (R14), suspicion (R24),
+backoff after an error.
 """
 ACCOUNT_REASONS: Final[tuple[WaitReason, ...]] = (
     *("pause", "brake", "credentials", "clock", "settings", "observe", "breaker", "pace"),

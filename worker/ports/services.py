@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypedDict
 
 from worker.planner.actions import Action, Reply
+from worker.planner.lookup import Search
 from worker.ports.work import Lease
 
 
 class Api(Protocol):
     """The API with one account's credentials."""
 
-    def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
+    def send(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> Reply:
         """Send one request, signed at `now` (seconds); return a result per action, and never raise."""
 
 
 class Sender(Protocol):
     """Sends requests of one account while its caller goes on."""
 
-    def start(self, actions: Sequence[Action], *, request_id: str, now: float) -> None:
+    def start(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> None:
         """Let `Api.send` begin."""
 
     def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:

@@ -1,18 +1,19 @@
 """An account's work as a flush reads it, what one transition writes, and the lease that allows it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from worker.contract import Relation
+from worker.contract import Reference, Relation
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedState, IntentAction
 from worker.planner.relation_state import Doubt, OpenRelation, RelationRecord
 from worker.ports.integrity import StoreFlaw
 from worker.ports.records import JobState, Pause, RequestRecord
+from worker.ports.references import LookUpBatch, LookUpResult
 
 LEASE_LIFETIME = 10.0
 """Seconds for which a lease that is not renewed is kept (R17)."""
@@ -25,7 +26,7 @@ class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
 
     `relations` are those without an outcome. `occurred_at` is in µs, `accepted` its place in the order of
     acceptance. `accepted_at` (µs) is 0 for a job that was put back. A delete with `allow_empty` may take the
-    last relation of a guarded record (R12).
+    last relation of a guarded record (R12). With `reads_first` nothing is sent that is there already.
     """
 
     job: str
@@ -37,6 +38,7 @@ class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
     accepted_at: int = 0
     correlation: str = ""
     allow_empty: bool = False
+    reads_first: bool = False
 
 
 class BegunRequest(NamedTuple):
@@ -54,6 +56,7 @@ class WorkBatch(NamedTuple):
     for, because a worker died of one lately; a `condemned` one three workers in a row did not survive (R21).
     The jobs of a `recovered` one were claimed by a dead worker: they are claimed once more, before what it
     had begun is judged, and worked by the next flush. `mended` is what contradicted itself and was put right.
+    `look_ups` is whether changes wait for records that are to be looked up now.
     """
 
     now: int
@@ -65,6 +68,7 @@ class WorkBatch(NamedTuple):
     small: bool = False
     recovered: bool = False
     mended: tuple[StoreFlaw, ...] = ()
+    look_ups: bool = False
 
 
 class OpenWrite(msgspec.Struct, frozen=True, gc=False):
@@ -139,6 +143,20 @@ class Lease(Protocol):
 
     def settle(self, request_id: str, writes: Writes) -> None:
         """Write what came of a begun request, and clear its journal."""
+
+    def read_look_ups(self, most: int) -> LookUpBatch:
+        """Return the changes whose records are to be looked up now, so many at most of each kind."""
+
+    def known_records(self, references: Collection[Reference], *, memory: float) -> Mapping[Reference, int]:
+        """Return the records that references led to within so many seconds, and that the API still knows."""
+
+    def write_look_ups(
+        self, results: Sequence[LookUpResult], records: Mapping[Reference, int], *, memory: float
+    ) -> None:
+        """Write what became of these changes, and the records that references lead to for so many seconds."""
+
+    def forget_records(self, relations: Iterable[Relation], *, memory: float) -> None:
+        """Let references lead to the records of these relations no more before they were looked up again."""
 
     def set_pause(self, pause: Pause) -> None:
         """Pause the account."""

@@ -26,12 +26,16 @@ META_FIELDS: Final = (
     "events_since",
     "memories",
     "memories_since",
+    "replaced",
 )
 PAUSE_FIELDS: Final = ("reason", "detail", "since", "until", "fingerprint", "braked")
 
 
 class Meta(NamedTuple):
-    """The account's layout, versions, dead jobs in its queue, and the generations in use (since µs)."""
+    """The account's layout, versions, dead jobs in its queue, the generations in use (since µs), and more.
+
+    `replaced` is whether anything was ever replaced.
+    """
 
     layout: bytes | None = None
     lease_version: int = 0
@@ -43,6 +47,7 @@ class Meta(NamedTuple):
     events_since: int = 0
     memories: int = 0
     memories_since: int = 0
+    replaced: int = 0
 
     @classmethod
     def read(cls, row: Sequence[bytes | None]) -> "Meta":
@@ -286,6 +291,25 @@ def read_events(database: Database, account: str, digests: Sequence[bytes]) -> d
     for row in reads.run():
         found |= {digest: value for digest, value in zip(digests, row, strict=True) if value}
     return found
+
+
+# --- records to be looked up
+
+
+def leave_look_ups(commit: Commit, job: LoadedJob) -> None:
+    """Let a job that waits for a record to be found wait there no longer, before it is changed."""
+    if job.value.state == QUEUED:
+        commit.run("LREM", "look_ups", 1, job.short)
+        commit.run("HINCRBY", "meta", "bytes", -job.size)
+    else:
+        commit.run("ZREM", "parked", job.short)
+
+
+def enter_list(commit: Commit, key: str, waiting: Sequence[LoadedJob]) -> None:
+    """Let jobs wait in the queue once their records were found, or for a look-up of others."""
+    if waiting:
+        commit.run("RPUSH", key, *(job.short for job in waiting))
+        commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in waiting))
 
 
 # --- what people do

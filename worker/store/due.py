@@ -10,7 +10,7 @@ from worker.store.account import PAUSE_FIELDS, KnownPause
 from worker.store.database import Database
 from worker.store.limits import FIRST_WAKE_DELAY_US, LONGEST_REST_US, LONGEST_WAKE_DELAY_US
 
-COMMANDS_PER_ACCOUNT: Final = 10
+COMMANDS_PER_ACCOUNT: Final = 12
 
 
 class Wakeable(NamedTuple):
@@ -68,16 +68,18 @@ def _ask(pipeline: Any, base: str) -> None:
     pipeline.exists(f"{base}:claimed")
     pipeline.pttl(f"{base}:holder")
     pipeline.llen(f"{base}:inbox")  # release 0.1.0
+    pipeline.llen(f"{base}:look_ups")
+    pipeline.zrange(f"{base}:parked", 0, 0, withscores=True)
 
 
 def _read(row: Sequence[Any], now: int) -> Wakeable:
-    token, pause, listed, dead, begun, due, (woken_at, delay), claimed, lifetime, old = row
+    token, pause, listed, dead, begun, due, (woken_at, delay), claimed, lifetime, old, look_ups, parked = row
     return Wakeable(
         token or b"",
         lifetime,
         KnownPause.read(pause).in_force(now),
-        listed > int(dead or 0) or begun > 0 or claimed > 0,
-        max(1, int(due[0][1])) if due else 0,
+        listed > int(dead or 0) or begun > 0 or claimed > 0 or look_ups > 0,
+        min((max(1, int(at)) for _, at in (*due, *parked)), default=0),
         int(woken_at or 0),
         int(delay or 0),
         old > 0,

@@ -12,8 +12,8 @@ import msgspec
 from worker.contract import Relation
 from worker.ports import ERASED, ErasedPiece, RecordRef, Replay, ReplayEntry, RequestRecord
 from worker.redis.client import translate_errors
-from worker.store import codec, jobs
-from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, read_jobs
+from worker.store import codec, job_references, jobs
+from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, leave_look_ups, read_jobs
 from worker.store.database import Database, repeat_while_overtaken
 from worker.store.jobs import QUEUED, LoadedJob
 from worker.store.keys import base, escape_glob, short_id
@@ -21,6 +21,8 @@ from worker.store.lease import RedisLease
 from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, RELATIONS_PER_CALL
 from worker.store.memories import Memory
 from worker.store.record_text import RecordText
+from worker.store.reference_memory import record_name
+from worker.store.replaced import field_of
 
 PLACE_BITS: Final = 32
 OWN_PAUSES: Final = (b"brake", b"clock", b"credentials")  # whose texts are of counts and codes
@@ -71,6 +73,8 @@ def erase_jobs(
 def _erase_one(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Counter[str]) -> int:
     """Erase the record from one job; return how many relations named it."""
     v = job.value
+    if job.is_unresolved:
+        return _erase_unresolved(commit, job, who, counts)
     named = [relation for relation in job.all_relations() if who.is_part_of(relation)]
     if not named:
         return 0
@@ -84,6 +88,21 @@ def _erase_one(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Co
     counts["jobs"] += 1
     counts["emptied"] += jobs.erase(job, who)
     return len(named)
+
+
+def _erase_unresolved(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Counter[str]) -> int:
+    """Erase the record from a job of which another one is still to be found, or never was."""
+    if not job_references.names(job, who):
+        return 0
+    is_waiting = job_references.waits(job)
+    if is_waiting and jobs.is_nothing_without(job.value, who):
+        leave_look_ups(commit, job)
+        jobs.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
+    counts["jobs"] += 1
+    counts["emptied"] += jobs.erase(job, who)
+    if job.is_open:
+        job_references.shrink(job)
+    return 1
 
 
 def _drop_labels(job: LoadedJob, text: RecordText) -> bool:
@@ -150,6 +169,7 @@ class RecordEraser:
     def _erase_single_keys(self, _cursor: int) -> int:
         """Erase it from the keys that exist once: the batch being worked, the pause, the audit log."""
         self._redis.delete(f"{self._base}:work")
+        self._erase_replaced()
         reason, detail = self._redis.hmget(f"{self._base}:pause", "reason", "detail")
         if reason not in OWN_PAUSES and self._text.is_in((detail or b"").decode()):
             self._redis.hset(f"{self._base}:pause", "detail", ERASED)
@@ -195,11 +215,13 @@ class RecordEraser:
             "payload": self._erase_payload,
             "replay": self._erase_replay,
             "batch": self._erase_batch,
+            "references": self._erase_reference_memory,
         }
         for name in names:
             kind, _, rest = name.decode().removeprefix(f"{self._base}:").partition(":")
-            if rest and kind in erasers:
+            if rest and kind in KINDS:
                 self._looked[KINDS[kind]] += not rest.endswith(":jobs")
+            if rest and kind in erasers:
                 erasers[kind](rest)
         return next_cursor
 
@@ -249,6 +271,26 @@ class RecordEraser:
     def _erase_batch(self, label: str) -> None:
         if self._text.is_in(label):
             self._counts["batches"] += self._redis.delete(f"{self._base}:batch:{label}")
+
+    def _erase_replaced(self) -> None:
+        """Forget when sides of the record were replaced."""
+        fields = [
+            field_of(side, name, self._who.number)
+            for name, where in self._who.sides.items()
+            for side in where
+        ]
+        self._redis.hdel(f"{self._base}:replaced", *fields)
+
+    def _erase_reference_memory(self, period: str) -> None:
+        """Forget which references led to the record, or to one of another module with its id."""
+        key = f"{self._base}:references:{period}"
+        for field, value in self._redis.hscan_iter(key, count=MAX_EXAMINED):
+            if value.partition(b" ")[0] == str(self._who.number).encode() or field == self._reference_name:
+                self._redis.hdel(key, field)
+
+    @property
+    def _reference_name(self) -> bytes:
+        return record_name(self._who.module, self._who.number)
 
     def _is_sent_by(self, key: str) -> bool:
         """Return whether an entry of a replay's set has messages that name the record."""

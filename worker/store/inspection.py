@@ -76,7 +76,9 @@ class RedisInspector:
         reads.hgetall("buckets")
         reads.hmget("counts", tuple(COUNTED))
         reads.hlen("kept")
-        meta_row, listed, opened, due, claimed, begun, buckets, states, kept = reads.run()
+        reads.llen("look_ups")
+        reads.zcard("parked")
+        meta_row, listed, opened, due, claimed, begun, buckets, states, kept, *unresolved = reads.run()
         meta, open_jobs = Meta.read(meta_row), sum(map(int, buckets.values()))
         signs = Signs(
             listed,
@@ -88,6 +90,7 @@ class RedisInspector:
             begun > 0,
             open_jobs,
             sum(int(count or 0) for count in states),
+            sum(unresolved),
         )
         sizes = self._store.database.reads(account)
         for bucket in buckets:
@@ -176,6 +179,11 @@ class Pass:
             others = [short for short in listed if short not in survey.waiting]
             survey.see_queue(listed, read_jobs_with_claims(self._database, self._account, others))
         yield from survey.check_queue()
+        listed = list(chain.from_iterable(self._list("look_ups")))
+        parked = self._members("parked")
+        others = [short for short in (*listed, *parked) if short not in survey.unresolved]
+        found = read_jobs_with_claims(self._database, self._account, others)
+        yield from survey.check_look_ups(listed, parked, found)
         yield from self._check_stranded()
         yield from self._check_indexes(accepted)
         yield from survey.tally.check_counters()

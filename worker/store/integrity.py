@@ -14,7 +14,7 @@ from worker.contract import Relation
 from worker.planner.fold import RESULTS, Intent, Version
 from worker.planner.relation_state import OpenRelation, Stage
 from worker.ports import RelationRecord
-from worker.store import codec
+from worker.store import codec, job_references
 from worker.store.flaws import ENDED, Flaw, StoredNumbers, Write, flaw
 from worker.store.job_repair import count_writes, fingerprint_of, keep_writes, restore
 from worker.store.jobs import FAILED, NO_EVENT, QUEUED, STATES, LoadedJob
@@ -38,11 +38,14 @@ class Signs(NamedTuple):
     is_begun: bool
     open_jobs: int
     open_states: int
+    unresolved: int = 0
 
     @property
     def is_contradiction(self) -> bool:
         """Whether they cannot all be true."""
-        is_idle = self.listed == self.dead and not (self.opened or self.is_claimed or self.is_begun)
+        is_idle = self.listed == self.dead and not (
+            self.opened or self.is_claimed or self.is_begun or self.unresolved
+        )
         return (
             self.opened != self.due
             or not 0 <= self.dead <= self.listed
@@ -61,6 +64,7 @@ class Survey:
         self.account, self.stored, self.keep, self.now, self.guard_of = account, stored, keep, now, guard_of
         self.tally = Tally(stored, self._ends_ms)
         self.waiting, self.dead = dict[str, None](), 0
+        self.unresolved: dict[str, int] = {}  # jobs of which a record is looked up, by when (0: as listed)
         self.names: dict[str, int] = {}  # open relations, by when they are due
         self.stranded: list[LoadedJob] = []  # jobs that are not worked as they say
         self._open_of: dict[str, list[str]] = {}
@@ -147,9 +151,11 @@ class Survey:
         is_sound = (v.state in ENDED) is not job.is_open
         if job.is_open:
             is_sound &= v.total == v.left + sum(v.counts)
-            is_sound &= v.state == QUEUED or v.left == len(opened)
+            is_sound &= v.state == QUEUED or job_references.waits(job) or v.left == len(opened)
         if not is_sound:
             self.stranded.append(job)
+        elif job_references.waits(job):
+            self.unresolved[job.short] = v.parked[1] if v.parked else 0
         elif v.state == QUEUED:
             self.waiting[job.short] = None
             if job.short in self._claimed:
@@ -164,7 +170,7 @@ class Survey:
         if value.event_id == NO_EVENT or not value.digest:
             return
         key = "events:kept" if value.state == FAILED else f"events:{self.stored.events}"
-        if not value.total:
+        if not (value.total or value.references):
             text = f"{job.short} unreadable"
         else:
             text = f"{job.short} {fingerprint_of(self.account, job)}"
@@ -201,6 +207,32 @@ class Survey:
         if self.dead != self.stored.dead:
             message = f"counts {self.stored.dead} entries that wait no more, of which there are {self.dead}"
             yield flaw("counter", "dead", message, ("HINCRBY", "meta", "dead", self.dead - self.stored.dead))
+
+    def check_look_ups(
+        self, listed: Collection[str], parked: Mapping[str, int], others: Mapping[str, LoadedJob]
+    ) -> Iterator[Flaw]:
+        """Yield jobs that wait for a look-up nowhere or at another time, and entries of others.
+
+        `others` are jobs of these lists that nobody has shown.
+        """
+        for short, until in self.unresolved.items():
+            if not until and short not in listed:
+                message = "waits to be looked up and is not listed"
+                yield flaw("look_up", self._id(short), message, ("RPUSH", "look_ups", short))
+            elif until and parked.get(short) != until:
+                message = "is parked and not looked up when it says"
+                yield flaw("look_up", self._id(short), message, ("ZADD", "parked", until, short))
+        known = self.unresolved | {short: -1 for short, job in others.items() if job_references.waits(job)}
+        for short in dict.fromkeys(listed):
+            if known.get(short, 1) > 0:
+                writes = ("LREM", "look_ups", 0, short)
+                yield flaw(
+                    "look_up", self._id(short), "is to be looked up and does not wait for that", writes
+                )
+        for short in parked:
+            if known.get(short, 0) == 0:
+                message = "is to be looked up and is not parked"
+                yield flaw("look_up", self._id(short), message, ("ZREM", "parked", short))
 
     def check_stranded(
         self, job: LoadedJob, records: Mapping[Relation, tuple[RelationRecord, Memory]]

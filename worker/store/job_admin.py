@@ -24,13 +24,14 @@ from worker.ports import (
     UnsettledRequests,
 )
 from worker.redis.client import Client, is_refusal, translate_errors
-from worker.store import codec, jobs
+from worker.store import codec, job_references, jobs
 from worker.store.account import (
     META_FIELDS,
     AccountCommit,
     Before,
     Meta,
     commit_of_people,
+    leave_look_ups,
     read_jobs_with_claims,
     read_memories,
     send_act,
@@ -114,7 +115,7 @@ class RedisJobAdmin:
         for id_ in wanted:
             job = found.get(short_id(id_))
             looked_at += 1
-            if job and job.is_queued:
+            if job and (job.is_queued or job_references.waits(job)):
                 fresh.append((job, Before.of(job)))
                 ended += job.value.left
             elif not job or not jobs.is_cancelled(job):
@@ -135,14 +136,18 @@ class RedisJobAdmin:
         """End jobs in the queue; their entries stay there as dead ones until they come to its head."""
         relations = list(dict.fromkeys(relation for job, _ in ended for relation in job.relations()))
         memories = read_memories(self.database, commit.account, relations, now=commit.now, opens=False)
+        dead = 0
         for job, before in ended:
+            if is_unresolved := job_references.waits(job):
+                leave_look_ups(commit, job)
+            dead += not is_unresolved
             outcomes = jobs.end_in_queue(job, by, commit.totals, now=commit.now, keep=commit.keep)
             for outcome in outcomes:
                 memories[outcome.relation][1].add(job.short, "superseded", by)
             commit.put(job, before)
         commit.put_memories(memory for _, memory in memories.values())
-        if ended:
-            commit.run("HINCRBY", "meta", "dead", len(ended))
+        if dead:
+            commit.run("HINCRBY", "meta", "dead", dead)
 
     def _dismiss(
         self, account: str, wanted: Sequence[str], entry: AuditEntry, only: Mapping[str, Collection[str]]

@@ -39,7 +39,7 @@ def restore(job: LoadedJob, results: Counter[str], left: int, *, now: int, keep:
 
 def fingerprint_of(account: str, job: LoadedJob) -> str:
     """Return the fingerprint of the change that became the job; "" for one that a webhook delivered."""
-    v = job.value
+    v, found = job.value, {(each.side, each.record) for each in job.value.references}
     event_id = v.event_id or job.short
     if v.digest == delivery(v.source, event_id) or v.digest != event(v.source, event_id):
         return ""
@@ -47,11 +47,13 @@ def fingerprint_of(account: str, job: LoadedJob) -> str:
         account=account,
         action=ACTION_OF[v.action],  # type: ignore[arg-type]
         type=v.type,
-        parents=v.parents,
-        children=v.children,
+        parents=tuple(each for each in v.parents if ("p", each) not in found),
+        children=tuple(each for each in v.children if ("c", each) not in found),
         info=tuple(sorted(v.info.items())) if v.info else (),
         occurred_at=v.occurred_at or None,
         allow_empty=v.allow_empty,
+        parent_references=tuple(each.reference for each in v.references if each.side == "p"),
+        child_references=tuple(each.reference for each in v.references if each.side == "c"),
     )
     return change.fingerprint
 

@@ -1,13 +1,13 @@
 """A job as it is stored, and all that can happen to one. Pure: times, outcomes and ids are arguments."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from struct import Struct as Layout
 from typing import Final
 
 import msgspec
 
-from worker.contract import Relation
+from worker.contract import Change, Module, Reference, Relation
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import RESULTS
 from worker.ports import (
@@ -19,8 +19,11 @@ from worker.ports import (
     Failure,
     JobFilter,
     JobRecord,
+    JobReference,
     JobState,
+    Parking,
     RecordRef,
+    Side,
     Submission,
 )
 from worker.store.keys import delivery, event, short_id
@@ -35,17 +38,36 @@ STATES: Final[tuple[JobState, ...]] = (
     "superseded",
     "failed",
     "held",
+    "parked",
 )
 """The states by the number that is stored."""
-ACTIONS: Final = {"create": "c", "modify": "m", "delete": "d", "": ""}
+ACTIONS: Final = {"create": "c", "modify": "m", "delete": "d", "replace": "r", "": ""}
 ACTION_OF: Final = {letter: action for action, letter in ACTIONS.items()}
-COUNTED: Final = frozenset({"sending", "retrying", "verifying", "held"})  # the queue counts its own
+COUNTED: Final = frozenset({"sending", "retrying", "verifying", "held", "parked"})  # the queue counts its own
+SIDES: Final[Mapping[str, Side]] = {"p": "parent", "c": "child"}
 HEAD: Final = Layout(">QQ")  # accepted_at (µs) and acceptance number, which the script knows
 HEAD_SIZE: Final = HEAD.size
 NUMBERS: Final = {result: number for number, result in enumerate(RESULTS)}
 OUTCOME_COUNTERS: Final = {result: f"relations_{result}" for result in RESULTS}
 
 _pack = msgspec.msgpack.Encoder().encode
+
+
+class StoredReference(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A reference of a job as it is stored: side (p, c), module, fields; then what is known of it by now."""
+
+    side: str
+    module: Module
+    fields: tuple[tuple[str, str], ...]
+    record: int = 0
+    asked_at: int = 0
+    candidates: tuple[int, ...] = ()
+    by: str = ""
+
+    @property
+    def reference(self) -> Reference:
+        """The reference itself."""
+        return Reference(self.module, self.fields)
 
 
 class StoredJob(msgspec.Struct, array_like=True, gc=False):
@@ -55,7 +77,10 @@ class StoredJob(msgspec.Struct, array_like=True, gc=False):
     relations. `left` counts relations without an outcome, `again` names them where it is a part. `counts` are
     those of `RESULTS`. `refused` says of each `failed` relation which of `refusals` is its own; releases that
     know neither wrote the first `refusal` alone. `decided` are failed relations that need no decision any
-    more: name, when, by whom, and why; `dismissed` is the same of the whole job.
+    more: name, when, by whom, and why; `dismissed` is the same of the whole job. Records of `references` are
+    among the ids once they were found; `parked` is since when it waits for that, until when, after how many
+    look-ups, why, and how many of them the API did not answer. A replace has the side that it `replaces` (p
+    or c), and goes through phases: it creates, waits for a read of what else is there, and removes that.
     """
 
     action: str = ""
@@ -90,6 +115,17 @@ class StoredJob(msgspec.Struct, array_like=True, gc=False):
     refusals: tuple[tuple[int, str, str], ...] = ()
     refused: tuple[int, ...] = ()
     decided: tuple[tuple[str, int, str, str], ...] = ()
+    references: tuple[StoredReference, ...] = ()
+    parked: tuple[int, int, int, str, int] | None = None
+    replaces: str = ""
+    phase: int = 0
+
+    @property
+    def size(self) -> int:
+        """The number of its relations, as far as is known while records are still to be found."""
+        is_resolved = all(each.record for each in self.references)
+        sides = [] if is_resolved else [each.side for each in self.references]
+        return (len(self.parents) + sides.count("p")) * (len(self.children) + sides.count("c"))
 
 
 ACCEPTED_FIELDS: Final = StoredJob.__struct_fields__.index("state")
@@ -121,7 +157,7 @@ class LoadedJob(msgspec.Struct, gc=False):
         accepted_at, number = HEAD.unpack_from(text)
         value = _decode(text[HEAD_SIZE:])
         if value.total < 0:
-            value.total = value.left = len(value.parents) * len(value.children)
+            value.total = value.left = value.size
         return cls(short, accepted_at, number, value, is_kept=is_kept, size=len(text))
 
     def encode(self) -> bytes:
@@ -150,8 +186,11 @@ class LoadedJob(msgspec.Struct, gc=False):
             v.requests,
             v.by,
         )
-        is_rare = v.refusal or v.failed or v.again or v.requeued_at or v.dismissed or v.replays or v.replay
-        body = _pack(v) if is_rare or v.replayed_by else _pack(common)
+        is_rare = (
+            *(v.refusal, v.failed, v.again, v.requeued_at),
+            *(v.dismissed, v.replays, v.replay, v.replayed_by, v.references, v.replaces),
+        )
+        body = _pack(v) if any(is_rare) else _pack(common)
         return HEAD.pack(self.accepted_at, self.number) + body
 
     @property
@@ -164,12 +203,19 @@ class LoadedJob(msgspec.Struct, gc=False):
     @property
     def is_taken(self) -> bool:
         """Whether a flush has taken it out of the queue, and nothing has come of that yet."""
-        return self.value.state == SENDING or (self.is_claimed and self.value.state == QUEUED)
+        is_claimed = self.is_claimed and self.value.state == QUEUED and not self.is_unresolved
+        return self.value.state == SENDING or is_claimed
 
     @property
     def is_queued(self) -> bool:
         """Whether it waits in the queue."""
         return self.value.state == QUEUED and not self.is_claimed
+
+    @property
+    def is_unresolved(self) -> bool:
+        """Whether a record that it names is still to be found, or what a replace has to remove."""
+        v = self.value
+        return v.phase == TO_BE_READ or any(not each.record for each in v.references)
 
     @property
     def is_open(self) -> bool:
@@ -191,13 +237,18 @@ class LoadedJob(msgspec.Struct, gc=False):
         return bool(self.groups)
 
     @property
+    def has_failed_as_a_whole(self) -> bool:
+        """Whether it failed before it had relations to fail with: it was unreadable, or lacked a read."""
+        return self.value.state == FAILED and not self.value.counts[3]
+
+    @property
     def groups(self) -> frozenset[str]:
         """The groups of its failures that wait for a decision: `<code> <class> <type>`."""
         v = self.value
         if v.state != FAILED or v.dismissed or v.by == ERASED:
             return frozenset()
         refusals = {v.refusals[place][:2] for _, place in _undecided(v)}
-        if not v.total:
+        if self.has_failed_as_a_whole:
             refusals.add((v.refusal or UNKNOWN_REFUSAL)[:2])
         return frozenset(f"{code} {error} {v.type}" for code, error in refusals)
 
@@ -228,9 +279,10 @@ class LoadedJob(msgspec.Struct, gc=False):
     def as_claimed(self, account: str, relations: tuple[Relation, ...]) -> ClaimedJob:
         """Return the job as a flush reads it, for these of its relations."""
         v = self.value
+        is_replace = bool(v.replaces)
         return ClaimedJob(
             f"{account}-{self.short}",
-            ACTION_OF[v.action],  # type: ignore[arg-type]
+            ("delete" if v.phase == REMOVES else "create") if is_replace else ACTION_OF[v.action],  # type: ignore[arg-type]
             relations,
             tuple(sorted(v.info.items())) if v.info else (),
             self.occurred_at,
@@ -238,6 +290,7 @@ class LoadedJob(msgspec.Struct, gc=False):
             0 if v.again else self.accepted_at,
             v.correlation,
             v.allow_empty,
+            is_replace and v.phase != REMOVES,
         )
 
     def as_record(self, account: str) -> JobRecord:
@@ -272,6 +325,12 @@ class LoadedJob(msgspec.Struct, gc=False):
             replay=v.replay,
             correlation=v.correlation,
             allow_empty=v.allow_empty,
+            references=tuple(
+                JobReference(SIDES[each.side], each.reference, *msgspec.structs.astuple(each)[3:])
+                for each in v.references
+            ),
+            parked=Parking(*v.parked) if v.parked else None,
+            removes=v.phase == REMOVES,
         )
 
     def matches(self, wanted: JobFilter) -> bool:
@@ -295,16 +354,18 @@ class LoadedJob(msgspec.Struct, gc=False):
     def _has_failure(self, wanted: JobFilter) -> bool:
         """Return whether a failure that waits for a decision is what a list asks for."""
         v = self.value
-        if not v.total:
+        if self.has_failed_as_a_whole:
             code, error = (v.refusal or UNKNOWN_REFUSAL)[:2]
-            return v.state == FAILED and wanted.error in ("", str(code), error)
+            return wanted.error in ("", str(code), error)
         return v.state == FAILED and any(
             failure.dismissed is None and wanted.fits_failure(failure) for failure in self.failures()
         )
 
 
-QUEUED, SENDING, RETRYING, VERIFYING, SUCCEEDED, SUPERSEDED, FAILED, HELD = range(len(STATES))
+QUEUED, SENDING, RETRYING, VERIFYING, SUCCEEDED, SUPERSEDED, FAILED, HELD, PARKED = range(len(STATES))
 NUMBER_OF: Final = {state: number for number, state in enumerate(STATES)}
+TO_BE_READ, REMOVES = 1, 2
+"""The phases of a replace, after the first, in which it creates."""
 UNKNOWN_REFUSAL: Final = (0, "other", "", "")
 """Of a failure that nothing is known about."""
 NO_EVENT: Final = "\0"
@@ -330,7 +391,31 @@ def encode_submission(entry: Submission) -> tuple[str, bytes, bytes]:
         change.correlation,
         change.allow_empty,
     )
+    if change.replaces or change.parent_references or change.child_references:
+        references = (*_stored("p", change.parent_references), *_stored("c", change.child_references))
+        phase = 0 if change.replaces == "" or _names_any(change) else TO_BE_READ
+        stored = StoredJob(*value, references=references, replaces=change.replaces[:1], phase=phase)
+        if phase == TO_BE_READ:
+            stored.total = stored.left = 1
+        return short, digest, _pack(stored)
     return short, digest, _pack(value)
+
+
+def needs_look_up(change: Change) -> bool:
+    """Return whether something has to be read before the change can be carried out."""
+    has_references = bool(change.parent_references or change.child_references)
+    return has_references or (bool(change.replaces) and not _names_any(change))
+
+
+def _names_any(change: Change) -> bool:
+    """Return whether the side that a replace is about is to have any record at all."""
+    if change.replaces == "parent":
+        return bool(change.parents or change.parent_references)
+    return bool(change.children or change.child_references)
+
+
+def _stored(side: str, references: Sequence[Reference]) -> list[StoredReference]:
+    return [StoredReference(side, *reference) for reference in references]
 
 
 def unreadable_job(
@@ -397,8 +482,10 @@ def settle(
     if request_id and was_sent and request_id not in v.requests:
         v.requests = _latest_that_fit((*v.requests, request_id)) if v.requests else (request_id,)
         v.attempts += state != "queued"  # a dry run of a queued job is no attempt
-    if v.left <= 0:
-        _end(job, totals, now=now, keep=keep)
+    if v.left <= 0 and _has_to_remove(v):
+        await_read(job)
+    elif v.left <= 0:
+        end(job, totals, now=now, keep=keep)
     elif state:
         v.state = NUMBER_OF[state]
     if v.state != before:
@@ -406,15 +493,28 @@ def settle(
     return True
 
 
+def _has_to_remove(v: StoredJob) -> bool:
+    """Return whether all that a replace names is there now, so that what else there is may go."""
+    return bool(v.replaces) and v.phase == 0 and not v.counts[3] and v.by not in (CANCELLED, ERASED)
+
+
+def await_read(job: LoadedJob) -> None:
+    """Let a replace wait for a read of what else is there; that counts as one relation until it is known."""
+    v = job.value
+    v.phase, v.state, v.again = TO_BE_READ, QUEUED, ()
+    v.total, v.left = v.total + 1, 1
+
+
 def end_in_queue(
     job: LoadedJob, by: str, totals: Counter[str], *, now: int, keep: Retention
 ) -> list[RelationOutcome]:
     """End a job that waits in the queue; return the outcomes of what was left of it."""
-    account_free = job.short
+    account_free, before = job.short, job.value.state
     outcomes = [RelationOutcome(account_free, relation, "superseded", by) for relation in job.relations()]
-    supersede(job, len(outcomes), by, totals)
-    job.value.again = ()
-    _end(job, totals, now=now, keep=keep)
+    supersede(job, job.value.left, by, totals)
+    job.value.again, job.value.parked = (), None
+    end(job, totals, now=now, keep=keep)
+    _move_state_count(totals, STATES[before], STATES[job.value.state])
     return outcomes
 
 
@@ -501,9 +601,8 @@ def replace(job: LoadedJob, names: Collection[str], at: int, by: str) -> bool:
 
 def erase(job: LoadedJob, who: RecordRef) -> bool:
     """Take the record from a job whose open work about it has ended; return whether nothing is left of it."""
-    v = job.value
-    v.parents = tuple(each for each in v.parents if not who.is_on("p", v.type, each))
-    v.children = tuple(each for each in v.children if not who.is_on("c", v.type, each))
+    v, is_emptied = job.value, is_nothing_without(job.value, who)
+    (v.parents, v.children), v.references = ids_without(v, who), references_without(v, who)
     kept = _without(v.failed, who)
     v.refused = tuple(place for name, place in zip(v.failed, v.refused, strict=True) if name in kept)
     v.failed, v.again = kept, _without(v.again, who)
@@ -512,11 +611,36 @@ def erase(job: LoadedJob, who: RecordRef) -> bool:
     drop_texts(v)
     if v.refusal:
         v.refusal = (*v.refusal[:3], "")
-    if v.parents and v.children:
+    if not is_emptied:
         return False
     v.parents, v.children, v.failed, v.refused, v.again, v.info, v.by = (), (), (), (), (), None, ERASED
-    v.decided = ()
+    v.decided, v.references = (), ()
     return True
+
+
+def is_nothing_without(v: StoredJob, who: RecordRef) -> bool:
+    """Return whether a job is about nothing any more without the record."""
+    parents, children = ids_without(v, who)
+    named = {each.side for each in references_without(v, who)}
+    return not (parents or "p" in named) or not (children or "c" in named)
+
+
+def ids_without(v: StoredJob, who: RecordRef) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return a job's parents and children without the record."""
+    parents = tuple(each for each in v.parents if not who.is_on("p", v.type, each))
+    return parents, tuple(each for each in v.children if not who.is_on("c", v.type, each))
+
+
+def references_without(v: StoredJob, who: RecordRef) -> tuple[StoredReference, ...]:
+    """Return a job's references without those that led to the record, and without it as a candidate."""
+    return tuple(
+        msgspec.structs.replace(
+            each,
+            candidates=tuple(other for other in each.candidates if not who.is_record(each.module, other)),
+        )
+        for each in v.references
+        if not who.is_record(each.module, each.record)
+    )
 
 
 def drop_texts(v: StoredJob) -> None:
@@ -536,9 +660,10 @@ def to_us(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
-def _end(job: LoadedJob, totals: Counter[str], *, now: int, keep: Retention) -> None:
+def end(job: LoadedJob, totals: Counter[str], *, now: int, keep: Retention) -> None:
+    """End a job by its counts; one that had nothing to do has succeeded."""
     v = job.value
-    v.state = FAILED if v.counts[3] else SUCCEEDED if v.counts[0] else SUPERSEDED
+    v.state = FAILED if v.counts[3] else SUCCEEDED if v.counts[0] or not v.total else SUPERSEDED
     v.left, v.finished_at = 0, now
     v.expires = now + to_us(keep.failed if v.state == FAILED else keep.finished)
     totals[STATES[v.state]] += 1

@@ -7,9 +7,18 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
                              people; last: the last commit; bytes: of the jobs
                              in the queue; dead: those that ended there; sets,
                              sets_since (µs): bytes of a week's replays; held,
-                             held_since (µs): open claimed relations; events, memories: which of two
+                             held_since (µs): open claimed relations; replaced:
+                             whether anything ever was; events, memories: which of two
                              generations is written, …_since (µs): since when
     queue            list    ids of accepted jobs that are not claimed, in order emptied by claim
+    look_ups         list    ids of accepted jobs whose records are to be looked  until looked up
+                             up, in order
+    parked           zset    jobs of which a record was not found, by when it is  until found, or
+                             looked up again (µs)                                 `park_for`
+    references:<n>   hash    digest of a reference → "<id> <asked µs>"; record →  two periods of
+                             when the API knew it no more (µs)                    `look_up_memory`
+    replaced         hash    side of a record that was replaced → version of the  as memories, from the
+                             last replace: "<occurred µs> <number> <id>"          last replace
     claimed          list    ids of claimed jobs whose open relations are not    until all are written or
                              written yet: the holder of the lease has them       ended
     jobs:<bucket>    hash    id → job                                            `finished` after the end of

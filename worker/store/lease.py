@@ -1,11 +1,12 @@
 """The lease on an account: everything only its holder may do, each step carried out at most once (R17)."""
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from os import urandom
 from typing import Final, TypeVar
 
-from worker.contract import Relation
+from worker.contract import TYPES, Reference, Relation
 from worker.errors import LeaseLost, StoreRolledBack
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
@@ -15,6 +16,8 @@ from worker.ports import (
     BegunRequest,
     ClaimedJob,
     DeleteBrake,
+    LookUpBatch,
+    LookUpResult,
     OpenWrite,
     Pause,
     RelationRecord,
@@ -22,7 +25,7 @@ from worker.ports import (
     WorkBatch,
     Writes,
 )
-from worker.store import codec, jobs
+from worker.store import codec, job_references, jobs
 from worker.store.account import (
     META_FIELDS,
     PAUSE_FIELDS,
@@ -30,6 +33,8 @@ from worker.store.account import (
     Before,
     KnownPause,
     Meta,
+    enter_list,
+    leave_look_ups,
     read_events,
     read_jobs,
     read_memories,
@@ -44,6 +49,7 @@ from worker.store.limits import (
     BRAKE_WINDOW_US,
     FIRST_IDLE_US,
     FIRST_WAKE_DELAY_US,
+    JOBS_PER_CALL,
     LEASE_LIFETIME_MS,
     LONGEST_IDLE_US,
     MAX_REQUESTS,
@@ -51,6 +57,8 @@ from worker.store.limits import (
 )
 from worker.store.memories import Memory, why_of
 from worker.store.queue import WORK_FIELDS, Queue, QueueHead, WorkNote
+from worker.store.reference_memory import ReferenceMemory
+from worker.store.replaced import Found, Replaced, note_replaced, with_replaced
 
 SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
 MINUTE_US: Final = 60_000_000
@@ -102,8 +110,13 @@ class RedisLease:
 
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what the store has of these relations."""
-        found = read_memories(self._database, self.account, list(relations), now=self._database.now())
+        found = self._read_memories(list(relations), now=self._database.now())
         return self._note(found)
+
+    def _read_memories(self, relations: Sequence[Relation], *, now: int) -> Found:
+        """Read what is open and remembered of these relations."""
+        found = read_memories(self._database, self.account, relations, now=now)
+        return with_replaced(self._database, self.account, found) if self._meta.replaced else found
 
     def _note(
         self, found: Mapping[Relation, tuple[RelationRecord, Memory]]
@@ -172,6 +185,92 @@ class RedisLease:
         due_in = repeat_while_overtaken(self.account, lambda: self._release(window, rest))
         return None if due_in is None else due_in / 1e6
 
+    # --- records to be looked up
+
+    def read_look_ups(self, most: int) -> LookUpBatch:
+        """Return the changes whose records are to be looked up now: new ones in order, then parked ones."""
+        now, reads = self._database.now(), self._database.reads(self.account)
+        reads.lrange("look_ups", 0, most - 1)
+        reads.zrangebyscore("parked", "-inf", now, start=0, num=most)
+        reads.zcard("parked")
+        listed, parked, count = reads.run()
+        names = dict.fromkeys(short.decode() for short in (*listed, *parked))
+        found = read_jobs(self._database, self.account, names)
+        waiting = {short for short, job in found.items() if job_references.waits(job)}
+        if stray := names.keys() - waiting:
+            self._repeat(lambda: self._drop_stray_look_ups(sorted(stray)))
+        unresolved = [found[short] for short in names if short in waiting]
+        jobs_ = tuple(job_references.as_unresolved(job, self.account) for job in unresolved)
+        return LookUpBatch(now, jobs_, count)
+
+    def known_records(self, references: Collection[Reference], *, memory: float) -> Mapping[Reference, int]:
+        """Return the records that references led to within so many seconds, and that the API still knows."""
+        return self._reference_memory(memory).read(references)
+
+    def write_look_ups(
+        self, results: Sequence[LookUpResult], records: Mapping[Reference, int], *, memory: float
+    ) -> None:
+        """Write what became of the changes that were looked up, and which records references lead to."""
+        for start in range(0, max(1, len(results)), JOBS_PER_CALL):
+            piece, learned = results[start : start + JOBS_PER_CALL], {} if start else records
+            self._repeat(partial(self._write_look_ups, piece, learned, memory))
+
+    def _write_look_ups(
+        self, results: Sequence[LookUpResult], records: Mapping[Reference, int], memory: float
+    ) -> None:
+        by_short = {short_id(result.job): result for result in results}
+        found = read_jobs(self._database, self.account, by_short)
+        self._jobs |= found
+        commit, resolved = self._commit(self._database.now()), list[LoadedJob]()
+        changed, replaced = dict[str, Before](), list[Replaced]()
+        for short, result in by_short.items():
+            job = found.get(short)
+            if job is None or not job_references.waits(job):
+                continue  # a person has decided in between
+            changed[short] = Before.of(job)
+            leave_look_ups(commit, job)
+            job_references.settle(job, result, commit.totals, now=commit.now, keep=self._keep)
+            if result.parked:
+                commit.run("ZADD", "parked", result.parked.until, short)
+            elif job.is_open:
+                resolved.append(job)
+            if result.related is not None:
+                replaced.append(job_references.as_replaced(job, self.account))
+        note_replaced(commit, self._database, self.account, replaced)
+        self._put_jobs(commit, changed)
+        enter_list(commit, "queue", resolved)
+        self._reference_memory(memory).write(commit, records)
+        self._send(commit)
+        if replaced:
+            self._meta = self._meta._replace(replaced=1)
+
+    def forget_records(self, relations: Iterable[Relation], *, memory: float) -> None:
+        """Let references lead to the records of these relations no more before they were looked up again."""
+        known = self._reference_memory(memory)
+        records = {
+            record
+            for each in relations
+            for record in ((TYPES[each.type].parent, each.parent), (TYPES[each.type].child, each.child))
+        }
+        if records and known.exists():
+            self._repeat(lambda: self._forget_records(known, sorted(records)))
+
+    def _forget_records(self, known: ReferenceMemory, records: Collection[tuple[str, int]]) -> None:
+        commit = self._commit(self._database.now())
+        known.forget(commit, records)
+        self._send(commit)
+
+    def _drop_stray_look_ups(self, stray: Sequence[str]) -> None:
+        """Drop entries of jobs that do not wait for a record."""
+        commit = self._commit(self._database.now())
+        for short in stray:
+            commit.run("LREM", "look_ups", 0, short)
+        commit.run("ZREM", "parked", *stray)
+        self._send(commit)
+
+    def _reference_memory(self, seconds: float) -> ReferenceMemory:
+        return ReferenceMemory(self._database, self.account, seconds)
+
     # --- the steps
 
     def _read(self, max_jobs: int, max_relations: int) -> WorkBatch:
@@ -185,7 +284,9 @@ class RedisLease:
         reads.lrange("queue", 0, max_jobs - 1)
         reads.lrange("claimed", 0, -1)
         reads.llen("queue")
-        meta, token, work, due, journal, listed, claimed_ids, length = reads.run()
+        reads.llen("look_ups")
+        reads.zrange("parked", 0, 0, withscores=True)
+        meta, token, work, due, journal, listed, claimed_ids, length, unresolved, parked = reads.run()
         if token != self.holder.encode():
             raise self._lost()
         self._begun, self._read_at, self._found_nothing = dict(journal), now, False
@@ -207,7 +308,7 @@ class RedisLease:
         self._jobs |= {job.short: job for job in chosen}
         wanted = {job.short: job.relations() for job in chosen}
         named = dict.fromkeys((*relations, *chain.from_iterable(wanted.values())))
-        found = read_memories(self._database, self.account, list(named), now=now)
+        found = self._read_memories(list(named), now=now)
         things = [*map(str, relations), *wanted]
         note = note.next(self.holder, limit, things, full=limit == max_jobs)
         commit = self._commit(now)
@@ -220,8 +321,19 @@ class RedisLease:
         relations = tuple(relation for relation in relations if relation in self._opened)
         claimed = tuple(job.as_claimed(self.account, wanted[job.short]) for job in chosen)
         begun, is_small = codec.begun(journal), limit < max_jobs
-        self._found_nothing = not (claimed or relations or begun)
-        return WorkBatch(now, claimed, relations, records, begun, note.is_condemned, is_small, mended=mended)
+        look_ups = bool(unresolved or (parked and parked[0][1] <= now))
+        self._found_nothing = not (claimed or relations or begun or look_ups)
+        return WorkBatch(
+            now,
+            claimed,
+            relations,
+            records,
+            begun,
+            note.is_condemned,
+            is_small,
+            mended=mended,
+            look_ups=look_ups,
+        )
 
     def _mend(self, commit: AccountCommit, closed: Sequence[Relation]) -> tuple[StoreFlaw, ...]:
         """Mend what a read shows to contradict itself; `closed` are due and not open."""
@@ -242,10 +354,12 @@ class RedisLease:
         """Return the jobs that a dead worker had claimed, for those of their relations that are not open."""
         self._jobs |= read_jobs(self._database, self.account, claimed_ids)
         waiting = [
-            job for short in claimed_ids if (job := self._jobs.get(short)) and job.value.state == QUEUED
+            job
+            for short in claimed_ids
+            if (job := self._jobs.get(short)) and job.value.state == QUEUED and not job.is_unresolved
         ]
         named = dict.fromkeys(relation for job in waiting for relation in job.relations())
-        found = read_memories(self._database, self.account, list(named), now=now)
+        found = self._read_memories(list(named), now=now)
         records = self._known_records(found)
         self._claimed = ClaimedWork(jobs=set(claimed_ids), recovered={job.short for job in waiting})
         claimed = []
@@ -385,10 +499,14 @@ class RedisLease:
         reads.hget("wake", "at")
         reads.exists("claimed")
         reads.hget("work", "idle")
-        [token], meta, work, due, begun, listed, pause_row, woken, claimed_ids, idle = reads.run()
+        reads.exists("look_ups")
+        reads.zrange("parked", 0, 0, withscores=True)
+        *row, look_ups, parked = reads.run()
+        [token], meta, work, due, begun, listed, pause_row, woken, claimed_ids, idle = row
         if token != self.holder.encode():
             raise self._lost()
-        times = [int(score) for _, score in due] + ([now] if begun or claimed_ids else [])
+        times = [int(score) for _, score in (*due, *parked)]
+        times += [now] if begun or claimed_ids or look_ups else []
         head = QueueHead.read(self._database, self.account, listed, dead=Meta.read(meta).dead)
         commit = AccountCommit(self._database, self.account, self._keep, now=now)
         commit.check("holder", "token", self.holder)
@@ -458,6 +576,7 @@ class RedisLease:
             else:
                 found.append(outcome)
         commit.put_memories(touched.values())
+        to_be_read: list[LoadedJob] = []
         for short, outcomes in by_job.items():
             if (job := self._jobs.get(short)) is None:
                 continue
@@ -465,7 +584,10 @@ class RedisLease:
             doing = writes.job_states.get(f"{self.account}-{short}") if writes.job_states else None
             if jobs.settle(job, outcomes, doing, request_id, totals, now=commit.now, keep=self._keep):
                 changed[short] = before
+                if job.is_unresolved:
+                    to_be_read.append(job)
         self._put_jobs(commit, changed)
+        enter_list(commit, "look_ups", to_be_read)
         written = self._claimed.leave(changed, self._jobs, writes, change)
         self._write_opens(commit, written, change.closed)
         if change.held:

@@ -26,7 +26,7 @@ from worker.store.jobs import LoadedJob
 from worker.store.keys import bucket_of
 from worker.store.limits import WORKER_LIFETIME
 
-COMMANDS_PER_ACCOUNT: Final = 9
+COMMANDS_PER_ACCOUNT: Final = 11
 
 BUCKET_US: Final = HISTORY_SECONDS * 1_000_000
 HISTORY_LIFETIME: Final = 2 * HISTORY_BUCKETS * HISTORY_SECONDS  # seconds; from the last point
@@ -67,8 +67,8 @@ class RedisMetrics:
             answers = pipeline.execute()
             starts = range(0, len(answers), COMMANDS_PER_ACCOUNT)
             rows = [answers[start : start + COMMANDS_PER_ACCOUNT] for start in starts]
-            for base, (_, _, head, *_) in zip(bases, rows, strict=True):
-                short = (head or b"").decode()
+            for base, (_, _, _, head, unresolved, *_) in zip(bases, rows, strict=True):
+                short = (head or unresolved or b"").decode()
                 pipeline.hget(f"{base}:jobs:{bucket_of(short)}", short)
                 pipeline.hget(f"{base}:kept", short)
             heads = pipeline.execute() if bases else []
@@ -180,8 +180,10 @@ def _read_point(text: bytes) -> HistoryPoint:
 def _ask_for_stats(pipeline: Any, base: str) -> None:
     """Queue as many commands as `COMMANDS_PER_ACCOUNT`, answered as `_read_stats` reads them."""
     pipeline.llen(f"{base}:queue")
+    pipeline.llen(f"{base}:look_ups")
     pipeline.hmget(f"{base}:meta", ("dead", "held"))
     pipeline.lindex(f"{base}:queue", 0)
+    pipeline.lindex(f"{base}:look_ups", 0)
     pipeline.hlen(f"{base}:open")
     pipeline.hlen(f"{base}:journal")
     pipeline.zcard(f"{base}:failed")
@@ -200,10 +202,10 @@ def _accepted_at(text: bytes | None, kept: bytes | None) -> int:
 
 def _read_stats(row: Sequence[Any], oldest: int) -> AccountStats:
     """Read one account's answers."""
-    listed, (dead, held), _, opened, begun, unresolved, counts, numbers, pause = row
+    listed, look_ups, (dead, held), _, _, opened, begun, unresolved, counts, numbers, pause = row
     return AccountStats(
-        listed - int(dead or 0),
-        oldest if listed > int(dead or 0) else 0,
+        listed + look_ups - int(dead or 0),
+        oldest if listed + look_ups > int(dead or 0) else 0,
         opened + int(held or 0),
         begun,
         unresolved,

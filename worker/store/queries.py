@@ -56,13 +56,14 @@ class RedisQueries:
         """Return the number of jobs by state (open: now, ended: in all), and of `unresolved` failures."""
         reads = self._database.reads(account)
         reads.llen("queue")
+        reads.llen("look_ups")
         reads.hget("meta", "dead")
         reads.zcard("failed")
         reads.hmget("counts", COUNTED_STATES)
         reads.hlen("journal")
-        listed, dead, unresolved, counts, begun = reads.run()
+        listed, look_ups, dead, unresolved, counts, begun = reads.run()
         known = {state: int(count or 0) for state, count in zip(COUNTED_STATES, counts, strict=True)}
-        waiting = listed - int(dead or 0)
+        waiting = listed + look_ups - int(dead or 0)
         return {**known, **count_open_jobs(waiting, known, begun=begun), "unresolved": unresolved}
 
     def get_states(self, jobs: Sequence[str]) -> Mapping[str, JobState]:

@@ -32,7 +32,7 @@ from worker.ports import (
 )
 from worker.redis.client import Client, translate_errors
 from worker.redis.scripts import ScriptCall
-from worker.store import codec, jobs, keys
+from worker.store import codec, job_references, jobs, keys
 from worker.store.account import (
     META_FIELDS,
     PAUSE_FIELDS,
@@ -56,7 +56,7 @@ from worker.store.database import (
     repeat_while_overtaken,
 )
 from worker.store.due import Wakeable, read_wakeable
-from worker.store.jobs import encode_submission
+from worker.store.jobs import LoadedJob, encode_submission
 from worker.store.keys import LAYOUT, bucket_of, short_id
 from worker.store.lease import RedisLease
 from worker.store.limits import (
@@ -182,6 +182,8 @@ class RedisStore:
             label = labels.setdefault(change.batch, len(labels) + 1) if change.batch else 0
             fingerprint = "" if change.delivered else change.fingerprint
             occurred = 0 if change.occurred_at is None else max(1, change.occurred_at)
+            if jobs.needs_look_up(change):
+                bucket = -bucket
             rows += (short, digest, fingerprint, occurred, bucket, label, value)
         names = [f"{base}:{name}" for name in ACCEPT_KEYS]
         for number in buckets:
@@ -387,11 +389,12 @@ class RedisStore:
         """Return the account's counters, with how much is waiting now."""
         reads = self.database.reads(account)
         reads.llen("queue")
+        reads.llen("look_ups")
         reads.hlen("open")
         reads.hmget("meta", ("dead", "held"))
         reads.hgetall("counts")
-        listed, opened, (dead, held), counts = reads.run()
-        waiting = {"backlog": listed - int(dead or 0), "open": opened + int(held or 0)}
+        listed, unresolved, opened, (dead, held), counts = reads.run()
+        waiting = {"backlog": listed + unresolved - int(dead or 0), "open": opened + int(held or 0)}
         return {**codec.counts(counts), **waiting}
 
     def relation_history(
@@ -460,29 +463,28 @@ class RedisStore:
         commit = commit_of_people(
             self.database, account, self.retention(account), now=now, meta=Meta.read(meta), adds=True
         )
-        requeued, fresh = list[str](), list[str]()
+        requeued, lists = list[str](), dict[str, list[str]]()
         for id_ in wanted:
             job = found.get(short_id(id_))
             if job is None or job.is_gone(now):
                 continue
             before = bool(mark) and job.value.replay == mark
             can_be = jobs.failures_to_requeue(job, since, only.get(id_, ()))
-            if can_be and not before:
-                was = Before.of(job)
-                jobs.requeue(job, can_be, mark, commit.totals, now=now)
-                commit.put(job, was)
-                fresh.append(job.short)
+            key = "" if before else _put_back(commit, job, can_be, mark, since)
+            if key:
+                lists.setdefault(key, []).append(job.short)
             waits = not mark and job.is_queued and bool(job.value.again)
-            if can_be or before or waits:
+            if key or can_be or before or waits:
                 requeued.append(id_)
-        if not fresh:
+        if not lists:
             return requeued, False
         reads = self.database.reads(account)
         reads.lrange("claimed", 0, -1)
-        for short in set(fresh).intersection(map(bytes.decode, reads.run()[0])):
+        for short in set(lists.get("queue", ())).intersection(map(bytes.decode, reads.run()[0])):
             commit.run("LREM", "claimed", 0, short)  # it ended there; who finds it there folds it once more
-        commit.run("RPUSH", "queue", *fresh)
-        commit.run("HINCRBY", "meta", "bytes", sum(len(found[short].encode()) for short in fresh))
+        for key, shorts in lists.items():
+            commit.run("RPUSH", key, *shorts)
+            commit.run("HINCRBY", "meta", "bytes", sum(len(found[short].encode()) for short in shorts))
         if not woken:
             commit.run("DEL", "wake")
             commit.run("HSET", "wake", "at", now, "delay", FIRST_WAKE_DELAY_US)
@@ -556,7 +558,21 @@ ACCEPT_KEYS: Final = (
     "events:1",
     "events:kept",
     "buckets",
+    "look_ups",
 )
+
+
+def _put_back(commit: AccountCommit, job: LoadedJob, failures: Collection[str], mark: str, since: int) -> str:
+    """Put a failed job back with these failures, or to be looked up; return the list it joins, if any."""
+    before, dismissed = Before.of(job), job.value.dismissed
+    if failures:
+        jobs.requeue(job, failures, mark, commit.totals, now=commit.now)
+    elif job_references.has_failed_look_up(job) and not (dismissed and dismissed[0] > since):
+        job_references.look_up_again(job, mark, commit.totals, now=commit.now)
+    else:
+        return ""
+    commit.put(job, before)
+    return "queue" if failures else "look_ups"
 
 
 def _remember_refused(commit: AccountCommit, fingerprint: str) -> None:

@@ -453,7 +453,7 @@ def accept(  # noqa: C901 as long as the script that it does the same as
         return b"refused", refused
     if not fresh:
         return b"ok", 0, duplicates
-    waiting = server.llen(keys[1]) - int(meta.get(b"dead", 0))
+    waiting = server.llen(keys[1]) + server.llen(keys[8]) - int(meta.get(b"dead", 0))
     if waiting + len(fresh) > int(max_backlog):
         return b"full", b"changes"
     size = max(0, int(meta.get(b"bytes", 0))) if waiting > 0 else 0
@@ -473,20 +473,20 @@ def accept(  # noqa: C901 as long as the script that it does the same as
     number = server.hincrby(keys[2], "accepted", len(fresh)) - len(fresh)
     opened: dict[int, int] = {}
     for place, (short, digest, _, _, bucket, label, value) in enumerate(fresh, number + 1):
-        own = 6 + 2 * int(bucket)
-        server.rpush(keys[1], short)
+        own = 7 + 2 * abs(int(bucket))
+        server.rpush(keys[8 if int(bucket) < 0 else 1], short)
         server.hset(keys[4 + present], digest, known[digest])
         server.hset(keys[own], short, at.to_bytes(8) + place.to_bytes(8) + value)
         server.rpush(keys[own + 1], short)
-        opened[int(bucket)] = opened.get(int(bucket), 0) + 1
+        opened[abs(int(bucket))] = opened.get(abs(int(bucket)), 0) + 1
         if batch := int(label):
-            name = keys[7 + 2 * int(buckets) + batch]
+            name = keys[8 + 2 * int(buckets) + batch]
             server.hincrby(name, "accepted")
             server.persist(name)
     for bucket_place, by in opened.items():
         if server.hincrby(keys[7], args[7 + bucket_place], by) == by:
-            server.persist(keys[6 + 2 * bucket_place])
             server.persist(keys[7 + 2 * bucket_place])
+            server.persist(keys[8 + 2 * bucket_place])
     at_mark, idle_mark = server.hmget(keys[3], ("at", "idle"))
     if at_mark and not idle_mark:
         return b"ok", 0, duplicates

@@ -85,8 +85,13 @@ class Batch:
     ) -> Effects:
         """Fold new jobs into what is open and confirmed; return the effects, which the batch has already."""
         effects = Effects()
+        jobs = list(jobs)
         for relation, intents in intents_by_relation(jobs).items():
             self._fold(effects, relation, intents, self._record(relation, records), now)
+        for relation in [relation for job in jobs if job.reads_first for relation in job.relations]:
+            state = effects.states.get(relation)
+            if state and state.open.stage is Stage.WRITE:
+                effects.states[relation] = state.with_progress(stage=Stage.READ_BACK)
         self.apply(effects)
         return effects
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from worker.contract.instant import SECOND
 from worker.errors import LeaseLost, StoreRolledBack, Unavailable
-from worker.planner.actions import Operation, Reply, Request
-from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
+from worker.planner.actions import ErrorClass, Operation, Reply, Request
+from worker.planner.apply_reply import Effects, RelationOutcome, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.guard import Guard, Screened
 from worker.planner.plan import Limits, plan
 from worker.planner.suspicion import REST, OperationGroup, next_groups, put_off
@@ -30,6 +30,7 @@ from worker.usecases.batch import Batch, HoldTerms
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 from worker.usecases.flush_telemetry import FlushTelemetry
 from worker.usecases.in_flight import Purpose, Round, SentRequest
+from worker.usecases.look_up import LookUpStage
 from worker.usecases.observe import observe
 
 FLUSH_BUDGET = 20.0  # seconds after which a flush begins no further request
@@ -88,9 +89,27 @@ class _Flush:
 
     def run(self) -> float:
         """Work the batch; return the seconds to rest before the next, for the sake of pace."""
+        work, rest = self.read(), None
+        if work.look_ups and not work.recovered:
+            rest = self.look_up()
+            work = self.read()  # there may be more, and it may be folded in another way
+        return max(self.work(work), rest or 0.0)
+
+    def read(self) -> WorkBatch:
+        """Return the next batch."""
         work = self.lease.read(max_jobs=self.policy.max_batch, max_relations=MAX_RELATIONS)
-        self.read_at, self.pace.is_small = work.now, work.small
+        self.started, self.read_at = self.deps.clock.monotonic(), work.now
+        self.pace.is_small = work.small
         self.telemetry.store_mended(work.mended)
+        return work
+
+    def look_up(self) -> float | None:
+        """Look up the records that changes name by references; return the seconds to rest, if any."""
+        stage = LookUpStage(self.policy, self.deps, self.lease, self.telemetry, self.sender, self.pace)
+        return stage.run()
+
+    def work(self, work: WorkBatch) -> float:
+        """Work a batch; return the seconds to rest before the next."""
         if not (work.jobs or work.due or work.begun or work.recovered):
             return 0.0
         if self.policy.observe and not work.recovered:
@@ -313,6 +332,8 @@ class _Flush:
             sent.id, sent.request, reply, at=sent.signed, correlations=sent.correlations
         )
         self.lease.settle(sent.id, writes)
+        if unknown := [each.relation for each in effects.outcomes if _names_no_record(each)]:
+            self.lease.forget_records(unknown, memory=self.policy.look_up_memory)
         self.telemetry.request_settled(record, reply, effects, feedback)
 
     def begin(self, request_id: str, request: Request, grant: Grant, planned_deletes: int) -> int | None:
@@ -350,6 +371,11 @@ def _is_stopped(lease: Lease, policy: FlushPolicy, deps: FlushDeps, telemetry: F
         return True  # somebody has paused it again since
     telemetry.account_resumed()
     return False
+
+
+def _names_no_record(outcome: RelationOutcome) -> bool:
+    """Return whether the API says that it does not know a record of the relation (any more)."""
+    return outcome.refusal is not None and outcome.refusal.error == ErrorClass.RECORD
 
 
 def _release_when_back(lease: Lease, policy: FlushPolicy, deps: FlushDeps) -> None:

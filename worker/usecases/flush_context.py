@@ -17,7 +17,9 @@ class FlushPolicy:
     `doubt` is how long a lost request may still land, `order` tells of a relation type which half of a swap
     goes first, `in_flight` is how many requests may be on their way at once. `guarded` tells which record a
     type guards: what the guard refuses is held for `hold_for` (R12). `fingerprint` stands for the account's
-    credentials. An account that only observes (`observe`) sends nothing.
+    credentials. An account that only observes (`observe`) writes nothing. Records that references name are
+    remembered for `look_up_memory`, a change of which one is not found is parked for `park_for`; phone
+    numbers are those of a `country`.
     """
 
     account: str
@@ -34,6 +36,9 @@ class FlushPolicy:
     in_flight: int = 1
     fingerprint: str = ""
     observe: bool = False
+    look_up_memory: float = 3600.0
+    park_for: float = 7 * 86_400.0
+    country: str = "DE"
     max_deletes_per_hour: int = 0  # 0: any number
 
 

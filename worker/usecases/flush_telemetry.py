@@ -3,11 +3,12 @@
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ErrorClass, Kind, Reply, Verdict
 from worker.planner.apply_reply import Effects, RelationOutcome
+from worker.planner.lookup import Answer
 from worker.planner.plan import Plan
 from worker.ports import (
     BOUNDS,
@@ -16,6 +17,7 @@ from worker.ports import (
     EventSink,
     Feedback,
     Grant,
+    LookUpResult,
     Pause,
     RequestRecord,
     StoreFlaw,
@@ -93,6 +95,32 @@ class FlushTelemetry:
                 probe_in=change.probe_in,
             )
 
+    # --- records that are looked up
+
+    def search_answered(self, kinds: Mapping[str, int], reply: Reply, feedback: Feedback) -> None:
+        """Count a request of look-ups, of so many actions of each kind."""
+        self.result.requests += 1
+        self.result.actions += sum(kinds.values())
+        self.counters.count("requests", feedback)
+        for kind, count in kinds.items():
+            self.counters.count("actions", kind, count)
+        self.counters.time("latency", reply.seconds)
+
+    def looked_up(self, results: Sequence[LookUpResult], *, known: int, found: Iterable[Answer]) -> None:
+        """Report what became of changes whose records were looked up, and of their references."""
+        references = Counter({"remembered": known})
+        for answer in found:
+            references[_name_answer(answer)] += 1
+        changes = Counter(
+            "parked" if result.parked else "failed" if result.refusal else "resolved" for result in results
+        )
+        for name, count in references.items():
+            self.counters.count("references", name, count)
+        if results:
+            self._emit(
+                "records.looked_up", account=self.result.account, **changes, references=dict(references)
+            )
+
     # --- the batch
 
     def batch_folded(self, work: WorkBatch, *, relations: int, correlations: tuple[str, ...]) -> None:
@@ -165,6 +193,12 @@ class FlushTelemetry:
             self._emit("plan.rejected", account=self.result.account, messages=stars)
         if any(result.error is ErrorClass.CLOCK for result in reply.results):
             self._emit("clock.skewed", account=self.result.account, seconds=reply.skew)
+
+
+def _name_answer(answer: Answer) -> str:
+    if answer.record:
+        return "found"
+    return "refused" if answer.refusal else "several" if answer.is_ambiguous else "not_found"
 
 
 class FlushCounters(Counter[str]):

@@ -61,7 +61,7 @@ def serve_simulator(
     faults: float,
     seed: int,
 ) -> None:
-    """Serve a faithful simulator of the onOffice API for relation calls.
+    """Serve a faithful simulator of the onOffice API for relation calls and reads of records.
 
     Its control endpoints ask for RELATIONS_SIMULATOR_KEY, and beyond this machine for a fresh key without it.
 

@@ -1,14 +1,12 @@
 #!lua
--- accept(meta, queue, counts, wake, events:0, events:1, events:kept, buckets, {jobs, order} per bucket, batch…;
+-- accept(meta, queue, counts, wake, events:0, events:1, events:kept, buckets, look_ups, {jobs, order} per bucket, batch…;
 --   now, max_backlog, oldest µs, period of events µs, layout, buckets, submissions, max_backlog_bytes, bucket…, {id, digest,
---   fingerprint ('' ignores content), occurred_at µs (0: now), bucket's place, batch's place (0: none), job}…)
+--   fingerprint ('' ignores content), occurred_at µs (0: now), bucket's place (< 0: to be looked up), batch's place (0: none), job}…)
 --   → {'ok', wake, {position, id}…} | {'refused', {position, reason, id}…} | {'full', 'changes' or 'bytes'} | {'layout', found}
--- Invariant: all or nothing; a repeated call writes nothing and answers the same; a job is in the queue exactly when it is new.
+-- Invariant: all or nothing; a repeated call writes nothing and answers the same; a job is in one of the lists exactly when it is new.
 local now, period, buckets, count = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[6]), tonumber(ARGV[7])
-if now == '' then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-else now = tonumber(now) end
+local time = redis.call('TIME')
+now = tonumber(now) or tonumber(time[1]) * 1000000 + tonumber(time[2])
 local WIDTH, AT_ONCE = 7, 1000 -- arguments of a submission; things one command is about
 local first, HEAD = 9 + buckets, 16 -- bytes before the value of a job
 local meta = redis.call('HMGET', KEYS[1], 'layout', 'dead', 'events', 'events_since', 'bytes')
@@ -43,7 +41,7 @@ for i = 0, count - 1 do
 end
 if #refusals > 0 then return {'refused', refusals} end
 if #fresh == 0 then return {'ok', 0, duplicates} end
-local waiting, bytes = redis.call('LLEN', KEYS[2]) - tonumber(meta[2] or 0), 0
+local waiting, bytes = redis.call('LLEN', KEYS[2]) + redis.call('LLEN', KEYS[9]) - tonumber(meta[2] or 0), 0
 if waiting + #fresh > tonumber(ARGV[2]) then return {'full', 'changes'} end
 if waiting > 0 then bytes = math.max(0, tonumber(meta[5] or 0)) end
 for _, at in ipairs(fresh) do bytes = bytes + HEAD + #ARGV[at + 6] end
@@ -64,26 +62,29 @@ if not meta[4] or now - tonumber(meta[4]) > period and not is_any_open_before(to
   redis.call('HSET', KEYS[1], 'events', present, 'events_since', string.format('%.0f', now))
 end
 local number = redis.call('HINCRBY', KEYS[3], 'accepted', #fresh) - #fresh
-local ids, events, jobs, order, opened, labels = {}, {}, {}, {}, {}, {}
+local ids, look_ups, events, jobs, order, opened, labels = {}, {}, {}, {}, {}, {}, {}
 for i = 1, buckets do jobs[i], order[i], opened[i] = {}, {}, 0 end
 local function write(last)
-  if #ids == 0 or (#ids < AT_ONCE and not last) then return end
-  redis.call('RPUSH', KEYS[2], unpack(ids))
+  if #events == 0 or (#events < 2 * AT_ONCE and not last) then return end
+  if #ids > 0 then redis.call('RPUSH', KEYS[2], unpack(ids)) end
+  if #look_ups > 0 then redis.call('RPUSH', KEYS[9], unpack(look_ups)) end
   redis.call('HSET', KEYS[5 + present], unpack(events))
   for bucket = 1, buckets do
     if #order[bucket] > 0 then
-      redis.call('HSET', KEYS[7 + 2 * bucket], unpack(jobs[bucket]))
-      redis.call('RPUSH', KEYS[8 + 2 * bucket], unpack(order[bucket]))
+      redis.call('HSET', KEYS[8 + 2 * bucket], unpack(jobs[bucket]))
+      redis.call('RPUSH', KEYS[9 + 2 * bucket], unpack(order[bucket]))
       jobs[bucket], order[bucket] = {}, {}
     end
   end
-  ids, events = {}, {}
+  ids, look_ups, events = {}, {}, {}
 end
 for i, at in ipairs(fresh) do
   local id, bucket, label = ARGV[at], tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
-  local n, entries = #ids, jobs[bucket]
-  ids[n + 1] = id
-  events[2 * n + 1], events[2 * n + 2] = ARGV[at + 1], seen[ARGV[at + 1]]
+  local list, n = bucket < 0 and look_ups or ids, #events
+  bucket = math.abs(bucket)
+  local entries = jobs[bucket]
+  list[#list + 1] = id
+  events[n + 1], events[n + 2] = ARGV[at + 1], seen[ARGV[at + 1]]
   order[bucket][#order[bucket] + 1] = id
   entries[#entries + 1] = id
   entries[#entries + 1] = struct.pack('>I8I8', now, number + i) .. ARGV[at + 6]
@@ -93,13 +94,12 @@ for i, at in ipairs(fresh) do
 end
 for bucket = 1, buckets do
   if opened[bucket] > 0 and redis.call('HINCRBY', KEYS[8], ARGV[8 + bucket], opened[bucket]) == opened[bucket] then
-    redis.call('PERSIST', KEYS[7 + 2 * bucket])
-    redis.call('PERSIST', KEYS[8 + 2 * bucket])
+    for key = 8 + 2 * bucket, 9 + 2 * bucket do redis.call('PERSIST', KEYS[key]) end
   end
 end
 for label, accepted in pairs(labels) do
-  redis.call('HINCRBY', KEYS[8 + 2 * buckets + label], 'accepted', accepted)
-  redis.call('PERSIST', KEYS[8 + 2 * buckets + label])
+  redis.call('HINCRBY', KEYS[9 + 2 * buckets + label], 'accepted', accepted)
+  redis.call('PERSIST', KEYS[9 + 2 * buckets + label])
 end
 local mark = redis.call('HMGET', KEYS[4], 'at', 'idle') -- an idle one is about what was there before
 if mark[1] and not mark[2] then return {'ok', 0, duplicates} end

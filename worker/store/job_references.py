@@ -1,0 +1,170 @@
+"""What happens to a job whose records are still to be found: it is resolved, parked, or fails. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
+
+from worker.contract import Reference, Relation
+from worker.planner.fold import JobVersion, Version
+from worker.planner.lookup import Answer
+from worker.ports import LookUpResult, Parking, RecordRef, ReplacedSide, UnresolvedJob
+from worker.store import jobs
+from worker.store.jobs import (
+    FAILED,
+    PARKED,
+    QUEUED,
+    REMOVES,
+    SIDES,
+    STATES,
+    TO_BE_READ,
+    LoadedJob,
+    StoredJob,
+    StoredReference,
+    to_us,
+)
+from worker.store.limits import MAX_FAULT_LENGTH, Retention
+from worker.store.replaced import Replaced
+
+
+def waits(job: LoadedJob) -> bool:
+    """Return whether the job waits for a record to be found."""
+    return job.is_unresolved and job.value.state in (QUEUED, PARKED)
+
+
+def as_unresolved(job: LoadedJob, account: str) -> UnresolvedJob:
+    """Return the job as a look-up reads it."""
+    v = job.value
+    wanted = dict.fromkeys(each.reference for each in v.references if not each.record)
+    parked, replaced = Parking(*v.parked) if v.parked else None, _replaced(v)
+    return UnresolvedJob(f"{account}-{job.short}", tuple(wanted), parked, replaced)
+
+
+def _replaced(v: StoredJob) -> ReplacedSide | None:
+    if v.phase != TO_BE_READ:
+        return None
+    asked = "c" if v.replaces == "p" else "p"
+    named = [each for each in v.references if each.side == asked]
+    ids = [*(v.parents if asked == "p" else v.children), *(each.record for each in named)]
+    reference = None if ids[0] else named[0].reference
+    return ReplacedSide(v.type, SIDES[asked], ids[0], reference)
+
+
+def as_replaced(job: LoadedJob, account: str) -> Replaced:
+    """Return what a replace is remembered as once it knows all that it has to remove."""
+    v, version = job.value, JobVersion(Version(job.occurred_at, job.number), f"{account}-{job.short}")
+    side, ids = ("c", v.children) if v.replaces == "p" else ("p", v.parents)
+    return Replaced(v.type, side, ids[0], version)
+
+
+def settle(job: LoadedJob, result: LookUpResult, totals: Counter[str], *, now: int, keep: Retention) -> None:
+    """Write what a look-up found into a job that waits for it: it is queued, parked, or has failed."""
+    v, before = job.value, job.value.state
+    v.references = tuple(_answered(each, result.answers, result.asked_at) for each in v.references)
+    if result.refusal:
+        _fail(job, result.refusal, now=now, keep=keep)
+        totals["failed"] += 1
+    elif result.parked:
+        v.state, v.parked = PARKED, result.parked
+    elif v.phase == TO_BE_READ and result.related is not None:
+        _resolve(v)
+        _remove_others(job, result.related, totals, now=now, keep=keep)
+    elif not job.is_unresolved:
+        _resolve(v)
+    _count_state(totals, before, v.state)
+
+
+def choose(
+    job: LoadedJob, records: Mapping[Reference, int], by: str, totals: Counter[str], *, now: int
+) -> None:
+    """Write which records a person says that references are; with all of them known, the job is queued."""
+    v, before = job.value, job.value.state
+    v.references = tuple(
+        msgspec.structs.replace(each, record=records[each.reference], asked_at=now, by=by)
+        if not each.record and each.reference in records
+        else each
+        for each in v.references
+    )
+    if not job.is_unresolved:
+        _resolve(v)
+    _count_state(totals, before, v.state)
+
+
+def look_up_again(job: LoadedJob, mark: str, totals: Counter[str], *, now: int) -> None:
+    """Let a job that failed because a record was not found be looked up anew."""
+    v = job.value
+    v.state, v.refusal, v.parked = QUEUED, None, None
+    shrink(job)
+    v.requeued_at, v.finished_at, v.expires, v.dismissed = now, 0, 0, None
+    v.replay = mark or v.replay
+    totals["failed"] -= 1
+
+
+def has_failed_look_up(job: LoadedJob) -> bool:
+    """Return whether the job failed because a record was not found, or not read."""
+    return job.has_failed_as_a_whole and job.is_unresolved
+
+
+def names(job: LoadedJob, who: RecordRef) -> bool:
+    """Return whether a job names the record by its id, by a reference that led to it, or as a candidate."""
+    v = job.value
+    is_among_ids = jobs.ids_without(v, who) != (v.parents, v.children)
+    return is_among_ids or jobs.references_without(v, who) != v.references
+
+
+def shrink(job: LoadedJob) -> None:
+    """Count the relations anew of a job that waits; what a replace has to remove counts as one."""
+    v = job.value
+    v.left = 1 if v.phase == TO_BE_READ else v.size
+    v.total = v.left + sum(v.counts)
+
+
+def _answered(each: StoredReference, answers: Mapping[Reference, Answer], asked_at: int) -> StoredReference:
+    answer = answers.get(each.reference)
+    if each.record or answer is None:
+        return each
+    return msgspec.structs.replace(
+        each, record=answer.record, asked_at=asked_at, candidates=answer.candidates
+    )
+
+
+def _resolve(v: StoredJob) -> None:
+    """Let the records that were found join the ids of the job."""
+    found = {side: [each.record for each in v.references if each.side == side] for side in ("p", "c")}
+    v.parents = tuple(dict.fromkeys((*v.parents, *found["p"])))
+    v.children = tuple(dict.fromkeys((*v.children, *found["c"])))
+    v.state, v.parked = QUEUED, None
+    if v.phase != TO_BE_READ:
+        v.total = v.left = v.size
+
+
+def _remove_others(
+    job: LoadedJob, related: frozenset[int], totals: Counter[str], *, now: int, keep: Retention
+) -> None:
+    """Let a replace remove what is there beside what it names; with nothing to remove it has ended."""
+    v, done = job.value, sum(job.value.counts)
+    named = v.parents if v.replaces == "p" else v.children
+    others = tuple(sorted(related - {*named}))
+    v.phase, v.total, v.left = REMOVES, done + len(others), len(others)
+    if v.replaces == "p":
+        v.parents = (*v.parents, *others)
+        removed = [Relation(v.type, other, v.children[0]) for other in others]
+    else:
+        v.children = (*v.children, *others)
+        removed = [Relation(v.type, v.parents[0], other) for other in others]
+    v.again = tuple(map(str, removed))
+    if not others:
+        jobs.end(job, totals, now=now, keep=keep)
+
+
+def _fail(job: LoadedJob, refusal: tuple[int, str, str], *, now: int, keep: Retention) -> None:
+    v, (code, error, message) = job.value, refusal
+    v.refusal = (code, error, message[:MAX_FAULT_LENGTH], "")
+    v.state, v.total, v.left = FAILED, sum(v.counts), 0
+    v.finished_at, v.expires = now, now + to_us(keep.failed)
+
+
+def _count_state(totals: Counter[str], before: int, after: int) -> None:
+    for state, by in ((before, -1), (after, 1)):
+        if state == PARKED:
+            totals[STATES[state]] += by

@@ -1,0 +1,86 @@
+"""Reads of what is related to records, many in one action: what replaces have to remove. Pure bookkeeping."""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from worker.contract import Reference
+from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
+from worker.planner.lookup import Answer
+from worker.ports import Side, UnresolvedJob
+
+COMPANY: Final = (500, 50, 6, 1)
+"""The most records in a read after no failure, after one, and so on: at last each goes alone."""
+
+ACCOUNT_ERRORS: Final = (ErrorClass.CREDENTIALS, ErrorClass.CLOCK)
+"""Errors that are about the account, so that they say nothing of what was asked."""
+ReadOutcome = frozenset[int] | ActionResult
+"""What is related to a record, or the result that does not say it."""
+Asked = tuple[str, Side, int]
+"""A relation type, the side whose record is asked about, and that record."""
+
+
+class RelatedRead:
+    """The reads that jobs ask for whose records are known, and what came of them."""
+
+    def __init__(
+        self, jobs: Iterable[UnresolvedJob], answers: Mapping[Reference, Answer], max_ids: int
+    ) -> None:
+        self._asked = {job.job: asked for job in jobs if (asked := _asked_by(job, answers))}
+        failures: dict[Asked, int] = {}
+        for job in jobs:
+            if asked := self._asked.get(job.job):
+                count = job.parked.failures if job.parked else 0
+                failures[asked] = min(count, failures.get(asked, count))
+        self._failures, self._max_ids = failures, max_ids
+        self._outcomes: dict[Asked, ReadOutcome] = {}
+        self._waiting = deque(self._plan())
+
+    def _plan(self) -> Iterator[Action]:
+        groups: dict[tuple[int, str, Side], list[int]] = defaultdict(list)
+        for (type_, side, record), failures in self._failures.items():
+            groups[min(failures, len(COMPANY) - 1), type_, side].append(record)
+        for (level, type_, side), records in sorted(groups.items()):
+            most = min(COMPANY[level], self._max_ids)
+            for start in range(0, len(records), most):
+                ids = tuple(sorted(records)[start : start + most])
+                yield Action("get", type_, ids if side == "parent" else (), ids if side == "child" else ())
+
+    def next_request(self, most: int) -> list[Action]:
+        """Return the reads that travel together next, at most so many; what failed before goes alone."""
+        request: list[Action] = []
+        while self._waiting and len(request) < most:
+            is_alone = any(self._failures[asked] for asked in _asked_of(self._waiting[0]))
+            if request and is_alone:
+                break
+            request.append(self._waiting.popleft())
+            if is_alone:
+                break
+        return request
+
+    def note(self, action: Action, result: ActionResult) -> None:
+        """Note the answer to a read; a record that the answer leaves out has nothing related."""
+        if result.verdict is Verdict.NOT_SENT or result.error in ACCOUNT_ERRORS:
+            return
+        for asked in _asked_of(action):
+            record = asked[2]
+            is_known = result.verdict is Verdict.OK and record not in result.unreadable
+            self._outcomes[asked] = result.related.get(record, frozenset()) if is_known else result
+
+    def outcome_of(self, job: UnresolvedJob) -> ReadOutcome | None:
+        """Return what a job's read found; None if it was not sent."""
+        return self._outcomes.get(self._asked[job.job]) if job.job in self._asked else None
+
+
+def _asked_by(job: UnresolvedJob, answers: Mapping[Reference, Answer]) -> Asked | None:
+    """Return what a replace asks for; None of another job, or of one whose record is not found."""
+    if not job.replaced or any(not answers.get(each, Answer()).record for each in job.references):
+        return None
+    type_, side, record, reference = job.replaced
+    return type_, side, record or (answers[reference].record if reference else 0)
+
+
+def _asked_of(action: Action) -> Iterator[Asked]:
+    side: Side = "parent" if action.parents else "child"
+    for record in action.parents or action.children:
+        yield action.type, side, record
