@@ -9,6 +9,8 @@ from markupsafe import Markup, escape
 
 from ops.dashboard.texts import Texts
 from worker.contract import TYPES, Relation, write_instant
+from worker.ports import JobRecord
+from worker.ports.references import JobReference
 
 SECOND: Final = 1_000_000  # µs
 UNITS: Final = ((86_400, "{n} d"), (3600, "{n} h"), (60, "{n} min"), (0, "{n} s"))
@@ -75,12 +77,23 @@ class Formatter:
             TONES.get(word, "plain"), self.texts(word.replace("_", " "))
         )
 
-    def side(self, type_name: str, side: str, ids: Sequence[int]) -> Markup:
-        """Return the ids of a side (`parent` or `child`) of a change, the first few of many."""
-        module = module_of(type_name, side)
-        shown = [self.id(module, number) for number in ids[:SHOWN_IDS]]
-        more = f" +{self.number(len(ids) - SHOWN_IDS)}" if len(ids) > SHOWN_IDS else ""
+    def side(self, job: JobRecord, side: str) -> Markup:
+        """Return the ids of a side (`parent` or `child`) of a change, the first few of many.
+
+        Before them what its references name that led to no record yet.
+        """
+        ids, module = job.parents if side == "parent" else job.children, module_of(job.type, side)
+        shown = [self.reference(each) for each in job.references if each.side == side and not each.record]
+        shown += [self.id(module, number) for number in ids]
+        more = f" +{self.number(len(shown) - SHOWN_IDS)}" if len(shown) > SHOWN_IDS else ""
+        shown = shown[:SHOWN_IDS]
         return Markup('<span class="ids">{}{}</span>').format(", ".join(shown), more)
+
+    def reference(self, named: JobReference) -> str:
+        """Return what a reference names; of a person only the fields, for their values may be a name."""
+        module, fields = named.reference
+        texts = (f"{name}={MASKED if module == PERSONS else value}" for name, value in fields)
+        return f"{module}:{' & '.join(texts)}"
 
     def id(self, module: str, number: int) -> str:
         """Return the id of a record as a list shows it."""

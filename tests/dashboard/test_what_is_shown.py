@@ -168,6 +168,7 @@ def test_tabs_count_what_the_lists_have(front: Front, browse: Browse) -> None:
     )
     assert tabs == {
         "queued": "2",
+        "parked": "0",
         "sending": "0",
         "retrying": "0",
         "verifying": "0",
@@ -370,3 +371,20 @@ def test_no_page_shows_a_secret(front: Front, browse: Browse) -> None:
         page = browser.get(path).text
         assert not [secret for secret in SECRETS.values() if secret in page]
         assert not re.search(r"[0-9a-f]{64}", page)
+
+
+def test_what_references_name_is_shown_but_of_persons_only_the_fields(front: Front, browse: Browse) -> None:
+    sent = {
+        **BUYER,
+        "parentid": {"estate": {"objektnr_extern": "PC910"}},
+        "childid": {"address": {"email": "ada@example.test"}},
+    }
+    answer = front.client("portal").post("/v1/changes", json=sent)
+    job = answer.json()["jobs"][0]["id"]
+    browser = browse("admin")
+    for path in ("/jobs", f"/jobs/{job}"):
+        page = browser.get(path).text
+        check_page(page)
+        assert "estate:objektnr_extern=PC910" in page
+        assert "address:email=•••" in page
+        assert "ada@example.test" not in page

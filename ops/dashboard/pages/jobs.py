@@ -91,7 +91,7 @@ def show_job(deps: DashboardDeps, visit: Visit) -> Page:
     job = deps.runtime.store.get_job(job_id)
     if job is None:
         raise NotFound(f'there is no job "{job_id}" (any more)')
-    payload = deps.runtime.job_admin.get_payload(job_id) if not job.total and visit.may("replay") else None
+    payload = deps.runtime.job_admin.get_payload(job_id) if not job.type and visit.may("replay") else None
     outcomes = read_outcomes(deps.runtime.queries, job)
     requests = {
         request: deps.runtime.store.get_request(account, request) for request in job.requests[-MAX_REQUESTS:]
