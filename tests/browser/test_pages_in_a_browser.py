@@ -100,7 +100,7 @@ def test_everything_by_keyboard(open_page: Open, ids: dict[str, str]) -> None:
     page.get_by_text("1 change will be ended and never sent.").wait_for()
 
 
-def test_a_list_updates_itself_but_not_while_something_is_selected_nor_when_paused(
+def test_a_list_updates_itself_but_not_while_something_is_selected_nor_paused_nor_hidden(
     open_page: Open, stack: "Stack"
 ) -> None:
     from tests.browser.world import change, send
@@ -125,6 +125,11 @@ def test_a_list_updates_itself_but_not_while_something_is_selected_nor_when_paus
     page.locator("[data-live-state]").get_by_text("paused").wait_for()
     asked_for = list[str]()
     page.on("request", lambda sent: asked_for.append(sent.url))
+    page.clock.run_for(600_000)
+    assert asked_for == []
+    page.get_by_role("button", name="Resume updates").click()
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: true})")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     page.clock.run_for(600_000)
     assert asked_for == []
 

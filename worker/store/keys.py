@@ -81,12 +81,14 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
 A job's lifetime begins with its end. Jobs and memories say themselves when they end; their bytes go with
 their bucket (9.3 hours of ids) or generation. What a job and a memory hold: `jobs.py`, `memories.py`.
 
-Beside the accounts, below `{prefix}:`, all without end:
+Beside the accounts, below `{prefix}:`, all without end but the last two:
 
     accounts         set     names of all accounts
     workers          hash    name → WorkerInfo (JSON), until it ends or was silent for an hour
     sweep            hash    at (µs), made, repaired
     refusals         hash    key:<reason>, webhook:<source>:<reason>: how many were refused
+    act:{<token>}    string  an act that was prepared on a page (JSON), an hour: `ops.dashboard.prepared`
+    act:{<token>}:begun      string, two minutes: it is being carried out
 """
 
 import re
