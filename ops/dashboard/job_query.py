@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Final, NamedTuple, get_args
 
-from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.page import Visit
 from producers.portals.http.query import JobQuery, read_query
 from worker.errors import Invalid
@@ -43,7 +42,6 @@ class JobQueryView(NamedTuple):
     filter: JobFilter
     given: Mapping[str, str]
     faults: tuple[str, ...]
-    left_out: int = 0  # accounts that one list has no room for
 
     @property
     def is_narrowed(self) -> bool:
@@ -68,9 +66,7 @@ def read_job_query(visit: Visit, values: Mapping[str, Sequence[str]]) -> JobQuer
         wanted = read_query([("account", account or "x"), *texts.items()], JobQuery).filter()
     except Invalid as error:
         faults = tuple(map(str, error.faults))
-    return JobQueryView(
-        account, listed[:MAX_ACCOUNTS], wanted, given, faults, max(0, len(listed) - MAX_ACCOUNTS)
-    )
+    return JobQueryView(account, listed, wanted, given, faults)
 
 
 def describe_query(visit: Visit, query: JobQueryView) -> str:

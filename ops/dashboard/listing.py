@@ -3,7 +3,8 @@
 A page looks at a bounded number of entries of a bounded number of accounts; its cursor has one of each.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from worker.ports import JobFilter, JobLookups, JobRecord
@@ -23,8 +24,11 @@ class JobList(NamedTuple):
 def list_jobs(
     lookups: JobLookups, accounts: Sequence[str], wanted: JobFilter, *, limit: int, cursor: str = ""
 ) -> JobList:
-    """Return a page of the jobs of these accounts; one with few or none may still have a next one."""
-    starts = read_cursor(cursor, accounts)
+    """Return a page of the jobs of these accounts; one with few or none may still have a next one.
+
+    A page that goes on is of the accounts that its cursor names, and of no others than these.
+    """
+    starts = read_cursor(cursor, accounts) or dict.fromkeys(accounts[:MAX_ACCOUNTS], "")
     pages = {
         account: lookups.find_jobs(account, wanted, limit=limit, cursor=start)
         for account, start in starts.items()
@@ -45,22 +49,22 @@ def list_jobs(
             # A page's cursor stands behind its last job, so a shorter one is asked for.
             part = lookups.find_jobs(account, wanted, limit=taken[account], cursor=starts[account])
             ends[account] = part.next or AT_END
-    return JobList(tuple(shown), write_cursor(ends, accounts))
+    return JobList(tuple(shown), write_cursor(ends))
 
 
-def read_cursor(cursor: str, accounts: Sequence[str]) -> dict[str, str]:
-    """Return where each account's part begins; everywhere from its newest, for a cursor of other accounts."""
-    parts = cursor.split(SEPARATOR) if cursor else []
-    if len(parts) != len(accounts) or not all(
-        part == AT_END or not part or (part.isdecimal() and part.isascii() and len(part) <= 15)
-        for part in parts
-    ):
-        return dict.fromkeys(accounts, "")
-    return dict(zip(accounts, parts, strict=True))
+def read_cursor(cursor: str, accounts: Collection[str]) -> dict[str, str]:
+    """Return where each account's part begins; nothing for a cursor that is none, or of other accounts."""
+    starts = dict[str, str]()
+    for part in cursor.split(SEPARATOR) if cursor else ():
+        account, _, start = part.rpartition(":")
+        if account not in accounts or not (start == AT_END or re.fullmatch("[0-9]{0,15}", start)):
+            return {}
+        starts[account] = start
+    return starts if len(starts) <= MAX_ACCOUNTS else {}
 
 
-def write_cursor(ends: Mapping[str, str], accounts: Sequence[str]) -> str:
+def write_cursor(ends: Mapping[str, str]) -> str:
     """Return the cursor of these ends; empty when every account is at its end."""
-    if all(ends[account] == AT_END for account in accounts):
+    if all(end == AT_END for end in ends.values()):
         return ""
-    return SEPARATOR.join(ends[account] for account in accounts)
+    return SEPARATOR.join(f"{account}:{end}" for account, end in ends.items())

@@ -121,8 +121,9 @@ def test_jobs_that_do_not_fit_are_left_out_with_the_reason(front: Front, browse:
     "form", [{}, {"act": "erase", "job": "acme-x"}, {"act": "cancel"}, {"act": "cancel", "scope": "all"}]
 )
 def test_a_form_that_says_nothing_is_refused_with_what_is_missing(
-    browse: Browse, form: dict[str, str]
+    front: Front, browse: Browse, form: dict[str, str]
 ) -> None:
+    send(front, 1)
     answer = browse("admin").post("/acts", data={"x": "y", **form})
     assert answer.status_code == 422
 
@@ -260,3 +261,16 @@ def test_the_credentials_are_tried(front: Front, browse: Browse) -> None:
 )
 def test_nothing_acts_on_get(browse: Browse, path: str) -> None:
     assert browse("admin").get(path).status_code == 405
+
+
+def test_all_failed_jobs_of_all_accounts_are_replayed_and_only_accounts_with_some_get_a_replay(
+    front: Front, browse: Browse
+) -> None:
+    jobs = send(front, MISSING) + send(front, MISSING, account="beta")
+    work(front)
+    work(front, "beta")
+    page = browse("all").post("/acts", data={"act": "replay", "scope": "all"})
+    assert "2 failed jobs will be sent again." in page.text
+    assert {job.rpartition("-")[0] for job in jobs} == {"acme", "beta"}
+    assert not front.runtime.job_admin.list_replays("unrouted")
+    assert len(front.runtime.job_admin.list_replays("beta")) == 1

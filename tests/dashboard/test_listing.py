@@ -83,5 +83,12 @@ def test_every_job_that_fits_is_on_one_page_and_each_page_is_in_order(
 @given(st.text(max_size=60))
 def test_a_cursor_of_something_else_begins_anew(text: str) -> None:
     starts = read_cursor(text, ("acme", "beta"))
-    assert starts.keys() == {"acme", "beta"}
+    assert starts.keys() <= {"acme", "beta"}
     assert all(each in ("", "-") or each.isdecimal() for each in starts.values())
+
+
+def test_a_cursor_goes_on_with_the_accounts_that_it_names_and_with_no_others() -> None:
+    assert read_cursor("acme:12~beta:-", ("beta", "acme", "nord")) == {"acme": "12", "beta": "-"}
+    assert read_cursor("acme:12~west:3", ("acme", "beta")) == {}
+    assert read_cursor("acme:-12", ("acme",)) == {}
+    assert read_cursor("~".join(f"a{at}:" for at in range(21)), [f"a{at}" for at in range(21)]) == {}

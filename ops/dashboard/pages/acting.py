@@ -9,7 +9,7 @@ import msgspec
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.job_query import JobQueryView, describe_query, read_job_query
 from ops.dashboard.page import Answer, Page, SeeOther, Visit
-from ops.dashboard.pages.jobs import group_by_account
+from ops.dashboard.pages.jobs import group_by_account, pick_accounts
 from ops.dashboard.pages.system import account_page
 from ops.dashboard.prepared import Act, PreparedAct, PreparedActs, new_token
 from ops.operations.local import PAUSED_BY_OPERATOR
@@ -58,10 +58,11 @@ def check_account(deps: DashboardDeps, visit: Visit) -> Answer:
 def prepare_act(deps: DashboardDeps, visit: Visit) -> Answer:
     """Fix the set of jobs that a form chose, and go to its preview."""
     act = _read_act(visit.sent("act"))
-    query = read_job_query(visit, visit.form)
+    form = visit.form if visit.sent("state") or act == "cancel" else {**visit.form, "state": ["failed"]}
+    query = read_job_query(visit, form)
     if query.faults:
         raise InvalidChange([Fault("filter", fault) for fault in query.faults])
-    chosen, words = choose(visit, query)
+    chosen, words = choose(deps, visit, query)
     for account in chosen:
         visit.check("replay", account)
     prepared = PreparedAct(
@@ -83,14 +84,14 @@ def _read_act(text: str) -> Act:
     raise InvalidChange([Fault("act", f"expected one of {', '.join(ACTS)}")])
 
 
-def choose(visit: Visit, query: JobQueryView) -> tuple[Mapping[str, Selection], str]:
+def choose(deps: DashboardDeps, visit: Visit, query: JobQueryView) -> tuple[Mapping[str, Selection], str]:
     """Return what a form selects, by account, and the selection in words.
 
     These jobs, all that its page showed, or all that match its filter.
     """
     t, scope = visit.texts, visit.sent("scope")
     if scope == "all":
-        accounts = [account for account in query.accounts if account in visit.inboxes]
+        accounts = pick_accounts(deps, query)
         return dict.fromkeys(accounts, query.filter), t(
             "all that match: {filter}", filter=describe_query(visit, query)
         )

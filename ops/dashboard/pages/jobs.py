@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import relation_path
 from ops.dashboard.job_query import FIELDS, STATES, JobQueryView, describe_query, read_job_query
+from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.listing import list_jobs as list_page
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
 from ops.explain.advice import advise
@@ -17,7 +18,7 @@ from producers.portals.http.requests import job_account
 from worker.contract import TYPES, Relation
 from worker.contract.message import MAX_ID
 from worker.errors import NotFound, RelationsError
-from worker.ports import OPEN_STATES, JobFilter, JobRecord, count_open_jobs
+from worker.ports import OPEN_STATES, AccountStats, JobFilter, JobRecord, count_open_jobs
 
 PAGE_SIZES: Final = (25, 50, 100)
 NUMBER: Final = re.compile(r"[0-9]{1,19}")
@@ -41,16 +42,16 @@ def list_jobs(deps: DashboardDeps, visit: Visit) -> Page:
     size = next((size for size in PAGE_SIZES if visit.asked("limit") == str(size)), PAGE_SIZES[1])
     jobs: tuple[JobRecord, ...] = ()
     following = ""
+    listed = pick_accounts(deps, query)
     if not query.faults:
         queries = deps.runtime.queries
-        jobs, following = list_page(
-            queries, query.accounts, query.filter, limit=size, cursor=visit.asked("cursor")
-        )
+        jobs, following = list_page(queries, listed, query.filter, limit=size, cursor=visit.asked("cursor"))
     kept = {"account": query.account, **query.given}
     return Page(
         "jobs.html",
         {
             "query": query,
+            "left_out": max(0, len(listed) - MAX_ACCOUNTS),
             "fields": FIELDS,
             "types": sorted(TYPES),
             "tabs": count_tabs(deps, query),
@@ -68,19 +69,40 @@ def list_jobs(deps: DashboardDeps, visit: Visit) -> Page:
     )
 
 
+def pick_accounts(deps: DashboardDeps, query: JobQueryView) -> list[str]:
+    """Return the accounts that may have jobs that fit, those with most of them first.
+
+    That is by the state that is asked for, or without one by everything that was ever accepted.
+    """
+    if len(query.accounts) == 1:
+        return list(query.accounts)
+    stats = deps.runtime.metrics.account_stats(query.accounts)
+    state = "failed" if query.filter.error else query.filter.state
+    counts = {
+        name: count_states(each)[state] if state else each.counts.get("accepted", 0) + each.unresolved
+        for name, each in stats.items()
+    }
+    return sorted((name for name in query.accounts if counts[name]), key=lambda name: -counts[name])
+
+
+def count_states(stats: AccountStats) -> dict[str, int]:
+    """Return jobs by state: open ones now, ended ones ever, failed ones that wait for a decision."""
+    counts = {
+        **count_open_jobs(stats.backlog, stats.counts, begun=stats.begun),
+        **{name: stats.counts.get(name, 0) for name in STATES if name not in OPEN_STATES},
+        "failed": stats.unresolved,
+    }
+    return {state: counts.get(state, 0) for state in STATES}
+
+
 def count_tabs(deps: DashboardDeps, query: JobQueryView) -> list[Tab]:
     """Return a tab per state; without counts where more than the state and the account is asked for."""
     if query.is_narrowed:
         return [Tab(state, None) for state in STATES]
     counts = dict.fromkeys(STATES, 0)
     for stats in deps.runtime.metrics.account_stats(query.accounts).values():
-        known = {
-            **count_open_jobs(stats.backlog, stats.counts, begun=stats.begun),
-            **{name: stats.counts.get(name, 0) for name in STATES if name not in OPEN_STATES},
-            "failed": stats.unresolved,
-        }
-        for state in STATES:
-            counts[state] += known.get(state, 0)
+        for state, count in count_states(stats).items():
+            counts[state] += count
     return [Tab(state, counts[state]) for state in STATES]
 
 
