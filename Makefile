@@ -3,6 +3,7 @@
 # test-server SERVER=/usr/bin/redis-server: what a Redis or Valkey matters for, on that program
 # test-browser: installs Playwright and Chromium and tries the pages in it · screenshots: the pictures of docs/pages
 # torture: kills, outages and interleavings for an hour · test-broker: installs RabbitMQ and tries it as the broker
+# test-clients: installs generators of TypeScript clients; these, and clients in Node and Java, are tried
 # coverage: the suite with a threshold · mutation: does the planner's suite notice changed code? · diagrams: draws docs/diagrams
 # Needs Python >= 3.11 with venv, make, and a package index. Everything else is made in .venv.
 
@@ -12,8 +13,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BROWSER := playwright==1.65.2 axe-playwright-python==0.1.8
 
-.PHONY: dev demo test test-server test-browser screenshots test-broker torture coverage mutation check format diagrams bench bench-quick lock clean help
-help: ; @sed -n '1,6p' Makefile
+.PHONY: dev demo test test-server test-browser screenshots test-broker test-clients torture coverage mutation check format diagrams bench bench-quick lock clean help
+help: ; @sed -n '1,7p' Makefile
 
 dev: $(READY) ; @$(BIN)/relations dev
 demo: $(READY) ; @$(BIN)/relations demo
@@ -32,6 +33,11 @@ screenshots: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(BROWSER)
 	@$(BIN)/python -m tests.browser.screenshots
 test-broker: $(READY) ; @ops/rabbitmq.sh install && $(BIN)/pytest tests/deploy/test_rabbitmq.py
+test-clients: $(READY)
+	@command -v npm >/dev/null && command -v java >/dev/null || { \
+	  echo "Clients in other languages need Node 20.19 or newer with npm, and Java 17 or newer."; exit 2; }
+	@npm ci --prefix tests/clients/typescript --ignore-scripts --no-fund --no-audit --loglevel error
+	@$(BIN)/pytest tests/clients
 coverage: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pytest-cov==7.1.0
 	@$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=92
@@ -71,4 +77,4 @@ lock: $(READY)
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --group dev --extra spreadsheets --extra embedded pyproject.toml -o requirements.lock
 
-clean: ; @rm -rf $(VENV) build dist
+clean: ; @rm -rf $(VENV) build dist tests/clients/typescript/node_modules

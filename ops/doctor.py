@@ -9,14 +9,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
+from httpcore import ConnectError
 from redis.exceptions import RedisError
 
-from ops.explain.text import format_cause
+from ops.explain.text import format_cause, pluralize
 from worker.background import cause_of
 from worker.celery_config import queue_names
 from worker.clock import IdGenerator
-from worker.config import Account, Settings, mask_url
+from worker.config import Account, Callback, Settings, mask_url
 from worker.config.proxy import find_proxy
 from worker.config.values import SIGNATURE_LIFE
 from worker.contract import Relation, write_instant
@@ -95,6 +97,9 @@ def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Itera
         yield Finding("system", "fail", "is not known: Redis refuses what is asked", "Mend what Redis says.")
     if health:
         yield from check_system(health)
+    if is_reachable:
+        for callback in settings.callbacks.values():
+            yield from _guarded(f"callback {callback.name}", check_callback(runtime, callback))
     for account in settings.accounts.values():
         if health:
             yield from _guarded(f"account {account.name}", check_work(runtime, account, health))
@@ -293,6 +298,38 @@ def check_system(health: Health) -> Iterator[Finding]:
         )
     if trouble := find_memory_trouble(health):
         yield report("memory", trouble)
+
+
+# --- callbacks
+
+
+def check_callback(runtime: Runtime, callback: Callback) -> Iterator[Finding]:
+    """Check that a callback's host has an address that may be told, and how many messages wait."""
+    subject, host = f"callback {callback.name}", urlsplit(callback.url).hostname
+    store = runtime.callbacks.store
+    try:
+        addresses = runtime.find_callback_addresses(callback)
+    except ConnectError as error:
+        advice = "Correct its url, or name the network in networks if it is to be told there."
+        yield Finding(subject, "fail", f"{host} cannot be told: {error}", advice)
+        return
+    waiting = sum(store.count_waiting(account, callback.name) for account in callback.accounts)
+    failing = [
+        message
+        for account in callback.accounts
+        for message in store.list_messages(account).messages
+        if message.callback == callback.name
+        and message.state != "delivered"
+        and (message.error or message.status)
+    ]
+    where = f"{host} ({', '.join(addresses)}), {pluralize(waiting, 'message')} to tell"
+    if failing:
+        latest = max(failing, key=lambda message: message.tried_at)
+        advice = f"relations callbacks list --account {latest.account}; when it is mended, resend."
+        message = f"{where}; the last attempt in vain: {latest.error or f'HTTP {latest.status}'}"
+        yield Finding(subject, "warn", message, advice)
+    else:
+        yield Finding(subject, "ok", where)
 
 
 # --- accounts

@@ -11,9 +11,19 @@ import msgspec
 from ops.explain.advice import advise
 from producers.job_admin.suspects import RecordFailures
 from worker.config import Key
-from worker.contract import write_instant
+from worker.contract import Relation, write_instant
 from worker.onoffice.codes import describe
-from worker.ports import AuditEntry, FailureGroup, Replay, RequestRecord, SweepStats, WorkerInfo
+from worker.ports import (
+    AuditEntry,
+    CallbackMessage,
+    DriftedRelation,
+    DriftPage,
+    FailureGroup,
+    Replay,
+    RequestRecord,
+    SweepStats,
+    WorkerInfo,
+)
 
 
 def serialize_failure(account: str, failure: FailureGroup) -> dict[str, Any]:
@@ -91,6 +101,34 @@ def serialize_replay(replay: Replay, outcomes: Mapping[str, int] | None = None) 
     return document if outcomes is None else {**document, "became": dict(outcomes)}
 
 
+def serialize_drift_page(page: DriftPage) -> dict[str, Any]:
+    """Return a page of a drift read as JSON; `next` and `waits` are null where there is nothing to say."""
+    document: dict[str, Any] = page._asdict()
+    return {
+        **document,
+        "drifted": list(map(serialize_drifted, page.drifted)),
+        "unknown": list(map(serialize_relation, page.unknown)),
+        "next": page.next or None,
+        "waits": page.waits or None,
+    }
+
+
+def serialize_drifted(found: DriftedRelation) -> dict[str, Any]:
+    """Return a relation that has drifted as JSON."""
+    return {
+        **serialize_relation(found.relation),
+        "state": found.state,
+        "occurred_at": write_instant(found.occurred_at),
+        "job": found.job,
+        "read_at": write_instant(found.read_at),
+    }
+
+
+def serialize_relation(relation: Relation) -> dict[str, Any]:
+    """Return a relation as JSON."""
+    return {"relationtype": relation.type, "parentid": relation.parent, "childid": relation.child}
+
+
 def serialize_audit_entry(entry: AuditEntry) -> dict[str, Any]:
     """Return an audit entry as JSON."""
     return {
@@ -117,3 +155,25 @@ def serialize_worker(worker: WorkerInfo, alive: Collection[WorkerInfo]) -> dict[
 def serialize_sweep(sweeps: SweepStats) -> dict[str, Any]:
     """Return the sweeps as JSON."""
     return {**sweeps._asdict(), "at": write_instant(sweeps.at) if sweeps.at else None}
+
+
+def serialize_message(message: CallbackMessage) -> dict[str, Any]:
+    """Return the message of a callback as JSON; times are RFC 3339, null while they are not there."""
+    times = {
+        "made_at": message.made_at,
+        "tried_at": message.tried_at,
+        "next_at": message.next_at,
+        "ended_at": message.ended_at,
+    }
+    return {
+        "id": message.id,
+        "account": message.account,
+        "callback": message.callback,
+        "batch": message.batch,
+        **message.counts._asdict(),
+        "state": message.state,
+        "attempts": message.attempts,
+        **{name: write_instant(at) if at else None for name, at in times.items()},
+        "status": message.status,
+        "error": message.error,
+    }

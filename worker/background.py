@@ -13,7 +13,7 @@ from queue import Empty, Full, Queue, SimpleQueue
 from worker import log
 from worker.errors import LeaseLost, Unavailable
 from worker.planner.actions import Action, Reply
-from worker.planner.lookup import Search
+from worker.planner.search import Search
 from worker.ports import Api, EventSink, Lease, Metrics, WorkerInfo
 
 RENEWAL_INTERVAL = 3.0  # seconds between renewals of a lease that lives for ten
@@ -141,6 +141,22 @@ class WakeupQueue:
 def cause_of(error: Exception) -> str:
     """Return the kind of an error and its own words, as an event shows them."""
     return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+class NamedThreads:
+    """Runs what has a name in a thread of its own, and each name at most once at a time."""
+
+    def __init__(self) -> None:
+        self._threads: dict[tuple[int, str], threading.Thread] = {}
+
+    def start(self, name: str, act: Callable[[], object]) -> bool:
+        """Run the act beside everything else, unless one of that name runs; return whether it was started."""
+        key = os.getpid(), name  # no thread survives a fork
+        if (running := self._threads.get(key)) and running.is_alive():
+            return False
+        self._threads[key] = threading.Thread(target=act, name=name, daemon=True)
+        self._threads[key].start()
+        return True
 
 
 class WorkerHeartbeat:

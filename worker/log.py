@@ -36,8 +36,11 @@ WARNINGS: Final = frozenset(
     {
         "batch.condemned",
         "breaker.opened",
+        "callback.abandoned",
+        "callback.failed",
         "claim.lost",
         "clock.skewed",
+        "clock.stepped",
         "control.refused",
         "key.refused",
         "message.rejected",

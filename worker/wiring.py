@@ -3,11 +3,13 @@
 import os
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from worker import log
-from worker.background import Wake, keep_lease, open_sender
+from worker.background import NamedThreads, Wake, keep_lease, open_sender
+from worker.callbacks.transport import find_addresses, send
 from worker.clock import IdGenerator, SystemClock
-from worker.config import Account, Settings
+from worker.config import Account, Callback, Settings
 from worker.config.proxy import find_proxy
 from worker.config.values import DAY
 from worker.contract import Relation
@@ -20,6 +22,8 @@ from worker.ports import (
     ERASED,
     Api,
     ClaimedJob,
+    DriftFilter,
+    DriftPage,
     EventSink,
     RecordRef,
     RelationRecord,
@@ -27,12 +31,15 @@ from worker.ports import (
     Withdrawal,
 )
 from worker.redis.client import Client, connect
+from worker.store.callbacks import RedisCallbacks
 from worker.store.inspection import RedisInspector
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore, Retention
+from worker.usecases.callbacks import Callbacks
 from worker.usecases.cancel_taken import TakenJobs
+from worker.usecases.drift import DriftReader
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushResult
@@ -68,6 +75,18 @@ class Runtime:
         self.metrics = RedisMetrics(self.client, settings.prefix)
         self.api_clients = ApiClients(settings.prefix)
         self._new_id = IdGenerator()
+        self.callbacks = Callbacks(
+            store=RedisCallbacks(self.store),
+            # Read again if the file changed: a producer may run for long and do nothing but accept.
+            list_callbacks=lambda: self.live_settings.refresh().callbacks,
+            transport=send,
+            metrics=self.metrics,
+            job_admin=self.job_admin,
+            new_id=self._new_id,
+            draw=random.random,
+            emit=emit,
+        )
+        self._senders = NamedThreads()
         self.inspector = RedisInspector(
             self.store, clock=SystemClock(), new_id=self._new_id, guard_of=self._guard_of
         )
@@ -107,12 +126,32 @@ class Runtime:
             new_id=self._new_id,
             wake=self.wake,
             emit=self.emit,
+            watch=self.callbacks.watch,
         )
 
     def flush(self, account: str) -> FlushResult:
         """Work one batch of an account."""
         self.live_settings.refresh()
-        deps = FlushDeps(
+        result = flush(self.live_settings.flush_policy(account), self._flush_deps(account))
+        if result.counters:
+            self.metrics.add(account, result.counters)
+        return result
+
+    def read_drift(
+        self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
+    ) -> DriftPage:
+        """Return what the CRM says of a page of what was confirmed, or of relations drawn by chance."""
+        self.live_settings.refresh()
+        policy = self.live_settings.flush_policy(account)
+        reader = DriftReader(policy, self._flush_deps(account), self.queries, self.wake)
+        try:
+            return reader.read(wanted, cursor=cursor, sample=sample)
+        finally:
+            if reader.telemetry.counters:
+                self.metrics.add(account, reader.telemetry.counters)
+
+    def _flush_deps(self, account: str) -> FlushDeps:
+        return FlushDeps(
             store=self.store,
             limiter=self.limiter,
             api=self.api(self.settings.account(account)),
@@ -123,10 +162,6 @@ class Runtime:
             draw=random.random,
             emit=self.emit,
         )
-        result = flush(self.live_settings.flush_policy(account), deps)
-        if result.counters:
-            self.metrics.add(account, result.counters)
-        return result
 
     def read_health(self, accounts: Sequence[str] | None = None) -> Health:
         """Read how the system is doing, in six round trips; by default of all accounts of the settings."""
@@ -159,9 +194,12 @@ class Runtime:
         return [*own, *find_troubles(health or self.read_health())]
 
     def sweep(self) -> int:
-        """Send the flush messages that are missing, and return how many."""
+        """Send the flush messages that are missing, and return how many; let callbacks be sent beside it."""
         self.live_settings.refresh()
-        return self.sweeper.sweep()
+        repaired = self.sweeper.sweep()
+        for name in self.callbacks.look():
+            self._senders.start(f"callback {name}", partial(self.callbacks.send_due, name))
+        return repaired
 
     def dry_run(
         self, account: str, jobs: Sequence[ClaimedJob], known: Mapping[Relation, RelationRecord]
@@ -183,6 +221,10 @@ class Runtime:
         """Return what ends the record's relations among the known ones, and which of them must wait."""
         policy = self.live_settings.flush_policy(account)
         return withdraw_record(record, known, unsettled, policy, by=ERASED)
+
+    def find_callback_addresses(self, callback: Callback) -> list[str]:
+        """Return the addresses at which a callback would be told now; raises httpcore.ConnectError."""
+        return find_addresses(callback)
 
     def api(self, account: Account) -> Api:
         """Return the account's API client."""

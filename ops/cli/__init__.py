@@ -11,9 +11,11 @@ from ops.cli.commands.accounts import accounts
 from ops.cli.commands.api import serve_api
 from ops.cli.commands.audit import list_audit_log
 from ops.cli.commands.batch import show_batch
+from ops.cli.commands.callbacks import callbacks
 from ops.cli.commands.demo import run_demo
 from ops.cli.commands.dev import run_dev
 from ops.cli.commands.doctor import run_doctor
+from ops.cli.commands.drift import read_drift
 from ops.cli.commands.erase import erase_record
 from ops.cli.commands.errors import list_errors
 from ops.cli.commands.explain import explain
@@ -34,7 +36,7 @@ __all__ = ["main"]
 @click.group(
     cls=RootGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 ok · 1 failed · 2 usage, settings or Redis · 3 not found · 4 partly.",
+    epilog="Exit codes: 0 ok · 1 failed · 2 usage, settings or Redis · 3 not found · 4 partly · 5 drifted.",
 )
 @click.version_option(version("onoffice-relations"), prog_name="relations")
 def main() -> None:
@@ -54,9 +56,11 @@ COMMANDS = (
     serve_api,
     list_audit_log,
     show_batch,
+    callbacks,
     run_demo,
     run_dev,
     run_doctor,
+    read_drift,
     erase_record,
     list_errors,
     explain,

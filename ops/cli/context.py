@@ -32,7 +32,7 @@ from worker.wiring import Runtime
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAX_NOTE: Final = 200  # characters of a reason, and of a name
-UNPRINTED_EVENTS: Final = frozenset({"replay.done"})  # the command itself reports these
+UNPRINTED_EVENTS: Final = frozenset({"replay.done", "drift.read"})  # the command itself reports these
 
 
 class CommandContext:

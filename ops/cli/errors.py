@@ -24,6 +24,7 @@ class Exit(IntEnum):
     USAGE = 2
     NOT_FOUND = 3
     PARTLY = 4
+    DRIFTED = 5
     INTERRUPTED = 130
 
 

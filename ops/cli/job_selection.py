@@ -29,7 +29,10 @@ TIME_AGO: Final = re.compile(r"([0-9]{1,6})([smhdw])")
 DAYS_AGO: Final[Mapping[str, int]] = {"today": 0, "yesterday": 1}
 DATES: Final = ("%Y-%m-%d", "%d.%m.%Y")
 # Option → parameter of the HTTP interface.
-PARAMETERS: Final[Mapping[str, str]] = {**FILTER_FIELDS, **{name: name for name in TIME_FIELDS}}
+PARAMETERS: Final[Mapping[str, str]] = {
+    **FILTER_FIELDS,
+    **{name: name for name in ("reference", *TIME_FIELDS)},
+}
 FILTER_OPTIONS: Final = (
     click.option(
         "--state",
@@ -43,6 +46,11 @@ FILTER_OPTIONS: Final = (
     click.option("--source", metavar="NAME", help="From this source."),
     click.option("--batch", metavar="LABEL", help="Of this batch."),
     click.option("--event-id", metavar="ID", help="Of this event of a producer."),
+    click.option(
+        "--reference",
+        metavar="REFERENCE",
+        help="That name a record like this, found or not, e.g. address:email=x@example.test.",
+    ),
     click.option(
         "--since",
         metavar="TIME",
@@ -79,10 +87,7 @@ class JobSelection(NamedTuple):
             return {context.find_inbox(self.account): self.filter}
         by_account: dict[str, list[str]] = {}
         for job_id in self.job_ids:
-            owner = job_id.rpartition("-")[0]
-            if owner not in context.account_names() and owner != UNROUTED:
-                raise NotFound(f"there is no job {job_id}")
-            by_account.setdefault(owner, []).append(job_id)
+            by_account.setdefault(find_owner(context, job_id), []).append(job_id)
         try:
             return {owner: narrow(job_ids, self.filter) for owner, job_ids in by_account.items()}
         except InvalidChange:
@@ -90,6 +95,14 @@ class JobSelection(NamedTuple):
                 "Name jobs, or say which by a filter; beside jobs, only --parent, --child, --type and "
                 "--error say more: which failed relations of them."
             ) from None
+
+
+def find_owner(context: CommandContext, job_id: str) -> str:
+    """Return the account of a job, or `unrouted`; raises NotFound if there is none of that name."""
+    owner = job_id.rpartition("-")[0]
+    if owner not in context.account_names() and owner != UNROUTED:
+        raise NotFound(f"there is no job {job_id}")
+    return owner
 
 
 def with_job_selection(function: Function) -> Function:
@@ -117,7 +130,7 @@ def with_job_filter(function: Function) -> Function:
     @wraps(function)
     def run(context: CommandContext, *args: Any, **options: Any) -> Any:
         texts = {option: options.pop(option) for option in PARAMETERS}
-        return function(context, *args, job_filter=_parse_filter(texts, context), **options)
+        return function(context, *args, job_filter=parse_filter(texts, context), **options)
 
     command: Any = run
     for option in reversed(FILTER_OPTIONS):
@@ -137,7 +150,8 @@ def by_option(function: Function) -> Function:
     )(function)
 
 
-def _parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> JobFilter:
+def parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> JobFilter:
+    """Return the filter that these options give; raises UsageError."""
     parameters = [
         (PARAMETERS[option], _parse_time(text, context) if option in TIME_FIELDS else text)
         for option, text in texts.items()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from producers.portals.imports import RowDefaults, read_ndjson
 from producers.portals.imports.load import SOURCE
 from worker.contract import MAX_FAULTS, Change, from_message
-from worker.contract.values import read_whole
+from worker.contract.reference import read_records
 from worker.errors import Fault, InvalidChange
 
 
@@ -24,14 +24,14 @@ class SendEntry(NamedTuple):
 
 
 def from_words(words: Sequence[str], account: str, more: Mapping[str, Any]) -> list[SendEntry]:
-    """Return one change of `ACTION TYPE PARENT CHILD…`; ids of either side may be joined by commas."""
+    """Return one change of `ACTION TYPE PARENT CHILD…`; records of either side may be joined by commas."""
     action, name, parent, *children = words
     message = {
         "account": account,
         "action": action,
         "relationtype": name,
-        "parentid": _ids([parent]),
-        "childid": _ids(children),
+        "parentid": _records([parent]),
+        "childid": _records(children),
         "source": SOURCE,
         **{key: value for key, value in more.items() if value},
     }
@@ -68,12 +68,10 @@ def _read(message: object, where: str) -> tuple[Change, tuple[str, ...]]:
     return parsed.change, parsed.notes
 
 
-def _ids(words: Iterable[str]) -> int | str | list[int | str]:
-    """Return numbers as numbers; what is none stays as it is, to be named as a fault."""
-    ids: list[int | str] = [
-        word if (number := read_whole(word)) is None else number for text in words for word in text.split(",")
-    ]
-    return ids[0] if len(ids) == 1 else ids
+def _records(words: Iterable[str]) -> int | str | list[int | str]:
+    """Return numbers as numbers; what is none, nor a reference, stays as it is, to be named as a fault."""
+    records = [record for word in words for record in read_records(word)]
+    return records[0] if len(records) == 1 else records
 
 
 def cap_faults(faults: Sequence[Fault]) -> list[Fault]:

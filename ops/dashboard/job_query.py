@@ -18,6 +18,7 @@ FIELDS: Final = (  # in the order of the form; `account` and `state` stand besid
     ("source", "Source"),
     ("batch", "Batch"),
     ("event_id", "Event id"),
+    ("reference", "Reference"),
     ("since", "Accepted since"),
     ("until", "Accepted before"),
     ("failed_since", "Failed since"),

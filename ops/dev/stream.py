@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from ops.explain.text import format_ids, pluralize
+from ops.explain.text import format_records, pluralize
+from worker.contract import Reference
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import describe
 from worker.ports import OPEN_STATES, UNROUTED, JobFilter, JobRecord, Queries
@@ -151,12 +152,18 @@ def _describe_change(job: JobRecord) -> str:
 def _describe_relations(job: JobRecord) -> str:
     if not job.type:
         return "a message that makes no change"
-    ids = f"{format_ids(job.parents, most=3)} → {format_ids(job.children, most=3)}"
-    return f"{job.action} {job.type} {ids}"
+    records = format_records(job, most=3, name=_name_reference)
+    return f"{job.action} {job.type} {records}"
+
+
+def _name_reference(reference: Reference) -> str:
+    return f"({reference.without_values})"
 
 
 def _describe_end(job: JobRecord) -> str:
     """Return what became of a job: how many requests it took, or why it failed."""
+    if job.parked and job.state == "parked":
+        return f"{_describe_relations(job)}: {job.parked.message}"
     if job.refusal and job.state not in ("succeeded", *SILENT):
         code, error, _, _ = job.refusal
         reason = f"{code} {describe(code)}" if code else error

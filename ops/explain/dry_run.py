@@ -3,14 +3,18 @@
 Nothing is known of the relations beforehand. Pure; nothing is sent and nothing is stored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 from worker.contract import TYPES, Change, GuardedSide, Order, guarded_side, order_of
 from worker.planner.dry_run import DryRun
+from worker.planner.lookup import LookUp
 from worker.planner.plan import Limits
 from worker.ports import ClaimedJob
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
+
+COUNTRY: Final = "DE"  # of phone numbers, each of which is searched for in a few spellings
 
 
 class Repeat(NamedTuple):
@@ -20,16 +24,37 @@ class Repeat(NamedTuple):
     first: str
 
 
+class LookUpCost(NamedTuple):
+    """How many changes name records by references, how many references these are, and what asking costs."""
+
+    changes: int = 0
+    references: int = 0
+    actions: int = 0
+    requests: int = 0
+
+
 class ChangesDryRun(NamedTuple):
     """One account's messages by name, in order of arrival, and what would be sent for them.
 
-    Intents in the plan carry the name of their message as job id.
+    Intents in the plan carry the name of their message as job id. Messages with references are not in the
+    plan, since nobody knows what they come to; `look_ups` counts the requests and actions that find out.
     """
 
     account: str
     messages: Mapping[str, Change]
     repeats: Sequence[Repeat]
     plan: DryRun
+    look_ups: LookUpCost
+
+
+def count_look_ups(changes: Iterable[Change], max_actions: int) -> LookUpCost:
+    """Return what it costs to look up the records that changes name by references, if none is remembered."""
+    named = [change.references for change in changes if change.references]
+    references = dict.fromkeys(chain.from_iterable(named), 0)
+    look_up, actions, requests = LookUp(references, COUNTRY), 0, 0
+    while request := look_up.next_request(max_actions):
+        actions, requests = actions + len(request), requests + 1
+    return LookUpCost(len(named), len(references), actions, requests)
 
 
 def catalogue_order(relation_type: str) -> Order:
@@ -66,9 +91,11 @@ def dry_run_changes(messages: Mapping[str, Change], policy: DryRunPolicy = DEFAU
             allow_empty=change.allow_empty,
         )
         for number, (name, change) in enumerate(changes.items())
+        if not change.references
     ]
     account = next(iter(messages.values())).account
-    return ChangesDryRun(account, messages, repeats, dry_run_jobs(jobs, {}, policy))
+    look_ups = count_look_ups(changes.values(), policy.limits.max_actions)
+    return ChangesDryRun(account, messages, repeats, dry_run_jobs(jobs, {}, policy), look_ups)
 
 
 def _without_repeats(messages: Mapping[str, Change]) -> tuple[dict[str, Change], list[Repeat]]:

@@ -37,7 +37,14 @@ def _describe(run: ChangesDryRun) -> Iterator[str]:
     yield f"{messages} for account {run.account}: {pluralize(changes, 'change')}{repeated}"
     yield from _cut([f"  {name} is {first} again: same event_id, same job" for name, first in run.repeats])
     yield ""
-    relations = len({relation for change in run.messages.values() for relation in change.relations})
+    known = [change for change in run.messages.values() if not change.references]
+    if run.look_ups.changes:
+        yield from _describe_look_ups(run)
+        if not known:
+            return
+        yield ""
+    relations = len({relation for change in known for relation in change.relations})
+    changes -= run.look_ups.changes
     folded = f"{pluralize(changes, 'change')} → {pluralize(relations, 'relation')}"
     yield f"Fold: {folded}; for each the latest change wins"
     yield from _cut(list(_describe_lost(plan.lost, run.messages)))
@@ -51,6 +58,19 @@ def _describe(run: ChangesDryRun) -> Iterator[str]:
     for number, request in enumerate(plan.requests, start=1):
         yield f"  request {number}{' (waits for the answers before it)' if number > 1 else ''}"
         yield from _cut([_describe_action(action) for action in request.actions], most=MAX_LONG_LINES)
+
+
+def _describe_look_ups(run: ChangesDryRun) -> Iterator[str]:
+    cost = run.look_ups
+    asked = f"{pluralize(cost.references, 'record')} in {pluralize(cost.actions, 'read')}"
+    yield f"Look up: {asked}, for {pluralize(cost.changes, 'change')}; what these come to is known then"
+    named = ((name, change) for name, change in run.messages.items() if change.references)
+    yield from _cut(
+        [
+            f"  {name} {change.action} {change.type} by {', '.join(map(str, change.references))}"
+            for name, change in named
+        ]
+    )
 
 
 def _cut(lines: list[str], *, most: int = MAX_LINES) -> list[str]:

@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 from ops.explain.advice import advise
 from ops.explain.evidence import Evidence
 from ops.explain.requests import RequestPart, find_part
-from ops.explain.text import format_info, format_instant, pluralize
+from ops.explain.text import describe_reference, format_info, format_instant, pluralize
 from worker.contract import Relation, write_instant
 from worker.planner.fold import NEVER, JobVersion
 from worker.planner.relation_state import Refusal, RelationState, contradicts, reopen
-from worker.ports import CANCELLED, ERASED, OPEN_STATES, JobRecord, RelationEvent
+from worker.ports import CANCELLED, ERASED, OPEN_STATES, JobRecord, JobReference, RelationEvent
 
 SUPERSEDED_BY_OPERATOR: Final[Mapping[str, str]] = {
     CANCELLED: "cancelled before it was sent",
@@ -188,7 +188,8 @@ class _Explainer:
         return JobExplanation.of(
             job=event.job,
             state=event.result or (job.state if job else "queued"),
-            text=f"{self.describe_job(event.job)}: {self.describe_outcome(event, job)}",
+            text=f"{self.describe_job(event.job)}: {self.describe_outcome(event, job)}"
+            + "".join(f"; {each}" for each in self.describe_references(job)),
             facts=self.get_facts(event, job),
             requests=tuple(part.to_json(self.zone) for part in self.find_parts(job)),
         )
@@ -211,6 +212,15 @@ class _Explainer:
             "error": {"code": refusal.code, "class": refusal.error, "message": refusal.message}
             if refusal
             else None,
+            "references": [
+                {
+                    "side": each.side,
+                    "reference": each.reference.as_object(),
+                    "asked_at": write_instant(each.asked_at),
+                    "chosen_by": each.by or None,
+                }
+                for each in self.find_references(job)
+            ],
         }
 
     def describe_outcome(self, event: RelationEvent, job: JobRecord | None) -> str:
@@ -258,6 +268,17 @@ class _Explainer:
     def find_parts(self, job: JobRecord | None) -> Iterator[RequestPart]:
         """Yield the same of every request that the job travelled in."""
         yield from filter(None, map(self.find_part, job.requests if job else ()))
+
+    def find_references(self, job: JobRecord | None) -> Iterator[JobReference]:
+        """Yield the references of the job that led to a record of the relation."""
+        sides = {"parent": self.evidence.relation.parent, "child": self.evidence.relation.child}
+        yield from (each for each in (job.references if job else ()) if each.record == sides[each.side])
+
+    def describe_references(self, job: JobRecord | None) -> Iterator[str]:
+        """Yield how the records of the relation were found that the job names by references."""
+        yield from (
+            f"{each.side} {describe_reference(each, self.zone)}" for each in self.find_references(job)
+        )
 
     def find_refusal(self, job: JobRecord | None) -> Refusal | None:
         """Return the refusal that the job keeps, if it was about this relation."""

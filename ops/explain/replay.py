@@ -14,13 +14,18 @@ def describe_replay(replay: Replay) -> Iterator[str]:
     """Yield its set, who is left out and why, what would be or was sent, and how far it is."""
     forced = " (forced)" if replay.forced else ""
     yield f"{replay.id}  {replay.state}  by {replay.by}: {replay.what}{forced}"
-    relations = pluralize(replay.relations, "failed relation")
-    verb = VERBS.get(replay.state, "go")
-    yield f"  {pluralize(replay.eligible, 'job')} with {relations} {verb} back"
+    if replay.repair:
+        yield from _describe_repair(replay)
+    else:
+        relations = pluralize(replay.relations, "failed relation")
+        verb = VERBS.get(replay.state, "go")
+        yield f"  {pluralize(replay.eligible, 'job')} with {relations} {verb} back"
+    if look_ups := replay.plan.get("look_ups"):
+        yield f"  of {pluralize(look_ups, 'job')} the records are looked up first; the plan is without them"
     if replay.correction:
         yield "  corrected: " + ", ".join(f"{name}={value}" for name, value in replay.correction.items())
     if replay.refused:
-        yield f"  not replayed: {format_tally(replay.refused)}"
+        yield f"  not {'repaired' if replay.repair else 'replayed'}: {format_tally(replay.refused)}"
         yield from (f"    {job} {why}" for job, why in list(replay.examples.items())[:MAX_LISTED])
     if replay.paused:
         yield f"  the account is paused ({replay.paused}): nothing is sent until it is resumed"
@@ -31,6 +36,18 @@ def describe_replay(replay: Replay) -> Iterator[str]:
         yield f"  {replay.done:,} done, {replay.back:,} sent again{missed}"
     if replay.more:
         yield "  there are more failed jobs than one replay takes; replay again afterwards"
+
+
+def _describe_repair(replay: Replay) -> Iterator[str]:
+    changes, relations = (
+        pluralize(replay.eligible, "new change"),
+        pluralize(replay.relations, "relation"),
+    )
+    yield f"  {changes} for {relations}, to be as they were last confirmed; whatever is newer still wins"
+    if deletes := replay.plan.get("deletes"):
+        yield (
+            f"  {pluralize(deletes, 'relation')} would be deleted that somebody has made since: look at each"
+        )
 
 
 def _describe_plan(replay: Replay) -> Iterator[str]:
@@ -52,8 +69,11 @@ def describe_replay_result(replay: Replay) -> Iterator[str]:
         show = f"relations replays show {replay.id}"
         yield f"{replay.id}: a worker replays {pluralize(replay.eligible, 'job')}; {show}"
         return
-    total = replay.eligible + sum(replay.refused.values())
-    yield f"{pluralize(replay.back, 'job')} of {total:,} went back into the inbox ({replay.id})."
+    if replay.repair:
+        yield f"{pluralize(replay.back, 'change')} of {replay.eligible:,} went into the inbox ({replay.id})."
+    else:
+        total = replay.eligible + sum(replay.refused.values())
+        yield f"{pluralize(replay.back, 'job')} of {total:,} went back into the inbox ({replay.id})."
     for job, why in list(replay.examples.items())[:MAX_LISTED]:
         yield f"note: {job} {why}"
     if replay.missed:

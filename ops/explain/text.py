@@ -1,10 +1,10 @@
 """Numbers, ids, info and instants as people read them. Pure; the time zone is an argument."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 
-from worker.contract import Info
-from worker.ports import Waiting
+from worker.contract import Info, Reference
+from worker.ports import JobRecord, JobReference, Side, Waiting
 
 
 def pluralize(number: int, noun: str) -> str:
@@ -49,6 +49,32 @@ def format_ids(numbers: Iterable[int], *, most: int = 12) -> str:
     shown = pieces[:most]
     left = len(ordered) - sum(size for _, size in shown)
     return " ".join(text for text, _ in shown) + f" … and {left:,} more"
+
+
+def format_records(job: JobRecord, *, most: int = 12, name: Callable[[Reference], str] = str) -> str:
+    """Return a job's parents and children: their ids, and references to those that are still to be found."""
+    parents = _format_side(job, "parent", job.parents, most, name)
+    return f"{parents} → {_format_side(job, 'child', job.children, most, name)}"
+
+
+def _format_side(
+    job: JobRecord, side: Side, ids: Sequence[int], most: int, name: Callable[[Reference], str]
+) -> str:
+    own = [each for each in job.references if each.side == side]
+    ids = [*dict.fromkeys([*ids, *(each.record for each in own if each.record)])]
+    lacking = [name(each.reference) for each in own if not each.record]
+    more = [f"… and {len(lacking) - most:,} more"] if len(lacking) > most else []
+    return " ".join([*([format_ids(ids, most=most)] if ids else []), *lacking[:most], *more])
+
+
+def describe_reference(each: JobReference, zone: tzinfo) -> str:
+    """Return a reference with what is known of it: the record, who says so and when; or candidates."""
+    at = format_instant(each.asked_at, zone) if each.asked_at else ""
+    if each.record:
+        how = f"chosen by {each.by}" if each.by else "looked up"
+        return f"{each.reference} is {each.record}, {how} {at}"
+    candidates = f"; candidates {format_ids(each.candidates)}" if each.candidates else ""
+    return f"{each.reference}: no record yet, {f'looked up {at}' if at else 'not looked up'}{candidates}"
 
 
 def join_names(names: Sequence[str]) -> str:

@@ -16,8 +16,10 @@ from ops.lookups import describe_stop
 from ops.operations import records
 from ops.operations.http_calls import HttpCalls, PartlyAccepted, PartlyErased
 from ops.resuming import Resumed
+from ops.serializers import serialize_drifted
 from producers.job_admin.cancel_dismiss import preview_act
 from producers.job_admin.erase import ErasureProof, add_proofs
+from producers.job_admin.resolve import PARKED, RecordChoice
 from producers.job_admin.selection import PIECE, NarrowedJobs, Selection
 from producers.job_admin.suspects import RecordFailures
 from producers.portals.serializers import BatchDict, JobDict
@@ -28,12 +30,18 @@ from worker.ports import (
     OPEN_STATES,
     UNROUTED,
     AdminResult,
+    Attempt,
     AuditPage,
+    CallbackMessage,
+    DriftedRelation,
+    DriftFilter,
+    DriftPage,
     FailureGroup,
     JobFilter,
     JobPage,
     JobRecord,
     JobState,
+    MessagePage,
     Payload,
     Receipt,
     Replay,
@@ -248,6 +256,35 @@ class HttpOperations:
             if not (answer["more"] and answer["jobs"]):
                 return AdminResult(tuple(done), refused)
 
+    def resolve(
+        self,
+        account: str,  # noqa: ARG002
+        job_id: str,
+        choice: RecordChoice,
+        *,
+        by: str,  # noqa: ARG002
+        everywhere: bool,
+    ) -> AdminResult:
+        """Say which records references are."""
+        form = {"references": dict(choice.references), "all": everywhere}
+        sides = {"parentid": choice.parent, "childid": choice.child}
+        form |= {name: record for name, record in sides.items() if record}
+        answer = self._calls.post(f"/v1/jobs/{_quote(job_id)}/resolve", form)
+        return AdminResult(tuple(answer["jobs"]), answer["refused"])
+
+    def look_up(self, account: str, selection: Selection, *, by: str) -> AdminResult:  # noqa: ARG002
+        """Have parked changes looked up at once, piece by piece: they stay parked until that was done."""
+        jobs, done, refused = list[str](), list[str](), dict[str, str]()
+        for fit, unfit in preview_act(self, account, selection, PARKED):
+            jobs += fit
+            refused |= unfit
+        for start in range(0, len(jobs), PIECE):
+            form = {"account": account, "jobs": jobs[start : start + PIECE]}
+            answer = self._calls.post("/v1/jobs/look-up-records", form)
+            done += answer["jobs"]
+            refused |= answer["refused"]
+        return AdminResult(tuple(done), refused)
+
     def erase(
         self,
         account: str,
@@ -280,6 +317,27 @@ class HttpOperations:
                 return proof, waiting
             on_wait(waiting)
             time.sleep(waiting.retry_after)
+
+    # --- drift
+
+    def read_drift(
+        self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
+    ) -> DriftPage:
+        """Return what the CRM says of a page of what was confirmed."""
+        of_jobs = JobFilter(type=wanted.type, parent=wanted.parent, child=wanted.child, since=wanted.since)
+        form = {"account": account, **records.write_filter(of_jobs), "cursor": cursor, "sample": sample}
+        return records.read_drift_page(self._calls.post("/v1/drift", form))
+
+    def prepare_repair(
+        self,
+        account: str,
+        drifted: Sequence[DriftedRelation],
+        *,
+        by: str,  # noqa: ARG002
+    ) -> Replay:
+        """Keep a repair."""
+        form = {"account": account, "relations": list(map(serialize_drifted, drifted))}
+        return records.read_replay(self._calls.post("/v1/drift/repairs", form))
 
     # --- replays
 
@@ -329,6 +387,26 @@ class HttpOperations:
     def stop_replay(self, replay_id: str, *, by: str) -> Replay:  # noqa: ARG002
         """Stop the replay."""
         return records.read_replay(self._calls.post(f"/v1/replays/{_quote(replay_id)}/cancel"))
+
+    # --- callbacks
+
+    def list_callback_messages(self, account: str, *, limit: int, cursor: str) -> MessagePage:
+        """Return the messages of callbacks."""
+        found, next_ = self._list("callbacks", "messages", account, limit, cursor)
+        return MessagePage(tuple(map(records.read_message, found)), next_)
+
+    def find_callback_message(self, message_id: str) -> CallbackMessage:
+        """Return a message of a callback."""
+        return records.read_message(self._calls.get(f"/v1/callbacks/{_quote(message_id)}"))
+
+    def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:  # noqa: ARG002
+        """Let a message be sent again."""
+        return records.read_message(self._calls.post(f"/v1/callbacks/{_quote(message_id)}/resend"))
+
+    def test_callback(self, name: str, account: str) -> Attempt:
+        """Try a callback from the server."""
+        answer = self._calls.post("/v1/callbacks/test", {"account": account, "callback": name})
+        return Attempt(answer["status"], answer["error"])
 
 
 def _quote(text: str) -> str:

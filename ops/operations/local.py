@@ -9,6 +9,7 @@ from ops import doctor, lookups, resuming
 from ops.explain import Explanation
 from ops.resuming import Resumed
 from producers.job_admin.erase import ErasureProof
+from producers.job_admin.resolve import RecordChoice
 from producers.job_admin.selection import Selection
 from producers.job_admin.suspects import RecordFailures, find_suspects
 from producers.portals.serializers import BatchDict, batch_json
@@ -19,13 +20,19 @@ from worker.errors import Unavailable
 from worker.ports import (
     UNROUTED,
     AdminResult,
+    Attempt,
     AuditEntry,
     AuditPage,
+    CallbackMessage,
+    DriftedRelation,
+    DriftFilter,
+    DriftPage,
     FailureGroup,
     JobFilter,
     JobPage,
     JobRecord,
     JobState,
+    MessagePage,
     Pause,
     Payload,
     Replay,
@@ -165,6 +172,16 @@ class LocalOperations:
         """Dismiss failed jobs."""
         return self.services.jobs.dismiss(account, selection, by=by)
 
+    def resolve(
+        self, account: str, job_id: str, choice: RecordChoice, *, by: str, everywhere: bool
+    ) -> AdminResult:
+        """Say which records references are."""
+        return self.services.references.resolve(account, job_id, choice, by=by, everywhere=everywhere)
+
+    def look_up(self, account: str, selection: Selection, *, by: str) -> AdminResult:
+        """Have parked changes looked up at once."""
+        return self.services.references.look_up(account, selection, by=by)
+
     def erase(
         self,
         account: str,
@@ -180,6 +197,18 @@ class LocalOperations:
         return self.services.erasure.erase(
             account, module, number, by=by, unrouted=unrouted, on_wait=on_wait, rewrite_aof=rewrite_aof
         )
+
+    # --- drift
+
+    def read_drift(
+        self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
+    ) -> DriftPage:
+        """Return what the CRM says of a page of what was confirmed."""
+        return self.runtime.read_drift(account, wanted, cursor=cursor, sample=sample)
+
+    def prepare_repair(self, account: str, drifted: Sequence[DriftedRelation], *, by: str) -> Replay:
+        """Keep a repair."""
+        return self.services.replays.prepare_repair(account, drifted, by=by)
 
     # --- replays
 
@@ -221,6 +250,25 @@ class LocalOperations:
     def stop_replay(self, replay_id: str, *, by: str) -> Replay:
         """Stop the replay."""
         return self.services.replays.stop(replay_id, by=by)
+
+    # --- callbacks
+
+    def list_callback_messages(self, account: str, *, limit: int, cursor: str) -> MessagePage:
+        """Return the messages of callbacks."""
+        return self.runtime.callbacks.store.list_messages(account, limit=limit, cursor=cursor)
+
+    def find_callback_message(self, message_id: str) -> CallbackMessage:
+        """Return a message of a callback."""
+        return self.runtime.callbacks.find(message_id)
+
+    def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:
+        """Let a message be sent again."""
+        refuse_secrets(by=by)
+        return self.runtime.callbacks.resend(message_id, by=by)
+
+    def test_callback(self, name: str, account: str) -> Attempt:
+        """Try a callback from this machine."""
+        return self.runtime.callbacks.test(name, account)
 
     def _new_id(self) -> str:
         return self.runtime.intake().new_id()

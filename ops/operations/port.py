@@ -7,6 +7,7 @@ from ops.doctor import Finding
 from ops.explain import Explanation
 from ops.resuming import Resumed
 from producers.job_admin.erase import ErasureProof
+from producers.job_admin.resolve import RecordChoice
 from producers.job_admin.selection import Selection
 from producers.job_admin.suspects import RecordFailures
 from producers.portals.serializers import BatchDict
@@ -14,11 +15,17 @@ from worker.contract import Change, Relation
 from worker.errors import Unavailable
 from worker.ports import (
     AdminResult,
+    Attempt,
     AuditPage,
+    CallbackMessage,
+    DriftedRelation,
+    DriftFilter,
+    DriftPage,
     FailureGroup,
     JobLookups,
     JobRecord,
     JobState,
+    MessagePage,
     Payload,
     Replay,
     RequestPage,
@@ -116,6 +123,14 @@ class Operations(JobLookups, Protocol):
     def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:
         """Take failed jobs, or the selected relations of them, off the list that waits for a decision."""
 
+    def resolve(
+        self, account: str, job_id: str, choice: RecordChoice, *, by: str, everywhere: bool
+    ) -> AdminResult:
+        """Say which records the references of a job are; `everywhere` of all parked jobs that have them."""
+
+    def look_up(self, account: str, selection: Selection, *, by: str) -> AdminResult:
+        """Have the records of parked changes looked up at once."""
+
     def erase(
         self,
         account: str,
@@ -132,6 +147,16 @@ class Operations(JobLookups, Protocol):
         Returns the document of what was done, and why it is not complete, if so: a write of the record may
         still land. With `on_wait`, which is told of each such error, it waits and tries again.
         """
+
+    # --- drift
+
+    def read_drift(
+        self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
+    ) -> DriftPage:
+        """Return what the CRM says of a page of what was confirmed, or of relations drawn by chance."""
+
+    def prepare_repair(self, account: str, drifted: Sequence[DriftedRelation], *, by: str) -> Replay:
+        """Keep a replay of new changes that make drifted relations as they were confirmed."""
 
     # --- replays
 
@@ -160,3 +185,17 @@ class Operations(JobLookups, Protocol):
 
     def stop_replay(self, replay_id: str, *, by: str) -> Replay:
         """Stop the replay after the current piece."""
+
+    # --- callbacks
+
+    def list_callback_messages(self, account: str, *, limit: int, cursor: str) -> MessagePage:
+        """Return what callbacks were told of the account's batches, or are to be told, newest first."""
+
+    def find_callback_message(self, message_id: str) -> CallbackMessage:
+        """Return one of these messages; raises NotFound."""
+
+    def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:
+        """Let a worker send a message again, under its id; raises NotFound."""
+
+    def test_callback(self, name: str, account: str) -> Attempt:
+        """Send a message that nobody waits for to a callback; raises NotFound."""

@@ -14,16 +14,22 @@ from ops.doctor import Finding
 from ops.explain import Explanation
 from ops.explain.relation import JobExplanation
 from producers.job_admin.suspects import RecordFailures
-from producers.portals.serializers import FailureDict, JobDict
-from worker.contract import Relation, read_instant, write_instant
+from producers.portals.serializers import FailureDict, JobDict, ParkedDict, ReferenceDict
+from worker.contract import Relation, read_instant, read_reference, write_instant
 from worker.planner.actions import Action
 from worker.ports import (
     AuditEntry,
+    BatchCounts,
+    CallbackMessage,
     Dismissal,
+    DriftedRelation,
+    DriftPage,
     Failure,
     FailureGroup,
     JobFilter,
     JobRecord,
+    JobReference,
+    Parking,
     Payload,
     Replay,
     RequestRecord,
@@ -41,6 +47,7 @@ FILTER_FIELDS: Final[Mapping[str, str]] = {  # of the filter → parameter of th
     "event_id": "event_id",
 }
 TIME_FIELDS: Final = ("since", "until", "failed_since", "failed_until")
+MESSAGE_TIMES: Final = ("made_at", "tried_at", "next_at", "ended_at")
 EXPLAINED: Final = ("id", "state", "text", "requests")  # of a job's explanation; the rest are its facts
 
 
@@ -48,7 +55,8 @@ def write_filter(wanted: JobFilter) -> dict[str, Any]:
     """Return the parameters of a filter, without those that let everything pass."""
     values = {FILTER_FIELDS[name]: getattr(wanted, name) for name in FILTER_FIELDS}
     times = {name: write_instant(at) for name in TIME_FIELDS if (at := getattr(wanted, name))}
-    return {name: value for name, value in values.items() if value} | times
+    reference = {"reference": str(wanted.reference)} if wanted.reference else {}
+    return {name: value for name, value in values.items() if value} | times | reference
 
 
 def read_job(document: JobDict) -> JobRecord:
@@ -86,6 +94,29 @@ def read_job(document: JobDict) -> JobRecord:
         replay=document["replay"] or "",
         correlation=document["correlation_id"] or "",
         allow_empty=document["allow_empty"],
+        references=tuple(map(_read_reference, document["references"])),
+        parked=_read_parked(parked) if (parked := document["parked"]) else None,
+    )
+
+
+def _read_reference(document: ReferenceDict) -> JobReference:
+    return JobReference(
+        document["side"],
+        read_reference(document["reference"]),
+        document["id"] or 0,
+        _read_time(document["asked_at"]),
+        tuple(document["candidates"]),
+        document["chosen_by"] or "",
+    )
+
+
+def _read_parked(document: ParkedDict) -> Parking:
+    return Parking(
+        read_instant(document["since"]),
+        read_instant(document["until"]),
+        document["look_ups"],
+        document["message"],
+        document["unanswered"],
     )
 
 
@@ -186,6 +217,30 @@ def read_replay(document: Mapping[str, Any]) -> Replay:
     return msgspec.convert({**document, **times}, Replay)
 
 
+def read_drift_page(document: Mapping[str, Any]) -> DriftPage:
+    """Return the page of a drift read."""
+    page = {**document, "next": document["next"] or "", "waits": document["waits"] or ""}
+    drifted, unknown = map(read_drifted, document["drifted"]), map(_read_relation, document["unknown"])
+    return DriftPage(**{**page, "drifted": tuple(drifted), "unknown": tuple(unknown)})
+
+
+def read_drifted(document: Mapping[str, Any]) -> DriftedRelation:
+    """Return the relation that has drifted."""
+    occurred_at, read_at = read_instant(document["occurred_at"]), read_instant(document["read_at"])
+    return DriftedRelation(_read_relation(document), document["state"], occurred_at, document["job"], read_at)
+
+
+def _read_relation(document: Mapping[str, Any]) -> Relation:
+    return Relation(document["relationtype"], document["parentid"], document["childid"])
+
+
+def read_message(document: Mapping[str, Any]) -> CallbackMessage:
+    """Return the message of a callback."""
+    times = {name: _read_time(document[name]) for name in MESSAGE_TIMES}
+    counts = BatchCounts(*(document[name] for name in BatchCounts._fields))
+    return msgspec.convert({**document, **times, "counts": counts}, CallbackMessage)
+
+
 def read_payload(document: Mapping[str, Any]) -> Payload:
     """Return what is kept of an unreadable message."""
     return Payload(b64decode(document["body"]), tuple(document["faults"]), document["size"])
@@ -198,9 +253,9 @@ def read_finding(document: Mapping[str, Any]) -> Finding:
 
 def read_explanation(document: Mapping[str, Any]) -> Explanation:
     """Return the explanation of a relation, with the times in its texts as the server wrote them."""
-    relation, wanted = document["relation"], document["wanted"]
+    wanted = document["wanted"]
     return Explanation(
-        relation=Relation(relation["relationtype"], relation["parentid"], relation["childid"]),
+        relation=_read_relation(document["relation"]),
         wanted=wanted["text"],
         known=tuple(document["known"]),
         jobs=tuple(map(_read_explained_job, document["jobs"])),

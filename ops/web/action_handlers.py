@@ -4,21 +4,32 @@ Each action stands in the audit log under the name of the key.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 from starlette.responses import Response
 
 from ops.explain.text import format_tally
-from ops.serializers import serialize_replay
+from ops.serializers import serialize_drift_page, serialize_message, serialize_replay
 from ops.web.deps import OperatorDeps
-from ops.web.forms import ErasureForm, JobActionForm, PauseForm, ReplayForm
+from ops.web.forms import (
+    CallbackTestForm,
+    DriftForm,
+    ErasureForm,
+    JobActionForm,
+    PauseForm,
+    RepairForm,
+    ReplayForm,
+    ResolveForm,
+)
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
+from producers.job_admin.resolve import PARKED
 from producers.job_admin.selection import describe_selection, narrow_to_relations
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import error_response, json_response
-from producers.portals.http.requests import check_access
+from producers.portals.http.requests import check_access, job_account
 from worker.config import refuse_secrets
 from worker.ports import UNROUTED, AdminResult, AuditEntry, JobState, Pause, Replay
 
@@ -50,6 +61,22 @@ async def check_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     return json_response({"findings": [finding.to_json() for finding in findings]})
 
 
+async def resend_callback_message(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Let a worker send a message of a callback again, under the id that it has."""
+    message_id = call.request.path_params["id"]
+    message = await deps.threads.run_for(call.key.name, deps.callbacks.resend, message_id, by=call.key.name)
+    return json_response(serialize_message(message), status=202)
+
+
+async def test_callback(deps: OperatorDeps, call: ApiCall[CallbackTestForm]) -> Response:
+    """Send a message that nobody waits for to a callback, from here and at once."""
+    name, account = call.input.callback, deps.current_settings().account(call.input.account).name
+    attempt = await deps.threads.run_for(call.key.name, deps.callbacks.test, name, account)
+    return json_response(
+        {"callback": name, "taken": attempt.is_taken, "status": attempt.status, "error": attempt.error}
+    )
+
+
 async def cancel_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
     """End changes that wait, in the inbox or taken; what is under way or in doubt goes on."""
     return await _act(deps, call, deps.services.jobs.cancel, CANCELLABLE)
@@ -58,6 +85,24 @@ async def cancel_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Respo
 async def dismiss_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
     """Take failures that need no replay off the list of those that wait for a decision."""
     return await _act(deps, call, deps.services.jobs.dismiss, DISMISSABLE)
+
+
+async def look_up_records(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
+    """Have the records of parked changes looked up at once."""
+    return await _act(deps, call, deps.services.references.look_up, PARKED)
+
+
+async def resolve_job(deps: OperatorDeps, call: ApiCall[ResolveForm]) -> Response:
+    """Say which records the references of a job are; then the change is carried out."""
+    form, job_id, service = call.input, call.request.path_params["id"], deps.services.references
+    about = job_account(job_id), job_id, form.choice()
+    if form.dry_run:
+        preview = partial(service.preview, *about, everywhere=form.all)
+        _, jobs = await deps.threads.run_for(call.key.name, preview)
+        return _acted(jobs, {}, dry_run=True)
+    resolve = partial(service.resolve, *about, by=call.key.name, everywhere=form.all)
+    result = await deps.threads.run_for(call.key.name, resolve)
+    return _acted(result.done, result.refused)
 
 
 async def _act(
@@ -83,9 +128,15 @@ async def _act(
             call.key.name, act, form.account, chosen, by=call.key.name, note=note
         )
         jobs, refused = result.done, {**refused, **result.refused}
+    return _acted(jobs, refused, dry_run=form.dry_run, more=more)
+
+
+def _acted(
+    jobs: Sequence[str], refused: Mapping[str, str], *, dry_run: bool = False, more: bool = False
+) -> Response:
     summary = format_tally(Counter(refused.values()))
     return json_response(
-        {"dry_run": form.dry_run, "jobs": jobs, "refused": refused, "more": more, "summary": summary}
+        {"dry_run": dry_run, "jobs": jobs, "refused": refused, "more": more, "summary": summary}
     )
 
 
@@ -103,6 +154,26 @@ def _select(
         if len(jobs) > MAX_JOBS:
             return tuple(jobs[:MAX_JOBS]), refused, True
     return tuple(jobs), refused, False
+
+
+async def read_drift(deps: OperatorDeps, call: ApiCall[DriftForm]) -> Response:
+    """Read a page of what was confirmed back from the CRM, below all other work of the account."""
+    form = call.input
+    account = deps.current_settings().account(form.account).name
+    page = await deps.threads.run_for(
+        call.key.name, deps.read_drift, account, form.filter(), cursor=form.cursor, sample=form.sample
+    )
+    return json_response(serialize_drift_page(page))
+
+
+async def prepare_repair(deps: OperatorDeps, call: ApiCall[RepairForm]) -> Response:
+    """Fix a set of changes that would undo drift, and show what would be sent; nothing is sent yet."""
+    form = call.input
+    replay = await deps.threads.run_for(
+        call.key.name, deps.services.replays.prepare_repair, form.account, form.drifted(), by=call.key.name
+    )
+    headers = {"Location": f"/v1/replays/{replay.id}"}
+    return json_response(serialize_replay(replay), status=201, headers=headers)
 
 
 async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Response:

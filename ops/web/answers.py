@@ -3,7 +3,7 @@
 from typing import Any, NotRequired, TypedDict
 
 from producers.job_admin.erase import ErasureProof
-from worker.ports import ReplayState, WaitReason
+from worker.ports import DriftState, MessageState, ReplayState, Side, WaitReason
 
 
 class HealthVerdict(TypedDict):
@@ -67,6 +67,15 @@ class RequestPartDict(TypedDict):
     text: str
 
 
+class NamedRecordDict(TypedDict):
+    """A record of the relation that a job names by a reference: looked up at `asked_at`, or chosen then."""
+
+    side: Side
+    reference: dict[str, dict[str, str]]
+    asked_at: str
+    chosen_by: str | None
+
+
 class JobExplanationDict(TypedDict):
     """What became of a job here: in words, and as data."""
 
@@ -80,6 +89,7 @@ class JobExplanationDict(TypedDict):
     request: NotRequired[str | None]
     verified: NotRequired[bool]
     error: NotRequired[ErrorFact | None]
+    references: NotRequired[list[NamedRecordDict]]
     requests: list[RequestPartDict]
 
 
@@ -342,6 +352,36 @@ class ActedDict(TypedDict):
     summary: str
 
 
+class DriftedDict(RelationDict):
+    """A relation that the CRM shows otherwise than it was last confirmed, for a change and its job.
+
+    `missing`: it was confirmed to be there; `returned`: it was confirmed to be gone.
+    """
+
+    state: DriftState
+    occurred_at: str
+    job: str
+    read_at: str
+
+
+class DriftPageDict(TypedDict):
+    """What the CRM says of one page of what was confirmed; with `waits`, why nothing of it was read yet.
+
+    Of `seen` relations (of `total` remembered ones), `same` are as confirmed, `open` ones are being worked or
+    in doubt, and of the `unknown` ones no answer says how they are.
+    """
+
+    total: int
+    seen: int
+    same: int
+    drifted: list[DriftedDict]
+    unknown: list[RelationDict]
+    open: int
+    next: str | None
+    waits: str | None
+    rest: float
+
+
 class PlanDict(TypedDict):
     """What a replay would send: counts, the first of its actions, and whether the plan covers all of it."""
 
@@ -350,12 +390,16 @@ class PlanDict(TypedDict):
     creates: NotRequired[int]
     modifies: NotRequired[int]
     deletes: NotRequired[int]
+    look_ups: NotRequired[int]  # jobs whose records are looked up first: what they come to is not counted
     listed: NotRequired[list[dict[str, Any]]]
     whole: NotRequired[bool]
 
 
 class ReplayDict(TypedDict):
-    """A replay: what would be sent, or how far it is; `became` counts its jobs by what they are now."""
+    """A replay: what would be sent, or how far it is; `became` counts its jobs by what they are now.
+
+    A `repair` sends new changes, which ask once more for what was confirmed and has drifted.
+    """
 
     id: str
     account: str
@@ -371,6 +415,7 @@ class ReplayDict(TypedDict):
     more: bool
     plan: PlanDict
     accounts: list[str]
+    repair: bool
     state: ReplayState
     made_at: str | None
     run_at: str | None
@@ -393,3 +438,43 @@ class ErasedDict(TypedDict):
     account: str
     erased: dict[str, int]
     proof: ErasureProof
+
+
+class CallbackMessageDict(TypedDict):
+    """A message of a callback: the counts that it tells, and how far it is.
+
+    `status` and `error` are of the last attempt, 0 and empty before it.
+    """
+
+    id: str
+    account: str
+    callback: str
+    batch: str
+    accepted: int
+    succeeded: int
+    superseded: int
+    failed: int
+    state: MessageState
+    attempts: int
+    made_at: str
+    tried_at: str | None
+    next_at: str | None
+    ended_at: str | None
+    status: int
+    error: str
+
+
+class CallbackMessagePageDict(TypedDict):
+    """Messages of callbacks, newest first, and the cursor of the next page; null after the last."""
+
+    messages: list[CallbackMessageDict]
+    next: str | None
+
+
+class CallbackTestDict(TypedDict):
+    """Whether a callback took a message that nobody waits for: its HTTP status, or why there is none."""
+
+    callback: str
+    taken: bool
+    status: int
+    error: str

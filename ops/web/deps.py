@@ -14,7 +14,8 @@ from producers.portals.http.threads import Threads
 from producers.services import Services, build_services
 from worker.config import Settings
 from worker.contract import Relation
-from worker.ports import JobAdmin, Queries, Store
+from worker.ports import DriftPage, JobAdmin, Queries, Store
+from worker.usecases.callbacks import Callbacks
 from worker.usecases.health import Health, Trouble
 from worker.wiring import Runtime
 
@@ -27,13 +28,15 @@ class OperatorDeps:
     `read_history` what an account did.
     `explain` and `describe` give the JSON of a relation and of an account with times in texts of a zone,
     `check_account` tries an account's credentials, `resume` lets an account go on for
-    the key of that name, `send_replay` sends a replay's id to the workers.
+    the key of that name, `send_replay` sends a replay's id to the workers, `read_drift` reads a page of what
+    was confirmed back from the CRM.
     """
 
     current_settings: Callable[[], Settings]
     store: Store
     queries: Queries
     job_admin: JobAdmin
+    callbacks: Callbacks
     services: Services
     metrics: MetricsReader
     threads: Threads
@@ -46,6 +49,7 @@ class OperatorDeps:
     check_account: Callable[[str], Sequence[Finding]]
     resume: Callable[[str, str], Resumed]
     send_replay: Callable[[str], None]
+    read_drift: Callable[..., DriftPage]
 
 
 def operator_deps(
@@ -68,6 +72,7 @@ def operator_deps(
         store=runtime.store,
         queries=runtime.queries,
         job_admin=runtime.job_admin,
+        callbacks=runtime.callbacks,
         services=build_services(runtime),
         metrics=MetricsReader(runtime, now=now),
         threads=Threads(),
@@ -80,4 +85,5 @@ def operator_deps(
         check_account=check_account,
         resume=lambda account, by: resume_account(runtime, account, by=by, now=runtime.metrics.now() / 1e6),
         send_replay=send_replay,
+        read_drift=runtime.read_drift,
     )

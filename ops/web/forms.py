@@ -4,10 +4,16 @@ from datetime import timedelta, timezone, tzinfo
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from producers.job_admin.resolve import RecordChoice
 from producers.job_admin.selection import Selection, narrow
-from producers.portals.http.query import AccountQuery, JobQuery, Limit, RecordId
+from producers.portals.http.query import AccountQuery, JobQuery, Limit, RecordId, Timestamp, TypeName
+from producers.replay.repair import MAX_RELATIONS as MAX_REPAIRED
+from worker.contract import Relation, limit_faults, read_instant, resolve
+from worker.errors import Fault, Invalid, NotFound
+from worker.ports import DriftedRelation, DriftFilter, DriftState
+from worker.usecases.drift import MAX_SAMPLE
 
 JobIds = Annotated[
     tuple[str, ...], Meta(max_length=10_000, description="the ids of jobs; instead of a filter")
@@ -74,6 +80,24 @@ class JobActionForm(JobSelectionForm, frozen=True, kw_only=True, forbid_unknown_
     dry_run: bool = False
 
 
+class ResolveForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which records the references of a job are: by side, or by their texts.
+
+    With `all`, of all parked jobs of the account that have the same references; with `dry_run` the jobs are
+    only named.
+    """
+
+    parentid: RecordId | UnsetType = UNSET
+    childid: RecordId | UnsetType = UNSET
+    references: dict[str, RecordId] = msgspec.field(default_factory=dict)
+    all: bool = False
+    dry_run: bool = False
+
+    def choice(self) -> RecordChoice:
+        """Return what the form says."""
+        return RecordChoice(parent=self.parentid or 0, child=self.childid or 0, references=self.references)
+
+
 class ReplayForm(JobSelectionForm, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Failed jobs by ids or a filter; `set` corrects them, `force` lets them overrule what is newer."""
 
@@ -97,3 +121,76 @@ class ErasureForm(AccountQuery, frozen=True, kw_only=True, forbid_unknown_fields
     id: RecordId
     only_account: bool = False
     rewrite_aof: bool = False
+
+
+class DriftForm(AccountQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which of the confirmed relations to read back: a page of them, or so many that are drawn by chance.
+
+    With `since`, those whose confirmed change occurred then or later.
+    """
+
+    relationtype: TypeName | UnsetType = UNSET
+    parentid: RecordId | UnsetType = UNSET
+    childid: RecordId | UnsetType = UNSET
+    since: Timestamp | UnsetType = UNSET
+    cursor: Annotated[str, Meta(max_length=64, description="the `next` of a page")] = ""
+    sample: Annotated[int, Meta(ge=0, le=MAX_SAMPLE, description=f"0 to {MAX_SAMPLE}; 0 reads a page")] = 0
+
+    def filter(self) -> DriftFilter:
+        """Return the filter; the ids of a mirrored type change places, as they do in a change."""
+        found = JobQuery(
+            account=self.account,
+            relationtype=self.relationtype,
+            parentid=self.parentid,
+            childid=self.childid,
+            since=self.since,
+        ).filter()
+        return DriftFilter(found.type, found.parent, found.child, found.since)
+
+
+class DriftedForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A relation that has drifted, as a page shows it."""
+
+    relationtype: TypeName
+    parentid: RecordId
+    childid: RecordId
+    state: DriftState
+    occurred_at: Timestamp
+    job: Annotated[str, Meta(max_length=200)]
+    read_at: Timestamp
+
+    def read(self) -> DriftedRelation:
+        """Return the relation; raise NotFound for its type, ValueError for a time that there is not."""
+        known = resolve(self.relationtype)
+        parent, child = (self.childid, self.parentid) if known.swapped else (self.parentid, self.childid)
+        return DriftedRelation(
+            Relation(known.type.name, parent, child),
+            self.state,
+            read_instant(self.occurred_at),
+            self.job,
+            read_instant(self.read_at),
+        )
+
+
+class RepairForm(AccountQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Relations that have drifted, to be made as they were confirmed."""
+
+    relations: Annotated[tuple[DriftedForm, ...], Meta(min_length=1, max_length=MAX_REPAIRED)]
+
+    def drifted(self) -> list[DriftedRelation]:
+        """Return the relations under their canonical types; raises Invalid with every fault."""
+        found, faults = list[DriftedRelation](), list[Fault]()
+        for place, each in enumerate(self.relations):
+            try:
+                found.append(each.read())
+            except (ValueError, NotFound) as error:
+                faults.append(Fault("relations", str(error), place))
+        if faults:
+            raise Invalid(limit_faults(faults))
+        return found
+
+
+class CallbackTestForm(AccountQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The callback to try, and the account that its message names."""
+
+    callback: Annotated[str, Meta(min_length=1, max_length=40, description="a callback of the settings")]

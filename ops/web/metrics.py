@@ -182,6 +182,13 @@ COUNTERS: Final = (
         "changes",
         "how",
     ),
+    Counter(
+        "relations_references",
+        "References that were looked up, by result: found, remembered from an earlier look-up, not_found, "
+        "several, or refused by the API.",
+        "references",
+        "result",
+    ),
     Counter("relations_flushes", "Flushes that held an account, by how they ended.", "flushes", "state"),
     Counter("relations_flush_seconds", "Time that flushes took.", "flush", unit=1e6),
     Counter(
@@ -218,6 +225,12 @@ COUNTERS: Final = (
         "reason",
     ),
     Counter("relations_breaker_turns", "Times the breaker opened or closed.", "breaker", "turn"),
+    Counter(
+        "relations_callbacks",
+        "Messages of callbacks: made, delivered, abandoned; and attempts that failed.",
+        "callbacks",
+        "how",
+    ),
     Counter(
         "relations_deeds",
         "What operators did: jobs cancelled, dismissed or replayed, things an erasure changed; a pause is 1.",

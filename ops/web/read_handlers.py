@@ -16,6 +16,7 @@ from ops.serializers import (
     serialize_audit_entry,
     serialize_failure,
     serialize_key,
+    serialize_message,
     serialize_replay,
     serialize_request,
     serialize_suspect,
@@ -177,6 +178,27 @@ async def get_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     replay = await deps.threads.run_for(call.key.name, replays.find, call.request.path_params["id"])
     outcomes = await deps.threads.run_for(call.key.name, replays.count_outcomes, replay)
     return json_response(serialize_replay(replay, outcomes))
+
+
+async def list_callback_messages(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:
+    """List what callbacks were told of an account's batches, or are to be told, newest first."""
+    query = call.input
+    page = await deps.threads.run_for(
+        call.key.name,
+        deps.callbacks.store.list_messages,
+        query.account,
+        limit=query.limit,
+        cursor=query.cursor,
+    )
+    messages = [serialize_message(message) for message in page.messages]
+    return json_response({"messages": messages, "next": page.next or None})
+
+
+async def get_callback_message(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Show a message of a callback, and how far it is."""
+    message_id = call.request.path_params["id"]
+    message = await deps.threads.run_for(call.key.name, deps.callbacks.find, message_id)
+    return json_response(serialize_message(message))
 
 
 async def get_metrics(deps: OperatorDeps, call: ApiCall[None]) -> Response:

@@ -9,13 +9,17 @@ from starlette.responses import Response
 from ops.web import action_handlers, answers, read_handlers
 from ops.web.deps import operator_deps
 from ops.web.forms import (
+    CallbackTestForm,
+    DriftForm,
     ErasureForm,
     ExplainQuery,
     JobActionForm,
     NewestQuery,
     PageQuery,
     PauseForm,
+    RepairForm,
     ReplayForm,
+    ResolveForm,
     TextsQuery,
 )
 from producers.portals.http.api_route import ApiRoute, ResponseDoc, bind
@@ -28,6 +32,13 @@ ReplayId = Annotated[
     str,
     Meta(description="The id of a replay; it begins with its account.", examples=["acme-1m7y8t1vgssvve752b"]),
 ]
+MessageId = Annotated[
+    str,
+    Meta(
+        description="The id of a message of a callback; it begins with its account.",
+        examples=["acme-1m7y8t1vgssvve752b"],
+    ),
+]
 RequestId = Annotated[str, Meta(description="The id of a request.", examples=["1m7y8t1vgssvve752b"])]
 TypeName = Annotated[
     str, Meta(description="A relation type, by its short name or URN.", examples=["estate:address:buyer"])
@@ -37,6 +48,22 @@ METRICS: Final = ResponseDoc("The text format, or OpenMetrics.", str, content_ty
 PROBLEMS: Final = (404, 422, 503)
 JOBS_EXAMPLE: Final = {"account": "acme", "batch": "import-7", "dry_run": True}
 REPLAY_EXAMPLE: Final = {"account": "acme", "error": "160", "since": "2026-11-20T18:00:00Z"}
+DRIFT_EXAMPLE: Final = {"account": "acme", "relationtype": "estate:address:buyer"}
+REPAIR_EXAMPLE: Final = {
+    "account": "acme",
+    "relations": [
+        {
+            "relationtype": "estate:address:buyer",
+            "parentid": 501,
+            "childid": 9001,
+            "state": "missing",
+            "occurred_at": "2026-11-20T18:00:00Z",
+            "job": "acme-1m7y8t1vgssvve752b",
+            "read_at": "2026-11-21T09:00:00Z",
+        }
+    ],
+}
+CALLBACK_EXAMPLE: Final = {"account": "acme", "callback": "portal"}
 ERASURE_EXAMPLE: Final = {"account": "acme", "module": "address", "id": 9001}
 
 Handler = Callable[..., Awaitable[Response]]
@@ -210,6 +237,42 @@ OPERATOR_ROUTES: Final = (
         form_example=JOBS_EXAMPLE,
     ),
     _post(
+        action_handlers.look_up_records,
+        "/v1/jobs/look-up-records",
+        "Have the records of parked changes looked up at once",
+        answer=answers.ActedDict,
+        form=JobActionForm,
+        form_example={"account": "acme", "state": "parked"},
+    ),
+    _post(
+        action_handlers.resolve_job,
+        "/v1/jobs/{id}/resolve",
+        "Say which records the references of a job are",
+        answer=answers.ActedDict,
+        path_params={"id": JobId},
+        account_in="id",
+        form=ResolveForm,
+        form_example={"childid": 9001},
+    ),
+    _post(
+        action_handlers.read_drift,
+        "/v1/drift",
+        "Read what was confirmed back from the CRM, and show where the two differ",
+        answer=answers.DriftPageDict,
+        form=DriftForm,
+        form_example=DRIFT_EXAMPLE,
+    ),
+    _post(
+        action_handlers.prepare_repair,
+        "/v1/drift/repairs",
+        "Fix a set of changes that would make drifted relations as they were confirmed",
+        answer=answers.ReplayDict,
+        form=RepairForm,
+        form_example=REPAIR_EXAMPLE,
+        status=201,
+        problems=(*PROBLEMS, 429),
+    ),
+    _post(
         action_handlers.prepare_replay,
         "/v1/replays",
         "Fix a set of failed jobs, and show what would be sent",
@@ -251,6 +314,40 @@ OPERATOR_ROUTES: Final = (
         answer=answers.ReplayDict,
         path_params={"id": ReplayId},
         account_in="id",
+    ),
+    _get(
+        read_handlers.list_callback_messages,
+        "/v1/callbacks",
+        "What callbacks are told of batches, newest first",
+        answer=answers.CallbackMessagePageDict,
+        query=PageQuery,
+    ),
+    _post(
+        action_handlers.test_callback,
+        "/v1/callbacks/test",
+        "Send a callback a message that nobody waits for",
+        answer=answers.CallbackTestDict,
+        right="admin",
+        form=CallbackTestForm,
+        form_example=CALLBACK_EXAMPLE,
+    ),
+    _get(
+        read_handlers.get_callback_message,
+        "/v1/callbacks/{id}",
+        "Show a message of a callback",
+        answer=answers.CallbackMessageDict,
+        query=None,
+        path_params={"id": MessageId},
+        account_in="id",
+    ),
+    _post(
+        action_handlers.resend_callback_message,
+        "/v1/callbacks/{id}/resend",
+        "Send a message of a callback again",
+        answer=answers.CallbackMessageDict,
+        path_params={"id": MessageId},
+        account_in="id",
+        status=202,
     ),
     _post(
         action_handlers.erase_record,

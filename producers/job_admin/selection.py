@@ -28,7 +28,7 @@ PIECE: Final = 500  # jobs that are looked up at once
 OF_RELATIONS: Final = ("type", "parent", "child", "error")  # fields of a filter that failures are picked by
 NOTHING_SELECTED: Final = (
     "say which jobs: their ids, or at least one of "
-    "state, type, parent, child, error, source, batch, event_id, since, until"
+    "state, type, parent, child, error, source, batch, event_id, reference, since, until"
 )
 
 
@@ -112,6 +112,8 @@ def _describe_filter(wanted: JobFilter) -> str:
     for name in ("since", "until", "failed_since", "failed_until"):
         if name in conditions:
             conditions[name] = write_instant(conditions[name])
+    if wanted.reference:
+        conditions["reference"] = wanted.reference.without_values
     return ", ".join(f"{name} {value}" for name, value in conditions.items())
 
 

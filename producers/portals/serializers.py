@@ -5,7 +5,17 @@ from typing import TypedDict
 
 from worker.contract import Relation, write_instant
 from worker.errors import NotFound
-from worker.ports import Dismissal, Failure, JobRecord, JobState, Waiting, WaitReason
+from worker.ports import (
+    Dismissal,
+    Failure,
+    JobRecord,
+    JobReference,
+    JobState,
+    Parking,
+    Side,
+    Waiting,
+    WaitReason,
+)
 
 ErrorDict = TypedDict(
     "ErrorDict", {"code": int, "class": str, "message": str, "parentid": int | None, "childid": int | None}
@@ -46,6 +56,34 @@ class HeldDict(TypedDict):
     error: str | None
 
 
+class ReferenceDict(TypedDict):
+    """A record that a change names by a reference: as it was sent, and what is known of it by now.
+
+    `id` is the record that it led to at `asked_at`, or that `chosen_by` says it is; null while it is neither.
+    Then `candidates` are the ids that it may mean.
+    """
+
+    side: Side
+    reference: dict[str, dict[str, str]]
+    id: int | None
+    asked_at: str | None
+    candidates: list[int]
+    chosen_by: str | None
+
+
+class ParkedDict(TypedDict):
+    """How a change waits for a record to be found: since when, and when it is looked up next.
+
+    `look_ups` is how often it was, of which the API did not answer the last `unanswered`.
+    """
+
+    since: str
+    until: str
+    look_ups: int
+    unanswered: int
+    message: str
+
+
 class JobDict(TypedDict):
     """A job; times are RFC 3339 in UTC, and null while they are not known yet."""
 
@@ -70,6 +108,8 @@ class JobDict(TypedDict):
     error: ErrorDict | None
     failures: list[FailureDict]
     held: HeldDict | None
+    references: list[ReferenceDict]
+    parked: ParkedDict | None
     superseded_by: str | None
     requests: list[str]
     replay: str | None  # the replay that put it back last
@@ -131,6 +171,8 @@ def job_json(job: JobRecord, waiting: Waiting | None = None) -> JobDict:
         "error": _error(job.refusal) if job.refusal else None,
         "failures": list(map(_failure, job.failures)),
         "held": waiting_json(waiting) if waiting else None,
+        "references": list(map(_reference, job.references)),
+        "parked": _parked(job.parked) if job.parked else None,
         "superseded_by": job.by or None,
         "requests": list(job.requests),
         "replay": job.replay or None,
@@ -167,6 +209,27 @@ def _failure(failure: Failure) -> FailureDict:
         "class": failure.error,
         "message": failure.message,
         "dismissed": _dismissal(failure.dismissed) if failure.dismissed else None,
+    }
+
+
+def _reference(each: JobReference) -> ReferenceDict:
+    return {
+        "side": each.side,
+        "reference": each.reference.as_object(),
+        "id": each.record or None,
+        "asked_at": write_instant(each.asked_at) if each.asked_at else None,
+        "candidates": list(each.candidates),
+        "chosen_by": each.by or None,
+    }
+
+
+def _parked(parked: Parking) -> ParkedDict:
+    return {
+        "since": write_instant(parked.since),
+        "until": write_instant(parked.until),
+        "look_ups": parked.look_ups,
+        "unanswered": parked.failures,
+        "message": parked.message,
     }
 
 

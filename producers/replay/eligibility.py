@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from producers.job_admin.selection import Selection, is_foreign, pick_failures
+from producers.job_admin.selection import NarrowedJobs, Selection, is_foreign, pick_failures
 from worker.contract import Relation
 from worker.planner.fold import LostIntent
-from worker.ports import REPLACED, Failure, JobRecord, RelationRecord
+from worker.ports import ERASED, REPLACED, Failure, JobRecord, RelationRecord
 
 REASONS: Final[Mapping[str, str]] = {
     "gone": "is not kept any more",
@@ -23,6 +23,7 @@ REASONS: Final[Mapping[str, str]] = {
     "unreadable": "stands for a message that still cannot be read",
     "elsewhere": "would go into an account that this key is not for",
     "refused": "was refused when it was sent anew",
+    "too old": "was confirmed for a change so old that one of its time is not accepted any more",
     "forgotten": "was erased from the replay, or kept too long",
 }
 """Why a job is not replayed, by the reasons that a replay stores and counts."""
@@ -41,7 +42,7 @@ def reason_to_refuse(account: str, job_id: str, job: JobRecord | None) -> str:
         return "not failed"
     if is_unreadable(job):
         return "replaced" if job.replayed_by else ""
-    return "" if job.failures else "erased"
+    return "" if job.failures or has_failed_look_up(job) else "erased"
 
 
 def pick_replayable(
@@ -60,6 +61,31 @@ def pick_replayable(
 
 def _was_replaced(failure: Failure) -> bool:
     return failure.dismissed is not None and failure.dismissed.why == REPLACED
+
+
+def has_failed_look_up(job: JobRecord) -> bool:
+    """Return whether the job failed as a whole, because a record that it names was not found or not read."""
+    is_whole = bool(job.refusal) and not job.counts["failed"]
+    return job.state == "failed" and is_whole and not is_unreadable(job) and job.by != ERASED
+
+
+def reason_not_to_look_up(job: JobRecord, selection: Selection, *, as_new_change: bool) -> str:
+    """Return why a failed look-up is not repeated that a selection may be about; empty if it can be."""
+    if isinstance(selection, NarrowedJobs) and not _fits(job, selection):
+        return "other relations"
+    was_replaced = job.dismissed is not None and job.dismissed.why == REPLACED
+    return "replaced" if was_replaced and not as_new_change else ""
+
+
+def _fits(job: JobRecord, selection: NarrowedJobs) -> bool:
+    """Return whether a job that failed as a whole is what the filter says of single relations."""
+    wanted, (code, error, _, _) = selection.filter, job.refusal or (0, "", "", "")
+    return (
+        wanted.error in ("", str(code), error)
+        and wanted.type in ("", job.type)
+        and wanted.parent in (0, *job.parents)
+        and wanted.child in (0, *job.children)
+    )
 
 
 def is_unreadable(job: JobRecord) -> bool:

@@ -1,7 +1,8 @@
 """Prepares a replay: judges failed jobs piece by piece, and plans what would be sent for those that it takes.
 
-A job that is not changed goes back into the inbox with its own time, so that newer changes still win. A
-forced or corrected one, or an unreadable message that is read again, is replaced by new changes.
+A job that is not changed goes back into the inbox with its own time, so that newer changes still win; one
+that failed because a record was not found is looked up anew. A forced or corrected one, or an unreadable
+message that is read again, is replaced by new changes.
 """
 
 from collections import Counter
@@ -15,12 +16,14 @@ import msgspec
 from producers.job_admin.selection import Selection
 from producers.replay.eligibility import (
     REASONS,
+    has_failed_look_up,
     is_unreadable,
     jobs_without_effect,
     pick_replayable,
+    reason_not_to_look_up,
     reason_to_refuse,
 )
-from producers.replay.resend import Correction, Reparse, make_new_change
+from producers.replay.resend import Correction, Reparse, hide_values, make_new_change
 from worker.contract import Change, Relation, check, to_message
 from worker.errors import Fault, InvalidChange, NotFound
 from worker.planner.actions import Action
@@ -77,6 +80,7 @@ class ReplayBuilder:
     planned: dict[str, list[ClaimedJob]] = field(default_factory=dict)
     accounts: set[str] = field(default_factory=set)
     relations: int = 0
+    look_ups: int = 0
     set_bytes: int = 0
     has_more: bool = False
     new_numbers: Iterator[int] = field(default_factory=count)
@@ -98,7 +102,20 @@ class ReplayBuilder:
                 self.has_more = True
                 return
 
-    def build(self, *, by: str, what: str, paused: str) -> Replay:
+    def take_change(self, change: Change) -> None:
+        """Take a new change that replaces no job."""
+        try:
+            check(change, self.policy_of(change.account).overrides)
+        except InvalidChange as error:
+            self.refuse(change.event_id or "", "invalid", f": {error}")
+            return
+        self.entries.append(ReplayEntry("", ({**to_message(change)},)))
+        self.accounts.add(change.account)
+        self.planned.setdefault(change.account, []).append(
+            _claim_change(change, number=next(self.new_numbers))
+        )
+
+    def build(self, *, by: str, what: str, paused: str, repair: bool = False) -> Replay:
         """Return the replay as it is stored and shown; `paused` is why its account is paused, if it is."""
         return Replay(
             id=self.replay_id,
@@ -106,7 +123,7 @@ class ReplayBuilder:
             by=by,
             what=what,
             forced=self.forced,
-            correction=self.correction,
+            correction=hide_values(self.correction),
             eligible=len(self.entries),
             relations=self.relations,
             refused=dict(self.refused),
@@ -115,17 +132,18 @@ class ReplayBuilder:
             more=self.has_more,
             accounts=tuple(sorted(self.accounts)),
             plan=self._plan(),
+            repair=repair,
         )
 
     def _judge_piece(self, piece: Mapping[str, JobRecord | None]) -> None:
         unchanged, replaced = list[Picked](), list[Picked]()
         for job_id, job in piece.items():
             reason, relations = reason_to_refuse(self.account, job_id, job), tuple[Relation, ...]()
-            if job and not reason and not is_unreadable(job):
-                relations, reason = pick_replayable(job, self.selection, as_new_change=self.as_new_changes)
+            if job and not reason:
+                relations, reason = self._pick(job)
             if reason or job is None:
                 replacements = f" {', '.join(job.replayed_by)}" if job and reason == "replaced" else ""
-                self._refuse(job_id, reason, replacements)
+                self.refuse(job_id, reason, replacements)
             elif self.as_new_changes or is_unreadable(job):
                 replaced.append((job, relations))
             else:
@@ -133,9 +151,23 @@ class ReplayBuilder:
         self._take_unchanged(unchanged)
         self._take_replaced(replaced)
 
+    def _pick(self, job: JobRecord) -> tuple[tuple[Relation, ...], str]:
+        """Return the failed relations of a job that are replayed, if it has any, or why none is."""
+        if is_unreadable(job):
+            return (), ""
+        if has_failed_look_up(job):
+            return (), reason_not_to_look_up(job, self.selection, as_new_change=self.as_new_changes)
+        return pick_replayable(job, self.selection, as_new_change=self.as_new_changes)
+
     def _take_unchanged(self, jobs: Sequence[Picked]) -> None:
-        """Take the jobs of which something would be sent if they went back into the inbox."""
-        if not jobs:
+        """Take the jobs of which something would be sent if they went back into the inbox.
+
+        What failed because a record was not found is looked up anew, and what it comes to is not known yet.
+        """
+        for job in [job for job, _ in jobs if has_failed_look_up(job)]:
+            self.entries.append(ReplayEntry(job.id))
+            self._count_look_up(self.account)
+        if not (jobs := [picked for picked in jobs if not has_failed_look_up(picked[0])]):
             return
         named = [relation for _, relations in jobs for relation in relations]
         records = self.queries.get_records(self.account, named)
@@ -143,7 +175,7 @@ class ReplayBuilder:
         without_effect = jobs_without_effect(jobs, lost, records)
         for job, relations in jobs:
             if job.id in without_effect:
-                self._refuse(job.id, without_effect[job.id])
+                self.refuse(job.id, without_effect[job.id])
             else:
                 self.entries.append(ReplayEntry(job.id, relations=_names(job, relations)))
                 self._plan_for(self.account, _claim_job(job, relations))
@@ -154,19 +186,23 @@ class ReplayBuilder:
             try:
                 changes = self._make_changes(job, relations)
             except (InvalidChange, NotFound) as error:
-                self._refuse(job.id, "unreadable" if is_unreadable(job) else "invalid", f": {error}")
+                self.refuse(job.id, "unreadable" if is_unreadable(job) else "invalid", f": {error}")
                 continue
             if not changes:
-                self._refuse(job.id, "unreadable")
+                self.refuse(job.id, "unreadable")
                 continue
             if not self._may_send(changes):
-                self._refuse(job.id, "elsewhere")
+                self.refuse(job.id, "elsewhere")
                 continue
             messages, delivered = tuple({**to_message(change)} for change in changes), changes[0].delivered
             self.entries.append(ReplayEntry(job.id, messages, delivered, _names(job, relations)))
             self.set_bytes += len(msgspec.json.encode(messages))
             for change in changes:
-                self._plan_for(change.account, _claim_change(change, number=next(self.new_numbers)))
+                number = next(self.new_numbers)
+                if change.references:
+                    self._count_look_up(change.account)
+                else:
+                    self._plan_for(change.account, _claim_change(change, number=number))
 
     def _make_changes(self, job: JobRecord, relations: Sequence[Relation]) -> Sequence[Change]:
         """Return the changes that would replace the job; raises InvalidChange, or NotFound for an account."""
@@ -187,6 +223,10 @@ class ReplayBuilder:
     def _may_send(self, changes: Iterable[Change]) -> bool:
         return self.allowed is None or all(change.account in self.allowed for change in changes)
 
+    def _count_look_up(self, account: str) -> None:
+        self.accounts.add(account)
+        self.look_ups += 1
+
     def _plan_for(self, account: str, job: ClaimedJob) -> None:
         """Add a job to what the plan covers, as long as that is not too much."""
         self.accounts.add(account)
@@ -205,9 +245,11 @@ class ReplayBuilder:
             counts.update(f"{action.kind}s" if action.kind != "modify" else "modifies" for action in actions)
             listed += map(_action_json, actions[: MAX_LISTED_ACTIONS - len(listed)])
         listed = list(_within(listed, MAX_LISTED_IDS))
-        return {**counts, "listed": listed, "whole": self.relations <= MAX_PLANNED_RELATIONS}
+        more = {"look_ups": self.look_ups} if self.look_ups else {}
+        return {**counts, **more, "listed": listed, "whole": self.relations <= MAX_PLANNED_RELATIONS}
 
-    def _refuse(self, job_id: str, reason: str, detail: str = "") -> None:
+    def refuse(self, job_id: str, reason: str, detail: str = "") -> None:
+        """Count a job that is not taken, and name it with the reason."""
         self.refused[reason] += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples[job_id] = (REASONS[reason] + detail)[:MAX_REASON]

@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from worker.contract import Change, Relation, from_message, limit_faults, write_instant
-from worker.contract.values import read_whole
+from worker.contract import Change, Relation, from_message, limit_faults, read_reference, write_instant
+from worker.contract.reference import read_records
 from worker.errors import Fault, InvalidChange
 from worker.ports import JobRecord, Payload
 
@@ -35,7 +35,8 @@ def parse_correction(pairs: Iterable[str]) -> Correction:
         if not equals:
             raise InvalidChange([Fault(name, "expected NAME=VALUE")])
         if name in ("parentid", "childid"):
-            correction[name] = _parse_ids(value)
+            records = read_records(value)
+            correction[name] = records[0] if len(records) == 1 else records
         else:
             correction[name] = FLAGS.get(value, value) if name == "allow_empty" else value
     check_correction(correction)
@@ -61,23 +62,21 @@ def make_new_change(
 ) -> Change:
     """Return these failed relations of a job as a new, corrected change; raises InvalidChange.
 
-    Ids can be corrected where all the relations share them, so that no relation is lost. It occurs now if it
-    is forced, so that it overrules newer changes, else when the job did. Its event id is of the job and the
-    replay: however often one replay sends it, it is the same change.
+    Without any it is the whole job, whose references are looked up anew. Records can be corrected where all
+    the relations share them, so that no relation is lost. It occurs now if it is forced, so that it overrules
+    newer changes, else when the job did. Its event id is of the job and the replay: however often one replay
+    sends it, it is the same change.
     """
     if refused := [name for name in OF_MESSAGES if name in correction]:
         raise InvalidChange([Fault(name, "can be corrected of unreadable messages only") for name in refused])
-    ids = {
-        "parentid": list(dict.fromkeys(relation.parent for relation in relations)),
-        "childid": list(dict.fromkeys(relation.child for relation in relations)),
-    }
-    if lost := [name for name, known in ids.items() if _loses_relations(correction.get(name), known)]:
-        raise InvalidChange([Fault(name, _which_relation(name, ids[name])) for name in lost])
+    records = _name_records(job, relations)
+    if lost := [name for name, known in records.items() if _loses_relations(correction.get(name), known)]:
+        raise InvalidChange([Fault(name, _which_relation(name, records[name])) for name in lost])
     message: dict[str, Any] = {
         "account": job.account,
-        "action": job.action,
+        "action": job.asks if relations else job.action,  # a part of a replace replaces nothing
         "relationtype": job.type,
-        **ids,
+        **records,
         "relationinfo": dict(job.info) or None,
         "batch": job.batch or None,
         "allow_empty": job.allow_empty or None,
@@ -88,14 +87,46 @@ def make_new_change(
     return from_message(apply_correction(message, correction)).change
 
 
-def _loses_relations(corrected: object, known: Sequence[int]) -> bool:
+def _name_records(job: JobRecord, relations: Sequence[Relation]) -> dict[str, list[Any]]:
+    """Return the records of failed relations by side; without any those of the job, by references too."""
+    if relations:
+        return {
+            "parentid": list(dict.fromkeys(relation.parent for relation in relations)),
+            "childid": list(dict.fromkeys(relation.child for relation in relations)),
+        }
+    named: dict[str, list[Any]] = {"parentid": [*job.parents], "childid": [*job.children]}
+    for each in job.references:
+        side = named[f"{each.side}id"]
+        if not (each.record and each.record in side):  # it joined the ids, if all were found
+            side.append(each.record if each.by else each.reference.as_object())
+    return named
+
+
+def hide_values(correction: Correction) -> Correction:
+    """Return a correction as it may be kept and shown: without the values of references, e.g. of a person."""
+    return {
+        name: [*map(_hide_value, value)] if isinstance(value, list | tuple) else _hide_value(value)
+        for name, value in correction.items()
+    }
+
+
+def _hide_value(value: Any) -> Any:
+    try:
+        return read_reference(value).without_values
+    except ValueError:
+        return value
+
+
+def _loses_relations(corrected: object, known: Sequence[object]) -> bool:
     """Return whether fewer ids would take the place of those of several relations."""
     many = len(corrected) if isinstance(corrected, list | tuple) else 1
     return corrected is not None and many < len(known)
 
 
-def _which_relation(name: str, known: Sequence[int]) -> str:
+def _which_relation(name: str, known: Sequence[object]) -> str:
     """Return why several relations cannot get the same id."""
+    if not all(isinstance(each, int) for each in known):
+        return f"{len(known)} records stand there, and one correction would lose the others; give all of them"
     shown = ", ".join(map(str, known[:MAX_NAMED])) + (", …" if len(known) > MAX_NAMED else "")
     option = name.removesuffix("id")
     return (
@@ -129,9 +160,3 @@ def apply_correction(message: Mapping[str, Any], correction: Correction) -> dict
         else:
             corrected[name] = value
     return corrected
-
-
-def _parse_ids(text: str) -> Any:
-    """Return one id or a list of ids; a part that is no number stays text, for the contract to refuse."""
-    ids = [part if (number := read_whole(part.strip())) is None else number for part in text.split(",")]
-    return ids[0] if len(ids) == 1 else ids

@@ -4,7 +4,7 @@ The work of a running replay is `worker.usecases.replay`; this or any worker can
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,10 +17,21 @@ from producers.job_admin.selection import (
     restrict_to_states,
 )
 from producers.replay.prepare import DryRunOf, ReplayBuilder
+from producers.replay.repair import MAX_RELATIONS, judge_drift, label_of
 from producers.replay.resend import Reparse, check_correction
 from worker.config import refuse_secrets
-from worker.errors import NotFound
-from worker.ports import AuditEntry, JobAdmin, JobFilter, Queries, Replay, ReplayState, Store
+from worker.contract.instant import SECOND
+from worker.errors import Fault, InvalidChange, NotFound
+from worker.ports import (
+    AuditEntry,
+    DriftedRelation,
+    JobAdmin,
+    JobFilter,
+    Queries,
+    Replay,
+    ReplayState,
+    Store,
+)
 from worker.usecases.intake import Intake
 from worker.usecases.replay import run_replay
 
@@ -57,7 +68,44 @@ class ReplayService:
         what, selection = describe_selection(selection), restrict_to_states(selection, ("failed",))
         check_correction(correction or {})
         refuse_secrets(selection=what, by=by, set=" ".join(map(str, (correction or {}).values())))
-        builder = ReplayBuilder(
+        builder = self._builder(account, selection, forced, correction or {}, allowed)
+        builder.judge(find_jobs(self.queries, account, selection), limit)
+        replay = builder.build(by=by, what=what, paused=self._paused(account))
+        # A filter finds the newest jobs first; they are replayed in the order of acceptance.
+        entries = builder.entries[::-1] if isinstance(selection, JobFilter) else builder.entries
+        self.job_admin.save_replay(replay, entries, self._audit_entry(replay, "prepared", by))
+        return self.find(replay.id)
+
+    def prepare_repair(self, account: str, drifted: Sequence[DriftedRelation], *, by: str) -> Replay:
+        """Store a replay of new changes that make drifted relations as they were confirmed, and return it.
+
+        Nothing is sent before it is started. What has changed since it was read is refused.
+        Raises InvalidChange for none or too many relations.
+        """
+        refuse_secrets(by=by)
+        by_relation = {found.relation: found for found in drifted}
+        if not 1 <= len(by_relation) <= MAX_RELATIONS:
+            reason = f"expected 1 to {MAX_RELATIONS} relations, got {len(by_relation)}"
+            raise InvalidChange([Fault("relations", reason)])
+        builder = self._builder(account, (), False, {}, None)
+        memory = self.intake.policy_of(account).memory
+        oldest = max(found.read_at for found in by_relation.values()) - round(memory * SECOND)
+        records = self.queries.get_records(account, by_relation)
+        judge_drift(builder, list(by_relation.values()), records, oldest=oldest)
+        what = f"drift of {len(by_relation):,} {'relation' if len(by_relation) == 1 else 'relations'}"
+        replay = builder.build(by=by, what=what, paused=self._paused(account), repair=True)
+        self.job_admin.save_replay(replay, builder.entries, self._audit_entry(replay, "prepared", by))
+        return self.find(replay.id)
+
+    def _builder(
+        self,
+        account: str,
+        selection: Selection,
+        forced: bool,
+        correction: Mapping[str, Any],
+        allowed: Collection[str] | None,
+    ) -> ReplayBuilder:
+        return ReplayBuilder(
             queries=self.queries,
             job_admin=self.job_admin,
             policy_of=self.intake.policy_of,
@@ -66,17 +114,14 @@ class ReplayService:
             account=account,
             replay_id=f"{account}-{self.intake.new_id()}",
             forced=forced,
-            correction=correction or {},
+            correction=correction,
             selection=selection,
             allowed=allowed,
         )
-        builder.judge(find_jobs(self.queries, account, selection), limit)
+
+    def _paused(self, account: str) -> str:
         pause = self.store.get_pause(account)
-        replay = builder.build(by=by, what=what, paused=pause.reason if pause else "")
-        # A filter finds the newest jobs first; they are replayed in the order of acceptance.
-        entries = builder.entries[::-1] if isinstance(selection, JobFilter) else builder.entries
-        self.job_admin.save_replay(replay, entries, self._audit_entry(replay, "prepared", by))
-        return self.find(replay.id)
+        return pause.reason if pause else ""
 
     def find(self, replay_id: str) -> Replay:
         """Return the replay with its progress; raises NotFound."""
@@ -102,9 +147,14 @@ class ReplayService:
     def count_outcomes(self, replay: Replay, *, limit: int = MAX_FOLLOWED_JOBS) -> Mapping[str, int]:
         """Count the current states of the replayed jobs, of the first `limit` of them.
 
-        A job that was replaced counts by its replacements.
+        A job that was replaced counts by its replacements; of a repair all changes count.
         """
         states = Counter[str]()
+        if replay.repair:
+            counts = self.store.batch_counts(replay.account, label_of(replay.id))
+            ended = {state: count for state, count in counts.items() if state != "accepted"}
+            waiting = counts.get("accepted", 0) - sum(ended.values())
+            return +Counter({**ended, "open": waiting})
         for first in range(0, min(replay.done, limit), PIECE):
             entries = self.job_admin.replay_entries(replay.id, first, min(PIECE, replay.done - first))
             found = self.queries.get_jobs([entry.job for entry in entries])

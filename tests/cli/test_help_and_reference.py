@@ -99,6 +99,7 @@ def test_every_command_answers_in_json_but_those_that_only_run_or_only_group() -
         (),
         ("jobs",),
         ("accounts",),
+        ("callbacks",),
         ("keys",),
         ("dev",),
         ("replays",),

@@ -19,6 +19,7 @@ from producers.portals.imports import (
     read_rows,
 )
 from producers.portals.imports.columns import ALIASES, FIELDS, normalize
+from worker.contract import TYPES
 from worker.errors import Fault, Invalid
 
 LINK = {"action": "create", "relationtype": "estate:address:buyer"}
@@ -363,3 +364,86 @@ def test_the_encoding_is_detected_from_the_whole_file() -> None:
         assert encoding == found
         raw.seek(0)
         assert TextIOWrapper(raw, encoding=encoding).read() == text
+
+
+# --- records that are named by references
+
+
+EMAIL, NUMBER = "address:email=x@example.test", "estate:objektnr_extern=00815"
+OWN = {"estate": {"objektnr_extern": "00815"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"parentid;childid\n{NUMBER};{EMAIL}", (NUMBER, EMAIL)),
+        (f"parentid;childid\n1;7|{EMAIL}|8", (1, [7, EMAIL, 8])),
+        (f"parentid;childid\n1;7 8 {EMAIL}", (1, [7, 8, EMAIL])),
+        (f"parentid;childid\n1;{EMAIL} {EMAIL}", (1, [EMAIL, EMAIL])),
+        ("parentid;childid\n1;address:Name=Haus am See, links", (1, "address:Name=Haus am See, links")),
+        ("estate:objektnr_extern;childid\n00815;7", (OWN, 7)),
+        ("parentid=estate:objektnr_extern;childid\n00815;7", (OWN, 7)),
+        ("Parent = estate:objektnr_extern;childid\n00815;7", (OWN, 7)),
+        ('estate:objektnr_extern;childid\n"=""00815""";7', (OWN, 7)),
+        ("estate:objektnr_extern;parentid;childid\n;5;7", (5, 7)),
+        ("estate:objektnr_extern;parentid;childid\n00815;;7", (OWN, 7)),
+        (
+            "parentid;address:email;address:KdNr\n1;x@example.test;07",
+            (1, {"address": {"email": "x@example.test", "KdNr": "07"}}),
+        ),
+        (
+            "parentid;address:email;address:KdNr\n1;x@example.test;",
+            (1, {"address": {"email": "x@example.test"}}),
+        ),
+    ],
+)
+def test_cells_and_columns_name_records_by_what_the_crm_knows_of_them(text: str, expected: object) -> None:
+    assert read_ids(text) == [expected]
+    assert rejected(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "estate:objektnr_extern;parentid;childid\n00815;5;7",
+            "is named by this column and by a field of it",
+        ),
+        ("estate:objektnr_extern;childid\n1,23E+05;7", "its digits are lost"),
+        ("estate:objektnr_extern;childid\n;7", "parentid"),
+        ("parentid;childid=address:email;childid=estate:uuid\n1;a@b.c;2", "of an estate and of an address"),
+        (f"parentid;childid\n1;{EMAIL}|x", 'expected an id, a positive whole number, got "x"'),
+        ("parentid;childid\n1;address:email=", "expected a text to look for"),
+        ("parentid;childid\n1;estate:uuid=7", "is a record of address, not of estate"),
+        ("parentid;calendar:uuid\n1;2", 'column "calendar:uuid" is not known'),
+    ],
+)
+def test_a_row_that_names_a_record_in_two_ways_or_in_none_is_rejected(text: str, reason: str) -> None:
+    if "calendar" in text:
+        assert reason in header_faults(text)
+    else:
+        [(_, faults)] = rejected(text)
+        assert reason in str(faults)
+
+
+def test_a_field_of_records_that_stand_on_both_sides_needs_the_side() -> None:
+    text = "address:email;childid\na@b.c;7"
+    types = [name for name, known in TYPES.items() if (known.parent, known.child) == ("address", "address")]
+    [row] = read(text, relationtype=types[0])
+    assert "say which side address:email is on: childid=address:email, or parentid=address:email" in str(
+        row.faults
+    )
+    [row] = read(text.replace("address:email", "parentid=address:email"), relationtype=types[0])
+    assert not row.faults
+
+
+def test_a_column_may_be_mapped_to_a_field_of_a_record() -> None:
+    assert read_ids("Nr;childid\n00815;7", Nr="estate:objektnr_extern") == [(OWN, 7)]
+    assert read_ids("Nr;childid\n00815;7", Nr="parentid=estate:objektnr_extern") == [(OWN, 7)]
+
+
+def test_what_a_column_is_mapped_to_is_a_field_or_one_of_a_record() -> None:
+    assert find_field("child = address:KdNr") == "childid=address:KdNr"
+    assert find_field("address:KdNr") == "address:KdNr"
+    assert find_field("action=address:KdNr") == ""
+    assert find_field("person:KdNr") == ""

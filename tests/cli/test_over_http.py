@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -23,8 +24,15 @@ from ops.cli.errors import Exit
 from ops.operations import records
 from ops.operations.http import HttpOperations
 from ops.operations.http_calls import HttpCalls
-from ops.serializers import serialize_replay, serialize_request, serialize_suspect
+from ops.serializers import (
+    serialize_drift_page,
+    serialize_drifted,
+    serialize_replay,
+    serialize_request,
+    serialize_suspect,
+)
 from ops.simulator import Records, Simulator
+from ops.web.forms import DriftedForm, RepairForm
 from ops.web.routes import operator_routes
 from producers.job_admin.suspects import RecordFailures
 from producers.portals.http.application import application
@@ -37,13 +45,17 @@ from tests.support.http_front import sha256
 from tests.support.store_steps import claim_all
 from tests.support.store_values import make_request
 from worker.config import load_settings
-from worker.contract import Relation, from_message
+from worker.contract import Reference, Relation, from_message
 from worker.planner.actions import Action
 from worker.ports import (
     Dismissal,
+    DriftedRelation,
+    DriftPage,
     Failure,
     JobFilter,
     JobRecord,
+    JobReference,
+    Parking,
     Replay,
     RequestRecord,
     UnreadableMessage,
@@ -53,6 +65,11 @@ from worker.ports import (
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
+FIELDS: Any = {
+    "estate": {501: {"objektnr_extern": "PC910"}},
+    "address": {21: {"email": "two@example.test"}, 22: {"email": "two@example.test"}},
+}
+PARKED = {"parentid": "estate:objektnr_extern=PC910"}
 ALSO_MISSING = 8888  # an address the simulator does not have
 KEY, READ_ONLY, SEND_ONLY = "canary-operator", "canary-reader", "canary-sender"
 KEYS = f"""
@@ -90,7 +107,7 @@ class Ways(NamedTuple):
 @pytest.fixture
 def ways(two_accounts: dict[str, str], tmp_path: Path, simulator: Simulator) -> Iterator[Ways]:
     missing = frozenset({("address", MISSING), ("address", ALSO_MISSING)})
-    simulator.seed(TOKEN, records=Records(missing=missing))
+    simulator.seed(TOKEN, records=Records(missing=missing), fields=FIELDS)
     with Path(two_accounts["RELATIONS_CONFIG"]).open("a") as file:
         file.write(KEYS)
     settings = load_settings(two_accounts, tmp_path)
@@ -110,7 +127,7 @@ def ways(two_accounts: dict[str, str], tmp_path: Path, simulator: Simulator) -> 
     runtime.client.close()
 
 
-def send(runtime: Runtime, account: str, *children: int | list[int], **more: Any) -> list[str]:
+def send(runtime: Runtime, account: str, *children: int | str | list[int], **more: Any) -> list[str]:
     change = {"account": account, "action": "create", "relationtype": BUYER, "parentid": 501}
     changes = [from_message({**change, "childid": child, **more}).change for child in children]
     return [receipt.job for receipt in runtime.intake().accept(changes)]
@@ -133,6 +150,13 @@ def prepare(runtime: Runtime, account: str) -> dict[str, str]:
         runtime.limiter.report(account, "failed")
     runtime.flush(account)
     runtime.limiter.reset(account)
+    parked, alike, never = send(
+        runtime,
+        account,
+        *("address:email=two@example.test", "address:email=two@example.test", "address:KdNr=7"),
+        **PARKED,
+    )
+    drain(runtime, account)
     queued, second = send(runtime, account, 21, 22, batch="b2")
     unread = runtime.intake().reject(
         UnreadableMessage(
@@ -152,6 +176,9 @@ def prepare(runtime: Runtime, account: str) -> dict[str, str]:
         "queued": queued,
         "second": second,
         "unread": unread.job,
+        "parked": parked,
+        "alike": alike,
+        "never": never,
     }
 
 
@@ -184,6 +211,20 @@ READS = (
     "jobs show {queued}",
     "jobs show {held}",
     "jobs show {several}",
+    "jobs show {parked}",
+    "jobs list --account acme --state parked",
+    "jobs list --account acme --reference address:email=two@example.test",
+    "jobs list --account acme --reference email=two@example.test",
+    "jobs resolve {parked}",
+    "jobs resolve {parked} --parent 501",
+    "jobs resolve {parked} --child 21 --all",
+    "jobs resolve {parked} --reference address:KdNr=8=21",
+    "jobs resolve {parked} --reference nonsense",
+    "jobs resolve {done} --child 21",
+    "jobs resolve acme-0f3k9x2b7c1d4e5g6h --child 21",
+    "jobs look-up --state parked --account acme",
+    "jobs look-up --account acme",
+    "jobs look-up {queued}",
     "jobs show {unread}",
     "jobs show {unread} --payload",
     "jobs show {queued} --payload",
@@ -267,6 +308,15 @@ ACTS = (
     "jobs cancel {queued} --yes",
     "jobs cancel {queued} --yes",
     "jobs cancel --account {account} --batch b2 --yes --json",
+    "jobs look-up {parked} {done}",
+    "jobs look-up {parked} --json",
+    "jobs look-up --account {account} --reference address:email=two@example.test --yes",
+    "jobs resolve {parked} --child 21",
+    "jobs resolve {parked} --child 21 --json",
+    "jobs resolve {parked} --child 22",
+    "jobs show {parked} --json",
+    "jobs resolve {alike} --reference address:email=two@example.test=22 --all --yes",
+    "jobs resolve {never} --child 22 --all --json",
     "replay {failed}",
     "replay --account {account} --error 80 --json",
     "replay {failed} --set childid=31 --yes",
@@ -315,6 +365,76 @@ def test_what_is_done_is_the_same_both_ways(ways: Ways) -> None:
     )
     assert remote == direct
     assert len(direct) > 10
+
+
+DRIFT_LINES = (
+    "drift {account}",
+    "drift {account} --json",
+    f"drift {{account}} --type {BUYER} --child 52 --prepare",
+    "drift {account} --sample 50 --since 1d",
+    "drift {account} --parent 502",
+    "drift {account} --cursor nonsense",
+    "drift {account} --sample 2 --cursor 1.0.0",
+    "drift {account} --type nonsense",
+    "drift nobody",
+)
+
+
+def test_drift_is_shown_and_repaired_the_same_both_ways(ways: Ways, simulator: Simulator) -> None:
+    for account in ("acme", "berg"):
+        send(ways.runtime, account, [51, 52, 53], occurred_at="2026-11-20T18:00:00Z")
+        drain(ways.runtime, account)
+    gone = [(BUYER, 501, 51), (BUYER, 501, 52)]
+    simulator.seed(TOKEN, drop=gone)  # both accounts are of one customer
+    for line in DRIFT_LINES:
+        direct, remote = (
+            without_ids(cli(*line.format(account=account).split(), code=None, LOGNAME="operator"))
+            for cli, account in ((ways.direct, "acme"), (ways.remote, "berg"))
+        )
+        assert remote == direct, line
+    shown = [
+        json.loads(text)
+        for text in ways.direct("drift", "acme", "--json", code=Exit.DRIFTED).stdout.splitlines()
+    ]
+    assert [(each["parentid"], each["childid"], each["state"]) for each in shown[:-1]] == [
+        (501, 51, "missing"),
+        (501, 52, "missing"),
+    ]
+    summary = {
+        "account": "acme",
+        "missing": 2,
+        "returned": 0,
+        "same": 1,
+        "unknown": 0,
+        "open": 0,
+        "next": None,
+    }
+    assert shown[-1] == {"summary": summary}
+    ways.direct("drift", "acme", "--child", "53")
+    *_, repair, _ = ways.remote("drift", "acme", "--prepare", "--json", code=Exit.DRIFTED).stdout.splitlines()
+    ways.remote("replays", "run", json.loads(repair)["repair"]["id"])
+    drain(ways.runtime, "acme")
+    ways.remote("drift", "acme")
+    assert len(simulator.relations(TOKEN)) == 3
+
+
+def test_an_interrupted_drift_read_says_how_to_go_on_and_prepares_what_it_has_found(
+    ways: Ways, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(ways.runtime, "acme", [51, 52])
+    drain(ways.runtime, "acme")
+    simulator.seed(TOKEN, drop=[(BUYER, 501, 51)])
+    read_drift, pages = Runtime.read_drift, count()
+
+    def interrupt(self: Runtime, *args: Any, **options: Any) -> DriftPage:
+        if next(pages):
+            raise KeyboardInterrupt
+        return read_drift(self, *args, **options)._replace(next="1.0.7")
+
+    monkeypatch.setattr(Runtime, "read_drift", interrupt)
+    stopped = ways.direct("drift", "acme", "--prepare", code=Exit.INTERRUPTED)
+    assert "To go on: relations drift acme --cursor 1.0.7" in stopped.stderr
+    assert "To act: relations replays run acme-" in stopped.stdout
 
 
 def leave_without_answer(runtime: Runtime, account: str, child: int) -> None:
@@ -464,11 +584,26 @@ INFOS = st.dictionaries(TEXTS, TEXTS, max_size=2).map(lambda pairs: tuple(pairs.
 RELATIONS = st.builds(Relation, st.just(BUYER), st.integers(1, 9), st.integers(1, 9))
 DISMISSALS = st.none() | st.builds(Dismissal, INSTANTS, TEXTS, TEXTS)
 FAILURES = st.builds(Failure, RELATIONS, st.integers(0, 200), TEXTS, TEXTS, DISMISSALS)
+REFERENCES = st.sampled_from(
+    [
+        Reference("estate", (("objektnr_extern", "00815"),)),
+        Reference("address", (("KdNr", "a=b & c"), ("email", "x@example.test"))),
+    ]
+)
+NAMED = st.builds(
+    JobReference,
+    st.sampled_from(["parent", "child"]),
+    REFERENCES,
+    st.integers(0, 9),
+    st.just(0) | INSTANTS,
+    IDS,
+    TEXTS,
+)
 JOBS = st.builds(
     JobRecord,
     id=TEXTS,
     account=TEXTS,
-    state=st.sampled_from(["queued", "held", "failed", "succeeded"]),
+    state=st.sampled_from(["queued", "parked", "held", "failed", "succeeded"]),
     action=st.sampled_from(["create", "modify", "delete"]),
     type=st.just(BUYER),
     parents=IDS,
@@ -494,6 +629,8 @@ JOBS = st.builds(
     replay=TEXTS,
     correlation=TEXTS,
     allow_empty=st.booleans(),
+    references=st.lists(NAMED, max_size=3).map(tuple),
+    parked=st.none() | st.builds(Parking, INSTANTS, INSTANTS, st.integers(1, 99), TEXTS, st.integers(0, 9)),
 )
 ACTIONS = st.builds(
     Action,
@@ -560,6 +697,24 @@ def test_a_request_is_read_as_it_is_shown(
 
 @given(
     st.builds(
+        DriftedRelation,
+        relation=st.builds(Relation, st.just(BUYER), st.integers(1, 9), st.integers(1, 9)),
+        state=st.sampled_from(["missing", "returned"]),
+        occurred_at=INSTANTS,
+        job=TEXTS,
+        read_at=INSTANTS,
+    ),
+    TEXTS,
+)
+def test_a_page_of_drift_is_read_as_it_is_shown(drifted: DriftedRelation, text: str) -> None:
+    page = DriftPage(9, 3, 1, (drifted,), (drifted.relation,), 1, text, text, 0.5)
+    assert records.read_drift_page(serialize_drift_page(page)) == page
+    form = RepairForm(account="acme", relations=(msgspec.convert(serialize_drifted(drifted), DriftedForm),))
+    assert form.drifted() == [drifted]
+
+
+@given(
+    st.builds(
         Replay,
         id=TEXTS,
         account=TEXTS,
@@ -590,6 +745,7 @@ def test_a_replay_is_read_as_it_is_shown(replay: Replay) -> None:
         child=st.integers(0, 9),
         error=st.sampled_from(["", "80", "record"]),
         batch=st.sampled_from(["", "b ü"]),
+        reference=st.sampled_from([None, Reference("address", (("email", "a=b+c@example.test"),))]),
         since=st.just(0) | INSTANTS,
         failed_until=st.just(0) | INSTANTS,
     )

@@ -34,6 +34,13 @@ GOOD: Mapping[str, Any] = {
             "rules": [RULE],
         }
     },
+    "callbacks": {
+        "portal": {
+            "url": f"https://portal.example/{SECRET}",
+            "secret": f"whsec_{SECRET}a",
+            "accounts": ["acme"],
+        }
+    },
 }
 PLACES = [  # where a secret may stand by right or by mistake, and what may stand there
     ("accounts",),
@@ -55,6 +62,11 @@ PLACES = [  # where a secret may stand by right or by mistake, and what may stan
     ("sources", "immo", "rules"),
     ("sources", "immo", "token"),
     ("sources", "immo", "url"),
+    ("callbacks", "portal"),
+    ("callbacks", "portal", "secret"),
+    ("callbacks", "portal", "url"),
+    ("callbacks", "portal", "link"),
+    ("callbacks", "portal", "token"),
     ("token",),
 ]
 EDITS = [

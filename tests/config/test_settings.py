@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.config import Settings, load_settings, loader
+from worker.config import Callback, Settings, load_settings, loader
 from worker.config.table import keys_of
 from worker.config.values import Account, AccountLimits
 from worker.errors import InvalidSettings, NotFound
@@ -19,6 +19,7 @@ ENVIRON = {
     "ACME_SECRET": "s" * 64,
     "IMMO_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "FORMS_SECRET": "forms-secret-of-the-tests",
+    "CALLBACK_SECRET": "whsec_Y2FuYXJ5LW9sZC1pbW1vLXNlY3JldA==",
 }
 ACME = '[accounts.acme]\ntoken = "env:ACME_TOKEN"\nsecret = "env:ACME_SECRET"\n'
 RULE = "action = 'a'\nrelationtype = 't'\nparentid = 'p'\nchildid = 'c'\n"
@@ -74,6 +75,8 @@ def test_the_shipped_example_is_valid_and_shows_every_default(tmp_path: Path) ->
     assert settings.keys["portal"].can == ("send",)
     assert settings.sources["immo"].rules[0].childid == "data.person_ids"
     assert settings.sources["forms"].accounts == {"00001-001": "acme"}
+    told = settings.callbacks["portal"]
+    assert told == Callback(name="portal", url=told.url, secrets=told.secrets, accounts=("acme",))
     assert settings.warnings == ()
 
 
@@ -362,6 +365,49 @@ def test_a_standard_webhooks_secret_must_be_base64(faults: Faults) -> None:
     assert faults(ACME + source, {"IMMO_SECRET": "whsec_???"}) == [
         "sources.immo.secret: expected whsec_ and base64, as scheme standard-webhooks has it"
     ]
+
+
+CALLBACK = (
+    "[callbacks.portal]\nurl = 'https://portal.example/hook'\nsecret = 'env:CALLBACK_SECRET'\n"
+    "accounts = ['acme']\nnetworks = '10.0.0.0/8'\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (("['acme']", "['acne']"), 'accounts: there is no account "acne"; did you mean "acme"?'),
+        (("['acme']", "[]"), "accounts: expected a list of names, got []"),
+        (("'10.0.0.0/8'", "['10.0.0.1/8']"), "networks: expected networks such as"),
+        (("https://portal", "https://ada:pw@portal"), "url: expected an https:// or http:// URL without"),
+        (("env:CALLBACK_SECRET", "no base 64"), "secret: expected whsec_ and base64"),
+        (("env:CALLBACK_SECRET", "env:NOWHERE"), "secret: env:NOWHERE is empty or not set"),
+        (("networks", "quiet = 0\nnetworks"), "quiet: expected a number from 1 to 3600, got 0"),
+        (("networks", "hosts = 'x'\nnetworks"), "hosts: is unknown"),
+    ],
+)
+def test_a_callback_that_cannot_work_says_why(
+    faults: Faults, read: Read, change: tuple[str, str], fault: str
+) -> None:
+    found = [text for text in faults(ACME + CALLBACK.replace(*change)) if "warn" not in text]
+    assert found[0].startswith(f"callbacks.portal.{fault}")
+    assert "pw" not in "".join(found)
+    assert read(ACME + CALLBACK).callbacks["portal"].networks == ("10.0.0.0/8",)
+
+
+def test_a_faulty_callback_stops_only_what_sends_it(tmp_path: Path) -> None:
+    text = ACME + CALLBACK.replace("env:CALLBACK_SECRET", "no base 64")
+    (tmp_path / "relations.toml").write_text(text, "utf-8")
+    settings = load_settings(ENVIRON, tmp_path, spare=True)
+    assert (list(settings.accounts), settings.callbacks) == (["acme"], {})
+    assert "callbacks.portal.secret" in "".join(settings.spared)
+
+
+def test_a_callback_that_others_can_read_is_warned_about(read: Read) -> None:
+    warnings = read(ACME + CALLBACK.replace("https:", "http:")).warnings
+    assert warnings == (
+        "callbacks.portal.url: is not encrypted: what is done can be read on the way; use https://",
+    )
 
 
 def test_an_unknown_relation_type_is_named_with_all_other_faults(faults: Faults) -> None:

@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -448,3 +450,16 @@ def test_the_decoder_and_the_table_of_fields_agree() -> None:
     assert decoded == {name: field.required for name, field in FIELDS.items()}
     nonsense = dict.fromkeys(decoded, object())
     assert {fault.path for fault in find_faults(nonsense)} == set(decoded)
+
+
+def test_a_decoder_that_goes_takes_nothing_with_it() -> None:
+    code = (
+        "import gc, msgspec\n"
+        "from worker.contract import message\n"
+        "for _ in range(500):\n"
+        "    msgspec.json.Decoder(message.Message), msgspec.json.Decoder(list[message.Message])\n"
+        '    msgspec.json.Decoder(message.Records).decode(b\'[1, "estate:a=b", {"address": {"c": "d"}}]\')\n'
+        "gc.collect()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")

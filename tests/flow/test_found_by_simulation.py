@@ -7,7 +7,7 @@ from ops.simulator import FaultPlan, Records
 from tests.support.flow_world import World, change
 from worker.contract import Relation
 from worker.planner.actions import Action, Reply
-from worker.planner.lookup import Search
+from worker.planner.search import Search
 from worker.testing import MemoryStore
 
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"

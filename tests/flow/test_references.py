@@ -13,7 +13,7 @@ from tests.support.flow_world import World, change
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Change, Reference
 from worker.planner.actions import Action, ActionResult, Reply, Verdict
-from worker.planner.lookup import Search
+from worker.planner.search import Search
 from worker.ports import CANCELLED, ERASED, Api, AuditEntry, ErasedPiece, JobRecord, RecordRef
 from worker.testing import MemoryStore
 
@@ -269,6 +269,10 @@ def test_one_reference_that_makes_searches_fail_hurts_only_itself(world: World) 
     assert world.clock.now() - began < 600e6
     assert job(world, 7).state == "parked"
     assert job(world, 7).parked.failures > 2  # type: ignore[union-attr]
+    world.policy = {"park_for": 3600.0}
+    world.drain()
+    assert job(world, 7).refusal
+    assert job(world, 7).refusal[1] == "unknown"  # type: ignore[index]
 
 
 @pytest.mark.parametrize("is_parked", [False, True])

@@ -18,8 +18,8 @@ from worker.background import open_sender
 from worker.contract import Relation
 from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, Operation, Reply, Request, Verdict
-from worker.planner.lookup import Search
 from worker.planner.plan import Limits, plan
+from worker.planner.search import Search
 from worker.planner.suspicion import OperationGroup, Priority
 from worker.ports import Api, Grant
 from worker.testing import MemoryStore

@@ -15,7 +15,7 @@ from tests.support.scripted_api import answer_results, scripted
 from worker.config import load_settings
 from worker.config.proxy import find_proxy
 from worker.errors import InvalidSettings
-from worker.onoffice import deadline
+from worker.network import deadline
 from worker.onoffice.client import Client
 from worker.planner.actions import Action, Verdict
 

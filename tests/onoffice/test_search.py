@@ -13,7 +13,7 @@ from tests.onoffice.test_wire_read import ANSWERS, SHAPES, answer
 from worker.onoffice import wire
 from worker.onoffice.sign import signature
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
-from worker.planner.lookup import MAX_VALUES, FoundRecord, Search
+from worker.planner.search import MAX_VALUES, FoundRecord, Search
 
 NOW = 1_700_000_000
 EMAIL = Search("address", "email", ("a@example.test", "b@example.test"), ("email", "Name"))

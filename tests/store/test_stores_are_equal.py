@@ -414,6 +414,21 @@ class SideBySide(RuleBasedStateMachine):
         writes = self.make_writes(intents_by_relation(work.jobs, work.records), [("open", {}, 0)])
         self.on_leases(pair, lambda lease: lease.claim(work.jobs, work.begun, writes))
 
+    @rule(account=accounts, newest=st.integers(1, 6), whole=st.booleans(), choose=st.booleans())
+    def resolve(self, account: str, newest: int, whole: bool, choose: bool) -> None:
+        """Let a person say what a job names, or that it is looked up now."""
+        found = self.memory.get_job(self.jobs[account][-1]) if self.jobs[account] else None
+        wanted = [each.reference for each in found.references] if found else []
+        records = {each: int(each.fields[0][1]) for each in wanted[: None if whole else 1]}
+        jobs, entry = self.jobs[account][-newest:], self.audit_entry("resolved")
+        failed = self.memory.failed_jobs(account, limit=1)
+        if choose:
+            self.on_both(
+                lambda store: self.job_admins[store].resolve(account, [*failed, *jobs], records, entry)
+            )
+        else:
+            self.on_both(lambda store: self.job_admins[store].look_up_now(account, jobs, entry))
+
     @rule(account=accounts, newest=st.integers(1, 6))
     def dismiss(self, account: str, newest: int) -> None:
         jobs, audit_entry = (

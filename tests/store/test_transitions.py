@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from tests.support.broken_stores import inspector_of
 from tests.support.store_steps import (
     BASE,
     accept,
@@ -22,7 +23,20 @@ from tests.support.store_steps import (
     send_and_settle,
     take_lease,
 )
-from tests.support.store_values import BROKER, BUYER, MONTH, NO_LIMIT, START, change, make_request, submission
+from tests.support.store_values import (
+    BROKER,
+    BUYER,
+    MONTH,
+    NO_LIMIT,
+    START,
+    change,
+    intents_by_relation,
+    leave_open,
+    look_up_results,
+    make_request,
+    name_by_references,
+    submission,
+)
 from worker.contract import Change, Relation
 from worker.errors import BacklogFull, LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
@@ -380,6 +394,34 @@ def test_a_pause_lasts_as_long_as_it_was_to_when_the_clock_has_stepped_back(
     assert (pause.since, pause.until) == (clock.now(), clock.now() + 60_000_000)
     clock.sleep(60.0)
     assert store.get_pause("acme") is None
+
+
+def test_what_is_dated_ahead_is_due_when_it_would_have_been_when_the_clock_has_stepped_back(
+    store: Store, clock: FakeClock
+) -> None:
+    accept(store, change(1, 9), name_by_references(change(2, 9), "child"))
+    lease = take_lease(store)
+    results, _ = look_up_results(lease.read_look_ups(9), ["none"], park=True)
+    lease.write_look_ups(results, {}, memory=60.0)
+    work, writes = read_all(lease), Writes()
+    for relation, intents in intents_by_relation(work.jobs, work.records).items():
+        dated = {"since": work.now, "not_before": work.now + 30_000_000}
+        leave_open(relation, intents, dated, writes, doubt=work.now + 150_000_000)
+    assert lease.claim(work.jobs, work.begun, writes)
+    lease.release()
+    clock.sleep(-3600.0)
+    assert store.bring_forward("acme", 3_600_000_000) == 2
+    assert inspector_of(store).inspect("acme").flaws == ()
+    assert store.due_accounts(["acme"]) == []
+    clock.sleep(30.0)
+    assert store.due_accounts(["acme"]) == ["acme"]
+    again = take_lease(store, "h2")
+    assert read_all(again).due == tuple(writes.opens)
+    [record] = again.records(writes.opens).values()
+    assert record.doubt
+    assert record.doubt.until == clock.now() + 120_000_000
+    clock.sleep(30.0)
+    assert len(again.read_look_ups(9).jobs) == 1
 
 
 @pytest.mark.parametrize("asks", ["lease", "due_accounts"])

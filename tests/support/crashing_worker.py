@@ -7,8 +7,8 @@ from pathlib import Path
 import httpcore
 
 from worker.app import app
+from worker.network.deadline import Deadline, connection_pool
 from worker.onoffice import client
-from worker.onoffice.deadline import Deadline, connection_pool
 
 __all__ = ["app"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from worker.planner.actions import Action, Reply
-from worker.planner.lookup import Search
+from worker.planner.search import Search
 from worker.ports import Api
 
 

@@ -9,8 +9,8 @@ from worker.planner.actions import Action, Kind, Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedInfo, ConfirmedState, Intent, JobVersion, Result, Version
 from worker.planner.guard import guard_key
-from worker.planner.lookup import Answer
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal
+from worker.planner.search import Answer
 from worker.ports import (
     ClaimedJob,
     LookUpBatch,

@@ -156,7 +156,7 @@ def make_answer(actions: Sequence[Action], names: Sequence[str]) -> Any:
 
 SETTINGS: Final = files(samples).joinpath("relations.example.toml").read_bytes()
 ENVIRONMENT: Final = dict.fromkeys(
-    ("ACME_TOKEN", "ACME_SECRET", "FORMS_SECRET", "IMMO_SECRET"), "whsec_c2VjcmV0"
+    ("ACME_TOKEN", "ACME_SECRET", "FORMS_SECRET", "IMMO_SECRET", "CALLBACK_SECRET"), "whsec_c2VjcmV0"
 )
 VARIABLES: Final = ("URL", "BROKER_URL", "REDIS_URL", "API_URL", "PREFIX", "LOG", "CONFIG")
 URLS: Final = (

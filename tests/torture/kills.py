@@ -207,7 +207,7 @@ def _wait(supervisor: Supervisor, done: Callable[[], bool], *, since: float, lim
 def _count_open(runtime: Runtime, accounts: tuple[str, ...]) -> int:
     """Count relations and changes that wait for an outcome."""
     counts = [runtime.store.counts(account) for account in accounts]
-    return sum(account_counts["backlog"] + account_counts["open"] for account_counts in counts)
+    return sum(each["backlog"] + each["open"] + each.get("parked", 0) for each in counts)
 
 
 def _all_done(runtime: Runtime, accounts: tuple[str, ...]) -> bool:

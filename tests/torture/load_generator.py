@@ -27,6 +27,7 @@ SEEDED: Final = 3000  # relations of an ordinary account that exist at the begin
 ESTATE: Final = 500
 FIRST_WITH_BROKER: Final = 200_000  # estates from here on have one broker at the beginning, as many as SEEDED
 OLD_BROKER: Final = 1
+REFERENCED: Final = 2000  # changes whose records can be looked up
 MAX_BODY: Final = 10  # changes that are sent together
 PAUSE: Final = 0.1  # seconds between two bodies of a producer
 UNIQUE_WITHIN: Final = 10_000  # µs in which no two changes happened at the same time
@@ -69,7 +70,8 @@ class LoadGenerator:
             for type_, parent, child in seeded_relations()
         ]
         for account in ordinary:
-            stack.simulate("seed", {"token": stack.credentials[account].token, "relations": edges})
+            seed = {"relations": edges, "fields": fields_of_records()}
+            stack.simulate("seed", {"token": stack.credentials[account].token, **seed})
 
     def start(self) -> None:
         """Start the producers."""
@@ -97,11 +99,12 @@ class LoadGenerator:
         while not self._stopped.is_set():
             for messages in next(bodies):
                 time.sleep(PAUSE * 2 * rng.random())
+                named = [_name_by_references(message) for message in messages]
                 with self._lock:
                     self.changes.sent |= {
                         message["event_id"]: from_message(message).change for message in messages
                     }
-                send(messages)
+                send(named)
 
     def _send_by_http(self, messages: Messages) -> None:
         headers = {"Authorization": f"Bearer {self.stack.key}"}
@@ -133,6 +136,15 @@ class LoadGenerator:
         with self.stack.celery() as app:
             while not _try_send_task(app, messages):
                 time.sleep(PAUSE)
+
+
+def fields_of_records() -> dict[str, dict[int, dict[str, str]]]:
+    """Return what references to records of an ordinary account are looked up by."""
+    people = (10 * event + number for event in range(REFERENCED) for number in range(1, 4))
+    return {
+        "estate": {ESTATE + number: {"objektnr_extern": f"PC{ESTATE + number}"} for number in range(50)},
+        "address": {person: {"KdNr": f"{person}"} for person in people},
+    }
 
 
 def seeded_relations() -> list[Relation]:
@@ -173,6 +185,16 @@ def _make_bodies(
             continue
         make = partial(_contended_change, rng) if account == contended else partial(_unique_change, rng)
         yield [[_message(account, event, make(event)) for event in events]]
+
+
+def _name_by_references(message: MessageDict) -> MessageDict:
+    """Return every third create of the first changes with its records named by references."""
+    event, parent, children = int(message["event_id"]), message["parentid"], message["childid"]
+    is_ordinary = message["action"] == "create" and isinstance(children, list) and event < REFERENCED
+    if event % 3 or not is_ordinary or not isinstance(children, list):
+        return message
+    people = [{"address": {"KdNr": f"{child}"}} for child in children]
+    return message | {"parentid": {"estate": {"objektnr_extern": f"PC{parent}"}}, "childid": people}
 
 
 def _message(account: str, event: int, change: dict[str, Any]) -> MessageDict:

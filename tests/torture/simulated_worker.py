@@ -18,7 +18,7 @@ from tests.torture.simulated_process import InterruptiblePort, ProcessDied, Simu
 from worker.errors import Unavailable
 from worker.onoffice.client import Client
 from worker.planner.actions import Action, Reply
-from worker.planner.lookup import Search
+from worker.planner.search import Search
 from worker.ports import MAX_COUNTDOWN, Api
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush import flush

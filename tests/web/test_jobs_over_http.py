@@ -51,6 +51,8 @@ def test_a_job_shows_its_change(front: Front, http: httpx.Client) -> None:
         "relations": {"total": 4, "applied": 0, "superseded": 0, "stale": 0, "failed": 0},
         "error": None,
         "failures": [],
+        "references": [],
+        "parked": None,
         "superseded_by": None,
         "requests": [],
         "replay": None,

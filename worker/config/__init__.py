@@ -15,11 +15,12 @@ from worker.config.secret import (
     refuse_secrets,
 )
 from worker.config.urls import mask_url
-from worker.config.values import Account, Key, Rule, Settings, Source, TypePolicy
+from worker.config.values import Account, Callback, Key, Rule, Settings, Source, TypePolicy
 
 __all__ = [
     "HOLDS_SECRET",
     "Account",
+    "Callback",
     "Key",
     "Rule",
     "Secret",

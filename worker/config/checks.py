@@ -20,9 +20,11 @@ from worker.config.values import (
     SIGNATURE_LIFE,
     Account,
     AccountLimits,
+    Callback,
     Dashboard,
     HmacFormat,
     Key,
+    Scheme,
     Source,
     TypePolicy,
 )
@@ -179,7 +181,7 @@ def check_source(
     """Yield what keeps a source from working; `given` is its table as written."""
     for secret in source.secrets or ():
         yield from check_secret("secret", secret)
-        yield from check_strength(source, value_of(secret))
+        yield from check_strength(source.scheme, value_of(secret))
     yield from check_signature(source, given)
     yield from check_proof(source, given)
     yield from check_owner(source, given, accounts)
@@ -188,10 +190,10 @@ def check_source(
         yield Fault("rules", f"is missing; add a [[{join('sources', source.name)}.rules]] table")
 
 
-def check_strength(source: Source, value: str) -> Iterator[Fault]:
+def check_strength(scheme: Scheme | None, value: str) -> Iterator[Fault]:
     """Yield what makes a secret none: no base64, or so few characters that it can be guessed or read."""
     length = len(value)
-    if source.scheme == "standard-webhooks":
+    if scheme == "standard-webhooks":
         if not is_base64(value.removeprefix("whsec_")):
             yield Fault("secret", "expected whsec_ and base64, as scheme standard-webhooks has it")
             return
@@ -261,6 +263,17 @@ def check_claims(source: Source, accounts: Mapping[str, Account]) -> Iterator[Fa
             yield Fault(
                 "keeps_claim", f'needs extendedclaim = "file:…" in accounts.{name}, to write it there'
             )
+
+
+def check_callback(callback: Callback, accounts: Collection[str]) -> Iterator[Fault]:
+    """Yield what keeps a callback from being sent, or what others could read on its way."""
+    for secret in callback.secrets or ():
+        yield from check_secret("secret", secret)
+        yield from check_strength("standard-webhooks", value_of(secret))
+    for account in callback.accounts or ():
+        yield from check_known("accounts", account, accounts)
+    if callback.url and not is_private(callback.url):
+        yield Warned("url", "is not encrypted: what is done can be read on the way; use https://")
 
 
 def is_base64(text: str) -> bool:

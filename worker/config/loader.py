@@ -6,7 +6,7 @@ What a key may be stands at the fields in `values`, how a table is read in `tabl
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from worker.config.urls import password_of
 from worker.config.values import (
     Account,
     AccountLimits,
+    Callback,
     Dashboard,
     Environment,
     Key,
@@ -34,16 +35,23 @@ FILE: Final = "relations.toml"
 FILE_VARIABLE: Final = "RELATIONS_CONFIG"
 CLIENT_VARIABLES: Final = ("RELATIONS_URL", "RELATIONS_KEY", "RELATIONS_KEY_FILE")  # of commands with --url
 SYSTEM_FOLDER: Final = Path("/etc/onoffice-relations")  # where the file is looked for last
-GROUPS: Final = {"accounts": Account, "types": TypePolicy, "keys": Key, "sources": Source}
+GROUPS: Final = {
+    "accounts": Account,
+    "types": TypePolicy,
+    "keys": Key,
+    "sources": Source,
+    "callbacks": Callback,
+}
+SPARED: Final = ("sources", "callbacks")  # groups without whose faulty tables most commands can work
 
 
 def load_settings(environ: Mapping[str, str], folder: Path, *, spare: bool = False) -> Settings:
     """Return the settings of this environment and of the file it names, or of the one in the folder.
 
     Without either it is the one in `SYSTEM_FOLDER`, if that is there.
-    Raises InvalidSettings with every fault there is; with `spare` faulty sources are left out, and secrets
-    that cannot be read now are only warned about. `environ` is kept: `env:` secrets are looked up in it
-    whenever they are revealed.
+    Raises InvalidSettings with every fault there is; with `spare` faulty tables of `SPARED` groups are left
+    out, and secrets that cannot be read now are only warned about. `environ` is kept: `env:` secrets are
+    looked up in it whenever they are revealed.
     """
     file, document, unread = read_document(environ, folder)
     reader = TableReader(partial(make_secret, environ, file.parent if file else folder))
@@ -53,20 +61,33 @@ def load_settings(environ: Mapping[str, str], folder: Path, *, spare: bool = Fal
     found = [*unread, *reader.faults, *doubtful, *check_tables(settings, document, folder)]
     faults = [fault for fault in found if not isinstance(fault, Warned)]
     if spare:
-        spoilt = {name for name in settings.sources if any(_is_of_source(fault, name) for fault in faults)}
-        sources = {name: source for name, source in settings.sources.items() if name not in spoilt}
-        settings = replace(settings, sources=MappingProxyType(sources))
+        good: dict[str, Any] = {
+            group: _without_faulty(group, getattr(settings, group), faults) for group in SPARED
+        }
+        settings = replace(settings, **good)
     if not all(spare and _is_spared(fault) for fault in faults):
         raise InvalidSettings(faults)
     return replace(settings, warnings=tuple(map(str, found)), spared=tuple(map(str, faults)))
 
 
 def _is_spared(fault: Fault) -> bool:
-    return isinstance(fault, UnreadableSecret) or fault.path.startswith("sources.")
+    return isinstance(fault, UnreadableSecret) or fault.path.startswith(
+        tuple(f"{group}." for group in SPARED)
+    )
 
 
-def _is_of_source(fault: Fault, name: str) -> bool:
-    path = join("sources", name)
+def _without_faulty(group: str, tables: Mapping[str, Any], faults: Sequence[Fault]) -> Mapping[str, Any]:
+    """Return those tables of a group that have no fault."""
+    return MappingProxyType(
+        {
+            name: table
+            for name, table in tables.items()
+            if not any(_is_of_table(fault, join(group, name)) for fault in faults)
+        }
+    )
+
+
+def _is_of_table(fault: Fault, path: str) -> bool:
     return fault.path == path or fault.path.startswith((f"{path}.", f"{path}["))
 
 
@@ -171,3 +192,5 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
         yield from under(join("sources", name), checks.check_source(source, given, settings.accounts))
         hide(password_of(source.url))
     yield from under("dashboard", checks.check_dashboard(settings.dashboard, settings.keys))
+    for name, callback in settings.callbacks.items():
+        yield from under(join("callbacks", name), checks.check_callback(callback, settings.accounts))

@@ -7,6 +7,8 @@ what a key may be: its `Meta` is the range, and the words for it where the range
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, tzinfo
+from fnmatch import fnmatchcase
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -80,6 +82,26 @@ SecretPlace = Annotated[
     ),
 ]
 Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z", description="a country of two letters, such as DE")]
+
+
+def are_networks(values: tuple[str, ...]) -> bool:
+    """Whether all of these are networks or addresses of IP, without bits behind the mask."""
+    try:
+        return all(ip_network(value) for value in values)
+    except ValueError:
+        return False
+
+
+Patterns = Annotated[
+    tuple[Text, ...], Meta(min_length=1, description="a pattern, or a list of them", extra={"listed": True})
+]
+Networks = Annotated[
+    tuple[str, ...],
+    Meta(
+        description='networks such as "10.1.0.0/16", in a list',
+        extra={"listed": True, "accepts": are_networks},
+    ),
+]
 ApiUrl = Annotated[str, private("an https:// or http:// URL without user and password", is_api_url)]
 SECRET: Final = private("env:NAME, file:PATH or the secret itself")
 SECRETS: Final = private(f"{SECRET.description}, or a list of them", listed=True)
@@ -265,6 +287,29 @@ class Dashboard:
         return UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """A URL that is told over HTTP when every change of a batch has ended, for some accounts and labels.
+
+    A batch is whole when no change of it came for `quiet` seconds. All secrets sign, so that a receiver may
+    know the old or the new one while they are rotated. The host may have a private address only in one of the
+    `networks`. `link` is the address of the HTTP interface that messages link to.
+    """
+
+    name: str
+    url: ApiUrl = field(repr=False)
+    secrets: Annotated[tuple[Secret, ...], SECRETS] = field(metadata={"key": "secret"})
+    accounts: Annotated[tuple[str, ...], Meta(min_length=1, description="a list of names")]
+    batches: Patterns = ("*",)
+    quiet: Annotated[float, Meta(ge=1, le=3600)] = 10.0
+    networks: Networks = ()
+    link: ApiUrl = ""
+
+    def is_about(self, account: str, batch: str) -> bool:
+        """Return whether it is told of a batch."""
+        return account in self.accounts and any(fnmatchcase(batch, pattern) for pattern in self.batches)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Environment:
     """What variables of the environment set."""
@@ -295,6 +340,7 @@ class Settings(Environment):
     keys: Mapping[str, Key] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
     dashboard: Dashboard = field(default_factory=Dashboard)
+    callbacks: Mapping[str, Callback] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     spared: tuple[str, ...] = ()
     file: Path | None = None

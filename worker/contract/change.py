@@ -77,6 +77,11 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return tuple(Relation(self.type, parent, child) for parent in self.parents for child in self.children)
 
     @property
+    def references(self) -> tuple[Reference, ...]:
+        """The references of both sides."""
+        return (*self.parent_references, *self.child_references)
+
+    @property
     def asks(self) -> Verb:
         """What it asks of its relations: a replace creates first, and deletes what else a read shows."""
         return "create" if self.action == "replace" else self.action

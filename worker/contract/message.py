@@ -9,7 +9,6 @@ from typing import Annotated, Literal, Required, TypedDict
 import msgspec
 from msgspec import Meta
 
-from worker.contract.reference import SHORT_FORM
 from worker.contract.types import ChangeAction
 
 MAX_MESSAGE = 2**20  # bytes of one change
@@ -24,9 +23,10 @@ UNROUTED = "unrouted"  # the account of messages that name no known one; no othe
 SOURCE = "api"  # of a change that names none
 
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
-ReferenceText = Annotated[str, Meta(pattern=rf"\A{SHORT_FORM}\Z")]
 ReferenceObject = dict[str, dict[str, str | int]]
-Record = Id | ReferenceText | ReferenceObject
+# Which text is a reference is decided in `parsing`: of a union of a bounded integer with a text that has a
+# pattern, msgspec 0.22 frees memory that is not its own when the process ends.
+Record = Id | str | ReferenceObject
 Records = Record | Annotated[tuple[Record, ...], Meta(max_length=MAX_IDS)]
 EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID, pattern=rf"\A{PRINTABLE}\Z")]
 Label = Annotated[str, Meta(max_length=MAX_LABEL, pattern=rf"\A{PRINTABLE}\Z")]

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple, cast, get_args
 
 from worker.contract.quoting import quote, suggest
+from worker.contract.values import read_whole
 from worker.errors import Fault
 
 Module = Literal["estate", "address"]
@@ -22,6 +23,7 @@ SHORT_FORM: Final = f"({'|'.join(MODULES)}):{FIELD}=.*"
 EXPECTED: Final = "a reference such as address:email=x@example.test"
 E_MAIL_FIELDS: Final = frozenset({"email", "Email"})
 
+_find_boundaries = re.compile(rf"\s*\|\s*|[\s,;]+(?=({'|'.join(MODULES)}):{FIELD}=)").finditer
 _is_field = re.compile(FIELD).fullmatch
 _is_short_form = re.compile(SHORT_FORM, re.DOTALL).fullmatch
 
@@ -36,6 +38,11 @@ class Reference(NamedTuple):
         """Return the short form; several fields are joined, which is for people only."""
         return f"{self.module}:" + " & ".join(f"{name}={value}" for name, value in self.fields)
 
+    @property
+    def without_values(self) -> str:
+        """It without its values, which may be of a person: `address by email`."""
+        return f"{self.module} by {' and '.join(name for name, _ in self.fields)}"
+
     def as_object(self) -> dict[str, dict[str, str]]:
         """Return the form that a message has."""
         return {self.module: dict(self.fields)}
@@ -44,6 +51,30 @@ class Reference(NamedTuple):
 def is_short_form(text: str) -> bool:
     """Return whether a text is meant as a reference."""
     return _is_short_form(text) is not None
+
+
+def split_records(text: str) -> list[str]:
+    """Return the references of a text that may name several records, and what stands between them.
+
+    A reference ends at a bar, or where another one begins, because a value may have blanks and commas.
+    """
+    pieces, start = list[str](), 0
+    for boundary in _find_boundaries(text):
+        pieces.append(text[start : boundary.start()])
+        start = boundary.end()
+    return [piece for each in (*pieces, text[start:]) if (piece := each.strip())]
+
+
+def read_records(text: str) -> list[int | str]:
+    """Return the ids and references that a text names, ids with commas between them.
+
+    What is neither stays as it is, for the contract to refuse.
+    """
+    records = list[int | str]()
+    for piece in split_records(text):
+        words = [piece] if is_short_form(piece) else piece.split(",")
+        records += [word if (number := read_whole(word.strip())) is None else number for word in words]
+    return records
 
 
 def read_reference(value: object) -> Reference:

@@ -17,12 +17,12 @@ import httpx
 import msgspec
 
 from worker.errors import Fault, InvalidSettings
+from worker.network.deadline import Deadline, connection_pool
+from worker.network.headers import http_date, retry_after
 from worker.onoffice import wire
-from worker.onoffice.deadline import Deadline, connection_pool
-from worker.onoffice.headers import http_date, retry_after
 from worker.onoffice.redact import clean
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
-from worker.planner.lookup import Search
+from worker.planner.search import Search
 
 MAX_ANSWER: Final = 8 * 1024 * 1024  # bytes
 MAX_CLOCK_JITTER: Final = 5.0  # seconds by which two readings of one clock may differ

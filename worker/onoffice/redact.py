@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import quote, quote_plus
 
 from worker.planner.actions import Action
-from worker.planner.lookup import Search
+from worker.planner.search import Search
 
 MAX_MESSAGE: Final = 500  # characters
 _SHORT: Final = 4  # characters; what is shorter stands in many a word, and is hidden where it is one itself

@@ -19,7 +19,7 @@ from worker.onoffice.php import as_items, as_number, as_object, as_text
 from worker.onoffice.redact import clean
 from worker.onoffice.sign import signature
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
-from worker.planner.lookup import Search
+from worker.planner.search import Search
 
 ACTION_PREFIX = "urn:onoffice-de-ns:smart:2.5:smartml:action:"
 

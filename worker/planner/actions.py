@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from worker.contract import GuardedSide, Info, Relation
-from worker.planner.lookup import FoundRecord
+from worker.planner.search import FoundRecord
 
 Kind = Literal["create", "modify", "delete", "get"]
 

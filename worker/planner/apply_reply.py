@@ -166,7 +166,7 @@ def _apply_read(
         return _carry_out(relation, _unanswered(state, context), decision, refusal, context)
     if result.error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
         return None
-    seen = _is_seen(answer.action, relation, result)
+    seen = is_seen(answer.action, relation, result)
     if seen is None and rejected and result.verdict is not Verdict.OK:
         # A read that was rejected itself shows nothing, so the rejection of the write decides.
         decision = retry_or_fail(opened, context.retry, context.draw())
@@ -215,7 +215,7 @@ def _decide(answer: _Answer, state: RelationState, context: ReplyContext) -> Dec
     )
 
 
-def _is_seen(action: Action, relation: Relation, result: ActionResult) -> bool | None:
+def is_seen(action: Action, relation: Relation, result: ActionResult) -> bool | None:
     """Return whether the answer shows the relation; None, if the id is not in it, proves nothing (R15)."""
     by_parent = bool(action.parents)
     asked, other = (relation.parent, relation.child) if by_parent else (relation.child, relation.parent)

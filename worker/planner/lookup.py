@@ -7,15 +7,15 @@ nearly as asked is a candidate for a person to choose, and never linked.
 import unicodedata
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 import msgspec
 import phonenumbers
 
 from worker.contract import Module, Reference
 from worker.contract.reference import E_MAIL_FIELDS
+from worker.planner.search import MAX_VALUES, Answer, FoundRecord, Search
 
-MAX_VALUES: Final = 500  # of one search, and records of one answer: the API's `listlimit`
 MAX_PAGES: Final = 20  # of one search: more records than that answer nothing
 MAX_CANDIDATES: Final = 10
 COMPANY: Final = (MAX_VALUES, 50, 6, 1)
@@ -23,47 +23,6 @@ COMPANY: Final = (MAX_VALUES, 50, 6, 1)
 PHONE_FIELDS: Final = frozenset({"phone", "mobile", "fax", "Telefon1", "Telefon2", "Telefax1", "Telefax2"})
 SELECTIVE: Final = ("uuid", "KdNr", "objektnr_extern", "email", "Email", "phone")
 """Fields to search by first, where a reference has several."""
-
-
-class Search(msgspec.Struct, frozen=True, gc=False):
-    """One action of the API: which records of a module have one of these values in a field.
-
-    `data` are the fields to answer with, that field among them; `offset` is how many records to skip.
-    """
-
-    module: Module
-    field: str
-    values: tuple[str, ...]
-    data: tuple[str, ...]
-    offset: int = 0
-
-    @property
-    def kind(self) -> Literal["read"]:
-        """The kind of the action."""
-        return "read"
-
-
-class FoundRecord(msgspec.Struct, frozen=True, gc=False):
-    """A record that a search found: its id, and the values of the fields that were asked for, as texts.
-
-    A field has several values where the record has several entries (e-mails, phones), none where it is empty.
-    """
-
-    id: int
-    values: Mapping[str, tuple[str, ...]]
-
-
-class Answer(NamedTuple):
-    """What a look-up says of a reference: the one record that it names, or 0 and the `candidates`.
-
-    Candidates are several that are as asked, or some that are nearly so. `refusal` is why the API did not
-    look: code, error class and text.
-    """
-
-    record: int = 0
-    candidates: tuple[int, ...] = ()
-    is_ambiguous: bool = False
-    refusal: tuple[int, str, str] | None = None
 
 
 class LookUp:

@@ -6,6 +6,17 @@ tested to equal Redis.
 
 from worker.contract.message import UNROUTED
 from worker.planner.relation_state import RelationRecord
+from worker.ports.callbacks import (
+    Attempt,
+    BatchCounts,
+    CallbackMessage,
+    CallbackStore,
+    DueCallbacks,
+    MessagePage,
+    MessageState,
+    Watch,
+)
+from worker.ports.drift import ConfirmedPage, DriftedRelation, DriftFilter, DriftPage, DriftState
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
     ALL_FAILED,
@@ -127,14 +138,24 @@ __all__ = [
     "AccountStats",
     "AdminResult",
     "Api",
+    "Attempt",
     "AuditEntry",
     "AuditPage",
+    "BatchCounts",
     "BegunRequest",
     "BreakerChange",
+    "CallbackMessage",
+    "CallbackStore",
     "ClaimedJob",
     "Clock",
+    "ConfirmedPage",
     "DeleteBrake",
     "Dismissal",
+    "DriftFilter",
+    "DriftPage",
+    "DriftState",
+    "DriftedRelation",
+    "DueCallbacks",
     "ErasedPiece",
     "EventSink",
     "Failure",
@@ -157,6 +178,8 @@ __all__ = [
     "LookUpBatch",
     "LookUpResult",
     "MemoryUsage",
+    "MessagePage",
+    "MessageState",
     "Metrics",
     "OpenWrite",
     "Pace",
@@ -189,6 +212,7 @@ __all__ = [
     "UnsettledRequests",
     "WaitReason",
     "Waiting",
+    "Watch",
     "Withdrawal",
     "WorkBatch",
     "WorkerInfo",

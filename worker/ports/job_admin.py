@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from worker.contract import TYPES, Relation
+from worker.contract import TYPES, Reference, Relation
 from worker.errors import NotFound
 from worker.planner.actions import Action
 from worker.ports.records import Failure, JobRecord
@@ -147,6 +147,7 @@ ReplayState = Literal["previewed", "running", "stopped", "done"]
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """A replay: a fixed set of failed jobs, what would be sent for it, and how far it is. Times in µs.
 
+    The set of a `repair` is of new changes, which ask once more for what was confirmed and has drifted.
     `eligible` jobs are in the set, `refused` counts the others by reason (`examples` has some). `done` of the
     set were handled so far: `back` were put back or sent as new jobs, the rest is counted by reason in
     `missed`. `plan` is plain data. It sends into `accounts`, its own and those that kept messages name.
@@ -166,6 +167,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     more: bool = False
     plan: Mapping[str, Any] = {}
     accounts: tuple[str, ...] = ()
+    repair: bool = False
     state: ReplayState = "previewed"
     made_at: int = 0
     run_at: int = 0
@@ -179,7 +181,7 @@ class ReplayEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One job of a replay's set; if it has `changes` (messages), these are sent as new jobs in its place.
 
     Their event ids are a webhook's if its message was `delivered`. `relations` are the failed ones that it is
-    about, by name; without any, it is about all that wait for a decision.
+    about, by name; without any, it is about all that wait for a decision. Changes without a job replace none.
     """
 
     job: str
@@ -203,6 +205,21 @@ class JobAdmin(Protocol):
         only: Mapping[str, Collection[str]] = ALL_FAILED,
     ) -> AdminResult:
         """Mark failed jobs as needing no decision any more; of those in `only` just these relations."""
+
+    def resolve(
+        self,
+        account: str,
+        jobs: Sequence[str],
+        records: Mapping[Reference, int],
+        audit_entry: AuditEntry,
+    ) -> AdminResult:
+        """Write which records these references of jobs are that wait for them, or have failed for them (R26).
+
+        A job whose records are all known then is carried out; else the others are looked up at once.
+        """
+
+    def look_up_now(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
+        """Let parked jobs be looked up at once, instead of when their delay is over."""
 
     def link_replacement(
         self, job: str, new: Sequence[str], *, by: str, mark: str = "", only: Collection[str] = ()

@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 from worker.contract import Relation
 from worker.planner.relation_state import RelationRecord
+from worker.ports.drift import ConfirmedPage
 from worker.ports.records import (
     FailureGroup,
     JobFilter,
@@ -64,6 +65,21 @@ class Queries(JobLookups, Protocol):
 
     def account_state(self, account: str) -> AccountState:
         """Return what decides whether something of the account is sent now."""
+
+    def is_work_due(self, account: str, *, window: float) -> bool:
+        """Return whether anything of the account could be worked now.
+
+        What is in the inbox waits `window` seconds for company.
+        """
+
+    def confirmed_page(self, account: str, cursor: str, most: int) -> ConfirmedPage:
+        """Return what is known of about so many remembered relations; raises Invalid for a bad cursor.
+
+        Each is on one page at least that is remembered from the first page to the last.
+        """
+
+    def sample_confirmed(self, account: str, count: int) -> ConfirmedPage:
+        """Return what is known of remembered relations drawn so many times, each as likely as any other."""
 
     def failure_groups(self, account: str) -> Sequence[FailureGroup]:
         """Return the jobs that need a decision, by error and type, the largest group first."""

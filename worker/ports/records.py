@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from worker.contract import Relation
+from worker.contract import Reference, Relation
 from worker.planner.actions import Action, ErrorClass, Reply, Request, Verdict
 from worker.planner.fold import IntentAction
 from worker.ports.references import JobReference, Parking
@@ -116,7 +116,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     `error` is the API's code or the error class of a failure. It matches failed jobs that need a decision,
     as the state `failed` does: neither replayed nor dismissed since. With either, the ids are those of one
-    relation that failed.
+    relation that failed. `reference` is one that a job names a record by, found or not.
     """
 
     state: str = ""
@@ -127,6 +127,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     batch: str = ""
     event_id: str = ""
+    reference: Reference | None = None
     since: int = 0
     until: int = 0
     failed_since: int = 0

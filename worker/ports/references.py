@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from worker.contract import Reference
-from worker.planner.lookup import Answer
+from worker.planner.search import Answer
 
 Side = Literal["parent", "child"]
 

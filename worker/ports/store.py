@@ -108,6 +108,12 @@ class Store(Protocol):
         fingerprints in `credentials` (R20).
         """
 
+    def bring_forward(self, account: str, by: int) -> int:
+        """Let what is dated ahead be due by so many µs earlier, because the clock was set back.
+
+        Return how much that is; what is repeated is due too early, which costs a try.
+        """
+
     def tidy(self, account: str, after: int = 0) -> int:
         """Remove jobs and requests that have expired from the account's indexes, a bounded number of them.
 

@@ -305,6 +305,14 @@ def leave_look_ups(commit: Commit, job: LoadedJob) -> None:
         commit.run("ZREM", "parked", job.short)
 
 
+def enter_look_ups(commit: Commit, job: LoadedJob) -> None:
+    """Let a job wait for its records to be looked up: now, or when its delay is over."""
+    if job.value.state == QUEUED:
+        enter_list(commit, "look_ups", [job])
+    elif job.value.parked:
+        commit.run("ZADD", "parked", job.value.parked[1], job.short)
+
+
 def enter_list(commit: Commit, key: str, waiting: Sequence[LoadedJob]) -> None:
     """Let jobs wait in the queue once their records were found, or for a look-up of others."""
     if waiting:

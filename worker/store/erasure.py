@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from worker.contract import Relation
-from worker.ports import ERASED, ErasedPiece, RecordRef, Replay, ReplayEntry, RequestRecord
+from worker.ports import ERASED, CallbackMessage, ErasedPiece, RecordRef, Replay, ReplayEntry, RequestRecord
 from worker.redis.client import translate_errors
 from worker.store import codec, job_references, jobs
 from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, leave_look_ups, read_jobs
@@ -167,7 +167,7 @@ class RecordEraser:
         return ErasedPiece(next_cursor, +self._counts, self._in_doubt, +self._looked)
 
     def _erase_single_keys(self, _cursor: int) -> int:
-        """Erase it from the keys that exist once: the batch being worked, the pause, the audit log."""
+        """Erase it from the keys that exist once: the batch being worked, the pause, audit log, callbacks."""
         self._redis.delete(f"{self._base}:work")
         self._erase_replaced()
         reason, detail = self._redis.hmget(f"{self._base}:pause", "reason", "detail")
@@ -179,7 +179,26 @@ class RecordEraser:
             if self._text.is_in_words(what) or self._text.is_in_words(note):
                 self._redis.hset(f"{self._base}:deed", entry_id, codec.encode((by, act, ERASED, count, "")))
                 self._counts["deeds"] += 1
+        self._erase_callbacks()
         return 0
+
+    def _erase_callbacks(self) -> None:
+        """Forget labels that name it, and messages about these; one that was not sent yet is not."""
+        named = [label for label in self._redis.hkeys(f"{self._base}:watched") if self._names(label)]
+        if named:
+            for key in ("watched", "told"):
+                self._redis.hdel(f"{self._base}:{key}", *named)
+            self._redis.zrem(f"{self._base}:looks", *named)
+        for message_id, text in self._redis.hscan_iter(f"{self._base}:callback", count=MAX_EXAMINED):
+            self._looked["callbacks"] += 1
+            message = msgspec.json.decode(text, type=CallbackMessage)
+            if self._text.is_in(message.batch):
+                self._redis.zrem(f"{self._base}:unsent:{message.callback}", message_id)
+                self._redis.zrem(f"{self._base}:callbacks", message_id)
+                self._counts["callbacks"] += self._redis.hdel(f"{self._base}:callback", message_id)
+
+    def _names(self, label: bytes) -> bool:
+        return self._text.is_in(label.decode())
 
     def _erase_older_memories(self, cursor: int) -> int:
         return self._erase_memories("memories:0", cursor)

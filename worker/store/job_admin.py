@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from worker.contract import Relation
+from worker.contract import Reference, Relation
 from worker.errors import BacklogFull, StoreUnavailable, Unavailable
 from worker.ports import (
     ALL_FAILED,
@@ -31,6 +31,8 @@ from worker.store.account import (
     Before,
     Meta,
     commit_of_people,
+    enter_list,
+    enter_look_ups,
     leave_look_ups,
     read_jobs_with_claims,
     read_memories,
@@ -100,6 +102,24 @@ class RedisJobAdmin:
             account, jobs, lambda piece: self._dismiss(account, piece, audit_entry, only)
         )
 
+    def resolve(
+        self,
+        account: str,
+        jobs: Sequence[str],
+        records: Mapping[Reference, int],
+        audit_entry: AuditEntry,
+    ) -> AdminResult:
+        """Write which records references of jobs are that wait for them, or have failed for them."""
+        return self._act_in_pieces(
+            account, jobs, lambda piece: self._resolve(account, piece, records, audit_entry)
+        )
+
+    def look_up_now(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
+        """Let parked jobs be looked up at once."""
+        return self._act_in_pieces(
+            account, jobs, lambda piece: self._look_up_now(account, piece, audit_entry)
+        )
+
     def link_replacement(
         self, job: str, new: Sequence[str], *, by: str, mark: str = "", only: Collection[str] = ()
     ) -> None:
@@ -162,6 +182,60 @@ class RedisJobAdmin:
             before = Before.of(job)
             if jobs.dismiss(job, only.get(id_, ()), commit.now, entry.by, entry.note):
                 commit.put(job, before)
+                fresh += 1
+            done.append(id_)
+        commit.audit(entry, fresh, known)
+        if fresh or not known:
+            send_act(commit)
+        return len(wanted), AdminResult(tuple(done), refused)
+
+    def _resolve(
+        self, account: str, wanted: Sequence[str], records: Mapping[Reference, int], entry: AuditEntry
+    ) -> tuple[int, AdminResult]:
+        commit, found, known = self._begin_act(account, wanted, entry, over_queue=True)
+        done, refused, fresh = list[str](), dict[str, str](), 0
+        for id_ in wanted:
+            job = found.get(short_id(id_))
+            if job and not job_references.is_chosen(job, records):
+                if reason := job_references.reason_not_to_choose(job, records):
+                    refused[id_] = reason
+                    continue
+                self._choose(commit, job, records, entry.by)
+                fresh += 1
+            elif not job:
+                refused[id_] = "gone"
+                continue
+            done.append(id_)
+        commit.audit(entry, fresh, known)
+        if fresh or not known:
+            send_act(commit)
+        return len(wanted), AdminResult(tuple(done), refused)
+
+    def _choose(
+        self, commit: AccountCommit, job: LoadedJob, records: Mapping[Reference, int], by: str
+    ) -> None:
+        before = Before.of(job)
+        if job_references.waits(job):
+            leave_look_ups(commit, job)
+        job_references.choose(job, records, by, commit.totals, now=commit.now)
+        commit.put(job, before)
+        if job.is_unresolved:
+            enter_look_ups(commit, job)
+        else:
+            enter_list(commit, "queue", [job])
+
+    def _look_up_now(self, account: str, wanted: Sequence[str], entry: AuditEntry) -> tuple[int, AdminResult]:
+        commit, found, known = self._begin_act(account, wanted, entry, over_queue=True)
+        done, refused, fresh = list[str](), dict[str, str](), 0
+        for id_ in wanted:
+            job = found.get(short_id(id_))
+            if not job or not job_references.waits(job):
+                refused[id_] = job.state if job else "gone"
+                continue
+            before = Before.of(job)
+            if job_references.look_up_now(job, now=commit.now):
+                commit.put(job, before)
+                enter_look_ups(commit, job)
                 fresh += 1
             done.append(id_)
         commit.audit(entry, fresh, known)

@@ -7,7 +7,7 @@ import msgspec
 
 from worker.contract import Reference, Relation
 from worker.planner.fold import JobVersion, Version
-from worker.planner.lookup import Answer
+from worker.planner.search import Answer
 from worker.ports import LookUpResult, Parking, RecordRef, ReplacedSide, UnresolvedJob
 from worker.store import jobs
 from worker.store.jobs import (
@@ -77,7 +77,12 @@ def settle(job: LoadedJob, result: LookUpResult, totals: Counter[str], *, now: i
 def choose(
     job: LoadedJob, records: Mapping[Reference, int], by: str, totals: Counter[str], *, now: int
 ) -> None:
-    """Write which records a person says that references are; with all of them known, the job is queued."""
+    """Write which records a person says that references are; with all of them known, the job is queued.
+
+    Until then it is looked up at once. One that has failed goes back.
+    """
+    if has_failed_look_up(job):
+        look_up_again(job, "", totals, now=now)
     v, before = job.value, job.value.state
     v.references = tuple(
         msgspec.structs.replace(each, record=records[each.reference], asked_at=now, by=by)
@@ -87,7 +92,36 @@ def choose(
     )
     if not job.is_unresolved:
         _resolve(v)
+    else:
+        look_up_now(job, now=now)
     _count_state(totals, before, v.state)
+
+
+def reason_not_to_choose(job: LoadedJob, records: Mapping[Reference, int]) -> str:
+    """Return why a person cannot say which records the job's references are; empty if that can be said."""
+    v = job.value
+    if v.replayed_by:
+        return "replaced"
+    if not (waits(job) or has_failed_look_up(job)):
+        return job.state
+    is_named = any(not each.record and each.reference in records for each in v.references)
+    return "" if is_named else "of other references"
+
+
+def is_chosen(job: LoadedJob, records: Mapping[Reference, int]) -> bool:
+    """Return whether the job's references are these records already."""
+    own = [each for each in job.value.references if each.reference in records]
+    return bool(own) and all(each.record == records[each.reference] for each in own)
+
+
+def look_up_now(job: LoadedJob, *, now: int) -> bool:
+    """Let a parked job be looked up at once; return whether that was to come later."""
+    v = job.value
+    if v.state != PARKED or not v.parked or v.parked[1] <= now:
+        return False
+    since, _, *rest = v.parked
+    v.parked = (since, now, *rest)  # type: ignore[assignment]
+    return True
 
 
 def look_up_again(job: LoadedJob, mark: str, totals: Counter[str], *, now: int) -> None:

@@ -345,10 +345,18 @@ class LoadedJob(msgspec.Struct, gc=False):
             and wanted.source in ("", v.source)
             and wanted.batch in ("", v.batch)
             and (not wanted.event_id or wanted.event_id == (v.event_id or self.short))
+            and (not wanted.reference or self._names(wanted.reference))
             and wanted.since <= self.accepted_at
             and (not wanted.until or self.accepted_at < wanted.until)
             and wanted.failed_since <= v.finished_at
             and (not wanted.failed_until or v.finished_at < wanted.failed_until)
+        )
+
+    def _names(self, reference: Reference) -> bool:
+        """Return whether it names a record by all that a reference says."""
+        wanted = {*reference.fields}
+        return any(
+            each.module == reference.module and wanted <= {*each.fields} for each in self.value.references
         )
 
     def _has_failure(self, wanted: JobFilter) -> bool:

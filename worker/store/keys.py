@@ -70,6 +70,15 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
                              have them, unreadable, requests, actions; lost:
                              accepted jobs that an inspection did not find
     batch:<label>    hash    accepted, succeeded, superseded, failed             as a failed job
+    watched          hash    label → when a change with it came last (µs), and    as a failed job, the latest
+                             the callbacks that are told of it                   10,000
+    looks            zset    the same labels by when to look at them next (µs)   with `watched`
+    told             hash    label → what each callback was told last (JSON)     with `watched`
+    callback         hash    id → a message of a callback (JSON)                 as a failed job, the latest
+                                                                                 10,000
+    callbacks        zset    ids of messages by when they were made (µs)         with `callback`
+    unsent:<name>    zset    ids of those that wait to be told to the callback   until told or abandoned
+                             of that name, by when they are due (µs)
     request:<id>     string  what was sent and answered (JSON)                   7 days
     requests         list    ids of the latest requests, newest first            the latest 10,000
     numbers          hash    what only rises: outcomes and failures as they      no end, a fixed set of fields

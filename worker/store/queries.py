@@ -6,9 +6,12 @@ from typing import Final
 import msgspec
 
 from worker.contract import Relation
+from worker.contract.instant import SECOND
+from worker.errors import Fault, Invalid
 from worker.ports import (
     FOREVER,
     AccountState,
+    ConfirmedPage,
     FailureGroup,
     JobFilter,
     JobPage,
@@ -22,8 +25,10 @@ from worker.ports import (
 )
 from worker.redis.client import Client
 from worker.store.account import (
+    META_FIELDS,
     PAUSE_FIELDS,
     KnownPause,
+    Meta,
     group_by_account,
     read_jobs_with_claims,
     read_memories,
@@ -100,21 +105,89 @@ class RedisQueries:
         reads.lrange("queue", 0, 0)
         reads.zrange("due", 0, 0)
         reads.hgetall("journal")
-        pause, (refused, until), holder, dead, length, listed, due, journal = reads.run()
-        waiting = length - int(dead or 0)
-        head = (
-            QueueHead.read(self._database, account, listed, dead=int(dead or 0)) if waiting else QueueHead()
-        )
+        reads.llen("look_ups")
+        pause, (refused, until), holder, dead, length, listed, due, journal, look_ups = reads.run()
+        queued = length - int(dead or 0)
+        head = QueueHead.read(self._database, account, listed, dead=int(dead or 0)) if queued else QueueHead()
         return AccountState(
             now,
             KnownPause.read(pause).in_force(now),
             refused.decode() if refused and now < int(until) else "",
             bool(holder),
-            waiting,
+            queued + look_ups,
             head.accepted_at,
             Relation.parse(due[0].decode()) if due else None,
             relations_sent(journal),
         )
+
+    def is_work_due(self, account: str, *, window: float) -> bool:
+        """Return whether anything of the account could be worked now."""
+        now, reads = self._database.now(), self._database.reads(account)
+        reads.exists("claimed")
+        reads.hlen("journal")
+        reads.llen("look_ups")
+        reads.zrange("due", 0, 0, withscores=True)
+        reads.zrange("parked", 0, 0, withscores=True)
+        reads.lrange("queue", 0, 0)
+        reads.hget("meta", "dead")
+        claimed, begun, look_ups, due, parked, listed, dead = reads.run()
+        if claimed or begun or look_ups or any(at <= now for _, at in (*due, *parked)):
+            return True
+        head = QueueHead.read(self._database, account, listed, dead=int(dead or 0))
+        return head.exists and head.accepted_at + round(window * SECOND) <= now
+
+    # --- what is confirmed
+
+    def confirmed_page(self, account: str, cursor: str, most: int) -> ConfirmedPage:
+        """Return a page of the remembered relations: first of the older generation, then of the newer.
+
+        So one that is written meanwhile, and moves from the older to the newer, is not missed.
+        """
+        reads = self._database.reads(account)
+        reads.hmget("meta", META_FIELDS)
+        reads.hlen("memories:0")
+        reads.hlen("memories:1")
+        meta, *lengths = reads.run()
+        older = 1 - Meta.read(meta).memories
+        first = (0, older, 0) if lengths[older] else (1, 1 - older, 0)
+        is_newer, generation, place = _read_cursor(cursor) if cursor else first
+        reads = self._database.reads(account)
+        reads.hscan(f"memories:{generation}", place, count=most)
+        [(place, found)] = reads.run()
+        names = list(found)
+        if is_newer:
+            seen = self._read_fields(account, f"memories:{1 - generation}", names)
+            names = [name for name, text in zip(names, seen, strict=True) if text is None]
+        following = f"{is_newer}.{generation}.{int(place)}" if place else ""
+        if not place and not is_newer:
+            following = f"1.{1 - generation}.0"
+        return self._as_page(account, names, sum(lengths), following)
+
+    def sample_confirmed(self, account: str, count: int) -> ConfirmedPage:
+        """Return remembered relations drawn by chance; one that is drawn twice is there once."""
+        reads = self._database.reads(account)
+        reads.hlen("memories:0")
+        reads.hlen("memories:1")
+        lengths = reads.run()
+        reads = self._database.reads(account)
+        for generation, length in enumerate(lengths):
+            if share := round(count * length / max(1, sum(lengths))):
+                reads.hrandfield(f"memories:{generation}", -share)  # negative: each draw is independent
+        names = dict.fromkeys(name for drawn in reads.run() for name in drawn)
+        return self._as_page(account, list(names), sum(lengths))
+
+    def _read_fields(self, account: str, key: str, fields: Sequence[bytes]) -> list[bytes | None]:
+        reads = self._database.reads(account)
+        for start in range(0, len(fields), MAX_EXAMINED):
+            reads.hmget(key, fields[start : start + MAX_EXAMINED])
+        return [text for texts in reads.run() for text in texts]
+
+    def _as_page(
+        self, account: str, names: Sequence[bytes], total: int, following: str = ""
+    ) -> ConfirmedPage:
+        relations = [Relation.parse(name.decode()) for name in names]
+        records = self.get_records(account, relations)
+        return ConfirmedPage(self._database.now(), records, total, following)
 
     def failure_groups(self, account: str) -> list[FailureGroup]:
         """Return the failed jobs that wait for a decision by error and type, the largest group first."""
@@ -286,3 +359,12 @@ class JobSearch:
 
 PIECE: Final = 200
 """Entries that are looked at in one round trip, unless a page is longer."""
+
+
+def _read_cursor(cursor: str) -> tuple[int, int, int]:
+    """Return whether the newer generation is read, which one that is, and the place in it."""
+    parts = cursor.split(".")
+    if len(parts) != 3 or not all(part.isdecimal() and len(part) <= 20 for part in parts):
+        raise Invalid([Fault("cursor", "expected the `next` of a page")])
+    is_newer, generation, place = map(int, parts)
+    return min(is_newer, 1), generation % 2, place

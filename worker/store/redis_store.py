@@ -47,6 +47,7 @@ from worker.store.account import (
     send_act,
     set_pause,
 )
+from worker.store.clock_step import bring_forward
 from worker.store.database import (
     Check,
     Database,
@@ -360,6 +361,10 @@ class RedisStore:
         except Check:
             return False  # somebody else was first
         return True
+
+    def bring_forward(self, account: str, by: int) -> int:
+        """Let what is dated ahead be due by so many µs earlier, because the clock was set back."""
+        return bring_forward(self.database, account, self.retention(account), by)
 
     def tidy(self, account: str, after: int = 0) -> int:
         """Drop what has expired from a part of the account's data; return the number to continue after."""

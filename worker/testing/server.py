@@ -158,6 +158,10 @@ class MemoryServer:
         """Return all fields."""
         return 0, self.hgetall(key)
 
+    def hrandfield(self, key: str, count: int) -> list[bytes]:
+        """Return all fields, as far as so many draws reach."""
+        return list(self.hgetall(key))[: abs(count)]
+
     def hscan_iter(self, key: str, *, count: int = 0) -> Iterator[tuple[bytes, bytes]]:  # noqa: ARG002
         """Yield all fields."""
         yield from self.hgetall(key).items()

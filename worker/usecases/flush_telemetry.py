@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ErrorClass, Kind, Reply, Verdict
 from worker.planner.apply_reply import Effects, RelationOutcome
-from worker.planner.lookup import Answer
 from worker.planner.plan import Plan
+from worker.planner.search import Answer
 from worker.ports import (
     BOUNDS,
     BreakerChange,
@@ -117,9 +117,7 @@ class FlushTelemetry:
         for name, count in references.items():
             self.counters.count("references", name, count)
         if results:
-            self._emit(
-                "records.looked_up", account=self.result.account, **changes, references=dict(references)
-            )
+            self._emit("lookup.done", account=self.result.account, **changes, references=dict(references))
 
     # --- the batch
 

@@ -15,6 +15,7 @@ HEARTBEAT_AGE: Final = 30.0  # seconds since its last heartbeat within which a w
 MAX_SWEEP_AGE: Final = 30.0  # seconds without a sweep, of which there is one every two
 MAX_WAIT: Final = 300.0  # seconds that the change at the head of an inbox may wait
 MAX_CLAIM_AGE: Final = 7 * 86_400.0  # seconds since the extendedclaim in a file was written
+MAX_PARKED: Final = 100  # changes of an account that wait for records to be found
 MAX_FULL: Final = 0.9  # share of the store's memory
 
 SEVERITIES: Final[Mapping[str, Severity]] = {
@@ -29,6 +30,7 @@ SEVERITIES: Final[Mapping[str, Severity]] = {
     "breaker_open": "ticket",
     "backlog_old": "ticket",
     "claim_old": "ticket",
+    "many_parked": "ticket",
 }
 """What may be wrong: `page`, a person has to act now; `ticket`, somebody should look during the day."""
 
@@ -137,6 +139,10 @@ def find_account_troubles(health: Health, name: str) -> Iterator[Trouble]:
             "See whether onOffice calls the webhook that keeps it, or write the latest one into its file."
         )
         yield Trouble("claim_old", message, advice, name)
+    if (parked := stats.counts.get("parked", 0)) > MAX_PARKED:
+        message = f"{parked:,} changes are parked, because their records are not found"
+        advice = f"See relations jobs list --account {name} --state parked."
+        yield Trouble("many_parked", message, advice, name)
     if pause := pause_in_force(stats.pause, health.now):
         kind = "paused_by_hand" if pause.reason == "hand" else "paused"
         advice = f"When its cause is gone: relations accounts resume {name}"

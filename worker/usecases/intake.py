@@ -77,13 +77,17 @@ def group_by_account(changes: Sequence[Change]) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """Accepts changes. `new_id` gives a sortable id, `wake` sends a flush message due in so many seconds."""
+    """Accepts changes. `new_id` gives a sortable id, `wake` sends a flush message due in so many seconds.
+
+    `watch` is told of an account's batch labels before changes with them are accepted.
+    """
 
     store: Store
     policy_of: Callable[[str], IntakePolicy]
     new_id: Callable[[], str]
     wake: Callable[[str, float], None]
     emit: EventSink
+    watch: Callable[[str, Iterable[str]], None] = lambda _account, _labels: None
 
     def accept(self, changes: Sequence[Change]) -> list[Receipt]:
         """Accept all of one account's changes or none, and return their receipts.
@@ -96,6 +100,7 @@ class Intake:
         policy = self.policy_of(changes[0].account)
         self._check(changes, policy)
         submissions = [self._submission(change, policy) for change in changes]
+        self.watch(policy.account, (change.batch for change in changes))
         result = self.store.accept(
             policy.account,
             submissions,
@@ -119,6 +124,7 @@ class Intake:
                 self._check(changes, policy, start=total)
                 unanswered.append((total, changes))
                 total += len(changes)
+                self.watch(account, (change.batch for change in changes))
                 yield [self._submission(change, policy) for change in changes]
 
         for result in self.store.accept_rounds(

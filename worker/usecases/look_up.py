@@ -12,7 +12,8 @@ from typing import Final, NamedTuple, TypeVar
 from worker.contract import Reference
 from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, Reply, Request, Verdict
-from worker.planner.lookup import Answer, LookUp, Search
+from worker.planner.lookup import LookUp
+from worker.planner.search import Answer, Search
 from worker.planner.suspicion import OperationGroup, Priority
 from worker.ports import Lease, LookUpBatch, LookUpResult, Parking, Sender, UnresolvedJob
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of
@@ -26,9 +27,9 @@ MAX_PARKED: Final = 100_000  # changes of an account; more fail at once
 BUDGET: Final = 10.0  # seconds after which no further search is sent
 FIRST_DELAY, LONGEST_DELAY = 60.0, 3600.0  # seconds between two look-ups of a parked change
 FIRST_RETRY: Final = 5.0  # seconds until a search is repeated that was not answered
+MAX_FAILURES: Final = 8  # in a row, after which a change that was parked for long enough is not repeated
 TOGETHER: Final = 10.0  # seconds within which parked changes are due together
 LOOK_UPS: Final = OperationGroup(Priority.NEW, (), 0, 0)
-
 
 Sent = TypeVar("Sent", Search, Action)
 
@@ -172,8 +173,8 @@ class LookUpStage:
         """Return that a change is parked for what it lacks, or fails with it in the end."""
         before = job.parked or Parking(now, now, 0, "")
         failures = 0 if lacking.is_answered else before.failures + 1
-        is_over = now - before.since >= self._policy.park_for * SECOND or is_full
-        if is_over and lacking.is_answered:
+        is_late = now - before.since >= self._policy.park_for * SECOND
+        if (is_late or is_full) if lacking.is_answered else (is_late and failures >= MAX_FAILURES):
             return LookUpResult(job.job, own, now, refusal=lacking.refusal)
         until = now + round(_delay(before.look_ups, failures) * SECOND)
         step = 1 if failures else round(TOGETHER * SECOND)
@@ -218,8 +219,7 @@ def _lacks_reference(job: UnresolvedJob, answers: Mapping[Reference, Answer]) ->
     """
     for reference in job.references:
         answer = answers.get(reference)
-        fields = " and ".join(name for name, _ in reference.fields)
-        record = f"{reference.module} by {fields}"
+        record = reference.without_values
         if answer is None:
             return Lack((0, "unknown", f"the API did not answer the look-up of the {record}"), False)
         if answer.refusal:

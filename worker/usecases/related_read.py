@@ -6,7 +6,7 @@ from typing import Final
 
 from worker.contract import Reference
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
-from worker.planner.lookup import Answer
+from worker.planner.search import Answer
 from worker.ports import Side, UnresolvedJob
 
 COMPANY: Final = (500, 50, 6, 1)

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from worker.contract import Change, from_message
+from worker.errors import Fault
 from worker.ports import (
     ALL_FAILED,
     ERASED,
@@ -81,7 +82,9 @@ def requeue(
 def _work_next_piece(intake: Intake, job_admin: JobAdmin, replay: Replay) -> None:
     entries = job_admin.replay_entries(replay.id, replay.done, PIECE)
     unchanged = _requeue_unchanged(intake, replay, [entry for entry in entries if not entry.changes])
-    replaced = _send_replacements(intake, job_admin, replay, [entry for entry in entries if entry.changes])
+    with_changes = [entry for entry in entries if entry.changes]
+    send = _send_repair if replay.repair else _send_replacements
+    replaced = send(intake, job_admin, replay, with_changes)
     missed = unchanged.missed + replaced.missed
     end = replay.done + len(entries)
     if not entries and end < replay.eligible:  # the rest of the set is no longer stored
@@ -136,16 +139,39 @@ def _send_replacements(
             )
             back += 1
             continue
-        faults = [str(fault) for answer in answers if not isinstance(answer, Receipt) for fault in answer]
-        intake.emit(
-            "replay.refused",
-            account=replay.account,
-            replay=replay.id,
-            job=entry.job,
-            faults=faults[:MAX_LOGGED_FAULTS],
-        )
+        _report_refused(intake, replay, entry, answers)
         missed["refused"] += 1
     return _PieceResult(back, missed)
+
+
+def _send_repair(
+    intake: Intake, job_admin: JobAdmin, replay: Replay, entries: Sequence[ReplayEntry]
+) -> _PieceResult:
+    """Accept the new changes of a repair, each of which is known again by its event id."""
+    missed, back = Counter[str](), 0
+    if not entries or job_admin.get_replay(replay.id) is None:  # a record that it would send was erased
+        return _PieceResult(0, missed)
+    changes = [change for entry in entries for change in _read_changes(entry, None)]
+    for entry, answer in zip(entries, intake.accept_valid(changes), strict=True):
+        if isinstance(answer, Receipt):
+            back += 1
+            continue
+        _report_refused(intake, replay, entry, [answer])
+        missed["refused"] += 1
+    return _PieceResult(back, missed)
+
+
+def _report_refused(
+    intake: Intake, replay: Replay, entry: ReplayEntry, answers: Iterable[Receipt | tuple[Fault, ...]]
+) -> None:
+    faults = [str(fault) for answer in answers if not isinstance(answer, Receipt) for fault in answer]
+    intake.emit(
+        "replay.refused",
+        account=replay.account,
+        replay=replay.id,
+        job=entry.job,
+        faults=faults[:MAX_LOGGED_FAULTS],
+    )
 
 
 def _read_changes(entry: ReplayEntry, job: JobRecord | None) -> list[Change]:

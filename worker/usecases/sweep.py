@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from worker.contract.instant import SECOND
 from worker.errors import StoreUnavailable, Unavailable
 from worker.ports import (
     HISTORY_SECONDS,
@@ -26,6 +27,7 @@ MAX_REPLAY_ACCOUNTS = 20  # accounts of which one sweep looks for replays that s
 STALLED_AFTER = 60.0  # seconds without progress of a replay: a piece takes less than one
 # Parts of an index that one sweep tidies: 5,000 jobs a second are far more than can be kept for a day.
 TIDIED_PARTS = 5
+CLOCK_JITTER = 2.0  # seconds by which the nodes of a store may differ
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,6 +49,7 @@ class Sweeper:
         """Send the flush messages that are missing, and return how many."""
         # Not the registry's accounts: in a cluster it may be away while accounts are not.
         accounts = _sample(self.list_accounts(), MAX_ACCOUNTS)
+        self._follow_clock()
         due = self.store.due_accounts(
             accounts, credentials={account: self.fingerprint_of(account) for account in accounts}
         )
@@ -57,6 +60,18 @@ class Sweeper:
             self._note_history(accounts, now)
         self._tidy()
         return len(due)
+
+    def _follow_clock(self) -> None:
+        """Bring forward what is dated ahead, if the store's clock was set back since the last sweep."""
+        with suppress(StoreUnavailable):
+            back = self.metrics.sweep_stats().at - self.metrics.now()
+            if back <= CLOCK_JITTER * SECOND:
+                return
+            moved = 0
+            for account in self.list_accounts():
+                with suppress(Unavailable):
+                    moved += self.store.bring_forward(account, back)
+            self.emit("clock.stepped", seconds=round(back / SECOND, 1), moved=moved)
 
     def stalled_replays(self) -> list[str]:
         """Return stalled replays of a few accounts; when the store is away, those found so far."""

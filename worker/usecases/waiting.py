@@ -132,10 +132,20 @@ def why_job_waits(
         for relation in _relations_of(job)
         if (record := records.get(relation)) and (reason := why_relation_waits(view, relation, record))
     ]
-    reasons = [*filter(None, [why_account_waits(view)]), *own]
+    reasons = [*filter(None, [why_account_waits(view), why_record_is_missing(job)]), *own]
     if not reasons:
         return why_queue_waits(view) if job.state == "queued" else _turn(view)
     return max(reasons, key=lambda reason: reason.until or float("inf"))
+
+
+def why_record_is_missing(job: JobRecord) -> Waiting | None:
+    """Return which records the job waits for to be found; None if it has them all."""
+    if job.parked and job.state == "parked":
+        return Waiting("reference", job.parked.until, job.parked.message)
+    lacking = dict.fromkeys(each.reference.without_values for each in job.references if not each.record)
+    if job.state != "queued" or not lacking:
+        return None
+    return Waiting("reference", 0, f"the next flush looks up: {', '.join(lacking)}")
 
 
 def why_queue_waits(view: AccountView) -> Waiting:

@@ -8,7 +8,7 @@ import click
 from ops.cli.commands.doctor import print_findings
 from ops.cli.context import CommandContext, check_account_names, check_length, with_context
 from ops.cli.job_selection import by_option
-from ops.explain.text import format_cause
+from ops.explain.text import format_cause, pluralize
 
 COLUMNS: Final = ("account", "mode", "backlog", "oldest", "open", "unresolved")
 
@@ -124,7 +124,9 @@ def _describe_state(state: Mapping[str, Any]) -> str:
         breaker = pace["breaker"].replace("_", " ")
         return f"breaker {breaker}, next probe at {pace['until']} ({pace['reason']})"
     slow = f" at {pace['factor']:.0%} of its pace ({pace['reason']})" if pace["factor"] != 1 else ""
-    return f"works{slow}{_describe_wait(state['waits'])}"
+    parked = state["jobs"].get("parked", 0)
+    lacking = f"; {pluralize(parked, 'change')} parked" if parked else ""
+    return f"works{slow}{_describe_wait(state['waits'])}{lacking}"
 
 
 def _describe_wait(waits: dict[str, Any] | None) -> str:

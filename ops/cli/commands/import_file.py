@@ -152,6 +152,10 @@ def _dry_run(
             for c in costs
         ),
     )
+    if looked_up := sum(cost.looked_up for cost in costs):
+        context.remark(
+            f"Of {looked_up:,} the records are looked up first: only the reads for it are counted."
+        )
     defaults = " Checked and planned by the defaults: the settings of --url are not known here."
     context.remark(f"{counts.rejected:,} rejected. Nothing was sent.{'' if is_local else defaults}")
     summary = ImportSummary(counts, "", path)

@@ -1,4 +1,4 @@
-"""`relations jobs`: `list` and `show`; `cancel`, `dismiss` and `watch` are in modules beside this one."""
+"""`relations jobs`: `list` and `show`; the others are in modules beside this one."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -7,11 +7,19 @@ from typing import Any, Final
 import click
 
 from ops.cli.commands.jobs_cancel_dismiss import cancel_jobs, dismiss_jobs
+from ops.cli.commands.jobs_resolve import look_up_jobs, resolve_job
 from ops.cli.commands.jobs_watch import watch_jobs
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.job_selection import with_job_filter
 from ops.explain.advice import advise
-from ops.explain.text import format_ids, format_info, format_instant, format_waiting, pluralize
+from ops.explain.text import (
+    describe_reference,
+    format_info,
+    format_instant,
+    format_records,
+    format_waiting,
+    pluralize,
+)
 from producers.errors import Forbidden
 from producers.portals.serializers import job_json
 from worker.errors import NotFound
@@ -34,6 +42,8 @@ def jobs() -> None:
 
 jobs.add_command(cancel_jobs)
 jobs.add_command(dismiss_jobs)
+jobs.add_command(look_up_jobs)
+jobs.add_command(resolve_job)
 jobs.add_command(watch_jobs)
 
 
@@ -99,10 +109,10 @@ def _find_full_page(
 def _format_row(context: CommandContext, job: JobRecord, waits: Mapping[str, Waiting]) -> tuple[object, ...]:
     if not job.type:
         relations = "(unreadable message)"
-    elif not job.parents:
+    elif _is_erased(job):
         relations = f"{job.type} (erased)"
     else:
-        relations = f"{job.type} {format_ids(job.parents, most=3)} → {format_ids(job.children, most=3)}"
+        relations = f"{job.type} {format_records(job, most=3)}"
     return (
         job.id,
         _describe_state(job),
@@ -182,6 +192,7 @@ def _describe_job(context: CommandContext, job: JobRecord) -> Iterator[str]:
         counts = ", ".join(f"{number:,} {name}" for name, number in job.counts.items() if number)
         newer = f"; by {job.by}" if job.by else ""
         yield f"  {pluralize(job.total, 'relation')}: {counts or 'none has its outcome yet'}{newer}"
+    yield from _describe_references(context, job)
     if job.failures:
         yield from _describe_failures(job)
     elif job.refusal:
@@ -194,10 +205,28 @@ def _describe_job(context: CommandContext, job: JobRecord) -> Iterator[str]:
 def _describe_change(job: JobRecord) -> str:
     if not job.type:
         return f"a message that makes no change; as it came: relations jobs show {job.id} --payload"
-    if not job.parents:
+    if _is_erased(job):
         return f"{job.action} {job.type} of a record that was erased"
-    ids = f"{format_ids(job.parents)} → {format_ids(job.children)}"
-    return f"{job.action} {job.type} {ids}{format_info(job.info)}"
+    return f"{job.action} {job.type} {format_records(job)}{format_info(job.info)}"
+
+
+def _is_erased(job: JobRecord) -> bool:
+    return not (job.parents or job.references)
+
+
+def _describe_references(context: CommandContext, job: JobRecord) -> Iterator[str]:
+    """Yield what is known of the records that are named by references, and what can be done about others."""
+    for each in job.references[:MAX_FAILURES]:
+        yield f"  {each.side} {describe_reference(each, context.zone)}"
+    if len(job.references) > MAX_FAILURES:
+        yield f"  … and {len(job.references) - MAX_FAILURES:,} more references; --json has them all"
+    if job.parked:
+        since = format_instant(job.parked.since, context.zone)
+        yield f"  parked since {since}, looked up {pluralize(job.parked.look_ups, 'time')}"
+    lacking = {each.side: "ID" for each in job.references if not each.record}
+    if lacking and job.state in ("parked", "failed") and not job.replayed_by:
+        options = " ".join(f"--{side} {record}" for side, record in lacking.items())
+        yield f"  Say which record it is: relations jobs resolve {job.id} {options}"
 
 
 def _describe_times(context: CommandContext, job: JobRecord) -> str:

@@ -49,7 +49,9 @@ def send_changes(
     dry_run: bool,
     **fields: str | bool | None,
 ) -> None:
-    """Accept changes: ACTION is create, modify or delete, TYPE a relation type; one side is a single id.
+    """Accept changes: ACTION is create, modify or delete, TYPE a relation type; one side is a single record.
+
+    A record is named by its id, or by a reference such as address:email=x@example.test.
 
     NDJSON is read from files, or from standard input with a single dash. Accepted means kept in Redis:
     prints a job id per line. Lines without event_id get one of the file's content and their number, so
@@ -58,6 +60,7 @@ def send_changes(
     \b
     Examples:
       relations send create estate:address:buyer 501 9001 9002
+      relations send create estate:address:interested estate:objektnr_extern=PC910 address:KdNr=00815
       relations send delete estate:address:interested 501,502 9001
       relations send modify calendar:address 2909 10821 --info statusTerminbestaetigung=gesendet
       relations send changes.ndjson --dry-run

@@ -11,10 +11,14 @@ from worker.contract import Change
 
 @dataclass(slots=True)
 class AccountCost:
-    """What would be sent of one account, and how long that takes at its pace (seconds)."""
+    """What would be sent of one account, and how long that takes at its pace (seconds).
+
+    Of changes whose records are `looked_up` first, only the reads for it are counted.
+    """
 
     account: str
     changes: int = 0
+    looked_up: int = 0
     actions: int = 0
     requests: int = 0
     seconds: float = 0.0
@@ -54,8 +58,9 @@ class CostEstimate:
 
     def _plan(self, batch: Sequence[Change]) -> None:
         name = batch[0].account
-        plan = dry_run_changes(number_messages(batch), self._rules.get_policy(name)).plan
-        cost = self._costs[name]
+        run = dry_run_changes(number_messages(batch), self._rules.get_policy(name))
+        cost, look_ups = self._costs[name], run.look_ups
         cost.changes += len(batch)
-        cost.actions += plan.actions
-        cost.requests += len(plan.requests)
+        cost.looked_up += look_ups.changes
+        cost.actions += run.plan.actions + look_ups.actions
+        cost.requests += len(run.plan.requests) + look_ups.requests

@@ -62,5 +62,6 @@ def _find_field(option: str, name: str) -> str:
     """Return the field of that name or alias; an empty name means none."""
     field = find_field(name)
     if name and not field:
-        raise click.UsageError(f"{option}: there is no field {name}; there are {', '.join(FIELDS)}.")
+        listed = f"{', '.join(FIELDS)}, or a record's own such as childid=address:email"
+        raise click.UsageError(f"{option}: there is no field {name}; there are {listed}.")
     return field

@@ -38,6 +38,7 @@ TAGS: Final[Mapping[str, str]] = {  # by the first part of the path behind /v1
     "me": "Who asks.",
     "requests": "What was sent to the API and answered.",
     "replays": "Failed jobs that are sent again.",
+    "callbacks": "What is told when all of a batch has ended.",
     "accounts": "What is sent of an account, and how fast.",
     "audit": "Who did what.",
     "erasures": "Records that are taken out of everything that is kept.",

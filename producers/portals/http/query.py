@@ -17,6 +17,7 @@ from worker.contract import (
     check_account_name,
     explain_account_name,
     read_instant,
+    read_reference,
     resolve,
 )
 from worker.contract.instant import PATTERN
@@ -45,6 +46,7 @@ PARSERS: Final[Mapping[str, Callable[[str], object]]] = {  # of texts that a pat
     "failed_since": read_instant,
     "failed_until": read_instant,
     "error": read_error,
+    "reference": read_reference,
 }
 
 AccountName = Annotated[  # which `explain_account_name` checks, so that its text is the same everywhere
@@ -85,6 +87,14 @@ ErrorName = Annotated[
 TypeName = Annotated[
     str, Meta(min_length=1, max_length=200, description="a relation type, by its short name or URN")
 ]
+ReferenceShort = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=400,
+        description="a record as a change names it, such as address:email=x@example.test",
+    ),
+]
 Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE, description=f"a whole number from 1 to {MAX_PAGE}")]
 Cursor = Annotated[str, Meta(pattern="^[0-9]{0,15}$", description="the `next` of a page")]
 
@@ -112,6 +122,7 @@ class JobQuery(AccountQuery, frozen=True, kw_only=True):
     source: Label | UnsetType = UNSET
     batch: Label | UnsetType = UNSET
     event_id: EventId | UnsetType = UNSET
+    reference: ReferenceShort | UnsetType = UNSET
     since: Timestamp | UnsetType = UNSET
     until: Timestamp | UnsetType = UNSET
     failed_since: Timestamp | UnsetType = UNSET
@@ -139,6 +150,7 @@ class JobQuery(AccountQuery, frozen=True, kw_only=True):
             source=self.source or "",
             batch=self.batch or "",
             event_id=self.event_id or "",
+            reference=read_reference(self.reference) if self.reference else None,
             since=read_instant(self.since) if self.since else 0,
             until=read_instant(self.until) if self.until else 0,
             failed_since=read_instant(self.failed_since) if self.failed_since else 0,

@@ -7,10 +7,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from worker.contract import resolve
 from worker.contract.catalogue import INFO
 from worker.contract.fields import find_faults
 from worker.contract.quoting import quote
-from worker.errors import Fault
+from worker.contract.reference import (
+    FIELD,
+    MODULES,
+    find_reference_faults,
+    is_short_form,
+    split_records,
+)
+from worker.errors import Fault, NotFound
 
 MAX_ID_DIGITS: Final = 20  # that are read; the greatest id that is accepted has 16
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {  # as `normalize` returns them
@@ -32,6 +40,11 @@ FLAGS: Final = {"true": True, "1": True, "yes": True, "ja": True} | {
     "no": False,
     "nein": False,
 }
+SIDES: Final = ("parentid", "childid")
+# Of a column whose cells are values of a record's field: its side, where the type alone does not say it.
+REFERENCE_COLUMN: Final = re.compile(
+    rf"(?:(?P<side>[^=]+?)\s*=\s*)?(?P<module>{'|'.join(MODULES)}):(?P<field>{FIELD})"
+)
 REQUIRED: Final = ("action", "relationtype", "parentid", "childid")
 # What programs write for a cell without a value; in an optional field it is one.
 GAPS: Final = frozenset(("nan", "NaN", "NULL", "null", "None", "<NA>", "NaT", r"\N", "#N/A"))
@@ -116,33 +129,89 @@ FIELD_BY_NAME: Final[dict[str, str]] = {normalize(field): field for field in FIE
 
 
 def find_field(name: str) -> str:
-    """Return the field of this name or alias; empty if there is none."""
-    return FIELD_BY_NAME.get(normalize(name), "")
+    """Return the field of this name or alias; empty if there is none.
+
+    A field of a record whose values the cells are is such as `address:email`, or with the side that it is on,
+    `childid=address:email`.
+    """
+    if (column := REFERENCE_COLUMN.fullmatch(name.strip())) is None:
+        return FIELD_BY_NAME.get(normalize(name), "")
+    side = FIELD_BY_NAME.get(normalize(column["side"] or ""), "")
+    if column["side"] and side not in SIDES:
+        return ""
+    return f"{side}={column['module']}:{column['field']}".removeprefix("=")
+
+
+def names_records(field: str) -> bool:
+    """Return whether the cells of a column are values of a record's field."""
+    return ":" in field
 
 
 def build_message(values: Mapping[str, str]) -> ParsedCells:
-    """Return the message of these texts by field, and what is wrong with its ids."""
-    message: dict[str, Any] = {field: text for field, text in values.items() if field not in INFO}
+    """Return the message of these texts by field, and what is wrong with its records."""
+    references, mistaken = _build_references(values)
+    message: dict[str, Any] = {
+        field: text for field, text in values.items() if field not in INFO and not names_records(field)
+    }
     if info := {field: values[field] for field in INFO if field in values}:
         message["relationinfo"] = info
     if "action" in values:
         message["action"] = values["action"].lower()
     if "allow_empty" in values:
         message["allow_empty"] = FLAGS.get(values["allow_empty"].lower(), values["allow_empty"])
-    faults = list[Fault]()
-    for side in ("parentid", "childid"):
+    faults = mistaken
+    for side in SIDES:
         text = message.pop(side, "")
-        if wrong := list(_check_ids(text, side)):
+        if text and side in references:
+            faults.append(
+                Fault(side, "is named by this column and by a field of it; leave one of them empty")
+            )
+        elif wrong := list(_check_records(text, side)):
             faults += wrong
         elif text:
-            ids = _read_ids(text)
-            message[side] = ids[0] if len(ids) == 1 else ids
+            records = _read_records(text)
+            message[side] = records[0] if len(records) == 1 else records
+        elif side in references:
+            message[side] = references[side]
     return ParsedCells(message, faults)
+
+
+def _build_references(values: Mapping[str, str]) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the references that cells make by side; several fields of one side are one record's."""
+    references, faults = dict[str, Any](), list[Fault]()
+    for column in filter(names_records, values):
+        side, _, name = column.rpartition("=")
+        module, _, field = name.partition(":")
+        if not side and not (side := _find_side(values.get("relationtype", ""), module)):
+            faults.append(Fault("", f"say which side {name} is on: childid={name}, or parentid={name}"))
+        elif EXPONENT.fullmatch(values[column]):
+            faults.append(Fault(side, f"expected a text, got {quote(values[column])}{_hint(values[column])}"))
+        elif set(references.setdefault(side, {module: {}})) != {module}:
+            faults.append(Fault(side, "is named by fields of an estate and of an address"))
+        else:
+            references[side][module][field] = _without_mark(values[column])
+    return references, faults
+
+
+def _find_side(relationtype: str, module: str) -> str:
+    """Return the side on which a relation type has the module; empty if on both, or if it is no type."""
+    try:
+        known, is_swapped, _ = resolve(relationtype)
+    except NotFound:
+        return ""
+    modules = (known.child, known.parent) if is_swapped else (known.parent, known.child)
+    return SIDES[modules.index(module)] if modules.count(module) == 1 else ""
+
+
+def _without_mark(text: str) -> str:
+    marked = MARKED_AS_TEXT.fullmatch(text)
+    return (marked[1] or marked[2]) if marked else text
 
 
 def check_values(values: Mapping[str, str]) -> list[Fault]:
     """Return what is wrong with each of these texts by itself, whatever the other fields of a row may be."""
-    message, faults = build_message(values)
+    whole = {name: text for name, text in values.items() if not names_records(name) or "=" in name}
+    message, faults = build_message(whole)  # without what only a row's type says the side of
     missing = [Fault(side, "is required") for side in ("parentid", "childid") if values.get(side) == ""]
     return [*faults, *missing, *find_faults(message, incomplete=True)]
 
@@ -159,6 +228,25 @@ def _explain_nameless(number: int, cell: str) -> Fault:
 
 def _explain_either(field: str, cell: str) -> Fault:
     return Fault(field, f"{quote(cell)} may be a value or stand for none; leave the cell empty if it does")
+
+
+def _check_records(text: str, side: str) -> Iterator[Fault]:
+    """Find what keeps a cell from naming one or several records, by ids or by references."""
+    if text.isdecimal() or not any(map(is_short_form, pieces := split_records(text))):
+        yield from _check_ids(text, side)
+        return
+    for piece in pieces:
+        yield from find_reference_faults(piece, side) if is_short_form(piece) else _check_ids(piece, side)
+
+
+def _read_records(text: str) -> list[int | str]:
+    """Return the ids and references of a cell without faults."""
+    if text.isdecimal() or not any(map(is_short_form, pieces := split_records(text))):
+        return [*_read_ids(text)]
+    records = list[int | str]()
+    for piece in pieces:
+        records += [piece] if is_short_form(piece) else _read_ids(piece)
+    return records
 
 
 def _check_ids(text: str, side: str) -> Iterator[Fault]:

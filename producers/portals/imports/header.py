@@ -11,7 +11,15 @@ from itertools import chain, islice
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from producers.portals.imports.columns import FIELD_BY_NAME, FIELDS, REQUIRED, TableLayout, normalize
+from producers.portals.imports.columns import (
+    FIELDS,
+    REQUIRED,
+    SIDES,
+    TableLayout,
+    find_field,
+    names_records,
+    normalize,
+)
 from worker.contract import limit_faults
 from worker.contract.quoting import escape_unprintable, quote, suggest
 from worker.errors import Fault, Invalid
@@ -64,23 +72,23 @@ def find_header(head: Sequence[str], delimiter: str, options: TableOptions) -> H
 
 def _read_header(head: Sequence[str], delimiter: str, options: TableOptions) -> Header:
     mapping, constants = options.mapping, options.constants
-    known = FIELD_BY_NAME | {normalize(column): field for column, field in mapping.items()}
+    mapped = {normalize(column): field for column, field in mapping.items()}
     candidates = {char: rows for char in delimiter or DELIMITERS if (rows := _split(head, char))}
     if not candidates:
         raise Invalid([Fault("header", "has no names that can be read; is a quotation mark left open?")])
 
     def count_known(char: str) -> tuple[int, int]:
         names = candidates[char][0]
-        return sum(normalize(name) in known for name in names), len(names)
+        return sum(_find_meaning(name, mapped) is not None for name in names), len(names)
 
     chosen = max(candidates, key=count_known)
     names, *rows = candidates[chosen]
     has_index = options.has_index or _has_index(names, rows)
     if has_index:  # R writes no name for it, and no empty one either
         names = ["", *names] if rows and _is_longer(rows[0], names) else ["", *names[1:]]
-    fields = [known.get(normalize(name), "") if name else "" for name in names]
+    fields = [_find_meaning(name, mapped) or "" if name else "" for name in names]
     faults = chain(
-        _find_unknown(names, known),
+        _find_unknown(names, mapped),
         _find_absent(names, mapping),
         _find_duplicates(fields),
         _find_missing(fields, constants, options.required),
@@ -88,6 +96,11 @@ def _read_header(head: Sequence[str], delimiter: str, options: TableOptions) -> 
     if listed := limit_faults(faults):
         raise Invalid(listed)
     return Header(TableLayout(names, fields, constants, has_index=has_index), chosen)
+
+
+def _find_meaning(name: str, mapped: Mapping[str, str]) -> str | None:
+    """Return the field of a column, empty if it is to be left out; None if it is not known."""
+    return mapped.get(normalize(name), find_field(name) or None)
 
 
 def _split(head: Sequence[str], delimiter: str) -> list[list[str]]:
@@ -127,9 +140,9 @@ def _explain_first_line(head: Sequence[str], delimiter: str, faults: Sequence[Fa
     return faults
 
 
-def _find_unknown(names: Sequence[str], known: Mapping[str, str]) -> Iterator[Fault]:
+def _find_unknown(names: Sequence[str], mapped: Mapping[str, str]) -> Iterator[Fault]:
     for name in names:
-        if name and normalize(name) not in known:
+        if name and _find_meaning(name, mapped) is None:
             shown, hint = _show_name(name), suggest(name, FIELDS)
             yield Fault(
                 "header",
@@ -148,15 +161,19 @@ def _find_absent(names: Sequence[str], mapping: Mapping[str, str]) -> Iterator[F
 
 
 def _find_duplicates(fields: Sequence[str]) -> Iterator[Fault]:
+    named = dict.fromkeys((*FIELDS, *filter(names_records, fields)))
     return (
-        Fault("header", f"{field} stands in several columns") for field in FIELDS if fields.count(field) > 1
+        Fault("header", f"{field} stands in several columns") for field in named if fields.count(field) > 1
     )
 
 
 def _find_missing(
     fields: Sequence[str], constants: Mapping[str, str], required: Sequence[str]
 ) -> Iterator[Fault]:
+    by_value = [field.partition("=")[0] for field in fields if names_records(field)]
     for field in required:
+        if field in SIDES and (field in by_value or any(map(names_records, by_value))):
+            continue  # or, where the type has to say which side a value is on, the row may lack it
         if field not in fields and field not in constants:
             option = "--account NAME" if field == "account" else f"--set {field}=VALUE"
             hint = f"name one with --map COLUMN={field}, or the value with {option}"

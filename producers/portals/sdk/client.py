@@ -98,8 +98,10 @@ class Relations:
         return client
 
     def create(self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]) -> Sent:
-        """Create the relations.
+        """Create the relations, between records that are named by their ids or by references.
 
+        >>> relations.create("estate:address:owner", 501, {"address": {"email": "x@example.test"}}).state
+        'queued'
         >>> relations.create("estate:address:interested", [501, 502], 9001, event_id="enquiry-4711").duplicate
         False
         >>> relations.create("estate:address:interested", [501, 502], 9001, event_id="enquiry-4711").duplicate

@@ -16,6 +16,7 @@ import msgspec
 
 from producers.portals.serializers import BatchDict, JobDict
 from worker.contract import Change, MessageDict, Verb, check_account_name, write_instant
+from worker.contract.message import RecordDict
 from worker.contract.quoting import quote
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
 from worker.ports import OPEN_STATES
@@ -26,7 +27,8 @@ LOOKUP: Final = 500  # jobs that are asked for at a time
 JOB_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}-[0-9a-z]{18}")
 LONGEST_PAUSE: Final = 5.0
 MIN_TIMEOUT: Final = 1.0  # seconds that even the last attempt has
-Ids = int | Sequence[int]
+Ids = RecordDict | Sequence[RecordDict]
+"""The records of a side: ids, or references such as `{"address": {"email": "x@example.test"}}`."""
 
 
 class Sent(NamedTuple):

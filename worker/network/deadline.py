@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -43,10 +43,25 @@ class Deadline(threading.local):
         return seconds if at_most is None else min(seconds, at_most)
 
 
-def connection_pool(deadline: Deadline, connections: int, proxy: str = "") -> httpcore.ConnectionPool:
+def find_addresses(host: str, port: int) -> list[str]:
+    """Return the addresses of a host, each once, in the system's order; raises httpcore.ConnectError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label that no name can have
+        raise httpcore.ConnectError(f"cannot resolve the host name: {error}") from error
+    return list(dict.fromkeys(str(address[4][0]) for address in found))
+
+
+def connection_pool(
+    deadline: Deadline,
+    connections: int,
+    proxy: str = "",
+    resolve: Callable[[str, int], list[str]] = find_addresses,
+) -> httpcore.ConnectionPool:
     """Return a pool of so many verified HTTP/1.1 connections that obey the deadline.
 
-    By a proxy, they go through tunnels that the proxy cannot look into.
+    By a proxy, they go through tunnels that the proxy cannot look into. `resolve` says to which addresses of
+    a host and port a connection may go; it is asked once for each.
     """
     return httpcore.ConnectionPool(
         ssl_context=_tls(),
@@ -54,7 +69,7 @@ def connection_pool(deadline: Deadline, connections: int, proxy: str = "") -> ht
         max_connections=connections,
         max_keepalive_connections=connections,
         keepalive_expiry=KEEPALIVE,
-        network_backend=_DeadlineBackend(deadline),
+        network_backend=_DeadlineBackend(deadline, resolve),
     )
 
 
@@ -73,8 +88,8 @@ def _tls() -> ssl.SSLContext:
 
 
 class _DeadlineBackend(httpcore.NetworkBackend):
-    def __init__(self, deadline: Deadline) -> None:
-        self._deadline, self._sockets = deadline, httpcore.SyncBackend()
+    def __init__(self, deadline: Deadline, resolve: Callable[[str, int], list[str]]) -> None:
+        self._deadline, self._resolve, self._sockets = deadline, resolve, httpcore.SyncBackend()
 
     def connect_tcp(
         self,
@@ -85,7 +100,7 @@ class _DeadlineBackend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         """Connect to the first address that answers; each address gets an equal share of the time left."""
-        addresses = _addresses(host, port)
+        addresses = self._resolve(host, port)
         failure: Exception = httpcore.ConnectError("the host name has no address")
         for tried, address in enumerate(addresses):
             share = self._deadline.remaining(httpcore.ConnectTimeout, at_most=timeout) / (
@@ -98,14 +113,6 @@ class _DeadlineBackend(httpcore.NetworkBackend):
             else:
                 return _DeadlineStream(stream, self._deadline)
         raise failure
-
-
-def _addresses(host: str, port: int) -> list[str]:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # UnicodeError: a label that no name can have
-        raise httpcore.ConnectError(f"cannot resolve the host name: {error}") from error
-    return list(dict.fromkeys(str(address[4][0]) for address in found))
 
 
 class _DeadlineStream(httpcore.NetworkStream):

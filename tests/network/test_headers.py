@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.onoffice.headers import http_date, retry_after
+from worker.network.headers import http_date, retry_after
 
 SOME_DAY = 784_111_777.0  # the example date of RFC 9110
 

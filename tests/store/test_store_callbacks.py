@@ -1,0 +1,160 @@
+"""What callbacks keep, on both stores: labels to look at, messages that one sender at a time has."""
+
+import pytest
+from redis import Redis
+
+from tests.support.store_steps import (
+    BASE,
+    accept,
+    claim_all,
+    job_admin_of,
+    send_and_settle,
+    take_lease,
+)
+from tests.support.store_values import BUYER, START, change
+from worker.contract import Relation
+from worker.ports import BatchCounts, CallbackMessage, RecordRef, Store, Watch
+from worker.store import callbacks as module
+from worker.store.callbacks import RedisCallbacks
+from worker.store.redis_store import RedisStore
+from worker.testing import FakeClock
+
+COUNTS = BatchCounts(2, 1, 0, 1)
+
+
+def callbacks_of(store: Store) -> RedisCallbacks:
+    assert isinstance(store, RedisStore)
+    return RedisCallbacks(store)
+
+
+def message(number: int, **more: object) -> CallbackMessage:
+    facts = {"batch": "import", "counts": COUNTS, "made_at": START + number, "next_at": START, **more}
+    return CallbackMessage(id=f"acme-{number:018d}", account="acme", callback="portal", **facts)  # type: ignore[arg-type]
+
+
+def watched(store: RedisCallbacks) -> tuple[Watch, ...]:
+    return store.due_callbacks("acme", ["portal"], limit=10).watches
+
+
+def keep(store: RedisCallbacks, *messages: CallbackMessage) -> None:
+    store.watch("acme", {"import": (["portal"], 0.0)})
+    (watch,) = watched(store)
+    assert store.settle_watch("acme", watch, look_at=START + 10**12, messages=messages, told={})
+
+
+def test_a_label_is_due_after_its_time_with_the_counts_of_its_jobs(store: Store, clock: FakeClock) -> None:
+    callbacks = callbacks_of(store)
+    callbacks.watch("acme", {"import": (["portal", "other"], 10.0)})
+    accept(store, change(1, 9, batch="import"), change(1, 10, batch="import"))
+    assert watched(callbacks) == ()
+    clock.sleep(10)
+    (watch,) = watched(callbacks)
+    assert watch == Watch("import", START, ("other", "portal"), {}, BatchCounts(2), watch.version)
+    lease = take_lease(store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
+    (watch,) = watched(callbacks)
+    assert watch.counts == COUNTS
+    assert watch.counts.open == 0
+
+
+def test_what_was_decided_about_a_label_is_void_when_another_change_came(
+    store: Store, clock: FakeClock
+) -> None:
+    callbacks = callbacks_of(store)
+    callbacks.watch("acme", {"import": (["portal"], 0.0)})
+    (watch,) = watched(callbacks)
+    clock.sleep(1)
+    callbacks.watch("acme", {"import": (["portal"], 5.0)})
+    told = {"portal": COUNTS}
+    assert not callbacks.settle_watch("acme", watch, look_at=None, messages=[message(1)], told=told)
+    assert callbacks.list_messages("acme").messages == ()
+    clock.sleep(5)
+    (watch,) = watched(callbacks)
+    assert callbacks.settle_watch("acme", watch, look_at=clock.now() + 1, messages=[message(1)], told=told)
+    clock.sleep(1)
+    assert watched(callbacks)[0].told == told
+    assert callbacks.list_messages("acme").messages == (message(1),)
+
+
+def test_of_two_that_look_at_a_label_at_once_one_keeps_a_message(store: Store) -> None:
+    callbacks = callbacks_of(store)
+    callbacks.watch("acme", {"import": (["portal"], 0.0)})
+    (first,), (second,) = watched(callbacks), watched(callbacks)
+    told = {"portal": COUNTS}
+    assert callbacks.settle_watch("acme", first, look_at=START, messages=[message(1)], told=told)
+    assert not callbacks.settle_watch("acme", second, look_at=START, messages=[message(2)], told=told)
+    assert callbacks.list_messages("acme").messages == (message(1),)
+
+
+def test_a_message_is_claimed_by_one_at_a_time_and_again_when_that_one_is_lost(
+    store: Store, clock: FakeClock
+) -> None:
+    callbacks = callbacks_of(store)
+    keep(callbacks, message(1), message(2))
+    assert callbacks.due_callbacks("acme", ["portal", "none"], limit=1).callbacks == {"portal"}
+    claims = [callbacks.claim_message("acme", "portal", seconds=60) for _ in range(3)]
+    assert [claim and (claim.id, claim.attempts) for claim in claims] == [
+        (message(1).id, 1),
+        (message(2).id, 1),
+        None,
+    ]
+    assert not callbacks.due_callbacks("acme", ["portal"], limit=1).callbacks
+    clock.sleep(60)
+    again = callbacks.claim_message("acme", "portal", seconds=60)
+    assert again
+    assert (again.id, again.attempts) == (message(1).id, 2)
+    first = claims[0]
+    assert first
+    assert not callbacks.put_message(first, message(1, state="delivered"))  # it is another's by now
+    assert callbacks.put_message(again, message(1, state="delivered", attempts=2))
+    assert callbacks.get_message(again.id) == message(1, state="delivered", attempts=2)
+    assert callbacks.count_waiting("acme", "portal") == 1
+
+
+def test_messages_are_listed_page_by_page_newest_first(store: Store) -> None:
+    callbacks = callbacks_of(store)
+    keep(callbacks, *map(message, range(5)))
+    first = callbacks.list_messages("acme", limit=3)
+    assert [found.made_at - START for found in first.messages] == [4, 3, 2]
+    rest = callbacks.list_messages("acme", limit=3, cursor=first.next)
+    assert ([found.made_at - START for found in rest.messages], rest.next) == ([1, 0], "")
+
+
+def test_labels_and_messages_beyond_their_numbers_are_forgotten(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_WATCHED", 2)
+    monkeypatch.setattr(module, "MAX_MESSAGES", 2)
+    callbacks = callbacks_of(store)
+    for number, label in enumerate(("a", "b", "c", "d")):
+        callbacks.watch("acme", {label: (["portal"], 0.0)})
+        watch = next(each for each in watched(callbacks) if each.label == label)
+        at = START + 10**12 + number
+        assert callbacks.settle_watch("acme", watch, look_at=at, messages=[message(number)], told={})
+    keep(callbacks, message(9))
+    assert [found.made_at - START for found in callbacks.list_messages("acme").messages] == [9, 3, 2]
+    assert callbacks.claim_message("acme", "portal", seconds=1) is not None
+
+
+def test_every_key_of_callbacks_has_a_lifetime(redis_store: RedisStore, redis_client: Redis) -> None:
+    keep(callbacks_of(redis_store), message(1))
+    for name in ("watched", "looks", "told", "callback", "callbacks", "unsent:portal"):
+        assert 0 < redis_client.ttl(f"{BASE}{name}") <= 30 * 86_400, name
+
+
+def test_a_record_that_a_label_names_is_erased_from_what_callbacks_keep(store: Store) -> None:
+    callbacks = callbacks_of(store)
+    accept(store, change(1, 9, batch="address 4711"))
+    for label in ("address 4711", "import"):
+        callbacks.watch("acme", {label: (["portal"], 0.0)})
+    for number, watch in enumerate(watched(callbacks)):
+        told = {"portal": COUNTS}
+        messages = [message(number, batch=watch.label)]
+        assert callbacks.settle_watch("acme", watch, look_at=START, messages=messages, told=told)
+    admin, lease, cursor = job_admin_of(store), take_lease(store), 0
+    while cursor := admin.erase_rest(lease, RecordRef("address", 4711), cursor).next:
+        pass
+    assert [watch.label for watch in watched(callbacks)] == ["import"]
+    assert [found.batch for found in callbacks.list_messages("acme").messages] == ["import"]
+    assert callbacks.count_waiting("acme", "portal") == 1

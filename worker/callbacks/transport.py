@@ -1,0 +1,96 @@
+"""One attempt to send a message by HTTP, as Standard Webhooks has it; nothing of the answer but its status.
+
+The host is resolved once per attempt and only checked addresses are connected to, by the name that the
+certificate must have. No redirect is followed, no proxy is used, and no body is read.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Final
+
+import httpcore
+import httpx
+from standardwebhooks.webhooks import Webhook
+
+from worker.callbacks.addresses import choose_addresses
+from worker.config import Callback, redact
+from worker.contract.quoting import make_printable
+from worker.errors import InvalidSettings
+from worker.network import deadline as network
+from worker.network.headers import retry_after
+from worker.ports import Attempt
+
+TIMEOUT: Final = 10.0  # seconds from connecting to the status; resolving the name comes before
+MAX_ERROR: Final = 200  # characters that are kept
+
+
+def send(callback: Callback, *, message_id: str, body: bytes, now: float) -> Attempt:
+    """Send a message once; `now` (seconds) is when it is signed."""
+    try:
+        headers = sign(callback, message_id, body, now)
+        return _post(callback, headers, body)
+    except InvalidSettings as error:  # a secret that cannot be read now
+        return Attempt(error=str(error.faults[0])[:MAX_ERROR])
+    except (
+        httpcore.NetworkError,
+        httpcore.TimeoutException,
+        httpcore.ProtocolError,
+        httpcore.UnsupportedProtocol,
+        httpx.InvalidURL,
+    ) as error:
+        text = str(error) or type(error).__name__
+        return Attempt(error=make_printable(redact(text))[:MAX_ERROR])
+
+
+def sign(callback: Callback, message_id: str, body: bytes, now: float) -> dict[str, str]:
+    """Return the headers by which a receiver knows the message; every secret signs."""
+    at = datetime.fromtimestamp(int(now), UTC)
+    signatures = [Webhook(secret.reveal()).sign(message_id, at, body.decode()) for secret in callback.secrets]
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now)),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def find_addresses(callback: Callback) -> list[str]:
+    """Return the addresses that the callback would be sent to now; raises httpcore.ConnectError."""
+    url = httpx.URL(callback.url)
+    return _resolve(url.raw_host.decode(), url.port or 443, callback.networks)
+
+
+def _resolve(host: str, port: int, networks: Sequence[str]) -> list[str]:
+    found = network.find_addresses(host, port)
+    allowed = choose_addresses(found, networks)
+    if found and not allowed:
+        raise httpcore.ConnectError(
+            f"{found[0]} is a private address; if it is to be told, name its network in networks"
+        )
+    return allowed
+
+
+def _post(callback: Callback, headers: dict[str, str], body: bytes) -> Attempt:
+    url, deadline = httpx.URL(callback.url), network.Deadline()
+    target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    own = {
+        "Host": url.netloc.decode("ascii"),
+        "User-Agent": f"onoffice-relations/{version('onoffice-relations')}",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+    }
+
+    def resolve(host: str, port: int) -> list[str]:
+        addresses = _resolve(host, port, callback.networks)
+        deadline.start(TIMEOUT)  # the system's look-up cannot be interrupted, and does not count
+        return addresses
+
+    deadline.start(TIMEOUT)
+    with (
+        network.connection_pool(deadline, 1, resolve=resolve) as pool,
+        pool.stream("POST", target, headers=list((own | headers).items()), content=body) as response,
+    ):
+        wait = httpx.Headers(response.headers).get("Retry-After")
+        return Attempt(response.status, retry_after=retry_after(wait, now=time.time()) or 0.0)
