@@ -14,7 +14,7 @@ from worker.redis.client import Client, translate_errors
 
 LIFETIME: Final = 3600  # seconds
 CLAIMED: Final = 120  # seconds that carrying out may take; whoever died meanwhile, another may after that
-Act = Literal["cancel", "dismiss", "replay"]
+Act = Literal["cancel", "dismiss", "look_up", "replay"]
 
 
 class PreparedAct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

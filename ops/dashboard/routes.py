@@ -44,6 +44,7 @@ PAGES: Final = (
     PageEntry("POST", "/accounts/{account}/pause", acting.pause_account, "admin"),
     PageEntry("POST", "/accounts/{account}/resume", acting.resume_account, "admin"),
     PageEntry("POST", "/accounts/{account}/check", acting.check_account, "admin"),
+    PageEntry("POST", "/jobs/{id}/resolve", acting.resolve_reference, "replay"),
     PageEntry("POST", "/acts", acting.prepare_act, "replay"),
     PageEntry("GET", "/acts/{token}", acting.show_act, "replay"),
     PageEntry("POST", "/acts/{token}", acting.carry_out, "replay"),

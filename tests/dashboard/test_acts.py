@@ -274,3 +274,53 @@ def test_all_failed_jobs_of_all_accounts_are_replayed_and_only_accounts_with_som
     assert {job.rpartition("-")[0] for job in jobs} == {"acme", "beta"}
     assert not front.runtime.job_admin.list_replays("unrouted")
     assert len(front.runtime.job_admin.list_replays("beta")) == 1
+
+
+# --- references
+
+
+def park(front: Front) -> str:
+    """Send a change that names an estate which nobody has; return its parked job."""
+    [job] = send(front, 7, parent={"estate": {"objektnr_extern": "PC910"}})  # type: ignore[arg-type]
+    for _ in range(5):
+        front.runtime.flush("acme")
+    assert states(front, [job]) == ["parked"]
+    return job
+
+
+def test_a_person_says_which_record_a_reference_is(front: Front, browse: Browse) -> None:
+    job = park(front)
+    browser = browse("admin")
+    page = browser.get(f"/jobs/{job}")
+    assert "estate:objektnr_extern=PC910" in page.text
+    form = {**hidden(page.text, f"/jobs/{job}/resolve"), "record": "501"}
+    for _ in range(2):
+        assert browser.post(f"/jobs/{job}/resolve", data=form).status_code == 200
+    work(front)
+    done = front.runtime.queries.get_jobs([job])[job]
+    assert (done.state, done.parents) == ("succeeded", (501,))
+    assert "chosen by admin" in browser.get(f"/jobs/{job}").text
+
+
+@pytest.mark.parametrize(
+    ("reference", "record", "status"), [("0", "x", 422), ("0", "0", 422), ("9", "1", 404), ("", "1", 404)]
+)
+def test_what_is_no_record_resolves_nothing(
+    front: Front, browse: Browse, reference: str, record: str, status: int
+) -> None:
+    job = park(front)
+    answer = browse("admin").post(f"/jobs/{job}/resolve", data={"reference": reference, "record": record})
+    assert answer.status_code == status
+    assert states(front, [job]) == ["parked"]
+
+
+def test_parked_jobs_are_looked_up_at_once(front: Front, browse: Browse) -> None:
+    job = park(front)
+    browser = browse("admin")
+    assert "Look up" in browser.get("/jobs?state=parked").text
+    preview = browser.post("/acts", data={"act": "look_up", "scope": "all", "account": "acme"})
+    assert "The records of 1 parked job will be looked up at once." in preview.text
+    front.woken.clear()
+    assert "1 job is looked up next." in confirm(browser, preview).text
+    assert front.woken == ["acme"]
+    assert states(front, [job]) == ["parked"]

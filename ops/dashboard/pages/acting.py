@@ -14,16 +14,24 @@ from ops.dashboard.pages.system import account_page
 from ops.dashboard.prepared import Act, PreparedAct, PreparedActs, new_token
 from ops.operations.local import PAUSED_BY_OPERATOR
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
+from producers.job_admin.resolve import PARKED, RecordChoice
 from producers.job_admin.selection import OF_RELATIONS, Selection, narrow
 from producers.portals.http.requests import job_account
 from producers.replay.resend import parse_correction
-from worker.errors import Fault, InvalidChange, RelationsError
+from worker.contract.message import MAX_ID
+from worker.contract.values import read_whole
+from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.ports import JobFilter, JobState, Replay
 
 MAX_JOBS: Final = 10_000  # of one act; the preview says whether there are more
 ACTS: Final[tuple[Act, ...]] = get_args(Act)
 SHOWN: Final = 100  # jobs that a preview and a result name
-STATES: Final[Mapping[str, Sequence[JobState]]] = {"cancel": CANCELLABLE, "dismiss": DISMISSABLE}
+STATES: Final[Mapping[str, Sequence[JobState]]] = {
+    "cancel": CANCELLABLE,
+    "dismiss": DISMISSABLE,
+    "look_up": PARKED,
+}
+DEFAULT_STATES: Final = {"dismiss": "failed", "replay": "failed", "look_up": "parked"}
 
 
 # --- accounts
@@ -58,8 +66,8 @@ def check_account(deps: DashboardDeps, visit: Visit) -> Answer:
 def prepare_act(deps: DashboardDeps, visit: Visit) -> Answer:
     """Fix the set of jobs that a form chose, and go to its preview."""
     act = _read_act(visit.sent("act"))
-    form = visit.form if visit.sent("state") or act == "cancel" else {**visit.form, "state": ["failed"]}
-    query = read_job_query(visit, form)
+    state = visit.sent("state") or DEFAULT_STATES.get(act, "")
+    query = read_job_query(visit, {**visit.form, "state": [state]})
     if query.faults:
         raise InvalidChange([Fault("filter", fault) for fault in query.faults])
     chosen, words = choose(deps, visit, query)
@@ -108,9 +116,9 @@ def choose(deps: DashboardDeps, visit: Visit, query: JobQueryView) -> tuple[Mapp
 def picked_relations(visit: Visit, query: JobQueryView) -> Mapping[str, Any]:
     """Return which failed relations of the jobs are meant, by the filter of the list they stand in.
 
-    A change is cancelled as a whole.
+    Only what failed has parts: a change is cancelled, and looked up, as a whole.
     """
-    if visit.sent("act") == "cancel":
+    if visit.sent("act") not in ("dismiss", "replay"):
         return {}
     fields = {name: getattr(query.filter, name) for name in OF_RELATIONS}
     return {name: value for name, value in fields.items() if value}
@@ -224,7 +232,11 @@ def carry_out(deps: DashboardDeps, visit: Visit) -> Answer:
 def _act(deps: DashboardDeps, visit: Visit, act: PreparedAct) -> tuple[list[str], dict[str, str]]:
     """Return the jobs that were acted on, and why others were not."""
     note = visit.sent("note")[:200] or act.words[:200]
-    service = deps.services.jobs.cancel if act.act == "cancel" else deps.services.jobs.dismiss
+    service = {
+        "cancel": deps.services.jobs.cancel,
+        "dismiss": deps.services.jobs.dismiss,
+        "look_up": deps.services.references.look_up,
+    }[act.act]
     done, refused, only = list[str](), dict[str, str](), JobFilter(**act.only)
     for account, jobs in act.jobs.items():
         try:
@@ -244,6 +256,21 @@ def _start(deps: DashboardDeps, visit: Visit, replay_id: str) -> None:
     operations = deps.operations(visit)
     operations.start_replay(replay_id, by=visit.by)
     operations.enqueue_replay(replay_id)
+
+
+def resolve_reference(deps: DashboardDeps, visit: Visit) -> Answer:
+    """Say which record a reference of a job is; then the change is carried out."""
+    job_id = str(visit.path_params["id"])
+    account = visit.check("replay", job_account(job_id))
+    job, at = deps.runtime.store.get_job(job_id), visit.sent("reference")
+    if job is None or not at.isdecimal() or int(at) >= len(job.references):
+        raise NotFound(f"there is no job {job_id} with such a reference (any more)")
+    record = read_whole(visit.sent("record"))
+    if not record or record > MAX_ID:
+        raise InvalidChange([Fault("record", "expected the id of a record, a positive whole number")])
+    choice = RecordChoice(references={str(job.references[int(at)].reference): record})
+    deps.services.references.resolve(account, job_id, choice, by=visit.by)
+    return SeeOther(f"/jobs/{job_id}")
 
 
 # --- replays
