@@ -16,7 +16,8 @@ from worker.redis.client import connect
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("quick", max_examples=50, deadline=None, derandomize=False, print_blob=True)
+settings.register_profile("quick", max_examples=30, deadline=None, derandomize=False, print_blob=True)
+settings.register_profile("many", settings.get_profile("quick"), max_examples=100)
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=2000)
 # The verdict on a commit must not depend on chance.
 settings.register_profile("ci", settings.get_profile("quick"), derandomize=True)

@@ -29,6 +29,7 @@ from ops.cli.commands.requests import requests
 from ops.cli.commands.send import send_changes
 from ops.cli.commands.simulator import serve_simulator
 from ops.cli.commands.sources import sources
+from ops.cli.commands.sources_templates import add_source, show_templates
 from ops.cli.errors import RootGroup
 
 __all__ = ["main"]
@@ -76,5 +77,7 @@ COMMANDS = (
     serve_simulator,
     sources,
 )
+sources.add_command(show_templates)
+sources.add_command(add_source)
 for command in COMMANDS:
     main.add_command(command)

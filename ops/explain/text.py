@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 
-from worker.contract import Info, Reference
+from worker.contract import Change, Info, Reference
 from worker.ports import JobRecord, JobReference, Side, Waiting
 
 
@@ -49,6 +49,16 @@ def format_ids(numbers: Iterable[int], *, most: int = 12) -> str:
     shown = pieces[:most]
     left = len(ordered) - sum(size for _, size in shown)
     return " ".join(text for text, _ in shown) + f" … and {left:,} more"
+
+
+def format_change(change: Change) -> str:
+    """Return what a change asks for: `create estate:address:buyer 501 → address:email=x@example.test`."""
+    sides = (
+        (change.parents, change.parent_references),
+        (change.children, change.child_references),
+    )
+    named = (" ".join(filter(None, [format_ids(ids), *map(str, others)])) for ids, others in sides)
+    return f"{change.action} {change.type} {' → '.join(named)}{format_info(change.info)}"
 
 
 def format_records(job: JobRecord, *, most: int = 12, name: Callable[[Reference], str] = str) -> str:

@@ -30,8 +30,8 @@ from worker.ports import (
     OPEN_STATES,
     UNROUTED,
     AdminResult,
-    Attempt,
     AuditPage,
+    CallbackAttempt,
     CallbackMessage,
     DriftedRelation,
     DriftFilter,
@@ -403,10 +403,10 @@ class HttpOperations:
         """Let a message be sent again."""
         return records.read_message(self._calls.post(f"/v1/callbacks/{_quote(message_id)}/resend"))
 
-    def test_callback(self, name: str, account: str) -> Attempt:
+    def test_callback(self, name: str, account: str) -> CallbackAttempt:
         """Try a callback from the server."""
         answer = self._calls.post("/v1/callbacks/test", {"account": account, "callback": name})
-        return Attempt(answer["status"], answer["error"])
+        return CallbackAttempt(answer["status"], answer["error"])
 
 
 def _quote(text: str) -> str:

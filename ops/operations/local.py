@@ -20,9 +20,9 @@ from worker.errors import Unavailable
 from worker.ports import (
     UNROUTED,
     AdminResult,
-    Attempt,
     AuditEntry,
     AuditPage,
+    CallbackAttempt,
     CallbackMessage,
     DriftedRelation,
     DriftFilter,
@@ -266,7 +266,7 @@ class LocalOperations:
         refuse_secrets(by=by)
         return self.runtime.callbacks.resend(message_id, by=by)
 
-    def test_callback(self, name: str, account: str) -> Attempt:
+    def test_callback(self, name: str, account: str) -> CallbackAttempt:
         """Try a callback from this machine."""
         return self.runtime.callbacks.test(name, account)
 

@@ -15,8 +15,8 @@ from worker.contract import Change, Relation
 from worker.errors import Unavailable
 from worker.ports import (
     AdminResult,
-    Attempt,
     AuditPage,
+    CallbackAttempt,
     CallbackMessage,
     DriftedRelation,
     DriftFilter,
@@ -197,5 +197,5 @@ class Operations(JobLookups, Protocol):
     def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:
         """Let a worker send a message again, under its id; raises NotFound."""
 
-    def test_callback(self, name: str, account: str) -> Attempt:
+    def test_callback(self, name: str, account: str) -> CallbackAttempt:
         """Send a message that nobody waits for to a callback; raises NotFound."""

@@ -1,4 +1,4 @@
-"""The body of a webhook as a value that rules can search: JSON, a form, or XML, told by what it is. Pure.
+"""The body of a webhook as a value for rules: JSON, a form, XML or a mail, told by what it is. Pure.
 
 The content type decides only where the bytes leave it open: senders call JSON a form, and a kept message has
 no headers any more. Whatever is read is bounded, and XML with entities is refused.
@@ -8,21 +8,19 @@ import codecs
 import json
 import re
 from contextlib import suppress
-from typing import Any, Final, NoReturn
-from xml.parsers import expat
+from typing import Final, NoReturn
 
 import msgspec
-import xmltodict
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser
 
 from producers.webhooks.fields import MAX_FIELDS, decode_text, make_tree, plain_fields, split_fields
+from producers.webhooks.mail import is_mail, read_mail
 from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.xml_value import read_xml
 from worker.contract.quoting import escape_unprintable
 from worker.errors import Fault, InvalidChange
 
-MAX_DEPTH: Final = 100  # of elements in elements
-MAX_ELEMENTS: Final = 100_000
 BOMS: Final = (  # the longer ones first, since one begins like another
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -51,11 +49,18 @@ def read_body_value(delivery: WebhookDelivery) -> object:
         return None
     if boundary := BOUNDARY.match(body):
         return _read_multipart(body, boundary[1])
+    if is_mail(body):
+        return read_mail(body, _read_content)
+    return _read_content(body, content_type)
+
+
+def _read_content(body: bytes, content_type: str) -> object:
+    """Return the value of JSON, XML or a form."""
     start = _decode_start(body)
     if start.lower().startswith(("<!doctype html", "<html")):
         raise _refused(f"{_EXPECTED}, got a page of HTML")
     if start.startswith("<"):
-        return _read_xml(body)
+        return read_xml(body)
     is_form = "form-urlencoded" in content_type.lower() or "json" not in content_type.lower()
     if is_form and not start.startswith(("{", "[")) and FORM.fullmatch(body.strip()):
         return plain_fields(make_tree(split_fields(body.strip())))
@@ -65,6 +70,11 @@ def read_body_value(delivery: WebhookDelivery) -> object:
 def read_json_text(text: str) -> object:
     """Return the value of JSON within a field; raise InvalidChange if it is none."""
     return _read_json(text.encode("utf-8", "surrogatepass"), "")
+
+
+def read_xml_text(text: str) -> object:
+    """Return the value of XML within a field; raise InvalidChange if it is none."""
+    return read_xml(text.encode("utf-8", "surrogatepass"))
 
 
 _EXPECTED: Final = "expected JSON, XML or a form"
@@ -97,39 +107,6 @@ def _decode(body: bytes, content_type: str, errors: str = "strict") -> str:
 def _decode_start(body: bytes) -> str:
     """Return how a body begins, whatever its encoding."""
     return _decode(body[:64], "", "ignore").lstrip()
-
-
-def _read_xml(body: bytes) -> object:
-    """Return the root by its name: attributes behind `@`, an element that is repeated as a list."""
-    try:
-        _check_xml(body)
-        found: object = xmltodict.parse(body)
-    except (expat.ExpatError, ValueError, LookupError) as error:  # ValueError: it has entities
-        raise _refused(f"expected XML: {escape_unprintable(str(error))}") from None
-    return found
-
-
-def _check_xml(body: bytes) -> None:
-    """Raise ValueError for elements without end, before anything is made of them."""
-    depth = elements = 0
-
-    def start(_name: str, _attributes: dict[str, str]) -> None:
-        nonlocal depth, elements
-        depth, elements = depth + 1, elements + 1
-        if depth > MAX_DEPTH or elements > MAX_ELEMENTS:
-            raise ValueError(f"has more than {MAX_DEPTH} levels or {MAX_ELEMENTS} elements")
-
-    def end(_name: str) -> None:
-        nonlocal depth
-        depth -= 1
-
-    def refuse_entity(*_: Any) -> NoReturn:
-        raise ValueError("entities are disabled")
-
-    parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.EntityDeclHandler = refuse_entity
-    parser.Parse(body, True)
 
 
 def _read_multipart(body: bytes, boundary: bytes) -> object:

@@ -1,84 +1,31 @@
-"""JMESPath for the rules of webhooks: where an expression looks, and which lists it takes apart. Pure.
+"""JMESPath for the rules of webhooks: what an expression finds, and which lists it takes apart. Pure.
 
-Beside JMESPath's own functions there are `root()`, the whole payload, and `outer()`, what the list was found
-in whose element a rule is looking at (`outer(`2`)`: one level further out); and `parse_json(text)`, for JSON
-within a field. `header('X-Event')`, `query('event')` and `path(`0`)` read the request; the last is what
-stands behind the source's name in the address.
+Beside JMESPath's own functions there are those of `functions`. `map('stage', value)` looks a value up in a
+map of the settings; with an expression, `map(&name, list)`, it is JMESPath's.
 """
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
 import jmespath
 from jmespath import functions, visitor
-from jmespath.exceptions import JMESPathError
+from jmespath.exceptions import JMESPathError, JMESPathTypeError
 
-from producers.webhooks.body import read_json_text
-from producers.webhooks.fields import decode_text, split_fields
-from producers.webhooks.signatures import WebhookDelivery
-from producers.webhooks.texts import compose
-from worker.contract.quoting import escape_unprintable
+from producers.webhooks.functions import FUNCTIONS, REQUEST_FUNCTIONS, call_rule_function, translate
+from producers.webhooks.scope import Scope
+from worker.contract.quoting import escape_unprintable, suggest
 from worker.errors import Fault, InvalidChange
 
 MAX_ERROR_TEXT: Final = 200  # characters
-MAX_LOOKS: Final = 1_000_000  # at values, by all rules of one delivery: a second or two
 TEXT_PER_LOOK: Final = 16  # characters of a text
 _WRAPPERS: Final = ("flatten", "projection", "filter_projection", "value_projection")
 
-NO_DELIVERY: Final = WebhookDelivery("", {}, b"")
 Node = Mapping[str, Any]
 HERE: Final[Node] = {"type": "identity", "children": []}  # what `@` and an expression that begins with [] are
-
-
-class TooMuchWork(InvalidChange):
-    """The rules of a source are too costly for this payload; the rest of them is not tried."""
-
-
-class Budget:
-    """The work that all rules of one delivery may cost together: as many looks at a value as `left` says.
-
-    A few rules over a large payload can cost more than its sender may take: what has to be looked at for
-    each element of a list for each element of a list.
-    """
-
-    def __init__(self, left: int = MAX_LOOKS) -> None:
-        self.left = left
-
-    def spend(self, looks: int) -> None:
-        """Count looks; raise TooMuchWork once there are too many."""
-        self.left -= looks
-        if self.left < 0:
-            reason = f"is one look too many: the rules look at more than {MAX_LOOKS} values"
-            raise TooMuchWork([Fault("", f"{reason}; use `each` to look at parts of the payload")])
-
-
-class Scope:
-    """Where a rule looks: at `value`, inside of `around`, the payload first; and the work it may cost.
-
-    `delivery` is the request that brought the payload.
-    """
-
-    def __init__(
-        self,
-        value: object,
-        around: tuple[object, ...] = (),
-        budget: Budget | None = None,
-        delivery: WebhookDelivery = NO_DELIVERY,
-    ) -> None:
-        self.value, self.around, self.budget, self.delivery = value, around, budget or Budget(), delivery
-
-    def step_into(self, element: object) -> "Scope":
-        """Return where one looks at an element of what was found here."""
-        return Scope(element, (*self.around, self.value), self.budget, self.delivery)
-
-    def at(self, value: object) -> "Scope":
-        """Return where one looks at a value and at nothing around it."""
-        return Scope(value, (), self.budget, self.delivery)
 
 
 class BoundedInterpreter(visitor.TreeInterpreter):  # type: ignore[misc]  # jmespath has no types
@@ -109,56 +56,26 @@ class ScopeFunctions(functions.Functions):  # type: ignore[misc]  # jmespath has
         return result
 
     def _call(self, function_name: str, resolved_args: list[Any]) -> Any:
-        if function_name == "root" and not resolved_args:
-            return (*self._scope.around, self._scope.value)[0]
-        if function_name == "outer" and len(resolved_args) <= 1:
-            return self._outer(*resolved_args)
-        if function_name == "parse_json" and len(resolved_args) == 1:
-            return read_json_text(resolved_args[0]) if isinstance(resolved_args[0], str) else None
-        if function_name in REQUEST_FUNCTIONS and len(resolved_args) == 1:
-            return compose(REQUEST_FUNCTIONS[function_name](self._scope.delivery, resolved_args[0]))
+        try:
+            if function_name in FUNCTIONS:
+                return call_rule_function(function_name, self._scope, resolved_args)
+            if function_name == "map" and len(resolved_args) == 2 and isinstance(resolved_args[0], str):
+                return translate(self._scope, *resolved_args)
+        except ValueError as error:
+            raise InvalidChange([Fault("", str(error))]) from None
         return super().call_function(function_name, resolved_args)
-
-    def _outer(self, levels: object = 1) -> object:
-        around = self._scope.around
-        return around[-levels] if isinstance(levels, int) and 1 <= levels <= len(around) else None
-
-
-def _header(delivery: WebhookDelivery, name: object) -> object:
-    return delivery.headers.get(str(name).lower())
-
-
-def _query(delivery: WebhookDelivery, name: object) -> object:
-    pairs = split_fields(delivery.url.partition("?")[2].encode("latin-1"))
-    texts = [[decode_text(text.encode("latin-1")) for text in pair] for pair in pairs]
-    found = [value for given, value in texts if given == name]
-    return found[0] if len(found) == 1 else found or None
-
-
-def _path(delivery: WebhookDelivery, position: object) -> object:
-    parts = [decode_text(part) for part, _ in further_parts(delivery.url)]
-    return parts[position] if isinstance(position, int) and 0 <= position < len(parts) else None
-
-
-REQUEST_FUNCTIONS: Final[Mapping[str, Callable[[WebhookDelivery, object], object]]] = {
-    "header": _header,
-    "query": _query,
-    "path": _path,
-}
-
-
-def further_parts(url: str) -> list[tuple[bytes, str]]:
-    """Return the parts of an address behind `/webhooks/NAME`, as they are meant and as they were sent."""
-    path = url.partition("?")[0].partition("://")[2].partition("/")[2]
-    return [(unquote_to_bytes(raw.encode("latin-1")), raw) for raw in path.split("/")[2:]]
 
 
 def search(expression: str, scope: Scope, path: str) -> object:
     """Return what an expression finds; raise InvalidChange if it cannot be applied there."""
     try:
         found: object = BoundedInterpreter(scope).visit(compile_expression(expression), scope.value)
-    except TooMuchWork as error:
-        raise TooMuchWork([replace(fault, path=path) for fault in error.faults]) from None
+    except InvalidChange as error:
+        raise type(error)([replace(fault, path=path) for fault in error.faults]) from None
+    except JMESPathTypeError as error:  # whose own text repeats the value, and that may be a person's
+        wanted = " or ".join(error.expected_types)
+        text = f"{error.function_name}() wants {wanted}, got {error.actual_type}"
+        raise InvalidChange([Fault(path, f"cannot be found in this payload: {text}")]) from None
     except Exception as error:  # not every error of jmespath's functions is one of its own
         text = f"cannot be found in this payload: {escape_unprintable(str(error)[:MAX_ERROR_TEXT])}"
         raise InvalidChange([Fault(path, text)]) from None
@@ -183,12 +100,26 @@ def compile_expression(expression: str) -> Node:
 
 
 def reason_broken(expression: str) -> str:
-    """Return why an expression is no JMESPath, or nothing if it is."""
+    """Return why an expression is no JMESPath or calls what is no function; nothing if it is good."""
     try:
-        compile_expression(expression)
+        tree = compile_expression(expression)
     except (JMESPathError, RecursionError) as error:
         return f"is no JMESPath expression: {str(error).splitlines()[0]}"
+    known = (*FUNCTIONS, *functions.Functions.FUNCTION_TABLE)
+    for node in _walk(tree):
+        if node["type"] == "function_expression" and node["value"] not in known:
+            return f"calls {node['value']}(), which is no function{suggest(node['value'], known)}"
     return ""
+
+
+def maps_of(expression: str) -> frozenset[str]:
+    """Return the maps of the settings in which an expression looks a value up."""
+    calls = [
+        node["children"][0]
+        for node in _walk(compile_expression(expression))
+        if node["type"] == "function_expression" and node["value"] == "map" and node["children"]
+    ]
+    return frozenset(str(named["value"]) for named in calls if named["type"] == "literal")
 
 
 @lru_cache(maxsize=1024)
@@ -197,13 +128,20 @@ def calls_of(expression: str) -> frozenset[tuple[str, str]]:
     return frozenset(_find_calls(compile_expression(expression))) if expression else frozenset()
 
 
-def _find_calls(node: Node) -> Iterator[tuple[str, str]]:
-    children = [child for child in node["children"] if isinstance(child, Mapping)]
-    if node["type"] == "function_expression" and node["value"] in REQUEST_FUNCTIONS:
-        argument = children[0].get("value") if children and children[0]["type"] == "literal" else ""
-        yield node["value"], argument if isinstance(argument, str) else ""
-    for child in children:
-        yield from _find_calls(child)
+def _find_calls(tree: Node) -> Iterator[tuple[str, str]]:
+    for node in _walk(tree):
+        if node["type"] == "function_expression" and node["value"] in REQUEST_FUNCTIONS:
+            children = node["children"]
+            argument = children[0].get("value") if children and children[0]["type"] == "literal" else ""
+            yield node["value"], argument if isinstance(argument, str) else ""
+
+
+def _walk(node: Node) -> Iterator[Node]:
+    """Yield a node of a syntax tree and all below it."""
+    yield node
+    for child in node["children"]:
+        if isinstance(child, Mapping):
+            yield from _walk(child)
 
 
 @lru_cache(maxsize=1024)
@@ -220,10 +158,14 @@ def _find_lists(node: Node) -> Iterator[str]:
     if node["type"] in _WRAPPERS:
         yield json.dumps(_strip(children[0]))
         children = children[:1]  # what stands to the right looks at an element
-    elif node["type"] == "function_expression" and node["value"] == "map":
+    elif node["type"] == "function_expression" and node["value"] == "map" and _is_of_jmespath(node):
         yield json.dumps(_strip(children[1]))
     for child in children:
         yield from _find_lists(child)
+
+
+def _is_of_jmespath(node: Node) -> bool:
+    return bool(node["children"]) and node["children"][0]["type"] == "expref"
 
 
 def _strip(node: Node) -> Node:

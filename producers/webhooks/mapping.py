@@ -13,14 +13,18 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from producers.webhooks.body import read_body_value
-from producers.webhooks.expressions import NO_DELIVERY, Scope, TooMuchWork, lists_of, reason_broken, search
+from producers.webhooks.expressions import lists_of, maps_of, reason_broken, search
 from producers.webhooks.fields import plain_fields
+from producers.webhooks.mail import explain_unread_mail
+from producers.webhooks.scope import NO_DELIVERY, Budget, Scope, TooMuchWork
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.texts import compose, read_time
 from producers.webhooks.verify import signed_fields
-from worker.config import Rule, Settings, Source
+from worker.config import Account, Rule, Settings, Source
 from worker.contract import MAX_FAULTS, Change, from_message, limit_faults
 from worker.contract.message import MAX_IDS
+from worker.contract.quoting import quote
+from worker.contract.reference import is_short_form
 from worker.errors import Fault, InvalidChange, InvalidSettings
 
 FIELDS: Final = (
@@ -105,11 +109,17 @@ def build_changes(
     return mapped
 
 
+def check_mail_is_read(payload: object, changes: Sequence[MappedChange]) -> None:
+    """Raise InvalidChange for a mail that makes no change: nobody chose it, so somebody must see it."""
+    if not changes and (reason := explain_unread_mail(payload)):
+        raise InvalidChange([Fault("", reason)])
+
+
 def build_messages(
     source: Source, payload: object, message_id: str, delivery: WebhookDelivery = NO_DELIVERY
 ) -> list[MappedMessage]:
     """Return the messages of `build_changes` before they are parsed, so that they can be corrected."""
-    scope = Scope(payload, delivery=delivery)
+    scope = make_scope(source, payload, delivery)
     by_rule = _collect(
         partial(_find_events, rule, Event(scope, f"rules[{number}]", f"{message_id}:{number}"))
         for number, rule in enumerate(source.rules)
@@ -144,11 +154,29 @@ def find_account(source: Source, scope: Scope) -> str:
     )
 
 
+def make_scope(
+    source: Source, payload: object, delivery: WebhookDelivery = NO_DELIVERY, budget: Budget | None = None
+) -> Scope:
+    """Return where the rules of a source look, at the whole payload."""
+    return _with_owner(Scope(payload, budget=budget, delivery=delivery, source=source))
+
+
+def _with_owner(scope: Scope) -> Scope:
+    """Return the scope, with what finds the settings of its account, None while it names none."""
+
+    def find_owner() -> Account | None:
+        with suppress(InvalidChange):
+            return scope.source.owners.get(find_account(scope.source, scope)) if scope.source else None
+        return None
+
+    return scope.known_to(find_owner)
+
+
 def find_account_of_all(source: Source, payload: object, delivery: WebhookDelivery) -> str:
     """Return the one account that all events of a payload are for; nothing if they name none, or several."""
     if source.account:
         return source.account
-    whole, accounts = Scope(payload, delivery=delivery), set[str]()
+    whole, accounts = make_scope(source, payload, delivery), set[str]()
     for rule in source.rules:
         for event in _find_events(rule, Event(whole, "", "")):
             with suppress(InvalidChange):
@@ -203,7 +231,7 @@ def _find_events(rule: Rule, whole: Event) -> list[Event]:
         if len(scopes) > MAX_EVENTS:
             raise InvalidChange([Fault(f"{whole.path}.each", f"finds more than {MAX_EVENTS} elements")])
     return [
-        Event(scope, f"{whole.path}.each[{index}]", f"{whole.id}:{index}")
+        Event(_with_owner(scope), f"{whole.path}.each[{index}]", f"{whole.id}:{index}")
         for index, scope in enumerate(scopes)
     ]
 
@@ -257,16 +285,42 @@ def _check_pairs(rule: Rule, fields: Mapping[str, object], path: str) -> None:
 
 
 def _split_by_parent(fields: Mapping[str, object], path: str) -> Iterator[Mapping[str, object]]:
-    """Yield the fields as one message, or as one per parent where both sides name several records."""
-    parents, children = fields.get("parentid"), fields.get("childid")
-    if not (isinstance(parents, list) and isinstance(children, list)) or min(len(parents), len(children)) < 2:
+    """Yield the fields as messages, of which each names one record on one side at least.
+
+    A reference stands alone, so that one which is not found holds up no other; but what is to replace all
+    others is said as a whole.
+    """
+    if fields.get("action") == "replace":
         yield fields
         return
-    for field, ids, most in (("parentid", parents, MAX_PARENTS), ("childid", children, MAX_IDS)):
-        if len(ids) > most:  # before they are multiplied
-            expected = f"expected at most {most} ids where both sides have several, got {len(ids)}"
+    sides = {field: _group_ids(fields[field]) for field in ("parentid", "childid") if field in fields}
+    parents, children = sides.get("parentid", [None]), sides.get("childid", [None])
+    if any(isinstance(side, list) and len(side) > 1 for side in children):
+        parents = [each for group in parents for each in (group if isinstance(group, list) else [group])]
+    if max(len(parents), len(children)) < 2:
+        yield fields
+        return
+    for field, groups, most in (("parentid", parents, MAX_PARENTS), ("childid", children, MAX_IDS)):
+        named = sum(len(group) if isinstance(group, list) else 1 for group in groups)
+        if named > most:  # before they are multiplied
+            expected = f"expected at most {most} ids where both sides have several, got {named}"
             raise InvalidChange([Fault(f"{path}.{field}", expected)])
-    yield from ({**fields, "parentid": parent} for parent in parents)
+    if len(parents) * len(children) > MAX_EVENTS:
+        raise InvalidChange([Fault(f"{path}.childid", f"with parentid makes more than {MAX_EVENTS} changes")])
+    yield from ({**fields, "parentid": parent, "childid": child} for parent in parents for child in children)
+
+
+def _group_ids(side: object) -> list[object]:
+    """Return a side's ids as one list, and each of its references by itself."""
+    if not isinstance(side, list):
+        return [side]
+    references = [each for each in side if _is_reference(each)]
+    ids = [each for each in side if not _is_reference(each)]
+    return [*([ids] if ids or not references else []), *references]
+
+
+def _is_reference(value: object) -> bool:
+    return isinstance(value, dict) or (isinstance(value, str) and is_short_form(value))
 
 
 def _is_true(value: object) -> bool:
@@ -285,9 +339,16 @@ def _find_broken_expressions(source: Source) -> Iterator[Fault]:
     for number, rule in enumerate(source.rules):
         expressions |= {f"rules[{number}].{name}": getattr(rule, name) for name in EXPRESSIONS}
         expressions |= {f"rules[{number}].each[{level}]": text for level, text in enumerate(rule.each)}
+    known = {*source.maps, *(name for account in source.owners.values() for name in account.maps)}
     for path, expression in expressions.items():
-        if expression and (reason := reason_broken(expression)):
+        if not expression:
+            continue
+        if reason := reason_broken(expression):
             yield Fault(f"sources.{source.name}.{path}", reason)
+            continue
+        for name in sorted(maps_of(expression) - known):
+            advice = f"add [sources.{source.name}.maps.{name}]"
+            yield Fault(f"sources.{source.name}.{path}", f"there is no map {quote(name)}; {advice}")
 
 
 def _read_number(name: str, value: object) -> object:

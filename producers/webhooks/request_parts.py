@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from producers.webhooks.expressions import calls_of, further_parts
+from producers.webhooks.expressions import calls_of
 from producers.webhooks.fields import split_fields
+from producers.webhooks.functions import further_parts
 from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Source
 

@@ -19,9 +19,11 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from producers.errors import Unauthorized
 from producers.webhooks.body import read_body_value
-from producers.webhooks.expressions import Scope, further_parts, search
+from producers.webhooks.expressions import search
 from producers.webhooks.fields import Tree, encode_tree, make_tree, split_fields
+from producers.webhooks.functions import further_parts
 from producers.webhooks.request_parts import make_head
+from producers.webhooks.scope import Scope
 from producers.webhooks.signatures import (
     SEPARATORS,
     WebhookDelivery,
@@ -36,6 +38,7 @@ from worker.config import Secret, Source, hide
 from worker.config.values import Scheme
 from worker.errors import Fault, InvalidChange, InvalidSettings
 
+UNSIGNED: Final = "no-secret-provided"  # what Cal.com sends as a signature without a secret
 # Characters of a sender's own id of a message; for a longer one its hash stands.
 MAX_MESSAGE_ID: Final = 128
 
@@ -91,6 +94,10 @@ def _verify_hmac(source: Source, delivery: WebhookDelivery, now: float) -> str:
     equal bodies are the same message.
     """
     header = _require_header(delivery, source.header)
+    if header == UNSIGNED:
+        raise refusal(
+            "its sender has no secret for this hook: set the one of this source there", reason="no_proof"
+        )
     fields = parse_fields(header) if source.signature_field else {}
     timestamp = ""
     if source.timestamp_header:
@@ -103,7 +110,7 @@ def _verify_hmac(source: Source, delivery: WebhookDelivery, now: float) -> str:
     expected = make_digests(source, delivery, timestamp)
     if not any_equal(expected, list(read_digests(source, received))):
         raise refusal("the signature does not match")
-    return _message_id(source, delivery)
+    return make_message_id(source, delivery)
 
 
 def _verify_bearer(source: Source, delivery: WebhookDelivery, _now: float) -> str:
@@ -114,7 +121,7 @@ def _verify_bearer(source: Source, delivery: WebhookDelivery, _now: float) -> st
             "send the secret of this source as `Authorization: Bearer SECRET`", reason="no_proof"
         )
     _check_secret(source, [token.strip()])
-    return _message_id(source, delivery)
+    return make_message_id(source, delivery)
 
 
 def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str:
@@ -133,7 +140,7 @@ def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str
         _check_secret(source, [given, given.partition(":")[2]])
     except Unauthorized as error:
         raise Unauthorized(str(error), challenge="Basic", reason=error.reason) from None
-    return _message_id(source, delivery)
+    return make_message_id(source, delivery)
 
 
 def _verify_secret(source: Source, delivery: WebhookDelivery, _now: float) -> str:
@@ -142,7 +149,7 @@ def _verify_secret(source: Source, delivery: WebhookDelivery, _now: float) -> st
     for secret in source.secrets:
         _hide_spellings(secret.reveal())
     _check_secret(source, [text for text in PLACES[place](delivery, name) if text])
-    return _message_id(source, delivery)
+    return make_message_id(source, delivery)
 
 
 def _in_header(delivery: WebhookDelivery, name: str) -> Iterator[str]:
@@ -229,10 +236,17 @@ def _check_equal(expected: list[str], received: list[str]) -> None:
 
 
 def _check_secret(source: Source, given: Iterable[str]) -> None:
-    """Raise Unauthorized unless one of the texts is a secret of the source."""
-    secrets = [secret.reveal().encode() for secret in source.secrets]
-    if not any_equal(secrets, [text.encode() for text in given]):
+    """Raise Unauthorized unless one of the texts is a secret of the source.
+
+    Digests are compared, so that not even the length of a secret shows in the time it takes.
+    """
+    secrets = [_digest(secret.reveal()) for secret in source.secrets]
+    if not any_equal(secrets, [_digest(text) for text in given]):
         raise Unauthorized("this is not the secret of this source", reason="secret")
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def _hide_spellings(secret: str) -> None:
@@ -241,7 +255,7 @@ def _hide_spellings(secret: str) -> None:
         hide(spelling)
 
 
-def _message_id(source: Source, delivery: WebhookDelivery) -> str:
+def make_message_id(source: Source, delivery: WebhookDelivery) -> str:
     """Return the id of a message without one: its content, and what rules read beside it.
 
     Without a body the address is the content.

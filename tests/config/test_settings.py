@@ -530,3 +530,28 @@ def test_a_byte_order_mark_before_the_settings_or_a_secret_is_no_part_of_them(tm
     (tmp_path / "relations.toml").write_text(ACME.replace("env:ACME_TOKEN", "file:token"), "utf-8-sig")
     (tmp_path / "token").write_text("t" * 32 + "\r\n", "utf-8-sig")
     assert load_settings(ENVIRON, tmp_path).account("acme").token.reveal() == "t" * 32
+
+
+def test_a_source_knows_its_accounts_and_both_have_maps(read: Read) -> None:
+    maps = "[sources.immo.maps.stage]\n17 = 'sold'\n[accounts.acme.maps.stage]\n17 = 'lost'\n"
+    source = read(
+        ACME + SOURCE.replace("[[sources", "event = 'created'\ncountry = 'AT'\n[[sources") + maps
+    ).sources["immo"]
+    assert (source.event, source.country, source.maps) == ("created", "AT", {"stage": {"17": "sold"}})
+    assert source.owners["acme"].maps == {"stage": {"17": "lost"}}
+    assert list(source.owners) == ["acme"]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("maps = { stage = { a = 1 } }", "maps: expected tables of texts by name"),
+        ("maps = { stage = 'sold' }", "maps: expected tables of texts by name"),
+        ("country = 'Germany'", "country: expected a country of two letters, such as DE"),
+        ("event = ''", "event: expected text"),
+        ("owners = {}", "owners: is unknown"),
+    ],
+)
+def test_maps_countries_and_events_that_cannot_be_are_named(faults: Faults, line: str, fault: str) -> None:
+    [found] = faults(ACME + SOURCE.replace("[[sources", f"{line}\n[[sources"))
+    assert found.startswith(f"sources.immo.{fault}")

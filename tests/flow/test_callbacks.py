@@ -16,7 +16,7 @@ from tests.support.flow_world import World
 from worker.config import Callback
 from worker.contract import Change, from_message
 from worker.errors import NotFound
-from worker.ports import Attempt, BatchCounts, CallbackMessage, Watch
+from worker.ports import BatchCounts, CallbackAttempt, CallbackMessage, Watch
 from worker.store.callbacks import RedisCallbacks
 from worker.testing import MemoryStore
 from worker.testing.store import MemoryJobAdmin, MemoryMetrics
@@ -41,7 +41,7 @@ class Portal:
     """A world with a callback, and its receiver: what it got, and what its next answers are (then 200)."""
 
     told: dict[str, Callback] = field(default_factory=lambda: {"portal": callback()})
-    answers: list[Attempt] = field(default_factory=list)
+    answers: list[CallbackAttempt] = field(default_factory=list)
     got: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -62,9 +62,9 @@ class Portal:
         )
         self.world.intake = replace(self.world.intake, watch=self.callbacks.watch)
 
-    def receive(self, told: Callback, *, message_id: str, body: bytes, now: float) -> Attempt:
+    def receive(self, told: Callback, *, message_id: str, body: bytes, now: float) -> CallbackAttempt:
         self.got.append((message_id, json.loads(body)))
-        return self.answers.pop(0) if self.answers else Attempt(200)
+        return self.answers.pop(0) if self.answers else CallbackAttempt(200)
 
     def accept(self, *children: int, batch: str = "import", parent: int = 1) -> None:
         self.world.accept(*(change(parent, child, batch) for child in children))
@@ -160,7 +160,14 @@ def test_nothing_is_kept_of_labels_that_no_callback_is_told_of() -> None:
 
 
 def test_a_message_in_vain_comes_again_later_and_later_under_its_id_until_it_is_taken() -> None:
-    portal = Portal(answers=[Attempt(500), Attempt(error="refused"), Attempt(302), Attempt(204)])
+    portal = Portal(
+        answers=[
+            CallbackAttempt(500),
+            CallbackAttempt(error="refused"),
+            CallbackAttempt(302),
+            CallbackAttempt(204),
+        ]
+    )
     portal.accept(9)
     portal.world.drain()
     portal.sweep(times=200, seconds=5.0)
@@ -173,7 +180,7 @@ def test_a_message_in_vain_comes_again_later_and_later_under_its_id_until_it_is_
 
 
 def test_a_receiver_that_never_takes_it_is_left_alone_in_the_end_and_a_person_sends_it_again() -> None:
-    portal = Portal(answers=[Attempt(500)] * (len(DELAYS) + 1))
+    portal = Portal(answers=[CallbackAttempt(500)] * (len(DELAYS) + 1))
     portal.accept(9)
     portal.world.drain()
     portal.sweep(times=3)
@@ -192,13 +199,13 @@ def test_a_receiver_that_never_takes_it_is_left_alone_in_the_end_and_a_person_se
 
 
 def test_a_receiver_that_is_gone_is_asked_once_and_one_that_wants_time_gets_it() -> None:
-    gone = Portal(answers=[Attempt(410)])
+    gone = Portal(answers=[CallbackAttempt(410)])
     gone.accept(9)
     gone.world.drain()
     gone.sweep(times=50, seconds=60.0)
     assert gone.store.list_messages("acme").messages[0].state == "abandoned"
     assert len(gone.got) == 1
-    slow = Portal(answers=[Attempt(429, retry_after=3000.0)])
+    slow = Portal(answers=[CallbackAttempt(429, retry_after=3000.0)])
     slow.accept(9)
     slow.world.drain()
     slow.sweep(times=50, seconds=60.0)
@@ -215,7 +222,7 @@ def test_one_failure_ends_the_round_of_a_callback_and_no_other_callback_waits_fo
     portal.world.drain()
     portal.world.clock.sleep(15)
     assert portal.callbacks.look() == {"portal", "crm"}
-    portal.answers = [Attempt(error="timed out")]
+    portal.answers = [CallbackAttempt(error="timed out")]
     assert portal.callbacks.send_due("portal") == 0
     assert portal.callbacks.send_due("crm") == 5
 
@@ -279,7 +286,7 @@ class DyingStore:
 @pytest.mark.parametrize("after", [False, True])
 def test_wherever_a_process_dies_the_end_is_told_and_always_under_the_same_id(after: bool) -> None:
     for at in itertools.count(1):
-        portal = Portal(answers=[Attempt(500)])
+        portal = Portal(answers=[CallbackAttempt(500)])
         dying = replace(portal.callbacks, store=DyingStore(portal.store, at, after=after))  # type: ignore[arg-type]
         alive, is_dead = portal.callbacks, False
         for callbacks in (dying, alive):
@@ -345,7 +352,7 @@ def test_an_attempt_ends_a_message_or_delays_it_longer_each_time(
         made_at=NOW,
         attempts=attempts,
     )
-    after = decide_attempt(message, Attempt(status, retry_after=retry_after), now=NOW, draw=draw)
+    after = decide_attempt(message, CallbackAttempt(status, retry_after=retry_after), now=NOW, draw=draw)
     assert (after.state == "delivered") == (200 <= status < 300)
     if after.state == "waiting":
         assert attempts <= len(DELAYS)

@@ -1,7 +1,8 @@
 """Drift: what was confirmed is read back, below all other work; what the CRM shows otherwise is reported."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,13 +13,24 @@ from hypothesis import strategies as st
 from ops.explain.replay import describe_replay
 from ops.simulator import FaultPlan, InjectedFault, Switches
 from producers.replay.service import ReplayService
-from tests.support.crashes import CrashPoint, crash_points, run_with_crash
+from tests.support.crashes import Crashed, CrashPoint, crash_points, run_with_crash
 from tests.support.flow_world import INFO, World, change
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Relation, from_message
 from worker.errors import Invalid, InvalidChange, Unavailable
+from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
 from worker.planner.plan import Limits
-from worker.ports import DriftedRelation, DriftFilter, DriftPage, JobFilter, Pause, RecordRef, Replay
+from worker.ports import (
+    LEASE_LIFETIME,
+    Api,
+    DriftedRelation,
+    DriftFilter,
+    DriftPage,
+    JobFilter,
+    Pause,
+    RecordRef,
+    Replay,
+)
 from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 from worker.usecases.drift import DriftReader
@@ -140,6 +152,91 @@ def test_a_record_that_the_answer_leaves_out_proves_nothing_and_is_asked_for_fro
     assert [each.relation for each in page.drifted] == [Relation(BUYER, 2, 20)]
     assert page.unknown == (Relation(BUYER, 1, 10),)
     assert page.same == 1
+
+
+def test_the_other_side_may_know_what_the_first_leaves_out(make_world: Callable[..., World]) -> None:
+    world = make_world(switches=Switches(empty_ids="absent"))
+    link(world, 1, 10)
+    edit(world, (BUYER, 5, 10), drop=((BUYER, 1, 10),))  # estate 1 has nobody, but 10 is a buyer elsewhere
+    assert drifted(world) == {Relation(BUYER, 1, 10): "missing"}
+
+
+def end_lease(world: World) -> None:
+    """Let a lease run out, by the world's clock and by the server's own."""
+    world.clock.sleep(LEASE_LIFETIME + 1.0)
+    assert isinstance(world.store, RedisStore)
+    world.store.database.redis.delete(f"{world.store.database.prefix}:{{acme}}:holder")
+
+
+class ActingApi:
+    """The simulator's API, with an act between an answer and its arrival, or instead of it."""
+
+    def __init__(self, inner: Api, act: Callable[[Reply, Sequence[Any]], Reply]) -> None:
+        self._inner, self._act = inner, act
+
+    def send(self, actions: Sequence[Any], *, request_id: str, now: float) -> Reply:
+        return self._act(self._inner.send(actions, request_id=request_id, now=now), actions)
+
+
+def test_an_answer_proves_nothing_once_somebody_else_has_had_the_lease(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+    link(world, 1, 10, 11)
+    inner, answers = world.apis["acme"], count()
+
+    def take_over(reply: Reply, _actions: object) -> Reply:
+        if not next(answers):
+            end_lease(world)  # the reader sleeps, and another works meanwhile
+            world.apis["acme"] = inner
+            link(world, 1, 11, action="delete")
+        return reply
+
+    world.apis["acme"] = ActingApi(inner, take_over)  # type: ignore[assignment]
+    page = read_page(world)
+    assert (page.drifted, page.same) == ((), 2)
+
+
+def test_what_a_dead_worker_has_begun_goes_first(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    link(world, 1, 10)
+    inner = world.apis["acme"]
+
+    def die(_reply: Reply, _actions: object) -> Reply:
+        raise Crashed
+
+    world.apis["acme"] = ActingApi(inner, die)  # type: ignore[assignment]
+    world.accept(change("delete", BUYER, 1, 10))
+    with pytest.raises(Crashed):
+        world.flush()
+    end_lease(world)
+    world.apis["acme"] = inner
+    assert read_page(world).waits == "other work of the account goes first"
+    world.drain()
+    assert read_page(world).open == 1  # the write that died may still land
+    world.clock.sleep(300.0)
+    assert read_page(world).same == 1
+
+
+def test_a_refused_read_hides_only_the_relations_of_its_own_record(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    for parent in range(1, 30):
+        link(world, parent, 200, 201)
+    edit(world, drop=((BUYER, 9, 200),))
+    refused = ActionResult(Verdict.REJECTED, code=79, error=ErrorClass.RECORD)
+
+    def refuse(reply: Reply, actions: Sequence[Action]) -> Reply:
+        results = [
+            refused if 7 in action.parents or 200 in action.children else result
+            for action, result in zip(actions, reply.results, strict=True)
+        ]
+        return msgspec.structs.replace(reply, results=tuple(results))
+
+    world.apis["acme"] = ActingApi(world.apis["acme"], refuse)  # type: ignore[assignment]
+    page = read_page(world)
+    assert [each.relation for each in page.drifted] == [Relation(BUYER, 9, 200)]
+    assert page.unknown == (Relation(BUYER, 7, 200),)
+    assert page.same == 56
 
 
 def test_what_is_due_goes_first_and_the_lease_is_free_meanwhile(make_world: Callable[..., World]) -> None:

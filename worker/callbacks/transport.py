@@ -20,19 +20,19 @@ from worker.contract.quoting import make_printable
 from worker.errors import InvalidSettings
 from worker.network import deadline as network
 from worker.network.headers import retry_after
-from worker.ports import Attempt
+from worker.ports import CallbackAttempt
 
 TIMEOUT: Final = 10.0  # seconds from connecting to the status; resolving the name comes before
 MAX_ERROR: Final = 200  # characters that are kept
 
 
-def send(callback: Callback, *, message_id: str, body: bytes, now: float) -> Attempt:
+def send(callback: Callback, *, message_id: str, body: bytes, now: float) -> CallbackAttempt:
     """Send a message once; `now` (seconds) is when it is signed."""
     try:
         headers = sign(callback, message_id, body, now)
         return _post(callback, headers, body)
     except InvalidSettings as error:  # a secret that cannot be read now
-        return Attempt(error=str(error.faults[0])[:MAX_ERROR])
+        return CallbackAttempt(error=str(error.faults[0])[:MAX_ERROR])
     except (
         httpcore.NetworkError,
         httpcore.TimeoutException,
@@ -41,7 +41,7 @@ def send(callback: Callback, *, message_id: str, body: bytes, now: float) -> Att
         httpx.InvalidURL,
     ) as error:
         text = str(error) or type(error).__name__
-        return Attempt(error=make_printable(redact(text))[:MAX_ERROR])
+        return CallbackAttempt(error=make_printable(redact(text))[:MAX_ERROR])
 
 
 def sign(callback: Callback, message_id: str, body: bytes, now: float) -> dict[str, str]:
@@ -71,7 +71,7 @@ def _resolve(host: str, port: int, networks: Sequence[str]) -> list[str]:
     return allowed
 
 
-def _post(callback: Callback, headers: dict[str, str], body: bytes) -> Attempt:
+def _post(callback: Callback, headers: dict[str, str], body: bytes) -> CallbackAttempt:
     url, deadline = httpx.URL(callback.url), network.Deadline()
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
     own = {
@@ -93,4 +93,4 @@ def _post(callback: Callback, headers: dict[str, str], body: bytes) -> Attempt:
         pool.stream("POST", target, headers=list((own | headers).items()), content=body) as response,
     ):
         wait = httpx.Headers(response.headers).get("Retry-After")
-        return Attempt(response.status, retry_after=retry_after(wait, now=time.time()) or 0.0)
+        return CallbackAttempt(response.status, retry_after=retry_after(wait, now=time.time()) or 0.0)

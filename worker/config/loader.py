@@ -57,7 +57,7 @@ def load_settings(environ: Mapping[str, str], folder: Path, *, spare: bool = Fal
     reader = TableReader(partial(make_secret, environ, file.parent if file else folder))
     variables, doubtful = read_environment(environ, reader)
     tables = read_tables(document, reader, variables.api_url)
-    settings = Settings(**vars(variables), **tables, file=file)
+    settings = Settings(**vars(variables), **{**tables, "sources": give_owners(tables)}, file=file)
     found = [*unread, *reader.faults, *doubtful, *check_tables(settings, document, folder)]
     faults = [fault for fault in found if not isinstance(fault, Warned)]
     if spare:
@@ -157,6 +157,19 @@ def read_tables(document: dict[str, Any], reader: TableReader, api_url: str) -> 
     }
     dashboard = reader.table(Dashboard, document.get("dashboard", {}), "dashboard")
     return {**groups, "dashboard": dashboard or Dashboard()}
+
+
+def give_owners(tables: Mapping[str, Any]) -> Mapping[str, Source]:
+    """Return the sources, each with the accounts that its changes may be for, as far as they are known."""
+    accounts, sources = tables["accounts"], tables["sources"]
+    return MappingProxyType(
+        {
+            name: replace(
+                source, owners={key: accounts[key] for key in source.account_names & accounts.keys()}
+            )
+            for name, source in sources.items()
+        }
+    )
 
 
 def read_defaults(content: Any, reader: TableReader) -> dict[str, Any]:

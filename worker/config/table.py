@@ -48,6 +48,7 @@ def keys_of(kind: type) -> dict[str, TableKey]:
         )
         for field in fields(kind)
         if field.name != "name"  # it stands in the table's header
+        if field.metadata.get("key", field.name)  # without one it is no key: the loader fills it
     }
 
 

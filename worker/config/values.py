@@ -82,6 +82,10 @@ SecretPlace = Annotated[
     ),
 ]
 Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z", description="a country of two letters, such as DE")]
+Maps = Annotated[
+    Mapping[str, Mapping[str, str]],
+    Meta(description='tables of texts by name, such as stage = { "17" = "sold" }'),
+]
 
 
 def are_networks(values: tuple[str, ...]) -> bool:
@@ -144,7 +148,10 @@ class AccountLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account(AccountLimits):
-    """One onOffice API user: its credentials and its limits."""
+    """One onOffice API user: its credentials and its limits.
+
+    `maps` turn values of its senders, such as the numbers of stages, into those that rules name.
+    """
 
     explain_name = staticmethod(explain_account_name)
 
@@ -153,6 +160,7 @@ class Account(AccountLimits):
     secret: Annotated[Secret, SECRET]
     api_url: ApiUrl = API_URL
     extendedclaim: Annotated[Secret | None, SECRET] = None
+    maps: Maps = field(default_factory=dict)
 
     def find_claim(self) -> str:
         """Return the extendedclaim; empty without one, and while its file is not there."""
@@ -235,6 +243,8 @@ class Source(HmacFormat):
 
     It has either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for
     rotation. `url` is the address its senders know, where a proxy hides it. One that is `gone` tells them so.
+    `event` is what its senders name nowhere; `country` and `maps` are as those of an account, whose own maps
+    come first. `owners` are the accounts that its changes may be for, as the loader finds them.
     One of onOffice's that `keeps_claim` writes the `apiClaim` of each call into the `extendedclaim` of its
     account, which must be a file.
     """
@@ -252,6 +262,10 @@ class Source(HmacFormat):
     url: Annotated[str, url_of("https", "http")] = field(default="", repr=False)
     gone: Annotated[bool, Meta(description="true or false")] = False
     keeps_claim: Annotated[bool, Meta(description="true or false")] = False
+    event: Text = ""
+    country: Country = ""
+    maps: Maps = field(default_factory=dict)
+    owners: Mapping[str, Account] = field(default_factory=dict, repr=False, metadata={"key": None})
 
     @property
     def account_names(self) -> frozenset[str]:

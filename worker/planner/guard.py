@@ -120,19 +120,19 @@ class Guard:
         key, side = self.key(relation), self._guarded(relation.type)
         if refusal := self._unreadable.get(key):
             return refusal
-        mine, standing, is_read = _other_id(relation, side), self._related(key), key in self._shown
+        mine, present, is_read = _other_id(relation, side), self._related(key), key in self._shown
         doubtful = {
             _other_id(other, side): doubt.kind for other, doubt in doubts.items() if doubt.until > now
         }
         if side == "parent":
-            removes_nothing = is_read and mine not in standing
-            sure = {other for other in standing - {mine} if doubtful.get(other) != "delete"}
+            removes_nothing = is_read and mine not in present
+            sure = {other for other in present - {mine} if doubtful.get(other) != "delete"}
             if not sure and not removes_nothing:
                 return _last_one(relation)
             self._taken[key].add(mine)
             return None
         landing = {other for other, kind in doubtful.items() if kind == "create"}
-        parents = (standing | landing) - {mine}
+        parents = (present | landing) - {mine}
         if parents or not is_read:
             return _has_parent(relation)
         self._confirmed[key].add(mine)

@@ -7,8 +7,8 @@ tested to equal Redis.
 from worker.contract.message import UNROUTED
 from worker.planner.relation_state import RelationRecord
 from worker.ports.callbacks import (
-    Attempt,
     BatchCounts,
+    CallbackAttempt,
     CallbackMessage,
     CallbackStore,
     DueCallbacks,
@@ -138,12 +138,12 @@ __all__ = [
     "AccountStats",
     "AdminResult",
     "Api",
-    "Attempt",
     "AuditEntry",
     "AuditPage",
     "BatchCounts",
     "BegunRequest",
     "BreakerChange",
+    "CallbackAttempt",
     "CallbackMessage",
     "CallbackStore",
     "ClaimedJob",

@@ -28,14 +28,14 @@ class BatchCounts(NamedTuple):
 class Watch(NamedTuple):
     """A batch label that callbacks are to be told of, as it is now.
 
-    The last change with it came at `accepted_at` (µs), when these `callbacks` were to be told; `told` has the
+    The last change with it came at `accepted_at` (µs), when these `callbacks` were to be told; `reported` has the
     counts that each was told last. `version` is what is stored of it, for which a decision about it is made.
     """
 
     label: str
     accepted_at: int
     callbacks: tuple[str, ...]
-    told: Mapping[str, BatchCounts]
+    reported: Mapping[str, BatchCounts]
     counts: BatchCounts
     version: tuple[str, str] = ("", "")
 
@@ -76,7 +76,7 @@ class MessagePage(NamedTuple):
     next: str
 
 
-class Attempt(NamedTuple):
+class CallbackAttempt(NamedTuple):
     """What came of sending a message: an HTTP status or an error, and how many seconds it asks to wait."""
 
     status: int = 0
@@ -108,7 +108,7 @@ class CallbackStore(Protocol):
         *,
         look_at: int | None,
         messages: Sequence[CallbackMessage] = (),
-        told: Mapping[str, BatchCounts] | None = None,
+        reported: Mapping[str, BatchCounts] | None = None,
     ) -> bool:
         """Keep messages, what was told by them, and when (µs) to look at the label again; None forgets it.
 

@@ -19,7 +19,7 @@ SECOND: Final = 1_000_000
 CLAIMABLE: Final = 10  # due messages that are looked at for one that nobody else takes
 
 _decode_message = msgspec.json.Decoder(CallbackMessage).decode
-_decode_told = msgspec.json.Decoder(dict[str, BatchCounts]).decode
+_decode_reported = msgspec.json.Decoder(dict[str, BatchCounts]).decode
 
 
 class RedisCallbacks:
@@ -59,13 +59,13 @@ class RedisCallbacks:
             return []
         reads = self._database.reads(account)
         reads.hmget("watched", labels)
-        reads.hmget("told", labels)
+        reads.hmget("reported", labels)
         for label in labels:
             reads.hgetall(f"batch:{label}")
-        watched, told, *counts = reads.run()
+        watched, reported, *counts = reads.run()
         return [
             _read_watch(label, (noted or b"").decode(), (earlier or b"").decode(), codec.counts(found))
-            for label, noted, earlier, found in zip(labels, watched, told, counts, strict=True)
+            for label, noted, earlier, found in zip(labels, watched, reported, counts, strict=True)
         ]
 
     def settle_watch(
@@ -75,19 +75,19 @@ class RedisCallbacks:
         *,
         look_at: int | None,
         messages: Sequence[CallbackMessage] = (),
-        told: Mapping[str, BatchCounts] | None = None,
+        reported: Mapping[str, BatchCounts] | None = None,
     ) -> bool:
         """Write what was decided about a label, unless it is another decision by now."""
         commit = self._commit(account, adds=bool(messages))
-        for name, value in zip(("watched", "told"), watch.version, strict=True):
+        for name, value in zip(("watched", "reported"), watch.version, strict=True):
             commit.check(name, watch.label, value)
         if look_at is None:
             self._forget(commit, [watch.label])
         else:
             commit.run("ZADD", "looks", look_at, watch.label)
-            if told is not None:
-                commit.run("HSET", "told", watch.label, codec.encode(told))
-            self._keep(commit, account, "watched", "looks", "told")
+            if reported is not None:
+                commit.run("HSET", "reported", watch.label, codec.encode(reported))
+            self._keep(commit, account, "watched", "looks", "reported")
         for message in messages:
             self._put(commit, message)
             commit.run("ZADD", "callbacks", message.made_at, message.id)
@@ -98,7 +98,7 @@ class RedisCallbacks:
         return _try(commit)
 
     def _forget(self, commit: Commit, labels: Sequence[str]) -> None:
-        for name in ("watched", "told"):
+        for name in ("watched", "reported"):
             commit.run("HDEL", name, *labels)
         commit.run("ZREM", "looks", *labels)
 
@@ -212,11 +212,11 @@ class RedisCallbacks:
             commit.run("PEXPIRE", name, round(1000 * self._retention(account).failed))
 
 
-def _read_watch(label: str, noted: str, told: str, counts: Mapping[str, int]) -> Watch:
+def _read_watch(label: str, noted: str, reported: str, counts: Mapping[str, int]) -> Watch:
     accepted_at, *callbacks = noted.split() or ["0"]
     known = BatchCounts(*(counts.get(name, 0) for name in BatchCounts._fields))
-    earlier = _decode_told(told) if told else {}
-    return Watch(label, int(accepted_at), tuple(callbacks), earlier, known, (noted, told))
+    earlier = _decode_reported(reported) if reported else {}
+    return Watch(label, int(accepted_at), tuple(callbacks), earlier, known, (noted, reported))
 
 
 def _try(commit: Commit) -> bool:

@@ -186,7 +186,7 @@ class RecordEraser:
         """Forget labels that name it, and messages about these; one that was not sent yet is not."""
         named = [label for label in self._redis.hkeys(f"{self._base}:watched") if self._names(label)]
         if named:
-            for key in ("watched", "told"):
+            for key in ("watched", "reported"):
                 self._redis.hdel(f"{self._base}:{key}", *named)
             self._redis.zrem(f"{self._base}:looks", *named)
         for message_id, text in self._redis.hscan_iter(f"{self._base}:callback", count=MAX_EXAMINED):

@@ -123,6 +123,8 @@ class StoredJob(msgspec.Struct, array_like=True, gc=False):
     @property
     def size(self) -> int:
         """The number of its relations, as far as is known while records are still to be found."""
+        if not self.references:  # nearly always
+            return len(self.parents) * len(self.children)
         is_resolved = all(each.record for each in self.references)
         sides = [] if is_resolved else [each.side for each in self.references]
         return (len(self.parents) + sides.count("p")) * (len(self.children) + sides.count("c"))
@@ -186,11 +188,9 @@ class LoadedJob(msgspec.Struct, gc=False):
             v.requests,
             v.by,
         )
-        is_rare = (
-            *(v.refusal, v.failed, v.again, v.requeued_at),
-            *(v.dismissed, v.replays, v.replay, v.replayed_by, v.references, v.replaces),
-        )
-        body = _pack(v) if any(is_rare) else _pack(common)
+        is_rare = v.refusal or v.failed or v.again or v.requeued_at or v.dismissed or v.replays or v.replay
+        is_looked_up = v.references or v.replaces
+        body = _pack(v) if is_rare or is_looked_up or v.replayed_by else _pack(common)
         return HEAD.pack(self.accepted_at, self.number) + body
 
     @property
@@ -215,7 +215,7 @@ class LoadedJob(msgspec.Struct, gc=False):
     def is_unresolved(self) -> bool:
         """Whether a record that it names is still to be found, or what a replace has to remove."""
         v = self.value
-        return v.phase == TO_BE_READ or any(not each.record for each in v.references)
+        return v.phase == TO_BE_READ or (v.references != () and any(not each.record for each in v.references))
 
     @property
     def is_open(self) -> bool:

@@ -73,7 +73,7 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     watched          hash    label → when a change with it came last (µs), and    as a failed job, the latest
                              the callbacks that are told of it                   10,000
     looks            zset    the same labels by when to look at them next (µs)   with `watched`
-    told             hash    label → what each callback was told last (JSON)     with `watched`
+    reported         hash    label → what each callback was told last (JSON)     with `watched`
     callback         hash    id → a message of a callback (JSON)                 as a failed job, the latest
                                                                                  10,000
     callbacks        zset    ids of messages by when they were made (µs)         with `callback`

@@ -18,8 +18,8 @@ from worker.config import Callback
 from worker.contract import write_instant
 from worker.errors import NotFound, StoreUnavailable, Unavailable
 from worker.ports import (
-    Attempt,
     AuditEntry,
+    CallbackAttempt,
     CallbackMessage,
     CallbackStore,
     EventSink,
@@ -45,7 +45,7 @@ GONE: Final = 410  # the receiver wants no more, as Standard Webhooks has it
 class CallbackTransport(Protocol):
     """Sends a message to the URL of a callback."""
 
-    def __call__(self, callback: Callback, *, message_id: str, body: bytes, now: float) -> Attempt:
+    def __call__(self, callback: Callback, *, message_id: str, body: bytes, now: float) -> CallbackAttempt:
         """Send a message, signed as of `now` (seconds); what keeps it from being sent is in the attempt."""
 
 
@@ -66,9 +66,9 @@ def decide_look(watch: Watch, callbacks: Collection[Callback], now: int) -> Look
         return Look(None if age > FORGET_EMPTY_AFTER else now + _delay(age, LOOK_AT_ENDED))
     if watch.counts.open > 0:
         return Look(now + _delay(age, LOOK_AT_OPEN))
-    untold = [each for each in callbacks if watch.told.get(each.name) != watch.counts]
-    early = [each.quiet for each in untold if age < each.quiet]
-    tells = tuple(each.name for each in untold if age >= each.quiet)
+    unreported = [each for each in callbacks if watch.reported.get(each.name) != watch.counts]
+    early = [each.quiet for each in unreported if age < each.quiet]
+    tells = tuple(each.name for each in unreported if age >= each.quiet)
     return Look(
         watch.accepted_at + round(min(early) * SECOND) if early else now + _delay(age, LOOK_AT_ENDED), tells
     )
@@ -79,7 +79,7 @@ def _delay(age: float, longest: float) -> int:
 
 
 def decide_attempt(
-    message: CallbackMessage, attempt: Attempt, *, now: int, draw: float = 0.0
+    message: CallbackMessage, attempt: CallbackAttempt, *, now: int, draw: float = 0.0
 ) -> CallbackMessage:
     """Return the message after an attempt; a `draw` of 0 to 1 makes its delay up to a tenth longer. Pure."""
     after = msgspec.structs.replace(message, status=attempt.status, error=attempt.error, next_at=0)
@@ -178,8 +178,10 @@ class Callbacks:
             )
             for place, name in enumerate(look.tells)
         ]
-        told = {**watch.told, **dict.fromkeys(look.tells, watch.counts)} if messages else None
-        is_kept = self.store.settle_watch(account, watch, look_at=look.at, messages=messages, told=told)
+        reported = {**watch.reported, **dict.fromkeys(look.tells, watch.counts)} if messages else None
+        is_kept = self.store.settle_watch(
+            account, watch, look_at=look.at, messages=messages, reported=reported
+        )
         if not (is_kept and messages):
             return ()
         self.metrics.add(account, {"callbacks:made": len(messages)})
@@ -213,7 +215,7 @@ class Callbacks:
             self._report(after, attempt)
         return attempt.is_taken
 
-    def _report(self, message: CallbackMessage, attempt: Attempt) -> None:
+    def _report(self, message: CallbackMessage, attempt: CallbackAttempt) -> None:
         how = "failed" if message.state == "waiting" else message.state
         tally = Counter({f"callbacks:{how}": 1, "callbacks:failed": int(not attempt.is_taken)})
         self.metrics.add(message.account, +tally)
@@ -256,7 +258,7 @@ class Callbacks:
         self.job_admin.add_audit_entry(before.account, entry)
         return after
 
-    def test(self, name: str, account: str) -> Attempt:
+    def test(self, name: str, account: str) -> CallbackAttempt:
         """Send a message that nobody waits for, now and from here; raises NotFound."""
         callback, now = self._get(name), self.store.now()
         if account not in callback.accounts:

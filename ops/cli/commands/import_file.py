@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,8 @@ from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.import_steps.cost_estimate import CostEstimate
 from ops.cli.import_steps.follow import JobFollower
+from ops.cli.import_steps.mail_files import DASH, open_mails
+from ops.cli.import_steps.mails import find_mail_source, label_changes, load_mails, try_mails
 from ops.cli.import_steps.open_input import OpenInput, get_name, is_input, open_input
 from ops.cli.import_steps.options import ImportOptions, parse_options
 from ops.cli.import_steps.rejects import RejectsFile
@@ -32,7 +35,7 @@ Send = Callable[[Sequence[Change]], list[Sent]]
 
 
 @click.command("import", short_help="Import a file of changes: CSV, JSON or a spreadsheet.")
-@click.argument("file", metavar="FILE|-")
+@click.argument("file", metavar="FILE|-", required=False)
 @account_option
 @click.option(
     "--map",
@@ -72,11 +75,15 @@ Send = Callable[[Sequence[Change]], list[Sent]]
 @click.option(
     "--dry-run", is_flag=True, help="Check every line, and count what would be sent; needs no Redis."
 )
+@click.option(
+    "--mail", "is_mail", is_flag=True, help="FILE is a mail, an mbox, a Maildir, or a folder of mails."
+)
+@click.option("--source", metavar="NAME", default="", help="Whose rules read the mails, if not the only one.")
 @click.option("--key", metavar="KEY", help="The key for --url; better given as RELATIONS_KEY.")
 @with_context
 def import_file(
     context: CommandContext,
-    file: str,
+    file: str | None,
     account: str | None,
     maps: Sequence[str],
     sets: Sequence[str],
@@ -87,6 +94,8 @@ def import_file(
     rejects: Path | None,
     waits: bool,
     dry_run: bool,
+    is_mail: bool,
+    source: str,
     key: str | None,
 ) -> None:
     """Import changes from CSV with a header, JSON, or a spreadsheet; a dash is standard input.
@@ -95,12 +104,25 @@ def import_file(
     delimiter is found out. A cell may hold several ids, between blanks. Each line is known by the file's
     content and its number, so the same import again goes on where it ended and does nothing twice.
 
+    With --mail the rules of a webhook source read mails and their attachments. What cannot be read is kept as
+    a failed job, as it would be of a webhook, and the others go on; the exit code is then 4.
+
     \b
     Examples:
       relations import changes.ndjson --dry-run
       relations import buyers.csv --set action=create --set type=estate:address:buyer --map contact=childid
       relations import buyers.csv --wait --url https://relations.example --account acme
+      relations import --mail enquiry.eml --source portal --dry-run
     """
+    if is_mail:
+        if maps or sets or header_row or has_index or sheet or rejects or account:
+            raise click.UsageError("--mail goes with --source, --batch, --wait and --dry-run only.")
+        exit_with(_import_mails(context, file or DASH, source, batch, waits=waits, dry_run=dry_run))
+        return
+    if file is None:
+        raise click.UsageError("Name the FILE to import, or - for standard input.")
+    if source:
+        raise click.UsageError("--source goes with --mail.")
     url = context.url
     if url and not dry_run:
         key = key or context.read_key()
@@ -124,6 +146,38 @@ def import_file(
         exit_with(_dry_run(context, file, options, path, is_local=not url))
     else:
         exit_with(_import(context, file, options, path, waits=waits, url=url, key=key))
+
+
+# --- mails
+
+
+def _import_mails(
+    context: CommandContext, file: str, source_name: str, batch: str | None, *, waits: bool, dry_run: bool
+) -> Exit:
+    if context.url:
+        advice = "Send each to the webhook there: curl --data-binary @FILE URL/webhooks/NAME."
+        raise click.UsageError(f"Mails are read by the rules of these settings, not of --url. {advice}")
+    source = find_mail_source(context, source_name)
+    if dry_run:
+        counts = try_mails(context, source, open_mails(file))
+        context.answer(counts.to_json(), [*counts.format_lines(is_sent=False), "Nothing was sent."])
+        return counts.get_exit_code()
+    label = batch or f"{get_name(file)[:40]}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    with _connect(context, "", None) as (relations, retry), tempfile.TemporaryFile("w+") as known_jobs:
+        follower = JobFollower(relations, retry, known_jobs)
+        send = label_changes(follower.send if waits else relations.send, label)
+        keep = context.runtime.intake().reject
+        counts = load_mails(
+            source,
+            open_mails(file),
+            lambda changes: retry(lambda: send(changes)),
+            lambda message: retry(lambda: keep(message)),
+        )
+        for _ in follower.poll() if waits else ():
+            pass
+    context.answer({**counts.to_json(), "batch": label, "batches": follower.batches}, counts.format_lines())
+    has_failures = any(found["failed"] for found in follower.batches)
+    return Exit.PARTLY if has_failures else counts.get_exit_code()
 
 
 # --- dry run

@@ -7,8 +7,14 @@ from typing import Any, Final
 import click
 
 from ops.cli.context import CommandContext, with_local_context
-from ops.explain.text import format_ids, format_info, pluralize
-from producers.webhooks.mapping import MappedChange, build_changes, check_rules, read_payload
+from ops.explain.text import format_change, pluralize
+from producers.webhooks.mapping import (
+    MappedChange,
+    build_changes,
+    check_mail_is_read,
+    check_rules,
+    read_payload,
+)
 from producers.webhooks.request_parts import read_kept
 from worker.config import Source
 from worker.config.table import nearest
@@ -20,12 +26,13 @@ COLUMNS: Final = ("name", "scheme", "account", "rules", "path")
 
 @click.group("sources")
 def sources() -> None:
-    """Look at the webhook sources of the settings.
+    """Look at the webhook sources of the settings, and add those of known senders.
 
     \b
     Examples:
       relations sources list
       relations sources try immo enquiry.json
+      relations sources add portal --template openimmo-feedback
     """
 
 
@@ -79,7 +86,7 @@ def try_payload(context: CommandContext, name: str, file: Path) -> None:
 def _read_payload(file: Path) -> bytes:
     body = _read_bytes(file)
     if not body.strip():  # a delivery may be empty, but who tries one has forgotten something
-        raise InvalidChange([Fault("", "expected JSON, XML or a form, got nothing")])
+        raise InvalidChange([Fault("", "expected JSON, XML, a form or a mail, got nothing")])
     return body
 
 
@@ -93,7 +100,9 @@ def _read_bytes(file: Path) -> bytes:
 def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[MappedChange]:
     """Return what the rules make of the payload, checked as intake would."""
     delivery = read_kept(source, body.strip().removeprefix(b"?") if source.scheme == "onoffice" else body)
-    changes = build_changes(source, read_payload(source, delivery), "try", delivery)
+    payload = read_payload(source, delivery)
+    changes = build_changes(source, payload, "try", delivery)
+    check_mail_is_read(payload, changes)
     check_each(
         ((mapped.path, mapped.change) for mapped in changes),
         lambda change: check(change, context.runtime.live_settings.overrides),
@@ -102,9 +111,7 @@ def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[M
 
 
 def _describe_change(mapped: MappedChange) -> str:
-    change = mapped.change
-    ids = f"{format_ids(change.parents)} → {format_ids(change.children)}{format_info(change.info)}"
-    return f"  {mapped.path}  {change.account}: {change.action} {change.type} {ids}"
+    return f"  {mapped.path}  {mapped.change.account}: {format_change(mapped.change)}"
 
 
 def _serialize_source(source: Source) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from producers.portals.http.requests import (
 from producers.portals.http.start_page import start_response
 from producers.portals.serializers import batch_json, job_json
 from producers.webhooks.claims import KeptClaim, keep_claim
-from producers.webhooks.mapping import MappedChange, build_changes, read_payload
+from producers.webhooks.mapping import MappedChange, build_changes, check_mail_is_read, read_payload
 from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import verify
@@ -250,7 +250,9 @@ def _map_delivery(
         message_id = verify(source, sent, now=now)
     claim = keep_claim(source, accounts, delivery, now=now)
     try:
-        changes = build_changes(source, read_payload(source, delivery), message_id, delivery)
+        payload = read_payload(source, delivery)
+        changes = build_changes(source, payload, message_id, delivery)
+        check_mail_is_read(payload, changes)
     except InvalidChange as error:
         return MappedDelivery(delivery, message_id, error, claim)
     return MappedDelivery(delivery, message_id, changes, claim)

@@ -1,0 +1,41 @@
+"""E-mail addresses and phone numbers in the one form by which records are looked up. Pure."""
+
+import re
+from typing import Final
+
+import phonenumbers
+
+MAX_CONTACT: Final = 320  # characters: the longest address there can be
+ADDRESS: Final = re.compile(r"[^\s@<>,;:\"()]+@[^\s@<>,;:\"()]+[.][^\s@<>,;:\"()]+")
+
+BEHIND_A_NAME: Final = re.compile(r"<([^<>]*)>$")
+REMARK: Final = re.compile(r"\([^()0-9]{1,40}\)")  # as in `030 1234567 (reception)`
+
+
+def normalize_email(value: object) -> str | None:
+    """Return an e-mail address without name, blanks and capitals; None if this is no single address."""
+    if not isinstance(value, str) or len(value) > 2 * MAX_CONTACT:
+        return None
+    text = value.strip().lower().removeprefix("mailto:")
+    if match := BEHIND_A_NAME.search(text):
+        text = match[1]
+    text = text.strip().rstrip(".")
+    return text if len(text) <= MAX_CONTACT and ADDRESS.fullmatch(text) else None
+
+
+def normalize_phone(value: object, country: str) -> str | None:
+    """Return a phone number as E.164, read as one dials it in that country (`DE`); None if it is none.
+
+    Raises ValueError for a country that is not known.
+    """
+    if country not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError(f"there is no country {country!r}; expected two letters such as DE")
+    if not isinstance(value, str) or len(value) > MAX_CONTACT:
+        return None
+    try:
+        number = phonenumbers.parse(REMARK.sub("", value), country)
+    except phonenumbers.NumberParseException:
+        return None
+    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
+        return None
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

@@ -1,0 +1,250 @@
+"""The functions that rules have beside JMESPath's own: for what senders write differently. Pure.
+
+Each takes the scope of a rule and its arguments; nothing in means nothing out. The page for those who write
+rules is `docs/reference/rule-functions.md`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from producers.webhooks.answers import find_chosen, find_field
+from producers.webhooks.body import read_json_text, read_xml_text
+from producers.webhooks.contacts import normalize_email, normalize_phone
+from producers.webhooks.fields import decode_text, split_fields
+from producers.webhooks.scope import Scope
+from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.texts import compose
+from producers.webhooks.times import DEFAULT_ZONE, write_time
+from worker.contract.quoting import quote
+
+DEFAULT_COUNTRY: Final = "DE"
+
+
+class RuleFunction(NamedTuple):
+    """A function of rules: what is called, and how it is written; it takes at least and at most so many."""
+
+    call: Callable[..., object]
+    usage: str
+    least: int
+    most: int
+
+
+def call_rule_function(name: str, scope: Scope, arguments: list[Any]) -> object:
+    """Return what a function makes of its arguments; raises ValueError if they are too few or too many."""
+    function = FUNCTIONS[name]
+    if not function.least <= len(arguments) <= function.most:
+        raise ValueError(f"write {function.usage}, not {name}() with {len(arguments)} arguments")
+    return function.call(scope, *arguments)
+
+
+def translate(scope: Scope, table: str, value: object) -> object:
+    """Return what a value stands for in a map of the settings, the account's own first; None if nothing."""
+    account, found = scope.find_account(), False
+    for owner in (account, scope.source):
+        entries = owner.maps.get(table) if owner else None
+        if entries is not None and (text := entries.get(_as_text(value))) is not None:
+            return text
+        found = found or entries is not None
+    if not found:
+        raise ValueError(f"there is no map {quote(table)} in the settings of this source or its account")
+    return None
+
+
+def further_parts(url: str) -> list[tuple[bytes, str]]:
+    """Return the parts of an address behind `/webhooks/NAME`, as they are meant and as they were sent."""
+    path = url.partition("?")[0].partition("://")[2].partition("/")[2]
+    return [(unquote_to_bytes(raw.encode("latin-1")), raw) for raw in path.split("/")[2:]]
+
+
+# --- around
+
+
+def _root(scope: Scope) -> object:
+    return (*scope.around, scope.value)[0]
+
+
+def _outer(scope: Scope, levels: object = 1) -> object:
+    around = scope.around
+    return around[-levels] if isinstance(levels, int) and 1 <= levels <= len(around) else None
+
+
+# --- the request
+
+
+def _header(delivery: WebhookDelivery, name: object) -> object:
+    return delivery.headers.get(str(name).lower())
+
+
+def _query(delivery: WebhookDelivery, name: object) -> object:
+    pairs = split_fields(delivery.url.partition("?")[2].encode("latin-1"))
+    texts = [[decode_text(text.encode("latin-1")) for text in pair] for pair in pairs]
+    found = [value for given, value in texts if given == name]
+    return found[0] if len(found) == 1 else found or None
+
+
+def _path(delivery: WebhookDelivery, position: object) -> object:
+    parts = [decode_text(part) for part, _ in further_parts(delivery.url)]
+    return parts[position] if isinstance(position, int) and 0 <= position < len(parts) else None
+
+
+REQUEST_FUNCTIONS: Final[Mapping[str, Callable[[WebhookDelivery, object], object]]] = {
+    "header": _header,
+    "query": _query,
+    "path": _path,
+}
+
+
+def _of_request(read: Callable[[WebhookDelivery, object], object]) -> Callable[[Scope, object], object]:
+    return lambda scope, argument: compose(read(scope.delivery, argument))
+
+
+def _event(scope: Scope) -> object:
+    return (scope.source.event if scope.source else "") or None
+
+
+# --- texts
+
+
+def _as_text(value: object) -> str:
+    """Return a text or a number as text, "" of anything else; 17.0 is 17."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
+def _each_text(change: Callable[[str], object]) -> Callable[..., object]:
+    """Return a function of a text or a list of texts; numbers are texts too, anything else is nothing."""
+
+    def apply(value: object) -> object:
+        if isinstance(value, list):
+            return [apply(item) for item in value]
+        is_text = isinstance(value, str | int | float) and not isinstance(value, bool)
+        return change(str(value)) if is_text else None
+
+    return apply
+
+
+def _lower(_scope: Scope, value: object) -> object:
+    return _each_text(str.lower)(value)
+
+
+def _trim(_scope: Scope, value: object) -> object:
+    return _each_text(str.strip)(value)
+
+
+def _split(_scope: Scope, value: object, separator: object) -> object:
+    if value is None:
+        return None
+    if not isinstance(separator, str) or not separator:
+        raise ValueError("split() wants a text that stands between the parts")
+    return [part for each in _as_text(value).split(separator) if (part := each.strip())]
+
+
+def _strip_prefix(_scope: Scope, value: object, prefix: object) -> object:
+    prefixes = [str(each) for each in (prefix if isinstance(prefix, list) else [prefix])]
+
+    def strip(text: str) -> str:
+        found = next((each for each in prefixes if each and text.startswith(each)), "")
+        return text[len(found) :]
+
+    return _each_text(strip)(value)
+
+
+def _replace(_scope: Scope, value: object, old: object, new: object = "") -> object:
+    """Replace a text by another, or each name of an object by its value, in their order."""
+    pairs = old.items() if isinstance(old, dict) else [(old, new)]
+
+    def replace_all(text: str) -> str:
+        for before, after in pairs:
+            if not (isinstance(before, str) and before and isinstance(after, str)):
+                raise ValueError("replace() wants texts to look for, and texts in their place")
+            text = text.replace(before, after)
+        return text
+
+    return _each_text(replace_all)(value)
+
+
+def _first(_scope: Scope, *values: object) -> object:
+    """Return the first value that is there and not empty; of one list, its first such element."""
+    candidates = values[0] if len(values) == 1 and isinstance(values[0], list) else values
+    return next((value for value in candidates if value not in (None, "", [], {})), None)
+
+
+# --- times, contacts, forms, records
+
+
+def _time(_scope: Scope, value: object, zone: object = DEFAULT_ZONE) -> object:
+    return write_time(value, str(zone))
+
+
+def _email(_scope: Scope, value: object) -> object:
+    return [normalize_email(each) for each in value] if isinstance(value, list) else normalize_email(value)
+
+
+def _phone(scope: Scope, value: object, country: object = None) -> object:
+    account = scope.find_account()
+    known = scope.source.country if scope.source else ""
+    chosen = str(country or known or (account.country if account else DEFAULT_COUNTRY))
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return normalize_phone(text, chosen)
+
+
+def _field(scope: Scope, form: object, name: object) -> object:
+    scope.budget.spend(_count(form))
+    return find_field(form, name)
+
+
+def _chosen(scope: Scope, form: object, name: object) -> object:
+    scope.budget.spend(_count(form))
+    return find_chosen(form, name)
+
+
+def _count(form: object) -> int:
+    answers = form.get("answers") if isinstance(form, dict) else None
+    return sum(len(each) for each in (form, answers) if isinstance(each, list | dict))
+
+
+def _reference(_scope: Scope, module: object, fields: object) -> object:
+    """Return a reference to a record by its fields; nothing if one of them is missing.
+
+    Less would be looked for than the rule says, and somebody else found.
+    """
+    if fields is None:  # so JMESPath has it where the rule looks at nothing
+        return None
+    if not isinstance(module, str) or not isinstance(fields, dict) or not fields:
+        raise ValueError("write reference('estate', {objektnr_extern: nr})")
+    texts = {name: _as_text(value).strip() for name, value in fields.items()}
+    return {module: texts} if all(texts.values()) else None
+
+
+def _parse_json(_scope: Scope, text: object) -> object:
+    return read_json_text(text) if isinstance(text, str) and text.strip() else None
+
+
+def _parse_xml(_scope: Scope, text: object) -> object:
+    return read_xml_text(text) if isinstance(text, str) and text.strip() else None
+
+
+FUNCTIONS: Final[Mapping[str, RuleFunction]] = {
+    "root": RuleFunction(_root, "root()", 0, 0),
+    "outer": RuleFunction(_outer, "outer() or outer(`2`)", 0, 1),
+    **{name: RuleFunction(_of_request(read), f"{name}(…)", 1, 1) for name, read in REQUEST_FUNCTIONS.items()},
+    "event": RuleFunction(_event, "event()", 0, 0),
+    "lower": RuleFunction(_lower, "lower(text)", 1, 1),
+    "trim": RuleFunction(_trim, "trim(text)", 1, 1),
+    "split": RuleFunction(_split, "split(text, separator)", 2, 2),
+    "strip_prefix": RuleFunction(_strip_prefix, "strip_prefix(text, prefix)", 2, 2),
+    "replace": RuleFunction(_replace, "replace(text, old, new)", 2, 3),
+    "first": RuleFunction(_first, "first(value, value, …)", 1, 100),
+    "time": RuleFunction(_time, "time(value, zone)", 1, 2),
+    "email": RuleFunction(_email, "email(text)", 1, 1),
+    "phone": RuleFunction(_phone, "phone(text, country)", 1, 2),
+    "field": RuleFunction(_field, "field(form, name)", 2, 2),
+    "chosen": RuleFunction(_chosen, "chosen(form, name)", 2, 2),
+    "reference": RuleFunction(_reference, "reference(module, {field: value})", 2, 2),
+    "parse_json": RuleFunction(_parse_json, "parse_json(text)", 1, 1),
+    "parse_xml": RuleFunction(_parse_xml, "parse_xml(text)", 1, 1),
+}

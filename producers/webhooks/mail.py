@@ -1,0 +1,255 @@
+"""A mail as a value that rules can search: headers, text, `label: value` lines, and attachments read.
+
+Mails that were forwarded as attachments stand beside the one that brought them, in `mails`, so a rule finds
+an enquiry wherever it sits. Whatever is odd about a mail is named; only one that nobody could read is
+refused. Everything is bounded before the parser works on it. Pure.
+"""
+
+import re
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from email import message_from_bytes, policy
+from email.errors import MessageError
+from email.message import EmailMessage
+from typing import Any, Final
+
+from producers.webhooks.contacts import normalize_email
+from producers.webhooks.fields import decode_text
+from producers.webhooks.mail_text import find_fields, html_to_text
+from producers.webhooks.times import write_time
+from worker.contract.quoting import escape_unprintable
+from worker.errors import Fault, InvalidChange
+
+MAX_LEVELS: Final = 10  # of mails and parts in each other
+MAX_PARTS: Final = 200
+MAX_BOUNDARIES: Final = 20
+MAX_LINES: Final = 1_000_000
+MAX_HEADER: Final = 8192  # bytes of one that says what a part is
+MAX_HEADERS: Final = 200
+MAX_TEXT: Final = 200_000  # characters of a mail's own text
+SHOWN_HEADER: Final = 1000  # characters
+HEAD: Final = 2**16  # bytes in which the head of a mail must end
+NAME: Final = re.compile(rb"([!-9;-~]{1,100}):")
+KNOWN: Final = frozenset(
+    (b"from", b"received", b"return-path", b"message-id", b"mime-version", b"delivered-to")
+)
+CONTENT_HEADER: Final = re.compile(rb"(?im)^content-[a-z-]{1,40}:[^\n]*(?:\n[ \t][^\n]*)*")
+BOUNDARY: Final = re.compile(rb"(?i)boundary[ \t]*=|^content-type:[ \t]*message/", re.MULTILINE)
+STRUCTURED: Final = re.compile(r"(?i).*\b(xml|json)\b")
+INLINE_NAME: Final = re.compile(r"(?i).*[.](xml|json|eml)")
+WIDE: Final = ("utf-16", "utf-32", "ucs")  # whose plain letters could be taken for UTF-8
+
+ReadContent = Callable[[bytes, str], object]
+"""Reads the content of an attachment by its content type; raises InvalidChange if it is not readable."""
+
+
+def is_mail(body: bytes) -> bool:
+    """Return whether a body begins as mails do: with headers, one of them of those that all mails have."""
+    head = body[:HEAD].lstrip(b"\xef\xbb\xbf\r\n ")
+    if head.startswith((b"{", b"[", b"<")):  # nearly always
+        return False
+    lines = re.split(rb"\r?\n", head)
+    if lines[0].startswith(b"From "):
+        del lines[0]
+    names = set[bytes]()
+    for line in lines:
+        if not line:
+            break
+        if line.startswith((b" ", b"\t", b">From ")) and names:
+            continue
+        if not (match := NAME.match(line)):
+            return False
+        names.add(match[1].lower())
+    return len(names) > 1 and not KNOWN.isdisjoint(names)
+
+
+def read_mail(body: bytes, read_content: ReadContent) -> dict[str, object]:
+    """Return the mails of a mail, the outer one first; raises InvalidChange for one that is a bomb."""
+    mails: list[dict[str, object]] = []
+    try:
+        _read_message(_parse(body), mails, read_content, level=1)
+    except InvalidChange:
+        raise
+    except Exception as error:  # the parser of mails raises what it likes on broken ones
+        raise _refused(f"is broken ({type(error).__name__})") from None
+    return {"mails": mails}
+
+
+def explain_unread_mail(value: object) -> str:
+    """Return why a mail that no rule is for has no enquiry, "" if the value is no mail."""
+    mails = value.get("mails") if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(mails, list):
+        return ""
+    attachments = [part for mail in mails for part in mail["attachments"]]
+    errors = [
+        f"attachment {index}: {part['error']}" for index, part in enumerate(attachments, 1) if part["error"]
+    ]
+    return "; ".join(["this mail has no enquiry that a rule of this source reads", *errors[:5]])
+
+
+def _parse(body: bytes) -> EmailMessage:
+    """Return a mail in its parts; raises InvalidChange for one that would cost the parser too much."""
+    _check(body)
+    return message_from_bytes(body.lstrip(b"\xef\xbb\xbf\r\n "), policy=policy.default)
+
+
+def _check(body: bytes) -> None:
+    """Raise InvalidChange for what would cost the parser more than a mail may."""
+    boundaries, lines = len(BOUNDARY.findall(body)), body.count(b"\n")
+    if boundaries > MAX_BOUNDARIES:
+        raise _refused(f"has more than {MAX_BOUNDARIES} parts of parts")
+    if lines * (1 + boundaries) > 3 * MAX_LINES or body.count(b"\n--") > 10 * MAX_PARTS:
+        raise _refused(f"has more than {MAX_LINES} lines or {MAX_PARTS} parts")
+    if any(header.end() - header.start() > MAX_HEADER for header in CONTENT_HEADER.finditer(body)):
+        raise _refused(f"has a header of more than {MAX_HEADER} bytes")
+
+
+def _read_message(
+    message: EmailMessage, mails: list[dict[str, object]], read_content: ReadContent, *, level: int
+) -> None:
+    """Add a mail, and those that it forwards behind it."""
+    if level > MAX_LEVELS:
+        raise _refused(f"has more than {MAX_LEVELS} levels")
+    mail = _read_headers(message)
+    mails.append(mail)
+    plain, pages, attachments, forwarded = list[str](), list[str](), list[dict[str, object]](), list[Any]()
+    for part in _list_parts(message):
+        kind, content = part.get_content_type(), _decode(part)
+        if kind == "message/rfc822" and part.is_multipart():
+            forwarded.append(_read_forwarded(part))
+        elif is_mail(content) and not kind.startswith("text/"):
+            forwarded.append(_parse(content))
+        elif _is_text(part):
+            (pages if kind == "text/html" else plain).append(_read_text(part, content))
+        else:
+            attachments.append(_read_attachment(part, content, read_content))
+    text = "\n".join(plain)[:MAX_TEXT]
+    if text.lstrip().startswith("<?xml"):
+        attachments.append(_read_value("", "text/xml", text.strip().encode(), read_content))
+    text = text if text.strip() else html_to_text("\n".join(pages))
+    mail |= {"text": text, "fields": find_fields(text), "attachments": attachments}
+    for inner in forwarded:
+        _read_message(inner, mails, read_content, level=level + 1)
+
+
+def _read_forwarded(part: EmailMessage) -> EmailMessage:
+    """Return the mail that a part holds, also where it is encoded as a whole, which no standard allows."""
+    inner: EmailMessage = part.get_payload(0)  # type: ignore[assignment]
+    if str(part.get("content-transfer-encoding", "")).strip().lower() != "base64":
+        return inner
+    with suppress(ValueError):
+        decoded = b64decode(str(inner.get_payload()))
+        if is_mail(decoded):
+            return _parse(decoded)
+    return inner
+
+
+def _list_parts(message: EmailMessage) -> Iterator[EmailMessage]:
+    """Yield the parts of a mail that have content, not those of mails within it."""
+    stack: list[tuple[EmailMessage, int]] = [(message, 1)]
+    seen = 0
+    while stack:
+        part, level = stack.pop()
+        seen += 1
+        if seen > MAX_PARTS or level > MAX_LEVELS:
+            raise _refused(f"has more than {MAX_PARTS} parts or {MAX_LEVELS} levels")
+        if part.is_multipart() and part.get_content_maintype() != "message":
+            inner = [each for each in part.get_payload() if isinstance(each, EmailMessage)]
+            stack += [(each, level + 1) for each in reversed(inner)]
+        else:
+            yield part
+
+
+def _read_headers(message: EmailMessage) -> dict[str, object]:
+    headers = dict[str, object]()
+    for name, value in list(message.raw_items())[:MAX_HEADERS]:
+        shown = _read_header(message, name, str(value))
+        headers.setdefault(name.lower(), shown)
+    sender, is_report = str(headers.get("from", "")), message.get_content_type() == "multipart/report"
+    mailer = (normalize_email(sender) or "").partition("@")[0] in ("mailer-daemon", "postmaster")
+    automatic = str(headers.get("auto-submitted", "no")).strip().lower() not in ("", "no", "auto-generated")
+    date = None
+    with suppress(ValueError):
+        date = write_time(headers.get("date"))
+    return {
+        "message_id": str(headers.get("message-id", "")).strip() or None,
+        "date": date,
+        "from": normalize_email(sender),
+        "from_name": sender.partition("<")[0].strip(' "') or None,
+        "reply_to": normalize_email(headers.get("reply-to")),
+        "to": normalize_email(headers.get("to")),
+        "subject": headers.get("subject"),
+        "is_bounce": is_report or mailer,
+        "is_reply": automatic or "x-autoreply" in headers,
+        "headers": headers,
+    }
+
+
+def _read_header(message: EmailMessage, name: str, raw: str) -> str:
+    """Return a header with its encoded words read; one that is too long or broken as it was sent."""
+    text = raw
+    if len(raw) <= SHOWN_HEADER:
+        with suppress(Exception):  # the parser of headers raises what it likes on broken ones
+            text = str(message.policy.header_fetch_parse(name, raw))
+    return _clean(" ".join(text.split())[:SHOWN_HEADER])
+
+
+def _decode(part: EmailMessage) -> bytes:
+    with suppress(MessageError, ValueError, LookupError):
+        content = part.get_payload(decode=True)
+        return content if isinstance(content, bytes) else b""
+    return b""
+
+
+def _is_text(part: EmailMessage) -> bool:
+    """Return whether this is the mail's own text."""
+    is_plain = part.get_content_type() in ("text/plain", "text/html")
+    return is_plain and not part.get_filename() and part.get_content_disposition() != "attachment"
+
+
+def _read_text(part: EmailMessage, content: bytes) -> str:
+    """Return a text in UTF-8 if it is that, else in the declared encoding, else in that of Windows."""
+    declared = part.get_content_charset("windows-1252")
+    with suppress(UnicodeDecodeError):
+        if not declared.startswith(WIDE):
+            return _clean(content.decode())
+    with suppress(LookupError, ValueError):
+        return _clean(content.decode(declared))
+    return _clean(content.decode("windows-1252", "replace"))
+
+
+def _read_attachment(part: EmailMessage, content: bytes, read_content: ReadContent) -> dict[str, object]:
+    filename = _clean(str(part.get_filename() or ""))[:SHOWN_HEADER]
+    return _read_value(filename, part.get_content_type(), content, read_content)
+
+
+def _read_value(filename: str, kind: str, content: bytes, read_content: ReadContent) -> dict[str, object]:
+    """Return an attachment: its value if it holds one, its text if it is text, or why it cannot be read."""
+    found: dict[str, object] = {
+        "filename": filename,
+        "content_type": kind,
+        "size": len(content),
+        "value": None,
+        "text": None,
+        "error": None,
+    }
+    start = content[:200].decode("latin-1").lstrip("\xef\xbb\xbf\xff\xfe\0 \r\n\t")
+    is_named = STRUCTURED.match(kind) or INLINE_NAME.fullmatch(filename)
+    if is_named or start.startswith(("<?xml", "{", "[")):
+        try:
+            found["value"] = read_content(content, kind)
+        except InvalidChange as error:
+            found["error"] = str(error)
+    elif kind.startswith("text/"):
+        found["text"] = _clean(decode_text(content))[:MAX_TEXT]
+    return found
+
+
+def _clean(text: str) -> str:
+    """Return a text without lone surrogates, which stand for bytes that are no text."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _refused(message: str) -> InvalidChange:
+    return InvalidChange([Fault("", f"this mail cannot be read: it {escape_unprintable(message)}")])

@@ -1,0 +1,76 @@
+"""Times as senders write them, as RFC 3339: with a zone of their own, or in one that a rule names. Pure."""
+
+import re
+from contextlib import suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from producers.webhooks.texts import read_time
+from worker.contract import write_instant
+from worker.contract.instant import SECOND, read_instant
+from worker.contract.quoting import quote
+
+DEFAULT_ZONE: Final = "Europe/Berlin"
+CLOCK: Final = (
+    r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?P<fraction>[.][0-9]{1,9})?)?"
+)
+GERMAN: Final = re.compile(
+    rf"(?P<day>[0-9]{{1,2}})[.] ?(?P<month>[0-9]{{1,2}})[.] ?(?P<year>[0-9]{{4}}|[0-9]{{2}})"
+    rf"(?:,? (?:um )?{CLOCK}(?: ?Uhr)?)?"
+)
+WITHOUT_ZONE: Final = re.compile(
+    rf"(?P<year>[0-9]{{4}})-(?P<month>[0-9]{{2}})-(?P<day>[0-9]{{2}})(?:[Tt ]{CLOCK})?"
+)
+OF_A_MAIL: Final = re.compile(r"(?:[A-Za-z]{3}, ?)?[0-9]{1,2} [A-Za-z]{3} [0-9]{2,4} .{4,40}")
+
+
+def write_time(value: object, zone: str = DEFAULT_ZONE) -> str | None:
+    """Return a time as RFC 3339, None for nothing; raise ValueError if it is none.
+
+    It may be in seconds, milliseconds or microseconds since 1970, `dd.mm.yyyy` with or without a time of day,
+    by ISO 8601 or as mails have it. `zone` counts where the sender names none. A date alone is its beginning.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    text = " ".join(value.split()) if isinstance(value, str) else value
+    found = read_time(text)
+    if isinstance(found, str):
+        with suppress(ValueError):
+            return write_instant(read_instant(found))
+        if OF_A_MAIL.fullmatch(found):
+            with suppress(ValueError, IndexError, OverflowError):
+                return _write(parsedate_to_datetime(found), "UTC")
+        for pattern in (GERMAN, WITHOUT_ZONE):
+            if match := pattern.fullmatch(found):
+                return _write(_read_local(match), zone)
+    raise ValueError(
+        f"expected a time such as 1764412200, 29.11.2026 or 2026-11-29T10:30, got {quote(value)}"
+    )
+
+
+def _read_local(match: re.Match[str]) -> datetime:
+    year, month, day = (int(match[name]) for name in ("year", "month", "day"))
+    hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
+    micros = round(float(match["fraction"] or 0) * SECOND)
+    year = year if year > 99 else 2000 + year
+    try:
+        return datetime(year, month, day, hour, minute, second, min(micros, 999_999))
+    except ValueError:  # the 30th of February, or 25 o'clock
+        raise ValueError(f"expected a date and time that exist, got {quote(match[0])}") from None
+
+
+def _write(moment: datetime, zone: str) -> str:
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=_find_zone(zone))
+    return write_instant(round(moment.timestamp() * SECOND))
+
+
+@lru_cache(maxsize=64)
+def _find_zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # a name that is not known, no name, or one of a folder
+        raise ValueError(f"there is no time zone {quote(name)}; expected one such as Europe/Berlin") from None
