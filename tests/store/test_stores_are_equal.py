@@ -462,7 +462,9 @@ class SideBySide(RuleBasedStateMachine):
             self.audit_entry("replay prepared"),
             f"{account}-{self.new_id()}",
         )
-        entries = [ReplayEntry(job, ({"childid": 10},) if anew else ()) for job in failed]
+        entries = [
+            ReplayEntry(job, ({"relationtype": BUYER, "childid": 10},) if anew else ()) for job in failed
+        ]
         replay = Replay(
             id=name,
             account=account,

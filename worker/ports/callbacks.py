@@ -28,8 +28,8 @@ class BatchCounts(NamedTuple):
 class Watch(NamedTuple):
     """A batch label that callbacks are to be told of, as it is now.
 
-    The last change with it came at `accepted_at` (µs), when these `callbacks` were to be told; `reported` has the
-    counts that each was told last. `version` is what is stored of it, for which a decision about it is made.
+    The last change with it came at `accepted_at` (µs), when these `callbacks` were to be told; `reported` has
+    the counts that each was told last. `version` is what is stored of it, for which a decision is made.
     """
 
     label: str
