@@ -3,13 +3,14 @@
 Jobs and batches are shown to producers too: their serializers are in `producers.portals.serializers`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
 
 from ops.explain.advice import advise
 from producers.job_admin.suspects import RecordFailures
+from worker.config import Key
 from worker.contract import Relation, write_instant
 from worker.onoffice.codes import describe
 from worker.ports import (
@@ -20,6 +21,8 @@ from worker.ports import (
     FailureGroup,
     Replay,
     RequestRecord,
+    SweepStats,
+    WorkerInfo,
 )
 
 
@@ -136,6 +139,22 @@ def serialize_audit_entry(entry: AuditEntry) -> dict[str, Any]:
         "count": entry.count,
         "note": entry.note,
     }
+
+
+def serialize_key(key: Key) -> dict[str, Any]:
+    """Return what a key may do, for which accounts, as JSON; nothing of the key itself."""
+    return {"name": key.name, "can": list(key.can), "accounts": list(key.accounts)}
+
+
+def serialize_worker(worker: WorkerInfo, alive: Collection[WorkerInfo]) -> dict[str, Any]:
+    """Return a worker as JSON."""
+    document: dict[str, Any] = msgspec.to_builtins(worker)
+    return {**document, "at": write_instant(worker.at), "alive": worker in alive}
+
+
+def serialize_sweep(sweeps: SweepStats) -> dict[str, Any]:
+    """Return the sweeps as JSON."""
+    return {**sweeps._asdict(), "at": write_instant(sweeps.at) if sweeps.at else None}
 
 
 def serialize_message(message: CallbackMessage) -> dict[str, Any]:

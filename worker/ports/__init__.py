@@ -41,7 +41,10 @@ from worker.ports.job_admin import (
 )
 from worker.ports.metrics import (
     BOUNDS,
+    HISTORY_BUCKETS,
+    HISTORY_SECONDS,
     AccountStats,
+    HistoryPoint,
     MemoryUsage,
     Metrics,
     SweepStats,
@@ -121,6 +124,8 @@ __all__ = [
     "ERASED",
     "ERROR_CLASSES",
     "FOREVER",
+    "HISTORY_BUCKETS",
+    "HISTORY_SECONDS",
     "LEASE_LIFETIME",
     "MAX_COUNTDOWN",
     "MAX_KEPT_BODY",
@@ -158,6 +163,7 @@ __all__ = [
     "Feedback",
     "FlawProgress",
     "Grant",
+    "HistoryPoint",
     "Inspection",
     "JobAdmin",
     "JobFilter",

@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 
 from worker.contract.instant import SECOND
 from worker.errors import StoreUnavailable, Unavailable
-from worker.ports import UNROUTED, EventSink, JobAdmin, Metrics, Store, StoreInspector, describe_flaws
+from worker.ports import (
+    HISTORY_SECONDS,
+    UNROUTED,
+    EventSink,
+    JobAdmin,
+    Metrics,
+    Store,
+    StoreInspector,
+    describe_flaws,
+)
 
 MAX_ACCOUNTS = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue
 MAX_REPLAY_ACCOUNTS = 20  # accounts of which one sweep looks for replays that stand still
@@ -34,6 +43,7 @@ class Sweeper:
     inspector: StoreInspector
     emit: EventSink
     _tidy_cursors: dict[str, int] = field(default_factory=dict)
+    _noted: int = -1  # the last bucket of the accounts' history that this process noted
 
     def sweep(self) -> int:
         """Send the flush messages that are missing, and return how many."""
@@ -46,7 +56,8 @@ class Sweeper:
         for account in due:
             self.wake(account, 0.0)
         with suppress(StoreUnavailable):
-            self.metrics.record_sweep(len(due), at=self.metrics.now())
+            self.metrics.record_sweep(len(due), at=(now := self.metrics.now()))
+            self._note_history(accounts, now)
         self._tidy()
         return len(due)
 
@@ -71,6 +82,12 @@ class Sweeper:
                     self.job_admin.touch_replay(replay_id)
                     stalled.append(replay_id)
         return stalled
+
+    def _note_history(self, accounts: list[str], now: int) -> None:
+        """Let the store note the counters of the accounts, once per bucket."""
+        if self._noted != (bucket := now // 1_000_000 // HISTORY_SECONDS):
+            self.metrics.record_history(accounts, at=now)
+            self._noted = bucket
 
     def _tidy(self) -> None:
         """Let indexes forget, also those of accounts that have left the settings."""
