@@ -1,6 +1,7 @@
 # dev: a workbench until Ctrl-C · demo: the main job through real parts · test: every check and test
 # bench-quick: numbers beside other libraries (bench: all, half an hour)
 # test-server SERVER=/usr/bin/redis-server: what a Redis or Valkey matters for, on that program
+# test-browser: installs Playwright and Chromium and tries the pages in it · screenshots: the pictures of docs/pages
 # torture: kills, outages and interleavings for an hour · test-broker: installs RabbitMQ and tries it as the broker
 # test-clients: installs generators of TypeScript clients; these, and clients in Node and Java, are tried
 # coverage: the suite with a threshold · mutation: does the planner's suite notice changed code? · diagrams: draws docs/diagrams
@@ -10,9 +11,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BROWSER := playwright==1.65.2 axe-playwright-python==0.1.8
 
-.PHONY: dev demo test test-server test-broker test-clients torture coverage mutation check format diagrams bench bench-quick lock clean help
-help: ; @sed -n '1,6p' Makefile
+.PHONY: dev demo test test-server test-browser screenshots test-broker test-clients torture coverage mutation check format diagrams bench bench-quick lock clean help
+help: ; @sed -n '1,7p' Makefile
 
 dev: $(READY) ; @$(BIN)/relations dev
 demo: $(READY) ; @$(BIN)/relations demo
@@ -22,6 +24,14 @@ test-server: $(READY)
 	@mkdir -p $(VENV)/server && ln -sf "$(abspath $(SERVER))" $(VENV)/server/redis-server
 	@$(VENV)/server/redis-server --version
 	@PATH="$(abspath $(VENV)/server):$$PATH" $(BIN)/pytest -n 2 --dist worksteal tests/store tests/deploy tests/process
+test-browser: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(BROWSER)
+	@command -v chromium chromium-browser google-chrome >/dev/null || { test "$$(id -u)" = 0 && apt-get install -y -q chromium; } \
+	  || { echo "Install a Chromium, on Debian: apt-get install chromium; or name one in CHROMIUM"; exit 2; }
+	@$(BIN)/pytest tests/browser
+screenshots: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(BROWSER)
+	@$(BIN)/python -m tests.browser.screenshots
 test-broker: $(READY) ; @ops/rabbitmq.sh install && $(BIN)/pytest tests/deploy/test_rabbitmq.py
 test-clients: $(READY)
 	@command -v npm >/dev/null && command -v java >/dev/null || { \
@@ -65,6 +75,6 @@ $(READY): requirements.lock pyproject.toml
 lock: $(READY)
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --group dev --extra spreadsheets --extra embedded pyproject.toml -o requirements.lock
+	  --group dev --extra spreadsheets --extra embedded --extra mcp pyproject.toml -o requirements.lock
 
 clean: ; @rm -rf $(VENV) build dist tests/clients/typescript/node_modules

@@ -70,6 +70,17 @@ def report(subject: str, trouble: Trouble) -> Finding:
     return Finding(subject, LEVELS[trouble.severity], trouble.message, trouble.advice)
 
 
+def verdict_of(findings: Iterable[Finding]) -> Level:
+    """Return how all is: the worst of what was found."""
+    levels = {finding.level for finding in findings}
+    return "fail" if "fail" in levels else "warn" if "warn" in levels else "ok"
+
+
+def report_troubles(troubles: Iterable[Trouble]) -> list[Finding]:
+    """Return the troubles of a system as findings."""
+    return [report(f"account {each.account}" if each.account else "system", each) for each in troubles]
+
+
 def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Iterator[Finding]:
     """Yield findings as they are made: settings, Redis, broker, workers, sweep, then account by account."""
     settings = runtime.settings

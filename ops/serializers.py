@@ -3,7 +3,7 @@
 Jobs and batches are shown to producers too: their serializers are in `producers.portals.serializers`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from ops.explain.advice import advise
 from producers.job_admin.suspects import RecordFailures
 from producers.webhooks.redelivery import Remapped
+from worker.config import Key
 from worker.contract import Relation, to_message, write_instant
 from worker.onoffice.codes import describe
 from worker.ports import (
@@ -23,6 +24,8 @@ from worker.ports import (
     Replay,
     RequestRecord,
     RuleTrace,
+    SweepStats,
+    WorkerInfo,
 )
 
 
@@ -192,6 +195,22 @@ def serialize_remapped(remapped: Remapped) -> dict[str, Any]:
             for item in remapped.changes
         ],
     }
+
+
+def serialize_key(key: Key) -> dict[str, Any]:
+    """Return what a key may do, for which accounts, as JSON; nothing of the key itself."""
+    return {"name": key.name, "can": list(key.can), "accounts": list(key.accounts)}
+
+
+def serialize_worker(worker: WorkerInfo, alive: Collection[WorkerInfo]) -> dict[str, Any]:
+    """Return a worker as JSON."""
+    document: dict[str, Any] = msgspec.to_builtins(worker)
+    return {**document, "at": write_instant(worker.at), "alive": worker in alive}
+
+
+def serialize_sweep(sweeps: SweepStats) -> dict[str, Any]:
+    """Return the sweeps as JSON."""
+    return {**sweeps._asdict(), "at": write_instant(sweeps.at) if sweeps.at else None}
 
 
 def serialize_message(message: CallbackMessage) -> dict[str, Any]:

@@ -194,10 +194,13 @@ class Runtime:
         claim = account.extendedclaim if account else None
         return claim.written_at if claim and claim.file else None
 
-    def find_troubles(self) -> list[Trouble]:
-        """Return what is wrong with the system; raise StoreUnavailable if it cannot be asked."""
+    def find_troubles(self, health: Health | None = None) -> list[Trouble]:
+        """Return what is wrong with the system, by its health where that was read already.
+
+        Raises StoreUnavailable if it cannot be asked.
+        """
         own = find_process_troubles(str(getattr(self.wake, "trouble", "")), self.live_settings.faults)
-        return [*own, *find_troubles(self.read_health())]
+        return [*own, *find_troubles(health or self.read_health())]
 
     def sweep(self) -> int:
         """Send the flush messages that are missing, and return how many; let callbacks be sent beside it."""

@@ -32,7 +32,7 @@ from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
 
 ACCOUNT: Final = "acme"
-TYPES: Final = ("estate:address:buyer", "estate:address:interested", "agentsbuildings:address")
+TYPES: Final = ("estate:address:buyer", "estate:address:interested", "calendar:address")
 REFUSALS: Final = (
     Refusal(160, "record", "no such record"),
     Refusal(72, "rights", "no right"),

@@ -23,6 +23,7 @@ from ops.cli.commands.explain import explain
 from ops.cli.commands.import_file import import_file
 from ops.cli.commands.jobs import jobs
 from ops.cli.commands.keys import keys
+from ops.cli.commands.mcp import serve_mcp
 from ops.cli.commands.replay import replay_jobs
 from ops.cli.commands.replays import replays
 from ops.cli.commands.requests import requests
@@ -74,6 +75,7 @@ COMMANDS = (
     replays,
     requests,
     send_changes,
+    serve_mcp,
     serve_simulator,
     sources,
 )

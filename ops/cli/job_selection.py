@@ -45,6 +45,7 @@ FILTER_OPTIONS: Final = (
     click.option("--error", metavar="CODE|CLASS", help="That failed of this, e.g. 160 or rights."),
     click.option("--source", metavar="NAME", help="From this source."),
     click.option("--batch", metavar="LABEL", help="Of this batch."),
+    click.option("--event-id", metavar="ID", help="Of this event of a producer."),
     click.option(
         "--reference",
         metavar="REFERENCE",

@@ -4,12 +4,14 @@ The directory keeps the data, the simulated CRM and the ports: the next start go
 """
 
 import json
+import os
 import shlex
 import signal
 import sys
 import tempfile
 import threading
 import time
+import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,14 +44,20 @@ CHANGE: Final = {
 
 
 def run(
-    *, directory: Path | None = None, port: int = 8080, simulator_port: int = 8090, stream: bool = True
+    *,
+    directory: Path | None = None,
+    port: int = 8080,
+    simulator_port: int = 8090,
+    stream: bool = True,
+    opens: bool | None = False,
 ) -> int:
     """Run the system; return 0 after Ctrl-C or SIGTERM, 1 if a part did not start or kept ending.
 
     2 stands for a port or a directory that another process uses.
 
     Everything is kept in `directory`, by default a new one that is removed at the end. Port 0 takes any free
-    one, at the next start the same. With `stream`, changes and their ends are printed as they happen.
+    one, at the next start the same. With `stream`, changes and their ends are printed as they happen; with
+    `opens`, the pages are opened in a browser (None: where there is a screen).
     """
     console, stopped = Console(highlight=False, soft_wrap=True), threading.Event()
 
@@ -75,6 +83,8 @@ def run(
         ):
             write_private(stack.directory / ENVIRONMENT, environment(stack))
             echo(welcome(stack))
+            if has_screen() if opens is None else opens:
+                webbrowser.open(stack.url)
             if stream:
                 echo(STREAM_FOLLOWS)
             _supervise(stack, stopped, echo=echo, stream=stream)
@@ -84,6 +94,12 @@ def run(
     except KeyboardInterrupt:
         pass
     return 0
+
+
+def has_screen() -> bool:
+    """Return whether a person sits at this terminal, and a browser would have somewhere to show itself."""
+    screen = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return sys.stdout.isatty() and bool(screen)
 
 
 def _make_shape(directory: Path, port: int, simulator_port: int, *, echo: Callable[[str], None]) -> Shape:
@@ -105,6 +121,7 @@ def welcome(stack: Stack) -> str:
     pids = ", ".join(f"{name} {process.pid}" for name, process in stack.processes.items())
     logs = ", ".join(f"{name}.log" for name in stack.processes)
     return f"""
+Pages              {stack.url}   sign in with the key
 Accounts           {", ".join(stack.credentials)}
 Key                {stack.key}
 Processes          {pids}

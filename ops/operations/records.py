@@ -47,6 +47,7 @@ FILTER_FIELDS: Final[Mapping[str, str]] = {  # of the filter → parameter of th
     "error": "error",
     "source": "source",
     "batch": "batch",
+    "event_id": "event_id",
 }
 TIME_FIELDS: Final = ("since", "until", "failed_since", "failed_until")
 MESSAGE_TIMES: Final = ("made_at", "tried_at", "next_at", "ended_at")

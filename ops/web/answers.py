@@ -241,10 +241,31 @@ class KeyDict(TypedDict):
 
 
 class AccountsDict(TypedDict):
-    """The key, and its accounts in the order of the settings."""
+    """The key, its accounts in the order of the settings, and the sums of their numbers by name."""
 
     accounts: list[AccountDict]
     key: KeyDict
+    totals: dict[str, int]
+
+
+class WorkerDict(TypedDict):
+    """A worker, how many processes it has, and when its last heartbeat was."""
+
+    name: str
+    hostname: str
+    pid: int
+    concurrency: int
+    version: str
+    at: str
+    alive: bool
+
+
+class SweepDict(TypedDict):
+    """When the last sweep was, how many there were, and how many lost wake-ups they repaired."""
+
+    at: str | None
+    made: int
+    repaired: int
 
 
 class FindingDict(TypedDict):
@@ -254,6 +275,55 @@ class FindingDict(TypedDict):
     level: str
     text: str
     todo: str
+
+
+class HealthReportDict(TypedDict):
+    """How all is, which is the worst of what was found (`ok`, `warn`, `fail`); workers and the sweep."""
+
+    verdict: str
+    findings: list[FindingDict]
+    workers: list[WorkerDict]
+    sweep: SweepDict
+
+
+class HistoryBucketDict(TypedDict):
+    """What happened in a bucket that began `at`; `waiting` changes were in the inbox when it began."""
+
+    at: str
+    accepted: int
+    actions: int
+    requests: int
+    applied: int
+    superseded: int
+    stale: int
+    failed: int
+    waiting: int
+
+
+class HistoryDict(TypedDict):
+    """What an account did over the last day; a bucket lasts until the next one, the last until now."""
+
+    account: str
+    seconds: int
+    buckets: list[HistoryBucketDict]
+
+
+class RelationOutcomeDict(TypedDict):
+    """What became of one relation of a job; `outcome` is null where that is not remembered any more."""
+
+    parentid: int
+    childid: int
+    outcome: str | None
+    by: str | None
+    request: str | None
+    error: ErrorFact | None
+    dismissed_by: str | None
+
+
+class RelationOutcomesDict(TypedDict):
+    """The relations of a job, in the order of its ids."""
+
+    relations: list[RelationOutcomeDict]
 
 
 class FindingsDict(TypedDict):

@@ -7,6 +7,7 @@ from typing import Any
 
 from ops import doctor, lookups
 from ops.doctor import Finding
+from ops.history import HistoryBucket, read_history
 from ops.resuming import Resumed, resume_account
 from ops.web.metrics import MetricsReader
 from producers.portals.http.threads import Threads
@@ -15,6 +16,7 @@ from worker.config import Settings
 from worker.contract import Relation
 from worker.ports import Deliveries, DriftPage, JobAdmin, Queries, Store
 from worker.usecases.callbacks import Callbacks
+from worker.usecases.health import Health, Trouble
 from worker.wiring import Runtime
 
 
@@ -22,6 +24,8 @@ from worker.wiring import Runtime
 class OperatorDeps:
     """The dependencies of the handlers.
 
+    `read_health` reads how the system is doing, of some accounts, `find_troubles` what is wrong with it, and
+    `read_history` what an account did.
     `explain` and `describe` give the JSON of a relation and of an account with times in texts of a zone,
     `check_account` tries an account's credentials, `resume` lets an account go on for
     the key of that name, `send_replay` sends a replay's id to the workers, `read_drift` reads a page of what
@@ -38,6 +42,9 @@ class OperatorDeps:
     metrics: MetricsReader
     threads: Threads
     new_id: Callable[[], str]
+    read_health: Callable[[Sequence[str]], Health]
+    find_troubles: Callable[[Health], Sequence[Trouble]]
+    read_history: Callable[[str], Sequence[HistoryBucket]]
     explain: Callable[[str, Relation, tzinfo], Any]
     describe: Callable[[str, tzinfo], Any]
     check_account: Callable[[str], Sequence[Finding]]
@@ -72,6 +79,9 @@ def operator_deps(
         metrics=MetricsReader(runtime, now=now),
         threads=Threads(),
         new_id=runtime.intake().new_id,
+        read_health=runtime.read_health,
+        find_troubles=runtime.find_troubles,
+        read_history=lambda account: read_history(runtime.metrics, account),
         explain=explain_relation,
         describe=describe_account,
         check_account=check_account,

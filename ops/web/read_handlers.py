@@ -1,20 +1,27 @@
 """Handlers that show what is kept: relations, failures, requests, replays, accounts, audit log, metrics."""
 
 from base64 import b64encode
-from typing import Final
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from prometheus_client.exposition import choose_encoder
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from ops.doctor import report_troubles, verdict_of
+from ops.job_outcomes import read_outcomes
 from ops.lookups import resolve_relation
 from ops.serializers import (
     serialize_audit_entry,
     serialize_failure,
+    serialize_key,
     serialize_message,
     serialize_replay,
     serialize_request,
     serialize_suspect,
+    serialize_sweep,
+    serialize_worker,
 )
 from ops.web.deps import OperatorDeps
 from ops.web.forms import ExplainQuery, NewestQuery, PageQuery, TextsQuery, find_zone
@@ -24,8 +31,10 @@ from producers.portals.http.problems import json_response
 from producers.portals.http.query import AccountQuery
 from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
+from worker.ports import HISTORY_SECONDS
 
 MAX_SUSPECTS: Final = 100  # records that are listed
+SUMMED: Final = ("backlog", "open", "unresolved", "failed", "succeeded", "superseded", "accepted")
 
 
 async def explain_relation(deps: OperatorDeps, call: ApiCall[ExplainQuery]) -> Response:
@@ -89,8 +98,60 @@ async def list_accounts(deps: OperatorDeps, call: ApiCall[TextsQuery]) -> Respon
     key, zone = call.key, find_zone(call.input.utc_offset)
     accounts = [name for name in deps.current_settings().accounts if name in key.accounts]
     described = await deps.threads.run_for(key.name, lambda: [deps.describe(name, zone) for name in accounts])
-    about_key = {"name": key.name, "can": list(key.can), "accounts": list(key.accounts)}
-    return json_response({"accounts": described, "key": about_key})
+    return json_response({"accounts": described, "key": serialize_key(key), "totals": sum_up(described)})
+
+
+def sum_up(accounts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the sums of the accounts' numbers, those of jobs by state beside the others."""
+    totals: Counter[str] = Counter(dict.fromkeys(SUMMED, 0))
+    for account in accounts:
+        totals.update({name: account[name] for name in SUMMED})
+        totals.update(account["jobs"])
+    return dict(totals)
+
+
+async def get_key(_deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Show the key: what it may do, for which accounts."""
+    return json_response(serialize_key(call.key))
+
+
+async def get_health(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Show how all is of what the key may see: the same verdict as `relations doctor` and `/readyz` give."""
+    known = [name for name in deps.current_settings().accounts if name in call.key.accounts]
+    health = await deps.threads.run_for(call.key.name, deps.read_health, known)
+    findings = report_troubles(deps.find_troubles(health))
+    return json_response(
+        {
+            "verdict": verdict_of(findings),
+            "findings": [finding.to_json() for finding in findings],
+            "workers": [serialize_worker(worker, health.live_workers) for worker in health.workers],
+            "sweep": serialize_sweep(health.sweeps),
+        }
+    )
+
+
+async def get_history(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
+    """Show what an account did over the last day, in buckets of five minutes."""
+    account = deps.current_settings().account(call.account).name
+
+    buckets = await deps.threads.run_for(call.key.name, deps.read_history, account)
+    return json_response(
+        {
+            "account": account,
+            "seconds": HISTORY_SECONDS,
+            "buckets": [bucket.to_json() for bucket in buckets],
+        }
+    )
+
+
+async def list_outcomes(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Show what became of each relation of a job."""
+    job_id = call.request.path_params["id"]
+    job = await deps.threads.run_for(call.key.name, deps.store.get_job, job_id)
+    if job is None:
+        raise NotFound(f'there is no job "{job_id}" (any more)')
+    outcomes = await deps.threads.run_for(call.key.name, read_outcomes, deps.queries, job)
+    return json_response({"relations": [outcome.to_json() for outcome in outcomes]})
 
 
 async def get_payload(deps: OperatorDeps, call: ApiCall[None]) -> Response:

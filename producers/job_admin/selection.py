@@ -28,7 +28,7 @@ PIECE: Final = 500  # jobs that are looked up at once
 OF_RELATIONS: Final = ("type", "parent", "child", "error")  # fields of a filter that failures are picked by
 NOTHING_SELECTED: Final = (
     "say which jobs: their ids, or at least one of "
-    "state, type, parent, child, error, source, batch, reference, since, until"
+    "state, type, parent, child, error, source, batch, event_id, reference, since, until"
 )
 
 

@@ -31,13 +31,17 @@ class RecordFailures(NamedTuple):
     example: str
 
 
-def find_suspects(queries: Queries, account: str) -> list[RecordFailures]:
-    """Return the failures that wait for a decision by suspect record, the most named one first."""
+def find_suspects(queries: Queries, account: str, *, most: int = MAX_JOBS) -> list[RecordFailures]:
+    """Return the failures that wait for a decision by suspect record, the most named one first.
+
+    Of the `most` newest failed jobs.
+    """
     found, cursor, looked_at = list[JobRecord](), "", 0
-    while looked_at < MAX_JOBS:
-        page = queries.find_jobs(account, JobFilter(state="failed"), limit=PAGE, cursor=cursor)
+    while looked_at < most:
+        size = min(PAGE, most - looked_at)
+        page = queries.find_jobs(account, JobFilter(state="failed"), limit=size, cursor=cursor)
         found += page.jobs
-        looked_at += PAGE
+        looked_at += size
         if not (cursor := page.next):
             break
     return group_by_suspect(found)

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from ops.dashboard.routes import page_routes
 from ops.simulator import Records, Simulator, serve
 from ops.web.routes import operator_routes
 from producers.portals.http.application import application
@@ -208,8 +209,13 @@ def running(folder: Path, redis_url: str) -> Iterator[Front]:
             wake=wake(lambda: made[0]),
             emit=lambda event, /, **fields: made[0].events.append((event, fields)),
         )
-        routes = operator_routes(runtime, send_replay=lambda replay: made[0].sent_replays.append(replay))
-        with Server(application(runtime, more_routes=routes), port=0) as server:
+
+        def note_replay(replay: str) -> None:
+            made[0].sent_replays.append(replay)
+
+        routes = operator_routes(runtime, send_replay=note_replay)
+        pages = page_routes(runtime, send_replay=note_replay)
+        with Server(application(runtime, more_routes=routes, pages=pages), port=0) as server:
             made.append(Front(runtime, server.url))
             yield made[0]
             made[0].close()

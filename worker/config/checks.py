@@ -8,6 +8,7 @@ from base64 import b64decode
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any, Final
 
 from worker.config.proxy import find_proxy
@@ -20,6 +21,7 @@ from worker.config.values import (
     Account,
     AccountLimits,
     Callback,
+    Dashboard,
     HmacFormat,
     Key,
     Scheme,
@@ -145,6 +147,32 @@ def check_keys(keys: Mapping[str, Key], accounts: Collection[str]) -> Iterator[F
         if owner != name:
             advice = "make another with `relations keys new`"
             yield Fault(join(name, "sha256"), f"is the same key as keys.{owner}; {advice}")
+
+
+def check_dashboard(dashboard: Dashboard, keys: Collection[str]) -> Iterator[Fault]:
+    """Yield what is wrong with the pages; a header alone, or a user without a key, opens none."""
+    for secret in dashboard.secrets:
+        yield from check_secret("secret", secret)
+        if 0 < len(value_of(secret)) < SHORT_SECRET:
+            yield Fault("secret", f"expected at least {SHORT_SECRET} characters: sessions are signed with it")
+    try:
+        _ = dashboard.zone
+    except (KeyError, OSError, ValueError):
+        yield Fault(
+            "time_zone", f'expected such as "Europe/Berlin" or "UTC", got {quote(dashboard.time_zone)}'
+        )
+    for at, proxy in enumerate(dashboard.proxies):
+        try:
+            ip_network(proxy)
+        except ValueError:
+            yield Fault(f"proxies[{at}]", f"expected an address or a network, got {quote(proxy)}")
+    for user, key in dashboard.users.items():
+        if key not in keys:
+            yield Fault(join("users", user), f"there is no key {quote(key)}{nearest(key, keys)}")
+    given = {"proxies": dashboard.proxies, "user_header": dashboard.user_header, "users": dashboard.users}
+    if any(given.values()) and not all(given.values()):
+        missing = next(name for name, value in given.items() if not value)
+        yield Fault(missing, "is missing; single sign-on needs proxies, user_header and users")
 
 
 def check_source(

@@ -22,6 +22,7 @@ from worker.config.values import (
     Account,
     AccountLimits,
     Callback,
+    Dashboard,
     Environment,
     Key,
     Settings,
@@ -148,12 +149,14 @@ def read_environment(environ: Mapping[str, str], reader: TableReader) -> tuple[E
 
 def read_tables(document: dict[str, Any], reader: TableReader, api_url: str) -> dict[str, Any]:
     """Return the groups of named tables of a file; accounts stand on `[defaults]` and the common URL."""
-    reader.unknown(document, ["defaults", *GROUPS], "")
+    reader.unknown(document, ["defaults", *GROUPS, "dashboard"], "")
     inherited = {"api_url": api_url, **read_defaults(document.get("defaults", {}), reader)}
-    return {
+    groups = {
         group: reader.group(kind, document.get(group, {}), group, **(inherited if kind is Account else {}))
         for group, kind in GROUPS.items()
     }
+    dashboard = reader.table(Dashboard, document.get("dashboard", {}), "dashboard")
+    return {**groups, "dashboard": dashboard or Dashboard()}
 
 
 def give_owners(tables: Mapping[str, Any]) -> Mapping[str, Source]:
@@ -201,5 +204,6 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
         given = document["sources"][name]
         yield from under(join("sources", name), checks.check_source(source, given, settings.accounts))
         hide(password_of(source.url))
+    yield from under("dashboard", checks.check_dashboard(settings.dashboard, settings.keys))
     for name, callback in settings.callbacks.items():
         yield from under(join("callbacks", name), checks.check_callback(callback, settings.accounts))

@@ -6,10 +6,12 @@ what a key may be: its `Meta` is the range, and the words for it where the range
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import UTC, tzinfo
 from fnmatch import fnmatchcase
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
@@ -288,6 +290,34 @@ class Source(HmacFormat):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dashboard:
+    """The pages for operators: how a browser signs in, and how times and ids are shown.
+
+    The first secret signs sessions, all are accepted, for rotation; without one each process makes its own,
+    and its sessions end with it. Of `proxies`, addresses or networks, the `user_header` is believed: it names
+    one of `users`, each with the key whose rights it has; `*` stands for everybody else.
+    """
+
+    enabled: Annotated[bool, Meta(description="true or false")] = True
+    secrets: Annotated[tuple[Secret, ...], SECRETS] = field(default=(), metadata={"key": "secret"})
+    session_hours: Annotated[float, Meta(ge=0.1, le=720)] = 12.0
+    time_zone: Text = "UTC"
+    mask_ids: Annotated[bool, Meta(description="true or false")] = False
+    proxies: Annotated[
+        tuple[Text, ...], Meta(description="a list of addresses or networks such as 10.0.0.0/24")
+    ] = ()
+    user_header: HeaderName = ""
+    users: Annotated[Mapping[str, str], Meta(description="a table of users and the names of keys")] = field(
+        default_factory=dict
+    )
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone; raises KeyError, OSError or ValueError if this machine knows none of that name."""
+        return UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
     """A URL that is told over HTTP when every change of a batch has ended, for some accounts and labels.
 
@@ -339,6 +369,7 @@ class Settings(Environment):
     types: Mapping[str, TypePolicy] = field(default_factory=dict)
     keys: Mapping[str, Key] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
+    dashboard: Dashboard = field(default_factory=Dashboard)
     callbacks: Mapping[str, Callback] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     spared: tuple[str, ...] = ()

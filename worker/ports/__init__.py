@@ -55,7 +55,10 @@ from worker.ports.job_admin import (
 )
 from worker.ports.metrics import (
     BOUNDS,
+    HISTORY_BUCKETS,
+    HISTORY_SECONDS,
     AccountStats,
+    HistoryPoint,
     MemoryUsage,
     Metrics,
     SweepStats,
@@ -136,6 +139,8 @@ __all__ = [
     "ERROR_CLASSES",
     "FOREVER",
     "GENUINE",
+    "HISTORY_BUCKETS",
+    "HISTORY_SECONDS",
     "LEASE_LIFETIME",
     "MAX_COUNTDOWN",
     "MAX_DELIVERY_BODY",
@@ -181,6 +186,7 @@ __all__ = [
     "Feedback",
     "FlawProgress",
     "Grant",
+    "HistoryPoint",
     "Inspection",
     "JobAdmin",
     "JobFilter",

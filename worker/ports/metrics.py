@@ -65,6 +65,37 @@ class SweepStats(NamedTuple):
     repaired: int = 0
 
 
+HISTORY_SECONDS: Final = 300  # of one bucket of an account's history
+HISTORY_BUCKETS: Final = 288  # that are kept: a day
+
+
+class HistoryPoint(NamedTuple):
+    """What an account's counters had risen to when a bucket of its history began (`at`, µs).
+
+    `waiting` is no counter: how many changes were in the inbox then.
+    """
+
+    at: int
+    accepted: int
+    actions: int
+    requests: int
+    applied: int
+    superseded: int
+    stale: int
+    failed: int
+    waiting: int
+
+    @classmethod
+    def of(cls, at: int, stats: AccountStats) -> "HistoryPoint":
+        """Return the point of an account's state."""
+        counts = {name: stats.counts.get(name, 0) for name in ("accepted", "actions", "requests")}
+        outcomes = {
+            name: stats.tally.get(f"outcomes:{name}", 0)
+            for name in ("applied", "superseded", "stale", "failed")
+        }
+        return cls(at, **counts, **outcomes, waiting=stats.backlog)
+
+
 class MemoryUsage(NamedTuple):
     """The memory that the store uses and may use, in bytes; `limit` is 0 if there is none."""
 
@@ -98,6 +129,12 @@ class Metrics(Protocol):
 
     def sweep_stats(self) -> SweepStats:
         """Return when the last sweep was, and how many there were."""
+
+    def record_history(self, accounts: Sequence[str], *, at: int) -> None:
+        """Note what the counters of the accounts are at a time (µs), once per bucket of `HISTORY_SECONDS`."""
+
+    def history(self, account: str) -> Sequence[HistoryPoint]:
+        """Return what was noted within the last `HISTORY_BUCKETS` buckets, oldest first."""
 
     def add_refusals(self, counts: Mapping[str, int]) -> None:
         """Add to the numbers of refused keys and webhooks; lost if the store is away."""

@@ -13,6 +13,7 @@ from worker.ports.records import (
     JobRecord,
     JobState,
     Pause,
+    RelationEvent,
     RequestPage,
 )
 
@@ -59,6 +60,11 @@ class Queries(JobLookups, Protocol):
 
     def get_records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what is open and confirmed about these relations now."""
+
+    def relation_events(
+        self, account: str, relations: Sequence[Relation]
+    ) -> Mapping[Relation, Sequence[RelationEvent]]:
+        """Return what is remembered of the outcomes of these relations, oldest first."""
 
     def account_state(self, account: str) -> AccountState:
         """Return what decides whether something of the account is sent now."""

@@ -126,6 +126,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     source: str = ""
     batch: str = ""
+    event_id: str = ""
     reference: Reference | None = None
     since: int = 0
     until: int = 0

@@ -344,6 +344,7 @@ class LoadedJob(msgspec.Struct, gc=False):
             and (not (wanted.error or wanted.state == "failed") or self._has_failure(wanted))
             and wanted.source in ("", v.source)
             and wanted.batch in ("", v.batch)
+            and (not wanted.event_id or wanted.event_id == (v.event_id or self.short))
             and (not wanted.reference or self._names(wanted.reference))
             and wanted.since <= self.accepted_at
             and (not wanted.until or self.accepted_at < wanted.until)

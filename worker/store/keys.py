@@ -83,6 +83,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     requests         list    ids of the latest requests, newest first            the latest 10,000
     numbers          hash    what only rises: outcomes and failures as they      no end, a fixed set of fields
                              were written, counters of flushes, people's acts
+    history          hash    place in a ring of 288 → what the counters were     2 days from the last one
+                             when a bucket of five minutes began (JSON)
     pace             hash    see worker/limiter/lua/book.lua                     2 days from its last use
 
 A job's lifetime begins with its end. Jobs and memories say themselves when they end; their bytes go with
@@ -97,7 +99,7 @@ settings say after the last one:
     genuine          zset    ids by time (µs) of deliveries whose sender proved itself, bounded in bytes
     refused          zset    the same of the others, which have no request
 
-Beside the accounts, below `{prefix}:`, all without end:
+Beside the accounts, below `{prefix}:`, all without end but the last two:
 
     accounts         set     names of all accounts
     workers          hash    name → WorkerInfo (JSON), until it ends or was silent for an hour
@@ -105,6 +107,8 @@ Beside the accounts, below `{prefix}:`, all without end:
     refusals         hash    key:<reason>, webhook:<source>:<reason>: how many were refused
     sources          set     names of all sources that had a delivery
     deliveries       hash    <source>:<outcome>: how many there were
+    act:{<token>}    string  an act that was prepared on a page (JSON), an hour: `ops.dashboard.prepared`
+    act:{<token>}:begun      string, two minutes: it is being carried out
 """
 
 import re

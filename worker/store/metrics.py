@@ -10,7 +10,15 @@ from typing import Any, Final
 import msgspec
 
 from worker.errors import StoreUnavailable
-from worker.ports import AccountStats, MemoryUsage, SweepStats, WorkerInfo
+from worker.ports import (
+    HISTORY_BUCKETS,
+    HISTORY_SECONDS,
+    AccountStats,
+    HistoryPoint,
+    MemoryUsage,
+    SweepStats,
+    WorkerInfo,
+)
 from worker.redis.client import Client, is_refusal, translate_errors
 from worker.store import codec, keys
 from worker.store.account import PAUSE_FIELDS, KnownPause
@@ -19,6 +27,9 @@ from worker.store.keys import bucket_of
 from worker.store.limits import WORKER_LIFETIME
 
 COMMANDS_PER_ACCOUNT: Final = 11
+
+BUCKET_US: Final = HISTORY_SECONDS * 1_000_000
+HISTORY_LIFETIME: Final = 2 * HISTORY_BUCKETS * HISTORY_SECONDS  # seconds; from the last point
 
 _decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 
@@ -92,6 +103,38 @@ class RedisMetrics:
             numbers = self._redis.hmget(self._sweep, *SweepStats._fields)
         return SweepStats(*(int(number or 0) for number in numbers))
 
+    def record_history(self, accounts: Sequence[str], *, at: int) -> None:
+        """Note the counters of the accounts that were not noted in this bucket yet, in a ring of buckets."""
+        bucket = at // BUCKET_US
+        place = str(bucket % HISTORY_BUCKETS)
+        with suppress(StoreUnavailable), translate_errors():
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for account in accounts:
+                    pipeline.hget(f"{keys.base(self._prefix, account)}:history", place)
+                noted = pipeline.execute()
+            new = [
+                account
+                for account, text in zip(accounts, noted, strict=True)
+                if not text or _read_point(text).at // BUCKET_US != bucket
+            ]
+            stats = self.account_stats(new)
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for account in new:
+                    key, point = (
+                        f"{keys.base(self._prefix, account)}:history",
+                        HistoryPoint.of(at, stats[account]),
+                    )
+                    pipeline.hset(key, place, codec.encode(point))
+                    pipeline.expire(key, HISTORY_LIFETIME)
+                pipeline.execute()
+
+    def history(self, account: str) -> list[HistoryPoint]:
+        """Return the points of the last buckets, oldest first."""
+        oldest = self.now() // BUCKET_US - HISTORY_BUCKETS
+        with translate_errors():
+            kept = self._redis.hvals(f"{keys.base(self._prefix, account)}:history")
+        return sorted(point for point in map(_read_point, kept) if point.at // BUCKET_US > oldest)
+
     def add_refusals(self, counts: Mapping[str, int]) -> None:
         """Add to the numbers of refused keys and webhooks, in one round trip."""
         self._add(keys.refusals(self._prefix), counts)
@@ -132,6 +175,10 @@ class RedisMetrics:
         nodes = [info] if "used_memory" in info else list(info.values())
         used = sum(node["used_memory"] for node in nodes)
         return MemoryUsage(used, sum(node.get("maxmemory", 0) for node in nodes))
+
+
+def _read_point(text: bytes) -> HistoryPoint:
+    return HistoryPoint(*msgspec.json.decode(text))
 
 
 def _ask_for_stats(pipeline: Any, base: str) -> None:

@@ -17,6 +17,7 @@ from worker.ports import (
     JobPage,
     JobRecord,
     JobState,
+    RelationEvent,
     RelationRecord,
     RequestPage,
     RequestRecord,
@@ -101,6 +102,13 @@ class RedisQueries:
             found = read_memories(self._database, account, wanted[start : start + MAX_EXAMINED], now=now)
             records |= {relation: record for relation, (record, _) in found.items()}
         return records
+
+    def relation_events(
+        self, account: str, relations: Sequence[Relation]
+    ) -> dict[Relation, tuple[RelationEvent, ...]]:
+        """Return the outcomes that are remembered of these relations, oldest first."""
+        found = read_memories(self._database, account, relations, now=self._database.now(), opens=False)
+        return {relation: tuple(memory.history(account)) for relation, (_, memory) in found.items()}
 
     def account_state(self, account: str) -> AccountState:
         """Return what decides whether something of the account is sent now."""
@@ -260,13 +268,18 @@ class JobSearch:
         self._database, self._account, self._wanted, self._limit = database, account, wanted, limit
         self._now, self._left = database.now(), MAX_EXAMINED
         self._found: list[JobRecord] = []
+        self._oldest = wanted.since - CLOCK_SLACK_US  # accepted before: so was everything before it
+        self._is_past = False
 
     def among_failed(self, below: int) -> JobPage:
         """Look among the failed jobs that wait for a decision, with acceptance numbers below one."""
         entries = self._failed_entries(below)[: self._left]
-        for number, _ in self._look_at([(number, short_id(id_)) for number, id_ in entries]):
-            if len(self._found) == self._limit:
-                return JobPage(tuple(self._found), str(number))
+        size = max(PIECE, self._limit)
+        for start in range(0, len(entries), size):
+            piece = [(number, short_id(id_)) for number, id_ in entries[start : start + size]]
+            for number, _ in self._look_at(piece):
+                if len(self._found) == self._limit:
+                    return JobPage(tuple(self._found), str(number))
         return JobPage(tuple(self._found), str(entries[-1][0]) if len(entries) == MAX_EXAMINED else "")
 
     def among_all(self, below: int) -> JobPage:
@@ -302,6 +315,8 @@ class JobSearch:
             for at, _ in self._look_at(entries):
                 if len(self._found) == self._limit:
                     return JobPage(tuple(self._found), str(top + at + 1))
+            if self._is_past:
+                return JobPage(tuple(self._found), "")
             place -= size
         return None
 
@@ -325,6 +340,7 @@ class JobSearch:
     def _look_at(self, entries: Sequence[tuple[int, str]]) -> Iterable[tuple[int, str]]:
         """Yield the entries one after the other, after those that match were found."""
         known = read_jobs_with_claims(self._database, self._account, [short for _, short in entries])
+        self._is_past = any(job.accepted_at < self._oldest for job in known.values())
         for entry in entries:
             job = known.get(entry[1])
             if job and not job.is_gone(self._now) and job.matches(self._wanted):

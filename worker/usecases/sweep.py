@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from worker.contract.instant import SECOND
 from worker.errors import StoreUnavailable, Unavailable
 from worker.ports import (
+    HISTORY_SECONDS,
     UNROUTED,
     Deliveries,
     EventSink,
@@ -45,6 +46,7 @@ class Sweeper:
     inspector: StoreInspector
     emit: EventSink
     _tidy_cursors: dict[str, int] = field(default_factory=dict)
+    _noted: int = -1  # the last bucket of the accounts' history that this process noted
 
     def sweep(self) -> int:
         """Send the flush messages that are missing, and return how many."""
@@ -57,7 +59,8 @@ class Sweeper:
         for account in due:
             self.wake(account, 0.0)
         with suppress(StoreUnavailable):
-            self.metrics.record_sweep(len(due), at=self.metrics.now())
+            self.metrics.record_sweep(len(due), at=(now := self.metrics.now()))
+            self._note_history(accounts, now)
         self._tidy()
         self._tidy_deliveries()
         return len(due)
@@ -83,6 +86,12 @@ class Sweeper:
                     self.job_admin.touch_replay(replay_id)
                     stalled.append(replay_id)
         return stalled
+
+    def _note_history(self, accounts: list[str], now: int) -> None:
+        """Let the store note the counters of the accounts, once per bucket."""
+        if self._noted != (bucket := now // 1_000_000 // HISTORY_SECONDS):
+            self.metrics.record_history(accounts, at=now)
+            self._noted = bucket
 
     def _tidy(self) -> None:
         """Let indexes forget, also those of accounts that have left the settings."""

@@ -47,7 +47,8 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
       relations api
       relations api --host 0.0.0.0 --port 8080
     """
-    from ops.web.routes import operator_routes  # slow to import
+    from ops.dashboard.routes import page_routes  # slow to import
+    from ops.web.routes import operator_routes
     from producers.portals.http.application import serve
     from producers.portals.http.forwarded import clean_root_path
 
@@ -75,4 +76,5 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
         keep_alive=keep_alive,
         root_path=root_path,
         more_routes=operator_routes(runtime, send_replay=enqueue_replay),
+        pages=page_routes(runtime, send_replay=enqueue_replay),
     )

@@ -36,8 +36,14 @@ from ops.cli.errors import exit_with
     show_default=True,
     help="Print a line for each change that comes in, and for what becomes of it.",
 )
+@click.option(
+    "--open/--no-open",
+    "opens",
+    default=None,
+    help="Open the pages in a browser; by default on a terminal with a screen.",
+)
 @local_only
-def run_dev(directory: Path, port: int, simulator_port: int, stream: bool) -> None:
+def run_dev(directory: Path, port: int, simulator_port: int, stream: bool, opens: bool | None) -> None:
     """Run the whole stack locally until Ctrl-C: server, simulator, worker, beat and HTTP interface.
 
     It prints a first lesson (make a change fail, see why, replay it), and then what comes in and what becomes
@@ -50,4 +56,4 @@ def run_dev(directory: Path, port: int, simulator_port: int, stream: bool) -> No
     """
     from ops.dev.local import run  # slow to import
 
-    exit_with(run(directory=directory, port=port, simulator_port=simulator_port, stream=stream))
+    exit_with(run(directory=directory, port=port, simulator_port=simulator_port, stream=stream, opens=opens))

@@ -47,8 +47,11 @@ def application(
     now: Callable[[], float] = time.time,
     body_seconds: float = BODY_SECONDS,
     more_routes: Sequence[ApiRoute] = (),
+    pages: Sequence[Route] = (),
 ) -> Starlette:
     """Return the application over this runtime; `now` is in seconds since the epoch.
+
+    `pages` are for browsers, come first, and are no part of the description.
 
     Raises InvalidSettings if a webhook's rules cannot be used.
     """
@@ -61,8 +64,11 @@ def application(
     literal_paths_first = sorted(methods, key=lambda path: "{" in path)
     app = Starlette(
         routes=[
-            Route(path, _dispatch(methods[path]), methods=[*methods[path], "OPTIONS"])
-            for path in literal_paths_first
+            *pages,
+            *(
+                Route(path, _dispatch(methods[path]), methods=[*methods[path], "OPTIONS"])
+                for path in literal_paths_first
+            ),
         ],
         middleware=[Middleware(CorrelationMiddleware, new_id=deps.intake.new_id, emit=deps.emit)],
         exception_handlers={HTTPException: _http_problem},
@@ -81,6 +87,7 @@ def serve(
     keep_alive: float = KEEP_ALIVE_SECONDS,
     root_path: str = "",
     more_routes: Sequence[ApiRoute] = (),
+    pages: Sequence[Route] = (),
     on_start: Callable[[Server], None] | None = None,
 ) -> None:
     """Serve the interface until the process is told to end; port 0 takes any free one.
@@ -88,7 +95,7 @@ def serve(
     `keep_alive` is how many seconds an idle connection is kept, `root_path` the path above the interface.
     `on_start` gets the server when its port is open.
     """
-    app = application(runtime, more_routes=more_routes)
+    app = application(runtime, more_routes=more_routes, pages=pages)
     server = Server(app, host=host, port=port, keep_alive=keep_alive, root_path=root_path)
     runtime.emit("api.started", url=server.url)
     if on_start:

@@ -41,7 +41,8 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
         self._root_path = root_path
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request."""
+        """Serve one request; `peer` of the scope is the address that the connection came from."""
+        scope = {**scope, "peer": (scope.get("client") or ("",))[0].removeprefix("::ffff:")}
         if scope["type"] == "http" and self._is_trusted(scope):
             scope = _as_client_sent(scope)
         root = self._root_path or self._forwarded_prefix(scope)

@@ -21,7 +21,7 @@ from worker.contract import (
     resolve,
 )
 from worker.contract.instant import PATTERN
-from worker.contract.message import ACCOUNT, CONTROLS, MAX_ID, MAX_LABEL
+from worker.contract.message import ACCOUNT, CONTROLS, MAX_EVENT_ID, MAX_ID, MAX_LABEL
 from worker.contract.quoting import suggest
 from worker.contract.values import read_whole
 from worker.errors import Fault, Invalid, NotFound
@@ -60,6 +60,14 @@ Label = Annotated[
         max_length=MAX_LABEL,
         pattern=f"^[^{CONTROLS}]+$",
         description=f"1 to {MAX_LABEL} printable characters",
+    ),
+]
+EventId = Annotated[
+    str,
+    Meta(
+        max_length=MAX_EVENT_ID,
+        pattern=f"^[^{CONTROLS}]+$",
+        description=f"1 to {MAX_EVENT_ID} printable characters",
     ),
 ]
 Timestamp = Annotated[
@@ -113,6 +121,7 @@ class JobQuery(AccountQuery, frozen=True, kw_only=True):
     error: ErrorName | UnsetType = UNSET
     source: Label | UnsetType = UNSET
     batch: Label | UnsetType = UNSET
+    event_id: EventId | UnsetType = UNSET
     reference: ReferenceShort | UnsetType = UNSET
     since: Timestamp | UnsetType = UNSET
     until: Timestamp | UnsetType = UNSET
@@ -140,6 +149,7 @@ class JobQuery(AccountQuery, frozen=True, kw_only=True):
             error=self.error or "",
             source=self.source or "",
             batch=self.batch or "",
+            event_id=self.event_id or "",
             reference=read_reference(self.reference) if self.reference else None,
             since=read_instant(self.since) if self.since else 0,
             until=read_instant(self.until) if self.until else 0,

@@ -1,0 +1,31 @@
+"""`relations mcp`: tools for language models over standard input and output."""
+
+import sys
+
+import click
+
+from ops.cli.context import CommandContext, with_context
+from worker import log
+
+MISSING = "relations mcp needs the package mcp; install it with: pip install 'onoffice-relations[mcp]'"
+
+
+@click.command("mcp", short_help="Serve tools for language models, which send nothing.")
+@with_context
+def serve_mcp(context: CommandContext) -> None:
+    """Serve tools of the Model Context Protocol over standard input and output.
+
+    They look up accounts, jobs, failures, relations, requests and replays. One prepares a replay, which a
+    person runs, or not: nothing here sends anything. With --url it asks the HTTP interface by its key.
+
+    \b
+    Examples:
+      relations mcp
+      relations mcp --url https://relations.example
+    """
+    try:
+        from ops.mcp import make_server
+    except ModuleNotFoundError as error:
+        raise click.ClickException(MISSING) from error
+    log.configure("json", stream=sys.stderr)  # standard output is the protocol's
+    make_server(context.operations).run("stdio")

@@ -1,0 +1,183 @@
+"""Serves a page: who asks, may they, is the form ours, then the handler, and an answer for every error."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+
+from ops.dashboard import texts as languages
+from ops.dashboard.deps import DashboardDeps
+from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
+from ops.dashboard.rendering import HEADERS, html_response, render, static_response
+from ops.dashboard.session import Visitor, find_visitor, is_own_page
+from ops.dashboard.texts import Texts
+from producers.errors import Forbidden, Unauthorized
+from producers.portals.http.problems import INTERNAL_ERROR, status_of
+from producers.portals.http.requests import check_access, read_body
+from worker.config import Settings, redact_answer
+from worker.config.values import Right
+from worker.errors import Invalid, NotFound, RelationsError
+
+Handler = Callable[[DashboardDeps, Visit], Answer]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+FORM: Final = "application/x-www-form-urlencoded"
+MAX_FORM: Final = 2**20  # bytes
+FORM_SECONDS: Final = 30.0  # that a form may take to come
+HOME: Final = "/"
+
+
+def page_endpoint(deps: DashboardDeps, handler: Handler, right: Right) -> Endpoint:
+    """Return the endpoint of a page; `right` is what a key needs."""
+
+    async def endpoint(request: Request) -> Response:
+        texts = texts_of(request)
+        try:
+            return await _answer(deps, request, handler, right, texts)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except RelationsError as error:
+            if isinstance(error, Unauthorized | Forbidden):
+                deps.refusals.note_key(error, path_of(request))
+            status = status_of(error)
+            if status != HTTPStatus.INTERNAL_SERVER_ERROR:
+                return error_page(request, texts, status, describe_error(error))
+            _emit_failure(deps, request, error)
+        except Exception as error:  # a bug of ours, or of a library
+            _emit_failure(deps, request, error)
+        return error_page(request, texts, 500, INTERNAL_ERROR)
+
+    return endpoint
+
+
+async def _answer(
+    deps: DashboardDeps, request: Request, handler: Handler, right: Right, texts: Texts
+) -> Response:
+    settings = deps.runtime.live_settings.refresh()
+    check_enabled(settings)
+    visitor = find_visitor(request, settings, deps.sessions)
+    if request.method == "POST":
+        check_form_is_ours(request, visitor)
+    if visitor is None:
+        return ask_to_sign_in(request, texts)
+    check_access(visitor.key, right)
+    visit = Visit(
+        key=visitor.key,
+        by=visitor.by,
+        texts=texts,
+        settings=settings,
+        root=root_of(request),
+        path=path_of(request),
+        here=here_of(request),
+        path_params=request.path_params,
+        query=_gather(request.query_params.multi_items()),
+        form=await read_form(request) if request.method == "POST" else {},
+    )
+
+    def work() -> tuple[Answer, str]:
+        answer = handler(deps, visit)
+        if isinstance(answer, SeeOther):
+            return answer, ""
+        now = deps.runtime.metrics.now()
+        return answer, render(answer, visit=visit, texts=texts, root=visit.root, now=now)
+
+    answer, html = await deps.threads.run_for(visit.key.name, work)
+    if isinstance(answer, SeeOther):
+        return see_other(answer.path)
+    return html_response(html, answer.status, request)
+
+
+def check_enabled(settings: Settings) -> None:
+    """Raise NotFound if the settings have switched the pages off."""
+    if not settings.dashboard.enabled:
+        raise NotFound("the pages are switched off in the settings: [dashboard] enabled = false")
+
+
+def check_form_is_ours(request: Request, visitor: Visitor | None) -> None:
+    """Raise Forbidden for a form of another site; one that carries a bearer key needs no such proof."""
+    if visitor and not visitor.by_cookie:
+        return
+    if not is_own_page(request):
+        raise Forbidden("this form was sent from another site; open the page here and try again")
+
+
+def ask_to_sign_in(request: Request, texts: Texts) -> Response:
+    """Return the way to the sign-in page, from which it goes on; the first page shows it right here."""
+    path = path_of(request)
+    if request.method != "POST" and path == HOME and not request.url.query:
+        return sign_in_page(request, texts)
+    return see_other(link("/sign-in", next=here_of(request)))
+
+
+def sign_in_page(
+    request: Request, texts: Texts, *, fault: str = "", then: str = HOME, status: int = 200
+) -> Response:
+    """Return the page that asks for a key."""
+    page = Page("sign_in.html", {"fault": fault, "then": then}, status)
+    return html_response(render(page, visit=None, texts=texts, root=root_of(request), now=0), status, request)
+
+
+def error_page(request: Request, texts: Texts, status: int, message: str) -> Response:
+    """Return the page of an error."""
+    values = {"title": HTTPStatus(status).phrase, "status": status, "message": redact_answer(message)}
+    page = Page("error.html", values, status)
+    return html_response(render(page, visit=None, texts=texts, root=root_of(request), now=0), status, request)
+
+
+def describe_error(error: RelationsError) -> str:
+    """Return an error as text, of one with several faults all of them."""
+    return "; ".join(map(str, error.faults)) if isinstance(error, Invalid) else str(error)
+
+
+def see_other(path: str) -> Response:
+    """Return the way to another page of ours; what is in front of us adds the path above."""
+    return RedirectResponse(path, 303, HEADERS)
+
+
+async def static_endpoint(request: Request) -> Response:
+    """Return a static file."""
+    return static_response(request.path_params["name"], request.path_params["digest"], request)
+
+
+async def read_form(request: Request) -> Mapping[str, list[str]]:
+    """Return the fields of the form; raise Unsupported, TooLarge or TooSlow."""
+    body = await read_body(request, MAX_FORM, seconds=FORM_SECONDS, content_types=(FORM,))
+    return _gather(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def _gather(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def texts_of(request: Request) -> Texts:
+    """Return the texts in the language that the browser chose or likes."""
+    chosen = request.cookies.get(languages.COOKIE, "")
+    return Texts(languages.choose_language(chosen, request.headers.get("accept-language", "")))
+
+
+def root_of(request: Request) -> str:
+    """Return the path above our pages."""
+    return str(request.scope.get("root_path", ""))
+
+
+def path_of(request: Request) -> str:
+    """Return the path below our root."""
+    path = str(request.scope["path"])
+    return path.removeprefix(root_of(request)) or HOME
+
+
+def here_of(request: Request) -> str:
+    """Return the path below our root with its query, to come back to; the first page for a form."""
+    if request.method == "POST":
+        return HOME
+    return f"{path_of(request)}?{request.url.query}" if request.url.query else path_of(request)
+
+
+def _emit_failure(deps: DashboardDeps, request: Request, error: Exception) -> None:
+    deps.runtime.emit("request.failed", path=path_of(request), error=type(error).__name__, exc_info=error)

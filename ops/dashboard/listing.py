@@ -1,0 +1,70 @@
+"""Jobs of several accounts as one list, newest first, one page at a time.
+
+A page looks at a bounded number of entries of a bounded number of accounts; its cursor has one of each.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from worker.ports import JobFilter, JobLookups, JobRecord
+
+MAX_ACCOUNTS: Final = 20  # of one list
+AT_END: Final = "-"  # in the place of a cursor
+SEPARATOR: Final = "~"
+
+
+class JobList(NamedTuple):
+    """Jobs, newest first, and the cursor of the next page (empty: no more)."""
+
+    jobs: tuple[JobRecord, ...]
+    next: str
+
+
+def list_jobs(
+    lookups: JobLookups, accounts: Sequence[str], wanted: JobFilter, *, limit: int, cursor: str = ""
+) -> JobList:
+    """Return a page of the jobs of these accounts; one with few or none may still have a next one.
+
+    A page that goes on is of the accounts that its cursor names, and of no others than these.
+    """
+    starts = read_cursor(cursor, accounts) or dict.fromkeys(accounts[:MAX_ACCOUNTS], "")
+    pages = {
+        account: lookups.find_jobs(account, wanted, limit=limit, cursor=start)
+        for account, start in starts.items()
+        if start != AT_END
+    }
+    found = sorted(
+        (job for page in pages.values() for job in page.jobs),
+        key=lambda job: job.accepted_at,
+        reverse=True,  # of one instant they stay in the order of their account's page
+    )
+    shown = found[:limit]
+    taken = {account: sum(job.account == account for job in shown) for account in pages}
+    ends = dict(starts)
+    for account, page in pages.items():
+        if taken[account] == len(page.jobs):
+            ends[account] = page.next or AT_END
+        elif taken[account]:
+            # A page's cursor stands behind its last job, so a shorter one is asked for.
+            part = lookups.find_jobs(account, wanted, limit=taken[account], cursor=starts[account])
+            ends[account] = part.next or AT_END
+    return JobList(tuple(shown), write_cursor(ends))
+
+
+def read_cursor(cursor: str, accounts: Collection[str]) -> dict[str, str]:
+    """Return where each account's part begins; nothing for a cursor that is none, or of other accounts."""
+    starts = dict[str, str]()
+    for part in cursor.split(SEPARATOR) if cursor else ():
+        account, _, start = part.rpartition(":")
+        if account not in accounts or not (start == AT_END or re.fullmatch("[0-9]{0,15}", start)):
+            return {}
+        starts[account] = start
+    return starts if len(starts) <= MAX_ACCOUNTS else {}
+
+
+def write_cursor(ends: Mapping[str, str]) -> str:
+    """Return the cursor of these ends; empty when every account is at its end."""
+    if all(end == AT_END for end in ends.values()):
+        return ""
+    return SEPARATOR.join(f"{account}:{end}" for account, end in ends.items())

@@ -1,0 +1,88 @@
+"""A page as values: what a handler sees of a request, and what it answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from ops.dashboard.texts import Texts
+from producers.portals.http.requests import check_access
+from worker.config import Key, Settings
+from worker.config.values import Right
+from worker.ports import UNROUTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A request for a page: by which key, in which language, with which parameters.
+
+    `by` is whom the audit log names, `here` the path with its query. `path_params` are those of the route,
+    `query` and `form` have every value that was sent.
+    """
+
+    key: Key
+    by: str
+    texts: Texts
+    settings: Settings
+    root: str
+    path: str
+    here: str = "/"
+    path_params: Mapping[str, Any] = field(default_factory=dict)
+    query: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    form: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """The accounts of the key, in the order of the settings."""
+        return tuple(name for name in self.settings.accounts if name in self.key.accounts)
+
+    @property
+    def inboxes(self) -> tuple[str, ...]:
+        """The same, and `unrouted` if the key may see messages that name no account."""
+        return (*self.accounts, *([UNROUTED] if UNROUTED in self.key.accounts else []))
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone of what is shown."""
+        return self.settings.dashboard.zone
+
+    def may(self, right: Right) -> bool:
+        """Return whether the key has the right."""
+        return right in self.key.can
+
+    def check(self, right: Right, account: str) -> str:
+        """Return the account; raise Forbidden unless the key has the right for it."""
+        check_access(self.key, right, account)
+        return account
+
+    def asked(self, name: str) -> str:
+        """Return a parameter of the query, without spaces around it; empty if it was not sent."""
+        return next(iter(self.query.get(name, ())), "").strip()
+
+    def sent(self, name: str) -> str:
+        """Return a field of the form, without spaces around it; empty if it was not sent."""
+        return next(iter(self.form.get(name, ())), "").strip()
+
+
+class Page(NamedTuple):
+    """A template, the values it shows, and the status of the response."""
+
+    template: str
+    values: Mapping[str, Any]
+    status: int = 200
+
+
+class SeeOther(NamedTuple):
+    """Another page to go to, by its path below our own root."""
+
+    path: str
+
+
+Answer = Page | SeeOther
+
+
+def link(path: str, **parameters: object) -> str:
+    """Return a path with parameters; empty ones are left out."""
+    given = [(name, str(value)) for name, value in parameters.items() if value not in ("", None, 0)]
+    return f"{path}?{urlencode(given)}" if given else path

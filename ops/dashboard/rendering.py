@@ -1,0 +1,133 @@
+"""Renders pages: templates that escape by themselves, with the headers that every page has."""
+
+import gzip
+import mimetypes
+from collections.abc import Mapping
+from datetime import UTC
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any, Final
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ops.dashboard.formats import Formatter
+from ops.dashboard.page import Page, Visit, link
+from ops.dashboard.texts import LANGUAGES, Texts
+
+STATIC: Final = ("app.css", "app.js", "idiomorph.min.js", "icon.svg")
+POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect")),
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "Accept, Accept-Encoding, Accept-Language, Cookie",
+}
+SMALL: Final = 500  # bytes that are not worth compressing
+MENU: Final = (
+    ("/", "Overview", "read"),
+    ("/jobs", "Jobs", "read"),
+    ("/errors", "Errors", "read"),
+    ("/replays", "Replays", "read"),
+    ("/requests", "Requests", "read"),
+    ("/accounts", "Accounts", "read"),
+    ("/audit", "Audit", "admin"),
+    ("/system", "System", "read"),
+)
+
+
+def _read_template(name: str) -> str:
+    return files("ops.dashboard").joinpath("templates", name).read_text("utf-8")
+
+
+@cache
+def templates() -> Environment:
+    """Return the templates; a value that a template names and nobody gave is an error."""
+    return Environment(
+        loader=FunctionLoader(_read_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+
+
+@cache
+def read_static(name: str) -> tuple[bytes, str]:
+    """Return a static file, and the first digits of its hash, which its address has."""
+    content = files("ops.dashboard").joinpath("static", name).read_bytes()
+    return content, sha256(content).hexdigest()[:12]
+
+
+def render(page: Page, *, visit: Visit | None, texts: Texts, root: str, now: int) -> str:
+    """Return the page as HTML; without a visit nobody has signed in."""
+
+    def url(path: str, **parameters: object) -> str:
+        return root + link(path, **parameters)
+
+    menu = [(path, name) for path, name, right in MENU if visit and right in visit.key.can]
+    common: dict[str, Any] = {
+        "t": texts,
+        "url": url,
+        "static": lambda name: f"{root}/static/{read_static(name)[1]}/{name}",
+        "visit": visit,
+        "menu": menu,
+        "here": visit.path if visit else "",
+        "languages": LANGUAGES,
+        "version": version("onoffice-relations"),
+        "f": Formatter(
+            texts,
+            visit.zone if visit else UTC,
+            now,
+            bool(visit and visit.settings.dashboard.mask_ids),
+        ),
+    }
+    return templates().get_template(page.template).render({**common, **page.values})
+
+
+def html_response(html: str, status: int, request: Request) -> Response:
+    """Return the response, compressed if the browser takes that."""
+    body, headers = html.encode(), dict(HEADERS)
+    if len(body) > SMALL and "gzip" in request.headers.get("accept-encoding", ""):
+        body = gzip.compress(body, 5)
+        headers["Content-Encoding"] = "gzip"
+    return Response(body, status, headers, "text/html; charset=utf-8")
+
+
+def static_response(name: str, digest: str, request: Request) -> Response:
+    """Return a static file, which may be kept for a year: another content has another address."""
+    if name not in STATIC or digest != read_static(name)[1]:
+        return Response("there is no such file", 404, media_type="text/plain")
+    content = read_static(name)[0]
+    headers = {
+        "Cache-Control": "public, max-age=31536000, immutable",
+        "X-Content-Type-Options": "nosniff",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Content-Security-Policy": POLICY,
+        "Vary": "Accept-Encoding",
+    }
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        content, headers["Content-Encoding"] = _compressed(name), "gzip"
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return Response(content, 200, headers, kind)
+
+
+@cache
+def _compressed(name: str) -> bytes:
+    return gzip.compress(read_static(name)[0], 9)

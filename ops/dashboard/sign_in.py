@@ -1,0 +1,123 @@
+"""Signing in with a key, signing out, and choosing a language."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ops.dashboard import texts as languages
+from ops.dashboard.deps import DashboardDeps
+from ops.dashboard.endpoint import (
+    HOME,
+    check_enabled,
+    check_form_is_ours,
+    describe_error,
+    error_page,
+    path_of,
+    read_form,
+    see_other,
+    sign_in_page,
+    texts_of,
+)
+from ops.dashboard.session import TooMany, cookie_name, set_cookie
+from producers.errors import Forbidden, Unauthorized
+from producers.portals.http.problems import status_of
+from producers.portals.http.requests import authenticate, check_access
+from worker.config import Key
+from worker.errors import RelationsError
+from worker.ports import AuditEntry
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+YEAR: Final = 365 * 86_400
+TOO_MANY: Final = 429
+
+
+def endpoint(deps: DashboardDeps) -> Endpoint:
+    """Return the endpoint that asks for a key, and signs in with it."""
+
+    async def sign_in(request: Request) -> Response:
+        texts = texts_of(request)
+        try:
+            check_enabled(deps.runtime.live_settings.refresh())
+            if request.method != "POST":
+                return sign_in_page(request, texts, then=own_path(request.query_params.get("next", "")))
+            check_form_is_ours(request, None)
+            return await _sign_in(deps, request)
+        except RelationsError as error:
+            if isinstance(error, Unauthorized | Forbidden):
+                deps.refusals.note_key(error, path_of(request))
+            status = TOO_MANY if isinstance(error, TooMany) else status_of(error)
+            if isinstance(error, Unauthorized):
+                return sign_in_page(request, texts, fault=texts(describe_error(error)), status=status)
+            return error_page(request, texts, status, describe_error(error))
+
+    return sign_in
+
+
+async def _sign_in(deps: DashboardDeps, request: Request) -> Response:
+    settings = deps.runtime.live_settings.refresh()
+    form = await read_form(request)
+    address = request.client.host if request.client else ""
+    deps.sign_in_limit.check(address)
+    try:
+        given = next(iter(form.get("key", ())), "").strip()
+        key = authenticate(settings.keys.values(), f"Bearer {given}" if given else "")
+        check_access(key, "read")
+    except (Unauthorized, Forbidden):
+        deps.sign_in_limit.note_failure(address)
+        raise
+    deps.runtime.emit("session.began", key=key.name)
+    await deps.threads.run_for(key.name, _audit, deps, key)
+    response = see_other(own_path(next(iter(form.get("next", ())), "")))
+    seconds = round(settings.dashboard.session_hours * 3600)
+    set_cookie(
+        response,
+        request,
+        cookie_name(request),
+        deps.sessions.sign(key, settings.dashboard),
+        seconds=seconds,
+    )
+    return response
+
+
+def _audit(deps: DashboardDeps, key: Key) -> None:
+    """Write into the audit log of each account of the key that somebody signed in with it."""
+    new_id = deps.runtime.intake().new_id
+    for account in key.accounts:
+        if account in deps.runtime.settings.accounts:
+            deps.runtime.job_admin.add_audit_entry(
+                account, AuditEntry(new_id(), key.name, "signed in", account, count=1)
+            )
+
+
+async def sign_out(request: Request) -> Response:
+    """Let the browser forget the session."""
+    try:
+        check_form_is_ours(request, None)
+    except Forbidden as error:
+        return error_page(request, texts_of(request), status_of(error), str(error))
+    response = see_other("/sign-in")
+    set_cookie(response, request, cookie_name(request), "", seconds=0)
+    return response
+
+
+async def choose_language(request: Request) -> Response:
+    """Keep the language that was chosen in a cookie, and go back to the page."""
+    texts = texts_of(request)
+    try:
+        check_form_is_ours(request, None)
+        form = await read_form(request)
+    except RelationsError as error:
+        return error_page(request, texts, status_of(error), str(error))
+    chosen = next(iter(form.get("language", ())), "")
+    response = see_other(own_path(next(iter(form.get("next", ())), "")))
+    if chosen in languages.LANGUAGES:
+        set_cookie(response, request, languages.COOKIE, chosen, seconds=YEAR)
+    return response
+
+
+def own_path(path: str) -> str:
+    """Return a path of ours to go on to; the first page for anything that leads elsewhere."""
+    is_ours = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
+    return path if is_ours else HOME

@@ -1,0 +1,131 @@
+// What the pages do better with JavaScript; each of them is complete without it.
+// Updates: the same address is fetched again, and the regions that say so are morphed.
+const SECONDS = 3;
+const CALM = 30; // after failures it asks at most every so many seconds
+const PAUSED = "relations-paused";
+const body = document.body;
+const control = document.querySelector("[data-live-control]");
+let timer = 0;
+let failures = 0;
+let fetching = null;
+
+const regions = (root) => [...root.querySelectorAll("[data-live-region]")];
+const isPaused = () => sessionStorage.getItem(PAUSED) === "yes";
+const isSelecting = () => Boolean(document.querySelector("input[name=job]:checked:not([type=hidden])"));
+const isEditing = () => Boolean(document.activeElement?.closest("[data-live-region] form, [data-live-region] details[open]"));
+
+function show(state) {
+  const shown = control.querySelector("[data-live-state]");
+  const text = shown.dataset[state] ?? "";
+  if (shown.textContent !== text) shown.textContent = text;
+  const toggle = control.querySelector("[data-live-toggle]");
+  toggle.setAttribute("aria-pressed", String(isPaused()));
+  toggle.textContent = isPaused() ? toggle.dataset.resume : toggle.dataset.pause;
+}
+
+function stop() {
+  clearTimeout(timer);
+  fetching?.abort();
+  fetching = null;
+}
+
+function plan() {
+  stop();
+  if (isPaused()) return show("paused");
+  if (document.hidden) return;
+  if (isSelecting() || isEditing()) {
+    show(isSelecting() ? "waiting" : "live");
+    timer = setTimeout(plan, SECONDS * 1000);
+    return;
+  }
+  show(failures ? "away" : "live");
+  timer = setTimeout(update, Math.min(CALM, SECONDS * 2 ** failures) * 1000);
+}
+
+async function update() {
+  const asked = (fetching = new AbortController());
+  try {
+    const answer = await fetch(location.href, { signal: asked.signal, headers: { Accept: "text/html" }, cache: "no-store" });
+    if (answer.redirected) return location.reload(); // the session has ended
+    if (!answer.ok) throw new Error(String(answer.status));
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (asked.signal.aborted || isPaused() || isSelecting() || isEditing()) return plan();
+    morph(fresh);
+    failures = 0;
+  } catch (error) {
+    if (asked.signal.aborted) return;
+    failures += 1;
+  }
+  plan();
+}
+
+function morph(fresh) {
+  for (const region of regions(document)) {
+    const next = fresh.getElementById(region.id);
+    if (!next) continue;
+    Idiomorph.morph(region, next, {
+      ignoreActiveValue: true,
+      callbacks: {
+        // What a person opened stays open.
+        beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
+      },
+    });
+  }
+  addCopiers(document);
+}
+
+// Ids copy with one click.
+function addCopiers(root) {
+  for (const code of root.querySelectorAll("[data-copy-text]")) {
+    if (code.nextElementSibling?.classList.contains("copier") || !navigator.clipboard) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copier";
+    button.textContent = body.dataset.copy;
+    button.setAttribute("aria-label", `${body.dataset.copy}: ${code.dataset.copyText}`);
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(code.dataset.copyText);
+      button.textContent = body.dataset.copied;
+      setTimeout(() => (button.textContent = body.dataset.copy), 1500);
+    });
+    code.after(button);
+  }
+}
+
+// A tick in the head selects the page; a form is sent once.
+function addSelectAll() {
+  const head = document.querySelector("th.tick");
+  if (!head) return;
+  const all = document.createElement("input");
+  all.type = "checkbox";
+  all.setAttribute("aria-label", head.textContent.trim());
+  head.replaceChildren(all);
+  const boxes = () => document.querySelectorAll("input[name=job][type=checkbox]");
+  all.addEventListener("change", () => boxes().forEach((box) => (box.checked = all.checked)));
+  document.addEventListener("change", () => control && plan());
+}
+
+document.addEventListener("submit", (event) => {
+  if (event.target.method !== "post" || event.defaultPrevented) return;
+  if (event.target.dataset.sent) return event.preventDefault();
+  event.target.dataset.sent = "yes";
+  stop();
+});
+addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  event.preventDefault();
+  document.getElementById("q")?.focus();
+});
+
+addCopiers(document);
+addSelectAll();
+if (control) {
+  control.hidden = false;
+  control.querySelector("[data-live-toggle]").addEventListener("click", () => {
+    sessionStorage.setItem(PAUSED, isPaused() ? "no" : "yes");
+    plan();
+  });
+  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : plan()));
+  plan();
+}

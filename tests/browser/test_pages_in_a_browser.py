@@ -1,0 +1,194 @@
+"""What operators do, in a real browser over the whole system: real workers, a simulated CRM."""
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from ops.dev.stack import Stack
+
+Open = Callable[..., "Page"]
+PATHS = (
+    "/",
+    "/jobs",
+    "/errors",
+    "/requests",
+    "/accounts",
+    "/accounts/west",
+    "/audit",
+    "/system",
+    "/replays",
+    "/find",
+)
+
+
+def test_find_a_failed_job_read_why_preview_replay_and_see_it_succeed(
+    open_page: Open, stack: "Stack"
+) -> None:
+    from tests.browser.world import change, send, wait_for_end
+
+    stack.simulate("seed", {"account": "nord", "records": {"missing": [["address", 6001]]}})
+    [job] = send(stack, change(510, 6001))
+    wait_for_end(stack, [job])
+    page = open_page("/errors")
+    page.get_by_role("link", name="Jobs").click()
+    page.get_by_role("link", name="failed").click()
+    page.get_by_role("link", name=job).click()
+    page.get_by_text("Check in onOffice that the record exists").first.wait_for()
+    stack.simulate("seed", {"account": "nord", "records": {}})  # now there is
+    page.locator("form.acts").get_by_role("button", name="Replay …").click()
+    page.get_by_text("1 failed job will be sent again.").wait_for()
+    page.get_by_role("button", name="Replay 1 job now").dblclick()
+    page.wait_for_url("**/replays/*")
+    page.get_by_text("1 of 1 jobs handled").wait_for()  # which the page learns by itself
+    page.locator("#replay .badge.good").get_by_text("succeeded").wait_for()
+    page.goto(f"/jobs/{job}")
+    page.locator("h1 .badge.good").get_by_text("succeeded").wait_for()
+
+
+def test_correct_one_wrong_id(open_page: Open, stack: "Stack", ids: dict[str, str]) -> None:
+    page = open_page(f"/jobs/{ids['failed']}")
+    row = page.locator("tr", has=page.locator(".badge.bad"))
+    row.get_by_label(re.compile("Right id of the child")).fill("9555")
+    row.get_by_role("button", name="Replay …").click()
+    page.locator("dd", has_text="childid").get_by_text("9555").wait_for()
+    page.get_by_role("button", name="Replay 1 job now").click()
+    page.locator("#replay .badge.good").get_by_text("succeeded").wait_for()
+    page.goto(f"/jobs/{ids['failed']}")
+    page.locator(".timeline").get_by_text("replaced by").wait_for()
+
+
+def test_pause_and_resume(open_page: Open) -> None:
+    page = open_page("/accounts/sued")
+    page.get_by_label("Why").fill("moving")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    page.locator("h1 .badge").get_by_text("paused").wait_for()
+    page.goto("/")
+    page.get_by_text("account sued").wait_for()
+    page.goto("/accounts/sued")
+    page.get_by_role("button", name="Resume", exact=True).click()
+    page.get_by_text("sued goes on.").wait_for()
+
+
+def test_a_read_only_key_sees_its_account_and_no_buttons_that_act(open_page: Open) -> None:
+    from tests.browser.world import READ_ONLY
+
+    page = open_page("/jobs", key=READ_ONLY)
+    assert page.locator("input[name=job], .acts button").count() == 0
+    assert "sued" not in page.locator("main").inner_text()
+    assert page.get_by_role("link", name="Audit").count() == 0
+
+
+def test_everything_by_keyboard(open_page: Open, ids: dict[str, str]) -> None:
+    page = open_page("/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("/")
+    page.keyboard.type(ids["succeeded"])
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/jobs/{ids['succeeded']}")
+    page.goto("/jobs?state=queued")
+    page.locator("input[name=job][type=checkbox]").first.focus()
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="Cancel …").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/acts/*")
+    page.get_by_text("1 change will be ended and never sent.").wait_for()
+
+
+def test_a_list_updates_itself_but_not_while_something_is_selected_nor_paused_nor_hidden(
+    open_page: Open, stack: "Stack"
+) -> None:
+    from tests.browser.world import change, send
+
+    page = open_page("/jobs?state=queued&account=west")
+    page.locator("[data-live-state]").get_by_text("live").wait_for()
+    [first] = send(stack, change(950, 9500, account="west"))
+    page.locator(f"#row-{first}").wait_for()
+    box = page.locator(f"#row-{first} input[type=checkbox]")
+    box.check()
+    page.locator("[data-live-state]").get_by_text("waiting while jobs are selected").wait_for()
+    [second] = send(stack, change(951, 9501, account="west"))
+    with page.expect_request(lambda sent: "/jobs" in sent.url, timeout=20_000) as asked:
+        assert page.locator(f"#row-{second}").count() == 0
+        assert box.is_checked()
+        box.uncheck()
+    assert asked.value
+    page.locator(f"#row-{second}").wait_for()
+    page.get_by_role("button", name="Pause updates").click()
+    page.clock.install()
+    page.reload()
+    page.locator("[data-live-state]").get_by_text("paused").wait_for()
+    asked_for = list[str]()
+    page.on("request", lambda sent: asked_for.append(sent.url))
+    page.clock.run_for(600_000)
+    assert asked_for == []
+    page.get_by_role("button", name="Resume updates").click()
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: true})")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.clock.run_for(600_000)
+    assert asked_for == []
+
+
+@pytest.mark.parametrize(
+    ("scheme", "options"), [("light", "{}"), ("dark", "{runOnly: ['color-contrast']}")], ids=["light", "dark"]
+)
+def test_no_page_has_a_serious_fault_for_people_with_a_disability(
+    open_page: Open, axe: str, ids: dict[str, str], scheme: str, options: str
+) -> None:
+    page = open_page("/", color_scheme=scheme, bypass_csp=True)  # axe is put into the page
+    more = (
+        f"/jobs/{ids['failed']}",
+        f"/requests/nord/{ids['request']}",
+        "/relations/nord/estate:address:buyer/501/9001",
+    )
+    for path in (*PATHS, *more):
+        page.goto(path)
+        page.evaluate(axe)
+        found = page.evaluate(f"axe.run(document, {options})")["violations"]
+        serious = [each for each in found if each["impact"] in ("serious", "critical")]
+        assert not serious, (path, [(each["id"], each["nodes"][0]["html"]) for each in serious])
+
+
+def test_every_page_fits_a_phone(open_page: Open, ids: dict[str, str]) -> None:
+    page = open_page("/", viewport={"width": 360, "height": 740})
+    for path in (
+        *PATHS,
+        f"/jobs/{ids['failed']}",
+        f"/jobs/{ids['hostile']}",
+        f"/requests/nord/{ids['request']}",
+    ):
+        page.goto(path)
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, (path, wide)
+
+
+def test_hostile_words_are_shown_as_they_came(open_page: Open, ids: dict[str, str]) -> None:
+    from tests.browser.world import HOSTILE
+
+    page = open_page(f"/jobs/{ids['hostile']}")
+    assert HOSTILE[:60] in page.locator("main").inner_text()
+    page.goto("/jobs?account=nord")
+    page.locator("#list").wait_for()
+
+
+def test_pages_are_complete_without_javascript(open_page: Open, stack: "Stack") -> None:
+    from tests.browser.world import change, send
+
+    [job] = send(stack, change(960, 9600, account="west"))
+    page = open_page("/jobs?state=queued", java_script_enabled=False)
+    assert not page.locator("[data-live-control]").is_visible()
+    page.locator(f"#row-{job} input[type=checkbox]").check()
+    page.get_by_role("button", name="Cancel …").click()
+    page.get_by_role("button", name="Cancel 1 job now").click()
+    page.get_by_text("1 change was ended.").wait_for()
+
+
+def test_ids_are_copied_with_one_click(open_page: Open, ids: dict[str, str]) -> None:
+    page = open_page(f"/jobs/{ids['succeeded']}", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name=f"Copy: {ids['succeeded']}").click()
+    assert page.evaluate("navigator.clipboard.readText()") == ids["succeeded"]
