@@ -8,17 +8,11 @@ import click
 
 from ops.cli.context import CommandContext, with_local_context
 from ops.explain.text import format_change, pluralize
-from producers.webhooks.mapping import (
-    MappedChange,
-    build_changes,
-    check_mail_is_read,
-    check_rules,
-    read_payload,
-)
-from producers.webhooks.request_parts import read_kept
+from ops.source_trials import map_payload
+from producers.webhooks.mapping import MappedChange, check_rules
 from worker.config import Source
 from worker.config.table import nearest
-from worker.contract import check, check_each, to_message
+from worker.contract import to_message
 from worker.errors import Fault, InvalidChange, NotFound
 
 COLUMNS: Final = ("name", "scheme", "account", "rules", "path")
@@ -73,7 +67,8 @@ def try_payload(context: CommandContext, name: str, file: Path) -> None:
     source = context.settings.sources.get(name)
     if source is None:
         raise NotFound(f'there is no source "{name}"{nearest(name, context.settings.sources)}')
-    changes = _map_payload(context, source, _read_payload(file))
+    overrides = context.runtime.live_settings.overrides
+    changes = map_payload(source, _read_payload(file), overrides)
     context.answer(
         {
             "source": name,
@@ -95,19 +90,6 @@ def _read_bytes(file: Path) -> bytes:
         return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
         raise NotFound(f"{file} cannot be read: {error.strerror}") from None
-
-
-def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[MappedChange]:
-    """Return what the rules make of the payload, checked as intake would."""
-    delivery = read_kept(source, body.strip().removeprefix(b"?") if source.scheme == "onoffice" else body)
-    payload = read_payload(source, delivery)
-    changes = build_changes(source, payload, "try", delivery)
-    check_mail_is_read(payload, changes)
-    check_each(
-        ((mapped.path, mapped.change) for mapped in changes),
-        lambda change: check(change, context.runtime.live_settings.overrides),
-    )
-    return changes
 
 
 def _describe_change(mapped: MappedChange) -> str:
