@@ -11,7 +11,8 @@ from worker.contract import Override, check, check_each
 def map_payload(source: Source, body: bytes, overrides: Mapping[str, Override]) -> list[MappedChange]:
     """Return what the rules make of the payload, checked as intake would.
 
-    Raises InvalidChange with every fault. The body may have the head of a request before it. Signatures are not checked.
+    Raises InvalidChange with every fault. The body may have the head of a request before it. Signatures
+    are not checked.
     """
     delivery = read_kept(source, body.strip().removeprefix(b"?") if source.scheme == "onoffice" else body)
     payload = read_payload(source, delivery)
