@@ -118,6 +118,11 @@ document.addEventListener("keydown", (event) => {
   document.getElementById("q")?.focus();
 });
 
+// On a phone the menu and the tabs are wider than the screen.
+for (const here of document.querySelectorAll("nav [aria-current]")) {
+  here.parentElement.scrollLeft = here.offsetLeft - (here.parentElement.clientWidth - here.clientWidth) / 2;
+}
+
 addCopiers(document);
 addSelectAll();
 if (control) {
