@@ -377,6 +377,9 @@ DRIFT_LINES = (
     "drift {account} --sample 2 --cursor 1.0.0",
     "drift {account} --type nonsense",
     "drift nobody",
+    "accounts pause {account}",
+    "drift {account}",
+    "accounts resume {account}",
 )
 
 

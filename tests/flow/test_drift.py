@@ -285,6 +285,26 @@ def test_nothing_is_read_of_a_paused_account(make_world: Callable[..., World]) -
     assert reads_of(world) == before
 
 
+def test_credentials_or_a_clock_that_the_api_refuses_pause_the_account_as_in_a_flush(
+    make_world: Callable[..., World],
+) -> None:
+    for error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
+        world = make_world()
+        link(world, 1, *range(10, 40))
+        refused = ActionResult(Verdict.REJECTED, code=137, error=error)
+
+        def refuse(reply: Reply, _actions: object, result: ActionResult = refused) -> Reply:
+            return msgspec.structs.replace(reply, results=(result,) * len(reply.results))
+
+        world.apis["acme"] = ActingApi(world.apis["acme"], refuse)  # type: ignore[assignment]
+        with pytest.raises(Unavailable, match="account acme is paused"):
+            read_page(world)
+        pause = world.store.get_pause("acme")
+        assert pause
+        assert pause.reason == error.value
+        world.store.resume("acme")
+
+
 def test_nothing_is_read_of_an_account_that_only_observes(make_world: Callable[..., World]) -> None:
     world = make_world(policy={"observe": True})
     with pytest.raises(Unavailable, match="account acme only observes"):
@@ -294,31 +314,42 @@ def test_nothing_is_read_of_an_account_that_only_observes(make_world: Callable[.
 def test_an_api_that_does_not_answer_is_left_to_rest_before_its_breaker_opens(
     make_world: Callable[..., World],
 ) -> None:
-    world = make_world(faults=FaultPlan.script([None, *[InjectedFault("gateway_before")] * 4]))
-    link(world, 1, 10)
+    world = make_world(faults=FaultPlan.script([None, *[InjectedFault("gateway_before")] * 3]))
+    link(world, 1, *range(10, 40))
     edit(world, drop=((BUYER, 1, 10),))
     waiting = read_page(world)
-    assert (waiting.waits, waiting.rest) == ("the API does not answer", 30.0)
+    assert (waiting.waits, waiting.rest, waiting.seen) == ("the API does not answer", 30.0, 0)
     assert not [event for event, _ in world.events if event == "breaker.opened"]
     world.clock.sleep(30.0)
     assert drifted(world) == {Relation(BUYER, 1, 10): "missing"}
 
 
+def test_a_relation_of_which_no_read_is_answered_is_not_known(make_world: Callable[..., World]) -> None:
+    world = make_world(faults=FaultPlan.script([None, *[InjectedFault("lost_after")] * 3]))
+    link(world, 1, 10)
+    edit(world, drop=((BUYER, 1, 10),))
+    page = read_page(world)
+    assert (page.drifted, page.unknown) == ((), (Relation(BUYER, 1, 10),))
+
+
+@pytest.mark.parametrize("bad", [2, 23, 41])
 def test_a_record_that_makes_reads_fail_hides_only_its_own_relations(
-    make_world: Callable[..., World],
+    make_world: Callable[..., World], bad: int
 ) -> None:
     world = make_world()
-    link(world, 1, *range(100, 120))
-    for parent in range(2, 40):
-        link(world, parent, 200)
-    edit(world, drop=((BUYER, 1, 110), (BUYER, 9, 200)))
-    world.simulator.inject(FaultPlan(records={("estate", 7): InjectedFault("gateway_before")}))
-    states, unknown = dict[Relation, str](), set[Relation]()
+    for parent in range(2, 42):
+        link(world, parent, *range(100 * parent, 100 * parent + 3))
+    edit(world, drop=((BUYER, 9, 901), (BUYER, 30, 3000), (BUYER, bad, 100 * bad)))
+    world.simulator.inject(FaultPlan.of_records([("estate", bad)], InjectedFault("gateway_before")))
+    found, unknown, same = dict[Relation, str](), set[Relation](), 0
     for page in read_pages(world):
-        states |= {each.relation: each.state for each in page.drifted}
+        found |= {each.relation: each.state for each in page.drifted}
         unknown |= set(page.unknown)
-    assert states == {Relation(BUYER, 1, 110): "missing", Relation(BUYER, 9, 200): "missing"}
-    assert unknown <= {Relation(BUYER, 7, 200)}
+        same += page.same
+    assert found == {Relation(BUYER, 9, 901): "missing", Relation(BUYER, 30, 3000): "missing"}
+    assert unknown == {Relation(BUYER, bad, child) for child in range(100 * bad, 100 * bad + 3)}
+    assert same == 40 * 3 - 5
+    assert not [event for event, _ in world.events if event == "breaker.opened"]
 
 
 def test_filters_and_samples_choose_what_is_read(make_world: Callable[..., World]) -> None:

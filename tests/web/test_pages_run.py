@@ -34,4 +34,4 @@ def test_a_command_of_a_page_does_what_it_says(front: Front, tmp_path: Path, com
     environ = {**os.environ, "URL": front.url, "KEY": KEYS["portal"][0], "ADMIN": KEYS["admin"][0]}
     run = shell(command, cwd=tmp_path, env=environ)
     assert run.returncode == 0, run.stderr
-    assert {"jobs", "eligible"} & json.loads(run.stdout).keys()
+    assert {"jobs", "eligible", "drifted"} & json.loads(run.stdout).keys()

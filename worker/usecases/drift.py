@@ -43,10 +43,9 @@ MAX_DRAWS: Final = 20  # pages that are drawn for one sample
 PATIENCE: Final = 20.0  # seconds without a request after which the caller is told why
 POLL: Final = 0.2  # seconds between two looks whether other work is done
 SLOTS: Final = 2  # of the account's pace, for each request
-MAX_LOST: Final = 3  # requests in a row without an answer, after which one rests
+MAX_LOST: Final = 3  # requests in a row without an answer, after which one rests, or a relation is given up
 REST: Final = 30.0  # seconds
-COMPANY: Final = (PAGE, PAGE, 250, 32, 4, 1)
-"""How many relations are read together, by how often a read of one was not answered; at last each alone."""
+SHRINK: Final = 8  # by which the relations that are read together are fewer after each loss but the first
 WORK_FIRST: Final = "other work of the account goes first"
 AT_WORK: Final = "a worker has the account"
 NO_ANSWER: Final = "the API does not answer"
@@ -96,6 +95,7 @@ class DriftReader:
     ) -> None:
         self._policy, self._deps, self._queries, self._wake = policy, deps, queries, wake
         self.telemetry = FlushTelemetry(policy.account, deps.new_id(), deps.emit)
+        self._clock_corrected = False
 
     def read(self, wanted: DriftFilter, *, cursor: str = "", sample: int = 0) -> DriftPage:
         """Return what the CRM says of the next page of relations, or of so many that are drawn by chance.
@@ -194,22 +194,26 @@ class DriftReader:
         # Once more: what a dead worker has begun is found only while nobody can take the lease.
         if self._queries.is_work_due(policy.account, window=policy.window):
             return _Wait(POLL, WORK_FIRST)
-        records = lease.records(reading.choose())
+        records = lease.records(reading.choose(self._deps.draw()))
         operations = reading.operations(records, now)
         if not operations:
             return None
         pace = AccountPace(policy, self._deps, lease, self.telemetry)
+        pace.clock_corrected = self._clock_corrected
         grant = pace.book_slot(MAX_SLOT_WAIT)
         if not grant.booked:
             return _Wait(grant.wait, f"the account's pace ({grant.reason})")
         limits = Limits(max_ids=policy.limits.max_ids, max_actions=pace.max_actions())
         request = plan(operations, limits, policy.order).requests[0]
         with self._deps.keep_lease(lease), self._deps.open_sender(self._deps.api, 1) as sender:
-            reply = self._send(request, grant, pace, sender, now)
+            purpose: Purpose = "trial" if reading.is_trial(request) else "work"
+            # A read is as harmless as any probe.
+            reply = self._send(request, grant, "probe" if grant.probe else purpose, pace, sender, now)
         return _Answered(request, reply, records, now)
 
-    def _send(self, request: Request, grant: Grant, pace: AccountPace, sender: Sender, now: int) -> Reply:
-        purpose: Purpose = "probe" if grant.probe else "work"  # a read is as harmless as any probe
+    def _send(
+        self, request: Request, grant: Grant, purpose: Purpose, pace: AccountPace, sender: Sender, now: int
+    ) -> Reply:
         request_id, started = self._deps.new_id(), self._deps.clock.monotonic()
         sender.start(request.actions, request_id=request_id, now=now / SECOND)
         while not (answered := sender.next()):
@@ -231,6 +235,7 @@ class DriftReader:
         pace.follow_reply(
             sent, reply, feedback, now=now + round((self._deps.clock.monotonic() - started) * SECOND)
         )
+        self._clock_corrected = pace.clock_corrected
         return reply
 
     def _report(self, reading: "_PageRead") -> None:
@@ -259,20 +264,31 @@ class _Page(NamedTuple):
 class _PageRead:
     """The relations of a page: what is to be read, and what the answers show. Pure bookkeeping.
 
-    `lost` counts requests in a row that were not answered.
+    `lost` counts requests in a row that were not answered, but for those of one relation.
     """
 
     def __init__(self, relations: Mapping[Relation, RelationRecord]) -> None:
+        self._size = len(relations)
         self.unread = {relation: _Unread() for relation in sorted(relations)}
         self.same = self.open = self.lost = self._pieces = 0
         self.drifted: list[DriftedRelation] = []
         self.unknown: list[Relation] = []
 
-    def choose(self) -> list[Relation]:
-        """Return what may be read together next: what was not answered before is read in smaller company."""
+    def choose(self, draw: float) -> list[Relation]:
+        """Return what may be read together next; `draw` is a random number from [0, 1).
+
+        What was not answered twice is read in smaller company, and at last alone: any part of it, so that
+        something else is soon answered, and shows that the API is there.
+        """
         losses = min((unread.losses for unread in self.unread.values()), default=0)
         chosen = [relation for relation, unread in self.unread.items() if unread.losses == losses]
-        return chosen[: COMPANY[losses]]
+        size = max(1, self._size // SHRINK ** max(0, losses - 1))
+        part = int(draw * -(-len(chosen) // size))
+        return chosen[part * size : (part + 1) * size]
+
+    def is_trial(self, request: Request) -> bool:
+        """Return whether a failure of the request would be its own: it failed before, and others did not."""
+        return not self.lost and any(self.unread[relation].losses for relation in request.relations())
 
     def operations(self, records: Mapping[Relation, RelationRecord], now: int) -> list[Operation]:
         """Return the reads of these relations; leave those alone that are open or in doubt by now."""
@@ -289,14 +305,18 @@ class _PageRead:
 
     def take(self, answered: _Answered) -> None:
         """Note what a reply shows."""
-        self.lost = 0 if answered.reply.is_answered else self.lost + 1
+        is_alone = sum(action.size for action in answered.request.actions) == 1
+        if answered.reply.is_answered:
+            self.lost = 0
+        elif not is_alone:
+            self.lost += 1
         for action, result in zip(answered.request.actions, answered.reply.results, strict=True):
             if result.verdict is Verdict.OK:
                 self._compare(action, result, answered)
             elif _is_refused(result):
                 self._split(action)
             else:
-                self._retry(action)
+                self._retry(action, is_alone)
 
     def _compare(self, action: Action, result: ActionResult, answered: _Answered) -> None:
         for relation in action.relations:
@@ -331,11 +351,11 @@ class _PageRead:
             for relation in half:
                 self.unread[relation].part = f"{half[0]}/{self._pieces}"
 
-    def _retry(self, action: Action) -> None:
+    def _retry(self, action: Action, is_alone: bool) -> None:
         for relation in action.relations:
             unread = self.unread[relation]
             unread.losses += 1
-            if unread.losses == len(COMPANY):
+            if is_alone and unread.losses >= MAX_LOST:
                 self._give_up(relation)
 
     def _ask_other_side(self, relation: Relation, action: Action) -> None:

@@ -22,6 +22,7 @@ from worker.errors import RelationsError
 from worker.ports import DriftedRelation, DriftFilter, DriftPage, Replay
 from worker.usecases.drift import MAX_SAMPLE
 
+READ: Final = ("same", "unknown", "open")  # what becomes of a relation that has not drifted
 CONFIRMED: Final = {"missing": "present", "returned": "absent"}
 
 
@@ -166,7 +167,7 @@ class _Report:
         drifted = Counter[str]()
         for (state, _), count in self._by_type.items():
             drifted[state] += count
-        counts = {name: self._counts[name] for name in ("same", "unknown", "open")}
+        counts = {name: self._counts[name] for name in READ}
         states = {state: drifted[state] for state in CONFIRMED}
         for replay in replays:
             _print_line({"repair": serialize_replay(replay)})
@@ -178,6 +179,9 @@ class _Report:
             yield f"{pluralize(self._by_type.total(), 'relation')} drifted:"
             for (state, name), count in sorted(self._by_type.items()):
                 yield f"  {count:,} {state}  {name}"
+        elif not any(self._counts[name] for name in READ):
+            yield "Nothing was read: nothing that is remembered was confirmed and fits."
+            return
         else:
             yield "Nothing has drifted, of what could be read."
         yield f"{self._counts['same']:,} are as they were last confirmed."
