@@ -46,6 +46,7 @@ MENU: Final = (
     ("/replays", "Replays", "read"),
     ("/requests", "Requests", "read"),
     ("/accounts", "Accounts", "read"),
+    ("/sources", "Sources", "read"),
     ("/audit", "Audit", "admin"),
     ("/system", "System", "read"),
 )

@@ -11,7 +11,7 @@ from starlette.types import Scope
 from ops.dashboard import sign_in
 from ops.dashboard.deps import DashboardDeps, dashboard_deps
 from ops.dashboard.endpoint import Handler, page_endpoint, static_endpoint
-from ops.dashboard.pages import acting, jobs, overview, records, system
+from ops.dashboard.pages import acting, jobs, overview, records, sources, system
 from worker.config.values import Right
 from worker.wiring import Runtime
 
@@ -37,6 +37,9 @@ PAGES: Final = (
     PageEntry("GET", "/requests/{account}/{id}", records.show_request),
     PageEntry("GET", "/accounts", system.list_accounts),
     PageEntry("GET", "/accounts/{account}", system.show_account),
+    PageEntry("GET", "/sources", sources.list_sources),
+    PageEntry("GET", "/sources/{name}", sources.show_source),
+    PageEntry("POST", "/sources/{name}", sources.try_payload, "replay"),
     PageEntry("GET", "/audit", system.list_audit_entries, "admin"),
     PageEntry("GET", "/system", system.show_system),
     PageEntry("GET", "/replays", records.list_replays),

@@ -133,7 +133,7 @@ class SignInLimit:
     """Lets an address fail to sign in a few times a minute, and all of them together a few more times."""
 
     PER_ADDRESS: Final = 10
-    ALL: Final = 100
+    ALL: Final = 1000
     SECONDS: Final = 60.0
 
     def __init__(self, now: Callable[[], float]) -> None:

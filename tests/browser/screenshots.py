@@ -15,8 +15,8 @@ from tests.browser.world import fill_with_everything, launch, whole_system
 
 DOCS = Path(__file__).parents[2] / "docs/pages"
 SIZES: dict[str, Any] = {"desk": {"width": 1200, "height": 760}, "phone": {"width": 390, "height": 780}}
-TALLEST = 1600  # pixels that a picture shows of a page
-QUALITY = 60
+TALLEST = 1200  # pixels that a picture shows of a page
+QUALITY = 45
 
 
 def main(folder: Path) -> None:
@@ -65,6 +65,7 @@ def find_paths(ids: dict[str, str]) -> dict[str, str]:
         "accounts": "/accounts",
         "account": "/accounts/west",
         "replays": "/replays",
+        "source": "/sources/immo",
         "audit": "/audit?account=west",
         "system": "/system",
         "find": "/find?q=501",

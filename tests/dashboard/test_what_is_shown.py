@@ -199,6 +199,7 @@ def test_a_filter_with_faults_lists_nothing_and_says_what_is_wrong(front: Front,
             "/relations/acme/estate:address:buyer/501/1",
         ),
         ("evt-404", "/jobs/"),
+        ("estate:objektnr_extern=PC910", "/jobs"),
     ],
 )
 def test_the_jump_box_leads_to_what_is_named(front: Front, browse: Browse, text: str, path: str) -> None:

@@ -11,13 +11,13 @@ from ops.cli.context import CommandContext, with_local_context
 from ops.explain.deliveries import describe_trace
 from ops.explain.text import format_change, pluralize
 from ops.serializers import serialize_trace
+from ops.source_trials import map_payload
 from producers.webhooks.mapping import MappedChange, check_rules
-from producers.webhooks.record import MappedDelivery, map_delivery
-from producers.webhooks.request_parts import read_kept
+from producers.webhooks.record import MappedDelivery
 from producers.webhooks.trace import explain_rules
 from worker.config import Source
 from worker.config.table import nearest
-from worker.contract import check, check_each, to_message
+from worker.contract import to_message
 from worker.errors import Fault, InvalidChange, NotFound
 from worker.ports import RuleTrace
 
@@ -75,7 +75,8 @@ def try_payload(context: CommandContext, name: str, file: Path) -> None:
     source = context.settings.sources.get(name)
     if source is None:
         raise NotFound(f'there is no source "{name}"{nearest(name, context.settings.sources)}')
-    mapped = _map_payload(context, source, _read_payload(file))
+    overrides = context.runtime.live_settings.overrides
+    mapped = map_payload(source, _read_payload(file), overrides)
     rules = explain_rules(source, mapped.payload, mapped.delivery, made=mapped.changes)
     context.answer(
         {
@@ -113,19 +114,6 @@ def _read_bytes(file: Path) -> bytes:
         return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
         raise NotFound(f"{file} cannot be read: {error.strerror}") from None
-
-
-def _map_payload(context: CommandContext, source: Source, body: bytes) -> MappedDelivery:
-    """Return what the rules make of the payload, checked as intake would; raise InvalidChange."""
-    delivery = read_kept(source, body.strip().removeprefix(b"?") if source.scheme == "onoffice" else body)
-    mapped = map_delivery(source, delivery, "try")
-    if mapped.error:
-        raise mapped.error
-    check_each(
-        ((each.path, each.change) for each in mapped.changes),
-        lambda change: check(change, context.runtime.live_settings.overrides),
-    )
-    return mapped
 
 
 def _describe_change(mapped: MappedChange) -> str:

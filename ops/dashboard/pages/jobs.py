@@ -17,10 +17,14 @@ from producers.job_admin.cancel_dismiss import CANCELLABLE
 from producers.portals.http.requests import job_account
 from worker.contract import TYPES, Relation
 from worker.contract.message import MAX_ID
+from worker.contract.reference import is_short_form
 from worker.errors import NotFound, RelationsError
 from worker.ports import OPEN_STATES, AccountStats, JobFilter, JobRecord, count_open_jobs
 
 PAGE_SIZES: Final = (25, 50, 100)
+MAX_REQUESTS: Final = 20  # the last ones that a job travelled in
+MAX_LOOKED_UP: Final = 20  # accounts that are asked for something without an account
+MAX_TEXT: Final = 300  # characters of what is looked for
 NUMBER: Final = re.compile(r"[0-9]{1,19}")
 RECORD: Final = re.compile(r"(?i)(estate|objekt|immobilie|address|person|adresse)[\s:#]+([0-9]{1,19})")
 MODULES: Final = {
@@ -137,9 +141,6 @@ def show_job(deps: DashboardDeps, visit: Visit) -> Page:
     )
 
 
-MAX_REQUESTS: Final = 20  # the last ones that a job travelled in
-
-
 # --- the box that finds
 
 
@@ -160,9 +161,6 @@ def find(deps: DashboardDeps, visit: Visit) -> Answer:
     return Page("find.html", {"text": text, "found": found})
 
 
-MAX_TEXT: Final = 300
-
-
 def _look_up(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
     if owned := _by_id(deps, visit, text):
         return owned
@@ -172,6 +170,8 @@ def _look_up(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
         return [
             Found(t("relation"), f"{name}: {relation}", relation_path(name, relation)) for name in accounts
         ]
+    if is_short_form(text):
+        return [Found(visit.texts("Reference"), text, link("/jobs", reference=text))]
     if record := RECORD.fullmatch(text):
         return _by_record(visit, MODULES[record[1].lower()], int(record[2]))
     if NUMBER.fullmatch(text):
@@ -194,9 +194,6 @@ def _by_id(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
             if deps.runtime.store.get_request(name, text)
         ]
     return []
-
-
-MAX_LOOKED_UP: Final = 20  # accounts that are asked for something without an account
 
 
 def _knows(deps: DashboardDeps, account: str, relation: Relation) -> bool:

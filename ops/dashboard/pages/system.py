@@ -91,11 +91,6 @@ def show_system(deps: DashboardDeps, visit: Visit) -> Page:
             "keys": [key for key in settings.keys.values() if set(key.accounts) & set(visit.key.accounts)]
             if visit.may("admin")
             else [],
-            "sources": [
-                source
-                for source in settings.sources.values()
-                if source.account_names & set(visit.key.accounts)
-            ],
         },
     )
 

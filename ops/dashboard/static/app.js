@@ -12,7 +12,10 @@ let fetching = null;
 const regions = (root) => [...root.querySelectorAll("[data-live-region]")];
 const isPaused = () => sessionStorage.getItem(PAUSED) === "yes";
 const isSelecting = () => Boolean(document.querySelector("input[name=job]:checked:not([type=hidden])"));
-const isEditing = () => Boolean(document.activeElement?.closest("[data-live-region] form, [data-live-region] details[open]"));
+const TYPED = "[data-live-region] input:not([type=checkbox], [type=hidden])";
+const isEditing = () =>
+  Boolean(document.activeElement?.closest("[data-live-region] form, [data-live-region] details[open]")) ||
+  [...document.querySelectorAll(TYPED)].some((input) => input.value !== input.defaultValue);
 
 function show(state) {
   const shown = control.querySelector("[data-live-state]");
@@ -117,6 +120,11 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   document.getElementById("q")?.focus();
 });
+
+// On a phone the menu and the tabs are wider than the screen.
+for (const here of document.querySelectorAll("nav [aria-current]")) {
+  here.parentElement.scrollLeft = here.offsetLeft - (here.parentElement.clientWidth - here.clientWidth) / 2;
+}
 
 addCopiers(document);
 addSelectAll();
