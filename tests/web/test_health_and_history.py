@@ -132,6 +132,15 @@ def test_history_has_what_was_done_since_it_was_noted(front: Front) -> None:
     problem(front.client("acme").get("/v1/history?account=beta"), 403)
 
 
+def test_a_point_of_another_release_is_no_point(front: Front) -> None:
+    metrics, key = front.runtime.metrics, "relations:{acme}:history"
+    now = metrics.now()
+    front.runtime.client.hset(key, str(now // BUCKET % 288), f"[{now},1,2,3]")
+    assert metrics.history("acme") == []
+    metrics.record_history(["acme"], at=now)
+    assert len(metrics.history("acme")) == 1
+
+
 def test_the_sweep_notes_history(front: Front) -> None:
     front.runtime.sweep()
     assert len(front.runtime.metrics.history("acme")) == 1

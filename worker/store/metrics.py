@@ -106,34 +106,37 @@ class RedisMetrics:
     def record_history(self, accounts: Sequence[str], *, at: int) -> None:
         """Note the counters of the accounts that were not noted in this bucket yet, in a ring of buckets."""
         bucket = at // BUCKET_US
-        place = str(bucket % HISTORY_BUCKETS)
         with suppress(StoreUnavailable), translate_errors():
+            stats = self.account_stats(self._not_noted(accounts, bucket))
             with self._redis.pipeline(transaction=False) as pipeline:
-                for account in accounts:
-                    pipeline.hget(f"{keys.base(self._prefix, account)}:history", place)
-                noted = pipeline.execute()
-            new = [
-                account
-                for account, text in zip(accounts, noted, strict=True)
-                if not text or _read_point(text).at // BUCKET_US != bucket
-            ]
-            stats = self.account_stats(new)
-            with self._redis.pipeline(transaction=False) as pipeline:
-                for account in new:
-                    key, point = (
-                        f"{keys.base(self._prefix, account)}:history",
-                        HistoryPoint.of(at, stats[account]),
-                    )
-                    pipeline.hset(key, place, codec.encode(point))
-                    pipeline.expire(key, HISTORY_LIFETIME)
+                for account, state in stats.items():
+                    point = codec.encode(HistoryPoint.of(at, state))
+                    pipeline.hset(self._history(account), _place(bucket), point)
+                    pipeline.expire(self._history(account), HISTORY_LIFETIME)
                 pipeline.execute()
+
+    def _not_noted(self, accounts: Sequence[str], bucket: int) -> list[str]:
+        """Return the accounts of which nothing was noted in this bucket yet."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for account in accounts:
+                pipeline.hget(self._history(account), _place(bucket))
+            points = map(_read_point, pipeline.execute())
+        return [
+            account
+            for account, point in zip(accounts, points, strict=True)
+            if point is None or point.at // BUCKET_US != bucket
+        ]
 
     def history(self, account: str) -> list[HistoryPoint]:
         """Return the points of the last buckets, oldest first."""
         oldest = self.now() // BUCKET_US - HISTORY_BUCKETS
         with translate_errors():
-            kept = self._redis.hvals(f"{keys.base(self._prefix, account)}:history")
-        return sorted(point for point in map(_read_point, kept) if point.at // BUCKET_US > oldest)
+            kept = self._redis.hvals(self._history(account))
+        points = filter(None, map(_read_point, kept))
+        return sorted(point for point in points if point.at // BUCKET_US > oldest)
+
+    def _history(self, account: str) -> str:
+        return f"{keys.base(self._prefix, account)}:history"
 
     def add_refusals(self, counts: Mapping[str, int]) -> None:
         """Add to the numbers of refused keys and webhooks, in one round trip."""
@@ -177,8 +180,15 @@ class RedisMetrics:
         return MemoryUsage(used, sum(node.get("maxmemory", 0) for node in nodes))
 
 
-def _read_point(text: bytes) -> HistoryPoint:
-    return HistoryPoint(*msgspec.json.decode(text))
+def _place(bucket: int) -> str:
+    """Return where in the ring a bucket is noted."""
+    return str(bucket % HISTORY_BUCKETS)
+
+
+def _read_point(text: bytes | None) -> HistoryPoint | None:
+    """Return a point of an account's history; None for one of another release, which has other numbers."""
+    numbers = msgspec.json.decode(text) if text else ()
+    return HistoryPoint(*numbers) if len(numbers) == len(HistoryPoint._fields) else None
 
 
 def _ask_for_stats(pipeline: Any, base: str) -> None:
