@@ -29,7 +29,7 @@ from worker.store.limits import WORKER_LIFETIME
 COMMANDS_PER_ACCOUNT: Final = 11
 
 BUCKET_US: Final = HISTORY_SECONDS * 1_000_000
-HISTORY_LIFETIME: Final = 2 * HISTORY_BUCKETS * HISTORY_SECONDS  # seconds; from the last point
+HISTORY_LIFETIME_MS: Final = 2000 * HISTORY_BUCKETS * HISTORY_SECONDS  # from the last point
 
 _decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 
@@ -125,7 +125,7 @@ class RedisMetrics:
                         HistoryPoint.of(at, stats[account]),
                     )
                     pipeline.hset(key, place, codec.encode(point))
-                    pipeline.expire(key, HISTORY_LIFETIME)
+                    pipeline.pexpire(key, HISTORY_LIFETIME_MS)
                 pipeline.execute()
 
     def history(self, account: str) -> list[HistoryPoint]:
