@@ -6,7 +6,7 @@ from typing import Any
 from ops.simulator import FaultPlan
 from tests.support.broken_stores import inspector_of
 from tests.support.flow_world import World, change
-from tests.support.store_steps import job_admin_of, metrics_of
+from tests.support.store_steps import deliveries_of, job_admin_of, metrics_of
 from worker.usecases.sweep import Sweeper
 
 BUYER = "estate:address:buyer"
@@ -34,6 +34,7 @@ def test_a_retry_goes_when_it_was_to_go_though_the_clock_was_set_back(
         store=world.store,
         job_admin=job_admin_of(world.store),
         metrics=StoreTime(world),
+        deliveries=deliveries_of(world.store),
         list_accounts=lambda: ["acme"],
         fingerprint_of=lambda _: "",
         wake=lambda account, _: woken.append(account),

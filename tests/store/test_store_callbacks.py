@@ -39,7 +39,7 @@ def watched(store: RedisCallbacks) -> tuple[Watch, ...]:
 def keep(store: RedisCallbacks, *messages: CallbackMessage) -> None:
     store.watch("acme", {"import": (["portal"], 0.0)})
     (watch,) = watched(store)
-    assert store.settle_watch("acme", watch, look_at=START + 10**12, messages=messages, told={})
+    assert store.settle_watch("acme", watch, look_at=START + 10**12, messages=messages, reported={})
 
 
 def test_a_label_is_due_after_its_time_with_the_counts_of_its_jobs(store: Store, clock: FakeClock) -> None:
@@ -67,13 +67,15 @@ def test_what_was_decided_about_a_label_is_void_when_another_change_came(
     clock.sleep(1)
     callbacks.watch("acme", {"import": (["portal"], 5.0)})
     told = {"portal": COUNTS}
-    assert not callbacks.settle_watch("acme", watch, look_at=None, messages=[message(1)], told=told)
+    assert not callbacks.settle_watch("acme", watch, look_at=None, messages=[message(1)], reported=told)
     assert callbacks.list_messages("acme").messages == ()
     clock.sleep(5)
     (watch,) = watched(callbacks)
-    assert callbacks.settle_watch("acme", watch, look_at=clock.now() + 1, messages=[message(1)], told=told)
+    assert callbacks.settle_watch(
+        "acme", watch, look_at=clock.now() + 1, messages=[message(1)], reported=told
+    )
     clock.sleep(1)
-    assert watched(callbacks)[0].told == told
+    assert watched(callbacks)[0].reported == told
     assert callbacks.list_messages("acme").messages == (message(1),)
 
 
@@ -82,8 +84,8 @@ def test_of_two_that_look_at_a_label_at_once_one_keeps_a_message(store: Store) -
     callbacks.watch("acme", {"import": (["portal"], 0.0)})
     (first,), (second,) = watched(callbacks), watched(callbacks)
     told = {"portal": COUNTS}
-    assert callbacks.settle_watch("acme", first, look_at=START, messages=[message(1)], told=told)
-    assert not callbacks.settle_watch("acme", second, look_at=START, messages=[message(2)], told=told)
+    assert callbacks.settle_watch("acme", first, look_at=START, messages=[message(1)], reported=told)
+    assert not callbacks.settle_watch("acme", second, look_at=START, messages=[message(2)], reported=told)
     assert callbacks.list_messages("acme").messages == (message(1),)
 
 
@@ -131,7 +133,7 @@ def test_labels_and_messages_beyond_their_numbers_are_forgotten(
         callbacks.watch("acme", {label: (["portal"], 0.0)})
         watch = next(each for each in watched(callbacks) if each.label == label)
         at = START + 10**12 + number
-        assert callbacks.settle_watch("acme", watch, look_at=at, messages=[message(number)], told={})
+        assert callbacks.settle_watch("acme", watch, look_at=at, messages=[message(number)], reported={})
     keep(callbacks, message(9))
     assert [found.made_at - START for found in callbacks.list_messages("acme").messages] == [9, 3, 2]
     assert callbacks.claim_message("acme", "portal", seconds=1) is not None
@@ -139,7 +141,7 @@ def test_labels_and_messages_beyond_their_numbers_are_forgotten(
 
 def test_every_key_of_callbacks_has_a_lifetime(redis_store: RedisStore, redis_client: Redis) -> None:
     keep(callbacks_of(redis_store), message(1))
-    for name in ("watched", "looks", "told", "callback", "callbacks", "unsent:portal"):
+    for name in ("watched", "looks", "reported", "callback", "callbacks", "unsent:portal"):
         assert 0 < redis_client.ttl(f"{BASE}{name}") <= 30 * 86_400, name
 
 
@@ -151,7 +153,7 @@ def test_a_record_that_a_label_names_is_erased_from_what_callbacks_keep(store: S
     for number, watch in enumerate(watched(callbacks)):
         told = {"portal": COUNTS}
         messages = [message(number, batch=watch.label)]
-        assert callbacks.settle_watch("acme", watch, look_at=START, messages=messages, told=told)
+        assert callbacks.settle_watch("acme", watch, look_at=START, messages=messages, reported=told)
     admin, lease, cursor = job_admin_of(store), take_lease(store), 0
     while cursor := admin.erase_rest(lease, RecordRef("address", 4711), cursor).next:
         pass

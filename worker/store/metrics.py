@@ -29,7 +29,7 @@ from worker.store.limits import WORKER_LIFETIME
 COMMANDS_PER_ACCOUNT: Final = 11
 
 BUCKET_US: Final = HISTORY_SECONDS * 1_000_000
-HISTORY_LIFETIME: Final = 2 * HISTORY_BUCKETS * HISTORY_SECONDS  # seconds; from the last point
+HISTORY_LIFETIME_MS: Final = 2000 * HISTORY_BUCKETS * HISTORY_SECONDS  # from the last point
 
 _decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 
@@ -112,7 +112,7 @@ class RedisMetrics:
                 for account, state in stats.items():
                     point = codec.encode(HistoryPoint.of(at, state))
                     pipeline.hset(self._history(account), _place(bucket), point)
-                    pipeline.expire(self._history(account), HISTORY_LIFETIME)
+                    pipeline.pexpire(self._history(account), HISTORY_LIFETIME_MS)
                 pipeline.execute()
 
     def _not_noted(self, accounts: Sequence[str], bucket: int) -> list[str]:
