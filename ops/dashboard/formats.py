@@ -18,8 +18,10 @@ SHOWN_IDS: Final = 3  # of a list of ids, in a list of jobs
 PERSONS: Final = "address"  # the module whose ids a setting masks
 MASKED: Final = "•••"
 TONES: Final = {  # of a state, an outcome, a level or a verdict; any other is plain
-    **dict.fromkeys(("succeeded", "applied", "ok", "done", "closed"), "good"),
-    **dict.fromkeys(("failed", "fail", "rejected", "page", "open breaker", "stopped"), "bad"),
+    **dict.fromkeys(("succeeded", "applied", "made", "ok", "done", "closed"), "good"),
+    **dict.fromkeys(
+        ("failed", "fail", "rejected", "refused", "unreadable", "page", "open breaker", "stopped"), "bad"
+    ),
     **dict.fromkeys(
         ("held", "parked", "retrying", "verifying", "warn", "ticket", "unknown", "paused"), "warn"
     ),

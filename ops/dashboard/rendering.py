@@ -47,6 +47,7 @@ MENU: Final = (
     ("/requests", "Requests", "read"),
     ("/accounts", "Accounts", "read"),
     ("/sources", "Sources", "read"),
+    ("/deliveries", "Deliveries", "read"),
     ("/audit", "Audit", "admin"),
     ("/system", "System", "read"),
 )

@@ -11,7 +11,7 @@ from starlette.types import Scope
 from ops.dashboard import sign_in
 from ops.dashboard.deps import DashboardDeps, dashboard_deps
 from ops.dashboard.endpoint import Handler, page_endpoint, static_endpoint
-from ops.dashboard.pages import acting, jobs, overview, records, sources, system
+from ops.dashboard.pages import acting, deliveries, jobs, overview, records, sources, system
 from worker.config.values import Right
 from worker.wiring import Runtime
 
@@ -40,6 +40,10 @@ PAGES: Final = (
     PageEntry("GET", "/sources", sources.list_sources),
     PageEntry("GET", "/sources/{name}", sources.show_source),
     PageEntry("POST", "/sources/{name}", sources.try_payload, "replay"),
+    PageEntry("GET", "/deliveries", deliveries.list_deliveries),
+    PageEntry("GET", "/deliveries/{id}", deliveries.show_delivery),
+    PageEntry("POST", "/deliveries/{id}/preview", deliveries.preview_redelivery, "replay"),
+    PageEntry("POST", "/deliveries/{id}/redeliver", deliveries.redeliver, "replay"),
     PageEntry("GET", "/audit", system.list_audit_entries, "admin"),
     PageEntry("GET", "/system", system.show_system),
     PageEntry("GET", "/replays", records.list_replays),

@@ -66,6 +66,7 @@ def find_paths(ids: dict[str, str]) -> dict[str, str]:
         "account": "/accounts/west",
         "replays": "/replays",
         "source": "/sources/immo",
+        "deliveries": "/deliveries",
         "audit": "/audit?account=west",
         "system": "/system",
         "find": "/find?q=501",

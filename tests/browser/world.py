@@ -1,17 +1,20 @@
 """A running system with something to see: accounts with changes that went well, failed, and wait."""
 
+import json
 import math
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 from playwright.sync_api import Browser, Playwright
+from standardwebhooks import Webhook
 
 from ops.dev.stack import Shape, Stack, hash_of, running
 from worker.ports import HISTORY_BUCKETS, HISTORY_SECONDS, HistoryPoint
@@ -124,10 +127,32 @@ def fill_with_everything(stack: Stack) -> dict[str, str]:
         headers={"Authorization": f"Bearer {stack.key}"},
     )
     send(stack, *(change(900 + at, 9400 + at, account="west") for at in range(5)))
+    deliver(
+        stack,
+        {
+            "type": "enquiry.created",
+            "timestamp": "2026-11-21T02:00:00Z",
+            "data": {"estate_id": 501, "person_ids": [9001]},
+        },
+    )
+    deliver(stack, {"type": "enquiry.closed"})
+    httpx.post(f"{stack.url}/webhooks/immo", json={"type": "enquiry.created"})  # without proof
     write_a_day(runtime, ("nord", "sued"))
     failed = [id_ for id_, state in runtime.queries.get_states(jobs).items() if state == "failed"]
     [request] = runtime.queries.list_requests("nord", limit=1).requests
     return {"failed": failed[0], "succeeded": jobs[0], "request": request.id, "hostile": jobs[-1]}
+
+
+def deliver(stack: Stack, message: dict[str, Any]) -> None:
+    """Send a message to the webhook of the stack, signed as its sender does."""
+    body, now = json.dumps(message), datetime.now(tz=UTC)
+    message_id = f"msg-{message['type']}"
+    headers = {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(stack.webhook_secret).sign(message_id, now, body),
+    }
+    httpx.post(f"{stack.url}/webhooks/immo", content=body, headers=headers).raise_for_status()
 
 
 def write_a_day(runtime: Runtime, accounts: tuple[str, ...]) -> None:

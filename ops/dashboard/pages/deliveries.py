@@ -1,0 +1,71 @@
+"""Deliveries to webhooks: what came, what became of it, what each rule said, and reading them again."""
+
+from typing import Final, get_args
+
+from ops.dashboard.deps import DashboardDeps
+from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
+from ops.explain.text import format_change
+from producers.webhooks.redelivery import is_visible
+from worker.errors import Fault, Invalid, NotFound
+from worker.ports import Delivery, DeliveryFilter, DeliveryOutcome
+
+DELIVERIES: Final = 50  # of one page
+OUTCOMES: Final[tuple[DeliveryOutcome, ...]] = get_args(DeliveryOutcome)
+
+
+def list_deliveries(deps: DashboardDeps, visit: Visit) -> Page:
+    """Show the deliveries for accounts of the key, newest first."""
+    source, outcome, cursor = visit.asked("source"), visit.asked("outcome"), visit.asked("cursor")
+    chosen = next((known for known in OUTCOMES if known == outcome), None)
+    if outcome and chosen is None:
+        raise Invalid([Fault("outcome", f"expected one of {', '.join(OUTCOMES)}")])
+    wanted = DeliveryFilter(sources=(source,) if source else (), outcome=chosen or "")
+    page = deps.runtime.deliveries.find(wanted, limit=DELIVERIES, cursor=cursor)
+    following = link("/deliveries", source=source, outcome=outcome, cursor=page.next) if page.next else ""
+    return Page(
+        "deliveries.html",
+        {
+            "deliveries": [each for each in page.deliveries if is_visible(each, visit.key.accounts)],
+            "sources": [
+                name
+                for name, known in visit.settings.sources.items()
+                if known.account_names & set(visit.key.accounts)
+            ],
+            "source": source,
+            "outcome": outcome,
+            "outcomes": OUTCOMES,
+            "following": following,
+        },
+    )
+
+
+def show_delivery(deps: DashboardDeps, visit: Visit) -> Page:
+    """Show one delivery: what became of it, and what each rule said."""
+    return Page("delivery.html", {"delivery": _find(deps, visit), "remapped": None, "changes": ()})
+
+
+def preview_redelivery(deps: DashboardDeps, visit: Visit) -> Page:
+    """Show what today's rules would make of a delivery; nothing is made."""
+    delivery = _find(deps, visit)
+    [remapped] = deps.services.deliveries.remap(
+        [delivery.id], by=visit.by, dry_run=True, allowed=visit.key.accounts
+    )
+    changes = [(each.rule, format_change(each.change), each.job, each.is_new) for each in remapped.changes]
+    return Page("delivery.html", {"delivery": delivery, "remapped": remapped, "changes": changes})
+
+
+def redeliver(deps: DashboardDeps, visit: Visit) -> Answer:
+    """Read a delivery again by today's rules; what it made already is not made again."""
+    delivery = _find(deps, visit)
+    list(
+        deps.services.deliveries.remap([delivery.id], by=visit.by, dry_run=False, allowed=visit.key.accounts)
+    )
+    return SeeOther(f"/deliveries/{delivery.id}")
+
+
+def _find(deps: DashboardDeps, visit: Visit) -> Delivery:
+    delivery_id = str(visit.path_params["id"])
+    found = deps.runtime.deliveries.get(delivery_id)
+    if found is None or not is_visible(found.delivery, visit.key.accounts):
+        raise NotFound(f'there is no delivery "{delivery_id}" (any more)')
+    return found.delivery
