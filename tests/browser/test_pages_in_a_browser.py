@@ -23,6 +23,9 @@ PATHS = (
     "/system",
     "/replays",
     "/find",
+    "/sources",
+    "/sources/immo",
+    "/deliveries",
 )
 
 
