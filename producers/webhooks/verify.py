@@ -160,7 +160,9 @@ def still_proves(source: Source, delivery: WebhookDelivery) -> bool:
 
 
 def _in_header(delivery: WebhookDelivery, name: str) -> Iterator[str]:
-    yield delivery.headers.get(name.lower(), "").strip()
+    value = delivery.headers.get(name.lower(), "").strip()
+    yield value
+    yield _decode(value.encode("latin-1", "ignore"))  # what is read as Latin-1 may be UTF-8
 
 
 def _in_query(delivery: WebhookDelivery, name: str) -> Iterator[str]:

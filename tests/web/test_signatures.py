@@ -447,3 +447,13 @@ def test_a_secret_may_stand_in_a_header_the_query_the_path_or_the_body(
     assert SHARED not in refused(source, wrong) + refused(
         source, WebhookDelivery("https://here/", {}, b"[" * 9000)
     )
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "utf-8"])
+def test_a_secret_with_umlauts_is_taken_in_a_header_of_either_encoding(charset: str) -> None:
+    secret = "schlüssel-für-den-schalter"
+    source = replace(DESK, scheme="secret", secret_in="header:X-Api-Key", secrets=(Secret(secret),))
+    header = secret.encode(charset).decode("latin-1")  # as the server reads every header
+    assert verify(
+        source, WebhookDelivery("https://here/webhooks/desk", {"x-api-key": header}, b"{}"), now=NOW
+    )

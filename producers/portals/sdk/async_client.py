@@ -59,6 +59,12 @@ class AsyncRelations:
         """Delete the relations."""
         return await self._run(self._steps.send_one("delete", relationtype, parentid, childid, options))
 
+    async def replace(
+        self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]
+    ) -> Sent:
+        """Let one record have exactly the records of the other side, which is a list."""
+        return await self._run(self._steps.send_one("replace", relationtype, parentid, childid, options))
+
     async def send(self, changes: Iterable[Change | MessageDict]) -> list[Sent]:
         """Send many changes, 1,000 at a time; each 1,000 are accepted per account or not at all."""
         return await self._run(self._steps.send(changes))

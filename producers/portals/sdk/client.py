@@ -126,6 +126,14 @@ class Relations:
         """
         return self._run(self._steps.send_one("delete", relationtype, parentid, childid, options))
 
+    def replace(self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]) -> Sent:
+        """Let one record have exactly the records of the other side, which is a list.
+
+        >>> relations.replace("estate:address:buyer", 501, [9001, 9002]).state
+        'queued'
+        """
+        return self._run(self._steps.send_one("replace", relationtype, parentid, childid, options))
+
     def send(self, changes: Iterable[Change | MessageDict]) -> list[Sent]:
         """Send many changes, 1,000 at a time; each 1,000 are accepted per account or not at all.
 

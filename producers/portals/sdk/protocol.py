@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypedDict, cast
 import msgspec
 
 from producers.portals.serializers import BatchDict, JobDict
-from worker.contract import Change, MessageDict, Verb, check_account_name, write_instant
+from worker.contract import Change, ChangeAction, MessageDict, check_account_name, write_instant
 from worker.contract.message import RecordDict
 from worker.contract.quoting import quote
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
@@ -115,7 +115,7 @@ class ClientSteps:
     chunk: int = CHUNK  # changes per call
 
     def send_one(
-        self, action: Verb, relationtype: str, parentid: Ids, childid: Ids, options: Options
+        self, action: ChangeAction, relationtype: str, parentid: Ids, childid: Ids, options: Options
     ) -> Generator[Step, Any, Sent]:
         """Send one change."""
         message = {"action": action, "relationtype": relationtype, "parentid": parentid, "childid": childid}
