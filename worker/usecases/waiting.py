@@ -152,7 +152,7 @@ def why_queue_waits(view: AccountView) -> Waiting:
     """Return why what waits in the inbox of an account that works is not taken now."""
     window = view.policy.window if view.policy else 0.0
     until = view.state.oldest + round(window * SECOND)
-    if view.state.oldest and until > view.now:
+    if window and view.state.oldest and until > view.now:
         return Waiting("window", until, f"changes are collected for {window:g} s")
     return _turn(view)
 
