@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from worker import log
 from worker.background import NamedThreads, Wake, keep_lease, open_sender
@@ -56,6 +57,9 @@ from worker.usecases.intake import Intake
 from worker.usecases.sweep import Sweeper
 from worker.usecases.waiting import WaitReader
 from worker.usecases.withdrawal import withdraw_record
+
+if TYPE_CHECKING:
+    from worker.traces import Traces
 
 
 class Runtime:
@@ -292,6 +296,15 @@ class ApiClients:
             )
             self._clients[account.name] = version, client
         return client
+
+
+def open_traces(settings: Settings, *, service: str) -> "Traces | None":
+    """Return what makes spans in this process, under this name of a service; None where they are off."""
+    if settings.traces == "off":
+        return None
+    from worker.traces import Traces  # of an extra, and slow to import
+
+    return Traces(service)
 
 
 def connect_metrics(settings: Settings) -> RedisMetrics:
