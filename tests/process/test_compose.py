@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from ruamel.yaml import YAML
 
-from ops.dev.processes import Process, free_port
+from ops.dev.processes import Process, children, free_port
 from ops.dev.redis_server import find_binary
 from worker.config import load_settings
 
@@ -64,8 +64,8 @@ class Host:
             text = text.replace(port, str(own))
         return text.replace("/tmp/", f"{self.folder}/").replace("$$", "$")
 
-    def start(self, name: str) -> Process:
-        """Run the service's command."""
+    def start(self, name: str, *, within: Sequence[str] = ()) -> Process:
+        """Run the service's command, within another one that runs what it is given."""
         words = shlex.split(self.localize(SERVICES[name]["command"]))
         if name == "redis":
             words = [find_binary(), *words[1:], "--port", str(self.ports["6379"]), "--dir", str(self.folder)]
@@ -73,7 +73,7 @@ class Host:
             words += ["--port", str(self.ports["8080"])]
         words[0] = str(BIN / words[0]) if (BIN / words[0]).exists() else words[0]
         return self.running.enter_context(
-            Process(words, log=self.folder / f"{name}.log", env=self.env, cwd=self.folder)
+            Process([*within, *words], log=self.folder / f"{name}.log", env=self.env, cwd=self.folder)
         )
 
     def is_healthy(self, name: str) -> bool:
@@ -151,6 +151,32 @@ def test_the_commands_of_all_services_make_a_system_that_works_and_ends_cleanly(
     assert "fail" not in host.relations("doctor")
     ended = {name: part.stop(seconds=GRACE) for name, part in reversed(parts.items())}
     assert ended == {**dict.fromkeys(parts, 0), "simulator": -signal.SIGTERM}  # which keeps nothing
+
+
+FIRST = ("unshare", "--pid", "--fork", "--kill-child")  # the first process of its own, as in a container
+
+
+def _may_be_first() -> bool:
+    try:
+        return subprocess.run([*FIRST, "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not _may_be_first(), reason="this user may not make a namespace of processes")
+def test_a_part_that_is_the_first_process_of_its_container_ends_at_sigterm(host: Host) -> None:
+    redis = host.start("redis")
+    client = Redis.from_url(host.env["RELATIONS_REDIS_URL"])
+    redis.wait_until(lambda: _answers(client))
+    parts = {name: host.start(name, within=FIRST) for name in ("worker", "beat", "api")}
+    for name in ("api", "worker"):
+        parts[name].wait_until(lambda name=name: host.is_healthy(name), seconds=40)
+    ended = {}
+    for name, part in parts.items():
+        [first] = children(part.pid)
+        os.kill(first, signal.SIGTERM)
+        ended[name] = part.wait(seconds=GRACE)
+    assert ended == dict.fromkeys(parts, 0)
 
 
 def test_the_demo_beside_it_has_all_that_it_names(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ READS = (
     "guarded_relations",
     "read_look_ups",
     "known_records",
+    "forget_records",
 )  # methods of a lease that anyone may call
 
 
