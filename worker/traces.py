@@ -5,6 +5,8 @@ happens: they wait in a bounded queue, which a thread sends to the collector and
 """
 
 import atexit
+import logging
+import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -20,6 +22,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from worker.config import hide
+from worker.config.urls import password_of
 from worker.contract import traceparent_of
 from worker.ports import EventSink
 
@@ -27,6 +31,8 @@ MAX_LINKS: Final = 20  # of a span: as many as a request names calls
 MAX_FLUSHES: Final = 64  # whose requests wait for the flush's end; one that dies never says that it ended
 CLOSE_SECONDS: Final = 3.0  # that the end of a process waits for the collector
 FAILURES: Final = frozenset({"failed", "suspect"})  # feedback of a request without a usable answer
+LOG_INTERVAL: Final = 60.0  # seconds between lines of a logger of the SDK about spans that it could not send
+ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
@@ -38,10 +44,45 @@ class Ended(NamedTuple):
     fields: Mapping[str, Any]
 
 
+class Seldom(logging.Filter):
+    """Lets one line in a while through, a warning at most: no lost span is a reason to wake anybody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is due."""
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + LOG_INTERVAL
+        record.levelno = min(record.levelno, logging.WARNING)
+        record.levelname = logging.getLevelName(record.levelno)
+        return True
+
+
+def _hide_header(record: logging.LogRecord) -> bool:
+    """Say what is wrong without the header itself, which may be a password."""
+    record.msg, record.args = "a header in OTEL_EXPORTER_OTLP_HEADERS is not NAME=VALUE, and is not sent", ()
+    return True
+
+
+# Of loggers of the SDK and its exporter.
+FILTERS: Final[Mapping[str, Any]] = {
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter": Seldom(),
+    "opentelemetry.sdk._shared_internal": Seldom(),
+    "opentelemetry.util.re": _hide_header,
+}
+
+
 class Traces:
     """Makes the spans of one process and sends them; where to, the standard's own variables say (OTEL_…)."""
 
     def __init__(self, service: str) -> None:
+        for name in ENDPOINTS:
+            hide(password_of(os.environ.get(name, "")))
+        for name, filtered in FILTERS.items():
+            logging.getLogger(name).addFilter(filtered)
         resource = Resource.create({SERVICE_NAME: service}).merge(OTELResourceDetector().detect())
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

@@ -12,10 +12,12 @@ pytest.importorskip("opentelemetry.sdk", reason="the extra telemetry is not inst
 
 from tests.support.flow_world import World
 from tests.support.trace_collector import Collector, collect
+from worker.config import Settings
 from worker.contract import from_message
 from worker.testing import MemoryStore
 from worker.traces import MAX_FLUSHES, MAX_LINKS, Traces
 from worker.usecases.flush import flush
+from worker.wiring import open_traces
 
 PERSON = 987_654_321
 
@@ -128,6 +130,28 @@ def test_a_body_is_a_child_of_its_callers_span_and_as_it_sampled(collector: Coll
     assert (root.trace != child.trace, root.parent) == (True, "")
 
 
+def test_a_header_that_is_none_is_named_but_never_logged(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization Basic aHVudGVyMg")
+    Traces("here").close()
+    assert "OTEL_EXPORTER_OTLP_HEADERS" in caplog.text
+    assert "aHVudGVyMg" not in caplog.text
+
+
+def test_variables_that_cannot_be_used_cost_the_spans_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
+    events: list[tuple[str, str]] = []
+
+    def emit(event: str, /, **fields: object) -> None:
+        events.append((event, str(fields["error"])))
+
+    assert open_traces(Settings(traces="otlp"), service="here", emit=emit) is None
+    ((event, error),) = events
+    assert event == "traces.refused"
+    assert "max_queue_size" in error
+
+
 @pytest.fixture(params=["refuses", "hangs"])
 def dead_url(request: pytest.FixtureRequest) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -137,7 +161,7 @@ def dead_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_a_dead_collector_slows_nothing_and_the_end_waits_no_longer_than_it_may(
-    dead_url: str, monkeypatch: pytest.MonkeyPatch
+    dead_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", dead_url)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
@@ -149,3 +173,4 @@ def test_a_dead_collector_slows_nothing_and_the_end_waits_no_longer_than_it_may(
     traces.close(0.1)
     assert time.monotonic() - started < 5
     emit("flush.done", **flush_done("late"))
+    assert all(record.levelname in ("INFO", "WARNING") for record in caplog.records)
