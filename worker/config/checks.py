@@ -34,8 +34,8 @@ from worker.contract.message import UNROUTED
 from worker.errors import Fault, InvalidSettings, RelationsError
 
 LENGTHS: Final = {"token": 32, "secret": 64}
-TRACE_PACKAGES: Final = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
 SWAPPED: Final = {"token": 64, "secret": 32}
+TRACE_PACKAGES: Final = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
 
 
 class Warned(Fault):
