@@ -18,7 +18,7 @@ help: ; @sed -n '1,7p' Makefile
 
 dev: $(READY) ; @$(BIN)/relations dev
 demo: $(READY) ; @$(BIN)/relations demo
-test: check ; @$(BIN)/pytest -n 2 --dist worksteal
+test: check ; @$(BIN)/pytest -n 4 --dist worksteal
 test-server: $(READY)
 	@test -x "$(SERVER)" || { echo "Name the program: make test-server SERVER=/usr/bin/redis-server"; exit 2; }
 	@mkdir -p $(VENV)/server && ln -sf "$(abspath $(SERVER))" $(VENV)/server/redis-server
