@@ -75,6 +75,6 @@ $(READY): requirements.lock pyproject.toml
 lock: $(READY)
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --group dev --extra spreadsheets --extra embedded --extra mcp pyproject.toml -o requirements.lock
+	  --group dev --extra spreadsheets --extra embedded --extra mcp --extra telemetry pyproject.toml -o requirements.lock
 
 clean: ; @rm -rf $(VENV) build dist tests/clients/typescript/node_modules

@@ -50,6 +50,7 @@ WARNINGS: Final = frozenset(
         "settings.missing",
         "settings.rejected",
         "store.mended",
+        "traces.refused",
         "wake.failed",
         "webhook.refused",
         "writes.lost",

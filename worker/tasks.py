@@ -8,20 +8,22 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from celery import signals
 from celery.exceptions import Ignore, Reject
 
+from worker import log
 from worker.app import app
 from worker.background import WakeupQueue, cause_of
 from worker.celery_config import ACCEPT_TASK, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
 from worker.celery_patches import UNDECODED
 from worker.config import holds_secret, load_settings
-from worker.contract import correlation_of
+from worker.contract import correlation_of, traceparent_of
 from worker.errors import NotFound, Unavailable
 from worker.ports import MAX_COUNTDOWN
 from worker.usecases.accept_messages import accept_messages, keep_undecoded
 from worker.usecases.replay import run_replay
 from worker.wakeups import send_wakeup
-from worker.wiring import Runtime
+from worker.wiring import Runtime, open_traces
 
 # Times a message whose worker died is delivered once more: often enough for a bad day, never an endless loop.
 MAX_REDELIVERIES = 20
@@ -38,7 +40,14 @@ def get_runtime() -> Runtime:
 @cache
 def runtime_of(_pid: int) -> Runtime:
     """Return the runtime of the process with this id."""
-    return Runtime(load_settings(os.environ, Path.cwd()), wake=WakeupQueue(partial(send_wakeup, app)))
+    settings = load_settings(os.environ, Path.cwd())
+    wake = WakeupQueue(partial(send_wakeup, app))
+    traces = open_traces(settings, service="relations-worker")
+    if not traces:
+        return Runtime(settings, wake=wake)
+    # A child of a pool ends without `atexit`.
+    signals.worker_process_shutdown.connect(lambda **_: traces.close(), weak=False)
+    return Runtime(settings, wake=wake, emit=traces.follow(log.emit))
 
 
 @app.task(
@@ -148,9 +157,10 @@ def _queue_next_flush(runtime: Runtime, account: str, seconds: float) -> bool:
 
 
 def _correlation(request: Any) -> str:
-    """Return what the sender calls its message, by the header X-Correlation-Id; else the message's own id."""
+    """Return what the sender calls its message: its header X-Correlation-Id or traceparent, else its id."""
     headers = {str(name).lower(): value for name, value in vars(request).items()}
-    given = correlation_of(headers.get("x-correlation-id"), request.id)
+    trace = traceparent_of(headers.get("traceparent"))
+    given = correlation_of(headers.get("x-correlation-id"), trace, request.id)
     return request.id if holds_secret(given) else given
 
 

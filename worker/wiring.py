@@ -4,9 +4,10 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from worker import log
-from worker.background import NamedThreads, Wake, keep_lease, open_sender
+from worker.background import NamedThreads, Wake, cause_of, keep_lease, open_sender
 from worker.callbacks.transport import find_addresses, send
 from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Callback, Settings
@@ -56,6 +57,9 @@ from worker.usecases.intake import Intake
 from worker.usecases.sweep import Sweeper
 from worker.usecases.waiting import WaitReader
 from worker.usecases.withdrawal import withdraw_record
+
+if TYPE_CHECKING:
+    from worker.traces import Traces
 
 
 class Runtime:
@@ -292,6 +296,22 @@ class ApiClients:
             )
             self._clients[account.name] = version, client
         return client
+
+
+def open_traces(settings: Settings, *, service: str, emit: EventSink = log.emit) -> "Traces | None":
+    """Return what makes spans in this process, under this name of a service; None where they are off.
+
+    None also if the SDK cannot use the variables OTEL_…: work goes on without spans.
+    """
+    if settings.traces == "off":
+        return None
+    from worker.traces import Traces  # of an extra, and slow to import
+
+    try:
+        return Traces(service)
+    except Exception as error:  # whatever the SDK raises
+        emit("traces.refused", error=cause_of(error))
+        return None
 
 
 def connect_metrics(settings: Settings) -> RedisMetrics:

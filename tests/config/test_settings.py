@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.config import Callback, Settings, load_settings, loader
+from worker.config import Callback, Settings, checks, load_settings, loader
 from worker.config.table import keys_of
 from worker.config.values import Account, AccountLimits
 from worker.errors import InvalidSettings, NotFound
@@ -540,6 +540,16 @@ def test_a_source_knows_its_accounts_and_both_have_maps(read: Read) -> None:
     assert (source.event, source.country, source.maps) == ("created", "AT", {"stage": {"17": "sold"}})
     assert source.owners["acme"].maps == {"stage": {"17": "lost"}}
     assert list(source.owners) == ["acme"]
+
+
+def test_traces_without_what_makes_them_are_one_fault_that_says_what_to_install(
+    faults: Faults, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "TRACE_PACKAGES", ("no-such-distribution", "nor-this"))
+    assert read(ACME, {"RELATIONS_TRACES": "off"}).traces == "off"
+    (fault,) = faults(ACME, {"RELATIONS_TRACES": "otlp"})
+    assert fault.startswith("RELATIONS_TRACES: needs the package no-such-distribution; install it with: pip")
+    assert "onoffice-relations[telemetry]" in fault
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,12 @@ from worker.contract import (
     MAX_IDS,
     Change,
     Relation,
+    correlation_of,
     from_message,
     parse_many,
     read_instant,
     to_message,
+    traceparent_of,
 )
 from worker.contract.fields import FIELDS, find_faults
 from worker.contract.message import Message
@@ -463,3 +465,23 @@ def test_a_decoder_that_goes_takes_nothing_with_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        (f"00-{'0' * 31}1-{'0' * 15}1-00", True),
+        (f"cc-{'a' * 32}-{'b' * 16}-ff", True),
+        (f"ff-{'a' * 32}-{'b' * 16}-01", False),
+        (f"00-{'0' * 32}-{'b' * 16}-01", False),
+        (f"00-{'a' * 32}-{'0' * 16}-01", False),
+        (f"00-{'A' * 32}-{'b' * 16}-01", False),
+        (f"00-{'a' * 32}-{'b' * 16}-01\n", False),
+        (f"00-{'a' * 32}-{'b' * 16}", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_traceparent_is_taken_only_if_it_names_a_span(text: object, is_one: bool) -> None:
+    assert traceparent_of(text) == (text if is_one else "")
+    assert correlation_of(traceparent_of(text)) == (text if is_one else "")

@@ -47,6 +47,7 @@ REFERENCE = ROOT / "docs" / "reference" / "metrics.md"
 RULES = ROOT / "ops" / "prometheus" / "rules.yml"
 DASHBOARD = ROOT / "ops" / "grafana" / "dashboards" / "relations.json"
 NOW = 1_800_000_000.0
+TRACEPARENT = f"00-{'7' * 32}-{'7' * 16}-01"
 HEAD = """# Metrics
 
 `GET /metrics` of the HTTP interface, in Prometheus's text format or, for clients that ask, in OpenMetrics.
@@ -371,6 +372,10 @@ def test_a_request_is_followed_by_the_clients_correlation_id(front: Front, http:
         ({"X-Request-Id": "proxy-1"}, "proxy-1"),
         ({"X-Correlation-Id": "two words", "X-Request-Id": "proxy-1"}, "proxy-1"),
         ({"X-Correlation-Id": "x" * 61}, None),
+        ({"X-Request-Id": "proxy-1", "traceparent": TRACEPARENT}, "proxy-1"),
+        ({"X-Correlation-Id": "two words", "traceparent": TRACEPARENT}, TRACEPARENT),
+        ({"traceparent": TRACEPARENT.replace("7", "0")}, None),
+        ({"traceparent": "order-4711"}, None),
         ({}, None),
     ],
 )

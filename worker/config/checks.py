@@ -8,6 +8,7 @@ from base64 import b64decode
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, distribution
 from ipaddress import ip_network
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ from worker.errors import Fault, InvalidSettings, RelationsError
 
 LENGTHS: Final = {"token": 32, "secret": 64}
 SWAPPED: Final = {"token": 64, "secret": 32}
+TRACE_PACKAGES: Final = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
 
 
 class Warned(Fault):
@@ -95,6 +97,18 @@ def check_proxy(url: str, environ: Mapping[str, str]) -> Iterator[Fault]:
         find_proxy(url, environ)
     except InvalidSettings as error:
         yield from error.faults
+
+
+def check_traces(key: str, traces: str) -> Iterator[Fault]:
+    """Yield that traces are asked for, and what makes them is not installed; nothing of it is imported."""
+    if traces == "off":
+        return
+    try:
+        for name in TRACE_PACKAGES:
+            distribution(name)
+    except PackageNotFoundError as error:
+        install = "pip install 'onoffice-relations[telemetry]', in a checkout pip install '.[telemetry]'"
+        yield Fault(key, f"needs the package {error.name}; install it with: {install}")
 
 
 def check_redis_url(variable: str, url: str) -> Iterator[Fault]:

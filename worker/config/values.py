@@ -355,6 +355,7 @@ class Environment:
         str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9:._-]*\Z", description="letters, digits, : . _ and -")
     ] = field(default="relations", metadata={"key": "RELATIONS_PREFIX"})
     log: Literal["json", "console"] = field(default="json", metadata={"key": "RELATIONS_LOG"})
+    traces: Literal["off", "otlp"] = field(default="off", metadata={"key": "RELATIONS_TRACES"})
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

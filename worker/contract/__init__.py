@@ -1,7 +1,7 @@
 """The contract with producers: the message of a change, the relation types, their JSON Schema. Pure."""
 
 from worker.contract.account_name import ACCOUNT_NAME, check_account_name, explain_account_name
-from worker.contract.change import Change, Info, Relation, correlation_of, to_message
+from worker.contract.change import Change, Info, Relation, correlation_of, to_message, traceparent_of
 from worker.contract.faults import MAX_FAULTS, check_each, limit_faults
 from worker.contract.instant import read_instant, write_instant
 from worker.contract.message import MAX_BODY, MAX_IDS, MAX_MESSAGE, MessageDict
@@ -68,5 +68,6 @@ __all__ = [
     "resolve",
     "schema",
     "to_message",
+    "traceparent_of",
     "write_instant",
 ]

@@ -19,6 +19,8 @@ from worker.contract.types import ChangeAction, GuardedSide, Verb
 CORRELATION = re.compile(
     r"[A-Za-z0-9._:/+=@-]{1,60}"
 )  # short enough for a compact hash, and safe in any line or header
+# Version, trace, span, flags; `ff` is no version, and neither id is all zeros.
+TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 Info = tuple[tuple[str, str], ...]
 
@@ -96,6 +98,11 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 def correlation_of(*candidates: object) -> str:
     """Return the first of a call's ids that is fit to be stored and logged; "" if none is."""
     return next((text for text in candidates if isinstance(text, str) and CORRELATION.fullmatch(text)), "")
+
+
+def traceparent_of(text: object) -> str:
+    """Return a header `traceparent` (W3C Trace Context) as it is, "" if it is none that names a span."""
+    return text if isinstance(text, str) and TRACEPARENT.fullmatch(text) else ""
 
 
 def _content(change: Change) -> dict[str, object]:

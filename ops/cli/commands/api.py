@@ -8,7 +8,7 @@ from ops.cli.context import CommandContext, with_local_context
 from ops.cli.terminal import drawing_stream
 from worker import log
 from worker.background import WakeupQueue, cause_of
-from worker.wiring import Runtime
+from worker.wiring import Runtime, open_traces
 
 
 @click.command("api", short_help="Serve the HTTP interface.")
@@ -69,6 +69,7 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
         except Exception as error:  # whatever the broker's client raises; the sweep finds the replay
             runtime.emit("wake.failed", account=replay_id.rpartition("-")[0], error=cause_of(error))
 
+    traces = open_traces(context.settings, service="relations-api")
     serve(
         runtime,
         host=host,
@@ -77,4 +78,5 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
         root_path=root_path,
         more_routes=operator_routes(runtime, send_replay=enqueue_replay),
         pages=page_routes(runtime, send_replay=enqueue_replay),
+        note_body=traces.note_body if traces else None,
     )

@@ -31,14 +31,18 @@ from producers.portals.http.routes import PORTAL_ROUTES
 from producers.portals.http.server import KEEP_ALIVE_SECONDS, Server
 from worker import log
 from worker.config import HOLDS_SECRET, holds_secret
-from worker.contract import correlation_of
+from worker.contract import correlation_of, traceparent_of
 from worker.errors import Fault, RelationsError
 from worker.ports import EventSink
 from worker.wiring import Runtime
 
 BODY_SECONDS: Final = 60.0  # that a body may take to come
 
+TAKING: Final = ("/v1/changes", "/webhooks/")  # paths that take changes
+
 Endpoint = Callable[[Request], Awaitable[Response]]
+NoteBody = Callable[[str, int, int, Mapping[str, str]], None]
+"""Takes the route, status, start (ns since the epoch) and headers of a body that was accepted."""
 
 
 def application(
@@ -48,10 +52,12 @@ def application(
     body_seconds: float = BODY_SECONDS,
     more_routes: Sequence[ApiRoute] = (),
     pages: Sequence[Route] = (),
+    note_body: NoteBody | None = None,
 ) -> Starlette:
     """Return the application over this runtime; `now` is in seconds since the epoch.
 
-    `pages` are for browsers, come first, and are no part of the description.
+    `pages` are for browsers, come first, and are no part of the description. `note_body` is called of every
+    body that was accepted.
 
     Raises InvalidSettings if a webhook's rules cannot be used.
     """
@@ -60,7 +66,10 @@ def application(
     )
     methods: dict[str, dict[str, Endpoint]] = {}
     for route in _with_description([*bind(PORTAL_ROUTES, deps), *more_routes]):
-        methods.setdefault(route.path, {})[route.method] = _endpoint(route, deps)
+        endpoint = _endpoint(route, deps)
+        if note_body and route.method == "POST" and route.path.startswith(TAKING):
+            endpoint = _noted(endpoint, route.path, note_body)
+        methods.setdefault(route.path, {})[route.method] = endpoint
     literal_paths_first = sorted(methods, key=lambda path: "{" in path)
     app = Starlette(
         routes=[
@@ -88,6 +97,7 @@ def serve(
     root_path: str = "",
     more_routes: Sequence[ApiRoute] = (),
     pages: Sequence[Route] = (),
+    note_body: NoteBody | None = None,
     on_start: Callable[[Server], None] | None = None,
 ) -> None:
     """Serve the interface until the process is told to end; port 0 takes any free one.
@@ -95,7 +105,7 @@ def serve(
     `keep_alive` is how many seconds an idle connection is kept, `root_path` the path above the interface.
     `on_start` gets the server when its port is open.
     """
-    app = application(runtime, more_routes=more_routes, pages=pages)
+    app = application(runtime, more_routes=more_routes, pages=pages, note_body=note_body)
     server = Server(app, host=host, port=port, keep_alive=keep_alive, root_path=root_path)
     runtime.emit("api.started", url=server.url)
     if on_start:
@@ -134,6 +144,7 @@ class CorrelationMiddleware:
         """Serve one request."""
         headers = Headers(scope=scope)
         given = correlation_of(headers.get("x-correlation-id"), headers.get("x-request-id"))
+        given = given or traceparent_of(headers.get("traceparent"))
         is_refused = holds_secret(given)
         correlation = self._new_id() if is_refused or not given else given
         scope["state"] = {**scope.get("state", {}), "correlation": correlation}
@@ -220,6 +231,19 @@ def _endpoint(route: ApiRoute, deps: HttpDeps) -> Endpoint:
         return response
 
     return endpoint
+
+
+def _noted(endpoint: Endpoint, path: str, note_body: NoteBody) -> Endpoint:
+    """Return the endpoint, which also notes each body that it accepts."""
+
+    async def noted(request: Request) -> Response:
+        started = time.time_ns()
+        response = await endpoint(request)
+        if response.status_code < HTTPStatus.MULTIPLE_CHOICES:
+            note_body(path, response.status_code, started, request.headers)
+        return response
+
+    return noted
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:
