@@ -33,8 +33,9 @@ def two_accounts(tmp_path: Path, redis_url: str, api: SimulatorServer) -> dict[s
 
 
 @pytest.fixture
-def cli(env: dict[str, str]) -> Cli:
-    """Run a command with the settings of one account; `env` adds to them."""
+def cli(env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Run a command with the settings of one account, in a folder of its own; `env` adds to them."""
+    monkeypatch.chdir(tmp_path)
     return make_cli(env)
 
 
