@@ -6,8 +6,8 @@ nearly as asked is a candidate for a person to choose, and never linked.
 
 import unicodedata
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, TypeVar
 
 import msgspec
 import phonenumbers
@@ -19,10 +19,12 @@ from worker.planner.search import MAX_VALUES, Answer, FoundRecord, Search
 MAX_PAGES: Final = 20  # of one search: more records than that answer nothing
 MAX_CANDIDATES: Final = 10
 COMPANY: Final = (MAX_VALUES, 50, 6, 1)
-"""The most values in a search after no failure, after one, and so on: at last each goes alone."""
+"""The most values or records in an action after no failure, after one, and so on: at last each goes alone."""
 PHONE_FIELDS: Final = frozenset({"phone", "mobile", "fax", "Telefon1", "Telefon2", "Telefax1", "Telefax2"})
 SELECTIVE: Final = ("uuid", "KdNr", "objektnr_extern", "email", "Email", "phone")
 """Fields to search by first, where a reference has several."""
+
+Sent = TypeVar("Sent")
 
 
 class LookUp:
@@ -74,19 +76,8 @@ class LookUp:
         return tuple(dict.fromkeys((value, e164, "00" + e164[1:], international, national, digits)))
 
     def next_request(self, most: int) -> list[Search]:
-        """Return the searches that travel together next, at most so many; none if all were sent.
-
-        What failed before travels alone.
-        """
-        request: list[Search] = []
-        while self._waiting and len(request) < most:
-            is_alone = self._has_failed(self._waiting[0])
-            if request and is_alone:
-                break
-            request.append(self._waiting.popleft())
-            if is_alone:
-                break
-        return request
+        """Return the searches that travel together next, at most so many; none if all were sent."""
+        return take_together(self._waiting, most, self._has_failed)
 
     def _has_failed(self, search: Search) -> bool:
         return any(self._failures[reference] for reference in self._asked_by(search))
@@ -168,6 +159,19 @@ class LookUp:
         if number is None:
             return value.strip()
         return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+
+
+def take_together(waiting: deque[Sent], most: int, has_failed: Callable[[Sent], bool]) -> list[Sent]:
+    """Take off `waiting` what travels in one request, at most so many; what failed before travels alone."""
+    request: list[Sent] = []
+    while waiting and len(request) < most:
+        is_alone = has_failed(waiting[0])
+        if request and is_alone:
+            break
+        request.append(waiting.popleft())
+        if is_alone:
+            break
+    return request
 
 
 def _pack(groups: Iterable[tuple[str, ...]], most: int) -> Iterator[tuple[str, ...]]:

@@ -69,12 +69,12 @@ class LookUpStage:
             {reference: count for reference, count in failures.items() if reference not in known},
             self._policy.country,
         )
-        rest = self._search(look_up)
+        rest = self._send_all(look_up.next_request, partial(_note, look_up))
         found = dict(look_up.answers())
         answers = {**found, **_as_answers(known)}
         reading = RelatedRead(batch.jobs, answers, self._policy.limits.max_ids)
         if rest is None:
-            rest = self._read(reading)
+            rest = self._send_all(reading.next_request, reading.note)
         results = list(self._decide(batch, answers, look_up.lost, reading))
         learned = {reference: answer.record for reference, answer in found.items() if answer.record}
         if results or learned:
@@ -84,21 +84,14 @@ class LookUpStage:
 
     # --- the API
 
-    def _search(self, look_up: LookUp) -> float | None:
-        """Send the searches; return the seconds to rest if some are left for the next flush."""
-        while request := look_up.next_request(self._pace.max_actions()):
+    def _send_all(
+        self, next_request: Callable[[int], Sequence[Sent]], note: Callable[[Sent, ActionResult], None]
+    ) -> float | None:
+        """Send all that is asked; return the seconds to rest if some is left for the next flush."""
+        while request := next_request(self._pace.max_actions()):
             if self._deps.clock.monotonic() - self._started > BUDGET:
                 return 0.0
-            if (rest := self._send(request, partial(_note, look_up))) is not None:
-                return rest
-        return None
-
-    def _read(self, reading: RelatedRead) -> float | None:
-        """Send the reads of what replaces find; return the seconds to rest if some are left."""
-        while request := reading.next_request(self._pace.max_actions()):
-            if self._deps.clock.monotonic() - self._started > BUDGET:
-                return 0.0
-            if (rest := self._send(request, reading.note)) is not None:
+            if (rest := self._send(request, note)) is not None:
                 return rest
         return None
 

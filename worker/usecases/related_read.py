@@ -6,11 +6,9 @@ from typing import Final
 
 from worker.contract import Reference
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
+from worker.planner.lookup import COMPANY, take_together
 from worker.planner.search import Answer
 from worker.ports import Side, UnresolvedJob
-
-COMPANY: Final = (500, 50, 6, 1)
-"""The most records in a read after no failure, after one, and so on: at last each goes alone."""
 
 ACCOUNT_ERRORS: Final = (ErrorClass.CREDENTIALS, ErrorClass.CLOCK)
 """Errors that are about the account, so that they say nothing of what was asked."""
@@ -47,16 +45,11 @@ class RelatedRead:
                 yield Action("get", type_, ids if side == "parent" else (), ids if side == "child" else ())
 
     def next_request(self, most: int) -> list[Action]:
-        """Return the reads that travel together next, at most so many; what failed before goes alone."""
-        request: list[Action] = []
-        while self._waiting and len(request) < most:
-            is_alone = any(self._failures[asked] for asked in _asked_of(self._waiting[0]))
-            if request and is_alone:
-                break
-            request.append(self._waiting.popleft())
-            if is_alone:
-                break
-        return request
+        """Return the reads that travel together next, at most so many; none if all were sent."""
+        return take_together(self._waiting, most, self._has_failed)
+
+    def _has_failed(self, read: Action) -> bool:
+        return any(self._failures[asked] for asked in _asked_of(read))
 
     def note(self, action: Action, result: ActionResult) -> None:
         """Note the answer to a read; a record that the answer leaves out has nothing related."""
