@@ -357,14 +357,14 @@ def check_deliveries(runtime: Runtime, source: str) -> Iterator[Finding]:
     """Check that the rules of a source fit what comes to it, by the latest of its kept deliveries."""
     found = runtime.deliveries.find(DeliveryFilter(sources=(source,)), limit=LATEST).deliveries
     counts = Counter[str](delivery.outcome for delivery in found)
-    subject, told = f"source {source}", f"the latest {len(found)} deliveries: {format_tally(counts)}"
+    subject, summary = f"source {source}", f"the latest {len(found)} deliveries: {format_tally(counts)}"
     lost = [outcome for outcome in ("no_rule", "unreadable", "refused") if counts[outcome]]
     if not found:
         yield Finding(subject, "ok", "no delivery is kept")
     elif lost and not counts["made"]:
-        yield Finding(subject, "warn", told, f"relations deliveries list --source {source} says why.")
+        yield Finding(subject, "warn", summary, f"relations deliveries list --source {source} says why.")
     else:
-        yield Finding(subject, "ok", told)
+        yield Finding(subject, "ok", summary)
 
 
 def inspect_store(

@@ -9,7 +9,7 @@ from worker.ports import OPEN_STATES, JobRecord, Queries, RelationEvent
 MAX_RELATIONS: Final = 500  # of one change
 
 
-class RelationOutcome(NamedTuple):
+class RememberedOutcome(NamedTuple):
     """What became of a relation of a job: `applied`, `superseded`, `stale`, `failed`, or `open`.
 
     `by` is the newer job, or what it was superseded by; `request` the one that it was applied with. Of a
@@ -40,19 +40,19 @@ class RelationOutcome(NamedTuple):
         }
 
 
-def read_outcomes(queries: Queries, job: JobRecord) -> list[RelationOutcome]:
+def read_outcomes(queries: Queries, job: JobRecord) -> list[RememberedOutcome]:
     """Return the outcome of each relation of a job, in the order of its ids; in one round trip."""
     relations = [Relation(job.type, parent, child) for parent in job.parents for child in job.children]
     events = queries.relation_events(job.account, relations[:MAX_RELATIONS])
     return [outcome_of(job, relation, events.get(relation, ())) for relation in relations[:MAX_RELATIONS]]
 
 
-def outcome_of(job: JobRecord, relation: Relation, events: Sequence[RelationEvent]) -> RelationOutcome:
+def outcome_of(job: JobRecord, relation: Relation, events: Sequence[RelationEvent]) -> RememberedOutcome:
     """Return what became of one relation, by the events that are remembered of it."""
     for failure in job.failures:
         if failure.relation == relation:
             dismissed = failure.dismissed.by if failure.dismissed else ""
-            return RelationOutcome(
+            return RememberedOutcome(
                 relation,
                 "failed",
                 code=failure.code,
@@ -63,9 +63,9 @@ def outcome_of(job: JobRecord, relation: Relation, events: Sequence[RelationEven
     own = [event for event in events if event.job == job.id]
     result = own[-1] if own else None
     if result and result.result == "failed" and job.state in OPEN_STATES:  # a replay put it back
-        return RelationOutcome(relation, "open")
+        return RememberedOutcome(relation, "open")
     if result and result.result == "applied":
-        return RelationOutcome(relation, "applied", request=result.detail)
+        return RememberedOutcome(relation, "applied", request=result.detail)
     if result and result.result in ("superseded", "stale"):
-        return RelationOutcome(relation, result.result, by=result.detail)
-    return RelationOutcome(relation, "open" if job.state in OPEN_STATES else "")
+        return RememberedOutcome(relation, result.result, by=result.detail)
+    return RememberedOutcome(relation, "open" if job.state in OPEN_STATES else "")

@@ -50,6 +50,6 @@ def _list_headers(source: Source, delivery: WebhookDelivery) -> Iterator[str]:
     place, _, name = source.secret_in.partition(":")
     never = {"authorization", source.header.lower(), name.lower() if place == "header" else ""}
     read = [name for name in list_read_headers(source) if name in delivery.headers and name not in never]
-    told = [name for name in delivery.headers if TELLING.match(name) and not PROVING.match(name)]
+    names = [name for name in delivery.headers if TELLING.match(name) and not PROVING.match(name)]
     yield from read
-    yield from [name for name in told if name not in never and name not in read][:MAX_HEADERS]
+    yield from [name for name in names if name not in never and name not in read][:MAX_HEADERS]

@@ -233,10 +233,10 @@ def _describe(remapped: Remapped, *, acted: bool) -> Iterator[str]:
 
 
 def _describe_change(item: RemappedChange, *, acted: bool) -> str:
-    told = f"{item.rule}  {item.change.account}: {format_change(item.change)}"
+    change = f"{item.rule}  {item.change.account}: {format_change(item.change)}"
     if item.is_new:
-        return f"{told}, new{f' as {item.job}' if acted else ''}"
-    return f"{told}, differs from {item.job}, which stays" if item.differs else f"{told}, is {item.job}"
+        return f"{change}, new{f' as {item.job}' if acted else ''}"
+    return f"{change}, differs from {item.job}, which stays" if item.differs else f"{change}, is {item.job}"
 
 
 def _is_faulty(remapped: Remapped) -> bool:
