@@ -5,28 +5,11 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-import redis
 
-from ops.dev.redis_server import RedisServer
 from tests.support.browsing import Browse, open_browser
-from tests.support.http_front import SECRETS, Front, running
-
-
-@pytest.fixture(scope="session")
-def shared_front(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Front]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in SECRETS.items():
-            patch.setenv(name, value)
-        with running(tmp_path_factory.mktemp("pages"), redis_server.url) as front:
-            yield front
-
-
-@pytest.fixture
-def front(shared_front: Front, redis_client: redis.Redis) -> Front:
-    shared_front.woken.clear()
-    shared_front.sent_replays.clear()
-    shared_front.events.clear()
-    return shared_front
+from tests.support.front_fixtures import front as front
+from tests.support.front_fixtures import shared_front as shared_front
+from tests.support.http_front import Front
 
 
 @pytest.fixture

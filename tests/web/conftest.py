@@ -1,32 +1,11 @@
-"""One running interface for every test of this room, over a Redis that is empty when a test begins."""
-
-from collections.abc import Iterator
+"""What tests of the HTTP interface use: it running over an empty Redis, and a client of it."""
 
 import httpx
 import pytest
-import redis
 
-from ops.dev.redis_server import RedisServer
-from tests.support.http_front import SECRETS, Front, running
-
-
-@pytest.fixture(scope="session")
-def shared_front(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Front]:
-    """Serve the interface, with the secrets in the environment."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in SECRETS.items():
-            patch.setenv(name, value)
-        with running(tmp_path_factory.mktemp("web"), redis_server.url) as front:
-            yield front
-
-
-@pytest.fixture
-def front(shared_front: Front, redis_client: redis.Redis) -> Front:
-    """Return the running interface over an empty Redis."""
-    shared_front.woken.clear()
-    shared_front.sent_replays.clear()
-    shared_front.events.clear()
-    return shared_front
+from tests.support.front_fixtures import front as front
+from tests.support.front_fixtures import shared_front as shared_front
+from tests.support.http_front import Front
 
 
 @pytest.fixture
