@@ -4,11 +4,14 @@ import atexit
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 from queue import Empty, Full, Queue, SimpleQueue
+from typing import Final
 
 from worker import log
 from worker.errors import LeaseLost, Unavailable
@@ -28,27 +31,82 @@ Wake = Callable[[str, float], None]
 """Sends a wake-up: the account, and in how many seconds it is due."""
 
 
-@contextmanager
-def keep_lease(lease: Lease) -> Iterator[None]:
-    """Renew the lease from a thread until the block ends, so that a long answer does not cost it."""
-    done = threading.Event()
+class LeaseKeeper:
+    """Renews leases until a block ends, so that a long answer does not cost them: `with keep_lease(lease):`.
 
-    def renew() -> None:
-        while not done.wait(RENEWAL_INTERVAL):
+    Most blocks end before a renewal is due, so a lease gets a thread of its own only when one is: another
+    thread, of the whole process, looks for such leases, and ends when it finds none.
+    """
+
+    def __init__(self, interval: float = RENEWAL_INTERVAL) -> None:
+        self._interval = interval
+        self._reset()
+
+    def _reset(self) -> None:
+        self._renewals: list[LeaseRenewal] = []
+        self._lock, self._is_looking, self._pid = threading.Lock(), False, os.getpid()
+
+    @contextmanager
+    def __call__(self, lease: Lease) -> Iterator[None]:
+        """Renew the lease until the block ends."""
+        if self._pid != os.getpid():  # no thread survives a fork
+            self._reset()
+        renewal = LeaseRenewal(lease, self._interval)
+        with self._lock:
+            self._renewals.append(renewal)
+            if not self._is_looking:
+                threading.Thread(target=self._look, name="leases", daemon=True).start()
+                self._is_looking = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._renewals.remove(renewal)
+            renewal.end()
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(self._interval)
+            with self._lock:
+                for renewal in self._renewals:
+                    renewal.begin()
+                self._is_looking = bool(self._renewals)
+                if not self._is_looking:
+                    return
+
+
+class LeaseRenewal:
+    """Renews one lease from a thread, at once and every few seconds."""
+
+    def __init__(self, lease: Lease, interval: float) -> None:
+        self._lease, self._interval, self._done = lease, interval, threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Begin, unless it has begun."""
+        if not self._thread:
+            self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+            self._thread.start()
+
+    def end(self) -> None:
+        """Return when no renewal is on its way."""
+        self._done.set()
+        if self._thread:
+            self._thread.join()
+
+    def _renew(self) -> None:
+        while not self._done.is_set():
             try:
-                lease.renew()
+                self._lease.renew()
             except LeaseLost:
                 return
             except Unavailable:
-                continue  # Redis may be back before the lease ends
+                pass  # Redis may be back before the lease ends
+            self._done.wait(self._interval)
 
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+
+keep_lease: Final = LeaseKeeper()
+"""This process's."""
 
 
 @contextmanager
@@ -59,19 +117,32 @@ def open_sender(api: Api, in_flight: int) -> Iterator["ThreadedSender"]:
 
 
 class ThreadedSender:
-    """Sends requests from the threads of an executor, and hands over the replies as they come."""
+    """Sends requests from the threads of an executor, and hands over the replies as they come.
+
+    One that is alone is sent by the caller's own thread when it waits for the reply.
+    """
 
     def __init__(self, api: Api, executor: ThreadPoolExecutor) -> None:
         self._api, self._executor = api, executor
         self._replies = SimpleQueue[tuple[str, Future[Reply]]]()
+        self._alone: tuple[str, Callable[[], Reply]] | None = None
 
-    def start(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> None:
+    def start(
+        self, actions: Sequence[Action | Search], *, request_id: str, now: float, is_alone: bool = False
+    ) -> None:
         """Send a request as soon as a thread is free."""
-        future = self._executor.submit(self._api.send, actions, request_id=request_id, now=now)
+        send = partial(self._api.send, actions, request_id=request_id, now=now)
+        if is_alone:
+            self._alone = request_id, send
+            return
+        future = self._executor.submit(send)
         future.add_done_callback(lambda done: self._replies.put((request_id, done)))
 
     def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:
         """Wait for any reply, so many seconds at most; return its request's id, and the reply."""
+        if self._alone and timeout is None:
+            (request_id, send), self._alone = self._alone, None
+            return request_id, send()
         try:
             request_id, done = self._replies.get(timeout=timeout)
         except Empty:

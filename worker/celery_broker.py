@@ -98,6 +98,7 @@ class _OwnChannel:
 
     QoS: Any = TolerantQoS
     max_age = 0.0
+    _client: Any = None
     own_options = ("max_age", "keyprefix_queue", "keyprefix_binding_permanent", "keyprefix_binding_deadlines")
 
     def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
@@ -121,6 +122,15 @@ class _OwnChannel:
 
     def _get_client(self) -> Any:
         return BrokerClient
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        # kombu makes a client per message, at the cost of several commands; one serves as long as its pool.
+        channel: Any = super()
+        if asynchronous:
+            return channel._create_client(asynchronous)
+        if self._client is None or self._client.connection_pool is not self.pool:  # type: ignore[attr-defined]
+            self._client = channel._create_client()
+        return self._client
 
     def _subscribe(self) -> None:
         """Subscribe to channels by name where it is one: a right to `relations*` covers no pattern."""

@@ -90,7 +90,9 @@ class WatchedSender(InlineSender):
         super().__init__(api)
         self.notes = notes
 
-    def start(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> None:
+    def start(
+        self, actions: Sequence[Action | Search], *, request_id: str, now: float, is_alone: bool = False
+    ) -> None:
         self.notes.append(("sent", [(action.kind, action.children) for action in actions]))
         super().start(actions, request_id=request_id, now=now)
 
@@ -229,3 +231,41 @@ def test_what_a_request_raises_is_raised_where_its_reply_is_asked_for() -> None:
         sender.start((), request_id="r", now=0.0)
         with pytest.raises(RuntimeError, match="another process"):
             sender.next()
+
+
+def test_a_request_that_is_alone_is_sent_by_the_thread_that_waits_for_it_and_not_before() -> None:
+    threads: list[int] = []
+
+    class Noted:
+        def send(self, *_: object, request_id: str, **__: object) -> Reply:
+            threads.append(threading.get_ident())
+            return Reply((ActionResult(Verdict.OK, message=request_id),))
+
+    with open_sender(Noted(), 1) as sender:
+        sender.start((), request_id="r", now=0.0, is_alone=True)
+        assert sender.next(timeout=0.0) is None
+        assert not threads
+        answered = sender.next()
+    assert answered
+    assert (answered[0], answered[1].results[0].message) == ("r", "r")
+    assert threads == [threading.get_ident()]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_only_the_last_request_of_a_round_is_alone_and_only_when_all_others_are_written(count: int) -> None:
+    alone: list[bool] = []
+
+    class Asked(InlineSender):
+        def start(self, *args: Any, is_alone: bool = False, **options: Any) -> None:
+            alone.append(is_alone)
+            super().start(*args, **options)
+
+    @contextmanager
+    def open_asked(api: Api, _: int) -> Iterator[Asked]:
+        yield Asked(api)
+
+    world = World(MemoryStore, policy={"limits": ONE_EACH, "in_flight": 1})
+    world.accept(*(change("create", BUYER, 500 + child, child) for child in range(1, count + 1)))
+    flush(world.policy_of("acme"), world.flush_deps("acme", open_sender=open_asked))
+    assert alone == ([True] if count == 1 else [False] * count)  # the next leaves before the last is written
+    assert len(world.relations()) == count

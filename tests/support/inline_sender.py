@@ -15,7 +15,9 @@ class InlineSender:
         self._api = api
         self._replies: list[tuple[str, Reply]] = []
 
-    def start(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> None:
+    def start(
+        self, actions: Sequence[Action | Search], *, request_id: str, now: float, is_alone: bool = False
+    ) -> None:
         self._replies.append((request_id, self._api.send(actions, request_id=request_id, now=now)))
 
     def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:

@@ -144,7 +144,9 @@ class SimulatedSender:
         self._waiting: Actor | None = None
         self._on_their_way = 0
 
-    def start(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> None:
+    def start(
+        self, actions: Sequence[Action | Search], *, request_id: str, now: float, is_alone: bool = False
+    ) -> None:
         """Let a thread send a request."""
 
         def send() -> None:

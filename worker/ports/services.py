@@ -20,8 +20,10 @@ class Api(Protocol):
 class Sender(Protocol):
     """Sends requests of one account while its caller goes on."""
 
-    def start(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> None:
-        """Let `Api.send` begin."""
+    def start(
+        self, actions: Sequence[Action | Search], *, request_id: str, now: float, is_alone: bool = False
+    ) -> None:
+        """Let `Api.send` begin; `is_alone`: its caller does nothing else but wait for the reply."""
 
     def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:
         """Wait for the reply to any request that was started; return the request's id, and the reply.

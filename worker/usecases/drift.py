@@ -30,7 +30,6 @@ from worker.ports import (
     Lease,
     Queries,
     RelationRecord,
-    Sender,
 )
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
@@ -205,20 +204,16 @@ class DriftReader:
             return _Wait(grant.wait, f"the account's pace ({grant.reason})")
         limits = Limits(max_ids=policy.limits.max_ids, max_actions=pace.max_actions())
         request = plan(operations, limits, policy.order).requests[0]
-        with self._deps.keep_lease(lease), self._deps.open_sender(self._deps.api, 1) as sender:
+        with self._deps.keep_lease(lease):
             purpose: Purpose = "trial" if reading.is_trial(request) else "work"
             # A read is as harmless as any probe.
-            reply = self._send(request, grant, "probe" if grant.probe else purpose, pace, sender, now)
+            reply = self._send(request, grant, "probe" if grant.probe else purpose, pace, now)
         return _Answered(request, reply, records, now)
 
-    def _send(
-        self, request: Request, grant: Grant, purpose: Purpose, pace: AccountPace, sender: Sender, now: int
-    ) -> Reply:
+    def _send(self, request: Request, grant: Grant, purpose: Purpose, pace: AccountPace, now: int) -> Reply:
         request_id, started = self._deps.new_id(), self._deps.clock.monotonic()
-        sender.start(request.actions, request_id=request_id, now=now / SECOND)
-        while not (answered := sender.next()):
-            pass
-        reply, feedback = answered[1], feedback_of(answered[1], purpose)
+        reply = self._deps.api.send(request.actions, request_id=request_id, now=now / SECOND)
+        feedback = feedback_of(reply, purpose)
         self.telemetry.counters.count_request(request.actions, reply, feedback)
         sent = SentRequest(
             0,

@@ -105,7 +105,7 @@ class _Flush:
 
     def look_up(self) -> float | None:
         """Look up the records that changes name by references; return the seconds to rest, if any."""
-        stage = LookUpStage(self.policy, self.deps, self.lease, self.telemetry, self.sender, self.pace)
+        stage = LookUpStage(self.policy, self.deps, self.lease, self.telemetry, self.pace)
         return stage.run()
 
     def work(self, work: WorkBatch) -> float:
@@ -302,7 +302,9 @@ class _Flush:
         signed = self.begin(request_id, request, grant, current.deletes_left)
         if signed is None:
             return False
-        self.sender.start(request.actions, request_id=request_id, now=signed / SECOND)
+        self.sender.start(
+            request.actions, request_id=request_id, now=signed / SECOND, is_alone=current.is_at_last
+        )
         sent = SentRequest(
             place,
             request_id,

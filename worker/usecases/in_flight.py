@@ -56,6 +56,11 @@ class Round:
         """Whether the outcomes of all requests that began are written."""
         return len(self._settled) == self._begun
 
+    @property
+    def is_at_last(self) -> bool:
+        """Whether only the last request is left, and nothing is to be done before its reply is there."""
+        return self.is_settled and self._begun == len(self._requests) - 1
+
     def next_request(self) -> tuple[int, Request] | None:
         """Return the request that may begin now, with its place; None if none may."""
         place = self._begun

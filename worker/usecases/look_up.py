@@ -11,11 +11,11 @@ from typing import Final, NamedTuple, TypeVar
 
 from worker.contract import Reference
 from worker.contract.instant import SECOND
-from worker.planner.actions import Action, ActionResult, Reply, Request, Verdict
+from worker.planner.actions import Action, ActionResult, Request, Verdict
 from worker.planner.lookup import LookUp
 from worker.planner.search import Answer, Search
 from worker.planner.suspicion import OperationGroup, Priority
-from worker.ports import Lease, LookUpBatch, LookUpResult, Parking, Sender, UnresolvedJob
+from worker.ports import Lease, LookUpBatch, LookUpResult, Parking, UnresolvedJob
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
 from worker.usecases.flush_telemetry import FlushTelemetry
@@ -50,11 +50,10 @@ class LookUpStage:
         deps: FlushDeps,
         lease: Lease,
         telemetry: FlushTelemetry,
-        sender: Sender,
         pace: AccountPace,
     ) -> None:
         self._policy, self._deps, self._lease, self._telemetry = policy, deps, lease, telemetry
-        self._sender, self._pace = sender, pace
+        self._pace = pace
         self._started = deps.clock.monotonic()
         self._read_at = 0
 
@@ -102,8 +101,7 @@ class LookUpStage:
             return grant.wait
         purpose: Purpose = "probe" if grant.probe else "work"  # a look-up is as harmless as any probe
         request_id, signed = self._deps.new_id(), self._now()
-        self._sender.start(request, request_id=request_id, now=signed / SECOND)
-        reply = _wait_for_reply(self._sender)
+        reply = self._deps.api.send(request, request_id=request_id, now=signed / SECOND)
         for search, result in zip(request, reply.results, strict=True):
             note(search, result)
         sent = SentRequest(
@@ -174,12 +172,6 @@ class LookUpStage:
         message = lacking.refusal[2]
         parked = Parking(before.since, -(-until // step) * step, before.look_ups + 1, message, failures)
         return LookUpResult(job.job, own, now, parked=parked)
-
-
-def _wait_for_reply(sender: Sender) -> Reply:
-    while True:
-        if answered := sender.next():
-            return answered[1]
 
 
 def _count_failures(jobs: Iterable[UnresolvedJob]) -> dict[Reference, int]:
