@@ -147,11 +147,11 @@ def _read_filter(**given: str | int) -> JobFilter:
     return read_query([(name, str(value)) for name, value in given.items() if value], JobQuery).filter()
 
 
-def _told(tool: Callable[..., Any]) -> Callable[..., Any]:
+def _with_tool_errors(tool: Callable[..., Any]) -> Callable[..., Any]:
     """Return the tool with errors that its caller is told; those of other kinds stay in the log."""
 
     @wraps(tool)
-    def told(*args: Any, **arguments: Any) -> Any:
+    def call(*args: Any, **arguments: Any) -> Any:
         try:
             return tool(*args, **arguments)
         except Invalid as error:
@@ -159,7 +159,7 @@ def _told(tool: Callable[..., Any]) -> Callable[..., Any]:
         except RelationsError as error:
             raise ToolError(redact(str(error))) from error
 
-    return told
+    return call
 
 
 def make_server(operations: Operations) -> MCPServer:
@@ -174,6 +174,6 @@ def make_server(operations: Operations) -> MCPServer:
         tools.list_requests,
         tools.get_replay,
     ):
-        server.tool(annotations=READS)(_told(tool))
-    server.tool(annotations=PREPARES)(_told(tools.prepare_replay))
+        server.tool(annotations=READS)(_with_tool_errors(tool))
+    server.tool(annotations=PREPARES)(_with_tool_errors(tools.prepare_replay))
     return server

@@ -4,6 +4,7 @@ from typing import Final, get_args
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
+from ops.dashboard.pages.sources import own_sources
 from ops.explain.text import format_change
 from producers.webhooks.redelivery import is_visible
 from worker.errors import Fault, Invalid, NotFound
@@ -26,11 +27,7 @@ def list_deliveries(deps: DashboardDeps, visit: Visit) -> Page:
         "deliveries.html",
         {
             "deliveries": [each for each in page.deliveries if is_visible(each, visit.key.accounts)],
-            "sources": [
-                name
-                for name, known in visit.settings.sources.items()
-                if known.account_names & set(visit.key.accounts)
-            ],
+            "sources": [known.name for known in own_sources(visit)],
             "source": source,
             "outcome": outcome,
             "outcomes": OUTCOMES,
