@@ -1,14 +1,16 @@
 """What operators look up in a running system, the same for the command line and for the HTTP interface."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import tzinfo
 from typing import Any
 
 from ops.explain import Explanation, collect_evidence, explain
 from ops.explain.text import format_instant
+from producers.webhooks.redelivery import is_visible
 from worker.config import Account
 from worker.contract import Relation, resolve
-from worker.ports import ACCOUNT_REASONS, Pause, Waiting, count_open_jobs
+from worker.errors import NotFound
+from worker.ports import ACCOUNT_REASONS, Deliveries, KeptDelivery, Pause, Waiting, count_open_jobs
 from worker.usecases.waiting import why_account_waits
 from worker.wiring import Runtime
 
@@ -68,6 +70,16 @@ def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> dict
         "pace": _get_pace(runtime, account.name, zone),
         "waits": _serialize_waiting(waiting, zone) if waiting else None,
     }
+
+
+def find_delivery(
+    deliveries: Deliveries, delivery_id: str, allowed: Collection[str] | None = None
+) -> KeptDelivery:
+    """Return a delivery; raise NotFound for one that is not for the `allowed` accounts (None: any), too."""
+    found = deliveries.get(delivery_id)
+    if found is None or not is_visible(found.delivery, allowed):
+        raise NotFound(f'there is no delivery "{delivery_id}" (any more)')
+    return found
 
 
 def _serialize_waiting(waiting: Waiting, zone: tzinfo) -> dict[str, str | None]:

@@ -17,7 +17,7 @@ from producers.services import Services
 from producers.webhooks.redelivery import MAX_REMAPPED, Remapped, require_request
 from worker.config import mask_url, refuse_secrets
 from worker.contract import Change, Relation
-from worker.errors import NotFound, Unavailable
+from worker.errors import Unavailable
 from worker.ports import (
     UNROUTED,
     AdminResult,
@@ -169,10 +169,7 @@ class LocalOperations:
 
     def get_delivery_request(self, delivery_id: str) -> bytes:
         """Return what is kept of a delivery's request."""
-        found = self.runtime.deliveries.get(delivery_id)
-        if found is None:
-            raise NotFound(f'there is no delivery "{delivery_id}" (any more)')
-        return require_request(found)
+        return require_request(lookups.find_delivery(self.runtime.deliveries, delivery_id))
 
     def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[Remapped]:
         """Read deliveries again by today's rules."""

@@ -6,8 +6,9 @@ from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
 from ops.dashboard.pages.sources import own_sources
 from ops.explain.text import format_change
+from ops.lookups import find_delivery
 from producers.webhooks.redelivery import is_visible
-from worker.errors import Fault, Invalid, NotFound
+from worker.errors import Fault, Invalid
 from worker.ports import Delivery, DeliveryFilter, DeliveryOutcome
 
 DELIVERIES: Final = 50  # of one page
@@ -62,7 +63,4 @@ def redeliver(deps: DashboardDeps, visit: Visit) -> Answer:
 
 def _find(deps: DashboardDeps, visit: Visit) -> Delivery:
     delivery_id = str(visit.path_params["id"])
-    found = deps.runtime.deliveries.get(delivery_id)
-    if found is None or not is_visible(found.delivery, visit.key.accounts):
-        raise NotFound(f'there is no delivery "{delivery_id}" (any more)')
-    return found.delivery
+    return find_delivery(deps.runtime.deliveries, delivery_id, visit.key.accounts).delivery
