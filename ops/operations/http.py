@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from ops.doctor import Finding
+from ops.doctor.findings import Finding
 from ops.explain import Explanation
 from ops.lookups import describe_stop
 from ops.operations import records

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
-from ops import doctor, lookups, resuming
+from ops import lookups, resuming
+from ops.doctor.credentials import try_account
+from ops.doctor.findings import Finding
 from ops.explain import Explanation
 from ops.resuming import Resumed
 from producers.job_admin.erase import ErasureProof
@@ -96,9 +98,9 @@ class LocalOperations:
         """Let an account go on."""
         return resuming.resume_account(self.runtime, account, by=by, now=self.now() / 1e6)
 
-    def check_account(self, account: str) -> Iterable[doctor.Finding]:
+    def check_account(self, account: str) -> Iterable[Finding]:
         """Yield the findings of the doctor about the account."""
-        return doctor.try_account(self.runtime, self.runtime.settings.account(account))
+        return try_account(self.runtime, self.runtime.settings.account(account))
 
     def why_not_sending(self, account: str) -> str:
         """Return why nothing of the account is sent."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from ops.doctor import Finding
+from ops.doctor.findings import Finding
 from ops.explain import Explanation
 from ops.resuming import Resumed
 from producers.job_admin.erase import ErasureProof

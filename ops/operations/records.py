@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ops.doctor import Finding
+from ops.doctor.findings import Finding
 from ops.explain import Explanation
 from ops.explain.relation import JobExplanation
 from producers.job_admin.suspects import RecordFailures

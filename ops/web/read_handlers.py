@@ -10,7 +10,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from ops.doctor import report_troubles, verdict_of
+from ops.doctor.findings import report_troubles, verdict_of
 from ops.history import read_history
 from ops.job_outcomes import read_outcomes
 from ops.lookups import resolve_relation

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any, Final
 
-from ops import doctor
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Page, Visit, link
 from ops.dashboard.pages.overview import make_row, read_accounts
-from ops.doctor import Finding, report_troubles, verdict_of
+from ops.doctor.findings import Finding, report_troubles, verdict_of
+from ops.doctor.server import check_redis
+from ops.doctor.settings import check_settings
 from worker.config import mask_url
 from worker.config.values import AccountLimits
 from worker.errors import StoreUnavailable
@@ -99,9 +100,9 @@ def find_all(deps: DashboardDeps, visit: Visit) -> Iterator[Finding]:
     """Yield what the doctor finds of settings, Redis, workers, and the accounts of the key."""
     runtime = deps.runtime
     if visit.may("admin"):
-        yield from doctor.check_settings(visit.settings)
+        yield from check_settings(visit.settings)
     try:
-        yield from doctor.check_redis(runtime)
+        yield from check_redis(runtime)
         health = runtime.read_health(visit.accounts)
     except StoreUnavailable as error:
         yield Finding("redis", "fail", str(error), "Start it, or look why it hangs.")
