@@ -1,11 +1,11 @@
 """What operators look up in a running system, the same for the command line and for the HTTP interface."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import tzinfo
-from typing import Any
 
 from ops.explain import Explanation, collect_evidence, explain
 from ops.explain.text import format_instant
+from ops.serializers.accounts import AccountDict, PaceDict, PauseDict, WaitsDict
 from producers.webhooks.redelivery import is_visible
 from worker.config import Account
 from worker.contract import Relation, resolve
@@ -45,7 +45,7 @@ def why_not_sending(runtime: Runtime, account: Account, zone: tzinfo) -> str:
     return describe_stop(_serialize_waiting(waiting, zone)) if waiting else ""
 
 
-def describe_stop(waits: Mapping[str, str | None] | None) -> str:
+def describe_stop(waits: WaitsDict | None) -> str:
     """Return why nothing of an account is sent and until when, by the `waits` of its status, or nothing."""
     if not waits or waits["reason"] not in ACCOUNT_REASONS:
         return ""
@@ -53,7 +53,7 @@ def describe_stop(waits: Mapping[str, str | None] | None) -> str:
     return f"{waits['message']}{until}"
 
 
-def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> dict[str, Any]:
+def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> AccountDict:
     """Return an account's backlog, jobs by state, pause and pace as plain data; times in this zone."""
     stats = runtime.metrics.account_stats([account.name])[account.name]
     waiting = runtime.waits.of_account(account.name)
@@ -65,7 +65,10 @@ def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> dict
         "open": stats.open,
         "jobs": count_open_jobs(stats.backlog, stats.counts, begun=stats.begun),
         "unresolved": stats.unresolved,
-        **{name: stats.counts.get(name, 0) for name in ("failed", "succeeded", "superseded", "accepted")},
+        "failed": stats.counts.get("failed", 0),
+        "succeeded": stats.counts.get("succeeded", 0),
+        "superseded": stats.counts.get("superseded", 0),
+        "accepted": stats.counts.get("accepted", 0),
         "paused": _serialize_pause(runtime.store.get_pause(account.name), zone),
         "pace": _get_pace(runtime, account.name, zone),
         "waits": _serialize_waiting(waiting, zone) if waiting else None,
@@ -82,7 +85,7 @@ def find_delivery(
     return found
 
 
-def _serialize_waiting(waiting: Waiting, zone: tzinfo) -> dict[str, str | None]:
+def _serialize_waiting(waiting: Waiting, zone: tzinfo) -> WaitsDict:
     return {
         "reason": waiting.reason,
         "message": waiting.message,
@@ -90,7 +93,7 @@ def _serialize_waiting(waiting: Waiting, zone: tzinfo) -> dict[str, str | None]:
     }
 
 
-def _serialize_pause(pause: Pause | None, zone: tzinfo) -> dict[str, str] | None:
+def _serialize_pause(pause: Pause | None, zone: tzinfo) -> PauseDict | None:
     if pause is None:
         return None
     return {
@@ -101,7 +104,7 @@ def _serialize_pause(pause: Pause | None, zone: tzinfo) -> dict[str, str] | None
     }
 
 
-def _get_pace(runtime: Runtime, account: str, zone: tzinfo) -> dict[str, Any]:
+def _get_pace(runtime: Runtime, account: str, zone: tzinfo) -> PaceDict:
     """Return the limiter's state: share of the full pace, breaker, and until when nothing is sent."""
     state = runtime.limiter.state(account)
     until = max(float(state["open_until"]), float(state["not_before"]))

@@ -1,8 +1,9 @@
 """What a check found: of what, how it is, and what to do about it. Pure."""
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
+from ops.serializers.system import FindingDict
 from worker.usecases.health import Severity, Trouble
 
 Level = Literal["ok", "warn", "fail"]
@@ -17,9 +18,15 @@ class Finding(NamedTuple):
     message: str
     advice: str = ""
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> FindingDict:
         """Return the finding as plain data."""
         return {"what": self.subject, "level": self.level, "text": self.message, "todo": self.advice}
+
+
+def read_finding(document: FindingDict) -> Finding:
+    """Return the finding of a document."""
+    level: Any = document["level"]
+    return Finding(document["what"], level, document["text"], document["todo"])
 
 
 def report(subject: str, trouble: Trouble) -> Finding:

@@ -11,7 +11,9 @@ import msgspec
 from starlette.responses import Response
 
 from ops.explain.text import format_tally
-from ops.serializers import serialize_drift_page, serialize_message, serialize_replay
+from ops.serializers.callbacks import serialize_message
+from ops.serializers.drift import serialize_drift_page
+from ops.serializers.replays import serialize_replay
 from ops.web.deps import OperatorDeps
 from ops.web.forms import (
     CallbackTestForm,

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from ops.lookups import find_delivery
-from ops.serializers import serialize_delivery, serialize_remapped
+from ops.serializers.deliveries import serialize_delivery, serialize_remapped
 from ops.web.deps import OperatorDeps
 from ops.web.forms import DeliveryQuery, RedeliverForm, RemapForm
 from producers.portals.http.api_route import ApiCall

@@ -1,6 +1,5 @@
 """Handlers that show what is kept: relations, failures, requests, replays, accounts, audit log, metrics."""
 
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,17 +13,14 @@ from ops.doctor.findings import report_troubles, verdict_of
 from ops.history import read_history
 from ops.job_outcomes import read_outcomes
 from ops.lookups import resolve_relation
-from ops.serializers import (
-    serialize_audit_entry,
-    serialize_failure,
-    serialize_key,
-    serialize_message,
-    serialize_replay,
-    serialize_request,
-    serialize_suspect,
-    serialize_sweep,
-    serialize_worker,
-)
+from ops.serializers.accounts import serialize_key
+from ops.serializers.audit import serialize_audit_entry
+from ops.serializers.callbacks import serialize_message
+from ops.serializers.failures import serialize_failures
+from ops.serializers.jobs import serialize_payload
+from ops.serializers.replays import serialize_replay
+from ops.serializers.requests import serialize_request, serialize_request_page
+from ops.serializers.system import serialize_sweep, serialize_worker
 from ops.web.deps import OperatorDeps
 from ops.web.forms import ExplainQuery, NewestQuery, PageQuery, TextsQuery, find_zone
 from producers.portals.http.api_route import ApiCall
@@ -34,7 +30,6 @@ from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
 from worker.ports import HISTORY_SECONDS
 
-MAX_SUSPECTS: Final = 100  # records that are listed
 SUMMED: Final = ("backlog", "open", "unresolved", "failed", "succeeded", "superseded", "accepted")
 
 
@@ -56,12 +51,7 @@ async def list_failures(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Resp
     account = call.account
     groups = await deps.run(call, deps.operations.failure_groups, account)
     suspects = await deps.run(call, deps.operations.find_suspects, account)
-    return json_response(
-        {
-            "errors": [serialize_failure(account, group) for group in groups],
-            "records": [serialize_suspect(account, suspect) for suspect in suspects[:MAX_SUSPECTS]],
-        }
-    )
+    return json_response(serialize_failures(account, groups, suspects))
 
 
 async def list_requests(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:
@@ -70,8 +60,7 @@ async def list_requests(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Respons
     page = await deps.run(
         call, deps.operations.list_requests, query.account, limit=query.limit, cursor=query.cursor
     )
-    requests = [serialize_request(request) for request in page.requests]
-    return json_response({"requests": requests, "next": page.next or None})
+    return json_response(serialize_request_page(page))
 
 
 async def get_request(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
@@ -160,8 +149,7 @@ async def get_payload(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     message = await deps.run(call, deps.operations.get_payload, job_id)
     if message is None:
         raise NotFound(f"nothing is kept of a message for {job_id}")
-    body = b64encode(message.body).decode()
-    return json_response({"body": body, "size": message.size, "faults": list(message.faults)})
+    return json_response(serialize_payload(message))
 
 
 async def list_replays(deps: OperatorDeps, call: ApiCall[NewestQuery]) -> Response:

@@ -9,7 +9,7 @@ from ops.dashboard.formats import Formatter, module_of, relation_path
 from ops.dashboard.page import Page, Visit, link
 from ops.explain.advice import advise
 from ops.lookups import resolve_relation
-from ops.serializers import describe_failure
+from ops.serializers.failures import describe_failure
 from producers.job_admin.suspects import RecordFailures, find_suspects
 from producers.portals.http.requests import job_account
 from worker.contract import Relation
