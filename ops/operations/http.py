@@ -1,12 +1,14 @@
 """The operations over the HTTP interface, with a key: this machine needs no Redis and no settings."""
 
+# ruff: noqa: ARG002 - the audit log names the key, whatever `by` says
+
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import cached_property
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -67,8 +69,6 @@ from worker.usecases.intake import AccountResult, group_by_account
 MAX_PAGE: Final = 500  # entries of one page of the interface
 POLL_INTERVAL: Final = 0.5  # seconds between two looks at a running replay
 
-Entry = TypeVar("Entry")
-
 
 class HttpOperations:
     """The operations over HTTP; texts have `zone`, and the audit log names the key, whatever `by` says."""
@@ -109,11 +109,11 @@ class HttpOperations:
         answer: Mapping[str, Any] = self._calls.get("/v1/accounts", utc_offset=self._offset)
         return answer
 
-    def pause_account(self, account: str, why: str, *, by: str) -> None:  # noqa: ARG002
+    def pause_account(self, account: str, why: str, *, by: str) -> None:
         """Stop an account."""
         self._calls.post(f"/v1/accounts/{_quote(account)}/pause", {"why": why})
 
-    def resume_account(self, account: str, *, by: str) -> Resumed:  # noqa: ARG002
+    def resume_account(self, account: str, *, by: str) -> Resumed:
         """Let an account go on."""
         answer = self._calls.post(f"/v1/accounts/{_quote(account)}/resume")
         did = tuple(answer["did"])
@@ -245,13 +245,7 @@ class HttpOperations:
         document = self._calls.get(f"/v1/deliveries/{_quote(delivery_id)}/payload")
         return b64decode(document["request"])
 
-    def remap_deliveries(
-        self,
-        ids: Sequence[str],
-        *,
-        by: str,  # noqa: ARG002
-        dry_run: bool,
-    ) -> Iterable[Remapped]:
+    def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[Remapped]:
         """Read deliveries again by today's rules."""
         for start in range(0, len(ids), MAX_PAGE):
             form = {"deliveries": ids[start : start + MAX_PAGE], "dry_run": dry_run}
@@ -284,11 +278,11 @@ class HttpOperations:
         """Yield the jobs that would be acted on."""
         return preview_act(self, account, selection, states)
 
-    def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:  # noqa: ARG002
+    def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:
         """End changes that wait."""
         return self._act("/v1/jobs/cancel", account, selection)
 
-    def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:  # noqa: ARG002
+    def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:
         """Dismiss failed jobs."""
         return self._act("/v1/jobs/dismiss", account, selection)
 
@@ -303,13 +297,7 @@ class HttpOperations:
                 return AdminResult(tuple(done), refused)
 
     def resolve(
-        self,
-        account: str,  # noqa: ARG002
-        job_id: str,
-        choice: RecordChoice,
-        *,
-        by: str,  # noqa: ARG002
-        everywhere: bool,
+        self, account: str, job_id: str, choice: RecordChoice, *, by: str, everywhere: bool
     ) -> AdminResult:
         """Say which records references are."""
         form = {"references": dict(choice.references), "all": everywhere}
@@ -318,7 +306,7 @@ class HttpOperations:
         answer = self._calls.post(f"/v1/jobs/{_quote(job_id)}/resolve", form)
         return AdminResult(tuple(answer["jobs"]), answer["refused"])
 
-    def look_up(self, account: str, selection: Selection, *, by: str) -> AdminResult:  # noqa: ARG002
+    def look_up(self, account: str, selection: Selection, *, by: str) -> AdminResult:
         """Have parked changes looked up at once, piece by piece: they stay parked until that was done."""
         jobs, done, refused = list[str](), list[str](), dict[str, str]()
         for fit, unfit in preview_act(self, account, selection, PARKED):
@@ -337,7 +325,7 @@ class HttpOperations:
         module: str,
         number: int,
         *,
-        by: str,  # noqa: ARG002
+        by: str,
         unrouted: bool = True,
         on_wait: Callable[[Unavailable], None] | None = None,
         rewrite_aof: bool = False,
@@ -374,13 +362,7 @@ class HttpOperations:
         form = {"account": account, **write_filter(of_jobs), "cursor": cursor, "sample": sample}
         return read_drift_page(self._calls.post("/v1/drift", form))
 
-    def prepare_repair(
-        self,
-        account: str,
-        drifted: Sequence[DriftedRelation],
-        *,
-        by: str,  # noqa: ARG002
-    ) -> Replay:
+    def prepare_repair(self, account: str, drifted: Sequence[DriftedRelation], *, by: str) -> Replay:
         """Keep a repair."""
         form = {"account": account, "relations": list(map(serialize_drifted, drifted))}
         return read_replay(self._calls.post("/v1/drift/repairs", form))
@@ -388,13 +370,7 @@ class HttpOperations:
     # --- replays
 
     def prepare_replay(
-        self,
-        account: str,
-        selection: Selection,
-        *,
-        by: str,  # noqa: ARG002
-        forced: bool,
-        correction: Mapping[str, Any],
+        self, account: str, selection: Selection, *, by: str, forced: bool, correction: Mapping[str, Any]
     ) -> Replay:
         """Keep a replay."""
         form = {**write_selection(account, selection), "force": forced, "set": dict(correction)}
@@ -413,11 +389,11 @@ class HttpOperations:
         became: Mapping[str, int] = self._calls.get(f"/v1/replays/{_quote(replay.id)}")["became"]
         return became
 
-    def start_replay(self, replay_id: str, *, by: str) -> Replay:  # noqa: ARG002
+    def start_replay(self, replay_id: str, *, by: str) -> Replay:
         """Let the replay run, on a worker."""
         return read_replay(self._calls.post(f"/v1/replays/{_quote(replay_id)}/run"))
 
-    def enqueue_replay(self, replay_id: str) -> str:  # noqa: ARG002
+    def enqueue_replay(self, replay_id: str) -> str:
         """Do nothing: the server gave it to a worker when it was started."""
         return ""
 
@@ -427,7 +403,7 @@ class HttpOperations:
             time.sleep(POLL_INTERVAL)
         return replay
 
-    def stop_replay(self, replay_id: str, *, by: str) -> Replay:  # noqa: ARG002
+    def stop_replay(self, replay_id: str, *, by: str) -> Replay:
         """Stop the replay."""
         return read_replay(self._calls.post(f"/v1/replays/{_quote(replay_id)}/cancel"))
 
@@ -442,7 +418,7 @@ class HttpOperations:
         """Return a message of a callback."""
         return read_message(self._calls.get(f"/v1/callbacks/{_quote(message_id)}"))
 
-    def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:  # noqa: ARG002
+    def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:
         """Let a message be sent again."""
         return read_message(self._calls.post(f"/v1/callbacks/{_quote(message_id)}/resend"))
 

@@ -1,6 +1,6 @@
 """The operators' routes, as a table; `relations api` serves them beside those for portals."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
@@ -126,6 +126,16 @@ def _post(
     return ApiRoute(handler, "POST", path, summary, responses, right=right, problems=problems, **more)
 
 
+def _named_by(parameter: str, meaning: Any) -> Mapping[str, Any]:
+    """Return the options of a route whose path names the account, so that no query has to."""
+    return {"path_params": {parameter: meaning}, "account_in": parameter, "query": None}
+
+
+OF_ACCOUNT: Final = _named_by("account", AccountName)
+OF_JOB: Final = _named_by("id", JobId)
+OF_REPLAY: Final = _named_by("id", ReplayId)
+OF_MESSAGE: Final = _named_by("id", MessageId)
+
 OPERATOR_ROUTES: Final = (
     ApiRoute(
         read_handlers.get_metrics,
@@ -202,9 +212,7 @@ OPERATOR_ROUTES: Final = (
         "/v1/jobs/{id}/relations",
         "Show what became of each relation of a job",
         answer=RelationOutcomesDict,
-        query=None,
-        path_params={"id": JobId},
-        account_in="id",
+        **OF_JOB,
     ),
     _get(
         read_handlers.get_payload,
@@ -212,9 +220,7 @@ OPERATOR_ROUTES: Final = (
         "Show the unreadable message that a job stands for",
         answer=PayloadDict,
         right="replay",
-        query=None,
-        path_params={"id": JobId},
-        account_in="id",
+        **OF_JOB,
     ),
     _post(
         action_handlers.pause_account,
@@ -222,11 +228,10 @@ OPERATOR_ROUTES: Final = (
         "Stop an account",
         answer=PausedDict,
         right="admin",
-        path_params={"account": AccountName},
-        account_in="account",
         form=PauseForm,
         form_example={"why": "moving to the new API user"},
         form_required=False,
+        **OF_ACCOUNT,
     ),
     _post(
         action_handlers.resume_account,
@@ -234,8 +239,7 @@ OPERATOR_ROUTES: Final = (
         "Let an account go on",
         answer=PausedDict,
         right="admin",
-        path_params={"account": AccountName},
-        account_in="account",
+        **OF_ACCOUNT,
     ),
     _post(
         action_handlers.check_account,
@@ -243,8 +247,7 @@ OPERATOR_ROUTES: Final = (
         "Try the credentials of an account by a harmless read",
         answer=FindingsDict,
         right="admin",
-        path_params={"account": AccountName},
-        account_in="account",
+        **OF_ACCOUNT,
     ),
     _post(
         action_handlers.cancel_jobs,
@@ -275,10 +278,9 @@ OPERATOR_ROUTES: Final = (
         "/v1/jobs/{id}/resolve",
         "Say which records the references of a job are",
         answer=ActedDict,
-        path_params={"id": JobId},
-        account_in="id",
         form=ResolveForm,
         form_example={"childid": 9001},
+        **OF_JOB,
     ),
     _post(
         action_handlers.read_drift,
@@ -320,26 +322,22 @@ OPERATOR_ROUTES: Final = (
         "/v1/replays/{id}",
         "Show a replay",
         answer=ReplayDict,
-        query=None,
-        path_params={"id": ReplayId},
-        account_in="id",
+        **OF_REPLAY,
     ),
     _post(
         action_handlers.run_replay,
         "/v1/replays/{id}/run",
         "Run a replay",
         answer=ReplayDict,
-        path_params={"id": ReplayId},
-        account_in="id",
         status=202,
+        **OF_REPLAY,
     ),
     _post(
         action_handlers.stop_replay,
         "/v1/replays/{id}/cancel",
         "Stop a replay",
         answer=ReplayDict,
-        path_params={"id": ReplayId},
-        account_in="id",
+        **OF_REPLAY,
     ),
     _get(
         delivery_handlers.list_deliveries,
@@ -406,18 +404,15 @@ OPERATOR_ROUTES: Final = (
         "/v1/callbacks/{id}",
         "Show a message of a callback",
         answer=CallbackMessageDict,
-        query=None,
-        path_params={"id": MessageId},
-        account_in="id",
+        **OF_MESSAGE,
     ),
     _post(
         action_handlers.resend_callback_message,
         "/v1/callbacks/{id}/resend",
         "Send a message of a callback again",
         answer=CallbackMessageDict,
-        path_params={"id": MessageId},
-        account_in="id",
         status=202,
+        **OF_MESSAGE,
     ),
     _post(
         action_handlers.erase_record,
