@@ -1,9 +1,8 @@
-"""A relation explained; `ops.explain.relation` writes it."""
+"""A relation explained; `ops.explain.explanation` writes it."""
 
 from typing import Final, NotRequired, TypedDict
 
-from ops.explain import Explanation
-from ops.explain.relation import JobExplanation
+from ops.explain.explanation import Explanation, JobExplanation
 from ops.serializers.relations import ErrorFact, RelationDict, read_relation
 from ops.serializers.requests import HealthVerdict
 from worker.ports import Side
@@ -86,4 +85,4 @@ def read_explanation(document: ExplanationDict) -> Explanation:
 def _read_explained_job(document: JobExplanationDict) -> JobExplanation:
     requests = tuple(document["requests"])
     facts = {name: value for name, value in document.items() if name not in EXPLAINED}
-    return JobExplanation.of(document["id"], document["state"], document["text"], facts, requests)
+    return JobExplanation(document["id"], document["state"], document["text"], facts, requests)
