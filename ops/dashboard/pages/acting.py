@@ -39,7 +39,7 @@ DEFAULT_STATES: Final = {"dismiss": "failed", "replay": "failed", "look_up": "pa
 
 def pause_account(deps: DashboardDeps, visit: Visit) -> Answer:
     """Stop an account; one that an operator has stopped stays as it is."""
-    account = visit.settings.account(visit.check("admin", str(visit.path_params["account"]))).name
+    account = visit.settings.account(visit.named_account("admin")).name
     known = deps.runtime.store.get_pause(account)
     if known is None or known.reason != PAUSED_BY_OPERATOR:
         deps.operations(visit).pause_account(account, visit.sent("why")[:200], by=visit.by)
@@ -48,14 +48,14 @@ def pause_account(deps: DashboardDeps, visit: Visit) -> Answer:
 
 def resume_account(deps: DashboardDeps, visit: Visit) -> Answer:
     """Let an account go on, and say what that did."""
-    account = visit.check("admin", str(visit.path_params["account"]))
+    account = visit.named_account("admin")
     resumed = deps.operations(visit).resume_account(visit.settings.account(account).name, by=visit.by)
     return account_page(deps, visit, account, did=resumed.describe())
 
 
 def check_account(deps: DashboardDeps, visit: Visit) -> Answer:
     """Try the credentials of an account, and show what was found."""
-    account = visit.check("admin", str(visit.path_params["account"]))
+    account = visit.named_account("admin")
     findings = list(deps.operations(visit).check_account(account))
     return account_page(deps, visit, account, findings=findings)
 
@@ -174,7 +174,7 @@ def _read_correction(visit: Visit) -> Mapping[str, Any]:
 
 def show_act(deps: DashboardDeps, visit: Visit) -> Answer:
     """Show what would be done to which jobs, or once it was done, what became of each."""
-    act = _acts(deps).find(str(visit.path_params["token"]), visit.key.name)
+    act = _acts(deps).find(visit.named("token"), visit.key.name)
     if act.act == "replay":
         return _show_replays(deps, act)
     shown = [job for ids in act.jobs.values() for job in ids][:SHOWN]
@@ -214,7 +214,7 @@ def _show_replays(deps: DashboardDeps, act: PreparedAct) -> Page:
 def carry_out(deps: DashboardDeps, visit: Visit) -> Answer:
     """Carry a prepared act out, once however often the form is sent; then show its result."""
     acts = _acts(deps)
-    act = acts.find(str(visit.path_params["token"]), visit.key.name)
+    act = acts.find(visit.named("token"), visit.key.name)
     for account in (*act.jobs, *map(job_account, act.replays)):
         visit.check("replay", account)
     if act.state == "done" or not acts.claim(act.token):
@@ -260,7 +260,7 @@ def _start(deps: DashboardDeps, visit: Visit, replay_id: str) -> None:
 
 def resolve_reference(deps: DashboardDeps, visit: Visit) -> Answer:
     """Say which record a reference of a job is; then the change is carried out."""
-    job_id = str(visit.path_params["id"])
+    job_id = visit.named("id")
     account = visit.check("replay", job_account(job_id))
     job, at = deps.runtime.store.get_job(job_id), visit.sent("reference")
     if job is None or not at.isdecimal() or int(at) >= len(job.references):
@@ -291,7 +291,7 @@ def stop_replay(deps: DashboardDeps, visit: Visit) -> Answer:
 
 
 def _own_replay(visit: Visit) -> str:
-    replay_id = str(visit.path_params["id"])
+    replay_id = visit.named("id")
     visit.check("replay", job_account(replay_id))
     return replay_id
 

@@ -3,7 +3,7 @@
 from typing import Final, get_args
 
 from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
+from ops.dashboard.page import Answer, Page, SeeOther, Visit, link_next
 from ops.dashboard.pages.sources import own_sources
 from ops.explain.text import format_change
 from ops.lookups import find_delivery
@@ -23,7 +23,6 @@ def list_deliveries(deps: DashboardDeps, visit: Visit) -> Page:
         raise Invalid([Fault("outcome", f"expected one of {', '.join(OUTCOMES)}")])
     wanted = DeliveryFilter(sources=(source,) if source else (), outcome=chosen or "")
     page = deps.runtime.deliveries.find(wanted, limit=DELIVERIES, cursor=cursor)
-    following = link("/deliveries", source=source, outcome=outcome, cursor=page.next) if page.next else ""
     return Page(
         "deliveries.html",
         {
@@ -32,7 +31,7 @@ def list_deliveries(deps: DashboardDeps, visit: Visit) -> Page:
             "source": source,
             "outcome": outcome,
             "outcomes": OUTCOMES,
-            "following": following,
+            "following": link_next("/deliveries", page.next, source=source, outcome=outcome),
         },
     )
 
@@ -62,5 +61,5 @@ def redeliver(deps: DashboardDeps, visit: Visit) -> Answer:
 
 
 def _find(deps: DashboardDeps, visit: Visit) -> Delivery:
-    delivery_id = str(visit.path_params["id"])
+    delivery_id = visit.named("id")
     return find_delivery(deps.runtime.deliveries, delivery_id, visit.key.accounts).delivery

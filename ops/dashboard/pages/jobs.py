@@ -9,7 +9,7 @@ from ops.dashboard.formats import relation_path
 from ops.dashboard.job_query import FIELDS, STATES, JobQueryView, describe_query, read_job_query
 from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.listing import list_jobs as list_page
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
+from ops.dashboard.page import Answer, Page, SeeOther, Visit, link, link_next
 from ops.explain.advice import advise
 from ops.job_outcomes import read_outcomes
 from ops.lookups import resolve_relation
@@ -64,7 +64,7 @@ def list_jobs(deps: DashboardDeps, visit: Visit) -> Page:
             "words": describe_query(visit, query),
             "kept": kept,
             "state": query.given.get("state", ""),
-            "following": link("/jobs", **kept, limit=size, cursor=following) if following else "",
+            "following": link_next("/jobs", following, **kept, limit=size),
             "is_first": not visit.asked("cursor"),
             "size": size,
             "sizes": PAGE_SIZES,
@@ -112,7 +112,7 @@ def count_tabs(deps: DashboardDeps, query: JobQueryView) -> list[Tab]:
 
 def show_job(deps: DashboardDeps, visit: Visit) -> Page:
     """Show one job: what it asks for, what became of each relation, and what to do about it."""
-    job_id = str(visit.path_params["id"])
+    job_id = visit.named("id")
     account = visit.check("read", job_account(job_id))
     job = deps.runtime.store.get_job(job_id)
     if job is None:

@@ -1,12 +1,11 @@
 """What is kept of relations, failures, requests and replays."""
 
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from ops.dashboard.charts import Node, neighbourhood
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import Formatter, module_of, relation_path
-from ops.dashboard.page import Page, Visit, link
+from ops.dashboard.page import Page, Visit, link, link_next
 from ops.explain.advice import advise
 from ops.lookups import resolve_relation
 from ops.serializers.failures import describe_failure
@@ -30,8 +29,8 @@ LISTED_ACTIONS: Final = 50  # of a replay's plan
 def show_relation(deps: DashboardDeps, visit: Visit) -> Page:
     """Explain a relation, and show what else its two records are related to."""
     params = visit.path_params
-    account = visit.check("read", str(params["account"]))
-    relation = resolve_relation(str(params["type"]), int(params["parent"]), int(params["child"]))
+    account = visit.named_account("read")
+    relation = resolve_relation(visit.named("type"), int(params["parent"]), int(params["child"]))
     explanation = deps.operations(visit).explain(account, relation)
     return Page(
         "relation.html",
@@ -96,8 +95,7 @@ class FailureRow(NamedTuple):
 
 def list_errors(deps: DashboardDeps, visit: Visit) -> Page:
     """Show what failed and waits for a decision, by error and type, and by the record that is to blame."""
-    chosen = visit.asked("account")
-    inboxes = (visit.check("read", chosen),) if chosen else visit.inboxes
+    inboxes = visit.chosen_inboxes()
     stats = deps.runtime.metrics.account_stats(inboxes)
     failing = [name for name in inboxes if stats[name].unresolved]
     rows = [
@@ -116,7 +114,7 @@ def list_errors(deps: DashboardDeps, visit: Visit) -> Page:
     return Page(
         "errors.html",
         {
-            "account": chosen,
+            "account": visit.asked("account"),
             "rows": rows[:MAX_GROUPS],
             "suspects": suspects[:MAX_SUSPECTS],
             "left_out": max(0, len(failing) - MAX_ACCOUNTS),
@@ -139,27 +137,20 @@ def _suspect_path(account: str, suspect: RecordFailures) -> str:
 
 def list_requests(deps: DashboardDeps, visit: Visit) -> Page:
     """Show what was sent and answered of one account, newest first."""
-    account = _chosen_account(visit)
+    account = visit.chosen_account("read")
     page = (
         deps.runtime.queries.list_requests(account, limit=REQUESTS, cursor=visit.asked("cursor"))
         if account
         else RequestPage((), "")
     )
-    following = link("/requests", account=account, cursor=page.next) if page.next else ""
+    following = link_next("/requests", page.next, account=account)
     return Page("requests.html", {"account": account, "requests": page.requests, "following": following})
-
-
-def _chosen_account(visit: Visit) -> str:
-    """Return the account that is asked for, else the key's first."""
-    if chosen := visit.asked("account"):
-        return visit.check("read", chosen)
-    return next(iter(visit.accounts), "")
 
 
 def show_request(deps: DashboardDeps, visit: Visit) -> Page:
     """Show one request, action by action."""
-    account = visit.check("read", str(visit.path_params["account"]))
-    request = deps.runtime.store.get_request(account, str(visit.path_params["id"]))
+    account = visit.named_account("read")
+    request = deps.runtime.store.get_request(account, visit.named("id"))
     if request is None:
         raise NotFound("there is no such request (any more)")
     return Page(
@@ -175,20 +166,18 @@ def show_request(deps: DashboardDeps, visit: Visit) -> Page:
 
 def list_replays(deps: DashboardDeps, visit: Visit) -> Page:
     """Show the replays of the last week, newest first."""
-    chosen = visit.asked("account")
-    inboxes: Sequence[str] = (visit.check("read", chosen),) if chosen else visit.inboxes
     replays = [
         replay
-        for account in inboxes[:MAX_ACCOUNTS]
+        for account in visit.chosen_inboxes()[:MAX_ACCOUNTS]
         for replay in deps.runtime.job_admin.list_replays(account, limit=REPLAYS)
     ]
     replays.sort(key=lambda replay: -replay.made_at)
-    return Page("replays.html", {"account": chosen, "replays": replays[:REPLAYS]})
+    return Page("replays.html", {"account": visit.asked("account"), "replays": replays[:REPLAYS]})
 
 
 def show_replay(deps: DashboardDeps, visit: Visit) -> Page:
     """Show a replay: what it would send, how far it is, and what its jobs have become."""
-    replay_id = str(visit.path_params["id"])
+    replay_id = visit.named("id")
     visit.check("read", job_account(replay_id))
     replay = deps.services.replays.find(replay_id)
     outcomes = deps.services.replays.count_outcomes(replay, limit=2000)

@@ -3,10 +3,10 @@
 import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from typing import Any, Final
+from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Page, Visit, link
+from ops.dashboard.page import Page, Visit, link_next
 from ops.dashboard.pages.overview import make_row, read_accounts
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.doctor.server import check_redis
@@ -14,6 +14,7 @@ from ops.doctor.settings import check_settings
 from worker.config import mask_url
 from worker.config.values import AccountLimits
 from worker.errors import StoreUnavailable
+from worker.ports import AuditPage
 
 SHOWN_ACCOUNTS: Final = 100
 AUDIT_ENTRIES: Final = 50
@@ -29,7 +30,7 @@ def list_accounts(deps: DashboardDeps, visit: Visit) -> Page:
 
 def show_account(deps: DashboardDeps, visit: Visit) -> Page:
     """Show one account: how it stands, its limits, and what can be done with it."""
-    return account_page(deps, visit, str(visit.path_params["account"]))
+    return account_page(deps, visit, visit.named("account"))
 
 
 def account_page(
@@ -58,15 +59,14 @@ def account_page(
 
 def list_audit_entries(deps: DashboardDeps, visit: Visit) -> Page:
     """Show who did what in one account, newest first."""
-    chosen = visit.asked("account") or next(iter(visit.accounts), "")
-    entries: Any = ()
-    following = ""
-    if chosen:
-        visit.check("admin", chosen)
-        page = deps.runtime.job_admin.audit_log(chosen, limit=AUDIT_ENTRIES, cursor=visit.asked("cursor"))
-        entries = page.entries
-        following = link("/audit", account=chosen, cursor=page.next) if page.next else ""
-    return Page("audit.html", {"account": chosen, "entries": entries, "following": following})
+    account = visit.chosen_account("admin")
+    page = (
+        deps.runtime.job_admin.audit_log(account, limit=AUDIT_ENTRIES, cursor=visit.asked("cursor"))
+        if account
+        else AuditPage((), "")
+    )
+    following = link_next("/audit", page.next, account=account)
+    return Page("audit.html", {"account": account, "entries": page.entries, "following": following})
 
 
 def show_system(deps: DashboardDeps, visit: Visit) -> Page:
