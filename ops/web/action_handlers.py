@@ -164,8 +164,7 @@ async def prepare_repair(deps: OperatorDeps, call: ApiCall[RepairForm]) -> Respo
     replay = await deps.run(
         call, deps.operations.prepare_repair, form.account, form.drifted(), by=call.key.name
     )
-    headers = {"Location": f"/v1/replays/{replay.id}"}
-    return json_response(serialize_replay(replay), status=201, headers=headers)
+    return _prepared(replay)
 
 
 async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Response:
@@ -183,6 +182,10 @@ async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Respo
         correction=form.set,
         allowed=call.key.accounts,
     )
+    return _prepared(replay)
+
+
+def _prepared(replay: Replay) -> Response:
     headers = {"Location": f"/v1/replays/{replay.id}"}
     return json_response(serialize_replay(replay), status=201, headers=headers)
 
