@@ -1,6 +1,9 @@
-"""The operations over the HTTP interface, with a key: this machine needs no Redis and no settings."""
+"""The operations over the HTTP interface, with a key: this machine needs no Redis and no settings.
 
-# ruff: noqa: ARG002 - the audit log names the key, whatever `by` says
+`port` says what each method does; here it is said only where there is more to say.
+"""
+
+# ruff: noqa: D102, ARG002 - the audit log names the key, whatever `by` says
 
 import time
 from base64 import b64decode
@@ -19,6 +22,7 @@ from ops.lookups import describe_stop
 from ops.operations.filters import write_delivery_filter, write_filter, write_selection
 from ops.operations.http_calls import HttpCalls, PartlyAccepted, PartlyErased
 from ops.resuming import Resumed
+from ops.serializers.accounts import AccountDict
 from ops.serializers.audit import read_audit_entry
 from ops.serializers.callbacks import read_message
 from ops.serializers.deliveries import read_delivery, read_remapped
@@ -92,13 +96,11 @@ class HttpOperations:
         unrouted = [UNROUTED] if UNROUTED in self._accounts["key"]["accounts"] else []
         return [*self.account_names(), *unrouted]
 
-    def list_accounts(self) -> Sequence[Mapping[str, Any]]:
-        """Return how every account of the key stands."""
-        accounts: Sequence[Mapping[str, Any]] = self._accounts["accounts"]
+    def list_accounts(self) -> Sequence[AccountDict]:
+        accounts: Sequence[AccountDict] = self._accounts["accounts"]
         return accounts
 
-    def get_account(self, account: str) -> Mapping[str, Any]:
-        """Return how the account stands."""
+    def get_account(self, account: str) -> AccountDict:
         for state in self.list_accounts():
             if state["account"] == account:
                 return state
@@ -110,11 +112,9 @@ class HttpOperations:
         return answer
 
     def pause_account(self, account: str, why: str, *, by: str) -> None:
-        """Stop an account."""
         self._calls.post(f"/v1/accounts/{_quote(account)}/pause", {"why": why})
 
     def resume_account(self, account: str, *, by: str) -> Resumed:
-        """Let an account go on."""
         answer = self._calls.post(f"/v1/accounts/{_quote(account)}/resume")
         did = tuple(answer["did"])
         return Resumed(account, answer["was_paused"], answer["breaker_was"], answer["pace_was"], did)
@@ -125,7 +125,6 @@ class HttpOperations:
         return [read_finding(finding) for finding in answer["findings"]]
 
     def why_not_sending(self, account: str) -> str:
-        """Return why nothing of the account is sent."""
         answer = self._calls.get("/v1/accounts", utc_offset=self._offset)
         for state in answer["accounts"]:
             if state["account"] == account:
@@ -135,7 +134,6 @@ class HttpOperations:
     # --- what is kept
 
     def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
-        """Return the jobs that match, newest first."""
         page = self._calls.get(
             "/v1/jobs",
             account=account,
@@ -146,7 +144,6 @@ class HttpOperations:
         return JobPage(tuple(map(read_job, page["jobs"])), page["next"] or "")
 
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
-        """Return these jobs."""
         return {document["id"]: read_job(document) for document in self._look_up(jobs)}
 
     def _look_up(self, jobs: Sequence[str]) -> Iterator[JobDict]:
@@ -156,52 +153,42 @@ class HttpOperations:
             yield from filter(None, self._calls.post("/v1/jobs/lookup", {"jobs": piece})["jobs"])
 
     def get_job(self, job_id: str) -> JobRecord | None:
-        """Return one job."""
         document = self._find(f"/v1/jobs/{_quote(job_id)}")
         return read_job(document) if document else None
 
     def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, Waiting]:
-        """Return why each of these jobs waits."""
         may_wait = [job.id for job in jobs if job.state in OPEN_STATES and job.state != "sending"]
         waits = {document["id"]: read_waiting(document) for document in self._look_up(may_wait)}
         return {job_id: waiting for job_id, waiting in waits.items() if waiting}
 
     def get_payload(self, job_id: str) -> Payload | None:
-        """Return what is kept of an unreadable message."""
         document = self._find(f"/v1/jobs/{_quote(job_id)}/payload")
         return read_payload(document) if document else None
 
     def count_batch(self, account: str, label: str) -> BatchDict:
-        """Count the jobs of a batch label."""
         batch: BatchDict = self._calls.get(f"/v1/batches/{_quote(label)}", account=account)
         return batch
 
     def failure_groups(self, account: str) -> Sequence[FailureGroup]:
-        """Return the jobs that need a decision."""
         return list(map(read_failure, self._calls.get("/v1/errors", account=account)["errors"]))
 
     def find_suspects(self, account: str) -> Sequence[RecordFailures]:
-        """Return the same failures by suspect record."""
         return list(map(read_suspect, self._calls.get("/v1/errors", account=account)["records"]))
 
     def explain(self, account: str, relation: Relation) -> Explanation:
-        """Explain the relation."""
         path = f"/v1/relations/{_quote(relation.type)}/{relation.parent}/{relation.child}"
         document = self._calls.get(path, account=account, utc_offset=self._offset)
         return read_explanation(document)
 
     def list_requests(self, account: str, *, limit: int, cursor: str) -> RequestPage:
-        """Return what was sent and answered."""
         found, next_ = self._list("requests", "requests", account, limit, cursor)
         return RequestPage(tuple(map(read_request, found)), next_)
 
     def get_request(self, account: str, request_id: str) -> RequestRecord | None:
-        """Return one request."""
         document = self._find(f"/v1/requests/{_quote(request_id)}", account=account)
         return read_request(document) if document else None
 
     def audit_log(self, account: str, *, limit: int, cursor: str) -> AuditPage:
-        """Return who did what."""
         found, next_ = self._list("audit", "deeds", account, limit, cursor)
         return AuditPage(tuple(map(read_audit_entry, found)), next_)
 
@@ -226,7 +213,6 @@ class HttpOperations:
     # --- deliveries to webhooks
 
     def find_deliveries(self, wanted: DeliveryFilter, *, limit: int, cursor: str = "") -> DeliveryPage:
-        """Return the deliveries that match, newest first."""
         page = self._calls.get(
             "/v1/deliveries",
             **write_delivery_filter(wanted),
@@ -236,17 +222,14 @@ class HttpOperations:
         return DeliveryPage(tuple(map(read_delivery, page["deliveries"])), page["next"] or "")
 
     def get_delivery(self, delivery_id: str) -> Delivery | None:
-        """Return one delivery."""
         document = self._find(f"/v1/deliveries/{_quote(delivery_id)}")
         return read_delivery(document) if document else None
 
     def get_delivery_request(self, delivery_id: str) -> bytes:
-        """Return what is kept of a delivery's request."""
         document = self._calls.get(f"/v1/deliveries/{_quote(delivery_id)}/payload")
         return b64decode(document["request"])
 
     def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[Remapped]:
-        """Read deliveries again by today's rules."""
         for start in range(0, len(ids), MAX_PAGE):
             form = {"deliveries": ids[start : start + MAX_PAGE], "dry_run": dry_run}
             answer = self._calls.post("/v1/deliveries/remap", form)
@@ -255,7 +238,6 @@ class HttpOperations:
     # --- acts
 
     def accept(self, changes: Sequence[Change]) -> Iterable[AccountResult]:
-        """Accept changes."""
         error: RelationsError | None = None
         jobs: Sequence[Mapping[str, Any] | None] = [None] * len(changes)
         try:
@@ -275,15 +257,12 @@ class HttpOperations:
     def preview(
         self, account: str, selection: Selection, states: Sequence[JobState]
     ) -> Iterator[tuple[list[str], dict[str, str]]]:
-        """Yield the jobs that would be acted on."""
         return preview_act(self, account, selection, states)
 
     def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:
-        """End changes that wait."""
         return self._act("/v1/jobs/cancel", account, selection)
 
     def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:
-        """Dismiss failed jobs."""
         return self._act("/v1/jobs/dismiss", account, selection)
 
     def _act(self, path: str, account: str, selection: Selection) -> AdminResult:
@@ -299,7 +278,6 @@ class HttpOperations:
     def resolve(
         self, account: str, job_id: str, choice: RecordChoice, *, by: str, everywhere: bool
     ) -> AdminResult:
-        """Say which records references are."""
         form = {"references": dict(choice.references), "all": everywhere}
         sides = {"parentid": choice.parent, "childid": choice.child}
         form |= {name: record for name, record in sides.items() if record}
@@ -357,13 +335,11 @@ class HttpOperations:
     def read_drift(
         self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
     ) -> DriftPage:
-        """Return what the CRM says of a page of what was confirmed."""
         of_jobs = JobFilter(type=wanted.type, parent=wanted.parent, child=wanted.child, since=wanted.since)
         form = {"account": account, **write_filter(of_jobs), "cursor": cursor, "sample": sample}
         return read_drift_page(self._calls.post("/v1/drift", form))
 
     def prepare_repair(self, account: str, drifted: Sequence[DriftedRelation], *, by: str) -> Replay:
-        """Keep a repair."""
         form = {"account": account, "relations": list(map(serialize_drifted, drifted))}
         return read_replay(self._calls.post("/v1/drift/repairs", form))
 
@@ -372,20 +348,16 @@ class HttpOperations:
     def prepare_replay(
         self, account: str, selection: Selection, *, by: str, forced: bool, correction: Mapping[str, Any]
     ) -> Replay:
-        """Keep a replay."""
         form = {**write_selection(account, selection), "force": forced, "set": dict(correction)}
         return read_replay(self._calls.post("/v1/replays", form))
 
     def list_replays(self, account: str) -> Sequence[Replay]:
-        """Return the account's replays."""
         return [read_replay(replay) for replay in self._calls.get("/v1/replays", account=account)["replays"]]
 
     def find_replay(self, replay_id: str) -> Replay:
-        """Return the replay."""
         return read_replay(self._calls.get(f"/v1/replays/{_quote(replay_id)}"))
 
     def count_outcomes(self, replay: Replay) -> Mapping[str, int]:
-        """Count the jobs of a replay by their states."""
         became: Mapping[str, int] = self._calls.get(f"/v1/replays/{_quote(replay.id)}")["became"]
         return became
 
@@ -404,22 +376,18 @@ class HttpOperations:
         return replay
 
     def stop_replay(self, replay_id: str, *, by: str) -> Replay:
-        """Stop the replay."""
         return read_replay(self._calls.post(f"/v1/replays/{_quote(replay_id)}/cancel"))
 
     # --- callbacks
 
     def list_callback_messages(self, account: str, *, limit: int, cursor: str) -> MessagePage:
-        """Return the messages of callbacks."""
         found, next_ = self._list("callbacks", "messages", account, limit, cursor)
         return MessagePage(tuple(map(read_message, found)), next_)
 
     def find_callback_message(self, message_id: str) -> CallbackMessage:
-        """Return a message of a callback."""
         return read_message(self._calls.get(f"/v1/callbacks/{_quote(message_id)}"))
 
     def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:
-        """Let a message be sent again."""
         return read_message(self._calls.post(f"/v1/callbacks/{_quote(message_id)}/resend"))
 
     def test_callback(self, name: str, account: str) -> CallbackAttempt:
