@@ -61,7 +61,7 @@ class FailuresDict(TypedDict):
 def serialize_failures(
     account: str, groups: Iterable[FailureGroup], suspects: Sequence[RecordFailures]
 ) -> FailuresDict:
-    """Return an account's failures as JSON, with so many of the suspect records."""
+    """Return an account's failures as JSON, with the first `MAX_SUSPECTS` of its suspect records."""
     return {
         "errors": [serialize_failure(account, group) for group in groups],
         "records": [serialize_suspect(account, suspect) for suspect in suspects[:MAX_SUSPECTS]],
