@@ -26,8 +26,8 @@ def describe_outcome(delivery: Delivery) -> str:
 
 def describe_trace(trace: RuleTrace) -> Iterator[str]:
     """Yield what one rule did."""
-    said = [f"failed: {fault}" for fault in trace.faults] or [_describe_rule(trace)]
-    yield from (f"{trace.rule}  {each}" for each in said)
+    lines = [f"failed: {fault}" for fault in trace.faults] or [_describe_rule(trace)]
+    yield from (f"{trace.rule}  {line}" for line in lines)
 
 
 def _describe_rule(trace: RuleTrace) -> str:

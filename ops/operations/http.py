@@ -22,7 +22,7 @@ from ops.lookups import describe_stop
 from ops.operations.filters import write_delivery_filter, write_filter, write_selection
 from ops.operations.http_calls import HttpCalls, PartlyAccepted, PartlyErased
 from ops.resuming import Resumed
-from ops.serializers.accounts import AccountDict
+from ops.serializers.accounts import AccountDict, AccountsDict
 from ops.serializers.audit import read_audit_entry
 from ops.serializers.callbacks import read_message
 from ops.serializers.deliveries import read_delivery, read_remapped
@@ -97,8 +97,7 @@ class HttpOperations:
         return [*self.account_names(), *unrouted]
 
     def list_accounts(self) -> Sequence[AccountDict]:
-        accounts: Sequence[AccountDict] = self._accounts["accounts"]
-        return accounts
+        return self._accounts["accounts"]
 
     def get_account(self, account: str) -> AccountDict:
         for state in self.list_accounts():
@@ -107,8 +106,8 @@ class HttpOperations:
         raise NotFound(f'there is no account "{account}"')
 
     @cached_property
-    def _accounts(self) -> Mapping[str, Any]:
-        answer: Mapping[str, Any] = self._calls.get("/v1/accounts", utc_offset=self._offset)
+    def _accounts(self) -> AccountsDict:
+        answer: AccountsDict = self._calls.get("/v1/accounts", utc_offset=self._offset)
         return answer
 
     def pause_account(self, account: str, why: str, *, by: str) -> None:
