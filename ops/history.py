@@ -1,7 +1,7 @@
 """What an account did over the last day, in buckets, from the counters that were noted."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from worker.contract import write_instant
 from worker.ports import HISTORY_SECONDS, AccountStats, HistoryPoint, Metrics
@@ -9,18 +9,10 @@ from worker.ports import HISTORY_SECONDS, AccountStats, HistoryPoint, Metrics
 COUNTS: Final = ("accepted", "actions", "requests", "applied", "superseded", "stale", "failed")
 
 
-class HistoryBucket(NamedTuple):
+class HistoryBucket(HistoryPoint):
     """What happened from `at` (µs) until the next bucket; `waiting` were in the inbox when it began."""
 
-    at: int
-    accepted: int
-    actions: int
-    requests: int
-    applied: int
-    superseded: int
-    stale: int
-    failed: int
-    waiting: int
+    __slots__ = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the bucket as plain data."""

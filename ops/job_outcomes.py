@@ -1,8 +1,9 @@
 """What became of each relation of one job, by what is remembered of the relations."""
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from ops.serializers.jobs import RelationOutcomeDict
 from worker.contract import Relation
 from worker.ports import OPEN_STATES, JobRecord, Queries, RelationEvent
 
@@ -26,7 +27,7 @@ class RememberedOutcome(NamedTuple):
     message: str = ""
     dismissed_by: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> RelationOutcomeDict:
         """Return the outcome as plain data."""
         failed = self.outcome == "failed"
         return {

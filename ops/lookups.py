@@ -1,14 +1,16 @@
 """What operators look up in a running system, the same for the command line and for the HTTP interface."""
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from datetime import tzinfo
-from typing import Any
 
 from ops.explain import Explanation, collect_evidence, explain
 from ops.explain.text import format_instant
+from ops.serializers.accounts import AccountDict, PaceDict, PauseDict, WaitsDict
+from producers.webhooks.redelivery import is_visible
 from worker.config import Account
 from worker.contract import Relation, resolve
-from worker.ports import ACCOUNT_REASONS, Pause, Waiting, count_open_jobs
+from worker.errors import NotFound
+from worker.ports import ACCOUNT_REASONS, Deliveries, KeptDelivery, Pause, Waiting, count_open_jobs
 from worker.usecases.waiting import why_account_waits
 from worker.wiring import Runtime
 
@@ -43,7 +45,7 @@ def why_not_sending(runtime: Runtime, account: Account, zone: tzinfo) -> str:
     return describe_stop(_serialize_waiting(waiting, zone)) if waiting else ""
 
 
-def describe_stop(waits: Mapping[str, str | None] | None) -> str:
+def describe_stop(waits: WaitsDict | None) -> str:
     """Return why nothing of an account is sent and until when, by the `waits` of its status, or nothing."""
     if not waits or waits["reason"] not in ACCOUNT_REASONS:
         return ""
@@ -51,7 +53,7 @@ def describe_stop(waits: Mapping[str, str | None] | None) -> str:
     return f"{waits['message']}{until}"
 
 
-def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> dict[str, Any]:
+def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> AccountDict:
     """Return an account's backlog, jobs by state, pause and pace as plain data; times in this zone."""
     stats = runtime.metrics.account_stats([account.name])[account.name]
     waiting = runtime.waits.of_account(account.name)
@@ -63,14 +65,27 @@ def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> dict
         "open": stats.open,
         "jobs": count_open_jobs(stats.backlog, stats.counts, begun=stats.begun),
         "unresolved": stats.unresolved,
-        **{name: stats.counts.get(name, 0) for name in ("failed", "succeeded", "superseded", "accepted")},
+        "failed": stats.counts.get("failed", 0),
+        "succeeded": stats.counts.get("succeeded", 0),
+        "superseded": stats.counts.get("superseded", 0),
+        "accepted": stats.counts.get("accepted", 0),
         "paused": _serialize_pause(runtime.store.get_pause(account.name), zone),
         "pace": _get_pace(runtime, account.name, zone),
         "waits": _serialize_waiting(waiting, zone) if waiting else None,
     }
 
 
-def _serialize_waiting(waiting: Waiting, zone: tzinfo) -> dict[str, str | None]:
+def find_delivery(
+    deliveries: Deliveries, delivery_id: str, allowed: Collection[str] | None = None
+) -> KeptDelivery:
+    """Return a delivery; raise NotFound for one that is not for the `allowed` accounts (None: any), too."""
+    found = deliveries.get(delivery_id)
+    if found is None or not is_visible(found.delivery, allowed):
+        raise NotFound(f'there is no delivery "{delivery_id}" (any more)')
+    return found
+
+
+def _serialize_waiting(waiting: Waiting, zone: tzinfo) -> WaitsDict:
     return {
         "reason": waiting.reason,
         "message": waiting.message,
@@ -78,7 +93,7 @@ def _serialize_waiting(waiting: Waiting, zone: tzinfo) -> dict[str, str | None]:
     }
 
 
-def _serialize_pause(pause: Pause | None, zone: tzinfo) -> dict[str, str] | None:
+def _serialize_pause(pause: Pause | None, zone: tzinfo) -> PauseDict | None:
     if pause is None:
         return None
     return {
@@ -89,7 +104,7 @@ def _serialize_pause(pause: Pause | None, zone: tzinfo) -> dict[str, str] | None
     }
 
 
-def _get_pace(runtime: Runtime, account: str, zone: tzinfo) -> dict[str, Any]:
+def _get_pace(runtime: Runtime, account: str, zone: tzinfo) -> PaceDict:
     """Return the limiter's state: share of the full pace, breaker, and until when nothing is sent."""
     state = runtime.limiter.state(account)
     until = max(float(state["open_until"]), float(state["not_before"]))

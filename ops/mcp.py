@@ -14,7 +14,9 @@ from mcp.types import ToolAnnotations
 
 from ops.lookups import resolve_relation
 from ops.operations import Operations
-from ops.serializers import serialize_failure, serialize_replay, serialize_request, serialize_suspect
+from ops.serializers.failures import serialize_failures
+from ops.serializers.replays import serialize_replay
+from ops.serializers.requests import serialize_request_page
 from producers.job_admin.selection import narrow
 from producers.portals.http.query import JobQuery, read_query
 from producers.portals.serializers import job_json
@@ -23,7 +25,6 @@ from worker.errors import Invalid, NotFound, RelationsError
 from worker.ports import JobFilter
 
 BY: Final = "mcp"
-MAX_LISTED: Final = 100
 READS: Final = ToolAnnotations(read_only_hint=True)
 PREPARES: Final = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False)
 INSTRUCTIONS: Final = (
@@ -45,12 +46,8 @@ class Tools:
 
     def list_failures(self, account: str) -> dict[str, Any]:
         """List what failed and waits for a decision: by error and relation type, and by suspect record."""
-        failures = self._operations.failure_groups(account)
-        suspects = self._operations.find_suspects(account)[:MAX_LISTED]
-        return {
-            "errors": [serialize_failure(account, each) for each in failures],
-            "records": [serialize_suspect(account, each) for each in suspects],
-        }
+        groups, suspects = self._operations.failure_groups(account), self._operations.find_suspects(account)
+        return {**serialize_failures(account, groups, suspects)}
 
     def find_jobs(
         self,
@@ -105,7 +102,7 @@ class Tools:
     def list_requests(self, account: str, cursor: str = "") -> dict[str, Any]:
         """List what was sent to the API and answered, newest first; `next` is the cursor of more."""
         page = self._operations.list_requests(account, limit=20, cursor=cursor)
-        return {"requests": list(map(serialize_request, page.requests)), "next": page.next or None}
+        return {**serialize_request_page(page)}
 
     def get_replay(self, replay_id: str) -> dict[str, Any]:
         """Show a replay: what it would send, or how far it is."""
@@ -147,11 +144,11 @@ def _read_filter(**given: str | int) -> JobFilter:
     return read_query([(name, str(value)) for name, value in given.items() if value], JobQuery).filter()
 
 
-def _told(tool: Callable[..., Any]) -> Callable[..., Any]:
+def _with_tool_errors(tool: Callable[..., Any]) -> Callable[..., Any]:
     """Return the tool with errors that its caller is told; those of other kinds stay in the log."""
 
     @wraps(tool)
-    def told(*args: Any, **arguments: Any) -> Any:
+    def call(*args: Any, **arguments: Any) -> Any:
         try:
             return tool(*args, **arguments)
         except Invalid as error:
@@ -159,7 +156,7 @@ def _told(tool: Callable[..., Any]) -> Callable[..., Any]:
         except RelationsError as error:
             raise ToolError(redact(str(error))) from error
 
-    return told
+    return call
 
 
 def make_server(operations: Operations) -> MCPServer:
@@ -174,6 +171,6 @@ def make_server(operations: Operations) -> MCPServer:
         tools.list_requests,
         tools.get_replay,
     ):
-        server.tool(annotations=READS)(_told(tool))
-    server.tool(annotations=PREPARES)(_told(tools.prepare_replay))
+        server.tool(annotations=READS)(_with_tool_errors(tool))
+    server.tool(annotations=PREPARES)(_with_tool_errors(tools.prepare_replay))
     return server

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ops.serializers.acts import PausedDict
 from worker.ports import AuditEntry, Pace
 from worker.wiring import Runtime
 
@@ -21,7 +22,7 @@ class Resumed(NamedTuple):
     factor: float
     did: tuple[str, ...]
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> PausedDict:
         """Return what the command and the HTTP interface answer."""
         return {
             "account": self.account,

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from ops.cli.context import CommandContext, account_option, check_length
-from ops.operations.records import FILTER_FIELDS, TIME_FIELDS
+from ops.operations.filters import FILTER_FIELDS, TIME_FIELDS
 from producers.job_admin.selection import Selection, narrow
 from producers.portals.http import query
 from worker.contract import write_instant

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Final, NamedTuple, get_args
 
-from ops.dashboard.page import Visit
+from ops.dashboard.page import Visit, first_value
 from producers.portals.http.query import JobQuery, read_query
 from worker.errors import Invalid
 from worker.ports import JobFilter, JobState
@@ -55,9 +55,9 @@ def read_job_query(visit: Visit, values: Mapping[str, Sequence[str]]) -> JobQuer
     given = {
         name: text
         for name in ("state", *(name for name, _ in FIELDS))
-        if (text := next(iter(values.get(name, ())), "").strip())
+        if (text := first_value(values, name).strip())
     }
-    account = next(iter(values.get("account", ())), "").strip()
+    account = first_value(values, "account").strip()
     if account:
         visit.check("read", account)
     listed = (account,) if account else visit.inboxes

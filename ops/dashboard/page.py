@@ -56,13 +56,31 @@ class Visit:
         check_access(self.key, right, account)
         return account
 
+    def named(self, name: str) -> str:
+        """Return a parameter of the path."""
+        return str(self.path_params[name])
+
     def asked(self, name: str) -> str:
         """Return a parameter of the query, without spaces around it; empty if it was not sent."""
-        return next(iter(self.query.get(name, ())), "").strip()
+        return first_value(self.query, name).strip()
 
     def sent(self, name: str) -> str:
         """Return a field of the form, without spaces around it; empty if it was not sent."""
-        return next(iter(self.form.get(name, ())), "").strip()
+        return first_value(self.form, name).strip()
+
+    def named_account(self, right: Right) -> str:
+        """Return the account in the path; raise Forbidden unless the key has the right for it."""
+        return self.check(right, self.named("account"))
+
+    def chosen_account(self, right: Right) -> str:
+        """Return the account that is asked for, else the key's first, if it has any; raise Forbidden."""
+        chosen = self.asked("account") or next(iter(self.accounts), "")
+        return self.check(right, chosen) if chosen else ""
+
+    def chosen_inboxes(self) -> tuple[str, ...]:
+        """Return the inbox that is asked for, else all of the key; raise Forbidden."""
+        chosen = self.asked("account")
+        return (self.check("read", chosen),) if chosen else self.inboxes
 
 
 class Page(NamedTuple):
@@ -82,7 +100,17 @@ class SeeOther(NamedTuple):
 Answer = Page | SeeOther
 
 
+def first_value(values: Mapping[str, Sequence[str]], name: str) -> str:
+    """Return the first value that was sent under a name; empty if none was."""
+    return next(iter(values.get(name, ())), "")
+
+
 def link(path: str, **parameters: object) -> str:
     """Return a path with parameters; empty ones are left out."""
     given = [(name, str(value)) for name, value in parameters.items() if value not in ("", None, 0)]
     return f"{path}?{urlencode(given)}" if given else path
+
+
+def link_next(path: str, cursor: str, **parameters: object) -> str:
+    """Return the link to the next page of a list; empty without a cursor."""
+    return link(path, **parameters, cursor=cursor) if cursor else ""

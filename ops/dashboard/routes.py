@@ -11,7 +11,21 @@ from starlette.types import Scope
 from ops.dashboard import sign_in
 from ops.dashboard.deps import DashboardDeps, dashboard_deps
 from ops.dashboard.endpoint import Handler, page_endpoint, static_endpoint
-from ops.dashboard.pages import acting, deliveries, jobs, overview, records, sources, system
+from ops.dashboard.pages import (
+    accounts,
+    acts,
+    audit,
+    deliveries,
+    errors,
+    find,
+    jobs,
+    overview,
+    relations,
+    replays,
+    requests,
+    sources,
+    system,
+)
 from worker.config.values import Right
 from worker.wiring import Runtime
 
@@ -30,13 +44,13 @@ PAGES: Final = (
     PageEntry("GET", "/", overview.show_overview),
     PageEntry("GET", "/jobs", jobs.list_jobs),
     PageEntry("GET", "/jobs/{id}", jobs.show_job),
-    PageEntry("GET", "/find", jobs.find),
-    PageEntry("GET", "/relations/{account}/{type}/{parent:record}/{child:record}", records.show_relation),
-    PageEntry("GET", "/errors", records.list_errors),
-    PageEntry("GET", "/requests", records.list_requests),
-    PageEntry("GET", "/requests/{account}/{id}", records.show_request),
-    PageEntry("GET", "/accounts", system.list_accounts),
-    PageEntry("GET", "/accounts/{account}", system.show_account),
+    PageEntry("GET", "/find", find.find),
+    PageEntry("GET", "/relations/{account}/{type}/{parent:record}/{child:record}", relations.show_relation),
+    PageEntry("GET", "/errors", errors.list_errors),
+    PageEntry("GET", "/requests", requests.list_requests),
+    PageEntry("GET", "/requests/{account}/{id}", requests.show_request),
+    PageEntry("GET", "/accounts", accounts.list_accounts),
+    PageEntry("GET", "/accounts/{account}", accounts.show_account),
     PageEntry("GET", "/sources", sources.list_sources),
     PageEntry("GET", "/sources/{name}", sources.show_source),
     PageEntry("POST", "/sources/{name}", sources.try_payload, "replay"),
@@ -44,19 +58,19 @@ PAGES: Final = (
     PageEntry("GET", "/deliveries/{id}", deliveries.show_delivery),
     PageEntry("POST", "/deliveries/{id}/preview", deliveries.preview_redelivery, "replay"),
     PageEntry("POST", "/deliveries/{id}/redeliver", deliveries.redeliver, "replay"),
-    PageEntry("GET", "/audit", system.list_audit_entries, "admin"),
+    PageEntry("GET", "/audit", audit.list_audit_entries, "admin"),
     PageEntry("GET", "/system", system.show_system),
-    PageEntry("GET", "/replays", records.list_replays),
-    PageEntry("GET", "/replays/{id}", records.show_replay),
-    PageEntry("POST", "/accounts/{account}/pause", acting.pause_account, "admin"),
-    PageEntry("POST", "/accounts/{account}/resume", acting.resume_account, "admin"),
-    PageEntry("POST", "/accounts/{account}/check", acting.check_account, "admin"),
-    PageEntry("POST", "/jobs/{id}/resolve", acting.resolve_reference, "replay"),
-    PageEntry("POST", "/acts", acting.prepare_act, "replay"),
-    PageEntry("GET", "/acts/{token}", acting.show_act, "replay"),
-    PageEntry("POST", "/acts/{token}", acting.carry_out, "replay"),
-    PageEntry("POST", "/replays/{id}/run", acting.run_replay, "replay"),
-    PageEntry("POST", "/replays/{id}/stop", acting.stop_replay, "replay"),
+    PageEntry("GET", "/replays", replays.list_replays),
+    PageEntry("GET", "/replays/{id}", replays.show_replay),
+    PageEntry("POST", "/accounts/{account}/pause", accounts.pause_account, "admin"),
+    PageEntry("POST", "/accounts/{account}/resume", accounts.resume_account, "admin"),
+    PageEntry("POST", "/accounts/{account}/check", accounts.check_account, "admin"),
+    PageEntry("POST", "/jobs/{id}/resolve", jobs.resolve_reference, "replay"),
+    PageEntry("POST", "/acts", acts.prepare_act, "replay"),
+    PageEntry("GET", "/acts/{token}", acts.show_act, "replay"),
+    PageEntry("POST", "/acts/{token}", acts.carry_out, "replay"),
+    PageEntry("POST", "/replays/{id}/run", replays.run_replay, "replay"),
+    PageEntry("POST", "/replays/{id}/stop", replays.stop_replay, "replay"),
 )
 
 

@@ -20,6 +20,7 @@ from ops.dashboard.endpoint import (
     sign_in_page,
     texts_of,
 )
+from ops.dashboard.page import first_value
 from ops.dashboard.session import TooMany, cookie_name, set_cookie
 from producers.errors import Forbidden, Unauthorized
 from producers.portals.http.problems import status_of
@@ -61,7 +62,7 @@ async def _sign_in(deps: DashboardDeps, request: Request) -> Response:
     address = request.client.host if request.client else ""
     deps.sign_in_limit.check(address)
     try:
-        given = next(iter(form.get("key", ())), "").strip()
+        given = first_value(form, "key").strip()
         key = authenticate(settings.keys.values(), f"Bearer {given}" if given else "")
         check_access(key, "read")
     except (Unauthorized, Forbidden):
@@ -69,7 +70,7 @@ async def _sign_in(deps: DashboardDeps, request: Request) -> Response:
         raise
     deps.runtime.emit("session.began", key=key.name)
     await deps.threads.run_for(key.name, _audit, deps, key)
-    response = see_other(own_path(next(iter(form.get("next", ())), "")))
+    response = see_other(own_path(first_value(form, "next")))
     seconds = round(settings.dashboard.session_hours * 3600)
     set_cookie(
         response,
@@ -110,8 +111,8 @@ async def choose_language(request: Request) -> Response:
         form = await read_form(request)
     except RelationsError as error:
         return error_page(request, texts, status_of(error), str(error))
-    chosen = next(iter(form.get("language", ())), "")
-    response = see_other(own_path(next(iter(form.get("next", ())), "")))
+    chosen = first_value(form, "language")
+    response = see_other(own_path(first_value(form, "next")))
     if chosen in languages.LANGUAGES:
         set_cookie(response, request, languages.COOKIE, chosen, seconds=YEAR)
     return response

@@ -4,7 +4,8 @@
 """
 
 from ops.explain.evidence import Evidence, collect_evidence
+from ops.explain.explanation import Explanation
 from ops.explain.plan import explain_plan
-from ops.explain.relation import Explanation, explain
+from ops.explain.relation import explain
 
 __all__ = ["Evidence", "Explanation", "collect_evidence", "explain", "explain_plan"]

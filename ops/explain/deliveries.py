@@ -26,19 +26,23 @@ def describe_outcome(delivery: Delivery) -> str:
 
 def describe_trace(trace: RuleTrace) -> Iterator[str]:
     """Yield what one rule did."""
-    if trace.faults:
-        yield from (f"{trace.rule}  failed: {fault}" for fault in trace.faults)
-    elif trace.outcome == "made":
-        made = f", {pluralize(len(trace.jobs), 'job')}: {' '.join(trace.jobs)}" if trace.jobs else ""
-        yield f"{trace.rule}  applies{made}"
-    elif trace.outcome == "ignored":
-        yield f"{trace.rule}  applies, so there is nothing to do: {trace.when}"
-    elif trace.outcome == "would_make":
-        yield f"{trace.rule}  applies, but nothing is made of a delivery with a fault"
-    elif trace.outcome == "no_elements":
-        yield f"{trace.rule}  does not apply: there is nothing in {trace.when}"
-    else:
-        yield f"{trace.rule}  does not apply: {_describe_condition(trace)}"
+    lines = [f"failed: {fault}" for fault in trace.faults] or [_describe_rule(trace)]
+    yield from (f"{trace.rule}  {line}" for line in lines)
+
+
+def _describe_rule(trace: RuleTrace) -> str:
+    match trace.outcome:
+        case "made" if trace.jobs:
+            return f"applies, {pluralize(len(trace.jobs), 'job')}: {' '.join(trace.jobs)}"
+        case "made":
+            return "applies"
+        case "ignored":
+            return f"applies, so there is nothing to do: {trace.when}"
+        case "would_make":
+            return "applies, but nothing is made of a delivery with a fault"
+        case "no_elements":
+            return f"does not apply: there is nothing in {trace.when}"
+    return f"does not apply: {_describe_condition(trace)}"
 
 
 def _describe_condition(trace: RuleTrace) -> str:

@@ -1,18 +1,18 @@
-"""One relation explained: what is wanted of it now, what is known, and what became of each of its jobs.
+"""Explains one relation: what is wanted of it now, what is known, and what became of each of its jobs.
 
 Pure: the evidence, with its time, and the time zone are arguments.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ops.explain.advice import advise
 from ops.explain.evidence import Evidence
+from ops.explain.explanation import Explanation, JobExplanation
 from ops.explain.requests import RequestPart, find_part
 from ops.explain.text import describe_reference, format_info, format_instant, pluralize
-from worker.contract import Relation, write_instant
+from worker.contract import write_instant
 from worker.planner.fold import NEVER, JobVersion
 from worker.planner.relation_state import Refusal, RelationState, contradicts, reopen
 from worker.ports import CANCELLED, ERASED, OPEN_STATES, JobRecord, JobReference, RelationEvent
@@ -22,89 +22,6 @@ SUPERSEDED_BY_OPERATOR: Final[Mapping[str, str]] = {
     ERASED: "ended when a record was erased",
 }
 TARGETS: Final = {True: "that it is there", False: "that it is not there", None: "its info"}
-
-
-class JobExplanation(NamedTuple):
-    """What became of one job here; `state` is its outcome for this relation or, while open, the job's state.
-
-    `request_lines` are for people, and empty where `text` says all; `facts` and `requests` are for programs.
-    """
-
-    job: str
-    state: str
-    text: str
-    request_lines: tuple[str, ...]
-    facts: Mapping[str, Any]
-    requests: tuple[Mapping[str, Any], ...]
-
-    @classmethod
-    def of(
-        cls,
-        job: str,
-        state: str,
-        text: str,
-        facts: Mapping[str, Any],
-        requests: tuple[Mapping[str, Any], ...],
-    ) -> "JobExplanation":
-        """Return it with lines for its requests where there is more to say than `text` does."""
-        has_more = len(requests) > 1 or any(request["observed"] for request in requests)
-        lines = tuple(request["text"] for request in requests) if has_more else ()
-        return cls(job, state, text, lines, facts, requests)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """The relation explained; `str()` is for people, `to_json()` for programs."""
-
-    relation: Relation
-    wanted: str
-    known: tuple[str, ...]
-    jobs: tuple[JobExplanation, ...]
-    presence: bool | None = None
-    is_open: bool = False
-    why_not_sending: str = ""
-
-    def __str__(self) -> str:
-        return "\n".join(self._lines())
-
-    def _lines(self) -> Iterator[str]:
-        yield str(self.relation)
-        yield f"  wanted: {self.wanted}"
-        if self.why_not_sending:
-            yield f"  but:    {self.why_not_sending}"
-        yield from (f"  known:  {fact}" for fact in self.known)
-        if not self.jobs:
-            yield "  no job named it, or none that is still kept"
-        for job in self.jobs:
-            yield f"  {job.text}"
-            yield from (f"      {line}" for line in job.request_lines)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the same as plain data; `wanted.presence` is null where only info or nothing is wanted."""
-        return {
-            "relation": {
-                "relationtype": self.relation.type,
-                "parentid": self.relation.parent,
-                "childid": self.relation.child,
-            },
-            "wanted": {
-                "open": self.is_open,
-                "presence": self.presence,
-                "text": self.wanted,
-                "but": self.why_not_sending or None,
-            },
-            "known": list(self.known),
-            "jobs": [
-                {
-                    "id": job.job,
-                    "state": job.state,
-                    "text": job.text,
-                    **job.facts,
-                    "requests": list(job.requests),
-                }
-                for job in self.jobs
-            ],
-        }
 
 
 def explain(evidence: Evidence, *, zone: tzinfo) -> Explanation:
@@ -185,7 +102,7 @@ class _Explainer:
     def explain_job(self, event: RelationEvent) -> JobExplanation:
         """Explain one job in a sentence, and its requests where there is more to say than that."""
         job = self.evidence.jobs.get(event.job)
-        return JobExplanation.of(
+        return JobExplanation(
             job=event.job,
             state=event.result or (job.state if job else "queued"),
             text=f"{self.describe_job(event.job)}: {self.describe_outcome(event, job)}"

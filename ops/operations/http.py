@@ -1,4 +1,9 @@
-"""The operations over the HTTP interface, with a key: this machine needs no Redis and no settings."""
+"""The operations over the HTTP interface, with a key: this machine needs no Redis and no settings.
+
+`port` says what each method does; here it is said only where there is more to say.
+"""
+
+# ruff: noqa: D102, ARG002 - the audit log names the key, whatever `by` says
 
 import time
 from base64 import b64decode
@@ -6,22 +11,31 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import cached_property
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
-from ops.doctor import Finding
+from ops.doctor.findings import Finding, read_finding
 from ops.explain import Explanation
 from ops.lookups import describe_stop
-from ops.operations import records
+from ops.operations.filters import write_delivery_filter, write_filter, write_selection
 from ops.operations.http_calls import HttpCalls, PartlyAccepted, PartlyErased
 from ops.resuming import Resumed
-from ops.serializers import serialize_drifted
+from ops.serializers.accounts import AccountDict, AccountsDict
+from ops.serializers.audit import read_audit_entry
+from ops.serializers.callbacks import read_message
+from ops.serializers.deliveries import read_delivery, read_remapped
+from ops.serializers.drift import read_drift_page, serialize_drifted
+from ops.serializers.explanations import read_explanation
+from ops.serializers.failures import read_failure, read_suspect
+from ops.serializers.jobs import read_job, read_payload, read_waiting
+from ops.serializers.replays import read_replay
+from ops.serializers.requests import read_request
 from producers.job_admin.cancel_dismiss import preview_act
 from producers.job_admin.erase import ErasureProof, add_proofs
 from producers.job_admin.resolve import PARKED, RecordChoice
-from producers.job_admin.selection import PIECE, NarrowedJobs, Selection
+from producers.job_admin.selection import PIECE, Selection
 from producers.job_admin.suspects import RecordFailures
 from producers.portals.serializers import BatchDict, JobDict
 from producers.webhooks.redelivery import Remapped
@@ -59,8 +73,6 @@ from worker.usecases.intake import AccountResult, group_by_account
 MAX_PAGE: Final = 500  # entries of one page of the interface
 POLL_INTERVAL: Final = 0.5  # seconds between two looks at a running replay
 
-Entry = TypeVar("Entry")
-
 
 class HttpOperations:
     """The operations over HTTP; texts have `zone`, and the audit log names the key, whatever `by` says."""
@@ -84,29 +96,24 @@ class HttpOperations:
         unrouted = [UNROUTED] if UNROUTED in self._accounts["key"]["accounts"] else []
         return [*self.account_names(), *unrouted]
 
-    def list_accounts(self) -> Sequence[Mapping[str, Any]]:
-        """Return how every account of the key stands."""
-        accounts: Sequence[Mapping[str, Any]] = self._accounts["accounts"]
-        return accounts
+    def list_accounts(self) -> Sequence[AccountDict]:
+        return self._accounts["accounts"]
 
-    def get_account(self, account: str) -> Mapping[str, Any]:
-        """Return how the account stands."""
+    def get_account(self, account: str) -> AccountDict:
         for state in self.list_accounts():
             if state["account"] == account:
                 return state
         raise NotFound(f'there is no account "{account}"')
 
     @cached_property
-    def _accounts(self) -> Mapping[str, Any]:
-        answer: Mapping[str, Any] = self._calls.get("/v1/accounts", utc_offset=self._offset)
+    def _accounts(self) -> AccountsDict:
+        answer: AccountsDict = self._calls.get("/v1/accounts", utc_offset=self._offset)
         return answer
 
-    def pause_account(self, account: str, why: str, *, by: str) -> None:  # noqa: ARG002
-        """Stop an account."""
+    def pause_account(self, account: str, why: str, *, by: str) -> None:
         self._calls.post(f"/v1/accounts/{_quote(account)}/pause", {"why": why})
 
-    def resume_account(self, account: str, *, by: str) -> Resumed:  # noqa: ARG002
-        """Let an account go on."""
+    def resume_account(self, account: str, *, by: str) -> Resumed:
         answer = self._calls.post(f"/v1/accounts/{_quote(account)}/resume")
         did = tuple(answer["did"])
         return Resumed(account, answer["was_paused"], answer["breaker_was"], answer["pace_was"], did)
@@ -114,10 +121,9 @@ class HttpOperations:
     def check_account(self, account: str) -> Iterable[Finding]:
         """Return the findings of the server's doctor about the account."""
         answer = self._calls.post(f"/v1/accounts/{_quote(account)}/check")
-        return [records.read_finding(finding) for finding in answer["findings"]]
+        return [read_finding(finding) for finding in answer["findings"]]
 
     def why_not_sending(self, account: str) -> str:
-        """Return why nothing of the account is sent."""
         answer = self._calls.get("/v1/accounts", utc_offset=self._offset)
         for state in answer["accounts"]:
             if state["account"] == account:
@@ -127,19 +133,17 @@ class HttpOperations:
     # --- what is kept
 
     def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
-        """Return the jobs that match, newest first."""
         page = self._calls.get(
             "/v1/jobs",
             account=account,
-            **records.write_filter(wanted),
+            **write_filter(wanted),
             limit=min(limit, MAX_PAGE),
             cursor=cursor,
         )
-        return JobPage(tuple(map(records.read_job, page["jobs"])), page["next"] or "")
+        return JobPage(tuple(map(read_job, page["jobs"])), page["next"] or "")
 
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
-        """Return these jobs."""
-        return {document["id"]: records.read_job(document) for document in self._look_up(jobs)}
+        return {document["id"]: read_job(document) for document in self._look_up(jobs)}
 
     def _look_up(self, jobs: Sequence[str]) -> Iterator[JobDict]:
         """Yield those of the jobs that there are."""
@@ -148,60 +152,48 @@ class HttpOperations:
             yield from filter(None, self._calls.post("/v1/jobs/lookup", {"jobs": piece})["jobs"])
 
     def get_job(self, job_id: str) -> JobRecord | None:
-        """Return one job."""
         document = self._find(f"/v1/jobs/{_quote(job_id)}")
-        return records.read_job(document) if document else None
+        return read_job(document) if document else None
 
     def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, Waiting]:
-        """Return why each of these jobs waits."""
         may_wait = [job.id for job in jobs if job.state in OPEN_STATES and job.state != "sending"]
-        waits = {document["id"]: records.read_waiting(document) for document in self._look_up(may_wait)}
+        waits = {document["id"]: read_waiting(document) for document in self._look_up(may_wait)}
         return {job_id: waiting for job_id, waiting in waits.items() if waiting}
 
     def get_payload(self, job_id: str) -> Payload | None:
-        """Return what is kept of an unreadable message."""
         document = self._find(f"/v1/jobs/{_quote(job_id)}/payload")
-        return records.read_payload(document) if document else None
+        return read_payload(document) if document else None
 
     def count_batch(self, account: str, label: str) -> BatchDict:
-        """Count the jobs of a batch label."""
         batch: BatchDict = self._calls.get(f"/v1/batches/{_quote(label)}", account=account)
         return batch
 
     def failure_groups(self, account: str) -> Sequence[FailureGroup]:
-        """Return the jobs that need a decision."""
-        return list(map(records.read_failure, self._calls.get("/v1/errors", account=account)["errors"]))
+        return list(map(read_failure, self._calls.get("/v1/errors", account=account)["errors"]))
 
     def find_suspects(self, account: str) -> Sequence[RecordFailures]:
-        """Return the same failures by suspect record."""
-        return list(map(records.read_suspect, self._calls.get("/v1/errors", account=account)["records"]))
+        return list(map(read_suspect, self._calls.get("/v1/errors", account=account)["records"]))
 
     def explain(self, account: str, relation: Relation) -> Explanation:
-        """Explain the relation."""
         path = f"/v1/relations/{_quote(relation.type)}/{relation.parent}/{relation.child}"
         document = self._calls.get(path, account=account, utc_offset=self._offset)
-        return records.read_explanation(document)
+        return read_explanation(document)
 
     def list_requests(self, account: str, *, limit: int, cursor: str) -> RequestPage:
-        """Return what was sent and answered."""
         found, next_ = self._list("requests", "requests", account, limit, cursor)
-        return RequestPage(tuple(map(records.read_request, found)), next_)
+        return RequestPage(tuple(map(read_request, found)), next_)
 
     def get_request(self, account: str, request_id: str) -> RequestRecord | None:
-        """Return one request."""
         document = self._find(f"/v1/requests/{_quote(request_id)}", account=account)
-        return records.read_request(document) if document else None
+        return read_request(document) if document else None
 
     def audit_log(self, account: str, *, limit: int, cursor: str) -> AuditPage:
-        """Return who did what."""
         found, next_ = self._list("audit", "deeds", account, limit, cursor)
-        return AuditPage(tuple(map(records.read_audit_entry, found)), next_)
+        return AuditPage(tuple(map(read_audit_entry, found)), next_)
 
-    def _list(
-        self, path: str, name: str, account: str, limit: int, cursor: str
-    ) -> tuple[Sequence[Mapping[str, Any]], str]:
+    def _list(self, path: str, name: str, account: str, limit: int, cursor: str) -> tuple[Sequence[Any], str]:
         """Return so many entries, of several pages if need be, and the cursor of the next page."""
-        found = list[Mapping[str, Any]]()
+        found = list[Any]()
         while True:
             size = min(MAX_PAGE, limit - len(found))
             page = self._calls.get(f"/v1/{path}", account=account, limit=size, cursor=cursor)
@@ -220,42 +212,31 @@ class HttpOperations:
     # --- deliveries to webhooks
 
     def find_deliveries(self, wanted: DeliveryFilter, *, limit: int, cursor: str = "") -> DeliveryPage:
-        """Return the deliveries that match, newest first."""
         page = self._calls.get(
             "/v1/deliveries",
-            **records.write_delivery_filter(wanted),
+            **write_delivery_filter(wanted),
             limit=min(limit, MAX_PAGE),
             cursor=cursor,
         )
-        return DeliveryPage(tuple(map(records.read_delivery, page["deliveries"])), page["next"] or "")
+        return DeliveryPage(tuple(map(read_delivery, page["deliveries"])), page["next"] or "")
 
     def get_delivery(self, delivery_id: str) -> Delivery | None:
-        """Return one delivery."""
         document = self._find(f"/v1/deliveries/{_quote(delivery_id)}")
-        return records.read_delivery(document) if document else None
+        return read_delivery(document) if document else None
 
     def get_delivery_request(self, delivery_id: str) -> bytes:
-        """Return what is kept of a delivery's request."""
         document = self._calls.get(f"/v1/deliveries/{_quote(delivery_id)}/payload")
         return b64decode(document["request"])
 
-    def remap_deliveries(
-        self,
-        ids: Sequence[str],
-        *,
-        by: str,  # noqa: ARG002
-        dry_run: bool,
-    ) -> Iterable[Remapped]:
-        """Read deliveries again by today's rules."""
+    def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[Remapped]:
         for start in range(0, len(ids), MAX_PAGE):
             form = {"deliveries": ids[start : start + MAX_PAGE], "dry_run": dry_run}
             answer = self._calls.post("/v1/deliveries/remap", form)
-            yield from map(records.read_remapped, answer["deliveries"])
+            yield from map(read_remapped, answer["deliveries"])
 
     # --- acts
 
     def accept(self, changes: Sequence[Change]) -> Iterable[AccountResult]:
-        """Accept changes."""
         error: RelationsError | None = None
         jobs: Sequence[Mapping[str, Any] | None] = [None] * len(changes)
         try:
@@ -275,44 +256,34 @@ class HttpOperations:
     def preview(
         self, account: str, selection: Selection, states: Sequence[JobState]
     ) -> Iterator[tuple[list[str], dict[str, str]]]:
-        """Yield the jobs that would be acted on."""
         return preview_act(self, account, selection, states)
 
-    def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:  # noqa: ARG002
-        """End changes that wait."""
+    def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:
         return self._act("/v1/jobs/cancel", account, selection)
 
-    def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:  # noqa: ARG002
-        """Dismiss failed jobs."""
+    def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:
         return self._act("/v1/jobs/dismiss", account, selection)
 
     def _act(self, path: str, account: str, selection: Selection) -> AdminResult:
         """Act on all selected jobs, of which the interface takes so many at once."""
         done, refused = list[str](), dict[str, str]()
         while True:
-            answer = self._calls.post(path, _write_selection(account, selection))
+            answer = self._calls.post(path, write_selection(account, selection))
             done += answer["jobs"]
             refused |= answer["refused"]
             if not (answer["more"] and answer["jobs"]):
                 return AdminResult(tuple(done), refused)
 
     def resolve(
-        self,
-        account: str,  # noqa: ARG002
-        job_id: str,
-        choice: RecordChoice,
-        *,
-        by: str,  # noqa: ARG002
-        everywhere: bool,
+        self, account: str, job_id: str, choice: RecordChoice, *, by: str, everywhere: bool
     ) -> AdminResult:
-        """Say which records references are."""
         form = {"references": dict(choice.references), "all": everywhere}
         sides = {"parentid": choice.parent, "childid": choice.child}
         form |= {name: record for name, record in sides.items() if record}
         answer = self._calls.post(f"/v1/jobs/{_quote(job_id)}/resolve", form)
         return AdminResult(tuple(answer["jobs"]), answer["refused"])
 
-    def look_up(self, account: str, selection: Selection, *, by: str) -> AdminResult:  # noqa: ARG002
+    def look_up(self, account: str, selection: Selection, *, by: str) -> AdminResult:
         """Have parked changes looked up at once, piece by piece: they stay parked until that was done."""
         jobs, done, refused = list[str](), list[str](), dict[str, str]()
         for fit, unfit in preview_act(self, account, selection, PARKED):
@@ -331,7 +302,7 @@ class HttpOperations:
         module: str,
         number: int,
         *,
-        by: str,  # noqa: ARG002
+        by: str,
         unrouted: bool = True,
         on_wait: Callable[[Unavailable], None] | None = None,
         rewrite_aof: bool = False,
@@ -363,58 +334,37 @@ class HttpOperations:
     def read_drift(
         self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
     ) -> DriftPage:
-        """Return what the CRM says of a page of what was confirmed."""
         of_jobs = JobFilter(type=wanted.type, parent=wanted.parent, child=wanted.child, since=wanted.since)
-        form = {"account": account, **records.write_filter(of_jobs), "cursor": cursor, "sample": sample}
-        return records.read_drift_page(self._calls.post("/v1/drift", form))
+        form = {"account": account, **write_filter(of_jobs), "cursor": cursor, "sample": sample}
+        return read_drift_page(self._calls.post("/v1/drift", form))
 
-    def prepare_repair(
-        self,
-        account: str,
-        drifted: Sequence[DriftedRelation],
-        *,
-        by: str,  # noqa: ARG002
-    ) -> Replay:
-        """Keep a repair."""
+    def prepare_repair(self, account: str, drifted: Sequence[DriftedRelation], *, by: str) -> Replay:
         form = {"account": account, "relations": list(map(serialize_drifted, drifted))}
-        return records.read_replay(self._calls.post("/v1/drift/repairs", form))
+        return read_replay(self._calls.post("/v1/drift/repairs", form))
 
     # --- replays
 
     def prepare_replay(
-        self,
-        account: str,
-        selection: Selection,
-        *,
-        by: str,  # noqa: ARG002
-        forced: bool,
-        correction: Mapping[str, Any],
+        self, account: str, selection: Selection, *, by: str, forced: bool, correction: Mapping[str, Any]
     ) -> Replay:
-        """Keep a replay."""
-        form = {**_write_selection(account, selection), "force": forced, "set": dict(correction)}
-        return records.read_replay(self._calls.post("/v1/replays", form))
+        form = {**write_selection(account, selection), "force": forced, "set": dict(correction)}
+        return read_replay(self._calls.post("/v1/replays", form))
 
     def list_replays(self, account: str) -> Sequence[Replay]:
-        """Return the account's replays."""
-        return [
-            records.read_replay(replay)
-            for replay in self._calls.get("/v1/replays", account=account)["replays"]
-        ]
+        return [read_replay(replay) for replay in self._calls.get("/v1/replays", account=account)["replays"]]
 
     def find_replay(self, replay_id: str) -> Replay:
-        """Return the replay."""
-        return records.read_replay(self._calls.get(f"/v1/replays/{_quote(replay_id)}"))
+        return read_replay(self._calls.get(f"/v1/replays/{_quote(replay_id)}"))
 
     def count_outcomes(self, replay: Replay) -> Mapping[str, int]:
-        """Count the jobs of a replay by their states."""
         became: Mapping[str, int] = self._calls.get(f"/v1/replays/{_quote(replay.id)}")["became"]
         return became
 
-    def start_replay(self, replay_id: str, *, by: str) -> Replay:  # noqa: ARG002
+    def start_replay(self, replay_id: str, *, by: str) -> Replay:
         """Let the replay run, on a worker."""
-        return records.read_replay(self._calls.post(f"/v1/replays/{_quote(replay_id)}/run"))
+        return read_replay(self._calls.post(f"/v1/replays/{_quote(replay_id)}/run"))
 
-    def enqueue_replay(self, replay_id: str) -> str:  # noqa: ARG002
+    def enqueue_replay(self, replay_id: str) -> str:
         """Do nothing: the server gave it to a worker when it was started."""
         return ""
 
@@ -424,24 +374,20 @@ class HttpOperations:
             time.sleep(POLL_INTERVAL)
         return replay
 
-    def stop_replay(self, replay_id: str, *, by: str) -> Replay:  # noqa: ARG002
-        """Stop the replay."""
-        return records.read_replay(self._calls.post(f"/v1/replays/{_quote(replay_id)}/cancel"))
+    def stop_replay(self, replay_id: str, *, by: str) -> Replay:
+        return read_replay(self._calls.post(f"/v1/replays/{_quote(replay_id)}/cancel"))
 
     # --- callbacks
 
     def list_callback_messages(self, account: str, *, limit: int, cursor: str) -> MessagePage:
-        """Return the messages of callbacks."""
         found, next_ = self._list("callbacks", "messages", account, limit, cursor)
-        return MessagePage(tuple(map(records.read_message, found)), next_)
+        return MessagePage(tuple(map(read_message, found)), next_)
 
     def find_callback_message(self, message_id: str) -> CallbackMessage:
-        """Return a message of a callback."""
-        return records.read_message(self._calls.get(f"/v1/callbacks/{_quote(message_id)}"))
+        return read_message(self._calls.get(f"/v1/callbacks/{_quote(message_id)}"))
 
-    def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:  # noqa: ARG002
-        """Let a message be sent again."""
-        return records.read_message(self._calls.post(f"/v1/callbacks/{_quote(message_id)}/resend"))
+    def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:
+        return read_message(self._calls.post(f"/v1/callbacks/{_quote(message_id)}/resend"))
 
     def test_callback(self, name: str, account: str) -> CallbackAttempt:
         """Try a callback from the server."""
@@ -451,15 +397,6 @@ class HttpOperations:
 
 def _quote(text: str) -> str:
     return quote(text, safe="")
-
-
-def _write_selection(account: str, selection: Selection) -> dict[str, Any]:
-    """Return the selection as the forms of the interface have it."""
-    if isinstance(selection, JobFilter):
-        return {"account": account, **records.write_filter(selection)}
-    if isinstance(selection, NarrowedJobs):
-        return {"account": account, "jobs": selection.jobs, **records.write_filter(selection.filter)}
-    return {"account": account, "jobs": selection}
 
 
 def _select_faults(error: RelationsError | None, positions: Sequence[int]) -> RelationsError | None:

@@ -1,13 +1,21 @@
-"""The operations straight on Redis, with the settings of this machine."""
+"""The operations straight on Redis, with the settings of this machine.
+
+`port` says what each method does; here it is said only where there is more to say.
+"""
+
+# ruff: noqa: D102
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
-from ops import doctor, lookups, resuming
+from ops import lookups, resuming
+from ops.doctor.credentials import try_account
+from ops.doctor.findings import Finding
 from ops.explain import Explanation
 from ops.resuming import Resumed
+from ops.serializers.accounts import AccountDict
 from producers.job_admin.erase import ErasureProof
 from producers.job_admin.resolve import RecordChoice
 from producers.job_admin.selection import Selection
@@ -17,7 +25,7 @@ from producers.services import Services
 from producers.webhooks.redelivery import MAX_REMAPPED, Remapped, require_request
 from worker.config import mask_url, refuse_secrets
 from worker.contract import Change, Relation
-from worker.errors import NotFound, Unavailable
+from worker.errors import Unavailable
 from worker.ports import (
     UNROUTED,
     AdminResult,
@@ -78,104 +86,80 @@ class LocalOperations:
         """Return the same and `unrouted`."""
         return [*self.runtime.settings.accounts, UNROUTED]
 
-    def list_accounts(self) -> Sequence[Mapping[str, Any]]:
-        """Return how every account of the settings stands."""
+    def list_accounts(self) -> Sequence[AccountDict]:
         return list(map(self.get_account, self.runtime.settings.accounts))
 
-    def get_account(self, account: str) -> Mapping[str, Any]:
-        """Return how the account stands."""
+    def get_account(self, account: str) -> AccountDict:
         return lookups.get_account_status(self.runtime, self.runtime.settings.account(account), self.zone)
 
     def pause_account(self, account: str, why: str, *, by: str) -> None:
-        """Stop an account."""
         refuse_secrets(why=why, by=by)
         entry = AuditEntry(self._new_id(), by, "paused", account, why)
         self.runtime.store.pause(account, Pause(PAUSED_BY_OPERATOR, why), audit_entry=entry)
 
     def resume_account(self, account: str, *, by: str) -> Resumed:
-        """Let an account go on."""
         return resuming.resume_account(self.runtime, account, by=by, now=self.now() / 1e6)
 
-    def check_account(self, account: str) -> Iterable[doctor.Finding]:
+    def check_account(self, account: str) -> Iterable[Finding]:
         """Yield the findings of the doctor about the account."""
-        return doctor.try_account(self.runtime, self.runtime.settings.account(account))
+        return try_account(self.runtime, self.runtime.settings.account(account))
 
     def why_not_sending(self, account: str) -> str:
-        """Return why nothing of the account is sent."""
         known = self.runtime.settings.accounts.get(account)  # none for messages that name no account
         return lookups.why_not_sending(self.runtime, known, self.zone) if known else ""
 
     # --- what is kept
 
     def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
-        """Return the jobs that match, newest first."""
         return self.runtime.queries.find_jobs(account, wanted, limit=limit, cursor=cursor)
 
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
-        """Return these jobs."""
         return self.runtime.queries.get_jobs(jobs)
 
     def get_job(self, job_id: str) -> JobRecord | None:
-        """Return one job."""
         return self.runtime.store.get_job(job_id)
 
     def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, Waiting]:
-        """Return why each of these jobs waits."""
         return self.runtime.waits.of_jobs(jobs)
 
     def get_payload(self, job_id: str) -> Payload | None:
-        """Return what is kept of an unreadable message."""
         return self.runtime.job_admin.get_payload(job_id)
 
     def count_batch(self, account: str, label: str) -> BatchDict:
-        """Count the jobs of a batch label."""
         return batch_json(account, label, self.runtime.store.batch_counts(account, label))
 
     def failure_groups(self, account: str) -> Sequence[FailureGroup]:
-        """Return the jobs that need a decision."""
         return self.runtime.queries.failure_groups(account)
 
     def find_suspects(self, account: str) -> Sequence[RecordFailures]:
-        """Return the same failures by suspect record."""
         return find_suspects(self.runtime.queries, account)
 
     def explain(self, account: str, relation: Relation) -> Explanation:
-        """Explain the relation."""
         settings = self.runtime.settings
         return lookups.explain_relation(self.runtime, settings.account(account), relation, zone=self.zone)
 
     def list_requests(self, account: str, *, limit: int, cursor: str) -> RequestPage:
-        """Return what was sent and answered."""
         return self.runtime.queries.list_requests(account, limit=limit, cursor=cursor)
 
     def get_request(self, account: str, request_id: str) -> RequestRecord | None:
-        """Return one request."""
         return self.runtime.store.get_request(account, request_id)
 
     def audit_log(self, account: str, *, limit: int, cursor: str) -> AuditPage:
-        """Return who did what."""
         return self.runtime.job_admin.audit_log(account, limit=limit, cursor=cursor)
 
     # --- deliveries to webhooks
 
     def find_deliveries(self, wanted: DeliveryFilter, *, limit: int, cursor: str = "") -> DeliveryPage:
-        """Return the deliveries that match, newest first."""
         return self.runtime.deliveries.find(wanted, limit=limit, cursor=cursor)
 
     def get_delivery(self, delivery_id: str) -> Delivery | None:
-        """Return one delivery."""
         found = self.runtime.deliveries.get(delivery_id)
         return found.delivery if found else None
 
     def get_delivery_request(self, delivery_id: str) -> bytes:
-        """Return what is kept of a delivery's request."""
-        found = self.runtime.deliveries.get(delivery_id)
-        if found is None:
-            raise NotFound(f'there is no delivery "{delivery_id}" (any more)')
-        return require_request(found)
+        return require_request(lookups.find_delivery(self.runtime.deliveries, delivery_id))
 
     def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[Remapped]:
-        """Read deliveries again by today's rules."""
         for start in range(0, len(ids), MAX_REMAPPED):
             piece = ids[start : start + MAX_REMAPPED]
             yield from self.services.deliveries.remap(piece, by=by, dry_run=dry_run)
@@ -183,31 +167,25 @@ class LocalOperations:
     # --- acts
 
     def accept(self, changes: Sequence[Change]) -> Iterable[AccountResult]:
-        """Accept changes."""
         return self.runtime.intake().accept_by_account(changes)
 
     def preview(
         self, account: str, selection: Selection, states: Sequence[JobState]
     ) -> Iterator[tuple[list[str], dict[str, str]]]:
-        """Yield the jobs that would be acted on."""
         return self.services.jobs.preview(account, selection, states)
 
     def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:
-        """End changes that wait."""
         return self.services.jobs.cancel(account, selection, by=by)
 
     def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:
-        """Dismiss failed jobs."""
         return self.services.jobs.dismiss(account, selection, by=by)
 
     def resolve(
         self, account: str, job_id: str, choice: RecordChoice, *, by: str, everywhere: bool
     ) -> AdminResult:
-        """Say which records references are."""
         return self.services.references.resolve(account, job_id, choice, by=by, everywhere=everywhere)
 
     def look_up(self, account: str, selection: Selection, *, by: str) -> AdminResult:
-        """Have parked changes looked up at once."""
         return self.services.references.look_up(account, selection, by=by)
 
     def erase(
@@ -221,7 +199,6 @@ class LocalOperations:
         on_wait: Callable[[Unavailable], None] | None = None,
         rewrite_aof: bool = False,
     ) -> tuple[ErasureProof, Unavailable | None]:
-        """Erase a record."""
         return self.services.erasure.erase(
             account, module, number, by=by, unrouted=unrouted, on_wait=on_wait, rewrite_aof=rewrite_aof
         )
@@ -231,11 +208,9 @@ class LocalOperations:
     def read_drift(
         self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
     ) -> DriftPage:
-        """Return what the CRM says of a page of what was confirmed."""
         return self.runtime.read_drift(account, wanted, cursor=cursor, sample=sample)
 
     def prepare_repair(self, account: str, drifted: Sequence[DriftedRelation], *, by: str) -> Replay:
-        """Keep a repair."""
         return self.services.replays.prepare_repair(account, drifted, by=by)
 
     # --- replays
@@ -243,23 +218,18 @@ class LocalOperations:
     def prepare_replay(
         self, account: str, selection: Selection, *, by: str, forced: bool, correction: Mapping[str, Any]
     ) -> Replay:
-        """Keep a replay."""
         return self.services.replays.prepare(account, selection, by=by, forced=forced, correction=correction)
 
     def list_replays(self, account: str) -> Sequence[Replay]:
-        """Return the account's replays."""
         return self.runtime.job_admin.list_replays(account)
 
     def find_replay(self, replay_id: str) -> Replay:
-        """Return the replay."""
         return self.services.replays.find(replay_id)
 
     def count_outcomes(self, replay: Replay) -> Mapping[str, int]:
-        """Count the jobs of a replay by their states."""
         return self.services.replays.count_outcomes(replay)
 
     def start_replay(self, replay_id: str, *, by: str) -> Replay:
-        """Let the replay run."""
         return self.services.replays.start(replay_id, by=by)
 
     def enqueue_replay(self, replay_id: str) -> str:
@@ -276,21 +246,17 @@ class LocalOperations:
         return self.services.replays.run(replay_id)
 
     def stop_replay(self, replay_id: str, *, by: str) -> Replay:
-        """Stop the replay."""
         return self.services.replays.stop(replay_id, by=by)
 
     # --- callbacks
 
     def list_callback_messages(self, account: str, *, limit: int, cursor: str) -> MessagePage:
-        """Return the messages of callbacks."""
         return self.runtime.callbacks.store.list_messages(account, limit=limit, cursor=cursor)
 
     def find_callback_message(self, message_id: str) -> CallbackMessage:
-        """Return a message of a callback."""
         return self.runtime.callbacks.find(message_id)
 
     def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:
-        """Let a message be sent again."""
         refuse_secrets(by=by)
         return self.runtime.callbacks.resend(message_id, by=by)
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from ops.doctor import Finding
+from ops.doctor.findings import Finding
 from ops.explain import Explanation
 from ops.resuming import Resumed
+from ops.serializers.accounts import AccountDict
 from producers.job_admin.erase import ErasureProof
 from producers.job_admin.resolve import RecordChoice
 from producers.job_admin.selection import Selection
@@ -61,10 +62,10 @@ class Operations(JobLookups, Protocol):
     def inbox_names(self) -> Sequence[str]:
         """Return the same, and `unrouted` where messages that name no account may be looked at."""
 
-    def list_accounts(self) -> Sequence[Mapping[str, Any]]:
+    def list_accounts(self) -> Sequence[AccountDict]:
         """Return how every account stands, as `lookups.get_account_status` describes it."""
 
-    def get_account(self, account: str) -> Mapping[str, Any]:
+    def get_account(self, account: str) -> AccountDict:
         """Return how one account stands, described alike."""
 
     def pause_account(self, account: str, why: str, *, by: str) -> None:

@@ -5,14 +5,15 @@ Each action stands in the audit log under the name of the key.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Final
 
 import msgspec
 from starlette.responses import Response
 
 from ops.explain.text import format_tally
-from ops.serializers import serialize_drift_page, serialize_message, serialize_replay
+from ops.serializers.callbacks import serialize_message
+from ops.serializers.drift import serialize_drift_page
+from ops.serializers.replays import serialize_replay
 from ops.web.deps import OperatorDeps
 from ops.web.forms import (
     CallbackTestForm,
@@ -30,48 +31,43 @@ from producers.job_admin.selection import describe_selection, narrow_to_relation
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import error_response, json_response
 from producers.portals.http.requests import check_access, job_account
-from worker.config import refuse_secrets
-from worker.ports import UNROUTED, AdminResult, AuditEntry, JobState, Pause, Replay
+from worker.ports import UNROUTED, AdminResult, JobState, Replay
 
 MAX_JOBS: Final = 10_000  # that one call acts on; the response says whether there are more
 
 
 async def pause_account(deps: OperatorDeps, call: ApiCall[PauseForm]) -> Response:
     """Stop sending for an account until it is resumed."""
-    account, why = deps.current_settings().account(call.account).name, call.input.why
-    refuse_secrets(why=why)
-    entry = AuditEntry(deps.new_id(), call.key.name, "paused", account, why)
-    await deps.threads.run_for(
-        call.key.name, deps.store.pause, account, Pause("hand", why), audit_entry=entry
-    )
+    account = deps.account(call.account)
+    await deps.run(call, deps.operations.pause_account, account, call.input.why, by=call.key.name)
     return json_response({"account": account, "paused": True})
 
 
 async def resume_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Let an account go on, at full pace and with its breaker closed."""
-    account = deps.current_settings().account(call.account).name
-    resumed = await deps.threads.run_for(call.key.name, deps.resume, account, call.key.name)
+    account = deps.account(call.account)
+    resumed = await deps.run(call, deps.operations.resume_account, account, by=call.key.name)
     return json_response(resumed.to_json())
 
 
 async def check_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Try the credentials of an account by a harmless read."""
-    account = deps.current_settings().account(call.account).name
-    findings = await deps.threads.run_for(call.key.name, deps.check_account, account)
+    account = deps.account(call.account)
+    findings = await deps.run(call, lambda: list(deps.operations.check_account(account)))
     return json_response({"findings": [finding.to_json() for finding in findings]})
 
 
 async def resend_callback_message(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Let a worker send a message of a callback again, under the id that it has."""
     message_id = call.request.path_params["id"]
-    message = await deps.threads.run_for(call.key.name, deps.callbacks.resend, message_id, by=call.key.name)
+    message = await deps.run(call, deps.operations.resend_callback_message, message_id, by=call.key.name)
     return json_response(serialize_message(message), status=202)
 
 
 async def test_callback(deps: OperatorDeps, call: ApiCall[CallbackTestForm]) -> Response:
     """Send a message that nobody waits for to a callback, from here and at once."""
-    name, account = call.input.callback, deps.current_settings().account(call.input.account).name
-    attempt = await deps.threads.run_for(call.key.name, deps.callbacks.test, name, account)
+    name, account = call.input.callback, deps.account(call.input.account)
+    attempt = await deps.run(call, deps.operations.test_callback, name, account)
     return json_response(
         {"callback": name, "taken": attempt.is_taken, "status": attempt.status, "error": attempt.error}
     )
@@ -97,11 +93,9 @@ async def resolve_job(deps: OperatorDeps, call: ApiCall[ResolveForm]) -> Respons
     form, job_id, service = call.input, call.request.path_params["id"], deps.services.references
     about = job_account(job_id), job_id, form.choice()
     if form.dry_run:
-        preview = partial(service.preview, *about, everywhere=form.all)
-        _, jobs = await deps.threads.run_for(call.key.name, preview)
+        _, jobs = await deps.run(call, service.preview, *about, everywhere=form.all)
         return _acted(jobs, {}, dry_run=True)
-    resolve = partial(service.resolve, *about, by=call.key.name, everywhere=form.all)
-    result = await deps.threads.run_for(call.key.name, resolve)
+    result = await deps.run(call, service.resolve, *about, by=call.key.name, everywhere=form.all)
     return _acted(result.done, result.refused)
 
 
@@ -118,15 +112,13 @@ async def _act(
     form, selection = call.input, call.input.ids_or_filter()
     jobs, refused, more = form.jobs, dict[str, str](), False
     if form.dry_run or not jobs:
-        jobs, refused, more = await deps.threads.run_for(call.key.name, _select, deps, form, states)
+        jobs, refused, more = await deps.run(call, _select, deps, form, states)
     if jobs and not form.dry_run:
         chosen, note = selection, ""
         if not form.jobs:
             chosen = narrow_to_relations(jobs, selection) if states is DISMISSABLE else jobs
             note = f"of {describe_selection(selection)}"
-        result = await deps.threads.run_for(
-            call.key.name, act, form.account, chosen, by=call.key.name, note=note
-        )
+        result = await deps.run(call, act, form.account, chosen, by=call.key.name, note=note)
         jobs, refused = result.done, {**refused, **result.refused}
     return _acted(jobs, refused, dry_run=form.dry_run, more=more)
 
@@ -148,7 +140,7 @@ def _select(
     Raises InvalidChange if nothing or everything is selected.
     """
     jobs, refused = list[str](), dict[str, str]()
-    for fit, unfit in deps.services.jobs.preview(form.account, form.ids_or_filter(), states):
+    for fit, unfit in deps.operations.preview(form.account, form.ids_or_filter(), states):
         jobs += fit
         refused |= unfit
         if len(jobs) > MAX_JOBS:
@@ -159,9 +151,9 @@ def _select(
 async def read_drift(deps: OperatorDeps, call: ApiCall[DriftForm]) -> Response:
     """Read a page of what was confirmed back from the CRM, below all other work of the account."""
     form = call.input
-    account = deps.current_settings().account(form.account).name
-    page = await deps.threads.run_for(
-        call.key.name, deps.read_drift, account, form.filter(), cursor=form.cursor, sample=form.sample
+    account = deps.account(form.account)
+    page = await deps.run(
+        call, deps.operations.read_drift, account, form.filter(), cursor=form.cursor, sample=form.sample
     )
     return json_response(serialize_drift_page(page))
 
@@ -169,11 +161,10 @@ async def read_drift(deps: OperatorDeps, call: ApiCall[DriftForm]) -> Response:
 async def prepare_repair(deps: OperatorDeps, call: ApiCall[RepairForm]) -> Response:
     """Fix a set of changes that would undo drift, and show what would be sent; nothing is sent yet."""
     form = call.input
-    replay = await deps.threads.run_for(
-        call.key.name, deps.services.replays.prepare_repair, form.account, form.drifted(), by=call.key.name
+    replay = await deps.run(
+        call, deps.operations.prepare_repair, form.account, form.drifted(), by=call.key.name
     )
-    headers = {"Location": f"/v1/replays/{replay.id}"}
-    return json_response(serialize_replay(replay), status=201, headers=headers)
+    return _prepared(replay)
 
 
 async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Response:
@@ -181,8 +172,8 @@ async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Respo
     form = call.input
     if "account" in form.set:
         check_access(call.key, "replay", str(form.set["account"]))
-    replay = await deps.threads.run_for(
-        call.key.name,
+    replay = await deps.run(
+        call,
         deps.services.replays.prepare,
         form.account,
         form.ids_or_filter(),
@@ -191,6 +182,10 @@ async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Respo
         correction=form.set,
         allowed=call.key.accounts,
     )
+    return _prepared(replay)
+
+
+def _prepared(replay: Replay) -> Response:
     headers = {"Location": f"/v1/replays/{replay.id}"}
     return json_response(serialize_replay(replay), status=201, headers=headers)
 
@@ -203,21 +198,19 @@ async def run_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
 
     def start() -> Replay:
         replay_id = call.request.path_params["id"]
-        for account in deps.services.replays.find(replay_id).accounts:
+        for account in deps.operations.find_replay(replay_id).accounts:
             check_access(call.key, "replay", account)
-        replay = deps.services.replays.start(replay_id, by=call.key.name)
-        deps.send_replay(replay.id)
+        replay = deps.operations.start_replay(replay_id, by=call.key.name)
+        deps.operations.send_replay(replay.id)
         return replay
 
-    return json_response(serialize_replay(await deps.threads.run_for(call.key.name, start)), status=202)
+    return json_response(serialize_replay(await deps.run(call, start)), status=202)
 
 
 async def stop_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Stop a replay after the piece that is being worked."""
     replay_id = call.request.path_params["id"]
-    replay = await deps.threads.run_for(
-        call.key.name, deps.services.replays.stop, replay_id, by=call.key.name
-    )
+    replay = await deps.run(call, deps.operations.stop_replay, replay_id, by=call.key.name)
     return json_response(serialize_replay(replay))
 
 
@@ -227,10 +220,10 @@ async def erase_record(deps: OperatorDeps, call: ApiCall[ErasureForm]) -> Respon
     Messages that name no known account are touched only for a key that has these.
     """
     form = call.input
-    account = deps.current_settings().account(form.account).name
-    proof, waiting = await deps.threads.run_for(
-        call.key.name,
-        deps.services.erasure.erase,
+    account = deps.account(form.account)
+    proof, waiting = await deps.run(
+        call,
+        deps.operations.erase,
         account,
         form.module,
         form.id,

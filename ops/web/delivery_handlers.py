@@ -2,16 +2,17 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
+from typing import Any
 
 from starlette.responses import Response
 
-from ops.serializers import serialize_delivery, serialize_remapped
+from ops.lookups import find_delivery
+from ops.serializers.deliveries import serialize_delivery, serialize_remapped
 from ops.web.deps import OperatorDeps
 from ops.web.forms import DeliveryQuery, RedeliverForm, RemapForm
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import json_response
 from producers.webhooks.redelivery import Remapped, is_visible, require_request
-from worker.config import Key
 from worker.errors import Fault, Invalid, NotFound
 from worker.ports import DeliveryFilter, KeptDelivery
 
@@ -19,8 +20,8 @@ from worker.ports import DeliveryFilter, KeptDelivery
 async def list_deliveries(deps: OperatorDeps, call: ApiCall[DeliveryQuery]) -> Response:
     """List deliveries, newest first, one page at a time."""
     query = call.input
-    page = await deps.threads.run_for(
-        call.key.name, deps.deliveries.find, query.filter(), limit=query.limit, cursor=query.cursor
+    page = await deps.run(
+        call, deps.operations.find_deliveries, query.filter(), limit=query.limit, cursor=query.cursor
     )
     shown = [serialize_delivery(each) for each in page.deliveries if is_visible(each, call.key.accounts)]
     return json_response({"deliveries": shown, "next": page.next or None})
@@ -41,16 +42,13 @@ async def get_delivery_payload(deps: OperatorDeps, call: ApiCall[None]) -> Respo
 
 async def _find(deps: OperatorDeps, call: ApiCall[None]) -> KeptDelivery:
     delivery_id = call.request.path_params["id"]
-    found = await deps.threads.run_for(call.key.name, deps.deliveries.get, delivery_id)
-    if found is None or not is_visible(found.delivery, call.key.accounts):
-        raise NotFound(f'there is no delivery "{delivery_id}" (any more)')
-    return found
+    return await deps.run(call, find_delivery, deps.runtime.deliveries, delivery_id, call.key.accounts)
 
 
 async def redeliver(deps: OperatorDeps, call: ApiCall[RedeliverForm]) -> Response:
     """Read a delivery again by today's rules; what it made already is not made again."""
     delivery_id = call.request.path_params["id"]
-    [remapped] = await _remap(deps, call.key, [delivery_id], dry_run=call.input.dry_run)
+    [remapped] = await _remap(deps, call, [delivery_id], dry_run=call.input.dry_run)
     if remapped.skipped == "gone":
         raise NotFound(f'there is no delivery "{delivery_id}" (any more)')
     return json_response({**serialize_remapped(remapped), "dry_run": call.input.dry_run})
@@ -64,17 +62,19 @@ async def remap_deliveries(deps: OperatorDeps, call: ApiCall[RemapForm]) -> Resp
     if bool(ids) == (wanted != DeliveryFilter()):
         raise Invalid([Fault("deliveries", "expected either ids, or a source, an outcome or a time")])
     if not ids:
-        page = await deps.threads.run_for(
-            call.key.name, deps.deliveries.find, wanted, limit=form.limit, cursor=form.cursor
+        page = await deps.run(
+            call, deps.operations.find_deliveries, wanted, limit=form.limit, cursor=form.cursor
         )
         ids, next_ = [each.id for each in page.deliveries if is_visible(each, call.key.accounts)], page.next
-    remapped = await _remap(deps, call.key, ids, dry_run=form.dry_run)
+    remapped = await _remap(deps, call, ids, dry_run=form.dry_run)
     shown = [serialize_remapped(each) for each in remapped]
     return json_response({"dry_run": form.dry_run, "deliveries": shown, "next": next_ or None})
 
 
-async def _remap(deps: OperatorDeps, key: Key, ids: Sequence[str], *, dry_run: bool) -> list[Remapped]:
-    def remap() -> list[Remapped]:
-        return list(deps.services.deliveries.remap(ids, by=key.name, dry_run=dry_run, allowed=key.accounts))
-
-    return await deps.threads.run_for(key.name, remap)
+async def _remap(
+    deps: OperatorDeps, call: ApiCall[Any], ids: Sequence[str], *, dry_run: bool
+) -> list[Remapped]:
+    key, service = call.key, deps.services.deliveries
+    return await deps.run(
+        call, lambda: list(service.remap(ids, by=key.name, dry_run=dry_run, allowed=key.accounts))
+    )

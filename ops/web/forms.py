@@ -31,6 +31,7 @@ JobIds = Annotated[
 DeliveryIds = Annotated[
     tuple[str, ...], Meta(max_length=MAX_PAGE, description="the ids of deliveries; instead of a filter")
 ]
+Cursor = Annotated[str, Meta(max_length=64, description="the `next` of a page")]
 DeliveryCursor = Annotated[
     str, Meta(pattern="^([0-9]{1,17}:.{1,100})?$", description="the `next` of a page of deliveries")
 ]
@@ -73,7 +74,7 @@ class NewestQuery(AccountQuery, frozen=True, kw_only=True):
 class PageQuery(NewestQuery, frozen=True, kw_only=True):
     """One page of the entries of an account."""
 
-    cursor: Annotated[str, Meta(max_length=64, description="the `next` of a page")] = ""
+    cursor: Cursor = ""
 
 
 class JobSelectionForm(JobQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -185,7 +186,7 @@ class DriftForm(AccountQuery, frozen=True, kw_only=True, forbid_unknown_fields=T
     parentid: RecordId | UnsetType = UNSET
     childid: RecordId | UnsetType = UNSET
     since: Timestamp | UnsetType = UNSET
-    cursor: Annotated[str, Meta(max_length=64, description="the `next` of a page")] = ""
+    cursor: Cursor = ""
     sample: Annotated[int, Meta(ge=0, le=MAX_SAMPLE, description=f"0 to {MAX_SAMPLE}; 0 reads a page")] = 0
 
     def filter(self) -> DriftFilter:

@@ -1,31 +1,28 @@
 """Handlers that show what is kept: relations, failures, requests, replays, accounts, audit log, metrics."""
 
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from prometheus_client.exposition import choose_encoder
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from ops.doctor import report_troubles, verdict_of
+from ops.doctor.findings import report_troubles, verdict_of
+from ops.history import read_history
 from ops.job_outcomes import read_outcomes
 from ops.lookups import resolve_relation
-from ops.serializers import (
-    serialize_audit_entry,
-    serialize_failure,
-    serialize_key,
-    serialize_message,
-    serialize_replay,
-    serialize_request,
-    serialize_suspect,
-    serialize_sweep,
-    serialize_worker,
-)
+from ops.serializers.accounts import serialize_key
+from ops.serializers.audit import serialize_audit_entry
+from ops.serializers.callbacks import serialize_message
+from ops.serializers.failures import serialize_failures
+from ops.serializers.jobs import serialize_payload
+from ops.serializers.replays import serialize_replay
+from ops.serializers.requests import serialize_request, serialize_request_page
+from ops.serializers.system import serialize_sweep, serialize_worker
 from ops.web.deps import OperatorDeps
 from ops.web.forms import ExplainQuery, NewestQuery, PageQuery, TextsQuery, find_zone
-from producers.job_admin.suspects import find_suspects
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import json_response
 from producers.portals.http.query import AccountQuery
@@ -33,7 +30,6 @@ from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
 from worker.ports import HISTORY_SECONDS
 
-MAX_SUSPECTS: Final = 100  # records that are listed
 SUMMED: Final = ("backlog", "open", "unresolved", "failed", "succeeded", "superseded", "accepted")
 
 
@@ -45,38 +41,32 @@ async def explain_relation(deps: OperatorDeps, call: ApiCall[ExplainQuery]) -> R
     if bad:
         raise Invalid([Fault(side, "expected the id of a record, a positive whole number") for side in bad])
     relation = resolve_relation(path["type"], parent, child)
-    zone = find_zone(call.input.utc_offset)
-    explained = await deps.threads.run_for(call.key.name, deps.explain, call.account, relation, zone)
-    return json_response(explained)
+    operations = replace(deps.operations, zone=find_zone(call.input.utc_offset))
+    explained = await deps.run(call, operations.explain, call.account, relation)
+    return json_response(explained.to_json())
 
 
 async def list_failures(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
     """List what failed and waits for a decision, by error and type, and by suspect record."""
     account = call.account
-    groups = await deps.threads.run_for(call.key.name, deps.queries.failure_groups, account)
-    suspects = await deps.threads.run_for(call.key.name, find_suspects, deps.queries, account)
-    return json_response(
-        {
-            "errors": [serialize_failure(account, group) for group in groups],
-            "records": [serialize_suspect(account, suspect) for suspect in suspects[:MAX_SUSPECTS]],
-        }
-    )
+    groups = await deps.run(call, deps.operations.failure_groups, account)
+    suspects = await deps.run(call, deps.operations.find_suspects, account)
+    return json_response(serialize_failures(account, groups, suspects))
 
 
 async def list_requests(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:
     """List the requests to the API, newest first, one page at a time."""
     query = call.input
-    page = await deps.threads.run_for(
-        call.key.name, deps.queries.list_requests, query.account, limit=query.limit, cursor=query.cursor
+    page = await deps.run(
+        call, deps.operations.list_requests, query.account, limit=query.limit, cursor=query.cursor
     )
-    requests = [serialize_request(request) for request in page.requests]
-    return json_response({"requests": requests, "next": page.next or None})
+    return json_response(serialize_request_page(page))
 
 
 async def get_request(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
     """Show one request to the API."""
     request_id = call.request.path_params["id"]
-    found = await deps.threads.run_for(call.key.name, deps.store.get_request, call.account, request_id)
+    found = await deps.run(call, deps.operations.get_request, call.account, request_id)
     if found is None:
         raise NotFound("there is no such request (any more)")
     return json_response(serialize_request(found))
@@ -85,8 +75,8 @@ async def get_request(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Respon
 async def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:
     """List who did what, newest first, one page at a time."""
     query = call.input
-    page = await deps.threads.run_for(
-        call.key.name, deps.job_admin.audit_log, query.account, limit=query.limit, cursor=query.cursor
+    page = await deps.run(
+        call, deps.operations.audit_log, query.account, limit=query.limit, cursor=query.cursor
     )
     return json_response(
         {"deeds": [serialize_audit_entry(entry) for entry in page.entries], "next": page.next or None}
@@ -95,10 +85,10 @@ async def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Re
 
 async def list_accounts(deps: OperatorDeps, call: ApiCall[TextsQuery]) -> Response:
     """Show the key, and its accounts in the order of the settings."""
-    key, zone = call.key, find_zone(call.input.utc_offset)
-    accounts = [name for name in deps.current_settings().accounts if name in key.accounts]
-    described = await deps.threads.run_for(key.name, lambda: [deps.describe(name, zone) for name in accounts])
-    return json_response({"accounts": described, "key": serialize_key(key), "totals": sum_up(described)})
+    operations = replace(deps.operations, zone=find_zone(call.input.utc_offset))
+    accounts = [name for name in deps.runtime.settings.accounts if name in call.key.accounts]
+    described = await deps.run(call, lambda: list(map(operations.get_account, accounts)))
+    return json_response({"accounts": described, "key": serialize_key(call.key), "totals": sum_up(described)})
 
 
 def sum_up(accounts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -117,9 +107,9 @@ async def get_key(_deps: OperatorDeps, call: ApiCall[None]) -> Response:
 
 async def get_health(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show how all is of what the key may see: the same verdict as `relations doctor` and `/readyz` give."""
-    known = [name for name in deps.current_settings().accounts if name in call.key.accounts]
-    health = await deps.threads.run_for(call.key.name, deps.read_health, known)
-    findings = report_troubles(deps.find_troubles(health))
+    known = [name for name in deps.runtime.settings.accounts if name in call.key.accounts]
+    health = await deps.run(call, deps.runtime.read_health, known)
+    findings = report_troubles(deps.runtime.find_troubles(health))
     return json_response(
         {
             "verdict": verdict_of(findings),
@@ -132,9 +122,8 @@ async def get_health(deps: OperatorDeps, call: ApiCall[None]) -> Response:
 
 async def get_history(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
     """Show what an account did over the last day, in buckets of five minutes."""
-    account = deps.current_settings().account(call.account).name
-
-    buckets = await deps.threads.run_for(call.key.name, deps.read_history, account)
+    account = deps.account(call.account)
+    buckets = await deps.run(call, read_history, deps.runtime.metrics, account)
     return json_response(
         {
             "account": account,
@@ -147,45 +136,41 @@ async def get_history(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Respon
 async def list_outcomes(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show what became of each relation of a job."""
     job_id = call.request.path_params["id"]
-    job = await deps.threads.run_for(call.key.name, deps.store.get_job, job_id)
+    job = await deps.run(call, deps.operations.get_job, job_id)
     if job is None:
         raise NotFound(f'there is no job "{job_id}" (any more)')
-    outcomes = await deps.threads.run_for(call.key.name, read_outcomes, deps.queries, job)
+    outcomes = await deps.run(call, read_outcomes, deps.runtime.queries, job)
     return json_response({"relations": [outcome.to_json() for outcome in outcomes]})
 
 
 async def get_payload(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show the unreadable message that a job stands for, as it came."""
     job_id = call.request.path_params["id"]
-    message = await deps.threads.run_for(call.key.name, deps.job_admin.get_payload, job_id)
+    message = await deps.run(call, deps.operations.get_payload, job_id)
     if message is None:
         raise NotFound(f"nothing is kept of a message for {job_id}")
-    body = b64encode(message.body).decode()
-    return json_response({"body": body, "size": message.size, "faults": list(message.faults)})
+    return json_response(serialize_payload(message))
 
 
 async def list_replays(deps: OperatorDeps, call: ApiCall[NewestQuery]) -> Response:
     """List the replays of the last week, newest first."""
-    found = await deps.threads.run_for(
-        call.key.name, deps.job_admin.list_replays, call.account, limit=call.input.limit
-    )
+    found = await deps.run(call, deps.runtime.job_admin.list_replays, call.account, limit=call.input.limit)
     return json_response({"replays": [serialize_replay(replay) for replay in found]})
 
 
 async def get_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show a replay, and what its jobs have become by now."""
-    replays = deps.services.replays
-    replay = await deps.threads.run_for(call.key.name, replays.find, call.request.path_params["id"])
-    outcomes = await deps.threads.run_for(call.key.name, replays.count_outcomes, replay)
+    replay = await deps.run(call, deps.operations.find_replay, call.request.path_params["id"])
+    outcomes = await deps.run(call, deps.operations.count_outcomes, replay)
     return json_response(serialize_replay(replay, outcomes))
 
 
 async def list_callback_messages(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:
     """List what callbacks were told of an account's batches, or are to be told, newest first."""
     query = call.input
-    page = await deps.threads.run_for(
-        call.key.name,
-        deps.callbacks.store.list_messages,
+    page = await deps.run(
+        call,
+        deps.operations.list_callback_messages,
         query.account,
         limit=query.limit,
         cursor=query.cursor,
@@ -197,7 +182,7 @@ async def list_callback_messages(deps: OperatorDeps, call: ApiCall[PageQuery]) -
 async def get_callback_message(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show a message of a callback, and how far it is."""
     message_id = call.request.path_params["id"]
-    message = await deps.threads.run_for(call.key.name, deps.callbacks.find, message_id)
+    message = await deps.run(call, deps.operations.find_callback_message, message_id)
     return json_response(serialize_message(message))
 
 

@@ -1,12 +1,30 @@
 """The operators' routes, as a table; `relations api` serves them beside those for portals."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
 from starlette.responses import Response
 
-from ops.web import action_handlers, answers, delivery_handlers, read_handlers
+from ops.serializers.accounts import AccountsDict, KeyDict
+from ops.serializers.acts import ActedDict, ErasedDict, PausedDict
+from ops.serializers.audit import AuditPageDict
+from ops.serializers.callbacks import CallbackMessageDict, CallbackMessagePageDict, CallbackTestDict
+from ops.serializers.deliveries import (
+    DeliveryDict,
+    DeliveryPageDict,
+    DeliveryPayloadDict,
+    RedeliveredDict,
+    RemappedPageDict,
+)
+from ops.serializers.drift import DriftPageDict
+from ops.serializers.explanations import ExplanationDict
+from ops.serializers.failures import FailuresDict
+from ops.serializers.jobs import PayloadDict, RelationOutcomesDict
+from ops.serializers.replays import ReplayDict, ReplaysDict
+from ops.serializers.requests import RequestDict, RequestPageDict
+from ops.serializers.system import FindingsDict, HealthReportDict, HistoryDict
+from ops.web import action_handlers, delivery_handlers, read_handlers
 from ops.web.deps import operator_deps
 from ops.web.forms import (
     CallbackTestForm,
@@ -108,6 +126,16 @@ def _post(
     return ApiRoute(handler, "POST", path, summary, responses, right=right, problems=problems, **more)
 
 
+def _named_by(parameter: str, meaning: Any) -> Mapping[str, Any]:
+    """Return the options of a route whose path names the account, so that no query has to."""
+    return {"path_params": {parameter: meaning}, "account_in": parameter, "query": None}
+
+
+OF_ACCOUNT: Final = _named_by("account", AccountName)
+OF_JOB: Final = _named_by("id", JobId)
+OF_REPLAY: Final = _named_by("id", ReplayId)
+OF_MESSAGE: Final = _named_by("id", MessageId)
+
 OPERATOR_ROUTES: Final = (
     ApiRoute(
         read_handlers.get_metrics,
@@ -120,7 +148,7 @@ OPERATOR_ROUTES: Final = (
         read_handlers.explain_relation,
         "/v1/relations/{type:path}/{parent:record}/{child:record}",
         "Explain a relation",
-        answer=answers.ExplanationDict,
+        answer=ExplanationDict,
         query=ExplainQuery,
         path_params=RELATION,
     ),
@@ -128,27 +156,27 @@ OPERATOR_ROUTES: Final = (
         read_handlers.list_failures,
         "/v1/errors",
         "What failed and waits for a decision, by error and type",
-        answer=answers.FailuresDict,
+        answer=FailuresDict,
     ),
     _get(
         read_handlers.list_requests,
         "/v1/requests",
         "What was sent and answered, newest first",
-        answer=answers.RequestPageDict,
+        answer=RequestPageDict,
         query=PageQuery,
     ),
     _get(
         read_handlers.get_request,
         "/v1/requests/{id}",
         "Show a request",
-        answer=answers.RequestDict,
+        answer=RequestDict,
         path_params={"id": RequestId},
     ),
     _get(
         read_handlers.list_audit_entries,
         "/v1/audit",
         "Who did what, newest first",
-        answer=answers.AuditPageDict,
+        answer=AuditPageDict,
         right="admin",
         query=PageQuery,
     ),
@@ -156,83 +184,76 @@ OPERATOR_ROUTES: Final = (
         read_handlers.list_accounts,
         "/v1/accounts",
         "The key, and its accounts: backlog, pace, breaker",
-        answer=answers.AccountsDict,
+        answer=AccountsDict,
         query=TextsQuery,
     ),
     _get(
         read_handlers.get_key,
         "/v1/me",
         "The key: what it may do, for which accounts",
-        answer=answers.KeyDict,
+        answer=KeyDict,
         query=None,
     ),
     _get(
         read_handlers.get_health,
         "/v1/health",
         "How all is: the verdict, what was found, workers and the sweep",
-        answer=answers.HealthReportDict,
+        answer=HealthReportDict,
         query=None,
     ),
     _get(
         read_handlers.get_history,
         "/v1/history",
         "What an account did over the last day, in buckets of five minutes",
-        answer=answers.HistoryDict,
+        answer=HistoryDict,
     ),
     _get(
         read_handlers.list_outcomes,
         "/v1/jobs/{id}/relations",
         "Show what became of each relation of a job",
-        answer=answers.RelationOutcomesDict,
-        query=None,
-        path_params={"id": JobId},
-        account_in="id",
+        answer=RelationOutcomesDict,
+        **OF_JOB,
     ),
     _get(
         read_handlers.get_payload,
         "/v1/jobs/{id}/payload",
         "Show the unreadable message that a job stands for",
-        answer=answers.PayloadDict,
+        answer=PayloadDict,
         right="replay",
-        query=None,
-        path_params={"id": JobId},
-        account_in="id",
+        **OF_JOB,
     ),
     _post(
         action_handlers.pause_account,
         "/v1/accounts/{account}/pause",
         "Stop an account",
-        answer=answers.PausedDict,
+        answer=PausedDict,
         right="admin",
-        path_params={"account": AccountName},
-        account_in="account",
         form=PauseForm,
         form_example={"why": "moving to the new API user"},
         form_required=False,
+        **OF_ACCOUNT,
     ),
     _post(
         action_handlers.resume_account,
         "/v1/accounts/{account}/resume",
         "Let an account go on",
-        answer=answers.PausedDict,
+        answer=PausedDict,
         right="admin",
-        path_params={"account": AccountName},
-        account_in="account",
+        **OF_ACCOUNT,
     ),
     _post(
         action_handlers.check_account,
         "/v1/accounts/{account}/check",
         "Try the credentials of an account by a harmless read",
-        answer=answers.FindingsDict,
+        answer=FindingsDict,
         right="admin",
-        path_params={"account": AccountName},
-        account_in="account",
+        **OF_ACCOUNT,
     ),
     _post(
         action_handlers.cancel_jobs,
         "/v1/jobs/cancel",
         "End queued changes",
-        answer=answers.ActedDict,
+        answer=ActedDict,
         form=JobActionForm,
         form_example=JOBS_EXAMPLE,
     ),
@@ -240,7 +261,7 @@ OPERATOR_ROUTES: Final = (
         action_handlers.dismiss_jobs,
         "/v1/jobs/dismiss",
         "Take failures that need no replay off the list",
-        answer=answers.ActedDict,
+        answer=ActedDict,
         form=JobActionForm,
         form_example=JOBS_EXAMPLE,
     ),
@@ -248,7 +269,7 @@ OPERATOR_ROUTES: Final = (
         action_handlers.look_up_records,
         "/v1/jobs/look-up-records",
         "Have the records of parked changes looked up at once",
-        answer=answers.ActedDict,
+        answer=ActedDict,
         form=JobActionForm,
         form_example={"account": "acme", "state": "parked"},
     ),
@@ -256,17 +277,16 @@ OPERATOR_ROUTES: Final = (
         action_handlers.resolve_job,
         "/v1/jobs/{id}/resolve",
         "Say which records the references of a job are",
-        answer=answers.ActedDict,
-        path_params={"id": JobId},
-        account_in="id",
+        answer=ActedDict,
         form=ResolveForm,
         form_example={"childid": 9001},
+        **OF_JOB,
     ),
     _post(
         action_handlers.read_drift,
         "/v1/drift",
         "Read what was confirmed back from the CRM, and show where the two differ",
-        answer=answers.DriftPageDict,
+        answer=DriftPageDict,
         form=DriftForm,
         form_example=DRIFT_EXAMPLE,
     ),
@@ -274,7 +294,7 @@ OPERATOR_ROUTES: Final = (
         action_handlers.prepare_repair,
         "/v1/drift/repairs",
         "Fix a set of changes that would make drifted relations as they were confirmed",
-        answer=answers.ReplayDict,
+        answer=ReplayDict,
         form=RepairForm,
         form_example=REPAIR_EXAMPLE,
         status=201,
@@ -284,7 +304,7 @@ OPERATOR_ROUTES: Final = (
         action_handlers.prepare_replay,
         "/v1/replays",
         "Fix a set of failed jobs, and show what would be sent",
-        answer=answers.ReplayDict,
+        answer=ReplayDict,
         form=ReplayForm,
         form_example=REPLAY_EXAMPLE,
         status=201,
@@ -294,47 +314,43 @@ OPERATOR_ROUTES: Final = (
         read_handlers.list_replays,
         "/v1/replays",
         "The replays of the last week, newest first",
-        answer=answers.ReplaysDict,
+        answer=ReplaysDict,
         query=NewestQuery,
     ),
     _get(
         read_handlers.get_replay,
         "/v1/replays/{id}",
         "Show a replay",
-        answer=answers.ReplayDict,
-        query=None,
-        path_params={"id": ReplayId},
-        account_in="id",
+        answer=ReplayDict,
+        **OF_REPLAY,
     ),
     _post(
         action_handlers.run_replay,
         "/v1/replays/{id}/run",
         "Run a replay",
-        answer=answers.ReplayDict,
-        path_params={"id": ReplayId},
-        account_in="id",
+        answer=ReplayDict,
         status=202,
+        **OF_REPLAY,
     ),
     _post(
         action_handlers.stop_replay,
         "/v1/replays/{id}/cancel",
         "Stop a replay",
-        answer=answers.ReplayDict,
-        path_params={"id": ReplayId},
-        account_in="id",
+        answer=ReplayDict,
+        **OF_REPLAY,
     ),
     _get(
         delivery_handlers.list_deliveries,
         "/v1/deliveries",
         "Deliveries to webhooks, and what became of them, newest first",
-        answer=answers.DeliveryPageDict,
+        answer=DeliveryPageDict,
         query=DeliveryQuery,
     ),
     _get(
         delivery_handlers.get_delivery,
         "/v1/deliveries/{id}",
         "Show a delivery, and what each rule said of it",
-        answer=answers.DeliveryDict,
+        answer=DeliveryDict,
         query=None,
         path_params={"id": DeliveryId},
     ),
@@ -342,7 +358,7 @@ OPERATOR_ROUTES: Final = (
         delivery_handlers.get_delivery_payload,
         "/v1/deliveries/{id}/payload",
         "Show what is kept of a delivery's request, without secrets",
-        answer=answers.DeliveryPayloadDict,
+        answer=DeliveryPayloadDict,
         right="replay",
         query=None,
         path_params={"id": DeliveryId},
@@ -351,7 +367,7 @@ OPERATOR_ROUTES: Final = (
         delivery_handlers.redeliver,
         "/v1/deliveries/{id}/redeliver",
         "Read a delivery again by today's rules",
-        answer=answers.RedeliveredDict,
+        answer=RedeliveredDict,
         path_params={"id": DeliveryId},
         form=RedeliverForm,
         form_example={"dry_run": True},
@@ -362,7 +378,7 @@ OPERATOR_ROUTES: Final = (
         delivery_handlers.remap_deliveries,
         "/v1/deliveries/remap",
         "Read several deliveries again by today's rules",
-        answer=answers.RemappedPageDict,
+        answer=RemappedPageDict,
         form=RemapForm,
         form_example=REMAP_EXAMPLE,
         problems=(*PROBLEMS, 429),
@@ -371,14 +387,14 @@ OPERATOR_ROUTES: Final = (
         read_handlers.list_callback_messages,
         "/v1/callbacks",
         "What callbacks are told of batches, newest first",
-        answer=answers.CallbackMessagePageDict,
+        answer=CallbackMessagePageDict,
         query=PageQuery,
     ),
     _post(
         action_handlers.test_callback,
         "/v1/callbacks/test",
         "Send a callback a message that nobody waits for",
-        answer=answers.CallbackTestDict,
+        answer=CallbackTestDict,
         right="admin",
         form=CallbackTestForm,
         form_example=CALLBACK_EXAMPLE,
@@ -387,25 +403,22 @@ OPERATOR_ROUTES: Final = (
         read_handlers.get_callback_message,
         "/v1/callbacks/{id}",
         "Show a message of a callback",
-        answer=answers.CallbackMessageDict,
-        query=None,
-        path_params={"id": MessageId},
-        account_in="id",
+        answer=CallbackMessageDict,
+        **OF_MESSAGE,
     ),
     _post(
         action_handlers.resend_callback_message,
         "/v1/callbacks/{id}/resend",
         "Send a message of a callback again",
-        answer=answers.CallbackMessageDict,
-        path_params={"id": MessageId},
-        account_in="id",
+        answer=CallbackMessageDict,
         status=202,
+        **OF_MESSAGE,
     ),
     _post(
         action_handlers.erase_record,
         "/v1/erasures",
         "Take a record out of everything that is kept",
-        answer=answers.ErasedDict,
+        answer=ErasedDict,
         right="admin",
         form=ErasureForm,
         form_example=ERASURE_EXAMPLE,

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from ops import doctor
+from ops.doctor.accounts import check_account, check_rights, check_work
+from ops.doctor.findings import Finding
+from ops.doctor.server import check_clock, check_eviction, check_persistence, check_server_version
+from ops.doctor.workers import check_workers
 from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
 from tests.support.cli_runner import SECRET, TOKEN, Cli, make_cli, make_environ, write_settings
 from worker.config import load_settings
@@ -24,12 +27,12 @@ BUYER = "estate:address:buyer"
     [("6.2.14", "fail"), ("7.0.0", "ok"), ("7.2.4", "ok"), ("8.0.1", "ok"), ("10.1.0", "ok")],
 )
 def test_servers_from_version_7_on_are_ok(number: str, level: str) -> None:
-    assert doctor.check_server_version({"redis_version": number}, "redis://here").level == level
+    assert check_server_version({"redis_version": number}, "redis://here").level == level
 
 
 def test_a_valkey_is_called_by_its_own_name_and_number() -> None:
     info = {"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.1.0"}
-    assert doctor.check_server_version(info, "redis://here").message == "valkey 9.1.0 at redis://here"
+    assert check_server_version(info, "redis://here").message == "valkey 9.1.0 at redis://here"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,7 @@ def test_a_valkey_is_called_by_its_own_name_and_number() -> None:
     ],
 )
 def test_a_server_that_may_drop_keys_is_a_finding(policy: str, bound: int, level: str) -> None:
-    assert doctor.check_eviction({"maxmemory_policy": policy, "maxmemory": bound}).level == level
+    assert check_eviction({"maxmemory_policy": policy, "maxmemory": bound}).level == level
 
 
 @pytest.mark.parametrize(
@@ -57,21 +60,21 @@ def test_a_server_that_may_drop_keys_is_a_finding(policy: str, bound: int, level
     ],
 )
 def test_what_is_lost_with_the_server_is_a_finding(info: dict[str, Any], fsync: str, level: str) -> None:
-    assert doctor.check_persistence(info, fsync).level == level
+    assert check_persistence(info, fsync).level == level
 
 
 @pytest.mark.parametrize(("ahead", "level"), [(0.0, "ok"), (-1.9, "ok"), (3.0, "warn"), (-60.0, "warn")])
 def test_clocks_that_differ_are_a_finding(ahead: float, level: str) -> None:
-    assert doctor.check_clock(ahead).level == level
+    assert check_clock(ahead).level == level
 
 
 def test_workers_must_listen_to_every_queue() -> None:
     wanted = ["relations.flush", "relations.ops"]
     queues = [{"name": name} for name in wanted]
-    assert doctor.check_workers({"celery@a": queues}, wanted).level == "ok"
-    assert doctor.check_workers({"celery@a": queues[:1], "celery@b": queues[1:]}, wanted).level == "ok"
-    assert "relations.ops" in doctor.check_workers({"celery@a": queues[:1]}, wanted).message
-    assert doctor.check_workers({}, wanted).level == "fail"
+    assert check_workers({"celery@a": queues}, wanted).level == "ok"
+    assert check_workers({"celery@a": queues[:1], "celery@b": queues[1:]}, wanted).level == "ok"
+    assert "relations.ops" in check_workers({"celery@a": queues[:1]}, wanted).message
+    assert check_workers({}, wanted).level == "fail"
 
 
 def test_the_doctor_sees_a_sweep(cli: Cli, runtime: Runtime) -> None:
@@ -86,7 +89,7 @@ def test_failures_for_a_missing_right_are_a_finding_with_what_to_do(tmp_path: Pa
         make_cli(env)("send", "create", BUYER, "1", "9")
         runtime = Runtime(load_settings(env, tmp_path), wake=lambda *_: None)
         runtime.flush("acme")
-    [finding] = doctor.check_rights(runtime, runtime.settings.account("acme"))
+    [finding] = check_rights(runtime, runtime.settings.account("acme"))
     assert (finding.subject, finding.level) == ("rights acme", "warn")
     assert f"1 failed of {BUYER}" in finding.message
     assert "right" in finding.advice
@@ -157,12 +160,10 @@ def test_the_skew_of_the_apis_clock_is_a_finding(
     assert abs(int(skew[1]) - ahead) <= 1
 
 
-def findings_of(runtime: Runtime, *, later: float = 0.0) -> list[doctor.Finding]:
+def findings_of(runtime: Runtime, *, later: float = 0.0) -> list[Finding]:
     """Return what the doctor says of acme, as of some seconds later."""
     health = runtime.read_health()
-    return list(
-        doctor.check_account(runtime.settings.account("acme"), health._replace(now=health.now + later))
-    )
+    return list(check_account(runtime.settings.account("acme"), health._replace(now=health.now + later)))
 
 
 def test_a_paused_account_is_a_finding_with_its_cause(cli: Cli, runtime: Runtime) -> None:
@@ -238,7 +239,5 @@ def test_what_an_account_waits_for_is_told_with_its_time(runtime: Runtime) -> No
         runtime.limiter.report("acme", "failed")
     runtime.flush("acme")
     account = runtime.settings.account("acme")
-    texts = [
-        finding.message for finding in doctor.check_work(runtime, account, runtime.read_health(["acme"]))
-    ]
+    texts = [finding.message for finding in check_work(runtime, account, runtime.read_health(["acme"]))]
     assert any(text.startswith("its next change waits for breaker until ") for text in texts)

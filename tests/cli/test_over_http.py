@@ -21,16 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.errors import Exit
-from ops.operations import records
+from ops.operations.filters import write_filter
 from ops.operations.http import HttpOperations
 from ops.operations.http_calls import HttpCalls
-from ops.serializers import (
-    serialize_drift_page,
-    serialize_drifted,
-    serialize_replay,
-    serialize_request,
-    serialize_suspect,
-)
+from ops.serializers.drift import read_drift_page, serialize_drift_page, serialize_drifted
+from ops.serializers.failures import read_suspect, serialize_suspect
+from ops.serializers.jobs import read_job, read_waiting
+from ops.serializers.replays import read_replay, serialize_replay
+from ops.serializers.requests import read_request, serialize_request
 from ops.simulator import Records, Simulator
 from ops.web.forms import DriftedForm, RepairForm
 from ops.web.routes import operator_routes
@@ -733,7 +731,7 @@ ANSWERED = st.lists(
 
 @given(JOBS)
 def test_a_job_is_read_as_it_is_shown(job: JobRecord) -> None:
-    assert records.read_job(job_json(job)) == job
+    assert read_job(job_json(job)) == job
 
 
 WAITS = st.builds(
@@ -748,7 +746,7 @@ WAITS = st.builds(
 
 @given(JOBS, st.none() | WAITS)
 def test_why_a_job_waits_is_read_as_it_is_shown(job: JobRecord, waiting: Waiting | None) -> None:
-    assert records.read_waiting(job_json(job, waiting)) == waiting
+    assert read_waiting(job_json(job, waiting)) == waiting
 
 
 @given(
@@ -759,7 +757,7 @@ def test_why_a_job_waits_is_read_as_it_is_shown(job: JobRecord, waiting: Waiting
     )
 )
 def test_a_suspect_record_is_read_as_it_is_shown(suspect: RecordFailures) -> None:
-    assert records.read_suspect(serialize_suspect("acme", suspect)) == suspect
+    assert read_suspect(serialize_suspect("acme", suspect)) == suspect
 
 
 @given(ANSWERED, TEXTS, INSTANTS, st.floats(0, 9))
@@ -776,7 +774,7 @@ def test_a_request_is_read_as_it_is_shown(
         answers=tuple(answer for _, answer in answered),
         correlations=(text,),
     )
-    assert records.read_request(serialize_request(request)) == request
+    assert read_request(serialize_request(request)) == request
 
 
 @given(
@@ -792,7 +790,7 @@ def test_a_request_is_read_as_it_is_shown(
 )
 def test_a_page_of_drift_is_read_as_it_is_shown(drifted: DriftedRelation, text: str) -> None:
     page = DriftPage(9, 3, 1, (drifted,), (drifted.relation,), 1, text, text, 0.5)
-    assert records.read_drift_page(serialize_drift_page(page)) == page
+    assert read_drift_page(serialize_drift_page(page)) == page
     form = RepairForm(account="acme", relations=(msgspec.convert(serialize_drifted(drifted), DriftedForm),))
     assert form.drifted() == [drifted]
 
@@ -817,7 +815,7 @@ def test_a_page_of_drift_is_read_as_it_is_shown(drifted: DriftedRelation, text: 
     )
 )
 def test_a_replay_is_read_as_it_is_shown(replay: Replay) -> None:
-    assert records.read_replay(serialize_replay(replay)) == replay
+    assert read_replay(serialize_replay(replay)) == replay
 
 
 @given(
@@ -837,7 +835,7 @@ def test_a_replay_is_read_as_it_is_shown(replay: Replay) -> None:
 def test_a_filter_is_read_by_the_interface_as_it_was_given(wanted: JobFilter) -> None:
     parameters = [
         ("account", "acme"),
-        *((name, str(value)) for name, value in records.write_filter(wanted).items()),
+        *((name, str(value)) for name, value in write_filter(wanted).items()),
     ]
     expected = msgspec.structs.replace(wanted, state="failed") if wanted.failed_until else wanted
     assert read_query(parameters, JobQuery).filter() == expected

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from ops import doctor
 from ops.dev.processes import free_port
 from ops.dev.redis_server import RedisServer, find_binary, start_server
+from ops.doctor.server import check_redis
+from ops.doctor.workers import check_system
 from tests.support.clusters import run_command
 from tests.support.http_front import BUYER, SECRETS, settings
 from worker.contract import from_message
@@ -40,9 +41,9 @@ def test_changes_are_taken_woken_worked_and_looked_at_without_them(
         assert runtime.flush("acme").next_in is not None  # nobody answers there, so it is tried again
         assert runtime.store.counts("acme")["open"] == 1
         runtime.sweep()
-        levels = {finding.subject: finding.level for finding in doctor.check_redis(runtime)}
+        levels = {finding.subject: finding.level for finding in check_redis(runtime)}
         assert levels == {"redis": "warn", "clock": "ok"}
-        assert {finding.subject for finding in doctor.check_system(runtime.read_health())} == {"sweep"}
+        assert {finding.subject for finding in check_system(runtime.read_health())} == {"sweep"}
         runtime.client.close()
 
 

@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from ops import doctor
+from ops.doctor.accounts import check_account
+from ops.doctor.findings import Finding
 from producers.services import build_services
 from tests.support.http_front import SECRETS, Front
 from worker.config import Secret, load_settings
@@ -131,8 +132,8 @@ def test_an_old_claim_is_told(front: Front, claim: Path) -> None:
     call(front, FIRST)
     account = front.runtime.settings.account("acme")
 
-    def find() -> list[doctor.Finding]:
-        return list(doctor.check_account(account, front.runtime.read_health()))
+    def find() -> list[Finding]:
+        return list(check_account(account, front.runtime.read_health()))
 
     assert [finding.level for finding in find()] == ["ok"]
     os.utime(claim, (1.0, time.time() - 8 * 86_400))

@@ -22,7 +22,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from ops.dev.redis_server import run_server
-from ops.web.metrics import (
+from ops.web.metric_tables import (
     COUNTERS,
     DELIVERIES,
     GAUGES,
@@ -124,8 +124,8 @@ def sample_names() -> set[str]:
     """Return the name of every sample."""
     counted = {f"{name}_total" for name, *_ in (*COUNTERS, *REFUSALS, DELIVERIES)}
     buckets = {f"{name}_{part}" for name, _, _ in HISTOGRAMS for part in ("bucket", "count", "sum")}
-    others = (name for name, _ in (*SYSTEM, *PROCESS, TROUBLE))
-    return {*(item.name for item in GAUGES), *counted, *buckets, *others}
+    others = (name for name, *_ in (*GAUGES, *SYSTEM, *PROCESS, TROUBLE))
+    return {*counted, *buckets, *others}
 
 
 def reference() -> str:
@@ -137,7 +137,7 @@ def reference() -> str:
     ]
     rows += [
         (name, "counter" if name.endswith("_total") else "gauge", [], text)
-        for name, text in (*SYSTEM, *PROCESS)
+        for name, text, *_ in (*SYSTEM, *PROCESS)
     ]
     rows += [(TROUBLE[0], "gauge", [*TROUBLE_LABELS], TROUBLE[1])]
     lines = (

@@ -11,7 +11,8 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-from ops import doctor
+from ops.doctor.accounts import check_account
+from ops.doctor.workers import check_system, check_workers
 from ops.resuming import resume_account
 from tests.support.http_front import BUYER, Front
 from worker.celery_config import queue_names
@@ -82,10 +83,10 @@ def told_by_metrics(front: Front) -> dict[tuple[str, str], str]:
 def levels_of_doctor(front: Front) -> Counter[str]:
     runtime = front.runtime
     health, queues = runtime.read_health(), queue_names(runtime.settings.prefix)
-    found = [doctor.check_workers({"w": [{"name": name} for name in queues]}, queues, health)]
-    found += doctor.check_system(health)
+    found = [check_workers({"w": [{"name": name} for name in queues]}, queues, health)]
+    found += check_system(health)
     for account in runtime.settings.accounts.values():
-        found += doctor.check_account(account, health)
+        found += check_account(account, health)
     return Counter(finding.level for finding in found if finding.level != "ok")
 
 

@@ -4,7 +4,7 @@ import click
 
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.explain.text import format_instant
-from ops.serializers import serialize_audit_entry
+from ops.serializers.audit import serialize_audit_entry
 
 
 @click.command("audit")

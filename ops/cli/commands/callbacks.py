@@ -8,7 +8,7 @@ from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_instant, pluralize
-from ops.serializers import serialize_message
+from ops.serializers.callbacks import serialize_message
 from worker.ports import CallbackMessage
 
 

@@ -13,7 +13,7 @@ from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option, explain_fault, parse_time
 from ops.explain.deliveries import describe_delivery, describe_outcome
 from ops.explain.text import format_change, format_instant, format_tally, pluralize
-from ops.serializers import serialize_delivery, serialize_remapped
+from ops.serializers.deliveries import serialize_delivery, serialize_remapped
 from ops.web.forms import DeliveryQuery
 from producers.portals.http.query import read_query
 from producers.webhooks.redelivery import SKIPPED, Remapped, RemappedChange

@@ -5,11 +5,13 @@ from typing import Final
 
 import click
 
-from ops import doctor
 from ops.cli.context import CommandContext, with_local_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option
 from ops.cli.progress import show_progress
+from ops.doctor import inspection
+from ops.doctor.checks import run_checks
+from ops.doctor.findings import Finding
 from worker.ports import DeliveryFlaw, Inspection
 
 COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -44,15 +46,15 @@ def run_doctor(context: CommandContext, no_api: bool, store: str | None, repair:
         return
     if repair:
         raise click.UsageError("--repair needs --store ACCOUNT.")
-    print_findings(context, doctor.run_checks(context.runtime, context.task_sender.app, api=not no_api))
+    print_findings(context, run_checks(context.runtime, context.task_sender.app, api=not no_api))
 
 
 def inspect_store(context: CommandContext, account: str, *, repair: bool, by: str) -> None:
     """Check what is stored of an account, perhaps mend it, and say what was found."""
     accepted = context.runtime.store.counts(account).get("accepted", 0)
     with show_progress("jobs", accepted, quiet=context.as_json) as report:
-        found = doctor.inspect_store(context.runtime, account, repair=repair, by=by, on_progress=report)
-    deliveries = doctor.inspect_deliveries(context.runtime, account, repair=repair)
+        found = inspection.inspect_store(context.runtime, account, repair=repair, by=by, on_progress=report)
+    deliveries = inspection.inspect_deliveries(context.runtime, account, repair=repair)
     document = {
         "account": account,
         "jobs": found.jobs,
@@ -93,9 +95,9 @@ def _format_inspection(account: str, found: Inspection, *, repair: bool) -> Iter
         yield f"      → {todo}"
 
 
-def print_findings(context: CommandContext, findings: Iterable[doctor.Finding]) -> None:
+def print_findings(context: CommandContext, findings: Iterable[Finding]) -> None:
     """Print findings as they come, with what to do; end as failed when any check failed."""
-    made = list[doctor.Finding]()
+    made = list[Finding]()
 
     def format_lines() -> Iterator[str]:
         for finding in findings:
@@ -108,7 +110,7 @@ def print_findings(context: CommandContext, findings: Iterable[doctor.Finding]) 
     exit_with(Exit.FAILED if any(finding.level == "fail" for finding in made) else Exit.OK)
 
 
-def _format_finding(finding: doctor.Finding) -> Iterator[str]:
+def _format_finding(finding: Finding) -> Iterator[str]:
     level = click.style(f"{finding.level:4}", fg=COLOURS[finding.level])
     yield f"{level}  {finding.subject}: {finding.message}"
     if finding.advice:

@@ -16,7 +16,9 @@ from ops.cli.output import print_lines
 from ops.cli.progress import show_progress
 from ops.explain.replay import describe_replay
 from ops.explain.text import format_instant, pluralize
-from ops.serializers import serialize_drifted, serialize_relation, serialize_replay
+from ops.serializers.drift import serialize_drifted
+from ops.serializers.relations import serialize_relation
+from ops.serializers.replays import serialize_replay
 from producers.replay.repair import MAX_RELATIONS
 from worker.errors import RelationsError
 from worker.ports import DriftedRelation, DriftFilter, DriftPage, Replay

@@ -9,7 +9,7 @@ from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.output import print_lines, print_table
 from ops.explain.advice import advise
 from ops.explain.text import format_instant, pluralize
-from ops.serializers import describe_failure, serialize_failure, serialize_suspect
+from ops.serializers.failures import describe_failure, serialize_failure, serialize_suspect
 from producers.job_admin.suspects import RecordFailures
 from worker.ports import FailureGroup
 

@@ -12,7 +12,7 @@ from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import JobSelection, by_option, with_job_selection
 from ops.cli.progress import show_progress
 from ops.explain.replay import describe_replay, describe_replay_result
-from ops.serializers import serialize_replay
+from ops.serializers.replays import serialize_replay
 from producers.replay.resend import parse_correction
 from worker.errors import InvalidChange, NotFound
 from worker.ports import Replay

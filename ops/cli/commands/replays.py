@@ -7,7 +7,7 @@ from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.job_selection import by_option
 from ops.explain.replay import describe_replay
 from ops.explain.text import format_instant, format_tally, pluralize
-from ops.serializers import serialize_replay
+from ops.serializers.replays import serialize_replay
 
 
 @click.group("replays")

@@ -6,7 +6,7 @@ import click
 
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.explain.text import format_ids, format_info, format_instant, pluralize
-from ops.serializers import serialize_request
+from ops.serializers.requests import serialize_request
 from worker.errors import NotFound
 from worker.ports import RequestRecord
 

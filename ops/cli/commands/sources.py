@@ -10,7 +10,7 @@ import click
 from ops.cli.context import CommandContext, with_local_context
 from ops.explain.deliveries import describe_trace
 from ops.explain.text import format_change, pluralize
-from ops.serializers import serialize_trace
+from ops.serializers.deliveries import serialize_trace
 from ops.source_trials import map_payload
 from producers.webhooks.mapping import MappedChange, check_rules
 from producers.webhooks.record import MappedDelivery

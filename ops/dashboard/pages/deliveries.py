@@ -3,10 +3,12 @@
 from typing import Final, get_args
 
 from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
+from ops.dashboard.page import Answer, Page, SeeOther, Visit, link_next
+from ops.dashboard.pages.sources import own_sources
 from ops.explain.text import format_change
+from ops.lookups import find_delivery
 from producers.webhooks.redelivery import is_visible
-from worker.errors import Fault, Invalid, NotFound
+from worker.errors import Fault, Invalid
 from worker.ports import Delivery, DeliveryFilter, DeliveryOutcome
 
 DELIVERIES: Final = 50  # of one page
@@ -21,20 +23,15 @@ def list_deliveries(deps: DashboardDeps, visit: Visit) -> Page:
         raise Invalid([Fault("outcome", f"expected one of {', '.join(OUTCOMES)}")])
     wanted = DeliveryFilter(sources=(source,) if source else (), outcome=chosen or "")
     page = deps.runtime.deliveries.find(wanted, limit=DELIVERIES, cursor=cursor)
-    following = link("/deliveries", source=source, outcome=outcome, cursor=page.next) if page.next else ""
     return Page(
         "deliveries.html",
         {
             "deliveries": [each for each in page.deliveries if is_visible(each, visit.key.accounts)],
-            "sources": [
-                name
-                for name, known in visit.settings.sources.items()
-                if known.account_names & set(visit.key.accounts)
-            ],
+            "sources": [known.name for known in own_sources(visit)],
             "source": source,
             "outcome": outcome,
             "outcomes": OUTCOMES,
-            "following": following,
+            "following": link_next("/deliveries", page.next, source=source, outcome=outcome),
         },
     )
 
@@ -64,8 +61,5 @@ def redeliver(deps: DashboardDeps, visit: Visit) -> Answer:
 
 
 def _find(deps: DashboardDeps, visit: Visit) -> Delivery:
-    delivery_id = str(visit.path_params["id"])
-    found = deps.runtime.deliveries.get(delivery_id)
-    if found is None or not is_visible(found.delivery, visit.key.accounts):
-        raise NotFound(f'there is no delivery "{delivery_id}" (any more)')
-    return found.delivery
+    delivery_id = visit.named("id")
+    return find_delivery(deps.runtime.deliveries, delivery_id, visit.key.accounts).delivery

@@ -1,7 +1,5 @@
-"""Jobs: the list, one job, and the box that finds whatever is typed into it."""
+"""Jobs: the list, one job, and saying which record it means."""
 
-import re
-from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ops.dashboard.deps import DashboardDeps
@@ -9,28 +7,20 @@ from ops.dashboard.formats import relation_path
 from ops.dashboard.job_query import FIELDS, STATES, JobQueryView, describe_query, read_job_query
 from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.listing import list_jobs as list_page
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
+from ops.dashboard.page import Answer, Page, SeeOther, Visit, link_next
 from ops.explain.advice import advise
 from ops.job_outcomes import read_outcomes
-from ops.lookups import resolve_relation
 from producers.job_admin.cancel_dismiss import CANCELLABLE
+from producers.job_admin.resolve import RecordChoice
 from producers.portals.http.requests import job_account
-from worker.contract import TYPES, Relation
+from worker.contract import TYPES
 from worker.contract.message import MAX_ID
-from worker.contract.reference import is_short_form
-from worker.errors import NotFound, RelationsError
-from worker.ports import OPEN_STATES, AccountStats, JobFilter, JobRecord, count_open_jobs
+from worker.contract.values import read_whole
+from worker.errors import Fault, InvalidChange, NotFound
+from worker.ports import OPEN_STATES, AccountStats, JobRecord, count_open_jobs
 
 PAGE_SIZES: Final = (25, 50, 100)
 MAX_REQUESTS: Final = 20  # the last ones that a job travelled in
-MAX_LOOKED_UP: Final = 20  # accounts that are asked for something without an account
-MAX_TEXT: Final = 300  # characters of what is looked for
-NUMBER: Final = re.compile(r"[0-9]{1,19}")
-RECORD: Final = re.compile(r"(?i)(estate|objekt|immobilie|address|person|adresse)[\s:#]+([0-9]{1,19})")
-MODULES: Final = {
-    **dict.fromkeys(("estate", "objekt", "immobilie"), "estate"),
-    **dict.fromkeys(("address", "person", "adresse"), "address"),
-}
 
 
 class Tab(NamedTuple):
@@ -64,7 +54,7 @@ def list_jobs(deps: DashboardDeps, visit: Visit) -> Page:
             "words": describe_query(visit, query),
             "kept": kept,
             "state": query.given.get("state", ""),
-            "following": link("/jobs", **kept, limit=size, cursor=following) if following else "",
+            "following": link_next("/jobs", following, **kept, limit=size),
             "is_first": not visit.asked("cursor"),
             "size": size,
             "sizes": PAGE_SIZES,
@@ -112,7 +102,7 @@ def count_tabs(deps: DashboardDeps, query: JobQueryView) -> list[Tab]:
 
 def show_job(deps: DashboardDeps, visit: Visit) -> Page:
     """Show one job: what it asks for, what became of each relation, and what to do about it."""
-    job_id = str(visit.path_params["id"])
+    job_id = visit.named("id")
     account = visit.check("read", job_account(job_id))
     job = deps.runtime.store.get_job(job_id)
     if job is None:
@@ -141,106 +131,16 @@ def show_job(deps: DashboardDeps, visit: Visit) -> Page:
     )
 
 
-# --- the box that finds
-
-
-class Found(NamedTuple):
-    """Something that a text may mean: what it is, and where it stands."""
-
-    what: str
-    text: str
-    path: str
-
-
-def find(deps: DashboardDeps, visit: Visit) -> Answer:
-    """Go to what the text names; where it may mean several things, or none, show what there is."""
-    text = visit.asked("q")[:MAX_TEXT]
-    found = list(dict.fromkeys(_look_up(deps, visit, text))) if text else []
-    if len(found) == 1:
-        return SeeOther(found[0].path)
-    return Page("find.html", {"text": text, "found": found})
-
-
-def _look_up(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
-    if owned := _by_id(deps, visit, text):
-        return owned
-    if relation := read_relation(text):
-        t = visit.texts
-        accounts = [name for name in visit.accounts if _knows(deps, name, relation)] or list(visit.accounts)
-        return [
-            Found(t("relation"), f"{name}: {relation}", relation_path(name, relation)) for name in accounts
-        ]
-    if is_short_form(text):
-        return [Found(visit.texts("Reference"), text, link("/jobs", reference=text))]
-    if record := RECORD.fullmatch(text):
-        return _by_record(visit, MODULES[record[1].lower()], int(record[2]))
-    if NUMBER.fullmatch(text):
-        return _by_record(visit, "", int(text))
-    return _by_event(deps, visit, text)
-
-
-def _by_id(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
-    """Return the job, the replay or the request of this id."""
-    account, t = job_account(text), visit.texts
-    if account in visit.inboxes:
-        if deps.runtime.queries.get_states([text]):
-            return [Found(t("job"), text, f"/jobs/{text}")]
-        if deps.runtime.job_admin.get_replay(text):
-            return [Found(t("replay"), text, f"/replays/{text}")]
-    if re.fullmatch(r"(observed-)?[0-9a-z]{8,32}", text) and not NUMBER.fullmatch(text):
-        return [
-            Found(t("request"), f"{name}: {text}", f"/requests/{name}/{text}")
-            for name in visit.accounts[:MAX_LOOKED_UP]
-            if deps.runtime.store.get_request(name, text)
-        ]
-    return []
-
-
-def _knows(deps: DashboardDeps, account: str, relation: Relation) -> bool:
-    record, events = deps.runtime.store.relation_history(account, relation)
-    return bool(events or record.open)
-
-
-def read_relation(text: str) -> Relation | None:
-    """Return the relation that a text names, such as `estate:address:buyer 501 9001`; None for others."""
-    parts = [part for part in re.split(r"[\s/→>,]+", text) if part not in ("", "-")]
-    if len(parts) == 1 and text.count(":") >= 3:
-        parts = text.rsplit(":", 2)
-    if len(parts) != 3 or not all(NUMBER.fullmatch(part) for part in parts[1:]):
-        return None
-    parent, child = int(parts[1]), int(parts[2])
-    if not (0 < parent <= MAX_ID and 0 < child <= MAX_ID):
-        return None
-    try:
-        return resolve_relation(parts[0], parent, child)
-    except (RelationsError, ValueError):
-        return None
-
-
-def _by_record(visit: Visit, module: str, number: int) -> list[Found]:
-    """Return the lists of jobs that name a record as a parent, or as a child; "" stands for any module."""
-    t = visit.texts
-    sides = (("parentid", t("as parent"), "parent"), ("childid", t("as child"), "child"))
-    return [
-        Found(t(module or "record"), f"{number} {words}", link("/jobs", **{name: number}))
-        for name, words, side in sides
-        if not module or any(getattr(known, side) == module for known in TYPES.values())
-    ]
-
-
-def _by_event(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
-    """Return the jobs of this event id among the newest of each account, and a list that looks further."""
-    t, jobs = visit.texts, list[JobRecord]()
-    for account in visit.inboxes[:MAX_LOOKED_UP]:
-        jobs += deps.runtime.queries.find_jobs(account, JobFilter(event_id=text), limit=5).jobs
-    if jobs:
-        return [Found(t("job of this event"), job.id, f"/jobs/{job.id}") for job in jobs]
-    return []
-
-
-def group_by_account(ids: Sequence[str]) -> Mapping[str, list[str]]:
-    """Return ids of jobs by account."""
-    found: dict[str, list[str]] = {}
-    for job_id in ids:
-        found.setdefault(job_account(job_id), []).append(job_id)
-    return found
+def resolve_reference(deps: DashboardDeps, visit: Visit) -> Answer:
+    """Say which record a reference of a job is; then the change is carried out."""
+    job_id = visit.named("id")
+    account = visit.check("replay", job_account(job_id))
+    job, at = deps.runtime.store.get_job(job_id), visit.sent("reference")
+    if job is None or not at.isdecimal() or int(at) >= len(job.references):
+        raise NotFound(f"there is no job {job_id} with such a reference (any more)")
+    record = read_whole(visit.sent("record"))
+    if not record or record > MAX_ID:
+        raise InvalidChange([Fault("record", "expected the id of a record, a positive whole number")])
+    choice = RecordChoice(references={str(job.references[int(at)].reference): record})
+    deps.services.references.resolve(account, job_id, choice, by=visit.by)
+    return SeeOther(f"/jobs/{job_id}")

@@ -8,7 +8,7 @@ from ops.dashboard.charts import Series, side_by_side, stacked_bars
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import Formatter
 from ops.dashboard.page import Page, Visit
-from ops.doctor import Finding, report_troubles, verdict_of
+from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.history import HistoryBucket, gather, read_history
 from worker.ports import (
     HISTORY_BUCKETS,

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Page, Visit
+from ops.dashboard.page import Page, Visit, first_value
 from ops.explain.text import format_change
 from ops.source_trials import map_payload
 from producers.webhooks.mapping import MappedChange
@@ -36,7 +36,7 @@ def show_source(deps: DashboardDeps, visit: Visit) -> Page:
 
 def try_payload(deps: DashboardDeps, visit: Visit) -> Page:
     """Show what the rules make of a payload, or which rule fails where; nothing is sent."""
-    source, body = _find(visit), next(iter(visit.form.get("payload", ())), "")
+    source, body = _find(visit), first_value(visit.form, "payload")
     try:
         changes = map_payload(source, body.encode(), deps.runtime.live_settings.overrides).changes
     except InvalidChange as error:
@@ -45,7 +45,7 @@ def try_payload(deps: DashboardDeps, visit: Visit) -> Page:
 
 
 def _find(visit: Visit) -> Source:
-    name = str(visit.path_params["name"])
+    name = visit.named("name")
     found = next((source for source in own_sources(visit) if source.name == name), None)
     if found is None:
         raise NotFound("there is no webhook source of that name for the accounts of this key")

@@ -1,71 +1,15 @@
-"""Accounts, the audit log, and the system itself."""
+"""The system: what the doctor finds of it, its workers and its settings."""
 
 import platform
-from collections.abc import Iterable, Iterator
-from dataclasses import fields
-from typing import Any, Final
+from collections.abc import Iterator
 
-from ops import doctor
 from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Page, Visit, link
-from ops.dashboard.pages.overview import make_row, read_accounts
-from ops.doctor import Finding, report_troubles, verdict_of
+from ops.dashboard.page import Page, Visit
+from ops.doctor.findings import Finding, report_troubles, verdict_of
+from ops.doctor.server import check_redis
+from ops.doctor.settings import check_settings
 from worker.config import mask_url
-from worker.config.values import AccountLimits
 from worker.errors import StoreUnavailable
-
-SHOWN_ACCOUNTS: Final = 100
-AUDIT_ENTRIES: Final = 50
-
-
-def list_accounts(deps: DashboardDeps, visit: Visit) -> Page:
-    """Show how every account of the key stands."""
-    health = deps.runtime.read_health(visit.accounts)
-    findings = report_troubles(deps.runtime.find_troubles(health))
-    rows = read_accounts(deps, health, findings, SHOWN_ACCOUNTS)
-    return Page("accounts.html", {"rows": rows, "left_out": len(health.accounts) - len(rows)})
-
-
-def show_account(deps: DashboardDeps, visit: Visit) -> Page:
-    """Show one account: how it stands, its limits, and what can be done with it."""
-    return account_page(deps, visit, str(visit.path_params["account"]))
-
-
-def account_page(
-    deps: DashboardDeps, visit: Visit, name: str, *, findings: Iterable[Finding] = (), did: Iterable[str] = ()
-) -> Page:
-    """Return the page of an account, with what was just found or done."""
-    account = visit.settings.account(visit.check("read", name))
-    health = deps.runtime.read_health([name])
-    troubles = [each for each in deps.runtime.find_troubles(health) if each.account == name]
-    found = report_troubles(troubles)
-    return Page(
-        "account.html",
-        {
-            "row": make_row(
-                name, health.accounts[name], deps.runtime.waits.of_account(name), verdict_of(found)
-            ),
-            "account": account,
-            "pause": deps.runtime.store.get_pause(name),
-            "troubles": found,
-            "limits": [(each.name, getattr(account, each.name)) for each in fields(AccountLimits)],
-            "findings": list(findings),
-            "did": list(did),
-        },
-    )
-
-
-def list_audit_entries(deps: DashboardDeps, visit: Visit) -> Page:
-    """Show who did what in one account, newest first."""
-    chosen = visit.asked("account") or next(iter(visit.accounts), "")
-    entries: Any = ()
-    following = ""
-    if chosen:
-        visit.check("admin", chosen)
-        page = deps.runtime.job_admin.audit_log(chosen, limit=AUDIT_ENTRIES, cursor=visit.asked("cursor"))
-        entries = page.entries
-        following = link("/audit", account=chosen, cursor=page.next) if page.next else ""
-    return Page("audit.html", {"account": chosen, "entries": entries, "following": following})
 
 
 def show_system(deps: DashboardDeps, visit: Visit) -> Page:
@@ -99,9 +43,9 @@ def find_all(deps: DashboardDeps, visit: Visit) -> Iterator[Finding]:
     """Yield what the doctor finds of settings, Redis, workers, and the accounts of the key."""
     runtime = deps.runtime
     if visit.may("admin"):
-        yield from doctor.check_settings(visit.settings)
+        yield from check_settings(visit.settings)
     try:
-        yield from doctor.check_redis(runtime)
+        yield from check_redis(runtime)
         health = runtime.read_health(visit.accounts)
     except StoreUnavailable as error:
         yield Finding("redis", "fail", str(error), "Start it, or look why it hangs.")

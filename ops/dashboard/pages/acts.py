@@ -1,4 +1,4 @@
-"""What operators do from the pages; to jobs in two steps: a preview with a fixed set, and the act."""
+"""What operators do to jobs, in two steps: a preview with a fixed set, and the act."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,18 +9,15 @@ import msgspec
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.job_query import JobQueryView, describe_query, read_job_query
 from ops.dashboard.page import Answer, Page, SeeOther, Visit
-from ops.dashboard.pages.jobs import group_by_account, pick_accounts
-from ops.dashboard.pages.system import account_page
+from ops.dashboard.pages.jobs import pick_accounts
+from ops.dashboard.pages.replays import start_replay
 from ops.dashboard.prepared import Act, PreparedAct, PreparedActs, new_token
-from ops.operations.local import PAUSED_BY_OPERATOR
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
-from producers.job_admin.resolve import PARKED, RecordChoice
+from producers.job_admin.resolve import PARKED
 from producers.job_admin.selection import OF_RELATIONS, Selection, narrow
 from producers.portals.http.requests import job_account
 from producers.replay.resend import parse_correction
-from worker.contract.message import MAX_ID
-from worker.contract.values import read_whole
-from worker.errors import Fault, InvalidChange, NotFound, RelationsError
+from worker.errors import Fault, InvalidChange, RelationsError
 from worker.ports import JobFilter, JobState, Replay
 
 MAX_JOBS: Final = 10_000  # of one act; the preview says whether there are more
@@ -32,35 +29,6 @@ STATES: Final[Mapping[str, Sequence[JobState]]] = {
     "look_up": PARKED,
 }
 DEFAULT_STATES: Final = {"dismiss": "failed", "replay": "failed", "look_up": "parked"}
-
-
-# --- accounts
-
-
-def pause_account(deps: DashboardDeps, visit: Visit) -> Answer:
-    """Stop an account; one that an operator has stopped stays as it is."""
-    account = visit.settings.account(visit.check("admin", str(visit.path_params["account"]))).name
-    known = deps.runtime.store.get_pause(account)
-    if known is None or known.reason != PAUSED_BY_OPERATOR:
-        deps.operations(visit).pause_account(account, visit.sent("why")[:200], by=visit.by)
-    return SeeOther(f"/accounts/{account}")
-
-
-def resume_account(deps: DashboardDeps, visit: Visit) -> Answer:
-    """Let an account go on, and say what that did."""
-    account = visit.check("admin", str(visit.path_params["account"]))
-    resumed = deps.operations(visit).resume_account(visit.settings.account(account).name, by=visit.by)
-    return account_page(deps, visit, account, did=resumed.describe())
-
-
-def check_account(deps: DashboardDeps, visit: Visit) -> Answer:
-    """Try the credentials of an account, and show what was found."""
-    account = visit.check("admin", str(visit.path_params["account"]))
-    findings = list(deps.operations(visit).check_account(account))
-    return account_page(deps, visit, account, findings=findings)
-
-
-# --- jobs
 
 
 def prepare_act(deps: DashboardDeps, visit: Visit) -> Answer:
@@ -111,6 +79,14 @@ def choose(deps: DashboardDeps, visit: Visit, query: JobQueryView) -> tuple[Mapp
         words = t("this page of: {filter}", filter=describe_query(visit, query))
     picked = JobFilter(**picked_relations(visit, query))
     return {account: narrow(tuple(jobs), picked) for account, jobs in group_by_account(ids).items()}, words
+
+
+def group_by_account(ids: Sequence[str]) -> Mapping[str, list[str]]:
+    """Return ids of jobs by account."""
+    found: dict[str, list[str]] = {}
+    for job_id in ids:
+        found.setdefault(job_account(job_id), []).append(job_id)
+    return found
 
 
 def picked_relations(visit: Visit, query: JobQueryView) -> Mapping[str, Any]:
@@ -174,7 +150,7 @@ def _read_correction(visit: Visit) -> Mapping[str, Any]:
 
 def show_act(deps: DashboardDeps, visit: Visit) -> Answer:
     """Show what would be done to which jobs, or once it was done, what became of each."""
-    act = _acts(deps).find(str(visit.path_params["token"]), visit.key.name)
+    act = _acts(deps).find(visit.named("token"), visit.key.name)
     if act.act == "replay":
         return _show_replays(deps, act)
     shown = [job for ids in act.jobs.values() for job in ids][:SHOWN]
@@ -214,14 +190,14 @@ def _show_replays(deps: DashboardDeps, act: PreparedAct) -> Page:
 def carry_out(deps: DashboardDeps, visit: Visit) -> Answer:
     """Carry a prepared act out, once however often the form is sent; then show its result."""
     acts = _acts(deps)
-    act = acts.find(str(visit.path_params["token"]), visit.key.name)
+    act = acts.find(visit.named("token"), visit.key.name)
     for account in (*act.jobs, *map(job_account, act.replays)):
         visit.check("replay", account)
     if act.state == "done" or not acts.claim(act.token):
         return SeeOther(f"/acts/{act.token}")
     if act.act == "replay":
         for replay_id in act.replays:
-            _start(deps, visit, replay_id)
+            start_replay(deps, visit, replay_id)
         acts.save(_replace(act, state="done"))
         return SeeOther(f"/replays/{act.replays[0]}" if len(act.replays) == 1 else f"/acts/{act.token}")
     done, refused = _act(deps, visit, act)
@@ -247,53 +223,6 @@ def _act(deps: DashboardDeps, visit: Visit, act: PreparedAct) -> tuple[list[str]
         done += result.done
         refused |= result.refused
     return done, refused
-
-
-def _start(deps: DashboardDeps, visit: Visit, replay_id: str) -> None:
-    replay = deps.services.replays.find(replay_id)
-    for account in replay.accounts:
-        visit.check("replay", account)
-    operations = deps.operations(visit)
-    operations.start_replay(replay_id, by=visit.by)
-    operations.enqueue_replay(replay_id)
-
-
-def resolve_reference(deps: DashboardDeps, visit: Visit) -> Answer:
-    """Say which record a reference of a job is; then the change is carried out."""
-    job_id = str(visit.path_params["id"])
-    account = visit.check("replay", job_account(job_id))
-    job, at = deps.runtime.store.get_job(job_id), visit.sent("reference")
-    if job is None or not at.isdecimal() or int(at) >= len(job.references):
-        raise NotFound(f"there is no job {job_id} with such a reference (any more)")
-    record = read_whole(visit.sent("record"))
-    if not record or record > MAX_ID:
-        raise InvalidChange([Fault("record", "expected the id of a record, a positive whole number")])
-    choice = RecordChoice(references={str(job.references[int(at)].reference): record})
-    deps.services.references.resolve(account, job_id, choice, by=visit.by)
-    return SeeOther(f"/jobs/{job_id}")
-
-
-# --- replays
-
-
-def run_replay(deps: DashboardDeps, visit: Visit) -> Answer:
-    """Let a prepared or stopped replay run."""
-    replay_id = _own_replay(visit)
-    _start(deps, visit, replay_id)
-    return SeeOther(f"/replays/{replay_id}")
-
-
-def stop_replay(deps: DashboardDeps, visit: Visit) -> Answer:
-    """Stop a replay after the piece that is being worked."""
-    replay_id = _own_replay(visit)
-    deps.services.replays.stop(replay_id, by=visit.by)
-    return SeeOther(f"/replays/{replay_id}")
-
-
-def _own_replay(visit: Visit) -> str:
-    replay_id = str(visit.path_params["id"])
-    visit.check("replay", job_account(replay_id))
-    return replay_id
 
 
 def _acts(deps: DashboardDeps) -> PreparedActs:

@@ -1,0 +1,74 @@
+"""Accounts: how each stands, and what can be done with it."""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Final
+
+from ops.dashboard.deps import DashboardDeps
+from ops.dashboard.page import Answer, Page, SeeOther, Visit
+from ops.dashboard.pages.overview import make_row, read_accounts
+from ops.doctor.findings import Finding, report_troubles, verdict_of
+from ops.operations.local import PAUSED_BY_OPERATOR
+from worker.config.values import AccountLimits
+
+SHOWN_ACCOUNTS: Final = 100
+
+
+def list_accounts(deps: DashboardDeps, visit: Visit) -> Page:
+    """Show how every account of the key stands."""
+    health = deps.runtime.read_health(visit.accounts)
+    findings = report_troubles(deps.runtime.find_troubles(health))
+    rows = read_accounts(deps, health, findings, SHOWN_ACCOUNTS)
+    return Page("accounts.html", {"rows": rows, "left_out": len(health.accounts) - len(rows)})
+
+
+def show_account(deps: DashboardDeps, visit: Visit) -> Page:
+    """Show one account: how it stands, its limits, and what can be done with it."""
+    return account_page(deps, visit, visit.named("account"))
+
+
+def account_page(
+    deps: DashboardDeps, visit: Visit, name: str, *, findings: Iterable[Finding] = (), did: Iterable[str] = ()
+) -> Page:
+    """Return the page of an account, with what was just found or done."""
+    account = visit.settings.account(visit.check("read", name))
+    health = deps.runtime.read_health([name])
+    troubles = [each for each in deps.runtime.find_troubles(health) if each.account == name]
+    found = report_troubles(troubles)
+    return Page(
+        "account.html",
+        {
+            "row": make_row(
+                name, health.accounts[name], deps.runtime.waits.of_account(name), verdict_of(found)
+            ),
+            "account": account,
+            "pause": deps.runtime.store.get_pause(name),
+            "troubles": found,
+            "limits": [(each.name, getattr(account, each.name)) for each in fields(AccountLimits)],
+            "findings": list(findings),
+            "did": list(did),
+        },
+    )
+
+
+def pause_account(deps: DashboardDeps, visit: Visit) -> Answer:
+    """Stop an account; one that an operator has stopped stays as it is."""
+    account = visit.settings.account(visit.named_account("admin")).name
+    known = deps.runtime.store.get_pause(account)
+    if known is None or known.reason != PAUSED_BY_OPERATOR:
+        deps.operations(visit).pause_account(account, visit.sent("why")[:200], by=visit.by)
+    return SeeOther(f"/accounts/{account}")
+
+
+def resume_account(deps: DashboardDeps, visit: Visit) -> Answer:
+    """Let an account go on, and say what that did."""
+    account = visit.named_account("admin")
+    resumed = deps.operations(visit).resume_account(visit.settings.account(account).name, by=visit.by)
+    return account_page(deps, visit, account, did=resumed.describe())
+
+
+def check_account(deps: DashboardDeps, visit: Visit) -> Answer:
+    """Try the credentials of an account, and show what was found."""
+    account = visit.named_account("admin")
+    findings = list(deps.operations(visit).check_account(account))
+    return account_page(deps, visit, account, findings=findings)

@@ -1,0 +1,40 @@
+"""Requests to the API: what was sent, and what was answered."""
+
+from typing import Final
+
+from ops.dashboard.deps import DashboardDeps
+from ops.dashboard.formats import relation_path
+from ops.dashboard.page import Page, Visit, link_next
+from worker.errors import NotFound
+from worker.ports import RequestPage
+
+REQUESTS: Final = 50  # of one page
+
+
+def list_requests(deps: DashboardDeps, visit: Visit) -> Page:
+    """Show what was sent and answered of one account, newest first."""
+    account = visit.chosen_account("read")
+    page = (
+        deps.runtime.queries.list_requests(account, limit=REQUESTS, cursor=visit.asked("cursor"))
+        if account
+        else RequestPage((), "")
+    )
+    following = link_next("/requests", page.next, account=account)
+    return Page("requests.html", {"account": account, "requests": page.requests, "following": following})
+
+
+def show_request(deps: DashboardDeps, visit: Visit) -> Page:
+    """Show one request, action by action."""
+    account = visit.named_account("read")
+    request = deps.runtime.store.get_request(account, visit.named("id"))
+    if request is None:
+        raise NotFound("there is no such request (any more)")
+    return Page(
+        "request.html",
+        {
+            "account": account,
+            "request": request,
+            "actions": list(zip(request.actions, request.answers, strict=False)),
+            "path": relation_path,
+        },
+    )

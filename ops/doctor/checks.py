@@ -1,0 +1,63 @@
+"""Every check, in the order in which the parts need each other."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from ops.doctor.accounts import check_work
+from ops.doctor.credentials import check_credentials
+from ops.doctor.findings import Finding
+from ops.doctor.server import check_redis
+from ops.doctor.settings import check_settings
+from ops.doctor.webhooks import check_callback, check_deliveries
+from ops.doctor.workers import check_broker, check_system
+from worker.config import mask_url
+from worker.errors import StoreUnavailable
+from worker.usecases.health import Health
+from worker.wiring import Runtime
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Iterator[Finding]:
+    """Yield findings as they are made: settings, Redis, broker, workers, sweep, then account by account."""
+    settings = runtime.settings
+    yield from check_settings(settings)
+    try:
+        yield from check_redis(runtime)
+        is_reachable = True
+    except StoreUnavailable as error:
+        message = f"{mask_url(settings.redis_url)} does not answer: {error}"
+        yield Finding("redis", "fail", message, "Start it, or set RELATIONS_REDIS_URL to one that runs.")
+        is_reachable = False
+    health = _read_health(runtime) if is_reachable else None
+    yield from check_broker(celery, settings, health)
+    if is_reachable and not health:
+        yield Finding("system", "fail", "is not known: Redis refuses what is asked", "Mend what Redis says.")
+    if health:
+        yield from check_system(health)
+    if is_reachable:
+        for callback in settings.callbacks.values():
+            yield from _guarded(f"callback {callback.name}", check_callback(runtime, callback))
+    for account in settings.accounts.values():
+        if health:
+            yield from _guarded(f"account {account.name}", check_work(runtime, account, health))
+        if api:
+            yield check_credentials(runtime, account)
+    for source in settings.sources if health else ():
+        yield from _guarded(f"source {source}", check_deliveries(runtime, source))
+
+
+def _read_health(runtime: Runtime) -> Health | None:
+    try:
+        return runtime.read_health()
+    except StoreUnavailable:
+        return None
+
+
+def _guarded(subject: str, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield the findings; what Redis refuses to say is one more, and ends these alone."""
+    try:
+        yield from findings
+    except StoreUnavailable as error:
+        yield Finding(subject, "fail", f"is not known: {error}", "Mend what Redis says.")

@@ -1,0 +1,81 @@
+"""Messages of callbacks: the counts that each tells, and how far it is."""
+
+from typing import Final, TypedDict
+
+import msgspec
+
+from ops.serializers.times import read_time, write_time
+from worker.contract import write_instant
+from worker.ports import BatchCounts, CallbackMessage, MessageState
+
+TIMES: Final = ("made_at", "tried_at", "next_at", "ended_at")
+COUNTS: Final = ("accepted", "succeeded", "superseded", "failed")
+
+
+class CallbackMessageDict(TypedDict):
+    """A message of a callback: the counts that it tells, and how far it is.
+
+    `status` and `error` are of the last attempt, 0 and empty before it.
+    """
+
+    id: str
+    account: str
+    callback: str
+    batch: str
+    accepted: int
+    succeeded: int
+    superseded: int
+    failed: int
+    state: MessageState
+    attempts: int
+    made_at: str
+    tried_at: str | None
+    next_at: str | None
+    ended_at: str | None
+    status: int
+    error: str
+
+
+class CallbackMessagePageDict(TypedDict):
+    """Messages of callbacks, newest first, and the cursor of the next page; null after the last."""
+
+    messages: list[CallbackMessageDict]
+    next: str | None
+
+
+class CallbackTestDict(TypedDict):
+    """Whether a callback took a message that nobody waits for: its HTTP status, or why there is none."""
+
+    callback: str
+    taken: bool
+    status: int
+    error: str
+
+
+def serialize_message(message: CallbackMessage) -> CallbackMessageDict:
+    """Return the message of a callback as JSON; times are RFC 3339, null while they are not there."""
+    return {
+        "id": message.id,
+        "account": message.account,
+        "callback": message.callback,
+        "batch": message.batch,
+        "accepted": message.counts.accepted,
+        "succeeded": message.counts.succeeded,
+        "superseded": message.counts.superseded,
+        "failed": message.counts.failed,
+        "state": message.state,
+        "attempts": message.attempts,
+        "made_at": write_instant(message.made_at),
+        "tried_at": write_time(message.tried_at),
+        "next_at": write_time(message.next_at),
+        "ended_at": write_time(message.ended_at),
+        "status": message.status,
+        "error": message.error,
+    }
+
+
+def read_message(document: CallbackMessageDict) -> CallbackMessage:
+    """Return the message of a callback."""
+    times = {name: read_time(document[name]) for name in TIMES}
+    counts = BatchCounts(*(document[name] for name in COUNTS))
+    return msgspec.convert({**document, **times, "counts": counts}, CallbackMessage)

@@ -1,0 +1,167 @@
+"""Deliveries to webhooks: what became of them, what each rule said, and what today's rules make of them."""
+
+from typing import Any, TypedDict
+
+import msgspec
+
+from producers.webhooks.redelivery import Remapped, RemappedChange, SkipReason
+from worker.contract import from_message, read_instant, to_message, write_instant
+from worker.ports import Delivery, DeliveryOutcome, RuleOutcome, RuleTrace
+
+
+class RuleTraceDict(TypedDict):
+    """What a rule did with a payload; `found` are the values, as JSON, that its `when` looked at in vain."""
+
+    rule: str
+    outcome: RuleOutcome
+    jobs: list[str]
+    when: str | None
+    found: dict[str, str]
+    elements: int
+    faults: list[str]
+
+
+class DeliveryDict(TypedDict):
+    """A delivery to a webhook; `message` is what its event ids begin with, `cut` whether not all is kept."""
+
+    id: str
+    source: str
+    outcome: DeliveryOutcome
+    reason: str | None
+    faults: list[str]
+    accounts: list[str]
+    jobs: list[str]
+    rules: list[RuleTraceDict]
+    message: str
+    size: int
+    cut: bool
+    at: str
+    first_at: str
+    times: int
+
+
+class DeliveryPageDict(TypedDict):
+    """Deliveries, newest first, and the cursor of the next page; null after the last."""
+
+    deliveries: list[DeliveryDict]
+    next: str | None
+
+
+class DeliveryPayloadDict(TypedDict):
+    """A request as it is kept, in base64: its head, an empty line, and its body; cut if that says so."""
+
+    request: str
+    size: int
+    cut: bool
+
+
+class RemappedChangeDict(TypedDict):
+    """A change that a rule makes; one that is not `new` is that job, which stays if the change `differs`."""
+
+    rule: str
+    change: dict[str, Any]
+    job: str | None
+    new: bool
+    differs: bool
+
+
+class RemappedDict(TypedDict):
+    """A delivery by today's rules: what it `was` and is `now`, or why it was skipped."""
+
+    id: str
+    was: DeliveryOutcome | None
+    skipped: SkipReason | None
+    now: DeliveryDict | None
+    changes: list[RemappedChangeDict]
+
+
+class RedeliveredDict(RemappedDict):
+    """What became of a delivery, or would; nothing was done if it was a `dry_run`."""
+
+    dry_run: bool
+
+
+class RemappedPageDict(TypedDict):
+    """What became of deliveries, or would; `next` is the cursor for those after them."""
+
+    dry_run: bool
+    deliveries: list[RemappedDict]
+    next: str | None
+
+
+def serialize_delivery(delivery: Delivery) -> DeliveryDict:
+    """Return a delivery as JSON."""
+    return {
+        "id": delivery.id,
+        "source": delivery.source,
+        "outcome": delivery.outcome,
+        "reason": delivery.reason or None,
+        "faults": list(delivery.faults),
+        "accounts": list(delivery.accounts),
+        "jobs": list(delivery.jobs),
+        "rules": list(map(serialize_trace, delivery.rules)),
+        "message": delivery.message,
+        "size": delivery.size,
+        "cut": delivery.cut,
+        "at": write_instant(delivery.at),
+        "first_at": write_instant(delivery.first_at),
+        "times": delivery.times,
+    }
+
+
+def serialize_trace(trace: RuleTrace) -> RuleTraceDict:
+    """Return what a rule did as JSON."""
+    return {
+        "rule": trace.rule,
+        "outcome": trace.outcome,
+        "jobs": list(trace.jobs),
+        "when": trace.when or None,
+        "found": dict(trace.found),
+        "elements": trace.elements,
+        "faults": list(trace.faults),
+    }
+
+
+def read_delivery(document: DeliveryDict) -> Delivery:
+    """Return the delivery."""
+    times = {name: read_instant(document[name]) for name in ("at", "first_at")}
+    rules = [{**trace, "when": trace["when"] or ""} for trace in document["rules"]]
+    return msgspec.convert(
+        {**document, **times, "rules": rules, "reason": document["reason"] or ""}, Delivery
+    )
+
+
+def serialize_remapped(remapped: Remapped) -> RemappedDict:
+    """Return what became, or would become, of a delivery by today's rules as JSON."""
+    return {
+        "id": remapped.id,
+        "was": remapped.was,
+        "skipped": remapped.skipped,
+        "now": serialize_delivery(remapped.now) if remapped.now else None,
+        "changes": [
+            {
+                "rule": item.rule,
+                "change": dict(to_message(item.change)),
+                "job": item.job or None,
+                "new": item.is_new,
+                "differs": item.differs,
+            }
+            for item in remapped.changes
+        ],
+    }
+
+
+def read_remapped(document: RemappedDict) -> Remapped:
+    """Return what became of a delivery by today's rules."""
+    changes = (
+        RemappedChange(
+            item["rule"],
+            from_message(item["change"]).change,
+            item["job"] or "",
+            is_new=item["new"],
+            differs=item["differs"],
+        )
+        for item in document["changes"]
+    )
+    now = read_delivery(document["now"]) if document["now"] else None
+    return Remapped(document["id"], document["was"], now, tuple(changes), document["skipped"])

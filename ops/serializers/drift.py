@@ -1,0 +1,84 @@
+"""What the CRM says of what was confirmed, and which relations have drifted."""
+
+from typing import TypedDict
+
+from ops.serializers.relations import RelationDict, read_relation, serialize_relation
+from worker.contract import read_instant, write_instant
+from worker.ports import DriftedRelation, DriftPage, DriftState
+
+
+class DriftedDict(RelationDict):
+    """A relation that the CRM shows otherwise than it was last confirmed, for a change and its job.
+
+    `missing`: it was confirmed to be there; `returned`: it was confirmed to be gone.
+    """
+
+    state: DriftState
+    occurred_at: str
+    job: str
+    read_at: str
+
+
+class DriftPageDict(TypedDict):
+    """What the CRM says of one page of what was confirmed; with `waits`, why nothing of it was read yet.
+
+    Of `seen` relations (of `total` remembered ones), `same` are as confirmed, `open` ones are being worked or
+    in doubt, and of the `unknown` ones no answer says how they are.
+    """
+
+    total: int
+    seen: int
+    same: int
+    drifted: list[DriftedDict]
+    unknown: list[RelationDict]
+    open: int
+    next: str | None
+    waits: str | None
+    rest: float
+
+
+def serialize_drift_page(page: DriftPage) -> DriftPageDict:
+    """Return a page of a drift read as JSON; `next` and `waits` are null where there is nothing to say."""
+    return {
+        "total": page.total,
+        "seen": page.seen,
+        "same": page.same,
+        "drifted": list(map(serialize_drifted, page.drifted)),
+        "unknown": list(map(serialize_relation, page.unknown)),
+        "open": page.open,
+        "next": page.next or None,
+        "waits": page.waits or None,
+        "rest": page.rest,
+    }
+
+
+def read_drift_page(document: DriftPageDict) -> DriftPage:
+    """Return the page of a drift read."""
+    return DriftPage(
+        total=document["total"],
+        seen=document["seen"],
+        same=document["same"],
+        drifted=tuple(map(read_drifted, document["drifted"])),
+        unknown=tuple(map(read_relation, document["unknown"])),
+        open=document["open"],
+        next=document["next"] or "",
+        waits=document["waits"] or "",
+        rest=document["rest"],
+    )
+
+
+def serialize_drifted(found: DriftedRelation) -> DriftedDict:
+    """Return a relation that has drifted as JSON."""
+    return {
+        **serialize_relation(found.relation),
+        "state": found.state,
+        "occurred_at": write_instant(found.occurred_at),
+        "job": found.job,
+        "read_at": write_instant(found.read_at),
+    }
+
+
+def read_drifted(document: DriftedDict) -> DriftedRelation:
+    """Return the relation that has drifted."""
+    occurred_at, read_at = read_instant(document["occurred_at"]), read_instant(document["read_at"])
+    return DriftedRelation(read_relation(document), document["state"], occurred_at, document["job"], read_at)

@@ -1,0 +1,134 @@
+"""What failed and waits for a decision: by error and type, and by the record that most refusals name."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, TypedDict
+
+from ops.explain.advice import advise
+from producers.job_admin.suspects import RecordFailures
+from worker.contract import read_instant, write_instant
+from worker.onoffice.codes import describe
+from worker.ports import FailureGroup
+
+MAX_SUSPECTS: Final = 100  # records that are listed
+
+FailureGroupDict = TypedDict(
+    "FailureGroupDict",
+    {
+        "account": str,
+        "code": int,
+        "class": str,
+        "message": str,
+        "relationtype": str | None,
+        "jobs": int,
+        "first": str,
+        "last": str,
+        "example": str,
+        "todo": str,
+    },
+)
+"""The failed jobs of one error and relation type that wait for a decision.
+
+Not a class statement, because `class` is a keyword of Python.
+"""
+
+
+RecordFailuresDict = TypedDict(
+    "RecordFailuresDict",
+    {
+        "account": str,
+        "module": str,
+        "id": int,
+        "code": int,
+        "class": str,
+        "message": str,
+        "relations": int,
+        "jobs": int,
+        "first": str,
+        "last": str,
+        "example": str,
+    },
+)
+"""The failed relations of a record that is most likely the reason, with their most frequent error."""
+
+
+class FailuresDict(TypedDict):
+    """What failed and waits for a decision: by error and type, and by the record that most refusals name."""
+
+    errors: list[FailureGroupDict]
+    records: list[RecordFailuresDict]
+
+
+def serialize_failures(
+    account: str, groups: Iterable[FailureGroup], suspects: Sequence[RecordFailures]
+) -> FailuresDict:
+    """Return an account's failures as JSON, with the first `MAX_SUSPECTS` of its suspect records."""
+    return {
+        "errors": [serialize_failure(account, group) for group in groups],
+        "records": [serialize_suspect(account, suspect) for suspect in suspects[:MAX_SUSPECTS]],
+    }
+
+
+def serialize_failure(account: str, failure: FailureGroup) -> FailureGroupDict:
+    """Return a group of failures as JSON."""
+    return {
+        "account": account,
+        "code": failure.code,
+        "class": failure.error,
+        "message": describe_failure(failure),
+        "relationtype": failure.type or None,
+        "jobs": failure.jobs,
+        "first": write_instant(failure.first),
+        "last": write_instant(failure.last),
+        "example": failure.example,
+        "todo": advise(failure.code, failure.error),
+    }
+
+
+def read_failure(document: FailureGroupDict) -> FailureGroup:
+    """Return the group of failures."""
+    return FailureGroup(
+        code=document["code"],
+        error=document["class"],
+        type=document["relationtype"] or "",
+        jobs=document["jobs"],
+        first=read_instant(document["first"]),
+        last=read_instant(document["last"]),
+        example=document["example"],
+    )
+
+
+def serialize_suspect(account: str, suspect: RecordFailures) -> RecordFailuresDict:
+    """Return the failures of a suspect record as JSON."""
+    return {
+        "account": account,
+        "module": suspect.module,
+        "id": suspect.record,
+        "code": suspect.code,
+        "class": suspect.error,
+        "message": describe_failure(suspect),
+        "relations": suspect.relations,
+        "jobs": suspect.jobs,
+        "first": write_instant(suspect.first),
+        "last": write_instant(suspect.last),
+        "example": suspect.example,
+    }
+
+
+def read_suspect(document: RecordFailuresDict) -> RecordFailures:
+    """Return the failures of a suspect record."""
+    return RecordFailures(
+        module=document["module"],
+        record=document["id"],
+        code=document["code"],
+        error=document["class"],
+        relations=document["relations"],
+        jobs=document["jobs"],
+        first=read_instant(document["first"]),
+        last=read_instant(document["last"]),
+        example=document["example"],
+    )
+
+
+def describe_failure(failure: FailureGroup | RecordFailures) -> str:
+    """Return what the failure's code means, or without a code its class."""
+    return describe(failure.code) if failure.code else failure.error
