@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from producers.portals.http.application import application
+from producers.portals.http.change_handler import MAX_CHANGES
 from producers.portals.http.connection import MAX_HEAD, BoundedProtocol
-from producers.portals.http.handlers import MAX_CHANGES
 from producers.portals.http.server import Server
 from tests.support.http_front import BUYER, Front, problem, request_head
 from worker.contract import MAX_BODY, from_message

@@ -16,7 +16,7 @@ from ops.operations.local import PAUSED_BY_OPERATOR
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED, RecordChoice
 from producers.job_admin.selection import OF_RELATIONS, Selection, narrow
-from producers.portals.http.requests import job_account
+from producers.portals.http.access import job_account
 from producers.replay.resend import parse_correction
 from worker.contract.message import MAX_ID
 from worker.contract.values import read_whole

@@ -14,7 +14,7 @@ from ops.explain.advice import advise
 from ops.job_outcomes import read_outcomes
 from ops.lookups import resolve_relation
 from producers.job_admin.cancel_dismiss import CANCELLABLE
-from producers.portals.http.requests import job_account
+from producers.portals.http.access import job_account
 from worker.contract import TYPES, Relation
 from worker.contract.message import MAX_ID
 from worker.contract.reference import is_short_form

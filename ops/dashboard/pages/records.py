@@ -11,7 +11,7 @@ from ops.explain.advice import advise
 from ops.lookups import resolve_relation
 from ops.serializers import describe_failure
 from producers.job_admin.suspects import RecordFailures, find_suspects
-from producers.portals.http.requests import job_account
+from producers.portals.http.access import job_account
 from worker.contract import Relation
 from worker.errors import NotFound
 from worker.onoffice.codes import describe
