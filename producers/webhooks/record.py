@@ -8,16 +8,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from producers.webhooks.events import find_account_of_all, find_ignore_rule, make_scope
 from producers.webhooks.kept_request import make_kept_request
-from producers.webhooks.mapping import (
-    MappedChange,
-    build_changes,
-    check_mail_is_read,
-    find_account_of_all,
-    find_ignore_rule,
-    make_scope,
-    read_payload,
-)
+from producers.webhooks.mapping import MappedChange, build_changes, check_mail_is_read, read_payload
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.trace import explain_rules
 from worker.config import Source, redact

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice, repeat
 from typing import Final
 
+from producers.webhooks.events import Event, find_events, is_true, make_scope
 from producers.webhooks.expressions import search
-from producers.webhooks.mapping import Event, MappedChange, find_events, is_true, make_scope
+from producers.webhooks.mapping import MappedChange
 from producers.webhooks.scope import NO_DELIVERY, Budget, Scope
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.syntax import list_operands
