@@ -45,17 +45,18 @@ def judge_drift(
 
     Changes that occurred before `oldest` (µs) would not be accepted.
     """
-    wishes = defaultdict[_Wish, list[int]](list)
+    wishes, taken = defaultdict[_Wish, list[int]](list), 0
     for found in drifted:
         record = records.get(found.relation, RelationRecord())
         if reason := _reason_to_refuse(found, record, oldest):
             builder.refuse(found.job, reason)
             continue
-        builder.relations += 1
+        taken += 1
         for wish in _wishes_for(found, record.confirmed):
             wishes[wish].append(found.relation.child)
     for change in _as_changes(builder, wishes):
         builder.take_change(change)
+    builder.plan.relations = taken  # of one there may be several changes
 
 
 def _reason_to_refuse(found: DriftedRelation, record: RelationRecord, oldest: int) -> str:

@@ -16,7 +16,8 @@ from producers.job_admin.selection import (
     find_jobs,
     restrict_to_states,
 )
-from producers.replay.prepare import DryRunOf, ReplayBuilder
+from producers.replay.plan import DryRunOf
+from producers.replay.prepare import ReplayBuilder
 from producers.replay.repair import MAX_RELATIONS, judge_drift, label_of
 from producers.replay.resend import Reparse, check_correction
 from worker.config import refuse_secrets
