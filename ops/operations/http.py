@@ -19,7 +19,7 @@ from ops.operations.http_calls import HttpCalls, PartlyAccepted, PartlyErased
 from ops.resuming import Resumed
 from ops.serializers import serialize_drifted
 from producers.job_admin.cancel_dismiss import preview_act
-from producers.job_admin.erase import ErasureProof, add_proofs
+from producers.job_admin.erasure_proof import ErasureProof, add_proofs
 from producers.job_admin.resolve import PARKED, RecordChoice
 from producers.job_admin.selection import PIECE, NarrowedJobs, Selection
 from producers.job_admin.suspects import RecordFailures

@@ -8,7 +8,7 @@ from typing import Any
 from ops import doctor, lookups, resuming
 from ops.explain import Explanation
 from ops.resuming import Resumed
-from producers.job_admin.erase import ErasureProof
+from producers.job_admin.erasure_proof import ErasureProof
 from producers.job_admin.resolve import RecordChoice
 from producers.job_admin.selection import Selection
 from producers.job_admin.suspects import RecordFailures, find_suspects

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from ops.doctor import Finding
 from ops.explain import Explanation
 from ops.resuming import Resumed
-from producers.job_admin.erase import ErasureProof
+from producers.job_admin.erasure_proof import ErasureProof
 from producers.job_admin.resolve import RecordChoice
 from producers.job_admin.selection import Selection
 from producers.job_admin.suspects import RecordFailures

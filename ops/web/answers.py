@@ -2,7 +2,7 @@
 
 from typing import Any, NotRequired, TypedDict
 
-from producers.job_admin.erase import ErasureProof
+from producers.job_admin.erasure_proof import ErasureProof
 from producers.webhooks.redelivery import SkipReason
 from worker.ports import (
     DeliveryOutcome,
