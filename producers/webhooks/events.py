@@ -65,11 +65,11 @@ def find_account(source: Source, scope: Scope) -> str:
     """
     if source.account:
         return source.account
+    accounts = {unicodedata.normalize("NFC", found): account for found, account in source.accounts.items()}
     for value in (scope.value, *reversed(scope.around)):
         found = search(source.account_from, scope.at(value), "account_from")
-        account = _accounts_of(source).get(str(found)) if isinstance(found, str | int) else None
-        if account is not None:
-            return account
+        if isinstance(found, str | int) and str(found) in accounts:
+            return accounts[str(found)]
     raise InvalidChange(
         [Fault("account_from", "finds nothing in the payload that stands for an account of this source")]
     )
@@ -108,7 +108,3 @@ def _with_owner(scope: Scope) -> Scope:
         return None
 
     return scope.known_to(find_owner)
-
-
-def _accounts_of(source: Source) -> dict[str, str]:
-    return {unicodedata.normalize("NFC", found): account for found, account in source.accounts.items()}

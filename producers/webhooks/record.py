@@ -16,7 +16,7 @@ from producers.webhooks.trace import explain_rules
 from worker.config import Source, redact
 from worker.contract import MAX_FAULTS
 from worker.errors import Fault, InvalidChange, RelationsError
-from worker.ports import Delivery, DeliveryOutcome, KeptDelivery, RuleTrace
+from worker.ports import Delivery, DeliveryOutcome, KeptDelivery
 
 MAX_FAULT: Final = 500  # characters of a fault that is kept
 
@@ -86,7 +86,7 @@ def record_delivery(source: Source, mapped: MappedDelivery, jobs: Sequence[str])
         jobs=tuple(dict.fromkeys(jobs)),
         reason=mapped.because,
         faults=_redact_faults(map(str, error.faults if error else ())),
-        rules=tuple(map(_redact_trace, rules)),
+        rules=tuple(msgspec.structs.replace(rule, faults=_redact_faults(rule.faults)) for rule in rules),
         message="" if is_nameless else mapped.id,
         size=len(delivery.body),
         cut=is_cut or is_nameless,
@@ -119,10 +119,6 @@ def make_delivery_id(source: str, message_id: str) -> str:
 
 def _redact_faults(faults: Iterable[str]) -> tuple[str, ...]:
     return tuple(redact(fault)[:MAX_FAULT] for fault in islice(faults, MAX_FAULTS))
-
-
-def _redact_trace(trace: RuleTrace) -> RuleTrace:
-    return msgspec.structs.replace(trace, faults=_redact_faults(trace.faults))
 
 
 def _find_accounts(source: Source, mapped: MappedDelivery) -> tuple[str, ...]:

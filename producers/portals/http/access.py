@@ -27,7 +27,11 @@ async def check_call(
     key = authenticate(current_settings().keys.values(), request.headers.get("authorization", ""))
     account = _account_in_path(route, request)
     check_access(key, route.right, account)
-    values = await _read_input(route, request, body_seconds)
+    values: msgspec.Struct | None = None
+    if route.form:
+        values = await read_form(request, route.form, seconds=body_seconds, required=route.form_required)
+    elif route.query:
+        values = read_query(request.query_params.multi_items(), route.query)
     if isinstance(values, AccountQuery):
         account = values.account
         check_access(key, route.right, account)
@@ -71,9 +75,3 @@ def _account_in_path(route: ApiRoute, request: Request) -> str:
         return job_account(value)
     check_account_name(value)
     return value
-
-
-async def _read_input(route: ApiRoute, request: Request, body_seconds: float) -> msgspec.Struct | None:
-    if route.form:
-        return await read_form(request, route.form, seconds=body_seconds, required=route.form_required)
-    return read_query(request.query_params.multi_items(), route.query) if route.query else None

@@ -63,7 +63,8 @@ class Server:
         self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
         self._server = server = GracefulServer(
             _uvicorn_config(
-                _behind_proxies(app, root_path),
+                # The variable has the name that uvicorn gives it.
+                ForwardedMiddleware(app, os.environ.get("FORWARDED_ALLOW_IPS", ""), root_path=root_path),
                 keep_alive,
                 {"max_connections": connection_limit(), **bounds},
             )
@@ -127,11 +128,6 @@ def connection_limit() -> int:
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
     return max(LEAST_CONNECTIONS, min(MAX_CONNECTIONS, soft - RESERVED_FILES))
-
-
-def _behind_proxies(app: Any, root_path: str) -> ForwardedMiddleware:
-    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "")  # the name that uvicorn gives it
-    return ForwardedMiddleware(app, trusted, root_path=root_path)
 
 
 def _uvicorn_config(app: Any, keep_alive: float, bounds: Mapping[str, float]) -> uvicorn.Config:

@@ -185,11 +185,8 @@ def _refuse_delivery(deps: HttpDeps, source: Source, request: Request, error: Re
     )
     deps.deliveries.note_refused(source, make if is_told else None)
     if isinstance(error, InvalidSettings | BacklogFull):
-        raise Unavailable("this cannot be taken at the moment", retry_after=_retry_after(error)) from None
+        retry_after = error.retry_after if isinstance(error, BacklogFull) else SETTINGS_RETRY_AFTER
+        raise Unavailable("this cannot be taken at the moment", retry_after=retry_after) from None
     if source.answer_faults and isinstance(error, TooLarge | Unsupported | Invalid):
         return accepted_response([])
     raise error
-
-
-def _retry_after(error: RelationsError) -> float:
-    return error.retry_after if isinstance(error, Unavailable) else SETTINGS_RETRY_AFTER
