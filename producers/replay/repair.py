@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from producers.replay.prepare import ReplayBuilder
-from worker.contract import MAX_IDS, Change, Relation
+from worker.contract import MAX_IDS, Change, ChangeAction, Relation
 from worker.contract.change import Info
 from worker.planner.fold import ConfirmedState
 from worker.ports import DriftedRelation, RelationRecord
@@ -24,7 +24,7 @@ class _Wish(NamedTuple):
 
     occurred_at: int
     type: str
-    action: str
+    action: ChangeAction
     info: Info
     parent: int
 
@@ -96,7 +96,7 @@ def _as_changes(builder: ReplayBuilder, wishes: Mapping[_Wish, list[int]]) -> It
     for number, (wish, children) in enumerate(pieces):
         yield Change(
             account=builder.account,
-            action=wish.action,  # type: ignore[arg-type]
+            action=wish.action,
             type=wish.type,
             parents=(wish.parent,),
             children=children,

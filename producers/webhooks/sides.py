@@ -15,19 +15,13 @@ MAX_PARENTS: Final = 1000  # of one rule with several children, since each paren
 
 def check_pairs(rule: Rule, fields: Mapping[str, object], path: str) -> None:
     """Raise InvalidChange if both sides take the same list apart: every pair would become a product."""
-    sides = fields.get("parentid"), fields.get("childid")
-    if not all(isinstance(side, list) for side in sides) or max(map(len, sides)) < 2:  # type: ignore[arg-type]
+    sides = [side for side in (fields.get("parentid"), fields.get("childid")) if isinstance(side, list)]
+    if len(sides) < 2 or max(map(len, sides)) < 2:
         return
     if lists_of(rule.parentid) & lists_of(rule.childid):
         reason = "and childid take the same list apart, which loses what belongs together"
-        raise InvalidChange(
-            [
-                Fault(
-                    f"{path}.parentid",
-                    f'{reason}; name the list in `each`, as `each = "[]"`, and one element here',
-                )
-            ]
-        )
+        remedy = 'name the list in `each`, as `each = "[]"`, and one element here'
+        raise InvalidChange([Fault(f"{path}.parentid", f"{reason}; {remedy}")])
 
 
 def split_by_parent(fields: Mapping[str, object], path: str) -> Iterator[Mapping[str, object]]:
