@@ -26,7 +26,7 @@ REFUSALS: Final = {
 class BoundedProtocol(HttpToolsProtocol):
     """A connection that ends when it asks for too much, or is slow with a head, a request or an answer."""
 
-    parser: "PlainParser"  # type: ignore[assignment]
+    parser: "PlainParser"
     max_connections: float  # of the whole process, which the server knows
     max_request: float = MAX_REQUEST
     head_seconds: float = HEAD_SECONDS
@@ -141,37 +141,28 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
-class PlainParser:
+class PlainParser(httptools.HttpRequestParser):
     """A parser for which the offer of another protocol, as Java's of HTTP/2, is no reason to drop the body.
 
     Such a request is read once more, without the offer.
     """
 
     def __init__(self, protocol: BoundedProtocol) -> None:
-        self._protocol, self._parser = protocol, _make_parser(protocol)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._parser, name)
+        super().__init__(protocol)
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self._protocol = protocol
 
     def is_upgraded(self) -> bool:
         """Whether the request that is being read offers another protocol."""
-        return bool(self._parser.should_upgrade()) and self._parser.get_method() != b"CONNECT"
+        return self.should_upgrade() and self.get_method() != b"CONNECT"
 
-    def feed_data(self, data: bytes) -> None:
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # that is what asyncio gives
         """Read the next bytes of the connection."""
         try:
-            self._parser.feed_data(data)
+            super().feed_data(data)
         except httptools.HttpParserUpgrade as error:
             if not self.is_upgraded():
                 raise
-            head = self._protocol.head_without_upgrade(
-                self._parser.get_method(), self._parser.get_http_version()
-            )
-            self._parser = _make_parser(self._protocol)
-            self.feed_data(head + data[error.args[0] :])
-
-
-def _make_parser(protocol: BoundedProtocol) -> httptools.HttpRequestParser:
-    parser = httptools.HttpRequestParser(protocol)
-    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-    return parser
+            head = self._protocol.head_without_upgrade(self.get_method(), self.get_http_version())
+            self._protocol.parser = PlainParser(self._protocol)
+            self._protocol.parser.feed_data(head + data[error.args[0] :])
