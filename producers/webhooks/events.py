@@ -2,6 +2,7 @@
 
 import unicodedata
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from producers.webhooks.expressions import search
@@ -28,7 +29,7 @@ def make_scope(
     source: Source, payload: object, delivery: WebhookDelivery = NO_DELIVERY, budget: Budget | None = None
 ) -> Scope:
     """Return where the rules of a source look, at the whole payload."""
-    return _with_owner(Scope(payload, budget=budget, delivery=delivery, source=source))
+    return _with_owner(Scope(payload, budget=budget or Budget(), delivery=delivery, source=source))
 
 
 def find_events(rule: Rule, whole: Event) -> list[Event]:
@@ -107,4 +108,4 @@ def _with_owner(scope: Scope) -> Scope:
             return scope.source.owners.get(find_account(scope.source, scope)) if scope.source else None
         return None
 
-    return scope.known_to(find_owner)
+    return replace(scope, find_account=find_owner)
