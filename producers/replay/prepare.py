@@ -53,9 +53,9 @@ class ReplayBuilder:
     reparse: Reparse
     account: str
     replay_id: str
-    forced: bool
-    correction: Correction
-    selection: Selection
+    selection: Selection = ()
+    forced: bool = False
+    correction: Correction = field(default_factory=dict)
     allowed: Collection[str] | None = None
     entries: list[ReplayEntry] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
