@@ -18,10 +18,9 @@ from ops.operations import records
 from ops.operations.http_calls import HttpCalls, PartlyAccepted, PartlyErased
 from ops.resuming import Resumed
 from ops.serializers import serialize_drifted
-from producers.job_admin.cancel_dismiss import preview_act
 from producers.job_admin.erasure_proof import ErasureProof, add_proofs
 from producers.job_admin.resolve import PARKED, RecordChoice
-from producers.job_admin.selection import PIECE, NarrowedJobs, Selection
+from producers.job_admin.selection import PIECE, NarrowedJobs, Selection, preview_act
 from producers.job_admin.suspects import RecordFailures
 from producers.portals.serializers import BatchDict, JobDict
 from producers.webhooks.redelivery import Remapped
