@@ -1,5 +1,6 @@
 """The services behind the operators' commands and endpoints, built from a runtime in this one place."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from producers.replay.service import ReplayService
 from producers.webhooks.redelivery import DeliveryService
 from producers.webhooks.reparse import reparse
 from worker.clock import SystemClock
+from worker.config import Source
 from worker.errors import NotFound
 from worker.wiring import Runtime
 
@@ -27,49 +29,42 @@ class Services:
 
 def build_services(runtime: Runtime) -> Services:
     """Build the services of a runtime; nothing connects."""
-    intake = runtime.intake()
+    queries, job_admin, intake = runtime.queries, runtime.job_admin, runtime.intake()
 
     def wake(account: str) -> None:
         with suppress(NotFound):  # an account that has left the settings; nobody works it
             intake.wake_worker(intake.policy_of(account))
 
+    def list_sources() -> Mapping[str, Source]:
+        return runtime.settings.sources
+
     return Services(
         jobs=JobAdminService(
-            queries=runtime.queries,
-            job_admin=runtime.job_admin,
-            new_id=intake.new_id,
-            cancel_taken=runtime.taken_jobs.cancel,
+            queries=queries, job_admin=job_admin, new_id=intake.new_id, cancel_taken=runtime.taken_jobs.cancel
         ),
         erasure=EraseService(
             store=runtime.store,
-            job_admin=runtime.job_admin,
+            job_admin=job_admin,
             deliveries=runtime.deliveries,
             clock=SystemClock(),
             new_id=intake.new_id,
             withdraw=runtime.withdraw,
             now=runtime.metrics.now,
         ),
-        references=ReferenceService(
-            queries=runtime.queries,
-            job_admin=runtime.job_admin,
-            new_id=intake.new_id,
-            wake=wake,
-        ),
+        references=ReferenceService(queries=queries, job_admin=job_admin, new_id=intake.new_id, wake=wake),
         replays=ReplayService(
             store=runtime.store,
-            queries=runtime.queries,
-            job_admin=runtime.job_admin,
+            queries=queries,
+            job_admin=job_admin,
             intake=intake,
             dry_run=runtime.dry_run,
-            reparse=lambda job, payload, correction: reparse(
-                runtime.settings.sources, job, payload, correction
-            ),
+            reparse=lambda job, payload, correction: reparse(list_sources(), job, payload, correction),
         ),
         deliveries=DeliveryService(
             deliveries=runtime.deliveries,
-            queries=runtime.queries,
-            job_admin=runtime.job_admin,
+            queries=queries,
+            job_admin=job_admin,
             intake=intake,
-            list_sources=lambda: runtime.settings.sources,
+            list_sources=list_sources,
         ),
     )

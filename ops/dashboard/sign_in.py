@@ -23,8 +23,8 @@ from ops.dashboard.endpoint import (
 from ops.dashboard.page import first_value
 from ops.dashboard.session import TooMany, cookie_name, set_cookie
 from producers.errors import Forbidden, Unauthorized
+from producers.portals.http.access import authenticate, check_access
 from producers.portals.http.problems import status_of
-from producers.portals.http.requests import authenticate, check_access
 from worker.config import Key
 from worker.errors import RelationsError
 from worker.ports import AuditEntry

@@ -32,10 +32,9 @@ from ops.serializers.failures import read_failure, read_suspect
 from ops.serializers.jobs import read_job, read_payload, read_waiting
 from ops.serializers.replays import read_replay
 from ops.serializers.requests import read_request
-from producers.job_admin.cancel_dismiss import preview_act
-from producers.job_admin.erase import ErasureProof, add_proofs
+from producers.job_admin.erasure_proof import ErasureProof, add_proofs
 from producers.job_admin.resolve import PARKED, RecordChoice
-from producers.job_admin.selection import PIECE, Selection
+from producers.job_admin.selection import PIECE, Selection, preview_act
 from producers.job_admin.suspects import RecordFailures
 from producers.portals.serializers import BatchDict, JobDict
 from producers.webhooks.redelivery import Remapped

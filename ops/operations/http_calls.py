@@ -8,7 +8,7 @@ import msgspec
 
 from ops.operations.port import ServerUnavailable
 from producers.errors import Forbidden, Unauthorized
-from producers.portals.sdk import http_transport
+from producers.portals.sdk import http_answers, http_transport
 from worker.errors import (
     BacklogFull,
     Invalid,
@@ -73,16 +73,16 @@ class HttpCalls:
             raise _error_of(response)
         try:
             return msgspec.json.decode(response.content)
-        except http_transport.DECODE_ERRORS as error:
-            raise http_transport.error_of_content(response, error) from None
+        except http_answers.DECODE_ERRORS as error:
+            raise http_answers.error_of_content(response, error) from None
 
 
 def _error_of(response: httpx.Response) -> RelationsError:
     """Return the error that the server names; without a name, that of the status."""
-    problem = http_transport.read_problem(response)
+    problem = http_answers.read_problem(response)
     kind = KINDS.get(problem.kind)
     if kind is None:
-        error = http_transport.error_of_response(response)
+        error = http_answers.error_of_response(response)
         return ServerUnavailable(str(error)) if isinstance(error, Unavailable) else error
     named = _make_error(kind, problem, response)
     if problem.proof and isinstance(named, Unavailable):
@@ -91,10 +91,10 @@ def _error_of(response: httpx.Response) -> RelationsError:
 
 
 def _make_error(
-    kind: type[RelationsError], problem: http_transport.ProblemAnswer, response: httpx.Response
+    kind: type[RelationsError], problem: http_answers.ProblemAnswer, response: httpx.Response
 ) -> RelationsError:
     if issubclass(kind, Invalid):
-        return kind([http_transport.read_fault(fault) for fault in problem.errors])
+        return kind([http_answers.read_fault(fault) for fault in problem.errors])
     if issubclass(kind, Unavailable):
         after = response.headers.get("retry-after", "")
         return kind(problem.detail, retry_after=float(after) if after.isdecimal() else 1.0)

@@ -2,7 +2,7 @@
 
 from typing import NotRequired, TypedDict
 
-from producers.job_admin.erase import ErasureProof
+from producers.job_admin.erasure_proof import ErasureProof
 
 
 class PausedDict(TypedDict):

@@ -28,9 +28,9 @@ from ops.web.forms import (
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED
 from producers.job_admin.selection import describe_selection, narrow_to_relations
+from producers.portals.http.access import check_access, job_account
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import error_response, json_response
-from producers.portals.http.requests import check_access, job_account
 from worker.ports import UNROUTED, AdminResult, JobState, Replay
 
 MAX_JOBS: Final = 10_000  # that one call acts on; the response says whether there are more

@@ -8,33 +8,20 @@ from typing import Final
 import msgspec
 
 from producers.job_admin.selection import (
+    FOREIGN,
     MAX_JOBS,
-    NarrowedJobs,
     Selection,
     describe_selection,
-    find_jobs,
-    is_foreign,
+    judge_jobs,
     name_picked,
     pick_failures,
-    restrict_to_states,
+    preview_act,
 )
 from worker.config import refuse_secrets
-from worker.errors import Fault, InvalidChange
-from worker.ports import (
-    AdminResult,
-    AuditEntry,
-    JobAdmin,
-    JobFilter,
-    JobLookups,
-    JobRecord,
-    JobState,
-    Queries,
-)
+from worker.ports import AdminResult, AuditEntry, JobAdmin, JobState, Queries
 
-FOREIGN: Final = "foreign"  # the reason why a job of another account is refused
 CANCELLABLE: Final[tuple[JobState, ...]] = ("queued", "parked", "held", "retrying")
 DISMISSABLE: Final[tuple[JobState, ...]] = ("failed",)
-OTHER_FAILURE: Final = "failed of something else"  # why one is that has no such failed relation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +40,8 @@ class JobAdminService:
         """
         entry = self._audit_entry("cancelled", selection, by, note)
         jobs, taken, foreign = list[str](), list[str](), dict[str, str]()
-        for job_id, job, reason in islice(_judge(self.queries, account, selection, CANCELLABLE), MAX_JOBS):
+        judged = judge_jobs(self.queries, account, selection, CANCELLABLE)
+        for job_id, job, reason in islice(judged, MAX_JOBS):
             if reason == FOREIGN:
                 foreign[job_id] = reason
                 continue
@@ -74,7 +62,8 @@ class JobAdminService:
         """
         entry = self._audit_entry("dismissed", selection, by, note)
         jobs, refused, only = list[str](), dict[str, str](), dict[str, tuple[str, ...]]()
-        for job_id, job, reason in islice(_judge(self.queries, account, selection, DISMISSABLE), MAX_JOBS):
+        judged = judge_jobs(self.queries, account, selection, DISMISSABLE)
+        for job_id, job, reason in islice(judged, MAX_JOBS):
             if reason or job is None:
                 refused[job_id] = reason
                 continue
@@ -94,39 +83,3 @@ class JobAdminService:
     ) -> Iterator[tuple[list[str], dict[str, str]]]:
         """Yield the account's jobs in these states, and why other selected jobs are refused, one by one."""
         return preview_act(self.queries, account, selection, states)
-
-
-def preview_act(
-    lookups: JobLookups, account: str, selection: Selection, states: Sequence[JobState]
-) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Yield the account's jobs in these states, and why other selected jobs are refused, one by one."""
-    for job_id, _, reason in _judge(lookups, account, selection, states):
-        yield ([], {job_id: reason}) if reason else ([job_id], {})
-
-
-def _judge(
-    lookups: JobLookups, account: str, selection: Selection, states: Sequence[JobState]
-) -> Iterator[tuple[str, JobRecord | None, str]]:
-    """Yield the selected jobs, each with why it cannot be acted on, mostly the state it is in, or "".
-
-    A filter selects none in other states. Raises InvalidChange for a part of a change that did not fail.
-    """
-    if isinstance(selection, NarrowedJobs) and "failed" not in states:
-        raise InvalidChange([Fault("jobs", "a change is cancelled as a whole; give its id alone")])
-    for piece in find_jobs(lookups, account, restrict_to_states(selection, states)):
-        for job_id, job in piece.items():
-            reason = _reason_to_refuse(account, job_id, job, selection, states)
-            if not (reason and isinstance(selection, JobFilter)):
-                yield job_id, job, reason
-
-
-def _reason_to_refuse(
-    account: str, job_id: str, job: JobRecord | None, selection: Selection, states: Sequence[JobState]
-) -> str:
-    if is_foreign(job_id, account):
-        return FOREIGN
-    if job is None:
-        return "gone"
-    if job.state not in states:
-        return job.state
-    return OTHER_FAILURE if isinstance(selection, NarrowedJobs) and not pick_failures(job, selection) else ""

@@ -8,13 +8,13 @@ from typing import Final
 
 import msgspec
 
-from producers.job_admin.cancel_dismiss import preview_act
 from producers.job_admin.selection import (
     MAX_JOBS,
     Selection,
     describe_selection,
     find_jobs,
     is_foreign,
+    preview_act,
 )
 from worker.config import refuse_secrets
 from worker.contract import Reference, read_reference

@@ -1,4 +1,4 @@
-"""The jobs that an operator selects, by ids or by a filter: described in words, looked up in pieces.
+"""The jobs that an operator selects, by ids or by a filter: described, looked up, and fit for an act or not.
 
 What failed is a list of relations: an error and ids select those of each job that are acted on.
 """
@@ -26,6 +26,8 @@ MAX_JOBS: Final = 100_000  # jobs that one call acts on
 MAX_ID: Final = 64  # characters of the id of a job; ours have at most 51
 PIECE: Final = 500  # jobs that are looked up at once
 OF_RELATIONS: Final = ("type", "parent", "child", "error")  # fields of a filter that failures are picked by
+FOREIGN: Final = "foreign"  # the reason why a job of another account is refused
+OTHER_FAILURE: Final = "failed of something else"  # the reason for one that has no such failed relation
 NOTHING_SELECTED: Final = (
     "say which jobs: their ids, or at least one of "
     "state, type, parent, child, error, source, batch, event_id, reference, since, until"
@@ -147,6 +149,42 @@ def find_jobs(
     while piece := list(islice(ids, PIECE)):
         found = queries.get_jobs(piece)
         yield {job_id: found.get(job_id) for job_id in piece}
+
+
+def preview_act(
+    lookups: JobLookups, account: str, selection: Selection, states: Sequence[JobState]
+) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Yield the account's jobs in these states, and why other selected jobs are refused, one by one."""
+    for job_id, _, reason in judge_jobs(lookups, account, selection, states):
+        yield ([], {job_id: reason}) if reason else ([job_id], {})
+
+
+def judge_jobs(
+    lookups: JobLookups, account: str, selection: Selection, states: Sequence[JobState]
+) -> Iterator[tuple[str, JobRecord | None, str]]:
+    """Yield the selected jobs, each with why it cannot be acted on, mostly the state it is in, or "".
+
+    A filter selects none in other states. Raises InvalidChange for a part of a change that did not fail.
+    """
+    if isinstance(selection, NarrowedJobs) and "failed" not in states:
+        raise InvalidChange([Fault("jobs", "a change is cancelled as a whole; give its id alone")])
+    for piece in find_jobs(lookups, account, restrict_to_states(selection, states)):
+        for job_id, job in piece.items():
+            reason = _reason_to_refuse(account, job_id, job, selection, states)
+            if not (reason and isinstance(selection, JobFilter)):
+                yield job_id, job, reason
+
+
+def _reason_to_refuse(
+    account: str, job_id: str, job: JobRecord | None, selection: Selection, states: Sequence[JobState]
+) -> str:
+    if is_foreign(job_id, account):
+        return FOREIGN
+    if job is None:
+        return "gone"
+    if job.state not in states:
+        return job.state
+    return OTHER_FAILURE if isinstance(selection, NarrowedJobs) and not pick_failures(job, selection) else ""
 
 
 def is_foreign(job_id: str, account: str) -> bool:

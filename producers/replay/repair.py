@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from producers.replay.prepare import ReplayBuilder
-from worker.contract import MAX_IDS, Change, Relation
+from worker.contract import MAX_IDS, Change, ChangeAction, Relation
 from worker.contract.change import Info
 from worker.planner.fold import ConfirmedState
 from worker.ports import DriftedRelation, RelationRecord
@@ -24,7 +24,7 @@ class _Wish(NamedTuple):
 
     occurred_at: int
     type: str
-    action: str
+    action: ChangeAction
     info: Info
     parent: int
 
@@ -45,17 +45,18 @@ def judge_drift(
 
     Changes that occurred before `oldest` (µs) would not be accepted.
     """
-    wishes = defaultdict[_Wish, list[int]](list)
+    wishes, taken = defaultdict[_Wish, list[int]](list), 0
     for found in drifted:
         record = records.get(found.relation, RelationRecord())
         if reason := _reason_to_refuse(found, record, oldest):
             builder.refuse(found.job, reason)
             continue
-        builder.relations += 1
+        taken += 1
         for wish in _wishes_for(found, record.confirmed):
             wishes[wish].append(found.relation.child)
     for change in _as_changes(builder, wishes):
         builder.take_change(change)
+    builder.plan.relations = taken  # of one there may be several changes
 
 
 def _reason_to_refuse(found: DriftedRelation, record: RelationRecord, oldest: int) -> str:
@@ -95,7 +96,7 @@ def _as_changes(builder: ReplayBuilder, wishes: Mapping[_Wish, list[int]]) -> It
     for number, (wish, children) in enumerate(pieces):
         yield Change(
             account=builder.account,
-            action=wish.action,  # type: ignore[arg-type]
+            action=wish.action,
             type=wish.type,
             parents=(wish.parent,),
             children=children,

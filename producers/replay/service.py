@@ -5,7 +5,7 @@ The work of a running replay is `worker.usecases.replay`; this or any worker can
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from producers.job_admin.selection import (
@@ -16,7 +16,8 @@ from producers.job_admin.selection import (
     find_jobs,
     restrict_to_states,
 )
-from producers.replay.prepare import DryRunOf, ReplayBuilder
+from producers.replay.plan import DryRunOf
+from producers.replay.prepare import ReplayBuilder
 from producers.replay.repair import MAX_RELATIONS, judge_drift, label_of
 from producers.replay.resend import Reparse, check_correction
 from worker.config import refuse_secrets
@@ -68,7 +69,13 @@ class ReplayService:
         what, selection = describe_selection(selection), restrict_to_states(selection, ("failed",))
         check_correction(correction or {})
         refuse_secrets(selection=what, by=by, set=" ".join(map(str, (correction or {}).values())))
-        builder = self._builder(account, selection, forced, correction or {}, allowed)
+        builder = replace(
+            self._builder(account),
+            selection=selection,
+            forced=forced,
+            correction=correction or {},
+            allowed=allowed,
+        )
         builder.judge(find_jobs(self.queries, account, selection), limit)
         replay = builder.build(by=by, what=what, paused=self._paused(account))
         # A filter finds the newest jobs first; they are replayed in the order of acceptance.
@@ -87,7 +94,7 @@ class ReplayService:
         if not 1 <= len(by_relation) <= MAX_RELATIONS:
             reason = f"expected 1 to {MAX_RELATIONS} relations, got {len(by_relation)}"
             raise InvalidChange([Fault("relations", reason)])
-        builder = self._builder(account, (), False, {}, None)
+        builder = self._builder(account)
         memory = self.intake.policy_of(account).memory
         oldest = max(found.read_at for found in by_relation.values()) - round(memory * SECOND)
         records = self.queries.get_records(account, by_relation)
@@ -97,14 +104,7 @@ class ReplayService:
         self.job_admin.save_replay(replay, builder.entries, self._audit_entry(replay, "prepared", by))
         return self.find(replay.id)
 
-    def _builder(
-        self,
-        account: str,
-        selection: Selection,
-        forced: bool,
-        correction: Mapping[str, Any],
-        allowed: Collection[str] | None,
-    ) -> ReplayBuilder:
+    def _builder(self, account: str) -> ReplayBuilder:
         return ReplayBuilder(
             queries=self.queries,
             job_admin=self.job_admin,
@@ -113,10 +113,6 @@ class ReplayService:
             reparse=self.reparse,
             account=account,
             replay_id=f"{account}-{self.intake.new_id()}",
-            forced=forced,
-            correction=correction,
-            selection=selection,
-            allowed=allowed,
         )
 
     def _paused(self, account: str) -> str:

@@ -6,8 +6,9 @@ It is written into the file that the account's `extendedclaim` names, and nowher
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from producers.webhooks.events import find_account
 from producers.webhooks.fields import CLAIM, decode_text
-from producers.webhooks.mapping import find_account, read_payload
+from producers.webhooks.mapping import read_payload
 from producers.webhooks.scope import Scope
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import signed_fields

@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from producers.webhooks.fields import drop_claim
-from producers.webhooks.request_parts import list_read_headers, read_kept, show_path, show_query
+from producers.webhooks.request_parts import (
+    list_read_headers,
+    read_kept,
+    show_path,
+    show_query,
+    write_head,
+)
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import still_proves
 from worker.config import Source, redact_bytes
@@ -39,9 +45,8 @@ def make_kept_request(source: Source, delivery: WebhookDelivery) -> tuple[bytes,
 
 
 def _make_head(source: Source, delivery: WebhookDelivery, target: str) -> bytes:
-    headers = [f"{name}: {delivery.headers[name][:MAX_HEADER]}" for name in _list_headers(source, delivery)]
-    lines = [f"{delivery.method} {target} HTTP/1.1", *headers, "", ""]
-    head = "\r\n".join(lines).encode("latin-1", "replace")
+    headers = {name: delivery.headers[name][:MAX_HEADER] for name in _list_headers(source, delivery)}
+    head = write_head(delivery.method, target, headers)
     return redact_bytes(head, len(head))
 
 

@@ -115,13 +115,12 @@ def _read_message(
     mails.append(mail)
     plain, pages, attachments, forwarded = list[str](), list[str](), list[dict[str, object]](), list[Any]()
     for part in _list_parts(message):
-        kind, content = part.get_content_type(), _decode(part)
-        if kind == "message/rfc822" and part.is_multipart():
-            forwarded.append(_read_forwarded(part))
-        elif is_mail(content) and not kind.startswith("text/"):
-            forwarded.append(_parse(content))
+        content = _decode(part)
+        if (inner := _find_forwarded(part, content)) is not None:
+            forwarded.append(inner)
         elif _is_text(part):
-            (pages if kind == "text/html" else plain).append(_read_text(part, content))
+            texts = pages if part.get_content_type() == "text/html" else plain
+            texts.append(_read_text(part, content))
         else:
             attachments.append(_read_attachment(part, content, read_content))
     text = "\n".join(plain)[:MAX_TEXT]
@@ -133,8 +132,16 @@ def _read_message(
         _read_message(inner, mails, read_content, level=level + 1)
 
 
+def _find_forwarded(part: EmailMessage, content: bytes) -> EmailMessage | None:
+    """Return the mail that a part holds, None if it holds none."""
+    kind = part.get_content_type()
+    if kind == "message/rfc822" and part.is_multipart():
+        return _read_forwarded(part)
+    return _parse(content) if is_mail(content) and not kind.startswith("text/") else None
+
+
 def _read_forwarded(part: EmailMessage) -> EmailMessage:
-    """Return the mail that a part holds, also where it is encoded as a whole, which no standard allows."""
+    """Return the mail of a part, also where it is encoded as a whole, which no standard allows."""
     inner: EmailMessage = part.get_payload(0)  # type: ignore[assignment]
     if str(part.get("content-transfer-encoding", "")).strip().lower() != "base64":
         return inner

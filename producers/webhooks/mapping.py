@@ -4,27 +4,25 @@ Knows no HTTP; whether the sender can be trusted is `verify`.
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
 from producers.webhooks.body import read_body_value
-from producers.webhooks.expressions import lists_of, maps_of, reason_broken, search
+from producers.webhooks.events import Event, find_account, find_events, find_ignore_rule, is_true, make_scope
+from producers.webhooks.expressions import maps_of, reason_broken, search
 from producers.webhooks.fields import plain_fields
 from producers.webhooks.mail import explain_unread_mail
-from producers.webhooks.scope import NO_DELIVERY, Budget, Scope, TooMuchWork
+from producers.webhooks.scope import NO_DELIVERY, TooMuchWork
+from producers.webhooks.sides import check_pairs, split_by_parent
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.texts import compose, read_time
 from producers.webhooks.verify import signed_fields
-from worker.config import Account, Rule, Settings, Source
+from worker.config import Settings, Source
 from worker.contract import MAX_FAULTS, Change, from_message, limit_faults
-from worker.contract.message import MAX_IDS
 from worker.contract.quoting import quote
-from worker.contract.reference import is_short_form
 from worker.errors import Fault, InvalidChange, InvalidSettings
 
 FIELDS: Final = (
@@ -37,8 +35,6 @@ FIELDS: Final = (
     "allow_empty",
 )
 EXPRESSIONS: Final = (*FIELDS, "when", "event_id")
-MAX_EVENTS: Final = 10_000  # that one rule finds in a payload
-MAX_PARENTS: Final = 1000  # of one rule with several children, since each parent becomes a change of its own
 ONOFFICE_NUMBER: Final = re.compile(r"[0-9]{1,3}([.][0-9]{3}){0,5}|[0-9]{1,18}")  # it writes 4629 as 4.629
 
 Result = TypeVar("Result")
@@ -58,17 +54,6 @@ class MappedChange(NamedTuple):
     change: Change
 
 
-class Event(NamedTuple):
-    """One thing that a rule is applied to: the payload, or an element that `each` finds in it.
-
-    `path` leads the paths of faults, `id` what the event ids are made of.
-    """
-
-    scope: Scope
-    path: str
-    id: str
-
-
 def check_rules(settings: Settings) -> None:
     """Raise InvalidSettings with every expression that is not JMESPath.
 
@@ -77,6 +62,24 @@ def check_rules(settings: Settings) -> None:
     faults = [fault for source in settings.sources.values() for fault in _find_broken_expressions(source)]
     if faults:
         raise InvalidSettings(faults)
+
+
+def _find_broken_expressions(source: Source) -> Iterator[Fault]:
+    expressions = {"account_from": source.account_from}
+    expressions |= {f"ignore[{number}].when": rule.when for number, rule in enumerate(source.ignore)}
+    for number, rule in enumerate(source.rules):
+        expressions |= {f"rules[{number}].{name}": getattr(rule, name) for name in EXPRESSIONS}
+        expressions |= {f"rules[{number}].each[{level}]": text for level, text in enumerate(rule.each)}
+    known = {*source.maps, *(name for account in source.owners.values() for name in account.maps)}
+    for path, expression in expressions.items():
+        if not expression:
+            continue
+        if reason := reason_broken(expression):
+            yield Fault(f"sources.{source.name}.{path}", reason)
+            continue
+        for name in sorted(maps_of(expression) - known):
+            advice = f"add [sources.{source.name}.maps.{name}]"
+            yield Fault(f"sources.{source.name}.{path}", f"there is no map {quote(name)}; {advice}")
 
 
 def read_payload(source: Source, delivery: WebhookDelivery) -> object:
@@ -93,6 +96,12 @@ def _read_value(source: Source, delivery: WebhookDelivery) -> object:
         signed.pop("signature", None)
         return {name: _read_number(name, value) for name, value in signed.items()}
     return read_body_value(delivery)
+
+
+def _read_number(name: str, value: object) -> object:
+    """Return a value of onOffice's query: the fields whose names end in `Id` hold numbers, even with dots."""
+    is_number = name.endswith("Id") and isinstance(value, str) and ONOFFICE_NUMBER.fullmatch(value)
+    return int(str(value).replace(".", "")) if is_number else value
 
 
 def build_changes(
@@ -134,72 +143,9 @@ def build_messages(
     return [message for messages in by_event for message in messages]
 
 
-def find_ignore_rule(source: Source, scope: Scope) -> int | None:
-    """Return the number of the first rule by which there is nothing to do, None if none holds."""
-    return next(
-        (
-            number
-            for number, rule in enumerate(source.ignore)
-            if is_true(search(rule.when, scope, f"ignore[{number}].when"))
-        ),
-        None,
-    )
-
-
 def make_change(message: Mapping[str, object], path: str) -> Change:
     """Return the change of a message, with an event id that is a webhook's; raises InvalidChange."""
     return msgspec.structs.replace(from_message(message, path).change, delivered=True)
-
-
-def find_account(source: Source, scope: Scope) -> str:
-    """Return the account that an event is for, which it names itself or what is around it does.
-
-    Raises InvalidChange if none of the source's is named.
-    """
-    if source.account:
-        return source.account
-    for value in (scope.value, *reversed(scope.around)):
-        found = search(source.account_from, scope.at(value), "account_from")
-        account = _accounts_of(source).get(str(found)) if isinstance(found, str | int) else None
-        if account is not None:
-            return account
-    raise InvalidChange(
-        [Fault("account_from", "finds nothing in the payload that stands for an account of this source")]
-    )
-
-
-def make_scope(
-    source: Source, payload: object, delivery: WebhookDelivery = NO_DELIVERY, budget: Budget | None = None
-) -> Scope:
-    """Return where the rules of a source look, at the whole payload."""
-    return _with_owner(Scope(payload, budget=budget, delivery=delivery, source=source))
-
-
-def _with_owner(scope: Scope) -> Scope:
-    """Return the scope, with what finds the settings of its account, None while it names none."""
-
-    def find_owner() -> Account | None:
-        with suppress(InvalidChange):
-            return scope.source.owners.get(find_account(scope.source, scope)) if scope.source else None
-        return None
-
-    return scope.known_to(find_owner)
-
-
-def find_account_of_all(source: Source, payload: object, delivery: WebhookDelivery) -> str:
-    """Return the one account that all events of a payload are for; nothing if they name none, or several."""
-    if source.account:
-        return source.account
-    whole, accounts = make_scope(source, payload, delivery), set[str]()
-    for rule in source.rules:
-        for event in find_events(rule, Event(whole, "", "")):
-            with suppress(InvalidChange):
-                accounts.add(find_account(source, event.scope))
-    return accounts.pop() if len(accounts) == 1 else ""
-
-
-def _accounts_of(source: Source) -> dict[str, str]:
-    return {unicodedata.normalize("NFC", found): account for found, account in source.accounts.items()}
 
 
 def _collect(calls: Iterable[Callable[[], Result]]) -> list[Result]:
@@ -235,28 +181,6 @@ def _check_event_ids(mapped: Sequence[MappedChange]) -> None:
         raise InvalidChange(limit_faults(faults))
 
 
-def find_events(rule: Rule, whole: Event) -> list[Event]:
-    """Return what a rule is applied to: the payload as a whole, or each element that `each` finds."""
-    if not rule.each:
-        return [whole]
-    scopes = [whole.scope]
-    for expression in rule.each:
-        scopes = [inner for scope in scopes for inner in _step_into(scope, expression, f"{whole.path}.each")]
-        if len(scopes) > MAX_EVENTS:
-            raise InvalidChange([Fault(f"{whole.path}.each", f"finds more than {MAX_EVENTS} elements")])
-    return [
-        Event(_with_owner(scope), f"{whole.path}.each[{index}]", f"{whole.id}:{index}")
-        for index, scope in enumerate(scopes)
-    ]
-
-
-def _step_into(scope: Scope, expression: str, path: str) -> list[Scope]:
-    """Return where each element is that an expression finds; a single thing is a list of one."""
-    found = search(expression, scope, path)
-    elements = found if isinstance(found, list) else [found]
-    return [scope.step_into(element) for element in elements if element is not None]
-
-
 def _apply_rule(source: Source, number: int, event: Event) -> list[MappedMessage]:
     """Return the messages that one rule makes of an event, none if its condition does not hold."""
     rule, scope, path = source.rules[number], event.scope, event.path
@@ -274,99 +198,14 @@ def _apply_rule(source: Source, number: int, event: Event) -> list[MappedMessage
     }
     if rule.occurred_at:
         fields["occurred_at"] = read_time(fields["occurred_at"])
-    _check_pairs(rule, fields, path)
+    check_pairs(rule, fields, path)
     return [
         MappedMessage(path, {**constants, **message, "event_id": f"{event_id}:{position}"})
-        for position, message in enumerate(_split_by_parent(fields, path))
+        for position, message in enumerate(split_by_parent(fields, path))
     ]
-
-
-def _check_pairs(rule: Rule, fields: Mapping[str, object], path: str) -> None:
-    """Raise InvalidChange if both sides take the same list apart: every pair would become a product."""
-    sides = fields.get("parentid"), fields.get("childid")
-    if not all(isinstance(side, list) for side in sides) or max(map(len, sides)) < 2:  # type: ignore[arg-type]
-        return
-    if lists_of(rule.parentid) & lists_of(rule.childid):
-        reason = "and childid take the same list apart, which loses what belongs together"
-        raise InvalidChange(
-            [
-                Fault(
-                    f"{path}.parentid",
-                    f'{reason}; name the list in `each`, as `each = "[]"`, and one element here',
-                )
-            ]
-        )
-
-
-def _split_by_parent(fields: Mapping[str, object], path: str) -> Iterator[Mapping[str, object]]:
-    """Yield the fields as messages, of which each names one record on one side at least.
-
-    A reference stands alone, so that one which is not found holds up no other; but what is to replace all
-    others is said as a whole.
-    """
-    if fields.get("action") == "replace":
-        yield fields
-        return
-    sides = {field: _group_ids(fields[field]) for field in ("parentid", "childid") if field in fields}
-    parents, children = sides.get("parentid", [None]), sides.get("childid", [None])
-    if any(isinstance(side, list) and len(side) > 1 for side in children):
-        parents = [each for group in parents for each in (group if isinstance(group, list) else [group])]
-    if max(len(parents), len(children)) < 2:
-        yield fields
-        return
-    for field, groups, most in (("parentid", parents, MAX_PARENTS), ("childid", children, MAX_IDS)):
-        named = sum(len(group) if isinstance(group, list) else 1 for group in groups)
-        if named > most:  # before they are multiplied
-            expected = f"expected at most {most} ids where both sides have several, got {named}"
-            raise InvalidChange([Fault(f"{path}.{field}", expected)])
-    if len(parents) * len(children) > MAX_EVENTS:
-        raise InvalidChange([Fault(f"{path}.childid", f"with parentid makes more than {MAX_EVENTS} changes")])
-    yield from ({**fields, "parentid": parent, "childid": child} for parent in parents for child in children)
-
-
-def _group_ids(side: object) -> list[object]:
-    """Return a side's ids as one list, and each of its references by itself."""
-    if not isinstance(side, list):
-        return [side]
-    references = [each for each in side if _is_reference(each)]
-    ids = [each for each in side if not _is_reference(each)]
-    return [*([ids] if ids or not references else []), *references]
-
-
-def _is_reference(value: object) -> bool:
-    return isinstance(value, dict) or (isinstance(value, str) and is_short_form(value))
-
-
-def is_true(value: object) -> bool:
-    """Return the truth of a value by JMESPath: null, false and everything empty is false; 0 is true."""
-    return bool(value) or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _read_id(value: object, path: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise InvalidChange([Fault(path, "expected it to find a text or a number in the payload")])
     return str(value)
-
-
-def _find_broken_expressions(source: Source) -> Iterator[Fault]:
-    expressions = {"account_from": source.account_from}
-    expressions |= {f"ignore[{number}].when": rule.when for number, rule in enumerate(source.ignore)}
-    for number, rule in enumerate(source.rules):
-        expressions |= {f"rules[{number}].{name}": getattr(rule, name) for name in EXPRESSIONS}
-        expressions |= {f"rules[{number}].each[{level}]": text for level, text in enumerate(rule.each)}
-    known = {*source.maps, *(name for account in source.owners.values() for name in account.maps)}
-    for path, expression in expressions.items():
-        if not expression:
-            continue
-        if reason := reason_broken(expression):
-            yield Fault(f"sources.{source.name}.{path}", reason)
-            continue
-        for name in sorted(maps_of(expression) - known):
-            advice = f"add [sources.{source.name}.maps.{name}]"
-            yield Fault(f"sources.{source.name}.{path}", f"there is no map {quote(name)}; {advice}")
-
-
-def _read_number(name: str, value: object) -> object:
-    """Return a value of onOffice's query: the fields whose names end in `Id` hold numbers, even with dots."""
-    is_number = name.endswith("Id") and isinstance(value, str) and ONOFFICE_NUMBER.fullmatch(value)
-    return int(str(value).replace(".", "")) if is_number else value

@@ -8,22 +8,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from producers.webhooks.events import find_account_of_all, find_ignore_rule, make_scope
 from producers.webhooks.kept_request import make_kept_request
-from producers.webhooks.mapping import (
-    MappedChange,
-    build_changes,
-    check_mail_is_read,
-    find_account_of_all,
-    find_ignore_rule,
-    make_scope,
-    read_payload,
-)
+from producers.webhooks.mapping import MappedChange, build_changes, check_mail_is_read, read_payload
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.trace import explain_rules
 from worker.config import Source, redact
 from worker.contract import MAX_FAULTS
 from worker.errors import Fault, InvalidChange, RelationsError
-from worker.ports import Delivery, DeliveryOutcome, KeptDelivery, RuleTrace
+from worker.ports import Delivery, DeliveryOutcome, KeptDelivery
 
 MAX_FAULT: Final = 500  # characters of a fault that is kept
 
@@ -93,7 +86,7 @@ def record_delivery(source: Source, mapped: MappedDelivery, jobs: Sequence[str])
         jobs=tuple(dict.fromkeys(jobs)),
         reason=mapped.because,
         faults=_redact_faults(map(str, error.faults if error else ())),
-        rules=tuple(map(_redact_trace, rules)),
+        rules=tuple(msgspec.structs.replace(rule, faults=_redact_faults(rule.faults)) for rule in rules),
         message="" if is_nameless else mapped.id,
         size=len(delivery.body),
         cut=is_cut or is_nameless,
@@ -126,10 +119,6 @@ def make_delivery_id(source: str, message_id: str) -> str:
 
 def _redact_faults(faults: Iterable[str]) -> tuple[str, ...]:
     return tuple(redact(fault)[:MAX_FAULT] for fault in islice(faults, MAX_FAULTS))
-
-
-def _redact_trace(trace: RuleTrace) -> RuleTrace:
-    return msgspec.structs.replace(trace, faults=_redact_faults(trace.faults))
 
 
 def _find_accounts(source: Source, mapped: MappedDelivery) -> tuple[str, ...]:

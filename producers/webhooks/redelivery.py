@@ -93,9 +93,9 @@ class DeliveryService:
         if kept is None or not is_visible(kept.delivery, allowed):
             return Remapped(delivery_id, skipped="gone")
         source, was = self.list_sources().get(kept.delivery.source), kept.delivery.outcome
-        if reason := _reason_to_skip(kept.delivery, source):
+        reason = _reason_to_skip(kept.delivery, source)
+        if source is None or reason:
             return Remapped(delivery_id, was, skipped=reason)
-        assert source  # noqa: S101 or it was skipped
         mapped = self._map(source, kept)
         if allowed is not None and any(item.change.account not in allowed for item in mapped.changes):
             return Remapped(delivery_id, was, skipped="elsewhere")

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from producers.replay.resend import Correction, apply_correction, reparse_message
+from producers.webhooks.events import find_account_of_all
 from producers.webhooks.fields import drop_claim
-from producers.webhooks.mapping import build_messages, find_account_of_all, make_change, read_payload
+from producers.webhooks.mapping import build_messages, make_change, read_payload
 from producers.webhooks.request_parts import make_head, read_kept
 from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Source

@@ -4,7 +4,7 @@ A message that is kept to be read again begins with them, and no secret is among
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from producers.webhooks.expressions import calls_of
@@ -22,13 +22,17 @@ def make_head(source: Source, delivery: WebhookDelivery) -> bytes:
     calls = _calls(source)
     if not calls:
         return b""
-    names = list_read_headers(source)
-    headers = [f"{name}: {delivery.headers[name]}" for name in names if name in delivery.headers]
+    headers = {name: delivery.headers[name] for name in list_read_headers(source) if name in delivery.headers}
     target = f"/webhooks/{source.name}"
     if {"query", "path"} & {function for function, _ in calls}:
         target += show_path(source, delivery) + show_query(source, delivery)
-    head = "\r\n".join([f"{delivery.method} {target} HTTP/1.1", *headers, "", ""])
-    return head.encode("latin-1", "replace")
+    return write_head(delivery.method, target, headers)
+
+
+def write_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
+    """Return the head of a request, as `read_kept` reads it."""
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1", "replace")
 
 
 def list_read_headers(source: Source) -> list[str]:

@@ -1,6 +1,7 @@
 """Where a rule looks, and how much work that may cost. Pure."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from producers.webhooks.signatures import WebhookDelivery
@@ -33,6 +34,7 @@ class Budget:
             raise TooMuchWork([Fault("", f"{reason}; use `each` to look at parts of the payload")])
 
 
+@dataclass(frozen=True, slots=True)
 class Scope:
     """Where a rule looks: at `value`, inside of `around`, the payload first; and the work it may cost.
 
@@ -40,27 +42,17 @@ class Scope:
     the account that the event is for, None while it is not known.
     """
 
-    def __init__(
-        self,
-        value: object,
-        around: tuple[object, ...] = (),
-        budget: Budget | None = None,
-        delivery: WebhookDelivery = NO_DELIVERY,
-        source: Source | None = None,
-        find_account: Callable[[], Account | None] = lambda: None,
-    ) -> None:
-        self.value, self.around, self.budget = value, around, budget or Budget()
-        self.delivery, self.source, self.find_account = delivery, source, find_account
+    value: object
+    around: tuple[object, ...] = ()
+    budget: Budget = field(default_factory=Budget)
+    delivery: WebhookDelivery = NO_DELIVERY
+    source: Source | None = None
+    find_account: Callable[[], Account | None] = lambda: None
 
     def step_into(self, element: object) -> "Scope":
         """Return where one looks at an element of what was found here."""
-        around = (*self.around, self.value)
-        return Scope(element, around, self.budget, self.delivery, self.source, self.find_account)
+        return replace(self, value=element, around=(*self.around, self.value))
 
     def at(self, value: object) -> "Scope":
         """Return where one looks at a value and at nothing around it, before its account is known."""
         return Scope(value, (), self.budget, self.delivery, self.source)
-
-    def known_to(self, find_account: Callable[[], Account | None]) -> "Scope":
-        """Return the same, with what finds the account of the event."""
-        return Scope(self.value, self.around, self.budget, self.delivery, self.source, find_account)

@@ -83,17 +83,21 @@ def make_digests(source: Source, delivery: WebhookDelivery, timestamp: str) -> l
     ]
 
 
-def read_digests(source: Source, received: Iterable[str]) -> Iterator[bytes]:
-    """Yield the digests that a sender wrote as hex or base64, behind a prefix or without it."""
-    for text in received:
-        for prefix in (source.prefix, f"{source.algorithm}="):
-            text = text.removeprefix(prefix)
-        if source.encoding != "base64" and re.fullmatch(r"([0-9A-Fa-f]{2})+", text):
-            yield bytes.fromhex(text)
-        elif source.encoding != "hex":
-            with suppress(ValueError):
-                padding = "=" * (-len(text) % 4)
-                yield b64decode(text.replace("-", "+").replace("_", "/") + padding, validate=True)
+def read_digests(source: Source, received: Iterable[str]) -> list[bytes]:
+    """Return the digests that a sender wrote as hex or base64, behind a prefix or without it."""
+    texts = (text.removeprefix(source.prefix).removeprefix(f"{source.algorithm}=") for text in received)
+    return [digest for text in texts if (digest := _read_digest(text, source.encoding)) is not None]
+
+
+def _read_digest(text: str, encoding: str) -> bytes | None:
+    if encoding != "base64" and re.fullmatch(r"([0-9A-Fa-f]{2})+", text):
+        return bytes.fromhex(text)
+    if encoding == "hex":
+        return None
+    with suppress(ValueError):
+        padding = "=" * (-len(text) % 4)
+        return b64decode(text.replace("-", "+").replace("_", "/") + padding, validate=True)
+    return None
 
 
 def any_equal(expected: Sequence[bytes], received: Sequence[bytes]) -> bool:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice, repeat
 from typing import Final
 
+from producers.webhooks.events import Event, find_events, is_true, make_scope
 from producers.webhooks.expressions import search
-from producers.webhooks.mapping import Event, MappedChange, find_events, is_true, make_scope
+from producers.webhooks.mapping import MappedChange
 from producers.webhooks.scope import NO_DELIVERY, Budget, Scope
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.syntax import list_operands
@@ -57,11 +58,13 @@ def _explain_each(
 ) -> Iterator[RuleTrace]:
     for number, ignore in enumerate(source.ignore):
         path = f"ignore[{number}]"
-        faults = _faults_of(path, error)
-        holds = False if made or faults else _holds(ignore.when, scope)
-        outcome = "failed" if faults else "ignored" if holds else "no_match"
-        found = {} if holds or faults else _find_values(ignore.when, scope)
-        yield RuleTrace(rule=path, outcome=outcome, when=ignore.when, found=found, faults=faults)  # type: ignore[arg-type]
+        if faults := _faults_of(path, error):
+            yield RuleTrace(rule=path, outcome="failed", when=ignore.when, faults=faults)
+        elif not made and _holds(ignore.when, scope):
+            yield RuleTrace(rule=path, outcome="ignored", when=ignore.when)
+        else:
+            found = _find_values(ignore.when, scope)
+            yield RuleTrace(rule=path, outcome="no_match", when=ignore.when, found=found)
     by_rule: dict[str, list[str]] = {}
     for mapped, job in zip(made, chain(jobs, repeat("")), strict=False):
         by_rule.setdefault(mapped.path.partition(".")[0], []).append(job)

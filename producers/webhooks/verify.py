@@ -108,7 +108,7 @@ def _verify_hmac(source: Source, delivery: WebhookDelivery, now: float) -> str:
         check_time(timestamp, now)
     received = fields.get(source.signature_field, []) if source.signature_field else SEPARATORS.split(header)
     expected = make_digests(source, delivery, timestamp)
-    if not any_equal(expected, list(read_digests(source, received))):
+    if not any_equal(expected, read_digests(source, received)):
         raise refusal("the signature does not match")
     return make_message_id(source, delivery)
 

@@ -219,6 +219,7 @@ def test_a_whole_number_is_an_id_however_a_program_wrote_it(cell: str) -> None:
         ("1,23E+05", "its digits are lost: in the spreadsheet, format the column as a number"),
         ("1.2e3", "its digits are lost"),
         ("1.234,00", "without thousands separators, 1234"),
+        ("0", "expected a positive integer or an array of them, got 0"),
         ("9007199254740993", "expected an integer below 2**53"),
         ("9007199254740993.0", "expected an integer below 2**53"),
     ],

@@ -44,9 +44,7 @@ def test_a_lease_is_renewed_for_as_long_as_it_is_held() -> None:
     assert lease.count == count
 
 
-def test_the_thread_that_looks_ends_when_nothing_is_held_and_another_begins_with_the_next() -> (
-    None
-):
+def test_the_thread_that_looks_ends_when_nothing_is_held_and_another_begins_with_the_next() -> None:
     keeper, before = LeaseKeeper(INTERVAL), set(threading.enumerate())
     short: Any = Renewed()
     with keeper(short):

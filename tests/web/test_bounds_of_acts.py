@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from producers.replay import prepare
+from producers.replay import plan, prepare
 from producers.replay.resend import MAX_CORRECTION
 from producers.services import build_services
 from tests.support.cli_runner import make_cli, make_environ, write_settings
@@ -73,7 +73,7 @@ def test_the_sets_of_a_week_have_a_bound_together(front: Front, monkeypatch: pyt
 
 
 def test_what_a_replay_shows_is_bounded_in_ids(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "MAX_LISTED_IDS", 6)
+    monkeypatch.setattr(plan, "MAX_LISTED_IDS", 6)
     front.runtime.intake().accept(
         [from_message({**BUYER, "parentid": at, "childid": MISSING}).change for at in (1, 2, 3)]
     )

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from producers.portals.http.content_coding import ZSTD
+from producers.portals.http.body import ZSTD
 from tests.support.http_front import (
     BUYER,
     KEYS,

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import redis
 
-from producers.job_admin.erase import fingerprint
+from producers.job_admin.erasure_proof import fingerprint
 from producers.services import Services, build_services
 from tests.support.erasing import erase_record
 from tests.support.http_front import MISSING, Front

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from producers.portals.http.application import application
-from producers.portals.http.bounds import BoundedProtocol
-from producers.portals.http.handlers import MAX_CHANGES
-from producers.portals.http.server import MAX_HEAD, Server
+from producers.portals.http.change_handler import MAX_CHANGES
+from producers.portals.http.connection import MAX_HEAD, BoundedProtocol
+from producers.portals.http.server import Server
 from tests.support.http_front import BUYER, Front, problem, request_head
 from worker.contract import MAX_BODY, from_message
 
@@ -28,7 +28,7 @@ JSON = {"Content-Type": "application/json"}
 def impatient_server(front: Front) -> Iterator[socket.socket]:
     """Connect to a server that allows little time for heads and bodies."""
     with (
-        Server(application(front.runtime, body_seconds=0.2), port=0, head_seconds=0.2) as server,
+        Server(application(front.runtime, body_seconds=0.2), port=0, bounds={"head_seconds": 0.2}) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
     ):
         yield connection
@@ -305,7 +305,7 @@ def test_the_system_is_asked_for_room_for_connections() -> None:
     script = """
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard}))
-from producers.portals.http.bounds import connection_limit
+from producers.portals.http.server import connection_limit
 print(connection_limit(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
     for hard, expected in ((256, "16 256"), (2048, "1664 2048")):

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from starlette.requests import Request
 
+from producers.portals.http.change_handler import MAX_WAIT, preferred_wait
 from producers.portals.http.long_poll import MAX_JOBS, JobPoller, States
-from producers.portals.http.requests import MAX_WAIT, preferred_wait
 from tests.support.http_front import BUYER, MISSING, Front
 from worker.errors import StoreUnavailable
 

@@ -1,26 +1,21 @@
 """Routes as values: one declaration of a route is what is served, checked and described.
 
-A handler runs only after its route's checks have passed: the key and its right, the account that the call
-is about, and the query or the form.
+A handler runs only after its route's checks have passed, which are in `access`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from producers.portals.http.query import AccountQuery, read_query
-from producers.portals.http.requests import authenticate, check_access, job_account, read_form
-from worker.config import Key, Settings
+from worker.config import Key
 from worker.config.values import Right
-from worker.contract import check_account_name
 
 Input = TypeVar("Input")
-PUBLIC_KEY: Final = Key(name="", sha256="", accounts=(), can=())  # of routes without a right; opens nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,35 +81,3 @@ class ApiRoute:
 def bind(routes: Sequence[ApiRoute], deps: object) -> list[ApiRoute]:
     """Return the routes with handlers that need nothing but the call."""
     return [replace(route, handler=partial(route.handler, deps)) for route in routes]
-
-
-async def check_call(
-    route: ApiRoute, request: Request, current_settings: Callable[[], Settings], *, body_seconds: float
-) -> ApiCall[Any]:
-    """Return the call that a request makes; raise the RelationsError that says why it cannot be made."""
-    if route.right is None:
-        return ApiCall(request, PUBLIC_KEY, "", None)
-    key = authenticate(current_settings().keys.values(), request.headers.get("authorization", ""))
-    account = _account_in_path(route, request)
-    check_access(key, route.right, account)
-    values = await _read_input(route, request, body_seconds)
-    if isinstance(values, AccountQuery):
-        account = values.account
-        check_access(key, route.right, account)
-    return ApiCall(request, key, account, values)
-
-
-def _account_in_path(route: ApiRoute, request: Request) -> str:
-    if not route.account_in:
-        return ""
-    value: str = request.path_params[route.account_in]
-    if route.account_in == "id":
-        return job_account(value)
-    check_account_name(value)
-    return value
-
-
-async def _read_input(route: ApiRoute, request: Request, body_seconds: float) -> msgspec.Struct | None:
-    if route.form:
-        return await read_form(request, route.form, seconds=body_seconds, required=route.form_required)
-    return read_query(request.query_params.multi_items(), route.query) if route.query else None

@@ -17,7 +17,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producers.errors import Forbidden, Unauthorized
-from producers.portals.http.api_route import ApiCall, ApiRoute, ResponseDoc, bind, check_call
+from producers.portals.http.access import check_call
+from producers.portals.http.api_route import ApiCall, ApiRoute, ResponseDoc, bind
 from producers.portals.http.deps import HttpDeps, http_deps
 from producers.portals.http.openapi import Document, OpenApiDict, openapi_document
 from producers.portals.http.problems import (

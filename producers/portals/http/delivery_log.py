@@ -5,6 +5,7 @@ Of refused ones only a few a minute are kept, and beside the answer: a flood of 
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from producers.portals.http.refusals import GatheredCounts, Sampler
 from producers.portals.http.threads import Threads
@@ -26,13 +27,14 @@ class DeliveryLog:
         """Count a delivery and keep it; `make` is called in a thread, and returns once it is kept."""
         self._counts.count(f"{source.name}:{outcome}")
         if source.delivery_days:
-            await self._threads.run_intake(self._keep, source.name, make)
+            await self._threads.run_intake(partial(self._keep, source.name, make))
 
     def note_refused(self, source: Source, make: Callable[[], KeptDelivery] | None) -> None:
         """Count a refused delivery, and keep it beside the answer if it can be made."""
         self._counts.count(f"{source.name}:refused")
         if source.delivery_days and make:
-            task = asyncio.create_task(self._threads.run_intake(self._keep, source.name, make))
+            keep = partial(self._keep, source.name, make)
+            task = asyncio.create_task(self._threads.run_intake(keep))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

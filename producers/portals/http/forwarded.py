@@ -4,7 +4,6 @@ Only proxies of `FORWARDED_ALLOW_IPS` are believed: addresses and networks, or `
 """
 
 import re
-from collections.abc import Iterable
 from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -43,9 +42,10 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request; `peer` of the scope is the address that the connection came from."""
         scope = {**scope, "peer": (scope.get("client") or ("",))[0].removeprefix("::ffff:")}
-        if scope["type"] == "http" and self._is_trusted(scope):
+        root = self._root_path
+        if self._is_trusted(scope):
             scope = _as_client_sent(scope)
-        root = self._root_path or self._forwarded_prefix(scope)
+            root = root or _forwarded_prefix(scope)
         if not root:
             return await super().__call__(scope, receive, send)
         path = scope["path"]
@@ -60,14 +60,13 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
             return True
         return client[0].removeprefix("::ffff:") in self.trusted_hosts  # IPv4 on a socket that speaks both
 
-    def _forwarded_prefix(self, scope: Scope) -> str:
-        if not self._is_trusted(scope):
-            return ""
-        given = next((value for name, value in scope["headers"] if name == b"x-forwarded-prefix"), b"")
-        try:
-            return clean_root_path(given.decode("latin-1").strip())
-        except ValueError:
-            return ""
+
+def _forwarded_prefix(scope: Scope) -> str:
+    given = next((value for name, value in scope["headers"] if name == b"x-forwarded-prefix"), b"")
+    try:
+        return clean_root_path(given.decode("latin-1").strip())
+    except ValueError:
+        return ""
 
 
 def _as_client_sent(scope: Scope) -> Scope:
@@ -89,7 +88,8 @@ def forwarded_scheme(headers: Headers) -> str:
 
 def forwarded_host(headers: Headers, scheme: str) -> str:
     """Return the host that the client asked for, with a port that is not its scheme's own."""
-    host = _first_match(HOST, [_forwarded(headers, "host"), _first(headers, "x-forwarded-host")])
+    named = (_forwarded(headers, "host"), _first(headers, "x-forwarded-host"))
+    host = next((text for text in named if HOST.fullmatch(text)), "")
     port = _first(headers, "x-forwarded-port")
     if host and not re.search(r":[0-9]+\Z", host) and port.isdecimal() and port != DEFAULT_PORTS[scheme]:
         return f"{host}:{port}"
@@ -107,10 +107,6 @@ def _forwarded(headers: Headers, name: str) -> str:
 
 def _first(headers: Headers, name: str) -> str:
     return headers.get(name, "").partition(",")[0].strip()
-
-
-def _first_match(pattern: re.Pattern[str], texts: Iterable[str]) -> str:
-    return next((text for text in texts if pattern.fullmatch(text)), "")
 
 
 def _with_root_path(send: Send, root: str) -> Send:

@@ -6,10 +6,12 @@ from msgspec import Meta
 
 from producers.portals.http import handlers
 from producers.portals.http.api_route import ApiRoute, ResponseDoc
+from producers.portals.http.change_handler import MAX_CHANGES, post_changes
 from producers.portals.http.openapi import CHANGE_REF
 from producers.portals.http.problems import JobsDict
 from producers.portals.http.query import AccountQuery, JobLookupForm, JobPageQuery
 from producers.portals.http.start_page import StartDict
+from producers.portals.http.webhook_handler import receive_webhook
 from producers.portals.serializers import BatchDict, JobDict
 from worker.contract import schema
 
@@ -72,16 +74,14 @@ PRESENT: Final = ResponseDoc("The source is known; there was nothing to do.", Jo
 HEALTHY: Final = ResponseDoc("It is.", HealthDict, {"status": "ok"})
 CHANGES_BODY: Final = {
     "application/json": {
-        "schema": {
-            "anyOf": [CHANGE_REF, {"type": "array", "items": CHANGE_REF, "maxItems": handlers.MAX_CHANGES}]
-        },
+        "schema": {"anyOf": [CHANGE_REF, {"type": "array", "items": CHANGE_REF, "maxItems": MAX_CHANGES}]},
         "examples": {"one": {"value": CHANGE}, "several": {"value": [CHANGE]}},
     },
 }
 
 PORTAL_ROUTES: Final = (
     ApiRoute(
-        handlers.post_changes,
+        post_changes,
         "POST",
         "/v1/changes",
         "Accept changes",
@@ -135,7 +135,7 @@ PORTAL_ROUTES: Final = (
         problems=(404, 422, 503),
     ),
     ApiRoute(
-        handlers.receive_webhook,
+        receive_webhook,
         "GET",
         "/webhooks/{source}",
         "Take a message whose query carries all, as onOffice's; without a query, only answer",
@@ -145,7 +145,7 @@ PORTAL_ROUTES: Final = (
         problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(
-        handlers.receive_webhook,
+        receive_webhook,
         "POST",
         "/webhooks/{source}",
         "Take a message of a webhook, proved as the source's scheme has it",
@@ -155,7 +155,7 @@ PORTAL_ROUTES: Final = (
         problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(
-        handlers.receive_webhook,
+        receive_webhook,
         "GET",
         "/webhooks/{source}/{rest:path}",
         "The same, where the address has more parts",
@@ -165,7 +165,7 @@ PORTAL_ROUTES: Final = (
         problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(
-        handlers.receive_webhook,
+        receive_webhook,
         "POST",
         "/webhooks/{source}/{rest:path}",
         "Take a message of a webhook whose address has more parts: a secret, or what it is about",

@@ -23,11 +23,9 @@ class Threads:
         self._mapping = CapacityLimiter(MAPPING_THREADS)
         self._keys: dict[str, CapacityLimiter] = {}  # by name; there are as many as in the settings
 
-    async def run_intake(
-        self, function: Callable[Params, Result], *args: Params.args, **options: Params.kwargs
-    ) -> Result:
+    async def run_intake(self, function: Callable[[], Result]) -> Result:
         """Run what accepts changes."""
-        return await to_thread.run_sync(partial(function, *args, **options), limiter=self._intake)
+        return await to_thread.run_sync(function, limiter=self._intake)
 
     async def run_mapping(self, function: Callable[[], Result]) -> Result:
         """Run what reads a webhook, a few at a time: a slow one stops nobody else."""

@@ -4,23 +4,17 @@ Which column holds which field is found out in `header`.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from producers.portals.imports.record_cells import explain_exponent, read_records, read_value
 from worker.contract import resolve
 from worker.contract.catalogue import INFO
 from worker.contract.fields import find_faults
 from worker.contract.quoting import quote
-from worker.contract.reference import (
-    FIELD,
-    MODULES,
-    find_reference_faults,
-    is_short_form,
-    split_records,
-)
+from worker.contract.reference import FIELD, MODULES
 from worker.errors import Fault, NotFound
 
-MAX_ID_DIGITS: Final = 20  # that are read; the greatest id that is accepted has 16
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {  # as `normalize` returns them
     "account": ("konto",),
     "action": ("aktion", "verb", "operation"),
@@ -50,22 +44,7 @@ REQUIRED: Final = ("action", "relationtype", "parentid", "childid")
 GAPS: Final = frozenset(("nan", "NaN", "NULL", "null", "None", "<NA>", "NaT", r"\N", "#N/A"))
 EITHER: Final = frozenset(("NA", "N/A", "n/a"))  # R's gap, or a label
 NO_VALUES: Final = GAPS | EITHER
-GROUPED: Final = re.compile(r"[0-9]{1,3}([.,'’][0-9]{3})+([.,]0+)?")  # by marks that group thousands
 INDEX_HINT: Final = "; if the first column only numbers the lines, --index leaves it out"
-DECIMALS: Final = re.compile(r"[0-9]{1,3}[.,]000")  # a whole number, or a group of thousands
-WHOLE: Final = re.compile(rf"[0-9]{{1,{MAX_ID_DIGITS}}}[.,](0|00|0{{4,{MAX_ID_DIGITS}}})")
-# Digits that a program marked as text, so that a spreadsheet leaves them as they are.
-MARKED_AS_TEXT: Final = re.compile(rf"""="([0-9]{{1,{MAX_ID_DIGITS}}})"|'([0-9]{{1,{MAX_ID_DIGITS}}})""")
-EXPONENT: Final = re.compile(r"[0-9]+([.,][0-9]+)?[Ee][+-]?[0-9]+")
-MAX_GROUPS: Final = 5  # that a fault shows
-# Blanks that no keyboard writes, but spreadsheets and web pages do: they group digits and separate no ids.
-NO_SEPARATORS: Final = (
-    "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
-)
-GROUPED_BY_BLANKS: Final = re.compile(
-    rf"(?<![0-9])(?<![0-9][.])[0-9]{{1,3}}(?:[ {NO_SEPARATORS}][0-9]{{3}})+(?![0-9])"
-)
-SEPARATORS: Final = re.compile(r"[ \t\r\n,;|]+")
 
 
 class ParsedCells(NamedTuple):
@@ -118,6 +97,17 @@ class TableLayout:
         return ParsedCells(None if spans_lines else message, [*nameless, *unclear, *faults])
 
 
+def _explain_nameless(number: int, cell: str) -> Fault:
+    hint = INDEX_HINT if number == 1 else ""
+    return Fault(
+        "", f"column {number} has no name in the header, but this line says {quote(cell)} in it{hint}"
+    )
+
+
+def _explain_either(field: str, cell: str) -> Fault:
+    return Fault(field, f"{quote(cell)} may be a value or stand for none; leave the cell empty if it does")
+
+
 def normalize(name: str) -> str:
     """Return a column's name as it is compared: in lower case, without blanks, `_`, `.` and `-`."""
     return re.sub(r"[\s_.-]", "", name).lower()
@@ -149,7 +139,7 @@ def names_records(field: str) -> bool:
 
 def build_message(values: Mapping[str, str]) -> ParsedCells:
     """Return the message of these texts by field, and what is wrong with its records."""
-    references, mistaken = _build_references(values)
+    references, faults = _build_references(values)
     message: dict[str, Any] = {
         field: text for field, text in values.items() if field not in INFO and not names_records(field)
     }
@@ -159,21 +149,24 @@ def build_message(values: Mapping[str, str]) -> ParsedCells:
         message["action"] = values["action"].lower()
     if "allow_empty" in values:
         message["allow_empty"] = FLAGS.get(values["allow_empty"].lower(), values["allow_empty"])
-    faults = mistaken
     for side in SIDES:
-        text = message.pop(side, "")
-        if text and side in references:
-            faults.append(
-                Fault(side, "is named by this column and by a field of it; leave one of them empty")
-            )
-        elif wrong := list(_check_records(text, side)):
-            faults += wrong
-        elif text:
-            records = _read_records(text)
-            message[side] = records[0] if len(records) == 1 else records
-        elif side in references:
-            message[side] = references[side]
+        records, wrong = _build_side(message.pop(side, ""), side, references.get(side))
+        faults += wrong
+        if records is not None:
+            message[side] = records
     return ParsedCells(message, faults)
+
+
+def _build_side(text: str, side: str, reference: Any) -> tuple[Any, list[Fault]]:
+    """Return the records of a side, by the cell of its column or else by those of a record's fields."""
+    if not text:
+        return reference, []
+    if reference:
+        return None, [Fault(side, "is named by this column and by a field of it; leave one of them empty")]
+    records, faults = read_records(text, side)
+    if faults:
+        return None, faults
+    return records[0] if len(records) == 1 else records, []
 
 
 def _build_references(values: Mapping[str, str]) -> tuple[dict[str, Any], list[Fault]]:
@@ -182,14 +175,15 @@ def _build_references(values: Mapping[str, str]) -> tuple[dict[str, Any], list[F
     for column in filter(names_records, values):
         side, _, name = column.rpartition("=")
         module, _, field = name.partition(":")
-        if not side and not (side := _find_side(values.get("relationtype", ""), module)):
+        side, text = side or _find_side(values.get("relationtype", ""), module), values[column]
+        if not side:
             faults.append(Fault("", f"say which side {name} is on: childid={name}, or parentid={name}"))
-        elif EXPONENT.fullmatch(values[column]):
-            faults.append(Fault(side, f"expected a text, got {quote(values[column])}{_hint(values[column])}"))
+        elif hint := explain_exponent(text):
+            faults.append(Fault(side, f"expected a text, got {quote(text)}{hint}"))
         elif set(references.setdefault(side, {module: {}})) != {module}:
             faults.append(Fault(side, "is named by fields of an estate and of an address"))
         else:
-            references[side][module][field] = _without_mark(values[column])
+            references[side][module][field] = read_value(text)
     return references, faults
 
 
@@ -203,112 +197,9 @@ def _find_side(relationtype: str, module: str) -> str:
     return SIDES[modules.index(module)] if modules.count(module) == 1 else ""
 
 
-def _without_mark(text: str) -> str:
-    marked = MARKED_AS_TEXT.fullmatch(text)
-    return (marked[1] or marked[2]) if marked else text
-
-
 def check_values(values: Mapping[str, str]) -> list[Fault]:
     """Return what is wrong with each of these texts by itself, whatever the other fields of a row may be."""
     whole = {name: text for name, text in values.items() if not names_records(name) or "=" in name}
     message, faults = build_message(whole)  # without what only a row's type says the side of
     missing = [Fault(side, "is required") for side in ("parentid", "childid") if values.get(side) == ""]
     return [*faults, *missing, *find_faults(message, incomplete=True)]
-
-
-# --- the cells
-
-
-def _explain_nameless(number: int, cell: str) -> Fault:
-    hint = INDEX_HINT if number == 1 else ""
-    return Fault(
-        "", f"column {number} has no name in the header, but this line says {quote(cell)} in it{hint}"
-    )
-
-
-def _explain_either(field: str, cell: str) -> Fault:
-    return Fault(field, f"{quote(cell)} may be a value or stand for none; leave the cell empty if it does")
-
-
-def _check_records(text: str, side: str) -> Iterator[Fault]:
-    """Find what keeps a cell from naming one or several records, by ids or by references."""
-    if text.isdecimal() or not any(map(is_short_form, pieces := split_records(text))):
-        yield from _check_ids(text, side)
-        return
-    for piece in pieces:
-        yield from find_reference_faults(piece, side) if is_short_form(piece) else _check_ids(piece, side)
-
-
-def _read_records(text: str) -> list[int | str]:
-    """Return the ids and references of a cell without faults."""
-    if text.isdecimal() or not any(map(is_short_form, pieces := split_records(text))):
-        return [*_read_ids(text)]
-    records = list[int | str]()
-    for piece in pieces:
-        records += [piece] if is_short_form(piece) else _read_ids(piece)
-    return records
-
-
-def _check_ids(text: str, side: str) -> Iterator[Fault]:
-    """Find what keeps a cell from being one or several ids: each word that is not one."""
-    if not text or _read_id(text) is not None:  # nearly always
-        return
-    if DECIMALS.fullmatch(text):
-        either = f"the id {text[:-4]} or the id {_join_groups(text)}"
-        yield Fault(side, f"{quote(text)} may be {either}; write it in digits alone")
-    elif GROUPED.fullmatch(text):
-        hint = f"write a number without thousands separators, {_join_groups(text)}"
-        several = "; separate several ids by bars" if "," in text else ""
-        yield Fault(side, f"expected an id, got {quote(text)}: {hint}{several}")
-    elif grouped := GROUPED_BY_BLANKS.search(text):
-        yield Fault(side, _explain_grouped(grouped[0]))
-    elif "\n" in text and re.search(r"[,;|\t]", text):  # more likely the next line's cells than ids
-        yield Fault(side, f"expected ids, got several lines, {quote(text)}")
-    else:
-        words = [text] if EXPONENT.fullmatch(text) else _split_ids(text)
-        wrong = (word for word in words if _read_id(word) is None)
-        yield from (
-            Fault(side, f"expected an id, a positive whole number, got {quote(word)}{_hint(word)}")
-            for word in wrong
-        )
-
-
-def _hint(word: str) -> str:
-    if not EXPONENT.fullmatch(word):
-        return ""
-    return "; its digits are lost: in the spreadsheet, format the column as a number without decimals"
-
-
-def _explain_grouped(text: str) -> str:
-    """Explain digits, a blank and three digits: one number or, with an ordinary blank, several."""
-    number, groups = _join_groups(text), text.split()
-    if any(char in text for char in NO_SEPARATORS):
-        return f"expected an id, got {quote(text)}: write a number without thousands separators, {number}"
-    ids = groups if len(groups) <= MAX_GROUPS else [*groups[:MAX_GROUPS], "…"]
-    either = f"the id {number} or the ids {', '.join(ids)}"
-    return f"{quote(text)} may be {either}; write {number} or {'|'.join(ids)}"
-
-
-def _join_groups(text: str) -> str:
-    return re.sub(r"[^0-9]", "", re.sub(r"[.,]0{1,2}$", "", text))[:MAX_ID_DIGITS]
-
-
-def _read_ids(text: str) -> list[int]:
-    """Return the ids of a cell without faults."""
-    number = _read_id(text)
-    words = [text] if number is not None else _split_ids(text)
-    return [id_ for word in words if (id_ := _read_id(word)) is not None]
-
-
-def _read_id(word: str) -> int | None:
-    """Return the id that a word writes, if it does: `501`, or `501,0` and `="501"` as programs have it."""
-    if word.isdecimal() and word.isascii() and len(word) <= MAX_ID_DIGITS:  # nearly always
-        return int(word)
-    if marked := MARKED_AS_TEXT.fullmatch(word):
-        return int(marked[1] or marked[2])
-    return int(re.split("[.,]", word)[0]) if WHOLE.fullmatch(word) else None
-
-
-def _split_ids(text: str) -> list[str]:
-    """Split ids at blanks of the keyboard, commas, semicolons and bars."""
-    return SEPARATORS.split(text)

@@ -113,15 +113,8 @@ class _ObjectScan:
         for token in TOKEN.finditer(text):
             if token["string"] and not token["end"] and len(token[0]) <= MAX_MESSAGE:
                 self._rest = token[0]  # whole only with the next piece
-            elif token["brace"] == "{":
-                self._open(number)
-            elif not self.depth:
-                self._add_other(number, token[0])
-            else:
-                self._add(token[0])
-                self.depth -= token["brace"] == "}"
-                if not self.depth:
-                    yield self.line, self.part, self.text
+            elif self._ends_object(number, token):
+                yield self.line, self.part, self.text
 
     @property
     def text(self) -> str:
@@ -132,6 +125,18 @@ class _ObjectScan:
         """Return `others` and forget them."""
         others, self.others = self.others, []
         return others
+
+    def _ends_object(self, number: int, token: re.Match[str]) -> bool:
+        """Take a token, and return whether an object ends with it."""
+        if token["brace"] == "{":
+            self._open(number)
+        elif not self.depth:
+            self._add_other(number, token[0])
+        else:
+            self._add(token[0])
+            self.depth -= token["brace"] == "}"
+            return not self.depth
+        return False
 
     def _open(self, number: int) -> None:
         if not self.depth:

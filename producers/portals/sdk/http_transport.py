@@ -1,85 +1,22 @@
-"""Makes a client's calls over HTTP: one request per attempt, its answer read or turned into an error."""
+"""Makes a client's calls over HTTP: one request per attempt."""
 
 import asyncio
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import httpx
 import msgspec
 
-from producers.errors import Forbidden, Unauthorized
+from producers.portals.sdk.http_answers import read_answer
 from producers.portals.sdk.per_process import PerProcess
-from producers.portals.sdk.protocol import Attempt, Call, GetBatch, GetJob, GetJobs, SendChanges, Sent
+from producers.portals.sdk.protocol import Attempt, GetBatch, GetJob, GetJobs, SendChanges
 from worker.contract import Change, MessageDict, check_each, to_message
 from worker.contract.values import to_plain
-from worker.errors import BacklogFull, Fault, Invalid, InvalidChange, NotFound, RelationsError, Unavailable
+from worker.errors import Fault, Invalid, InvalidChange, RelationsError, Unavailable
 
 MAX_TIMEOUT: Final = 10.0  # seconds that a single attempt may wait for the network
-CURABLE: Final = (408, 429, 502, 503, 504)
-DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-POSITION: Final = re.compile(r"\[([0-9]{1,9})\]\.?(.*)", re.DOTALL)  # which change a fault is about
-
-
-class AcceptedJob(msgspec.Struct):
-    """The answer for one accepted change."""
-
-    id: str
-    state: str | None
-    duplicate: bool
-
-
-class AcceptedJobs(msgspec.Struct):
-    """The answer for accepted changes."""
-
-    jobs: list[AcceptedJob]
-
-
-class JobAnswer(msgspec.Struct):
-    """What a client itself reads of a job."""
-
-    id: str
-    state: str
-
-
-class JobsAnswer(msgspec.Struct):
-    """What a client itself reads of several jobs."""
-
-    jobs: list[JobAnswer | None]
-
-
-class BatchAnswer(msgspec.Struct):
-    """What a caller waits for in a batch."""
-
-    open: int
-
-
-class ProblemFault(msgspec.Struct):
-    """A fault in a problem document."""
-
-    path: str
-    message: str
-
-
-class ProblemAnswer(msgspec.Struct):
-    """What is read of a problem document."""
-
-    detail: str = ""
-    errors: list[ProblemFault] = []
-    kind: str = ""
-    jobs: list[dict[str, Any] | None] = []
-    proof: dict[str, Any] = {}
-
-
-ANSWERS: Final[Mapping[type[Call], type[msgspec.Struct]]] = {
-    SendChanges: AcceptedJobs,
-    GetJob: JobAnswer,
-    GetJobs: JobsAnswer,
-    GetBatch: BatchAnswer,
-}
 
 
 class HttpTransport:
@@ -93,7 +30,7 @@ class HttpTransport:
         """Make the call once; raises Unavailable when time can cure it."""
         http = self._http.get()
         with translate_errors(http):
-            return _read_answer(step.call, http.request(**_request_options(step)))
+            return read_answer(step.call, http.request(**_request_options(step)))
 
     def close(self) -> None:
         """Close the connections of this process."""
@@ -112,7 +49,7 @@ class AsyncHttpTransport:
         """Make the call once; raises Unavailable when time can cure it."""
         http = self._http.get().of_this_loop()
         with translate_errors(http):
-            return _read_answer(step.call, await http.request(**_request_options(step)))
+            return read_answer(step.call, await http.request(**_request_options(step)))
 
     async def close(self) -> None:
         """Close the connections of this process."""
@@ -150,6 +87,15 @@ def translate_errors(http: httpx.Client | httpx.AsyncClient) -> Iterator[None]:
     except Exception as error:  # a closed client, a broken TLS set-up, an error of anyio
         reason = "this client is closed" if http.is_closed else f"{type(error).__name__}: {error}"
         raise RelationsError(f"{http.base_url} cannot be asked: {reason}") from error
+
+
+def _error_of_request(error: httpx.RequestError, url: httpx.URL) -> RelationsError:
+    """Return the error of a request that got no response."""
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.TooManyRedirects):
+        # The text of such an error may quote our headers, and so the key.
+        return RelationsError(f"{url} cannot be asked: {type(error).__name__}")
+    how = "answered what cannot be read" if isinstance(error, httpx.DecodingError) else "cannot be reached"
+    return Unavailable(f"{url} {how}: {str(error) or type(error).__name__}", retry_after=0.0)
 
 
 # --- the client and its requests
@@ -233,84 +179,3 @@ def _write_value(value: object) -> object:
 
 ENCODER: Final = msgspec.json.Encoder(enc_hook=_write_value, decimal_format="number")
 ENCODE_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
-
-
-# --- answers and errors
-
-
-def _read_answer(call: Call, response: httpx.Response) -> Any:
-    """Return the answer to a call, or raise the error that the response stands for."""
-    if not response.is_success:
-        raise error_of_response(response)
-    try:
-        document = msgspec.json.decode(response.content)
-        answer = msgspec.convert(document, ANSWERS[type(call)])
-    except DECODE_ERRORS as error:
-        raise error_of_content(response, error) from error
-    if isinstance(answer, JobsAnswer) and isinstance(call, GetJobs):
-        _check_count(response, len(answer.jobs), len(call.job_ids), "ids")
-        return document["jobs"]
-    if isinstance(answer, AcceptedJobs) and isinstance(call, SendChanges):
-        _check_count(response, len(answer.jobs), len(call.changes), "changes")
-        return [Sent(job.id, job.state, job.duplicate) for job in answer.jobs]
-    return document
-
-
-def _check_count(response: httpx.Response, jobs: int, asked: int, what: str) -> None:
-    if jobs != asked:
-        raise RelationsError(f"{response.url} answered with {jobs} jobs for {asked} {what}")
-
-
-def _error_of_request(error: httpx.RequestError, url: httpx.URL) -> RelationsError:
-    """Return the error of a request that got no response."""
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.TooManyRedirects):
-        # The text of such an error may quote our headers, and so the key.
-        return RelationsError(f"{url} cannot be asked: {type(error).__name__}")
-    how = "answered what cannot be read" if isinstance(error, httpx.DecodingError) else "cannot be reached"
-    return Unavailable(f"{url} {how}: {str(error) or type(error).__name__}", retry_after=0.0)
-
-
-def read_fault(fault: ProblemFault) -> Fault:
-    """Return the fault of a problem document; `[3].childid` is a path in the change at position 3."""
-    if match := POSITION.fullmatch(fault.path):
-        return Fault(match[2], fault.message, int(match[1]))
-    return Fault(fault.path, fault.message)
-
-
-def error_of_response(response: httpx.Response) -> RelationsError:
-    """Return the error that a response other than a success stands for."""
-    problem = read_problem(response)
-    detail = problem.detail or f"{response.url} answered {response.reason_phrase}"
-    detail = f"{detail} (HTTP {response.status_code})"
-    if response.status_code in CURABLE:
-        is_full = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
-        after = response.headers.get("retry-after", "")
-        retry_after = float(after) if after.isdecimal() else 0.0
-        return (BacklogFull if is_full else Unavailable)(detail, retry_after=retry_after)
-    if response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
-        faults = list(map(read_fault, problem.errors))
-        return InvalidChange(faults or [Fault("", detail)])
-    kinds: dict[int, type[RelationsError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
-    return kinds.get(response.status_code, RelationsError)(detail)
-
-
-def read_problem(response: httpx.Response) -> ProblemAnswer:
-    """Return the problem document; an empty one if it is cut, or a proxy answered with something else."""
-    try:
-        return msgspec.json.decode(response.content, type=ProblemAnswer)
-    except DECODE_ERRORS:
-        return ProblemAnswer()
-
-
-def error_of_content(response: httpx.Response, error: Exception) -> RelationsError:
-    """Return the error of a success that cannot be read.
-
-    JSON that was cut on its way may arrive whole the next time; anything else does not come from the
-    interface.
-    """
-    kind = response.headers.get("content-type", "no content type")
-    status = f"(HTTP {response.status_code}, {kind})"
-    text = f"{response.url} did not answer as the interface does {status}: {error}"
-    if kind.startswith("application/json") and not isinstance(error, msgspec.ValidationError):
-        return Unavailable(text, retry_after=0.0)
-    return RelationsError(f"{text}; is this its address?")

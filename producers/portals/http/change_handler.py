@@ -1,0 +1,133 @@
+"""The handler of `POST /v1/changes`: each account's part of a body is accepted, or refused, as a whole."""
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from producers.errors import Forbidden, TooLarge
+from producers.portals.http.access import check_access
+from producers.portals.http.api_route import ApiCall
+from producers.portals.http.body import read_body
+from producers.portals.http.deps import HttpDeps
+from producers.portals.http.problems import JobEntry, accepted_response, partly_refused
+from worker.config import Key
+from worker.contract import MAX_BODY, Change, parse_many, places_of
+from worker.contract.message import PRINTABLE
+from worker.errors import Fault, InvalidChange, RelationsError
+from worker.ports import Queries, Receipt
+from worker.usecases.intake import AccountResult, group_by_account
+
+CONTENT_TYPES: Final = ("application/json", "application/x-ndjson")
+MAX_INLINE_PARSE: Final = 2**16  # bytes; a larger body is parsed beside the event loop
+MAX_CHANGES: Final = 10_000  # of one body
+MAX_IDEMPOTENCY_KEY: Final = 180  # characters: `:` and a position have to fit behind it
+MAX_WAIT: Final = 30  # seconds a client may ask to be kept waiting
+WAIT: Final = re.compile(r'wait[ \t]*=[ \t]*"?([0-9]{1,9})"?[ \t]*(;.*)?', re.IGNORECASE)
+
+
+async def post_changes(deps: HttpDeps, call: ApiCall[None]) -> Response:
+    """Accept the changes of the body, each account's part as a whole or not at all.
+
+    The body may also be one change per line, as `application/x-ndjson`.
+    """
+    request = call.request
+    key = _idempotency_key(request)
+    raw = await read_body(request, MAX_BODY, seconds=deps.body_seconds, content_types=CONTENT_TYPES)
+    parsed = await run_in_threadpool(parse_many, raw) if len(raw) > MAX_INLINE_PARSE else parse_many(raw)
+    if len(parsed) > MAX_CHANGES:
+        raise TooLarge(MAX_CHANGES, "changes")
+    changes = with_correlation([item.change for item in parsed], request)
+    changes = _with_event_ids(changes, key) if key else changes
+    results = await asyncio.gather(
+        *(_accept_part(deps, call.key, changes, positions) for positions in group_by_account(changes))
+    )
+    receipts = {
+        position: receipt
+        for result in results
+        for position, receipt in zip(result.positions, result.receipts, strict=False)
+    }
+    jobs = await list_job_entries(deps.queries, receipts, [item.notes for item in parsed])
+    if any(result.error for result in results):
+        return partly_refused(results, places_of(raw, len(changes)), jobs)
+    return await _respond(deps, [jobs[at] for at in range(len(changes))], preferred_wait(request))
+
+
+async def _accept_part(
+    deps: HttpDeps, key: Key, changes: Sequence[Change], positions: tuple[int, ...]
+) -> AccountResult:
+    """Accept the changes of one account, if the key is for it."""
+    account = changes[positions[0]].account
+    try:
+        check_access(key, "send", account)
+        receipts = await deps.commit_group.accept(account, [changes[at] for at in positions])
+    except RelationsError as error:
+        if isinstance(error, Forbidden):
+            deps.refusals.note_key(error, "/v1/changes")
+        return AccountResult.refused(positions, error)
+    return AccountResult(positions, tuple(receipts))
+
+
+async def _respond(deps: HttpDeps, jobs: Sequence[JobEntry], wait: int) -> Response:
+    """Answer at once, or when all jobs have ended if that is within `wait` seconds."""
+    if jobs and wait:
+        ended = await deps.job_poller.wait_until_ended({job["id"] for job in jobs}, wait)
+        if ended is not None:
+            return accepted_response([{**job, "state": ended[job["id"]]} for job in jobs], waited=wait)
+    return accepted_response(jobs)
+
+
+def preferred_wait(request: Request) -> int:
+    """Return the seconds that the client prefers to wait (`Prefer: wait=…`, RFC 7240), `MAX_WAIT` at most."""
+    preferences = (text.strip() for header in request.headers.getlist("prefer") for text in header.split(","))
+    waits = (match for text in preferences if (match := WAIT.fullmatch(text)))
+    return next((min(int(match[1]), MAX_WAIT) for match in waits), 0)
+
+
+def _idempotency_key(request: Request) -> str | None:
+    """Return the Idempotency-Key; raise InvalidChange for one that cannot be one, or for several."""
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    if len(keys) > 1:
+        raise InvalidChange([Fault("Idempotency-Key", "is given twice; which one counts?")])
+    if len(keys[0]) > MAX_IDEMPOTENCY_KEY or not re.fullmatch(PRINTABLE, keys[0]):
+        expected = f"expected 1 to {MAX_IDEMPOTENCY_KEY} printable characters"
+        raise InvalidChange([Fault("Idempotency-Key", expected)])
+    return keys[0]
+
+
+def _with_event_ids(changes: Sequence[Change], key: str) -> list[Change]:
+    """Return the changes, those without an event id named by the Idempotency-Key and their position."""
+    return [
+        change if change.event_id else msgspec.structs.replace(change, event_id=f"{key}:{position}")
+        for position, change in enumerate(changes)
+    ]
+
+
+def with_correlation(changes: Iterable[Change], request: Request) -> list[Change]:
+    """Return the changes, each with the correlation id of its request."""
+    return [msgspec.structs.replace(change, correlation=request.state.correlation) for change in changes]
+
+
+async def list_job_entries(
+    queries: Queries, receipts: Mapping[int, Receipt], notes: Sequence[Sequence[str]] = ()
+) -> dict[int, JobEntry]:
+    """Return the entries of receipts by position; a duplicate has the state that its job is in by now.
+
+    `notes` say what was corrected in the change of each position.
+    """
+    duplicates = sorted({receipt.job for receipt in receipts.values() if receipt.duplicate})
+    states = await run_in_threadpool(queries.get_states, duplicates) if duplicates else {}
+    entries: dict[int, JobEntry] = {}
+    for at, receipt in receipts.items():
+        state = states.get(receipt.job) if receipt.duplicate else "queued"
+        entries[at] = {"id": receipt.job, "state": state, "duplicate": receipt.duplicate}
+        if notes and notes[at]:
+            entries[at]["notes"] = list(notes[at])
+    return entries

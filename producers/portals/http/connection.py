@@ -1,0 +1,168 @@
+"""One connection of the server, with bounds on what it may cost; uvicorn itself has none of them."""
+
+import asyncio
+from typing import Any, Final
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from worker.contract import MAX_BODY
+
+HEAD_SECONDS: Final = 10.0  # that the head of a request may take to come
+MAX_HEAD: Final = 2**16  # bytes
+MAX_REQUEST: Final = 2 * MAX_BODY  # bytes of a whole request as they come, with the overhead of chunks
+MAX_TRAILERS: Final = 8192  # bytes
+MAX_PIPELINED: Final = 16  # requests that wait for the answer to an earlier one
+REQUEST_SECONDS: Final = 90.0  # from the first byte of a request to its last, whether or not it was answered
+ANSWER_SECONDS: Final = 300.0  # from the last byte of a request to the last of its answer
+UPGRADE_HEADERS: Final = (b"upgrade", b"http2-settings")
+REFUSALS: Final = {
+    408: b"408 Request Timeout",
+    431: b"431 Request Header Fields Too Large",
+    503: b"503 Service Unavailable\r\nretry-after: 1",
+}
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection that ends when it asks for too much, or is slow with a head, a request or an answer."""
+
+    parser: "PlainParser"
+    max_connections: float  # of the whole process, which the server knows
+    max_request: float = MAX_REQUEST
+    head_seconds: float = HEAD_SECONDS
+    request_seconds: float = REQUEST_SECONDS
+    answer_seconds: float = ANSWER_SECONDS
+    _head_timer: asyncio.TimerHandle | None = None  # runs while a head is incomplete
+    _deadline: asyncio.TimerHandle | None = None
+    _in_head, _is_complete = True, True
+    _received, _head_size, _trailers = 0, 0, 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection and expect its first head, or tell it to come again when there are too many."""
+        self.parser = PlainParser(self)
+        super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            self._refuse(503)
+        self._start_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing any more."""
+        self._stop_head_timer()
+        self._wait(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read the next bytes, and count what belongs to a head that is not complete."""
+        self._received += len(data)
+        if self._received > self.max_request:
+            self._end()
+        elif not self.transport.is_closing():
+            super().data_received(data)
+        if self._head_timer:
+            self._head_size += len(data)
+            if self._head_size > MAX_HEAD:
+                self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        """Expect a whole request, and first the rest of its head."""
+        self._in_head, self._is_complete, self._received, self._trailers = True, False, 0, 0
+        if self._deadline is None:
+            self._wait(self.request_seconds)
+        super().on_message_begin()
+        self._start_head_timer()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; what comes after the body as a trailer is none, and dropped."""
+        if self._in_head:
+            return super().on_header(name, value)
+        self._trailers += len(name) + len(value)
+        return self._end() if self._trailers > MAX_TRAILERS else None
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer, or let the request wait for its turn."""
+        self._stop_head_timer()
+        if self.parser.is_upgraded():
+            return
+        self._in_head = False
+        super().on_headers_complete()
+        if len(self.pipeline) > MAX_PIPELINED:
+            self._end()
+
+    def on_message_complete(self) -> None:
+        """Expect the answer."""
+        if self.parser.is_upgraded():
+            return
+        self._is_complete = True
+        super().on_message_complete()
+        self._wait_for_answer()
+
+    def on_response_complete(self) -> None:
+        """Expect the rest of the request, or the next one's answer."""
+        super().on_response_complete()
+        if self._is_complete:
+            self._wait_for_answer()
+
+    def head_without_upgrade(self, method: bytes, version: str) -> bytes:
+        """Return the head of the request that is being read without its offer of another protocol."""
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version.encode())]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] not in UPGRADE_HEADERS]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _start_head_timer(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_seconds, self._refuse, 408)
+            self._head_size = 0
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _wait_for_answer(self) -> None:
+        """Wait for the answer that is under way, if one is."""
+        cycle: Any = self.cycle
+        self._wait(self.answer_seconds if cycle and not cycle.response_complete else None)
+
+    def _wait(self, seconds: float | None) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._end)
+
+    def _refuse(self, status: int) -> None:
+        self._stop_head_timer()
+        if not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 %s\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % REFUSALS[status]
+            )
+            self.transport.close()
+
+    def _end(self) -> None:
+        self._wait(None)
+        self.transport.abort()
+
+
+class PlainParser(httptools.HttpRequestParser):
+    """A parser for which the offer of another protocol, as Java's of HTTP/2, is no reason to drop the body.
+
+    Such a request is read once more, without the offer.
+    """
+
+    def __init__(self, protocol: BoundedProtocol) -> None:
+        super().__init__(protocol)
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self._protocol = protocol
+
+    def is_upgraded(self) -> bool:
+        """Whether the request that is being read offers another protocol."""
+        return self.should_upgrade() and self.get_method() != b"CONNECT"
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # that is what asyncio gives
+        """Read the next bytes of the connection."""
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as error:
+            if not self.is_upgraded():
+                raise
+            head = self._protocol.head_without_upgrade(self.get_method(), self.get_http_version())
+            self._protocol.parser = PlainParser(self._protocol)
+            self._protocol.parser.feed_data(head + data[error.args[0] :])

@@ -1,0 +1,192 @@
+"""The handler of webhooks: verifies and maps what came, accepts its changes, and keeps what became of it.
+
+What a message means is `producers.webhooks`; here is what its sender is answered.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from producers.errors import TooLarge, Unauthorized, Unsupported
+from producers.portals.http.api_route import ApiCall
+from producers.portals.http.body import decode, read_sent_body
+from producers.portals.http.change_handler import list_job_entries, with_correlation
+from producers.portals.http.deps import HttpDeps
+from producers.portals.http.problems import JobEntry, accepted_response, json_response
+from producers.portals.http.refusals import faults_of, reason_of
+from producers.webhooks.claims import KeptClaim, keep_claim
+from producers.webhooks.mapping import MappedChange
+from producers.webhooks.record import MappedDelivery, map_delivery, record_delivery, record_refusal
+from producers.webhooks.reparse import make_unreadable_message
+from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.verify import verify
+from worker.config import Account, Source
+from worker.contract import MAX_MESSAGE
+from worker.errors import (
+    BacklogFull,
+    Invalid,
+    InvalidChange,
+    InvalidSettings,
+    NotFound,
+    RelationsError,
+    Unavailable,
+)
+from worker.ports import Receipt
+from worker.usecases.intake import group_by_account
+
+CHALLENGES: Final = ("hub.challenge", "challenge", "validationToken")  # parameters that are sent back
+CHALLENGE: Final = re.compile(r"[A-Za-z0-9._~:/+=-]{1,512}")  # nothing that could be a page
+MAX_DIGITS: Final = 16  # of an announced length
+SETTINGS_RETRY_AFTER: Final = 60.0  # seconds until a secret may be readable again
+
+
+async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
+    """Accept the changes of a webhook's message, which is posted; onOffice and some forms use GET.
+
+    A source that is known never answers that it is gone, and 503 whatever time can cure: senders delete the
+    hook for the first, and try again for the second. They also look whether there is anybody, with nothing
+    to say.
+    """
+    request = call.request
+    try:
+        source = deps.sources.get(request.path_params["source"])
+    except NotFound as error:
+        deps.refusals.note_webhook("", error)
+        raise
+    if source.gone:
+        raise HTTPException(410, "this webhook was removed on purpose; delete it at its sender")
+    if request.method in ("HEAD", "GET") and (answer := _answer_look(request)):
+        return answer
+    try:
+        raw, coding = await read_sent_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
+        sent = WebhookDelivery(_sent_url(request), _joined_headers(request), raw, request.method)
+        mapped, claim = await deps.threads.run_mapping(
+            partial(_map_sent, source, sent, deps.now(), deps.current_settings().accounts, coding=coding)
+        )
+        if claim:
+            _report_claim(deps, source, claim)
+        return await _accept_delivery(deps, source, mapped, request)
+    except RelationsError as error:
+        return _refuse_delivery(deps, source, request, error)
+
+
+def _answer_look(request: Request) -> Response | None:
+    """Return the answer to a sender that only looks whether somebody is here; None for a message.
+
+    Some send a challenge that they want to read again, such as Meta, Dropbox and Microsoft Graph.
+    """
+    if request.method == "HEAD" or not request.scope["query_string"]:
+        return json_response({"jobs": []})
+    challenge = next((text for name in CHALLENGES if (text := request.query_params.get(name))), "")
+    if CHALLENGE.fullmatch(challenge):
+        return PlainTextResponse(challenge, headers={"X-Content-Type-Options": "nosniff"})
+    return None
+
+
+def _sent_url(request: Request) -> str:
+    """Return the URL of a request byte by byte, as characters of Latin-1, not as the server understood it."""
+    scope = request.scope
+    host = request.headers.get("host") or "{}:{}".format(*scope["server"])
+    target, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+    return f"{scope['scheme']}://{host}{target}{f'?{query}' if query else ''}"
+
+
+def _joined_headers(request: Request) -> Mapping[str, str]:
+    """Return the headers by name in lower case, with the values of one that came several times joined."""
+    names = dict.fromkeys(request.headers.keys())
+    return {name: ", ".join(request.headers.getlist(name)) for name in names}
+
+
+def _map_sent(
+    source: Source, sent: WebhookDelivery, now: float, accounts: Mapping[str, Account], *, coding: str
+) -> tuple[MappedDelivery, KeptClaim | None]:
+    """Verify and map what was sent; of a compressed body some sign the bytes, some the content."""
+    delivery = sent._replace(body=decode(sent.body, coding, MAX_MESSAGE)) if coding else sent
+    try:
+        message_id = verify(source, delivery, now=now)
+    except Unauthorized:
+        if not coding:
+            raise
+        message_id = verify(source, sent, now=now)
+    claim = keep_claim(source, accounts, delivery, now=now)
+    return map_delivery(source, delivery, message_id), claim
+
+
+def _report_claim(deps: HttpDeps, source: Source, claim: KeptClaim) -> None:
+    if claim.error:
+        deps.emit("claim.lost", account=claim.account, source=source.name, error=claim.error)
+    else:
+        deps.emit("claim.written", account=claim.account, source=source.name)
+
+
+async def _accept_delivery(
+    deps: HttpDeps, source: Source, mapped: MappedDelivery, request: Request
+) -> Response:
+    """Answer a genuine message with its jobs, once it is on record.
+
+    One that makes no valid changes is kept as a failed job, to be read again when the rules are corrected.
+    """
+    jobs = list[JobEntry]()
+    try:
+        if mapped.error:
+            raise mapped.error
+        receipts = await _accept_mapped(deps, mapped.changes, request)
+        entries = await list_job_entries(deps.queries, receipts)
+        jobs = [entries[at] for at in range(len(entries))]
+    except (InvalidChange, NotFound) as error:  # NotFound: its account has left the settings
+        mapped = mapped.failed(error)
+        make = partial(make_unreadable_message, source, mapped.delivery, mapped.id, faults_of(error))
+        receipt = await run_in_threadpool(deps.intake.reject, await deps.threads.run_mapping(make))
+        jobs = [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
+    if not jobs:
+        deps.emit("webhook.ignored", source=source.name, message=mapped.id, because=mapped.because)
+    ids = [job["id"] for job in jobs]
+    await deps.deliveries.note(source, mapped.outcome, partial(record_delivery, source, mapped, ids))
+    return accepted_response(jobs)
+
+
+async def _accept_mapped(
+    deps: HttpDeps, mapped: Sequence[MappedChange], request: Request
+) -> dict[int, Receipt]:
+    """Accept the changes, account by account; faults are led by the paths of the rules.
+
+    A redelivered message meets its first jobs, whatever its content is by now (R2).
+    """
+    changes = with_correlation([item.change for item in mapped], request)
+    receipts: dict[int, Receipt] = {}
+    for positions in group_by_account(changes):
+        part = [changes[at] for at in positions]
+        try:
+            accepted = await deps.commit_group.accept(part[0].account, part)
+        except InvalidChange as error:
+            raise error.moved([mapped[at].path for at in positions].__getitem__) from None
+        receipts |= zip(positions, accepted, strict=True)
+    return receipts
+
+
+def _refuse_delivery(deps: HttpDeps, source: Source, request: Request, error: RelationsError) -> Response:
+    """Note that a delivery cannot be taken; return the answer to it, or raise the error that says why."""
+    reason, faults = reason_of(error), faults_of(error)
+    size = request.headers.get("content-length", "")
+    is_told = deps.refusals.note_webhook(source.name, error)
+    make = partial(
+        record_refusal,
+        source,
+        deps.intake.new_id(),
+        reason=reason,
+        faults=faults,
+        size=int(size) if size.isdecimal() and len(size) < MAX_DIGITS else 0,
+    )
+    deps.deliveries.note_refused(source, make if is_told else None)
+    if isinstance(error, InvalidSettings | BacklogFull):
+        retry_after = error.retry_after if isinstance(error, BacklogFull) else SETTINGS_RETRY_AFTER
+        raise Unavailable("this cannot be taken at the moment", retry_after=retry_after) from None
+    if source.answer_faults and isinstance(error, TooLarge | Unsupported | Invalid):
+        return accepted_response([])
+    raise error
