@@ -31,7 +31,7 @@ Wake = Callable[[str, float], None]
 """Sends a wake-up: the account, and in how many seconds it is due."""
 
 
-class LeaseKeeper:
+class ThreadedLeaseKeeper:
     """Renews leases until a block ends, so that a long answer does not cost them: `with keep_lease(lease):`.
 
     Most blocks end before a renewal is due, so a lease gets a thread of its own only when one is: another
@@ -105,7 +105,7 @@ class LeaseRenewal:
             self._done.wait(self._interval)
 
 
-keep_lease: Final = LeaseKeeper()
+keep_lease: Final = ThreadedLeaseKeeper()
 """This process's."""
 
 

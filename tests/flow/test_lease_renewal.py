@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker.background import LeaseKeeper
+from worker.background import ThreadedLeaseKeeper
 from worker.errors import LeaseLost, StoreUnavailable
 
 INTERVAL = 0.02
@@ -33,7 +33,7 @@ class Renewed:
 
 
 def test_a_lease_is_renewed_for_as_long_as_it_is_held() -> None:
-    keeper = LeaseKeeper(INTERVAL)
+    keeper = ThreadedLeaseKeeper(INTERVAL)
     lease, later = Renewed(), Renewed()
     held: Any = lease
     with keeper(held):
@@ -45,7 +45,7 @@ def test_a_lease_is_renewed_for_as_long_as_it_is_held() -> None:
 
 
 def test_the_thread_that_looks_ends_when_nothing_is_held_and_another_begins_with_the_next() -> None:
-    keeper, before = LeaseKeeper(INTERVAL), set(threading.enumerate())
+    keeper, before = ThreadedLeaseKeeper(INTERVAL), set(threading.enumerate())
     short: Any = Renewed()
     with keeper(short):
         [looking] = set(threading.enumerate()) - before
@@ -65,7 +65,7 @@ def test_a_renewal_that_takes_long_delays_no_other() -> None:
             super().renew()
             may_go_on.wait(TIMEOUT)
 
-    keeper, slow, quick = LeaseKeeper(INTERVAL), Slow(), Renewed()
+    keeper, slow, quick = ThreadedLeaseKeeper(INTERVAL), Slow(), Renewed()
     held: list[Any] = [slow, quick]
     with keeper(held[0]), keeper(held[1]):
         slow.wait_for(1)
@@ -80,7 +80,7 @@ def test_a_renewal_that_takes_long_delays_no_other() -> None:
 def test_it_goes_on_while_the_store_is_away_and_ends_when_the_lease_is_lost(
     failure: Exception, goes_on: bool
 ) -> None:
-    keeper, lease, beside = LeaseKeeper(INTERVAL), Renewed([failure]), Renewed()
+    keeper, lease, beside = ThreadedLeaseKeeper(INTERVAL), Renewed([failure]), Renewed()
     held: list[Any] = [lease, beside]
     with keeper(held[0]), keeper(held[1]):
         lease.wait_for(3 if goes_on else 1)

@@ -134,8 +134,10 @@ class Callbacks:
     def watch(self, account: str, labels: Iterable[str]) -> None:
         """Watch the labels that a callback is told of, before changes with them are accepted."""
         watched: dict[str, tuple[list[str], float]] = {}
-        for label in set(filter(None, labels)) if self.list_callbacks() else ():
-            if interested := self._find_callbacks(account, label):
+        given = set(filter(None, labels))
+        callbacks = self.list_callbacks().values() if given else ()
+        for label in given if callbacks else ():
+            if interested := [each for each in callbacks if each.is_about(account, label)]:
                 names = [each.name for each in interested]
                 watched[label] = (names, min(each.quiet for each in interested))
         if watched:
@@ -159,9 +161,9 @@ class Callbacks:
 
     def _look_at_label(self, account: str, watch: Watch, now: int) -> Sequence[str]:
         """Return the callbacks for which a message was made."""
-        interested = [
-            each for each in self._find_callbacks(account, watch.label) if each.name in watch.callbacks
-        ]
+        callbacks = self.list_callbacks()
+        named = [callbacks[name] for name in watch.callbacks if name in callbacks]
+        interested = [each for each in named if each.is_about(account, watch.label)]
         if not interested:  # the settings have changed
             self.store.settle_watch(account, watch, look_at=None)
             return ()
@@ -272,6 +274,3 @@ class Callbacks:
         if name not in callbacks:
             raise NotFound(f'there is no callback "{name}" in the settings')
         return callbacks[name]
-
-    def _find_callbacks(self, account: str, label: str) -> list[Callback]:
-        return [each for each in self.list_callbacks().values() if each.is_about(account, label)]
