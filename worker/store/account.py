@@ -56,6 +56,11 @@ class Meta(NamedTuple):
         return cls(layout, *(int(number or 0) for number in numbers))
 
 
+def read_meta(database: Database, account: str) -> Meta:
+    """Read the account's layout, versions and generations."""
+    return Meta.read(database.read(account, "hmget", "meta", META_FIELDS))
+
+
 class KnownPause(NamedTuple):
     """The stored pause, perhaps over, and whether the brake had stopped the account before."""
 
@@ -112,6 +117,11 @@ class AccountCommit(Commit):
         self._labels: dict[str, Counter[str]] = {}
         self._failed_ms = round(1000 * keep.failed)
         self._finished_ms = round(1000 * keep.finished)
+
+    def raise_version(self, name: str, known: int) -> None:
+        """Raise a version (v: of the lease's holder, p: of people), while it is still what is known."""
+        self.check("meta", name, known or "")
+        self.run("HINCRBY", "meta", name, 1)
 
     def put(self, job: LoadedJob, before: Before, event: bytes | None = None) -> None:
         """Write a job, and what changed of it in the indexes; `event` is the value of its idempotency key."""
@@ -226,9 +236,7 @@ def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[s
             else:
                 found[short] = LoadedJob.read(short, text, is_kept=False)
     if missing:  # after the buckets: a job moves from its bucket to the kept ones, never back
-        reads = database.reads(account)
-        reads.hmget("kept", missing)
-        for short, text in zip(missing, reads.run()[0], strict=True):
+        for short, text in zip(missing, database.read(account, "hmget", "kept", missing), strict=True):
             if text is not None:
                 found[short] = LoadedJob.read(short, text, is_kept=True)
     return found
@@ -338,11 +346,9 @@ def commit_of_people(
     One that is about jobs in the queue (`over_queue`) holds only while the lease's holder writes nothing.
     """
     commit = AccountCommit(database, account, keep, now=now, generation=meta.memories, adds=adds)
-    commit.check("meta", "p", meta.people_version or "")
-    commit.run("HINCRBY", "meta", "p", 1)
+    commit.raise_version("p", meta.people_version)
     if over_queue:
-        commit.check("meta", "v", meta.lease_version or "")
-        commit.run("HINCRBY", "meta", "v", 1)
+        commit.raise_version("v", meta.lease_version)
     return commit
 
 
@@ -390,14 +396,10 @@ def write_pause(commit: Commit, pause: Pause, *, braked: bool) -> None:
 
 def trim_audit_log(database: Database, account: str) -> None:
     """Drop the oldest entries beyond the number that is kept."""
-    reads = database.reads(account)
-    reads.zcard("deeds")
-    [count] = reads.run()
+    count = database.read(account, "zcard", "deeds")
     if count <= MAX_AUDIT_ENTRIES:
         return
-    reads = database.reads(account)
-    reads.zrange("deeds", 0, count - MAX_AUDIT_ENTRIES - 1)
-    [oldest] = reads.run()
+    oldest = database.read(account, "zrange", "deeds", 0, count - MAX_AUDIT_ENTRIES - 1)
     commit = Commit(database, account)
     commit.run("ZREM", "deeds", *oldest)
     commit.run("HDEL", "deed", *oldest)

@@ -104,22 +104,21 @@ class RedisCallbacks:
 
     def _drop_surplus_labels(self, commit: Commit, account: str) -> None:
         """Forget labels beyond the number that is kept: those that nobody needs to look at for longest."""
-        reads = self._database.reads(account)
-        reads.zcard("looks")
-        [count] = reads.run()
+        count = self._database.read(account, "zcard", "looks")
         if count <= MAX_WATCHED:
             return
-        reads = self._database.reads(account)
-        reads.zrange("looks", max(MAX_WATCHED, count - MAX_EXAMINED), -1)
-        self._forget(commit, [name.decode() for name in reads.run()[0]])
+        surplus = self._database.read(account, "zrange", "looks", max(MAX_WATCHED, count - MAX_EXAMINED), -1)
+        self._forget(commit, [name.decode() for name in surplus])
 
     # --- messages
 
     def claim_message(self, account: str, callback: str, *, seconds: float) -> CallbackMessage | None:
         """Return a due message that nobody else is sending."""
-        now, reads = self.now(), self._database.reads(account)
-        reads.zrangebyscore(f"unsent:{callback}", "-inf", now, start=0, num=CLAIMABLE)
-        ids = [name.decode() for name in reads.run()[0]]
+        now = self.now()
+        names = self._database.read(
+            account, "zrangebyscore", f"unsent:{callback}", "-inf", now, start=0, num=CLAIMABLE
+        )
+        ids = [name.decode() for name in names]
         for message_id, before in zip(ids, self._read_messages(account, ids), strict=True):
             if before is None or before.state != "waiting":
                 self._drop_unsent(account, callback, message_id)
@@ -165,25 +164,23 @@ class RedisCallbacks:
     def list_messages(self, account: str, *, limit: int = 50, cursor: str = "") -> MessagePage:
         """Return the messages of an account, newest first; the cursor is when the last one was made."""
         below = f"({cursor}" if cursor.isdecimal() else "+inf"
-        reads = self._database.reads(account)
-        reads.zrevrangebyscore("callbacks", below, "-inf", start=0, num=limit)
-        ids = [name.decode() for name in reads.run()[0]]
+        names = self._database.read(
+            account, "zrevrangebyscore", "callbacks", below, "-inf", start=0, num=limit
+        )
+        ids = [name.decode() for name in names]
         found = [message for message in self._read_messages(account, ids) if message]
         return MessagePage(tuple(found), str(found[-1].made_at) if found and len(ids) == limit else "")
 
     def count_waiting(self, account: str, callback: str) -> int:
         """Return how many messages of a callback wait."""
-        reads = self._database.reads(account)
-        reads.zcard(f"unsent:{callback}")
-        count: int = reads.run()[0]
+        count: int = self._database.read(account, "zcard", f"unsent:{callback}")
         return count
 
     def _read_messages(self, account: str, ids: Sequence[str]) -> list[CallbackMessage | None]:
         if not ids:
             return []
-        reads = self._database.reads(account)
-        reads.hmget("callback", ids)
-        return [_decode_message(text) if text else None for text in reads.run()[0]]
+        texts = self._database.read(account, "hmget", "callback", ids)
+        return [_decode_message(text) if text else None for text in texts]
 
     def _drop_old_messages(self, commit: Commit, account: str) -> None:
         """Forget messages that are as old as failed jobs may get, and the oldest beyond their number."""
@@ -192,9 +189,19 @@ class RedisCallbacks:
         reads.zcard("callbacks")
         reads.zrangebyscore("callbacks", "-inf", oldest, start=0, num=MAX_EXAMINED)
         count, old = reads.run()
-        reads = self._database.reads(account)
-        reads.zrange("callbacks", 0, min(count - MAX_MESSAGES, MAX_EXAMINED) - 1)
-        gone = {name.decode() for name in (*old, *(reads.run()[0] if count > MAX_MESSAGES else ()))}
+        gone = {
+            name.decode()
+            for name in (
+                *old,
+                *(
+                    self._database.read(
+                        account, "zrange", "callbacks", 0, min(count - MAX_MESSAGES, MAX_EXAMINED) - 1
+                    )
+                    if count > MAX_MESSAGES
+                    else ()
+                ),
+            )
+        }
         for message in filter(None, self._read_messages(account, sorted(gone))):
             commit.run("ZREM", f"unsent:{message.callback}", message.id)
         if gone:

@@ -6,7 +6,7 @@ longer holds, it reads again.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import urandom
 from typing import Any, Final, Protocol, TypeVar
 
@@ -96,6 +96,21 @@ class Database:
         """Return a round trip to be filled with reads; `at_once`: all answers are of the same moment."""
         is_scripted = self._is_cluster or (at_once and "read" in self.scripts)
         return ScriptedReads(self, account) if is_scripted else Reads(self, account)
+
+    def read(self, account: str, command: str, key: str, *args: Any, **options: Any) -> Any:
+        """Return the answer to one read."""
+        reads = self.reads(account)
+        getattr(reads, command)(key, *args, **options)
+        return reads.run()[0]
+
+    def scan_hash(self, account: str, key: str) -> Iterator[dict[bytes, bytes]]:
+        """Yield all of a hash, page by page; a field may come twice."""
+        cursor: Any = 0
+        while True:
+            cursor, page = self.read(account, "hscan", key, cursor, count=limits.MAX_EXAMINED)
+            yield page
+            if not cursor:
+                return
 
     def _ask_time(self) -> tuple[int, int]:
         answer = self.redis.time()

@@ -238,9 +238,7 @@ class RedisDeliveries:
                     yield KeptDelivery(_read_delivery(name, text, 0), request or b"")
 
     def _read(self, source: str, key: str, names: Sequence[str]) -> list[bytes | None]:
-        reads = self._database.reads(keys.source_tag(source))
-        reads.hmget(key, list(names))
-        found: list[bytes | None] = reads.run()[0]
+        found: list[bytes | None] = self._database.read(keys.source_tag(source), "hmget", key, list(names))
         return found
 
     def _register(self, source: str) -> None:

@@ -13,7 +13,7 @@ from worker.contract import Relation
 from worker.ports import ERASED, CallbackMessage, ErasedPiece, RecordRef, Replay, ReplayEntry, RequestRecord
 from worker.redis.client import translate_errors
 from worker.store import codec, job_references, jobs
-from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, leave_look_ups, read_jobs
+from worker.store.account import AccountCommit, Before, leave_look_ups, read_jobs, read_meta
 from worker.store.database import Database, repeat_while_overtaken
 from worker.store.jobs import QUEUED, LoadedJob
 from worker.store.keys import base, escape_glob, short_id
@@ -40,11 +40,8 @@ def erase_jobs(
     now, account, text = database.now(), lease.account, RecordText(who)
     listed = _list_jobs(database, account, after)
     commit = lease.commit()
-    reads = database.reads(account)
-    reads.hmget("meta", META_FIELDS)
-    meta = Meta.read(reads.run()[0])
-    commit.check("meta", "p", meta.people_version or "")
-    commit.run("HINCRBY", "meta", "p", 1)
+    meta = read_meta(database, account)
+    commit.raise_version("p", meta.people_version)
     found = read_jobs(database, account, [short for short, _, _ in listed])
     counts, relations, is_any, next_after, looked_at = Counter[str](), 0, False, 0, 0
     for short, place, is_kept in listed:
@@ -121,22 +118,18 @@ def _drop_labels(job: LoadedJob, text: RecordText) -> bool:
 def _list_jobs(database: Database, account: str, after: int) -> list[tuple[str, int, bool]]:
     """Return the next ids, where to continue after each, and whether it is looked for among the kept ones."""
     if after < 1 << PLACE_BITS:
-        reads = database.reads(account)
-        reads.zrangebyscore("keep", f"({after}", "+inf", start=0, num=JOBS_PER_CALL, withscores=True)
-        [rows] = reads.run()
+        rows = database.read(
+            account, "zrangebyscore", "keep", f"({after}", "+inf", start=0, num=JOBS_PER_CALL, withscores=True
+        )
         if rows:
             return [(name.decode(), int(number), True) for name, number in rows]
         after = 1 << PLACE_BITS
-    reads = database.reads(account)
-    reads.hkeys("buckets")
-    for bucket in sorted(int(number) for number in reads.run()[0]):
+    for bucket in sorted(int(number) for number in database.read(account, "hkeys", "buckets")):
         first = bucket + 1 << PLACE_BITS
         start = max(0, after - first)
         if start >> PLACE_BITS:
             continue
-        reads = database.reads(account)
-        reads.lrange(f"order:{bucket}", start, start + JOBS_PER_CALL - 1)
-        if names := reads.run()[0]:
+        if names := database.read(account, "lrange", f"order:{bucket}", start, start + JOBS_PER_CALL - 1):
             return [(name.decode(), first + start + at + 1, False) for at, name in enumerate(names)]
     return []
 

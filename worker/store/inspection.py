@@ -128,8 +128,7 @@ class RedisInspector:
     def _write(self, lease: RedisLease, flaws: Sequence[Flaw], people_version: int) -> None:
         for piece in _pieces(flaws):
             commit = lease.commit()
-            commit.check("meta", "p", people_version or "")
-            commit.run("HINCRBY", "meta", "p", 1)
+            commit.raise_version("p", people_version)
             for command, key, *args in piece:
                 if command == "OPEN":
                     commit.count_open(key, *args)  # type: ignore[arg-type]
@@ -164,7 +163,7 @@ class Pass:
     def run(self) -> Iterator[Flaw]:
         """Yield every flaw."""
         survey = self.survey
-        for page in self._hash("open"):
+        for page in self._database.scan_hash(self._account, "open"):
             survey.see_open(page)
         yield from self._check_jobs()
         accepted = self._read_accepted()
@@ -211,11 +210,11 @@ class Pass:
     # --- jobs
 
     def _check_jobs(self) -> Iterator[Flaw]:
-        for page in self._hash("kept"):
+        for page in self._database.scan_hash(self._account, "kept"):
             yield from self._check_page(page, is_kept=True)
         for bucket in self._find_buckets():
             ids = set[str]()
-            for page in self._hash(f"jobs:{bucket}"):
+            for page in self._database.scan_hash(self._account, f"jobs:{bucket}"):
                 ids.update(short.decode() for short in page)
                 yield from self._check_page(page, is_kept=False)
             listed = set(chain.from_iterable(self._list(f"order:{bucket}")))
@@ -267,9 +266,8 @@ class Pass:
         yield from self.survey.check_guards(members)
 
     def _check_indexes(self, accepted: int) -> Iterator[Flaw]:
-        survey, reads = self.survey, self._database.reads(self._account)
-        reads.smembers("failures")
-        groups = {name.decode() for name in reads.run()[0]}
+        survey = self.survey
+        groups = {name.decode() for name in self._database.read(self._account, "smembers", "failures")}
         yield from survey.check_kept(self._members("keep"))
         names = ["failed", *(f"failed:{group}" for group in sorted(groups | survey.groups()))]
         yield from survey.check_failures({name: self._members(name) for name in names}, groups)
@@ -288,21 +286,9 @@ class Pass:
         yield from survey.tally.check_labels(counts, self._read_accepted() if labels else accepted)
 
     def _read_accepted(self) -> int:
-        reads = self._database.reads(self._account)
-        reads.hget("counts", "accepted")
-        return int(reads.run()[0] or 0)
+        return int(self._database.read(self._account, "hget", "counts", "accepted") or 0)
 
     # --- pages
-
-    def _hash(self, key: str) -> Iterator[dict[bytes, bytes]]:
-        cursor: Any = 0
-        while True:
-            reads = self._database.reads(self._account)
-            reads.hscan(key, cursor, count=MAX_EXAMINED)
-            cursor, page = reads.run()[0]
-            yield page
-            if not cursor:
-                return
 
     def _list(self, key: str) -> Iterator[list[str]]:
         start = 0
@@ -317,9 +303,9 @@ class Pass:
             start += len(page)
 
     def _range(self, command: str, key: str, start: int, **options: Any) -> list[Any]:
-        reads = self._database.reads(self._account)
-        getattr(reads, command)(key, start, start + MAX_EXAMINED - 1, **options)
-        page: list[Any] = reads.run()[0]
+        page: list[Any] = self._database.read(
+            self._account, command, key, start, start + MAX_EXAMINED - 1, **options
+        )
         return page
 
     def _members(self, key: str) -> dict[str, int]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from itertools import chain
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -36,6 +37,7 @@ from worker.store.account import (
     leave_look_ups,
     read_jobs_with_claims,
     read_memories,
+    read_meta,
     send_act,
     trim_audit_log,
 )
@@ -322,14 +324,10 @@ class RedisJobAdmin:
         """Return a page of the audit log, newest first."""
         start = -1
         if cursor:
-            reads = self.database.reads(account)
-            reads.zrevrank("deeds", cursor)
-            [start] = reads.run()
+            start = self.database.read(account, "zrevrank", "deeds", cursor)
             if start is None:  # the cursor's entry is so old that it was dropped
                 return AuditPage((), "")
-        reads = self.database.reads(account)
-        reads.zrevrange("deeds", start + 1, start + limit, withscores=True)
-        [ids] = reads.run()
+        ids = self.database.read(account, "zrevrange", "deeds", start + 1, start + limit, withscores=True)
         if not ids:
             return AuditPage((), "")
         reads = self.database.reads(account)
@@ -343,9 +341,9 @@ class RedisJobAdmin:
 
     def get_payload(self, job: str) -> Payload | None:
         """Return what is kept of the unreadable message that the job stands for."""
-        reads = self.database.reads(account_of(job))
-        reads.hmget(f"payload:{job}", ("body", "faults", "size", "delivered"))
-        body, faults, size, delivered = reads.run()[0]
+        fields = ("body", "faults", "size", "delivered")
+        row = self.database.read(account_of(job), "hmget", f"payload:{job}", fields)
+        body, faults, size, delivered = row
         if body is None:
             return None
         known = None if delivered is None else delivered == b"1"
@@ -414,15 +412,11 @@ class RedisJobAdmin:
 
     def get_replay(self, replay_id: str) -> Replay | None:
         """Return one replay, with its progress."""
-        reads = self.database.reads(account_of(replay_id))
-        reads.hgetall(f"replay:{replay_id}")
-        return codec.replay(reads.run()[0])
+        return codec.replay(self.database.read(account_of(replay_id), "hgetall", f"replay:{replay_id}"))
 
     def list_replays(self, account: str, *, limit: int = 50) -> list[Replay]:
         """Return the account's replays, newest first."""
-        reads = self.database.reads(account)
-        reads.zrevrange("replays", 0, limit - 1)
-        ids = [id_.decode() for id_ in reads.run()[0]]
+        ids = [id_.decode() for id_ in self.database.read(account, "zrevrange", "replays", 0, limit - 1)]
         reads = self.database.reads(account)
         for id_ in ids:
             reads.hgetall(f"replay:{id_}")
@@ -432,9 +426,9 @@ class RedisJobAdmin:
         """Return a piece of the replay's set."""
         if most <= 0:
             return []
-        reads = self.database.reads(account_of(replay_id))
-        reads.lrange(f"replay:{replay_id}:jobs", start, start + most - 1)
-        return [codec.read_replay_entry(row) for row in reads.run()[0]]
+        account, key = account_of(replay_id), f"replay:{replay_id}:jobs"
+        rows = self.database.read(account, "lrange", key, start, start + most - 1)
+        return [codec.read_replay_entry(row) for row in rows]
 
     def set_replay_state(
         self, replay_id: str, to: ReplayState, audit_entry: AuditEntry
@@ -501,9 +495,9 @@ class RedisJobAdmin:
     def stalled_replays(self, account: str, seconds: float) -> list[str]:
         """Return the replays that should run and have not advanced for so long."""
         before = self.database.now() - round(seconds * 1e6)
-        reads = self.database.reads(account)
-        reads.zrangebyscore("running", "-inf", before)
-        ids = [id_.decode() for id_ in reads.run()[0]]
+        ids = [
+            id_.decode() for id_ in self.database.read(account, "zrangebyscore", "running", "-inf", before)
+        ]
         reads = self.database.reads(account)
         for id_ in ids:
             reads.exists(f"replay:{id_}")
@@ -526,9 +520,7 @@ class RedisJobAdmin:
 
     def _replay_commit(self, account: str, *, adds: bool = False) -> AccountCommit:
         """Return a commit that holds while no other person has done anything since now."""
-        reads = self.database.reads(account)
-        reads.hmget("meta", META_FIELDS)
-        meta = Meta.read(reads.run()[0])
+        meta = read_meta(self.database, account)
         keep, now = self._retention(account), self.database.now()
         return commit_of_people(self.database, account, keep, now=now, meta=meta, adds=adds)
 
@@ -565,7 +557,8 @@ class RedisJobAdmin:
     def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
         """Return the open relations whose work names a record."""
         text, named = RecordText(who), list[Relation]()
-        for name, work in self._scan(account, "open"):
+        pages = self.database.scan_hash(account, "open")
+        for name, work in chain.from_iterable(page.items() for page in pages):
             relation = Relation.parse(name.decode())
             if who.is_part_of(relation) or text.is_in_open(codec.read_open(work)):
                 named.append(relation)
@@ -606,16 +599,6 @@ class RedisJobAdmin:
                 "BGREWRITEAOF"
             )
         return "is being rewritten in the background; each replica rewrites its own"
-
-    def _scan(self, account: str, key: str) -> Iterable[tuple[bytes, bytes]]:
-        cursor: Any = 0
-        while True:
-            reads = self.database.reads(account)
-            reads.hscan(key, cursor, count=MAX_EXAMINED)
-            cursor, found = reads.run()[0]
-            yield from found.items()
-            if not cursor:
-                return
 
     def _repeat(self, account: str, act: Callable[[], Answer]) -> Answer:
         return repeat_while_overtaken(account, act)

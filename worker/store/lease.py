@@ -38,6 +38,7 @@ from worker.store.account import (
     read_events,
     read_jobs,
     read_memories,
+    read_meta,
     set_pause,
     write_pause,
 )
@@ -671,9 +672,7 @@ class RedisLease:
 
     def _apply_brake(self, commit: AccountCommit, deletes: int, brake: DeleteBrake, now: int) -> Pause | None:
         """Count these deletes of the hour, or return the pause if they are too many."""
-        reads = self._database.reads(self.account)
-        reads.hgetall("deletes")
-        [row] = reads.run()
+        row = self._database.read(self.account, "hgetall", "deletes")
         minute, resumed_at = now // MINUTE_US, int(row.pop(b"go", 0))
         old = [name for name in row if int(name) <= minute - 60]
         sent = sum(int(count) for name, count in row.items() if name not in old)
@@ -740,9 +739,8 @@ class RedisLease:
         commit.check("holder", "token", self.holder)
         if counted:
             commit.check("holder", "step", self._step)
-            commit.check("meta", "v", self._version or "")
             commit.run("HINCRBY", "holder", "step", 1)
-            commit.run("HINCRBY", "meta", "v", 1)
+            commit.raise_version("v", self._version)
         return commit
 
     def _send(self, commit: AccountCommit, change: ClaimedWorkChange | None = None) -> None:
@@ -774,9 +772,7 @@ class RedisLease:
     def _read_again(self) -> None:
         """Forget what was read, because a person or the sweep has changed some of it."""
         self._forget()
-        reads = self._database.reads(self.account)
-        reads.hmget("meta", META_FIELDS)
-        self._meta = Meta.read(reads.run()[0])
+        self._meta = read_meta(self._database, self.account)
         self._version = self._meta.lease_version
 
     def _forget(self) -> None:

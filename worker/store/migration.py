@@ -145,9 +145,9 @@ class _Migration:
     def _move_all_jobs(self) -> None:
         """Move the jobs in the order of acceptance."""
         while True:
-            reads = self._database.reads(self._account)
-            reads.zrange("jobs", 0, PIECE - 1)
-            ids = [name.decode() for name in reads.run()[0]]
+            ids = [
+                name.decode() for name in self._database.read(self._account, "zrange", "jobs", 0, PIECE - 1)
+            ]
             if not ids:
                 return
             commit = self._move_jobs(ids)
@@ -157,9 +157,9 @@ class _Migration:
     def _move_inbox(self) -> None:
         """Let the old inbox follow: what is still queued, and jobs that an old producer has just accepted."""
         while True:
-            reads = self._database.reads(self._account)
-            reads.lrange("inbox", 0, PIECE - 1)
-            ids = [name.decode() for name in reads.run()[0]]
+            ids = [
+                name.decode() for name in self._database.read(self._account, "lrange", "inbox", 0, PIECE - 1)
+            ]
             if not ids:
                 return
             commit = self._move_jobs(ids)

@@ -167,9 +167,7 @@ class RedisQueries:
         older = 1 - Meta.read(meta).memories
         first = (0, older, 0) if lengths[older] else (1, 1 - older, 0)
         is_newer, generation, place = _read_cursor(cursor) if cursor else first
-        reads = self._database.reads(account)
-        reads.hscan(f"memories:{generation}", place, count=most)
-        [(place, found)] = reads.run()
+        place, found = self._database.read(account, "hscan", f"memories:{generation}", place, count=most)
         names = list(found)
         if is_newer:
             seen = self._read_fields(account, f"memories:{1 - generation}", names)
@@ -207,9 +205,7 @@ class RedisQueries:
 
     def failure_groups(self, account: str) -> list[FailureGroup]:
         """Return the failed jobs that wait for a decision by error and type, the largest group first."""
-        reads = self._database.reads(account)
-        reads.smembers("failures")
-        names = sorted(name.decode() for name in reads.run()[0])
+        names = sorted(name.decode() for name in self._database.read(account, "smembers", "failures"))
         groups = [found for name in names if (found := self._read_group(account, name))]
         return sorted(groups, key=lambda group: (-group.jobs, group.code, group.error, group.type))
 
@@ -217,14 +213,13 @@ class RedisQueries:
         """Return what was sent and answered, newest first."""
         start = -1
         if cursor:
-            reads = self._database.reads(account)
-            reads.lpos("requests", cursor)
-            [start] = reads.run()
+            start = self._database.read(account, "lpos", "requests", cursor)
             if start is None:  # the cursor's request is so old that the list has dropped it
                 return RequestPage((), "")
-        reads = self._database.reads(account)
-        reads.lrange("requests", start + 1, start + limit)
-        ids = [id_.decode() for id_ in reads.run()[0]]
+        ids = [
+            id_.decode()
+            for id_ in self._database.read(account, "lrange", "requests", start + 1, start + limit)
+        ]
         reads = self._database.reads(account)
         for id_ in ids:
             reads.get(f"request:{id_}")
@@ -284,9 +279,9 @@ class JobSearch:
 
     def among_all(self, below: int) -> JobPage:
         """Look among all jobs: bucket by bucket, then those that are kept longer than their bucket."""
-        reads = self._database.reads(self._account)
-        reads.hkeys("buckets")
-        buckets = sorted((int(number) for number in reads.run()[0]), reverse=True)
+        buckets = sorted(
+            (int(number) for number in self._database.read(self._account, "hkeys", "buckets")), reverse=True
+        )
         if below >> PLACE_BITS:
             for bucket in buckets:
                 if self._is_in_time(bucket) and (page := self._among_bucket(bucket, below)):
@@ -298,18 +293,14 @@ class JobSearch:
         top = (bucket + 1) << PLACE_BITS
         if below <= top:
             return None
-        reads = self._database.reads(self._account)
-        reads.llen(f"order:{bucket}")
-        [place] = reads.run()
+        place = self._database.read(self._account, "llen", f"order:{bucket}")
         if below >> PLACE_BITS == bucket + 1:
             place = min(place, below - top - 1)
         while place > 0:
             size = min(place, self._left, max(PIECE, self._limit))
             if not size:
                 return JobPage(tuple(self._found), str(top + place + 1))
-            reads = self._database.reads(self._account)
-            reads.lrange(f"order:{bucket}", place - size, place - 1)
-            [names] = reads.run()
+            names = self._database.read(self._account, "lrange", f"order:{bucket}", place - size, place - 1)
             self._left -= size
             entries = [(place - 1 - at, name.decode()) for at, name in enumerate(reversed(names))]
             for at, _ in self._look_at(entries):
@@ -323,9 +314,16 @@ class JobSearch:
     def _among_kept(self, below: int, buckets: set[int]) -> JobPage:
         if not self._left:
             return JobPage(tuple(self._found), str(below))
-        reads = self._database.reads(self._account)
-        reads.zrevrangebyscore("keep", f"({below}", "-inf", start=0, num=self._left, withscores=True)
-        [rows] = reads.run()
+        rows = self._database.read(
+            self._account,
+            "zrevrangebyscore",
+            "keep",
+            f"({below}",
+            "-inf",
+            start=0,
+            num=self._left,
+            withscores=True,
+        )
         reads = self._database.reads(self._account)
         for bucket in buckets:
             reads.exists(f"order:{bucket}")
@@ -351,9 +349,7 @@ class JobSearch:
         """Return the newest entries of the indexes that have what is asked for."""
         names = ["failed"]
         if self._wanted.error:
-            reads = self._database.reads(self._account)
-            reads.smembers("failures")
-            groups = (name.decode() for name in reads.run()[0])
+            groups = (name.decode() for name in self._database.read(self._account, "smembers", "failures"))
             names = [f"failed:{group}" for group in groups if self._is_wanted(group)]
         reads = self._database.reads(self._account)
         for name in names:

@@ -170,11 +170,8 @@ class WorkNote(NamedTuple):
 
 
 def _list(database: Database, account: str, most: int) -> list[bytes]:
-    reads = database.reads(account)
-    reads.lrange("queue", 0, most - 1)
-    [listed] = reads.run()
-    found: list[bytes] = listed
-    return found
+    listed: list[bytes] = database.read(account, "lrange", "queue", 0, most - 1)
+    return listed
 
 
 def _names(listed: Iterable[bytes]) -> list[str]:

@@ -129,11 +129,8 @@ class RedisStore:
     ) -> Iterator[AcceptResult]:
         """Accept one round after the other; the next is on its way while Redis writes the one before."""
         self._register(account)
-        reads = self.database.reads(account)
-        reads.hget("meta", "layout")
-        self._ensure_layout(
-            account, reads.run()[0]
-        )  # now, or what is on its way would be accepted out of turn
+        layout = self.database.read(account, "hget", "meta", "layout")
+        self._ensure_layout(account, layout)  # now, or what is on its way would be accepted out of turn
         sent = deque[tuple[Sequence[Submission], ScriptCall]]()
 
         def list_calls() -> Iterator[ScriptCall]:
@@ -238,9 +235,7 @@ class RedisStore:
         commit.run("ZADD", "payloads", number, f"{account}-{short}")
         commit.run("PEXPIRE", "payloads", lifetime)
         if payloads >= MAX_PAYLOADS:
-            reads = database.reads(account)
-            reads.zrange("payloads", 0, payloads - MAX_PAYLOADS)
-            for old in reads.run()[0]:
+            for old in database.read(account, "zrange", "payloads", 0, payloads - MAX_PAYLOADS):
                 commit.run("ZREM", "payloads", old)
                 commit.run("DEL", f"payload:{old.decode()}")
         send_act(commit)
@@ -386,9 +381,7 @@ class RedisStore:
 
     def batch_counts(self, account: str, label: str) -> Mapping[str, int]:
         """Return the counts of a batch label."""
-        reads = self.database.reads(account)
-        reads.hgetall(f"batch:{label}")
-        return codec.counts(reads.run()[0])
+        return codec.counts(self.database.read(account, "hgetall", f"batch:{label}"))
 
     def counts(self, account: str) -> Mapping[str, int]:
         """Return the account's counters, with how much is waiting now."""
@@ -416,18 +409,14 @@ class RedisStore:
 
     def get_request(self, account: str, request_id: str) -> RequestRecord | None:
         """Return what was sent and answered."""
-        reads = self.database.reads(account)
-        reads.get(f"request:{request_id}")
-        [row] = reads.run()
+        row = self.database.read(account, "get", f"request:{request_id}")
         return msgspec.json.decode(row, type=RequestRecord) if row else None
 
     def failed_jobs(self, account: str, *, limit: int) -> list[str]:
         """Return the ids of failed jobs that wait for a decision, oldest first."""
         found, start, now = list[str](), 0, self.database.now()
         while len(found) < limit:
-            reads = self.database.reads(account)
-            reads.zrange("failed", start, start + limit - len(found) - 1)
-            [names] = reads.run()
+            names = self.database.read(account, "zrange", "failed", start, start + limit - len(found) - 1)
             if not names:
                 break
             ids = [name.decode() for name in names]
@@ -483,9 +472,8 @@ class RedisStore:
                 requeued.append(id_)
         if not lists:
             return requeued, False
-        reads = self.database.reads(account)
-        reads.lrange("claimed", 0, -1)
-        for short in set(lists.get("queue", ())).intersection(map(bytes.decode, reads.run()[0])):
+        claimed = self.database.read(account, "lrange", "claimed", 0, -1)
+        for short in set(lists.get("queue", ())).intersection(map(bytes.decode, claimed)):
             commit.run("LREM", "claimed", 0, short)  # it ended there; who finds it there folds it once more
         for key, shorts in lists.items():
             commit.run("RPUSH", key, *shorts)
@@ -501,9 +489,8 @@ class RedisStore:
         return repeat_while_overtaken(account, lambda: self._get_pause(account))
 
     def _get_pause(self, account: str) -> Pause | None:
-        now, reads = self.database.now(), self.database.reads(account)
-        reads.hmget("pause", PAUSE_FIELDS)
-        known = KnownPause.read(reads.run()[0])
+        now = self.database.now()
+        known = KnownPause.read(self.database.read(account, "hmget", "pause", PAUSE_FIELDS))
         if self._restart_pause(account, known, now):
             raise Overtaken
         return known.in_force(now)

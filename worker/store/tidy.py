@@ -93,8 +93,7 @@ def _turn_memories(
     if not meta.memories_since or now - meta.memories_since <= _us(keep.memory):
         return None
     commit = AccountCommit(database, account, keep, now=now)
-    commit.check("meta", "v", meta.lease_version or "")
-    commit.run("HINCRBY", "meta", "v", 1)
+    commit.raise_version("v", meta.lease_version)
     commit.run("DEL", f"memories:{1 - meta.memories}")
     commit.run("HSET", "meta", "memories", 1 - meta.memories, "memories_since", now)
     return commit
@@ -127,9 +126,8 @@ def _drop_kept(
         commit.run("ZREM", "keep", *moved)
     gone = [job for job in found.values() if job.is_kept and job.is_gone(now)]
     if gone:
-        reads = database.reads(account)
-        reads.hmget("events:kept", [job.value.digest for job in gone])
-        for job, event in zip(gone, reads.run()[0], strict=True):
+        events = database.read(account, "hmget", "events:kept", [job.value.digest for job in gone])
+        for job, event in zip(gone, events, strict=True):
             commit.drop_kept(job, event)
     return commit if moved or gone else None
 
@@ -171,8 +169,7 @@ def _drop_guards(database: Database, account: str, keep: Retention, now: int) ->
         return None
     meta = Meta.read(meta_row)
     commit = AccountCommit(database, account, keep, now=now)
-    commit.check("meta", "v", meta.lease_version or "")
-    commit.run("HINCRBY", "meta", "v", 1)
+    commit.raise_version("v", meta.lease_version)
     commit.run("ZREM", "guard", *old)
     return commit
 
