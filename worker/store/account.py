@@ -9,7 +9,7 @@ import msgspec
 from worker.contract import Relation
 from worker.ports import AuditEntry, Pause, RelationRecord
 from worker.store import codec
-from worker.store.database import Check, Commit, Database, Overtaken, by_bucket, new_commit_id
+from worker.store.database import Commit, Database, Overtaken, by_bucket
 from worker.store.jobs import FAILED, QUEUED, SENDING, STATES, LoadedJob
 from worker.store.keys import account_of, bucket_of, short_id
 from worker.store.limits import MAX_AUDIT_ENTRIES, Retention
@@ -179,7 +179,7 @@ class AccountCommit(Commit):
         if not known:
             self.run("ZADD", "deeds", self.now, entry.name)
 
-    def send(self, commit_id: str) -> None:
+    def send(self, commit_id: str = "") -> None:
         """Write everything; raise Check when a condition does not hold."""
         counts, numbers = self.totals, dict[str, int]()
         for name in [name for name in counts if name.startswith("failures:")]:
@@ -354,10 +354,8 @@ def commit_of_people(
 
 def send_act(commit: AccountCommit) -> None:
     """Send a person's commit; raise Overtaken when somebody else's came first."""
-    try:
-        commit.send(new_commit_id())
-    except Check:
-        raise Overtaken from None
+    if not commit.try_send():
+        raise Overtaken
 
 
 def set_pause(
@@ -403,7 +401,7 @@ def trim_audit_log(database: Database, account: str) -> None:
     commit = Commit(database, account)
     commit.run("ZREM", "deeds", *oldest)
     commit.run("HDEL", "deed", *oldest)
-    commit.send(new_commit_id())
+    commit.send()
 
 
 def group_by_account(jobs: Iterable[str]) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ import msgspec
 
 from worker.ports import BatchCounts, CallbackMessage, DueCallbacks, MessagePage, Watch
 from worker.store import codec
-from worker.store.database import Check, Commit, Database, new_commit_id
+from worker.store.database import Commit, Database
 from worker.store.keys import account_of
 from worker.store.limits import MAX_EXAMINED, MAX_MESSAGES, MAX_WATCHED
 from worker.store.redis_store import RedisStore
@@ -42,7 +42,7 @@ class RedisCallbacks:
             commit.run("HSET", "watched", label, f"{now} {' '.join(sorted(names))}")
             commit.run("ZADD", "looks", now + round(seconds * SECOND), label)
         self._keep(commit, account, "watched", "looks")
-        commit.send(new_commit_id())
+        commit.send()
 
     def due_callbacks(self, account: str, names: Collection[str], *, limit: int) -> DueCallbacks:
         """Return what is to be done now, in two round trips."""
@@ -95,7 +95,7 @@ class RedisCallbacks:
             self._keep(commit, account, "callbacks")
             self._drop_surplus_labels(commit, account)
             self._drop_old_messages(commit, account)
-        return _try(commit)
+        return commit.try_send()
 
     def _forget(self, commit: Commit, labels: Sequence[str]) -> None:
         for name in ("watched", "reported"):
@@ -139,14 +139,14 @@ class RedisCallbacks:
         """Take off the list what was erased, or ended by a writer that lost the rest of its work."""
         commit = self._commit(account)
         commit.run("ZREM", f"unsent:{callback}", message_id)
-        commit.send(new_commit_id())
+        commit.send()
 
     def put_message(self, before: CallbackMessage, after: CallbackMessage) -> bool:
         """Write what became of a message, unless somebody else wrote something of it."""
         commit = self._commit(after.account)
         commit.check("callback", after.id, codec.encode(before))
         self._put(commit, after)
-        return _try(commit)
+        return commit.try_send()
 
     def _put(self, commit: Commit, message: CallbackMessage) -> None:
         commit.run("HSET", "callback", message.id, codec.encode(message))
@@ -224,11 +224,3 @@ def _read_watch(label: str, noted: str, reported: str, counts: Mapping[str, int]
     known = BatchCounts(*(counts.get(name, 0) for name in BatchCounts._fields))
     earlier = _decode_reported(reported) if reported else {}
     return Watch(label, int(accepted_at), tuple(callbacks), earlier, known, (noted, reported))
-
-
-def _try(commit: Commit) -> bool:
-    try:
-        commit.send(new_commit_id())
-    except Check:
-        return False
-    return True

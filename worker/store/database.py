@@ -243,7 +243,15 @@ class Commit:
         """Whether it would write nothing."""
         return not (self._commands or any(self._set.values()) or self._deleted or self._opened)
 
-    def send(self, commit_id: str) -> None:
+    def try_send(self) -> bool:
+        """Write everything, unless a condition does not hold; return whether it was written."""
+        try:
+            self.send()
+        except Check:
+            return False
+        return True
+
+    def send(self, commit_id: str = "") -> None:
         """Write everything; raise Check when a condition does not hold."""
         for key, fields in self._deleted.items():
             self.run("HDEL", key, *fields)
@@ -253,7 +261,7 @@ class Commit:
         for (bucket, lifetime), by in self._opened.items():
             jobs, order = self._place(f"jobs:{bucket}"), self._place(f"order:{bucket}")
             self.run("OPEN", "buckets", bucket, jobs, order, by, lifetime)
-        arguments = [commit_id, len(self._checks) // 3, *self._checks, *self._commands]
+        arguments = [commit_id or new_commit_id(), len(self._checks) // 3, *self._checks, *self._commands]
         names = [f"{self._base}:{name}" for name in self._keys]
         with translate_errors():
             failed, found = self._database.scripts[self._script](keys=names, args=arguments)

@@ -25,7 +25,7 @@ from worker.ports import (
 from worker.redis.client import Client, translate_errors
 from worker.store import codec, job_references, keys
 from worker.store.account import read_jobs
-from worker.store.database import Check, Commit, Database, new_commit_id
+from worker.store.database import Commit, Database
 from worker.store.keys import account_of, short_id
 from worker.store.limits import MAX_EXAMINED, MAX_REFUSED_BYTES
 from worker.store.record_text import RecordText
@@ -90,7 +90,7 @@ class RedisDeliveries:
         commit.check("kept", known.id, text)
         commit.run("HSET", "kept", known.id, new)
         commit.run("HINCRBY", "meta", class_of(known), len(new) - len(text))
-        return _send(commit)
+        return commit.try_send()
 
     def find(self, wanted: DeliveryFilter, *, limit: int = 50, cursor: str = "") -> DeliveryPage:
         """Return the deliveries that match, newest first, of a bounded number that are looked at."""
@@ -194,7 +194,7 @@ class RedisDeliveries:
             class_ = "refused" if place is None else "genuine"
             commit.run("ZREM", class_, delivery_id)
             commit.run("HINCRBY", "meta", class_, -(len(text) + size))
-            if _send(commit):
+            if commit.try_send():
                 return True
 
     def inspect(self, source: str, *, repair: bool) -> Sequence[DeliveryFlaw]:
@@ -221,7 +221,7 @@ class RedisDeliveries:
                 messages.append(f"{name} deliveries have {size} bytes, and {int(number or 0)} were counted")
                 commit.run("HSET", "meta", name, size)
         if messages and repair:
-            _send(commit)
+            commit.try_send()
         return [DeliveryFlaw(source, message) for message in messages]
 
     def _read_all(self, source: str) -> Iterator[KeptDelivery]:
@@ -270,12 +270,3 @@ def _read_delivery(name: str, text: bytes, at: int) -> Delivery:
 def _read_cursor(cursor: str) -> tuple[int, str]:
     at, _, name = cursor.partition(":")
     return (int(at), name) if at.isdecimal() else (FOREVER, "")
-
-
-def _send(commit: Commit) -> bool:
-    """Return whether the commit was made; somebody else's came first otherwise."""
-    try:
-        commit.send(new_commit_id())
-    except Check:
-        return False
-    return True

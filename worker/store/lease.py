@@ -43,7 +43,7 @@ from worker.store.account import (
     write_pause,
 )
 from worker.store.claimed_work import ClaimedWork, ClaimedWorkChange, as_old
-from worker.store.database import Check, Database, Overtaken, new_commit_id, repeat_while_overtaken
+from worker.store.database import Check, Database, Overtaken, repeat_while_overtaken
 from worker.store.jobs import QUEUED, LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import (
@@ -174,10 +174,8 @@ class RedisLease:
         """Prolong the lease by its whole lifetime."""
         commit = self._commit(self._database.now(), counted=False)
         commit.run("PEXPIRE", "holder", LEASE_LIFETIME_MS)
-        try:
-            commit.send(new_commit_id())
-        except Check:
-            raise self._lost() from None
+        if not commit.try_send():
+            raise self._lost()
 
     def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:
         """Give the lease back; return the seconds until work is next due, None if there is none."""
@@ -725,10 +723,8 @@ class RedisLease:
         commit = AccountCommit(self._database, self.account, self._keep, now=self._database.now())
         commit.check("holder", "token", self.holder)
         commit.run("DEL", "holder")
-        try:
-            commit.send(f"{self._nonce}.end")
-        except Check:
-            raise self._lost() from None
+        if not commit.try_send():
+            raise self._lost()
 
     def _repeat(self, act: Callable[[], Answer]) -> Answer:
         return repeat_while_overtaken(self.account, act)

@@ -86,7 +86,7 @@ class _Migration:
         if layout is None:
             commit.run("HSET", "meta", "layout", LAYOUT)
             commit.run("DEL", "holder")
-        commit.send(new_commit_id())
+        commit.send()
 
     # --- nobody else
 
@@ -96,7 +96,7 @@ class _Migration:
         commit.check("lease", "token", "")
         commit.run("HSET", "lease", "token", OLD_HOLDER, "step", 0)
         try:
-            commit.send(new_commit_id())
+            commit.send()
         except Check as failed:
             if failed.found != OLD_HOLDER:
                 raise StoreUnavailable(
@@ -112,13 +112,11 @@ class _Migration:
         commit.check("meta", "layout", "")
         commit.run("HSET", "holder", "token", self._token, "step", 0)
         commit.run("PEXPIRE", "holder", MOVER_MS)
-        try:
-            commit.send(new_commit_id())
-        except Check:
+        if not commit.try_send():
             raise StoreUnavailable(
                 f"the stored data of account {self._account} is being brought to layout {LAYOUT}; try again",
                 retry_after=5.0,
-            ) from None
+            )
 
     # --- pieces
 
@@ -242,10 +240,7 @@ class _Migration:
 
     def _send(self, commit: AccountCommit) -> None:
         commit.run("PEXPIRE", "holder", MOVER_MS)
-        try:
-            commit.send(new_commit_id())
-        except Check:
-            return  # an old program has changed one of the jobs: it is read again with the next piece
+        commit.try_send()  # or an old program has changed one of the jobs: the next piece reads it again
 
 
 def _short_event(value: bytes) -> bytes:

@@ -53,7 +53,6 @@ from worker.store.database import (
     Database,
     Overtaken,
     check_layout,
-    new_commit_id,
     repeat_while_overtaken,
 )
 from worker.store.due import Wakeable, read_wakeable
@@ -275,7 +274,7 @@ class RedisStore:
         commit.run("PEXPIRE", "holder", LEASE_LIFETIME_MS)
         commit.run("DEL", "wake")
         try:
-            commit.send(new_commit_id())
+            commit.send()
         except Check as failed:
             if failed.found != holder:
                 raise Overtaken from None
@@ -300,8 +299,7 @@ class RedisStore:
         commit = self._commit(account)
         commit.check("holder", "token", token)
         commit.run("PEXPIRE", "holder", LEASE_LIFETIME_MS)
-        with suppress(Check):
-            commit.send(new_commit_id())
+        commit.try_send()
 
     def _restart_pause(self, account: str, known: KnownPause, now: int) -> bool:
         """Let a pause that has not begun yet, because the clock stepped back, last as long as it was to."""
@@ -311,8 +309,7 @@ class RedisStore:
         commit = self._commit(account)
         commit.check("pause", "since", known.since)
         commit.run("HSET", "pause", "since", now, "until", now + pause.until - pause.since)
-        with suppress(Check):
-            commit.send(new_commit_id())
+        commit.try_send()
         return True
 
     def _commit(self, account: str) -> AccountCommit:
@@ -351,11 +348,7 @@ class RedisStore:
         commit.check("wake", "at", found.woken_at or "")
         commit.check("holder", "token", "")
         commit.run("HSET", "wake", "at", now, "delay", delay)
-        try:
-            commit.send(new_commit_id())
-        except Check:
-            return False  # somebody else was first
-        return True
+        return commit.try_send()  # or somebody else was first
 
     def bring_forward(self, account: str, by: int) -> int:
         """Let what is dated ahead be due by so many µs earlier, because the clock was set back."""

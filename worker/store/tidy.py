@@ -14,7 +14,7 @@ from worker.store.account import (
     read_memories,
     trim_audit_log,
 )
-from worker.store.database import Check, Database, new_commit_id
+from worker.store.database import Database
 from worker.store.keys import bucket_at
 from worker.store.limits import MAX_EXAMINED, Retention
 from worker.store.queue import Queue
@@ -54,12 +54,8 @@ def tidy(database: Database, account: str, keep: Retention, after: int) -> int:
 
 
 def _try(commit: AccountCommit | None) -> None:
-    if commit is None or commit.is_empty:
-        return
-    try:
-        commit.send(new_commit_id())
-    except Check:
-        return  # the next call finds it
+    if commit and not commit.is_empty:
+        commit.try_send()  # what somebody else has changed, the next call finds
 
 
 def _end_pause(
