@@ -301,33 +301,6 @@ def read_events(database: Database, account: str, digests: Sequence[bytes]) -> d
     return found
 
 
-# --- records to be looked up
-
-
-def leave_look_ups(commit: Commit, job: LoadedJob) -> None:
-    """Let a job that waits for a record to be found wait there no longer, before it is changed."""
-    if job.value.state == QUEUED:
-        commit.run("LREM", "look_ups", 1, job.short)
-        commit.run("HINCRBY", "meta", "bytes", -job.size)
-    else:
-        commit.run("ZREM", "parked", job.short)
-
-
-def enter_look_ups(commit: Commit, job: LoadedJob) -> None:
-    """Let a job wait for its records to be looked up: now, or when its delay is over."""
-    if job.value.state == QUEUED:
-        enter_list(commit, "look_ups", [job])
-    elif job.value.parked:
-        commit.run("ZADD", "parked", job.value.parked[1], job.short)
-
-
-def enter_list(commit: Commit, key: str, waiting: Sequence[LoadedJob]) -> None:
-    """Let jobs wait in the queue once their records were found, or for a look-up of others."""
-    if waiting:
-        commit.run("RPUSH", key, *(job.short for job in waiting))
-        commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in waiting))
-
-
 # --- what people do
 
 

@@ -13,12 +13,13 @@ from worker.contract import Relation
 from worker.ports import ERASED, CallbackMessage, ErasedPiece, RecordRef, Replay, ReplayEntry, RequestRecord
 from worker.redis.client import translate_errors
 from worker.store import codec, job_references, jobs
-from worker.store.account import AccountCommit, Before, leave_look_ups, read_jobs, read_meta
+from worker.store.account import AccountCommit, Before, read_jobs, read_meta
 from worker.store.database import Database, repeat_while_overtaken
 from worker.store.jobs import QUEUED, LoadedJob
 from worker.store.keys import base, escape_glob, short_id
-from worker.store.lease import RedisLease
+from worker.store.leased_account import LeasedAccount
 from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, RELATIONS_PER_CALL
+from worker.store.look_ups import leave_look_ups
 from worker.store.memories import Memory
 from worker.store.record_text import RecordText
 from worker.store.reference_memory import record_name
@@ -29,7 +30,7 @@ OWN_PAUSES: Final = (b"brake", b"clock", b"credentials")  # whose texts are of c
 
 
 def erase_jobs(
-    database: Database, lease: RedisLease, who: RecordRef, after: int, *, waiting: Collection[str] = ()
+    leased: LeasedAccount, who: RecordRef, after: int, *, waiting: Collection[str] = ()
 ) -> ErasedPiece:
     """Erase the record from the next jobs; return where to go on (0: done), and how many were changed.
 
@@ -37,9 +38,10 @@ def erase_jobs(
     more, not even in what their producer called them; one that was about nothing else keeps only its state,
     counts and times. What was left to do about the record ends superseded, all else stays as it was.
     """
-    now, account, text = database.now(), lease.account, RecordText(who)
+    database, account, text = leased.database, leased.account, RecordText(who)
+    now = database.now()
     listed = _list_jobs(database, account, after)
-    commit = lease.commit()
+    commit = leased.commit()
     meta = read_meta(database, account)
     commit.raise_version("p", meta.people_version)
     found = read_jobs(database, account, [short for short, _, _ in listed])
@@ -60,7 +62,7 @@ def erase_jobs(
         if relations >= RELATIONS_PER_CALL:
             break
     if is_any:
-        lease.send(commit)
+        leased.send_others(commit)
     found_in = {
         kind: counts[kind] for kind in ("jobs", "emptied", "labels") if counts[kind] or kind != "labels"
     }
@@ -137,9 +139,9 @@ def _list_jobs(database: Database, account: str, after: int) -> list[tuple[str, 
 class RecordEraser:
     """One account's keys, and the record to erase from them."""
 
-    def __init__(self, database: Database, lease: RedisLease, who: RecordRef) -> None:
-        self._database, self._lease, self._redis = database, lease, database.redis
-        self._account, self._base = lease.account, base(database.prefix, lease.account)
+    def __init__(self, leased: LeasedAccount, who: RecordRef) -> None:
+        self._leased, self._database, self._redis = leased, leased.database, leased.database.redis
+        self._account, self._base = leased.account, base(leased.database.prefix, leased.account)
         self._who, self._text = who, RecordText(who)
         self._counts, self._in_doubt = Counter[str](), dict[Relation, int]()
         self._looked = Counter[str]()
@@ -213,9 +215,9 @@ class RecordEraser:
             else:
                 named.append(name)
         if named:
-            commit = self._lease.commit()  # a step: somebody may be about to write one of them
+            commit = self._leased.commit()  # a step: somebody may be about to write one of them
             commit.run("HDEL", key, *named)
-            repeat_while_overtaken(self._account, lambda: self._lease.send(commit))
+            repeat_while_overtaken(self._account, lambda: self._leased.send_others(commit))
             self._counts["memories"] += len(named)
         return int(next_cursor)
 
@@ -254,14 +256,14 @@ class RecordEraser:
         is_named = self._text.is_in_body(body or b"") or any(map(self._text.is_in_fault, listed))
         if not (is_named or (job and self._text.is_in(job.value.event_id))):
             return
-        commit = self._lease.commit()
+        commit = self._leased.commit()
         commit.run("DEL", f"payload:{job_id}")
         commit.run("ZREM", "payloads", job_id)
         if job:
             before, job.value.refusal = Before.of(job), (0, "unreadable", "", "")
             job.value.event_id, job.value.by = jobs.NO_EVENT, ERASED
             commit.put(job, before)
-        self._lease.send(commit)
+        self._leased.send_others(commit)
         self._counts["payloads"] += 1
 
     def _erase_replay(self, replay_id: str) -> None:

@@ -21,9 +21,11 @@ from worker.store.integrity import GuardOf, Signs, Survey
 from worker.store.jobs import COUNTED, LoadedJob
 from worker.store.keys import bucket_at
 from worker.store.lease import RedisLease
+from worker.store.leased_account import LeasedAccount
 from worker.store.limits import MAX_EXAMINED, Retention
 from worker.store.memories import Memory
 from worker.store.redis_store import RedisStore
+from worker.store.release import leave
 from worker.usecases.account_lease import MAX_WAIT, acquire_lease
 
 MAX_PASSES: Final = 8  # what one mends may show the next
@@ -98,43 +100,45 @@ class RedisInspector:
         return signs, listed + opened + kept + sum(sizes.run())
 
     def _inspect(self, lease: RedisLease, repair: bool, on_progress: FlawProgress) -> Inspection:
-        account, found = lease.account, dict[StoreFlaw, None]()
+        leased, account, found = lease.leased, lease.account, dict[StoreFlaw, None]()
         try:
             with keep_lease(lease):
                 for _ in range(MAX_PASSES):
                     survey, flaws, people_version = repeat_while_overtaken(
-                        account, lambda: self._survey(lease, on_progress)
+                        account, lambda: self._survey(leased, on_progress)
                     )
                     found |= dict.fromkeys(each.what for each in flaws)
                     if not flaws or not repair:
                         break
                     with suppress(Overtaken):  # the next pass reads what is there now
-                        self._write(lease, flaws, people_version)
+                        self._write(leased, flaws, people_version)
         finally:
             with suppress(LeaseLost):
-                lease.leave()
+                leave(leased)
         return Inspection(survey.tally.jobs, len(survey.names), tuple(found), mended=repair and not flaws)
 
-    def _survey(self, lease: RedisLease, on_progress: FlawProgress) -> tuple[Survey, list[Flaw], int]:
+    def _survey(self, leased: LeasedAccount, on_progress: FlawProgress) -> tuple[Survey, list[Flaw], int]:
         """Return what one pass shows, and the version of people's acts that it is true for."""
-        meta = lease.read_meta()
-        passed = Pass(self._store, lease.account, self._guard_of, on_progress)
+        leased.read_again()
+        meta = leased.meta
+        passed = Pass(self._store, leased.account, self._guard_of, on_progress)
         flaws = list(passed.run())
-        now = lease.read_meta()
+        leased.read_again()
+        now = leased.meta
         if (now.lease_version, now.people_version) != (meta.lease_version, meta.people_version):
             raise Overtaken
         return passed.survey, flaws, now.people_version
 
-    def _write(self, lease: RedisLease, flaws: Sequence[Flaw], people_version: int) -> None:
+    def _write(self, leased: LeasedAccount, flaws: Sequence[Flaw], people_version: int) -> None:
         for piece in _pieces(flaws):
-            commit = lease.commit()
+            commit = leased.commit()
             commit.raise_version("p", people_version)
             for command, key, *args in piece:
                 if command == "OPEN":
                     commit.count_open(key, *args)  # type: ignore[arg-type]
                 else:
                     commit.run(str(command), str(key), *args)
-            lease.send(commit)
+            leased.send_others(commit)
             people_version += 1
 
 

@@ -32,9 +32,6 @@ from worker.store.account import (
     Before,
     Meta,
     commit_of_people,
-    enter_list,
-    enter_look_ups,
-    leave_look_ups,
     read_jobs_with_claims,
     read_memories,
     read_meta,
@@ -55,6 +52,7 @@ from worker.store.limits import (
     REPLAY_LIFETIME,
     Retention,
 )
+from worker.store.look_ups import enter_list, enter_look_ups, leave_look_ups
 from worker.store.record_text import RecordText
 
 REPLAY_MS: Final = round(REPLAY_LIFETIME * 1000)
@@ -569,17 +567,16 @@ class RedisJobAdmin:
     ) -> ErasedPiece:
         """Erase a record from the next jobs, but not from those that are waiting."""
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
-        replays = {} if after else RecordEraser(self.database, lease, who).erase_replays()
-        piece = self._repeat(
-            lease.account, lambda: erase_jobs(self.database, lease, who, after, waiting=waiting)
-        )
+        leased = lease.leased
+        replays = {} if after else RecordEraser(leased, who).erase_replays()
+        piece = self._repeat(lease.account, lambda: erase_jobs(leased, who, after, waiting=waiting))
         return piece._replace(counts={**piece.counts, **replays})
 
     def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:
         """Erase a record from a part of everything else that is kept."""
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
         lease.renew()  # raises if it was lost
-        return RecordEraser(self.database, lease, who).erase_next(cursor)
+        return RecordEraser(lease.leased, who).erase_next(cursor)
 
     def rewrite_append_only_file(self) -> str:
         """Let the server rewrite its append-only file, which holds what was erased until then."""

@@ -59,6 +59,7 @@ from worker.store.due import Wakeable, read_wakeable
 from worker.store.jobs import LoadedJob, encode_submission
 from worker.store.keys import LAYOUT, bucket_of, short_id
 from worker.store.lease import RedisLease
+from worker.store.leased_account import LeasedAccount
 from worker.store.limits import (
     BRAKE_WINDOW_US,
     FIRST_WAKE_DELAY_US,
@@ -279,13 +280,9 @@ class RedisStore:
             if failed.found != holder:
                 raise Overtaken from None
         return RedisLease(
-            self.database,
-            account,
-            holder,
-            meta=meta,
+            LeasedAccount(self.database, account, holder, meta=meta, keep=self.retention(account)),
             pause=KnownPause.read(pause),
             refused_credentials=refused.decode() if refused and now < int(until) else "",
-            keep=self.retention(account),
             now=now,
         )
 
