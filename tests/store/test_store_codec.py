@@ -12,11 +12,11 @@ from worker.planner.fold import RESULTS, ConfirmedInfo, ConfirmedState, Intent, 
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
 from worker.ports import BegunRequest, Pause, RequestRecord, Submission
 from worker.store import codec
-from worker.store.account import PAUSE_FIELDS, KnownPause
 from worker.store.jobs import HEAD, LoadedJob, encode_submission
 from worker.store.keys import short_id
 from worker.store.limits import MAX_HISTORY, Retention
 from worker.store.memories import Memory, end_of, why_of
+from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
 ids = st.integers(1, 2**31)
 micros = st.integers(1, 2**52)

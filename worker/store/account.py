@@ -1,4 +1,4 @@
-"""What the store reads and writes of one account: jobs with indexes, memories, audit log, pauses."""
+"""What the store reads and writes of one account: jobs with their indexes and counters, and memories."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,12 +7,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from worker.contract import Relation
-from worker.ports import AuditEntry, Pause, RelationRecord
+from worker.ports import AuditEntry, RelationRecord
 from worker.store import codec
-from worker.store.database import Commit, Database, Overtaken, by_bucket
+from worker.store.database import Commit, Database, by_bucket
 from worker.store.jobs import FAILED, QUEUED, SENDING, STATES, LoadedJob
 from worker.store.keys import account_of, bucket_of, short_id
-from worker.store.limits import MAX_AUDIT_ENTRIES, Retention
+from worker.store.limits import Retention
 from worker.store.memories import Memory, end_of, expiry_of
 
 META_FIELDS: Final = (
@@ -28,7 +28,6 @@ META_FIELDS: Final = (
     "memories_since",
     "replaced",
 )
-PAUSE_FIELDS: Final = ("reason", "detail", "since", "until", "fingerprint", "braked")
 
 
 class Meta(NamedTuple):
@@ -59,31 +58,6 @@ class Meta(NamedTuple):
 def read_meta(database: Database, account: str) -> Meta:
     """Read the account's layout, versions and generations."""
     return Meta.read(database.read(account, "hmget", "meta", META_FIELDS))
-
-
-class KnownPause(NamedTuple):
-    """The stored pause, perhaps over, and whether the brake had stopped the account before."""
-
-    pause: Pause | None = None
-    braked: bool = False
-
-    @classmethod
-    def read(cls, row: Sequence[bytes | None]) -> "KnownPause":
-        """Read the values of PAUSE_FIELDS."""
-        reason, detail, since, until, fingerprint, braked = ((cell or b"").decode() for cell in row)
-        if not reason:
-            return cls()
-        pause = Pause(reason, detail, int(since), int(until), fingerprint)
-        return cls(pause, bool(braked) or reason == "brake")
-
-    @property
-    def since(self) -> str:
-        """Its field `since`, "" if there is no pause."""
-        return str(self.pause.since) if self.pause else ""
-
-    def in_force(self, now: int) -> Pause | None:
-        """Return the pause, unless its time is over."""
-        return self.pause if self.pause and not 0 < self.pause.until <= now else None
 
 
 class Before(msgspec.Struct, frozen=True, gc=False):
@@ -299,82 +273,6 @@ def read_events(database: Database, account: str, digests: Sequence[bytes]) -> d
     for row in reads.run():
         found |= {digest: value for digest, value in zip(digests, row, strict=True) if value}
     return found
-
-
-# --- what people do
-
-
-def commit_of_people(
-    database: Database,
-    account: str,
-    keep: Retention,
-    *,
-    now: int,
-    meta: Meta,
-    adds: bool = False,
-    over_queue: bool = False,
-) -> AccountCommit:
-    """Return a commit that holds while no other person's act has come in between.
-
-    One that is about jobs in the queue (`over_queue`) holds only while the lease's holder writes nothing.
-    """
-    commit = AccountCommit(database, account, keep, now=now, generation=meta.memories, adds=adds)
-    commit.raise_version("p", meta.people_version)
-    if over_queue:
-        commit.raise_version("v", meta.lease_version)
-    return commit
-
-
-def send_act(commit: AccountCommit) -> None:
-    """Send a person's commit; raise Overtaken when somebody else's came first."""
-    if not commit.try_send():
-        raise Overtaken
-
-
-def set_pause(
-    database: Database, account: str, pause: Pause, keep: Retention, entry: AuditEntry | None = None
-) -> bool:
-    """Pause the account; return False, with nothing written, if a pause that a person has to end is in force.
-
-    A manual pause keeps the mark that the brake had stopped the account.
-    """
-    now = database.now()
-    reads = database.reads(account)
-    reads.hmget("pause", PAUSE_FIELDS)
-    reads.hget("deed", entry.name if entry else "")
-    row, known = reads.run()
-    before = KnownPause.read(row)
-    in_force = before.in_force(now)
-    if in_force and not in_force.until and (pause.until or pause.reason == "credentials"):
-        return False
-    commit = AccountCommit(database, account, keep, now=now)
-    commit.check("pause", "since", before.since)
-    write_pause(commit, pause._replace(since=now), braked=bool(in_force and before.braked))
-    if not known:
-        commit.audit(entry, 1, None)
-    send_act(commit)
-    return True
-
-
-def write_pause(commit: Commit, pause: Pause, *, braked: bool) -> None:
-    """Write a pause in place of any other."""
-    commit.run("DEL", "pause")
-    fields = dict(zip(PAUSE_FIELDS, (*pause, 1), strict=True))
-    if not braked:
-        del fields["braked"]
-    commit.run("HSET", "pause", *(cell for pair in fields.items() for cell in pair))
-
-
-def trim_audit_log(database: Database, account: str) -> None:
-    """Drop the oldest entries beyond the number that is kept."""
-    count = database.read(account, "zcard", "deeds")
-    if count <= MAX_AUDIT_ENTRIES:
-        return
-    oldest = database.read(account, "zrange", "deeds", 0, count - MAX_AUDIT_ENTRIES - 1)
-    commit = Commit(database, account)
-    commit.run("ZREM", "deeds", *oldest)
-    commit.run("HDEL", "deed", *oldest)
-    commit.send()
 
 
 def group_by_account(jobs: Iterable[str]) -> dict[str, list[str]]:

@@ -6,9 +6,9 @@ from typing import Any, Final, NamedTuple
 from worker.ports import Pause
 from worker.redis.client import translate_errors
 from worker.store import keys
-from worker.store.account import PAUSE_FIELDS, KnownPause
 from worker.store.database import Database
 from worker.store.limits import FIRST_WAKE_DELAY_US, LONGEST_REST_US, LONGEST_WAKE_DELAY_US
+from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
 COMMANDS_PER_ACCOUNT: Final = 12
 

@@ -1,344 +1,81 @@
-"""Erases a record from all that is kept of an account: jobs, memories, requests, replays, audit log.
+"""What an erasure of a record needs of the store: what still works it, and every place that may name it."""
 
-It goes through each of them piece by piece, under the account's lease.
-"""
-
-from collections import Counter
-from collections.abc import Collection, Mapping
-from typing import Final
-
-import msgspec
+from collections.abc import Collection
+from itertools import chain
 
 from worker.contract import Relation
-from worker.ports import ERASED, CallbackMessage, ErasedPiece, RecordRef, Replay, ReplayEntry, RequestRecord
-from worker.redis.client import translate_errors
-from worker.store import codec, job_references, jobs
-from worker.store.account import AccountCommit, Before, read_jobs, read_meta
-from worker.store.database import Database, repeat_while_overtaken
-from worker.store.jobs import QUEUED, LoadedJob
-from worker.store.keys import base, escape_glob, short_id
-from worker.store.leased_account import LeasedAccount
-from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, RELATIONS_PER_CALL
-from worker.store.look_ups import leave_look_ups
-from worker.store.memories import Memory
+from worker.errors import StoreUnavailable, Unavailable
+from worker.ports import ErasedPiece, Lease, RecordRef, UnsettledRequests
+from worker.redis.client import is_refusal, translate_errors
+from worker.store import codec
+from worker.store.acts import Acts
+from worker.store.job_erasure import erase_jobs
+from worker.store.lease import RedisLease
+from worker.store.record_eraser import RecordEraser
 from worker.store.record_text import RecordText
-from worker.store.reference_memory import record_name
-from worker.store.replaced import field_of
-
-PLACE_BITS: Final = 32
-OWN_PAUSES: Final = (b"brake", b"clock", b"credentials")  # whose texts are of counts and codes
 
 
-def erase_jobs(
-    leased: LeasedAccount, who: RecordRef, after: int, *, waiting: Collection[str] = ()
-) -> ErasedPiece:
-    """Erase the record from the next jobs; return where to go on (0: done), and how many were changed.
+class Erasure(Acts):
+    """What `ports.JobAdmin` does to erase a record."""
 
-    First those that are kept, by acceptance number; then bucket by bucket. No job so far names the record any
-    more, not even in what their producer called them; one that was about nothing else keeps only its state,
-    counts and times. What was left to do about the record ends superseded, all else stays as it was.
-    """
-    database, account, text = leased.database, leased.account, RecordText(who)
-    now = database.now()
-    listed = _list_jobs(database, account, after)
-    commit = leased.commit()
-    meta = read_meta(database, account)
-    commit.raise_version("p", meta.people_version)
-    found = read_jobs(database, account, [short for short, _, _ in listed])
-    counts, relations, is_any, next_after, looked_at = Counter[str](), 0, False, 0, 0
-    for short, place, is_kept in listed:
-        next_after, looked_at = place, looked_at + 1
-        job = found.get(short)
-        if job is None or job.is_gone(now) or job.is_kept != is_kept:
-            continue
-        before, is_waiting = Before.of(job), f"{account}-{short}" in waiting
-        labels = _drop_labels(job, text)
-        counts["labels"] += labels
-        lost = 0 if is_waiting else _erase_one(commit, job, who, counts)
-        if lost or labels:
-            commit.put(job, before)
-            is_any = True
-        relations += lost
-        if relations >= RELATIONS_PER_CALL:
-            break
-    if is_any:
-        leased.send_others(commit)
-    found_in = {
-        kind: counts[kind] for kind in ("jobs", "emptied", "labels") if counts[kind] or kind != "labels"
-    }
-    return ErasedPiece(next_after, found_in, looked={"jobs": looked_at})
+    def unsettled_requests(self, account: str) -> UnsettledRequests:
+        """Return the requests that were begun and not settled, oldest first.
 
+        Raises Unavailable for an account whose worker died with claimed changes: a flush goes on with them.
+        """
+        reads = self.database.reads(account)
+        reads.hgetall("journal")
+        reads.exists("claimed")
+        journal, claimed_ids = reads.run()
+        if claimed_ids:
+            raise Unavailable(
+                f"a worker died with claimed changes of account {account}; the next flush goes on with them: "
+                "if it is paused, resume it, and try again",
+                retry_after=5.0,
+            )
+        return UnsettledRequests(self.database.now(), codec.begun(journal))
 
-def _erase_one(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Counter[str]) -> int:
-    """Erase the record from one job; return how many relations named it."""
-    v = job.value
-    if job.is_unresolved:
-        return _erase_unresolved(commit, job, who, counts)
-    named = [relation for relation in job.all_relations() if who.is_part_of(relation)]
-    if not named:
-        return 0
-    if v.state == QUEUED:
-        left = [relation for relation in job.relations() if who.is_part_of(relation)]
-        if v.left == len(left):
-            jobs.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
-            commit.run("HINCRBY", "meta", "dead", 1)
-        elif left:
-            jobs.supersede(job, len(left), ERASED, commit.totals)
-    counts["jobs"] += 1
-    counts["emptied"] += jobs.erase(job, who)
-    return len(named)
-
-
-def _erase_unresolved(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Counter[str]) -> int:
-    """Erase the record from a job of which another one is still to be found, or never was."""
-    if not job_references.names(job, who):
-        return 0
-    is_waiting = job_references.waits(job)
-    if is_waiting and jobs.is_nothing_without(job.value, who):
-        leave_look_ups(commit, job)
-        jobs.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
-    counts["jobs"] += 1
-    counts["emptied"] += jobs.erase(job, who)
-    if job.is_open:
-        job_references.shrink(job)
-    return 1
-
-
-def _drop_labels(job: LoadedJob, text: RecordText) -> bool:
-    """Drop the producer's own labels, and texts of the API, in which the record's id stands."""
-    v, is_any = job.value, False
-    for name, without in (("source", ""), ("batch", ""), ("correlation", ""), ("event_id", jobs.NO_EVENT)):
-        if text.is_in(getattr(v, name)):
-            setattr(v, name, without)
-            is_any = True
-    if any(text.is_in(message) for _, _, message in v.refusals) or (v.refusal and text.is_in(v.refusal[2])):
-        jobs.drop_texts(v)
-        is_any = True
-    return is_any
-
-
-def _list_jobs(database: Database, account: str, after: int) -> list[tuple[str, int, bool]]:
-    """Return the next ids, where to continue after each, and whether it is looked for among the kept ones."""
-    if after < 1 << PLACE_BITS:
-        rows = database.read(
-            account, "zrangebyscore", "keep", f"({after}", "+inf", start=0, num=JOBS_PER_CALL, withscores=True
-        )
-        if rows:
-            return [(name.decode(), int(number), True) for name, number in rows]
-        after = 1 << PLACE_BITS
-    for bucket in sorted(int(number) for number in database.read(account, "hkeys", "buckets")):
-        first = bucket + 1 << PLACE_BITS
-        start = max(0, after - first)
-        if start >> PLACE_BITS:
-            continue
-        if names := database.read(account, "lrange", f"order:{bucket}", start, start + JOBS_PER_CALL - 1):
-            return [(name.decode(), first + start + at + 1, False) for at, name in enumerate(names)]
-    return []
-
-
-class RecordEraser:
-    """One account's keys, and the record to erase from them."""
-
-    def __init__(self, leased: LeasedAccount, who: RecordRef) -> None:
-        self._leased, self._database, self._redis = leased, leased.database, leased.database.redis
-        self._account, self._base = leased.account, base(leased.database.prefix, leased.account)
-        self._who, self._text = who, RecordText(who)
-        self._counts, self._in_doubt = Counter[str](), dict[Relation, int]()
-        self._looked = Counter[str]()
-
-    def erase_replays(self) -> Mapping[str, int]:
-        """Erase the record from the listed replays, and return what went."""
-        with translate_errors():
-            for replay_id in self._redis.zrange(f"{self._base}:replays", 0, -1):
-                self._erase_replay(replay_id.decode())
-        return +self._counts
-
-    def erase_next(self, cursor: int) -> ErasedPiece:
-        """Erase the record from the next part."""
-        inner, phase = divmod(cursor, len(PHASES))
-        with translate_errors():
-            inner = getattr(self, PHASES[phase])(inner)
-        next_cursor = inner * len(PHASES) + phase if inner else (phase + 1) % len(PHASES)
-        return ErasedPiece(next_cursor, +self._counts, self._in_doubt, +self._looked)
-
-    def _erase_single_keys(self, _cursor: int) -> int:
-        """Erase it from the keys that exist once: the batch being worked, the pause, audit log, callbacks."""
-        self._redis.delete(f"{self._base}:work")
-        self._erase_replaced()
-        reason, detail = self._redis.hmget(f"{self._base}:pause", "reason", "detail")
-        if reason not in OWN_PAUSES and self._text.is_in((detail or b"").decode()):
-            self._redis.hset(f"{self._base}:pause", "detail", ERASED)
-        for entry_id, row in self._redis.hscan_iter(f"{self._base}:deed", count=MAX_EXAMINED):
-            self._looked["deeds"] += 1
-            by, act, what, count, note = msgspec.json.decode(row)
-            if self._text.is_in_words(what) or self._text.is_in_words(note):
-                self._redis.hset(f"{self._base}:deed", entry_id, codec.encode((by, act, ERASED, count, "")))
-                self._counts["deeds"] += 1
-        self._erase_callbacks()
-        return 0
-
-    def _erase_callbacks(self) -> None:
-        """Forget labels that name it, and messages about these; one that was not sent yet is not."""
-        named = [label for label in self._redis.hkeys(f"{self._base}:watched") if self._names(label)]
-        if named:
-            for key in ("watched", "reported"):
-                self._redis.hdel(f"{self._base}:{key}", *named)
-            self._redis.zrem(f"{self._base}:looks", *named)
-        for message_id, text in self._redis.hscan_iter(f"{self._base}:callback", count=MAX_EXAMINED):
-            self._looked["callbacks"] += 1
-            message = msgspec.json.decode(text, type=CallbackMessage)
-            if self._text.is_in(message.batch):
-                self._redis.zrem(f"{self._base}:unsent:{message.callback}", message_id)
-                self._redis.zrem(f"{self._base}:callbacks", message_id)
-                self._counts["callbacks"] += self._redis.hdel(f"{self._base}:callback", message_id)
-
-    def _names(self, label: bytes) -> bool:
-        return self._text.is_in(label.decode())
-
-    def _erase_older_memories(self, cursor: int) -> int:
-        return self._erase_memories("memories:0", cursor)
-
-    def _erase_newer_memories(self, cursor: int) -> int:
-        return self._erase_memories("memories:1", cursor)
-
-    def _erase_memories(self, key: str, cursor: int) -> int:
-        next_cursor, found = self._redis.hscan(f"{self._base}:{key}", cursor, count=MAX_EXAMINED)
-        named, now = [], self._database.now()
-        self._looked["memories"] += len(found)
-        for name, text in found.items():
+    def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
+        """Return the open relations whose work names a record."""
+        text, named = RecordText(who), list[Relation]()
+        pages = self.database.scan_hash(account, "open")
+        for name, work in chain.from_iterable(page.items() for page in pages):
             relation = Relation.parse(name.decode())
-            if not self._who.is_part_of(relation):
-                continue
-            doubt = Memory.read(str(relation), text, self._account, now).doubt
-            if doubt and doubt.until > now:
-                self._in_doubt[relation] = doubt.until
-            else:
-                named.append(name)
-        if named:
-            commit = self._leased.commit()  # a step: somebody may be about to write one of them
-            commit.run("HDEL", key, *named)
-            repeat_while_overtaken(self._account, lambda: self._leased.send_others(commit))
-            self._counts["memories"] += len(named)
-        return int(next_cursor)
+            if who.is_part_of(relation) or text.is_in_open(codec.read_open(work)):
+                named.append(relation)
+        return sorted(set(named))
 
-    def _erase_keys(self, cursor: int) -> int:
-        """Erase it from the keys that exist many times, some of which outlive every index."""
-        next_cursor, names = self._scan(cursor)
-        erasers = {
-            "request": self._erase_request,
-            "payload": self._erase_payload,
-            "replay": self._erase_replay,
-            "batch": self._erase_batch,
-            "references": self._erase_reference_memory,
-        }
-        for name in names:
-            kind, _, rest = name.decode().removeprefix(f"{self._base}:").partition(":")
-            if rest and kind in KINDS:
-                self._looked[KINDS[kind]] += not rest.endswith(":jobs")
-            if rest and kind in erasers:
-                erasers[kind](rest)
-        return next_cursor
+    def erase_jobs(
+        self, lease: Lease, who: RecordRef, after: int, *, waiting: Collection[str] = ()
+    ) -> ErasedPiece:
+        """Erase a record from the next jobs, but not from those that are waiting."""
+        assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
+        leased = lease.leased
+        replays = {} if after else RecordEraser(leased, who).erase_replays()
+        piece = self._repeat(lease.account, lambda: erase_jobs(leased, who, after, waiting=waiting))
+        return piece._replace(counts={**piece.counts, **replays})
 
-    def _erase_request(self, request_id: str) -> None:
-        text = self._redis.get(f"{self._base}:request:{request_id}")
-        if text is None or str(self._who.number).encode()[-3:] not in text:
-            return
-        record = msgspec.json.decode(text, type=RequestRecord)
-        texts = (record.message, *record.correlations, *(message for _, _, message in record.answers))
-        if any(map(self._text.is_in, texts)) or any(map(self._who.is_named_by, record.actions)):
-            self._counts["requests"] += self._redis.delete(f"{self._base}:request:{request_id}")
+    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:
+        """Erase a record from a part of everything else that is kept."""
+        assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
+        lease.renew()  # raises if it was lost
+        return RecordEraser(lease.leased, who).erase_next(cursor)
 
-    def _erase_payload(self, job_id: str) -> None:
-        short = short_id(job_id)
-        job = read_jobs(self._database, self._account, [short]).get(short)
-        body, faults = self._redis.hmget(f"{self._base}:payload:{job_id}", "body", "faults")
-        listed = msgspec.json.decode(faults or b"[]", type=list[str])
-        is_named = self._text.is_in_body(body or b"") or any(map(self._text.is_in_fault, listed))
-        if not (is_named or (job and self._text.is_in(job.value.event_id))):
-            return
-        commit = self._leased.commit()
-        commit.run("DEL", f"payload:{job_id}")
-        commit.run("ZREM", "payloads", job_id)
-        if job:
-            before, job.value.refusal = Before.of(job), (0, "unreadable", "", "")
-            job.value.event_id, job.value.by = jobs.NO_EVENT, ERASED
-            commit.put(job, before)
-        self._leased.send_others(commit)
-        self._counts["payloads"] += 1
-
-    def _erase_replay(self, replay_id: str) -> None:
-        """Delete a replay that would send the record again; of others, drop what shows it."""
-        key = f"{self._base}:replay:{replay_id}"
-        if replay_id.endswith(":jobs") or not (about := self._redis.hget(key, "about")):
-            return
-        replay = msgspec.json.decode(about, type=Replay)
-        if self._text.is_in_json(replay.correction) or self._is_sent_by(f"{key}:jobs"):
-            self._redis.delete(key, f"{key}:jobs")
-            self._redis.zrem(f"{self._base}:replays", replay_id)
-        elif self._is_shown_by(replay):
-            erased = msgspec.structs.replace(replay, what=ERASED, plan={}, examples={})
-            self._redis.hset(key, "about", codec.encode(erased))
-        else:
-            return
-        self._counts["replays"] += 1
-
-    def _erase_batch(self, label: str) -> None:
-        if self._text.is_in(label):
-            self._counts["batches"] += self._redis.delete(f"{self._base}:batch:{label}")
-
-    def _erase_replaced(self) -> None:
-        """Forget when sides of the record were replaced."""
-        fields = [
-            field_of(side, name, self._who.number)
-            for name, where in self._who.sides.items()
-            for side in where
-        ]
-        self._redis.hdel(f"{self._base}:replaced", *fields)
-
-    def _erase_reference_memory(self, period: str) -> None:
-        """Forget which references led to the record, or to one of another module with its id."""
-        key = f"{self._base}:references:{period}"
-        for field, value in self._redis.hscan_iter(key, count=MAX_EXAMINED):
-            if value.partition(b" ")[0] == str(self._who.number).encode() or field == self._reference_name:
-                self._redis.hdel(key, field)
-
-    @property
-    def _reference_name(self) -> bytes:
-        return record_name(self._who.module, self._who.number)
-
-    def _is_sent_by(self, key: str) -> bool:
-        """Return whether an entry of a replay's set has messages that name the record."""
-        for start in range(0, self._redis.llen(key), MAX_EXAMINED):
-            texts = self._redis.lrange(key, start, start + MAX_EXAMINED - 1)
-            entries = (codec.read_replay_entry(text) for text in texts if text.startswith(b"{"))
-            if any(self._is_sent(entry) for entry in entries):
-                return True
-        return False
-
-    def _is_sent(self, entry: ReplayEntry) -> bool:
-        relations = map(Relation.parse, entry.relations)
-        return any(map(self._who.is_part_of, relations)) or any(map(self._text.is_in_message, entry.changes))
-
-    def _is_shown_by(self, replay: Replay) -> bool:
-        """Return whether what is shown of a replay names the record."""
-        texts = (replay.what, *replay.examples.values())
-        listed = replay.plan.get("listed", ())
-        return any(map(self._text.is_in_words, texts)) or any(map(self._text.is_in_message, listed))
-
-    def _scan(self, cursor: int) -> tuple[int, list[bytes]]:
-        """Return where to continue and some keys of the account; in a cluster they are all on one node."""
-        options = {"match": f"{escape_glob(self._base)}:*", "count": MAX_EXAMINED}
-        if not hasattr(self._redis, "get_node_from_key"):
-            next_cursor, names = self._redis.scan(cursor, **options)
-            return int(next_cursor), names
-        node = self._redis.get_node_from_key(f"{self._base}:meta")
-        cursors, names = self._redis.scan(cursor, target_nodes=node, **options)
-        return int(cursors[node.name]), names
-
-
-PHASES: Final = ("_erase_single_keys", "_erase_older_memories", "_erase_newer_memories", "_erase_keys")
-"""What is erased one after the other; a cursor has the phase in its lowest digit."""
-
-
-KINDS: Final = {"request": "requests", "payload": "payloads", "replay": "replays", "batch": "batches"}
-"""What keys that exist many times are counted as."""
+    def rewrite_append_only_file(self) -> str:
+        """Let the server rewrite its append-only file, which holds what was erased until then."""
+        redis = self.database.redis
+        of_nodes = {"target_nodes": "primaries"} if hasattr(redis, "get_node_from_key") else {}
+        try:
+            with translate_errors():
+                redis.bgrewriteaof(**of_nodes)
+        except StoreUnavailable as error:
+            if not is_refusal(error):
+                raise
+            if "in progress" in str(error):
+                return "is being rewritten already; ask again when that is done, it may have begun before"
+            return (
+                f"was not rewritten, the server forbids it ({error}): what was erased stays there until "
+                "the server rewrites it by itself (auto-aof-rewrite-percentage), or whoever runs it calls "
+                "BGREWRITEAOF"
+            )
+        return "is being rewritten in the background; each replica rewrites its own"

@@ -5,10 +5,11 @@ from typing import Final
 from worker.planner.actions import Request
 from worker.ports import DeleteBrake, Pause
 from worker.store import codec
-from worker.store.account import PAUSE_FIELDS, AccountCommit, KnownPause, write_pause
+from worker.store.account import AccountCommit
 from worker.store.database import Check
 from worker.store.leased_account import LeasedAccount
 from worker.store.limits import BRAKE_WINDOW_US
+from worker.store.pauses import PAUSE_FIELDS, KnownPause, write_pause
 
 MINUTE_US: Final = 60_000_000
 

@@ -20,12 +20,12 @@ from worker.ports import (
     Writes,
 )
 from worker.store import look_ups, transitions
-from worker.store.account import KnownPause, set_pause
 from worker.store.database import Overtaken, repeat_while_overtaken
 from worker.store.journal import Journal
 from worker.store.keys import short_id
 from worker.store.leased_account import LeasedAccount
 from worker.store.limits import LEASE_LIFETIME_MS
+from worker.store.pauses import KnownPause, set_pause
 from worker.store.reference_memory import ReferenceMemory
 from worker.store.release import release
 from worker.store.work_batch import read_batch

@@ -27,8 +27,6 @@ from worker.redis.client import Client
 from worker.store import keys
 from worker.store.account import (
     META_FIELDS,
-    PAUSE_FIELDS,
-    KnownPause,
     Meta,
     group_by_account,
     read_jobs_with_claims,
@@ -39,6 +37,7 @@ from worker.store.database import Database
 from worker.store.jobs import LoadedJob
 from worker.store.keys import bucket_at, bucket_of, short_id
 from worker.store.limits import CLOCK_SLACK_US, COUNTED_STATES, MAX_EXAMINED
+from worker.store.pauses import PAUSE_FIELDS, KnownPause
 from worker.store.queue import QueueHead
 
 PLACE_BITS: Final = 32

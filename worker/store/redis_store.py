@@ -35,18 +35,14 @@ from worker.redis.scripts import ScriptCall
 from worker.store import codec, job_references, jobs, keys
 from worker.store.account import (
     META_FIELDS,
-    PAUSE_FIELDS,
     AccountCommit,
     Before,
-    KnownPause,
     Meta,
-    commit_of_people,
     read_jobs,
     read_jobs_with_claims,
     read_memories,
-    send_act,
-    set_pause,
 )
+from worker.store.acts import commit_of_people, send_act
 from worker.store.clock_step import bring_forward
 from worker.store.database import (
     Check,
@@ -61,16 +57,15 @@ from worker.store.keys import LAYOUT, bucket_of, short_id
 from worker.store.lease import RedisLease
 from worker.store.leased_account import LeasedAccount
 from worker.store.limits import (
-    BRAKE_WINDOW_US,
     FIRST_WAKE_DELAY_US,
     LEASE_LIFETIME_MS,
     MAX_PAYLOAD_BYTES,
     MAX_PAYLOADS,
-    REFUSED_LIFE_US,
     UNBOUNDED,
     Retention,
 )
 from worker.store.migration import migrate
+from worker.store.pauses import PAUSE_FIELDS, KnownPause, end_pause, read_pause, restart_pause, set_pause
 from worker.store.tidy import tidy
 
 __all__ = ["RedisStore", "Retention"]
@@ -266,7 +261,7 @@ class RedisStore:
         if token and token != holder.encode():
             self._shorten_lease(account, token, lifetime)
             return None
-        if self._restart_pause(account, KnownPause.read(pause), now):
+        if restart_pause(self.database, account, self.retention(account), KnownPause.read(pause), now):
             raise Overtaken
         commit = AccountCommit(self.database, account, self.retention(account), now=now)
         commit.check("holder", "token", token or b"")
@@ -298,17 +293,6 @@ class RedisStore:
         commit.run("PEXPIRE", "holder", LEASE_LIFETIME_MS)
         commit.try_send()
 
-    def _restart_pause(self, account: str, known: KnownPause, now: int) -> bool:
-        """Let a pause that has not begun yet, because the clock stepped back, last as long as it was to."""
-        pause = known.pause
-        if pause is None or not pause.until or pause.since <= now:
-            return False
-        commit = self._commit(account)
-        commit.check("pause", "since", known.since)
-        commit.run("HSET", "pause", "since", now, "until", now + pause.until - pause.since)
-        commit.try_send()
-        return True
-
     def _commit(self, account: str) -> AccountCommit:
         return AccountCommit(self.database, account, self.retention(account), now=self.database.now())
 
@@ -334,7 +318,7 @@ class RedisStore:
     def _wake_if_due(self, account: str, found: Wakeable, fingerprint: str) -> bool:
         now = self.database.now()
         self._shorten_lease(account, found.holder, found.lifetime)
-        if self._restart_pause(account, KnownPause(found.pause), now):
+        if restart_pause(self.database, account, self.retention(account), KnownPause(found.pause), now):
             return False
         delay = found.next_delay(now, fingerprint)
         if delay is None:
@@ -476,14 +460,8 @@ class RedisStore:
 
     def get_pause(self, account: str) -> Pause | None:
         """Return why the account is paused, if it is."""
-        return repeat_while_overtaken(account, lambda: self._get_pause(account))
-
-    def _get_pause(self, account: str) -> Pause | None:
-        now = self.database.now()
-        known = KnownPause.read(self.database.read(account, "hmget", "pause", PAUSE_FIELDS))
-        if self._restart_pause(account, known, now):
-            raise Overtaken
-        return known.in_force(now)
+        keep = self.retention(account)
+        return repeat_while_overtaken(account, lambda: read_pause(self.database, account, keep))
 
     def pause(self, account: str, pause: Pause, *, audit_entry: AuditEntry | None = None) -> None:
         """Pause the account for an operator."""
@@ -494,32 +472,10 @@ class RedisStore:
         self, account: str, *, audit_entry: AuditEntry | None = None, since: int | None = None
     ) -> bool:
         """End the pause, if there is one (since then); return whether there was."""
-        return repeat_while_overtaken(account, lambda: self._resume(account, audit_entry, since))
-
-    def _resume(self, account: str, entry: AuditEntry | None, since: int | None) -> bool:
-        now = self.database.now()
-        reads = self.database.reads(account)
-        reads.hmget("pause", PAUSE_FIELDS)
-        reads.hget("deed", entry.name if entry else "")
-        row, known = reads.run()
-        stored = KnownPause.read(row)
-        pause = stored.in_force(now)
-        if since is not None and not (pause and pause.since == since):
-            return False  # it is another pause by now
-        commit = AccountCommit(self.database, account, self.retention(account), now=now)
-        commit.check("pause", "since", stored.since)
-        commit.run("DEL", "pause")
-        commit.run("DEL", "wake")
-        if pause:
-            _remember_refused(commit, pause.fingerprint if since is not None else "")
-            if stored.braked:  # whoever resumes what the brake had stopped grants a fresh hour
-                commit.run("DEL", "deletes")
-                commit.run("HSET", "deletes", "go", now)
-                commit.run("PEXPIRE", "deletes", BRAKE_WINDOW_US // 1000)
-            if not known:
-                commit.audit(entry, 1, None)
-        send_act(commit)
-        return pause is not None
+        keep = self.retention(account)
+        return repeat_while_overtaken(
+            account, lambda: end_pause(self.database, account, keep, audit_entry, since)
+        )
 
     def _register(self, account: str) -> None:
         """Register the account, or leave it to a later change: a cluster's node may be down."""
@@ -555,14 +511,6 @@ def _put_back(commit: AccountCommit, job: LoadedJob, failures: Collection[str], 
         return ""
     commit.put(job, before)
     return "queue" if failures else "look_ups"
-
-
-def _remember_refused(commit: AccountCommit, fingerprint: str) -> None:
-    """Remember credentials that were refused before others ended that pause; a person's word forgets them."""
-    commit.run("DEL", "refused")
-    if fingerprint:
-        commit.run("HSET", "refused", "fingerprint", fingerprint, "until", commit.now + REFUSED_LIFE_US)
-        commit.run("PEXPIRE", "refused", REFUSED_LIFE_US // 1000)
 
 
 def _read_accepted(

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from worker.ports import MAX_COUNTDOWN, Pause
-from worker.store.account import META_FIELDS, PAUSE_FIELDS, AccountCommit, KnownPause, Meta
+from worker.store.account import META_FIELDS, AccountCommit, Meta
 from worker.store.database import Check, Overtaken
 from worker.store.leased_account import LeasedAccount
 from worker.store.limits import FIRST_IDLE_US, FIRST_WAKE_DELAY_US, LONGEST_IDLE_US
+from worker.store.pauses import PAUSE_FIELDS, KnownPause
 from worker.store.queue import WORK_FIELDS, QueueHead, WorkNote
 
 SOON_US: Final = round(MAX_COUNTDOWN * 1e6)

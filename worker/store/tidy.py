@@ -3,20 +3,13 @@
 from collections.abc import Sequence
 
 from worker.contract import Relation
-from worker.store.account import (
-    META_FIELDS,
-    PAUSE_FIELDS,
-    AccountCommit,
-    KnownPause,
-    Meta,
-    commit_of_people,
-    read_jobs,
-    read_memories,
-    trim_audit_log,
-)
+from worker.store.account import META_FIELDS, AccountCommit, Meta, read_jobs, read_memories
+from worker.store.acts import commit_of_people
+from worker.store.audit_log import trim_audit_log
 from worker.store.database import Database
 from worker.store.keys import bucket_at
 from worker.store.limits import MAX_EXAMINED, Retention
+from worker.store.pauses import PAUSE_FIELDS, KnownPause
 from worker.store.queue import Queue
 
 
