@@ -1,4 +1,4 @@
-"""What people do: read, decided, and committed while nobody else has come in between."""
+"""What is done to an account but for its work: read, decided, and committed while nobody comes in between."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,7 +13,7 @@ Answer = TypeVar("Answer")
 
 
 class Acts:
-    """Acts on accounts. Pass `now` (µs) in tests only; production uses Redis's clock."""
+    """The store of all accounts. Pass `now` (µs) in tests only; production uses Redis's clock."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class Acts:
         keep: Callable[[str], Retention] = lambda _: Retention(),
         now: Callable[[], int] | None = None,
     ) -> None:
-        self.database, self._retention = Database(client, prefix, now), keep
+        self.database, self.retention = Database(client, prefix, now), keep
 
     def _begin_act(
         self, account: str, entry: AuditEntry | None = None, *, over_queue: bool = False, adds: bool = False
@@ -33,7 +33,7 @@ class Acts:
         reads.hmget("meta", META_FIELDS)
         reads.hget("deed", entry.name if entry else "")
         meta, known = reads.run()
-        keep, now = self._retention(account), self.database.now()
+        keep, now = self.retention(account), self.database.now()
         commit = commit_of_people(
             self.database, account, keep, now=now, meta=Meta.read(meta), adds=adds, over_queue=over_queue
         )

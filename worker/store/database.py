@@ -15,7 +15,7 @@ from worker.redis.client import Client, translate_errors
 from worker.redis.cluster import LazyClusterClient
 from worker.redis.scripts import load_script
 from worker.store import keys, limits
-from worker.store.keys import LAYOUT, bucket_of
+from worker.store.keys import bucket_of
 
 ARGUMENTS_PER_COMMAND: Final = 4000  # Lua's stack takes about twice as many
 CLOCK_LIFETIME: Final = 5.0  # seconds for which the server's clock is known without asking
@@ -287,19 +287,6 @@ def repeat_while_overtaken(account: str, act: Callable[[], Answer]) -> Answer:
     raise StoreUnavailable(
         f"account {account} is changed too often at this moment; try again", retry_after=1.0
     )
-
-
-def check_layout(found: bytes | None, account: str) -> bool:
-    """Return whether the account has this layout; raise StoreUnavailable for that of a newer release."""
-    if found is None:
-        return False
-    if found.decode() != LAYOUT:
-        raise StoreUnavailable(
-            f"the stored data of account {account} has layout {found.decode()}, and this release knows only "
-            f"layout {LAYOUT}: a newer release has written it, so install that one here too",
-            retry_after=60.0,
-        )
-    return True
 
 
 def by_bucket(shorts: Iterable[str]) -> dict[int, list[str]]:

@@ -3,14 +3,11 @@
 They have a hash tag per source, since a delivery may be about several accounts, or about none.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Final
 
 import msgspec
 
-from worker.errors import StoreUnavailable
 from worker.ports import (
     FOREVER,
     GENUINE,
@@ -29,6 +26,7 @@ from worker.store.database import Commit, Database
 from worker.store.keys import account_of, short_id
 from worker.store.limits import MAX_EXAMINED, MAX_REFUSED_BYTES
 from worker.store.record_text import RecordText
+from worker.store.registry import Registry
 
 CLASSES: Final = ("genuine", "refused")
 DELIVER_KEYS: Final = ("meta", "kept", "requests", *CLASSES)
@@ -55,11 +53,11 @@ class RedisDeliveries:
         now: Callable[[], int] | None = None,
     ) -> None:
         self._database, self._retention, self._known = Database(client, prefix, now), keep, known
-        self._registered_at: dict[str, float] = {}
+        self._registry = Registry(self._database, keys.sources(prefix), seconds=REGISTRATION_MEMORY)
 
     def keep(self, found: KeptDelivery) -> None:
         """Keep a delivery, in place of itself if it is known."""
-        self._register(found.delivery.source)
+        self._registry.add(found.delivery.source)
         self._run(found.delivery.source, class_of(found.delivery), found)
 
     def tidy(self, source: str) -> None:
@@ -148,9 +146,7 @@ class RedisDeliveries:
 
     def sources(self) -> Sequence[str]:
         """Return every source that ever had a delivery; a failover may have lost those of the registry."""
-        with translate_errors():
-            names = self._database.redis.smembers(keys.sources(self._database.prefix))
-        return sorted({*self._known(), *(name.decode() for name in names)})
+        return sorted({*self._known(), *self._registry.names()})
 
     def erase(self, account: str, who: RecordRef) -> tuple[int, int]:
         """Forget every delivery for the account that names a record, or whose jobs are about it."""
@@ -240,15 +236,6 @@ class RedisDeliveries:
     def _read(self, source: str, key: str, names: Sequence[str]) -> list[bytes | None]:
         found: list[bytes | None] = self._database.read(keys.source_tag(source), "hmget", key, list(names))
         return found
-
-    def _register(self, source: str) -> None:
-        """Register the source, or leave it to a later delivery: a cluster's node may be down."""
-        now = time.monotonic()
-        if now - self._registered_at.get(source, -REGISTRATION_MEMORY) < REGISTRATION_MEMORY:
-            return
-        with suppress(StoreUnavailable), translate_errors():
-            self._database.redis.sadd(keys.sources(self._database.prefix), source)
-            self._registered_at[source] = now
 
 
 def class_of(delivery: Delivery | DeliveryFilter) -> str:

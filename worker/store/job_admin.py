@@ -7,13 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from worker.contract import Reference
-from worker.ports import (
-    ALL_FAILED,
-    CANCELLED,
-    AdminResult,
-    AuditEntry,
-    Payload,
-)
+from worker.ports import ALL_FAILED, CANCELLED, AdminResult, AuditEntry, Payload
 from worker.store import job_references, jobs
 from worker.store.account import AccountCommit, Before, read_jobs_with_claims, read_memories
 from worker.store.acts import send_act

@@ -20,12 +20,14 @@ from worker.ports import (
     Writes,
 )
 from worker.store import look_ups, transitions
-from worker.store.database import Overtaken, repeat_while_overtaken
+from worker.store.account import META_FIELDS, AccountCommit, Meta
+from worker.store.database import Check, Database, Overtaken, repeat_while_overtaken
 from worker.store.journal import Journal
-from worker.store.keys import short_id
+from worker.store.keys import LAYOUT, short_id
 from worker.store.leased_account import LeasedAccount
-from worker.store.limits import LEASE_LIFETIME_MS
-from worker.store.pauses import KnownPause, set_pause
+from worker.store.limits import LEASE_LIFETIME_MS, Retention
+from worker.store.migration import ensure_layout, migrate
+from worker.store.pauses import PAUSE_FIELDS, KnownPause, restart_pause, set_pause
 from worker.store.reference_memory import ReferenceMemory
 from worker.store.release import release
 from worker.store.work_batch import read_batch
@@ -135,3 +137,57 @@ class RedisLease:
 
     def _repeat(self, act: Callable[[], Answer]) -> Answer:
         return repeat_while_overtaken(self.account, act)
+
+
+def take_lease(database: Database, account: str, holder: str, keep: Retention) -> RedisLease | None:
+    """Return the account's lease, None while another holder has it."""
+    now = database.now()
+    reads = database.reads(account)
+    reads.hmget("meta", META_FIELDS)
+    reads.hget("holder", "token")
+    reads.hmget("pause", PAUSE_FIELDS)
+    reads.hmget("refused", ("fingerprint", "until"))
+    reads.exists("inbox")
+    reads.pttl("holder")
+    meta_row, token, pause, (refused, until), is_old, lifetime = reads.run()
+    meta = Meta.read(meta_row)
+    if meta.layout != LAYOUT.encode():
+        ensure_layout(database, account, keep, meta.layout)
+        raise Overtaken
+    if is_old:  # a producer of an earlier release has accepted something
+        migrate(database, account, keep)
+    if token and token != holder.encode():
+        shorten_lease(database, account, keep, token, lifetime)
+        return None
+    if restart_pause(database, account, keep, KnownPause.read(pause), now):
+        raise Overtaken
+    commit = AccountCommit(database, account, keep, now=now)
+    commit.check("holder", "token", token or b"")
+    commit.check("meta", "layout", LAYOUT)
+    commit.run("HSET", "holder", "token", holder, "step", 0)
+    commit.run("PEXPIRE", "holder", LEASE_LIFETIME_MS)
+    commit.run("DEL", "wake")
+    try:
+        commit.send()
+    except Check as failed:
+        if failed.found != holder:
+            raise Overtaken from None
+    return RedisLease(
+        LeasedAccount(database, account, holder, meta=meta, keep=keep),
+        pause=KnownPause.read(pause),
+        refused_credentials=refused.decode() if refused and now < int(until) else "",
+        now=now,
+    )
+
+
+def shorten_lease(database: Database, account: str, keep: Retention, token: bytes, lifetime: int) -> None:
+    """Give a lease its lifetime anew that has more left than it was ever given, or none at all.
+
+    The clock stepped back, or a write was lost. Its holder, if there is one, renews it within.
+    """
+    if not token or 0 <= lifetime <= LEASE_LIFETIME_MS:
+        return
+    commit = AccountCommit(database, account, keep, now=database.now())
+    commit.check("holder", "token", token)
+    commit.run("PEXPIRE", "holder", LEASE_LIFETIME_MS)
+    commit.try_send()

@@ -45,6 +45,18 @@ _decode_refusal = msgspec.json.Decoder(tuple[int, str, str, str]).decode
 _decode_dismissal = msgspec.json.Decoder(tuple[str, str]).decode
 
 
+def ensure_layout(database: Database, account: str, keep: Retention, found: bytes | None) -> None:
+    """Give an account this layout; raise StoreUnavailable for that of a newer release."""
+    if found is None:
+        migrate(database, account, keep)
+    elif found.decode() != LAYOUT:
+        raise StoreUnavailable(
+            f"the stored data of account {account} has layout {found.decode()}, and this release knows only "
+            f"layout {LAYOUT}: a newer release has written it, so install that one here too",
+            retry_after=60.0,
+        )
+
+
 def migrate(database: Database, account: str, keep: Retention) -> None:
     """Bring an account's data to this layout: all that an earlier release wrote, or what it accepted since.
 
