@@ -18,7 +18,6 @@ from worker.store.account import META_FIELDS, Meta, read_jobs_with_claims, read_
 from worker.store.database import Overtaken, repeat_while_overtaken
 from worker.store.flaws import Flaw, StoredNumbers, Write
 from worker.store.integrity import GuardOf, Signs, Survey
-from worker.store.jobs import COUNTED, LoadedJob
 from worker.store.keys import bucket_at
 from worker.store.lease import RedisLease
 from worker.store.leased_account import LeasedAccount
@@ -26,6 +25,7 @@ from worker.store.limits import MAX_EXAMINED, Retention
 from worker.store.memories import Memory
 from worker.store.redis_store import RedisStore
 from worker.store.release import leave
+from worker.store.stored_job import COUNTED, LoadedJob
 from worker.usecases.account_lease import MAX_WAIT, acquire_lease
 
 MAX_PASSES: Final = 8  # what one mends may show the next

@@ -9,14 +9,14 @@ from worker.errors import BacklogFull
 from worker.ports import AcceptResult, Receipt, RefusedChange, Submission, UnreadableMessage
 from worker.redis.client import translate_errors
 from worker.redis.scripts import ScriptCall
-from worker.store import codec, jobs, keys
+from worker.store import codec, keys
 from worker.store.account import META_FIELDS, Meta, read_jobs
 from worker.store.acts import Acts, commit_of_people, send_act
 from worker.store.database import Overtaken
-from worker.store.jobs import encode_submission
 from worker.store.keys import LAYOUT, bucket_of, short_id
-from worker.store.limits import MAX_PAYLOAD_BYTES, MAX_PAYLOADS, UNBOUNDED
+from worker.store.limits import MAX_PAYLOAD_BYTES, MAX_PAYLOADS, UNBOUNDED, to_us
 from worker.store.migration import ensure_layout
+from worker.store.new_job import encode_submission, needs_look_up, unreadable_job
 from worker.store.registry import Registry
 
 REGISTRATION_MEMORY: Final = 60.0
@@ -119,7 +119,7 @@ class Intake(Acts):
             label = labels.setdefault(change.batch, len(labels) + 1) if change.batch else 0
             fingerprint = "" if change.delivered else change.fingerprint
             occurred = 0 if change.occurred_at is None else max(1, change.occurred_at)
-            if jobs.needs_look_up(change):
+            if needs_look_up(change):
                 bucket = -bucket
             rows += (short, digest, fingerprint, occurred, bucket, label, value)
         names = [f"{base}:{name}" for name in ACCEPT_KEYS]
@@ -127,8 +127,8 @@ class Intake(Acts):
             names += (f"{base}:jobs:{number}", f"{base}:order:{number}")
         names += [f"{base}:batch:{label}" for label in labels]
         keep = self.retention(account)
-        period = jobs.to_us(max(keep.finished, keep.remembered))
-        head = (self.database.now_text(), max_backlog, jobs.to_us(oldest), period, LAYOUT, len(buckets))
+        period = to_us(max(keep.finished, keep.remembered))
+        head = (self.database.now_text(), max_backlog, to_us(oldest), period, LAYOUT, len(buckets))
         return ScriptCall(names, [*head, len(submissions), max_bytes, *buckets, *rows])
 
     def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
@@ -160,7 +160,7 @@ class Intake(Acts):
         commit.check("counts", "accepted", accepted or "")
         number = int(accepted or 0) + 1
         fault, source, event_id = message.faults[0], message.source, message.event_id
-        job = jobs.unreadable_job(
+        job = unreadable_job(
             short, number, fault, source=source, event_id=event_id, digest=digest, now=now, keep=keep
         )
         commit.put_new_kept(job, f"{short} unreadable".encode())

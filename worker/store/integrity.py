@@ -17,10 +17,10 @@ from worker.ports import RelationRecord
 from worker.store import codec, job_references
 from worker.store.flaws import ENDED, Flaw, StoredNumbers, Write, flaw
 from worker.store.job_repair import count_writes, fingerprint_of, keep_writes, restore
-from worker.store.jobs import FAILED, NO_EVENT, QUEUED, STATES, LoadedJob
 from worker.store.keys import bucket_of, short_id
 from worker.store.limits import Retention
 from worker.store.memories import Memory
+from worker.store.stored_job import FAILED, NO_EVENT, QUEUED, STATES, LoadedJob
 from worker.store.tally import Tally
 
 GuardOf = Callable[[Relation], str]

@@ -8,16 +8,16 @@ import msgspec
 
 from worker.contract import Reference
 from worker.ports import ALL_FAILED, CANCELLED, AdminResult, AuditEntry, Payload
-from worker.store import job_references, jobs
+from worker.store import job_decisions, job_references, jobs
 from worker.store.account import AccountCommit, Before, read_jobs_with_claims, read_memories
 from worker.store.acts import send_act
 from worker.store.audit_log import AuditLog
 from worker.store.erasure import Erasure
-from worker.store.jobs import FAILED, LoadedJob
 from worker.store.keys import account_of, short_id
 from worker.store.limits import JOBS_PER_CALL, RELATIONS_PER_CALL
 from worker.store.look_ups import enter_list, enter_look_ups, leave_look_ups
 from worker.store.replays import Replays
+from worker.store.stored_job import FAILED, LoadedJob
 
 Act = Callable[[AccountCommit, LoadedJob], bool | str]
 """Acts on one job; returns whether that changed it, or why it cannot be done."""
@@ -200,7 +200,7 @@ def _dismiss(
     if job.value.state != FAILED:
         return job.state
     before, names = Before.of(job), only.get(f"{commit.account}-{job.short}", ())
-    if not jobs.dismiss(job, names, commit.now, entry.by, entry.note):
+    if not job_decisions.dismiss(job, names, commit.now, entry.by, entry.note):
         return False
     commit.put(job, before)
     return True
@@ -243,7 +243,7 @@ def _replace(commit: AccountCommit, job: LoadedJob, link: _Link) -> bool:
     changed = (replaced_by, link.mark or value.replay)
     is_news = changed != (value.replayed_by, value.replay)
     value.replayed_by, value.replay = changed
-    if not jobs.replace(job, link.only, commit.now, link.by) and not is_news:
+    if not job_decisions.replace(job, link.only, commit.now, link.by) and not is_news:
         return False
     commit.put(job, before)
     return True

@@ -5,14 +5,14 @@ from collections.abc import Collection
 from typing import Final
 
 from worker.ports import ERASED, ErasedPiece, RecordRef
-from worker.store import job_references, jobs
+from worker.store import erased_job, job_references, jobs
 from worker.store.account import AccountCommit, Before, read_jobs, read_meta
 from worker.store.database import Database
-from worker.store.jobs import QUEUED, LoadedJob
 from worker.store.leased_account import LeasedAccount
 from worker.store.limits import JOBS_PER_CALL, RELATIONS_PER_CALL
 from worker.store.look_ups import leave_look_ups
 from worker.store.record_text import RecordText
+from worker.store.stored_job import NO_EVENT, QUEUED, LoadedJob
 
 PLACE_BITS: Final = 32
 
@@ -73,7 +73,7 @@ def _erase_one(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Co
         elif left:
             jobs.supersede(job, len(left), ERASED, commit.totals)
     counts["jobs"] += 1
-    counts["emptied"] += jobs.erase(job, who)
+    counts["emptied"] += erased_job.erase(job, who)
     return len(named)
 
 
@@ -82,11 +82,11 @@ def _erase_unresolved(commit: AccountCommit, job: LoadedJob, who: RecordRef, cou
     if not job_references.names(job, who):
         return 0
     is_waiting = job_references.waits(job)
-    if is_waiting and jobs.is_nothing_without(job.value, who):
+    if is_waiting and erased_job.is_nothing_without(job.value, who):
         leave_look_ups(commit, job)
         jobs.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
     counts["jobs"] += 1
-    counts["emptied"] += jobs.erase(job, who)
+    counts["emptied"] += erased_job.erase(job, who)
     if job.is_open:
         job_references.shrink(job)
     return 1
@@ -95,12 +95,12 @@ def _erase_unresolved(commit: AccountCommit, job: LoadedJob, who: RecordRef, cou
 def _drop_labels(job: LoadedJob, text: RecordText) -> bool:
     """Drop the producer's own labels, and texts of the API, in which the record's id stands."""
     v, is_any = job.value, False
-    for name, without in (("source", ""), ("batch", ""), ("correlation", ""), ("event_id", jobs.NO_EVENT)):
+    for name, without in (("source", ""), ("batch", ""), ("correlation", ""), ("event_id", NO_EVENT)):
         if text.is_in(getattr(v, name)):
             setattr(v, name, without)
             is_any = True
     if any(text.is_in(message) for _, _, message in v.refusals) or (v.refusal and text.is_in(v.refusal[2])):
-        jobs.drop_texts(v)
+        erased_job.drop_texts(v)
         is_any = True
     return is_any
 

@@ -9,8 +9,10 @@ from worker.contract import Reference, Relation
 from worker.planner.fold import JobVersion, Version
 from worker.planner.search import Answer
 from worker.ports import LookUpResult, Parking, RecordRef, ReplacedSide, UnresolvedJob
-from worker.store import jobs
-from worker.store.jobs import (
+from worker.store import erased_job, jobs
+from worker.store.limits import MAX_FAULT_LENGTH, Retention, to_us
+from worker.store.replaced import Replaced
+from worker.store.stored_job import (
     FAILED,
     PARKED,
     QUEUED,
@@ -21,10 +23,7 @@ from worker.store.jobs import (
     LoadedJob,
     StoredJob,
     StoredReference,
-    to_us,
 )
-from worker.store.limits import MAX_FAULT_LENGTH, Retention
-from worker.store.replaced import Replaced
 
 
 def waits(job: LoadedJob) -> bool:
@@ -142,8 +141,8 @@ def has_failed_look_up(job: LoadedJob) -> bool:
 def names(job: LoadedJob, who: RecordRef) -> bool:
     """Return whether a job names the record by its id, by a reference that led to it, or as a candidate."""
     v = job.value
-    is_among_ids = jobs.ids_without(v, who) != (v.parents, v.children)
-    return is_among_ids or jobs.references_without(v, who) != v.references
+    is_among_ids = erased_job.ids_without(v, who) != (v.parents, v.children)
+    return is_among_ids or erased_job.references_without(v, who) != v.references
 
 
 def shrink(job: LoadedJob) -> None:

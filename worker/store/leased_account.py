@@ -6,15 +6,14 @@ from os import urandom
 from worker.contract import Relation
 from worker.errors import LeaseLost, StoreRolledBack
 from worker.ports import RelationRecord
-from worker.store import jobs
 from worker.store.account import AccountCommit, Before, Meta, read_events, read_memories, read_meta
 from worker.store.claimed_work import ClaimedWork, ClaimedWorkChange
 from worker.store.database import Check, Database, Overtaken
-from worker.store.jobs import LoadedJob
 from worker.store.limits import Retention
 from worker.store.memories import Memory
 from worker.store.queue import Queue
 from worker.store.replaced import Found, with_replaced
+from worker.store.stored_job import FAILED, LoadedJob
 
 
 class LeasedAccount:
@@ -143,7 +142,7 @@ class LeasedAccount:
         for short, before in changed.items():
             job = self.jobs[short]
             is_at_end = before.is_open and not job.value.left and not job.is_kept
-            if is_at_end and (job.value.state == jobs.FAILED or job.accepted_at < since):
+            if is_at_end and (job.value.state == FAILED or job.accepted_at < since):
                 old.append(job)
         events = read_events(self.database, self.account, [job.value.digest for job in old])
         for short, before in changed.items():

@@ -11,12 +11,12 @@ from worker.ports import LookUpBatch, LookUpResult
 from worker.store import job_references
 from worker.store.account import Before, read_jobs
 from worker.store.database import Commit, repeat_while_overtaken
-from worker.store.jobs import QUEUED, LoadedJob
 from worker.store.keys import short_id
 from worker.store.leased_account import LeasedAccount
 from worker.store.limits import JOBS_PER_CALL
 from worker.store.reference_memory import ReferenceMemory
 from worker.store.replaced import Replaced, note_replaced
+from worker.store.stored_job import QUEUED, LoadedJob
 
 
 def read_look_ups(leased: LeasedAccount, most: int) -> LookUpBatch:

@@ -17,10 +17,10 @@ from worker.redis.client import translate_errors
 from worker.store import keys
 from worker.store.account import AccountCommit
 from worker.store.database import Check, Database, new_commit_id
-from worker.store.jobs import ACTIONS, FAILED, NO_EVENT, NUMBER_OF, QUEUED, LoadedJob, StoredJob
 from worker.store.keys import LAYOUT, bucket_of, short_id
 from worker.store.limits import MAX_EXAMINED, Retention
 from worker.store.memories import Memory
+from worker.store.stored_job import ACTIONS, FAILED, NO_EVENT, NUMBER_OF, QUEUED, LoadedJob, StoredJob
 
 OLD_HOLDER: Final = f"layout {LAYOUT}"
 """Who has the lease of the old layout for good."""

@@ -34,11 +34,12 @@ from worker.store.account import (
     relations_sent,
 )
 from worker.store.database import Database
-from worker.store.jobs import LoadedJob
+from worker.store.job_view import as_record, matches
 from worker.store.keys import bucket_at, bucket_of, short_id
 from worker.store.limits import CLOCK_SLACK_US, COUNTED_STATES, MAX_EXAMINED
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
 from worker.store.queue import QueueHead
+from worker.store.stored_job import LoadedJob
 
 PLACE_BITS: Final = 32
 """A cursor above this many bits names a bucket and a place in it; any other an acceptance number."""
@@ -77,7 +78,7 @@ class RedisQueries:
 
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
         """Return these jobs, without those that are not there (any more)."""
-        return {id_: job.as_record(account) for id_, (account, job) in self._get_jobs(jobs).items()}
+        return {id_: as_record(job, account) for id_, (account, job) in self._get_jobs(jobs).items()}
 
     def find_delivered(self, account: str, source: str, event_ids: Sequence[str]) -> Mapping[str, str]:
         """Return the jobs that a webhook's events became, by event id."""
@@ -340,8 +341,8 @@ class JobSearch:
         self._is_past = any(job.accepted_at < self._oldest for job in known.values())
         for entry in entries:
             job = known.get(entry[1])
-            if job and not job.is_gone(self._now) and job.matches(self._wanted):
-                self._found.append(job.as_record(self._account))
+            if job and not job.is_gone(self._now) and matches(job, self._wanted):
+                self._found.append(as_record(job, self._account))
             yield entry
 
     def _failed_entries(self, below: int) -> list[tuple[int, str]]:

@@ -12,7 +12,7 @@ import msgspec
 from worker.contract import Relation
 from worker.ports import ERASED, CallbackMessage, ErasedPiece, RecordRef, Replay, ReplayEntry, RequestRecord
 from worker.redis.client import translate_errors
-from worker.store import codec, jobs
+from worker.store import codec
 from worker.store.account import Before, read_jobs
 from worker.store.database import repeat_while_overtaken
 from worker.store.keys import base, escape_glob, short_id
@@ -22,6 +22,7 @@ from worker.store.memories import Memory
 from worker.store.record_text import RecordText
 from worker.store.reference_memory import record_name
 from worker.store.replaced import field_of
+from worker.store.stored_job import NO_EVENT
 
 OWN_PAUSES: Final = (b"brake", b"clock", b"credentials")  # whose texts are of counts and codes
 
@@ -151,7 +152,7 @@ class RecordEraser:
         commit.run("ZREM", "payloads", job_id)
         if job:
             before, job.value.refusal = Before.of(job), (0, "unreadable", "", "")
-            job.value.event_id, job.value.by = jobs.NO_EVENT, ERASED
+            job.value.event_id, job.value.by = NO_EVENT, ERASED
             commit.put(job, before)
         self._leased.send_others(commit)
         self._counts["payloads"] += 1

@@ -24,6 +24,7 @@ from worker.store.account import read_jobs, read_jobs_with_claims, read_memories
 from worker.store.clock_step import bring_forward
 from worker.store.due import wake_due_accounts
 from worker.store.intake import Intake
+from worker.store.job_view import as_record
 from worker.store.keys import short_id
 from worker.store.lease import RedisLease, take_lease
 from worker.store.limits import Retention
@@ -66,7 +67,7 @@ class RedisStore(Intake):
         """Return one job."""
         account, short = keys.account_of(job_id), short_id(job_id)
         job = read_jobs_with_claims(self.database, account, [short]).get(short)
-        return job.as_record(account) if job and not job.is_gone(self.database.now()) else None
+        return as_record(job, account) if job and not job.is_gone(self.database.now()) else None
 
     def batch_counts(self, account: str, label: str) -> Mapping[str, int]:
         """Return the counts of a batch label."""

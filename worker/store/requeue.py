@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from worker.store import job_references, jobs
+from worker.store import job_decisions, job_references
 from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, read_jobs_with_claims
 from worker.store.acts import commit_of_people, send_act
 from worker.store.database import Database
-from worker.store.jobs import LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import FIRST_WAKE_DELAY_US, Retention
+from worker.store.stored_job import LoadedJob
 
 
 def requeue(
@@ -36,7 +36,7 @@ def requeue(
         if job is None or job.is_gone(now):
             continue
         before = bool(mark) and job.value.replay == mark
-        can_be = jobs.failures_to_requeue(job, since, only.get(id_, ()))
+        can_be = job_decisions.failures_to_requeue(job, since, only.get(id_, ()))
         key = "" if before else _put_back(commit, job, can_be, mark, since)
         if key:
             lists.setdefault(key, []).append(job.short)
@@ -62,7 +62,7 @@ def _put_back(commit: AccountCommit, job: LoadedJob, failures: Collection[str], 
     """Put a failed job back with these failures, or to be looked up; return the list it joins, if any."""
     before, dismissed = Before.of(job), job.value.dismissed
     if failures:
-        jobs.requeue(job, failures, mark, commit.totals, now=commit.now)
+        job_decisions.requeue(job, failures, mark, commit.totals, now=commit.now)
     elif job_references.has_failed_look_up(job) and not (dismissed and dismissed[0] > since):
         job_references.look_up_again(job, mark, commit.totals, now=commit.now)
     else:

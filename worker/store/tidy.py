@@ -8,7 +8,7 @@ from worker.store.acts import commit_of_people
 from worker.store.audit_log import trim_audit_log
 from worker.store.database import Database
 from worker.store.keys import bucket_at
-from worker.store.limits import MAX_EXAMINED, Retention
+from worker.store.limits import MAX_EXAMINED, Retention, to_us
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
 from worker.store.queue import Queue
 
@@ -66,7 +66,7 @@ def _turn_events(
     database: Database, account: str, keep: Retention, meta: Meta, now: int
 ) -> AccountCommit | None:
     """Let the older idempotency keys go, as `accept` does when there are new ones."""
-    if not meta.events_since or now - meta.events_since <= _us(max(keep.finished, keep.remembered)):
+    if not meta.events_since or now - meta.events_since <= to_us(max(keep.finished, keep.remembered)):
         return None
     commit = AccountCommit(database, account, keep, now=now)
     commit.check("meta", "events_since", meta.events_since)
@@ -79,7 +79,7 @@ def _turn_memories(
     database: Database, account: str, keep: Retention, meta: Meta, now: int
 ) -> AccountCommit | None:
     """Let the older memories go; a holder of the lease reads again which generation is written."""
-    if not meta.memories_since or now - meta.memories_since <= _us(keep.memory):
+    if not meta.memories_since or now - meta.memories_since <= to_us(keep.memory):
         return None
     commit = AccountCommit(database, account, keep, now=now)
     commit.raise_version("v", meta.lease_version)
@@ -179,7 +179,3 @@ def _drop_dead(database: Database, account: str, keep: Retention, now: int) -> A
         return None
     commit.run("HINCRBY", "meta", "v", 1)
     return commit
-
-
-def _us(seconds: float) -> int:
-    return round(seconds * 1_000_000)

@@ -8,12 +8,12 @@ from worker.ports import BegunRequest, ClaimedJob, OpenWrite, Writes
 from worker.store import codec, jobs
 from worker.store.account import AccountCommit, Before, read_jobs, read_memories
 from worker.store.claimed_work import ClaimedWork, ClaimedWorkChange, as_old
-from worker.store.jobs import QUEUED, LoadedJob
 from worker.store.leased_account import LeasedAccount
 from worker.store.limits import MAX_REQUESTS
 from worker.store.look_ups import enter_list
 from worker.store.memories import Memory, why_of
 from worker.store.queue import Queue
+from worker.store.stored_job import QUEUED, LoadedJob
 
 
 def claim(

@@ -9,10 +9,10 @@ from worker.ports import RelationRecord, StoreFlaw, WorkBatch
 from worker.store import codec
 from worker.store.account import META_FIELDS, AccountCommit, Meta, read_jobs
 from worker.store.claimed_work import ClaimedWork
-from worker.store.jobs import QUEUED
 from worker.store.leased_account import LeasedAccount
 from worker.store.queue import WORK_FIELDS, Queue, WorkNote
 from worker.store.replaced import Found
+from worker.store.stored_job import QUEUED
 
 
 def read_batch(leased: LeasedAccount, max_jobs: int, max_relations: int) -> WorkBatch:

@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from worker.redis.scripts import ScriptCall
-from worker.store.jobs import HEAD_SIZE
 from worker.store.keys import bucket_at
 from worker.store.limits import CLOCK_AHEAD_US, FIRST_WAKE_DELAY_US, FORGOTTEN_AT_ONCE
+from worker.store.stored_job import HEAD_SIZE
 
 Score = int | float
 MILLISECOND = 1000  # µs
