@@ -284,7 +284,7 @@ class MemoryCommands:
 
     def _get(self, key: str) -> Any:
         if key in self._ends and self._ends[key] <= self._now():
-            self.delete_now(key)
+            del self._values[key], self._ends[key]
         return self._values.get(key)
 
     def contents(self) -> dict[str, Any]:
@@ -295,10 +295,6 @@ class MemoryCommands:
         """Delete every key."""
         self._values.clear()
         self._ends.clear()
-
-    def delete_now(self, key: str) -> None:
-        """Drop a key whose lifetime is over."""
-        del self._values[key], self._ends[key]
 
     def _hash(self, key: str) -> dict[bytes, Any]:
         found: dict[bytes, Any] | None = self._get(key)
