@@ -7,8 +7,8 @@ from worker.store.database import Commit, Database
 from worker.store.limits import MAX_AUDIT_ENTRIES
 
 
-class AuditLog(Acts):
-    """What `ports.JobAdmin` does to the audit log."""
+class RedisAuditLog(Acts):
+    """Implements `ports.AuditLog`."""
 
     def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
         """Add an entry to the audit log."""

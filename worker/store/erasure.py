@@ -15,8 +15,8 @@ from worker.store.record_eraser import RecordEraser
 from worker.store.record_text import RecordText
 
 
-class Erasure(Acts):
-    """What `ports.JobAdmin` does to erase a record."""
+class RedisErasure(Acts):
+    """Implements `ports.Erasure`."""
 
     def unsettled_requests(self, account: str) -> UnsettledRequests:
         """Return the requests that were begun and not settled, oldest first.

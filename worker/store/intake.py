@@ -34,7 +34,7 @@ ACCEPT_KEYS: Final = (
 )
 
 
-class Intake(Acts):
+class RedisIntake(Acts):
     """What `ports.Store` does for intake."""
 
     @cached_property

@@ -11,12 +11,12 @@ from worker.ports import ALL_FAILED, CANCELLED, AdminResult, AuditEntry, Payload
 from worker.store import job_decisions, job_references, jobs
 from worker.store.account import AccountCommit, Before, read_jobs_with_claims, read_memories
 from worker.store.acts import send_act
-from worker.store.audit_log import AuditLog
-from worker.store.erasure import Erasure
+from worker.store.audit_log import RedisAuditLog
+from worker.store.erasure import RedisErasure
 from worker.store.keys import account_of, short_id
 from worker.store.limits import JOBS_PER_CALL, RELATIONS_PER_CALL
 from worker.store.look_ups import enter_list, enter_look_ups, leave_look_ups
-from worker.store.replays import Replays
+from worker.store.replays import RedisReplays
 from worker.store.stored_job import FAILED, LoadedJob
 
 Act = Callable[[AccountCommit, LoadedJob], bool | str]
@@ -33,7 +33,7 @@ class _Link(NamedTuple):
     only: Collection[str]
 
 
-class RedisJobAdmin(Replays, AuditLog, Erasure):
+class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
     """Implements `ports.JobAdmin`: acts on jobs, and what its bases do."""
 
     def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:

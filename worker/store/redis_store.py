@@ -23,7 +23,7 @@ from worker.store import codec, keys
 from worker.store.account import read_jobs, read_jobs_with_claims, read_memories
 from worker.store.clock_step import bring_forward
 from worker.store.due import wake_due_accounts
-from worker.store.intake import Intake
+from worker.store.intake import RedisIntake
 from worker.store.job_view import as_record
 from worker.store.keys import short_id
 from worker.store.lease import RedisLease, take_lease
@@ -35,7 +35,7 @@ from worker.store.tidy import tidy
 __all__ = ["RedisStore", "Retention"]
 
 
-class RedisStore(Intake):
+class RedisStore(RedisIntake):
     """Implements `ports.Store`."""
 
     # --- work

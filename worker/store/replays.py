@@ -14,8 +14,8 @@ from worker.store.limits import MAX_EXAMINED, MAX_REPLAYS, MAX_SETS_BYTES, REPLA
 REPLAY_MS: Final = round(REPLAY_LIFETIME * 1000)
 
 
-class Replays(Acts):
-    """What `ports.JobAdmin` does to replays."""
+class RedisReplays(Acts):
+    """Implements `ports.Replays`."""
 
     def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
         """Save a replay and its set; if a piece of the set is lost on the way, there is no replay."""
