@@ -1,31 +1,27 @@
-"""Inspects an account's stored data under its lease, page by page, and mends what contradicts itself.
+"""Inspects an account's stored data under its lease, and mends what contradicts itself.
 
-What the invariants are is in `integrity.py`; here is what is read for them, in which order.
+What the invariants are is in `integrity.py`, what is read for them in `survey_reader.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 from worker.background import keep_lease
 from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.ports import Clock, FlawProgress, Inspection, StoreFlaw
-from worker.store import codec
-from worker.store.account import META_FIELDS, Meta, read_jobs_with_claims, read_memories
+from worker.store.account import META_FIELDS, Meta
 from worker.store.database import Overtaken, repeat_while_overtaken
-from worker.store.flaws import Flaw, StoredNumbers, Write
-from worker.store.integrity import GuardOf, Signs, Survey
-from worker.store.keys import bucket_at
+from worker.store.flaws import Flaw, Signs, Write
+from worker.store.integrity import Survey
 from worker.store.lease import RedisLease
 from worker.store.leased_account import LeasedAccount
-from worker.store.limits import MAX_EXAMINED, Retention
-from worker.store.memories import Memory
 from worker.store.redis_store import RedisStore
 from worker.store.release import leave
-from worker.store.stored_job import COUNTED, LoadedJob
+from worker.store.stored_job import COUNTED
+from worker.store.survey_reader import SurveyReader
 from worker.usecases.account_lease import MAX_WAIT, acquire_lease
 
 MAX_PASSES: Final = 8  # what one mends may show the next
@@ -121,13 +117,13 @@ class RedisInspector:
         """Return what one pass shows, and the version of people's acts that it is true for."""
         leased.read_again()
         meta = leased.meta
-        passed = Pass(self._store, leased.account, self._guard_of, on_progress)
-        flaws = list(passed.run())
+        reader = SurveyReader(self._store, leased.account, self._guard_of, on_progress)
+        flaws = list(reader.run())
         leased.read_again()
         now = leased.meta
         if (now.lease_version, now.people_version) != (meta.lease_version, meta.people_version):
             raise Overtaken
-        return passed.survey, flaws, now.people_version
+        return reader.survey, flaws, now.people_version
 
     def _write(self, leased: LeasedAccount, flaws: Sequence[Flaw], people_version: int) -> None:
         for piece in _pieces(flaws):
@@ -152,165 +148,3 @@ def _pieces(flaws: Sequence[Flaw]) -> Iterator[list[Write]]:
         piece += each.writes
     if piece:
         yield piece
-
-
-class Pass:
-    """Shows a survey everything of one account, once."""
-
-    def __init__(self, store: RedisStore, account: str, guard_of: Any, on_progress: FlawProgress) -> None:
-        self._database, self._account, self._on_progress = store.database, account, on_progress
-        self._keep: Retention = store.retention(account)
-        self._now = store.database.now()
-        guard: GuardOf = lambda relation: guard_of(account, relation)  # noqa: E731
-        self.survey = Survey(account, self._read_numbers(), self._keep, self._now, guard)
-
-    def run(self) -> Iterator[Flaw]:
-        """Yield every flaw."""
-        survey = self.survey
-        for page in self._database.scan_hash(self._account, "open"):
-            survey.see_open(page)
-        yield from self._check_jobs()
-        accepted = self._read_accepted()
-        wrong = list(survey.tally.check_numbers(accepted))
-        yield from wrong
-        if wrong:
-            return
-        yield from survey.check_due(self._members("due"))
-        yield from self._check_guards()
-        yield from survey.check_claims()
-        for listed in self._list("queue"):
-            others = [short for short in listed if short not in survey.waiting]
-            survey.see_queue(listed, read_jobs_with_claims(self._database, self._account, others))
-        yield from survey.check_queue()
-        listed = list(chain.from_iterable(self._list("look_ups")))
-        parked = self._members("parked")
-        others = [short for short in (*listed, *parked) if short not in survey.unresolved]
-        found = read_jobs_with_claims(self._database, self._account, others)
-        yield from survey.check_look_ups(listed, parked, found)
-        yield from self._check_stranded()
-        yield from self._check_indexes(accepted)
-        yield from survey.tally.check_counters()
-
-    # --- numbers
-
-    def _read_numbers(self) -> StoredNumbers:
-        reads = self._database.reads(self._account, at_once=True)
-        reads.hmget("meta", META_FIELDS)
-        reads.hgetall("counts")
-        reads.hgetall("buckets")
-        reads.lrange("claimed", 0, -1)
-        meta_row, counts, buckets, claimed = reads.run()
-        meta, numbers = Meta.read(meta_row), codec.counts(counts)
-        return StoredNumbers(
-            numbers.get("accepted", 0),
-            meta.dead,
-            meta.held,
-            meta.events,
-            numbers,
-            {int(bucket): int(count) for bucket, count in buckets.items()},
-            tuple(short.decode() for short in claimed),
-        )
-
-    # --- jobs
-
-    def _check_jobs(self) -> Iterator[Flaw]:
-        for page in self._database.scan_hash(self._account, "kept"):
-            yield from self._check_page(page, is_kept=True)
-        for bucket in self._find_buckets():
-            ids = set[str]()
-            for page in self._database.scan_hash(self._account, f"jobs:{bucket}"):
-                ids.update(short.decode() for short in page)
-                yield from self._check_page(page, is_kept=False)
-            listed = set(chain.from_iterable(self._list(f"order:{bucket}")))
-            yield from self.survey.check_order(bucket, listed, ids)
-            self._on_progress("jobs", self.survey.tally.jobs)
-
-    def _check_page(self, page: dict[bytes, bytes], *, is_kept: bool) -> Iterator[Flaw]:
-        found = [LoadedJob.read(short.decode(), text, is_kept=is_kept) for short, text in page.items()]
-        digests = [job.value.digest for job in found]
-        reads = self._database.reads(self._account)
-        for key in ("events:0", "events:1", "events:kept") if digests else ():
-            reads.hmget(key, digests)
-        known = {
-            job.short
-            for values in reads.run()
-            for job, value in zip(found, values, strict=True)
-            if value and value.partition(b" ")[0].decode() == job.short
-        }
-        yield from self.survey.check_jobs(found, known)
-
-    def _find_buckets(self) -> list[int]:
-        """Return the buckets that there are: those that are counted, and any other that has jobs."""
-        oldest = self._now - round(1e6 * max(self._keep.finished, self._keep.failed))
-        known = self.survey.stored.buckets
-        likely = {*range(bucket_at(oldest), bucket_at(self._now) + 2), *self.survey.named_buckets()} - {
-            *known
-        }
-        reads, places = self._database.reads(self._account), sorted(likely)
-        for bucket in places:
-            reads.exists(f"jobs:{bucket}")
-        return sorted([*known, *(each for each, exists in zip(places, reads.run(), strict=True) if exists)])
-
-    def _check_stranded(self) -> Iterator[Flaw]:
-        for job in self.survey.stranded:
-            records = read_memories(self._database, self._account, list(job.all_relations()), now=self._now)
-            yield from self.survey.check_stranded(job, records)
-
-    # --- indexes
-
-    def _check_guards(self) -> Iterator[Flaw]:
-        members = set[str]()
-        for page in self._sorted("guard"):
-            names = [name.decode() for name, _ in page]
-            members.update(names)
-            relations = [Relation.parse(name.rpartition("|")[2]) for name in names]
-            found = read_memories(self._database, self._account, relations, now=self._now, opens=False)
-            memories: dict[Relation, Memory] = {relation: memory for relation, (_, memory) in found.items()}
-            yield from self.survey.check_closed_guards(names, memories)
-        yield from self.survey.check_guards(members)
-
-    def _check_indexes(self, accepted: int) -> Iterator[Flaw]:
-        survey = self.survey
-        groups = {name.decode() for name in self._database.read(self._account, "smembers", "failures")}
-        yield from survey.check_kept(self._members("keep"))
-        names = ["failed", *(f"failed:{group}" for group in sorted(groups | survey.groups()))]
-        yield from survey.check_failures({name: self._members(name) for name in names}, groups)
-        buckets, reads = survey.tally.buckets(), self._database.reads(self._account)
-        for bucket in buckets:
-            reads.pttl(f"jobs:{bucket}")
-            reads.pttl(f"order:{bucket}")
-        left = reads.run()
-        yield from survey.tally.check_buckets(
-            dict(zip(buckets, zip(left[::2], left[1::2], strict=True), strict=True))
-        )
-        labels, reads = survey.tally.labels(), self._database.reads(self._account)
-        for label in labels:
-            reads.hgetall(f"batch:{label}")
-        counts = dict(zip(labels, map(codec.counts, reads.run()), strict=True))
-        yield from survey.tally.check_labels(counts, self._read_accepted() if labels else accepted)
-
-    def _read_accepted(self) -> int:
-        return int(self._database.read(self._account, "hget", "counts", "accepted") or 0)
-
-    # --- pages
-
-    def _list(self, key: str) -> Iterator[list[str]]:
-        start = 0
-        while page := self._range("lrange", key, start):
-            yield [name.decode() for name in page]
-            start += len(page)
-
-    def _sorted(self, key: str) -> Iterator[list[tuple[bytes, float]]]:
-        start = 0
-        while page := self._range("zrange", key, start, withscores=True):
-            yield page
-            start += len(page)
-
-    def _range(self, command: str, key: str, start: int, **options: Any) -> list[Any]:
-        page: list[Any] = self._database.read(
-            self._account, command, key, start, start + MAX_EXAMINED - 1, **options
-        )
-        return page
-
-    def _members(self, key: str) -> dict[str, int]:
-        return {name.decode(): int(score) for page in self._sorted(key) for name, score in page}

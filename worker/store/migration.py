@@ -8,41 +8,20 @@ own inbox until a worker of this release moves it, too.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from worker.errors import StoreUnavailable
-from worker.planner.fold import NEVER, RESULTS, ConfirmedInfo, ConfirmedState, JobVersion
-from worker.planner.relation_state import Doubt
 from worker.redis.client import translate_errors
 from worker.store import keys
 from worker.store.account import AccountCommit
 from worker.store.database import Check, Database, new_commit_id
 from worker.store.keys import LAYOUT, bucket_of, short_id
 from worker.store.limits import MAX_EXAMINED, Retention
-from worker.store.memories import Memory
-from worker.store.stored_job import ACTIONS, FAILED, NO_EVENT, NUMBER_OF, QUEUED, LoadedJob, StoredJob
+from worker.store.old_layout import read_event, read_job, read_memory
+from worker.store.stored_job import QUEUED, LoadedJob
 
 OLD_HOLDER: Final = f"layout {LAYOUT}"
 """Who has the lease of the old layout for good."""
 MOVER_MS: Final = 60_000  # for which a move that makes no progress keeps others out
 PIECE: Final = 200  # old keys that are moved at once
-
-
-class OldMemory(
-    msgspec.Struct, frozen=True, rename={"present": "p", "absent": "a", "info": "i", "doubt": "d"}
-):
-    """A relation's memory as release 0.1.0 stored it."""
-
-    present: JobVersion = NEVER
-    absent: JobVersion = NEVER
-    info: dict[str, ConfirmedInfo] = {}
-    doubt: Doubt | None = None
-
-
-_decode_memory = msgspec.json.Decoder(OldMemory).decode
-_decode_info = msgspec.json.Decoder(dict[str, str]).decode
-_decode_refusal = msgspec.json.Decoder(tuple[int, str, str, str]).decode
-_decode_dismissal = msgspec.json.Decoder(tuple[str, str]).decode
 
 
 def ensure_layout(database: Database, account: str, keep: Retention, found: bytes | None) -> None:
@@ -135,7 +114,7 @@ class _Migration:
     def _move_memories(self, names: Sequence[str]) -> AccountCommit:
         commit = self._commit()
         for name, row in self._read_hashes(names).items():
-            commit.put_memories([_read_memory(name.removeprefix("rel:"), row)])
+            commit.put_memories([read_memory(name.removeprefix("rel:"), row)])
             commit.run("DEL", name)
         commit.run("HSET", "meta", "memories", 0, "memories_since", self._now)
         return commit
@@ -147,7 +126,7 @@ class _Migration:
             reads.get(name)
         for name, value in zip(names, reads.run(), strict=True):
             if value:
-                commit.hset("events:0", bytes.fromhex(name.removeprefix("event:")), _short_event(value))
+                commit.hset("events:0", bytes.fromhex(name.removeprefix("event:")), read_event(value))
             commit.run("DEL", name)
         commit.run("HSET", "meta", "events", 0, "events_since", self._now)
         return commit
@@ -205,8 +184,8 @@ class _Migration:
         ):
             commit.check(name, "s", row[b"s"])
             short = short_id(name)
-            job = _read_job(short, row, expires=self._now + 1000 * lifetime if lifetime > 0 else 0)
-            event = _short_event(old) if old else moved
+            job = read_job(short, row, expires=self._now + 1000 * lifetime if lifetime > 0 else 0)
+            event = read_event(old) if old else moved
             if event and event.endswith(b" "):  # a webhook wrote it; they have a space of their own now
                 job.value.digest = keys.delivery(job.value.source, job.value.event_id or short)
             self._put(commit, job, event or b"")
@@ -253,67 +232,3 @@ class _Migration:
     def _send(self, commit: AccountCommit) -> None:
         commit.run("PEXPIRE", "holder", MOVER_MS)
         commit.try_send()  # or an old program has changed one of the jobs: the next piece reads it again
-
-
-def _short_event(value: bytes) -> bytes:
-    """Return the value of an idempotency key without the account."""
-    job, _, fingerprint = value.decode().partition(" ")
-    return f"{short_id(job)} {fingerprint}".encode()
-
-
-def _read_memory(relation: str, row: Mapping[bytes, bytes]) -> Memory:
-    memory = Memory(relation)
-    if text := row.get(b"k"):
-        old = _decode_memory(text)
-        memory = Memory(relation, ConfirmedState(old.present, old.absent, old.info), old.doubt)
-    events = []
-    for name, value in sorted(row.items()):
-        if name.startswith(b"#"):
-            result, _, why = value.decode().partition(" ")
-            events.append((short_id(name[1:].decode()), RESULTS.index(result), why))
-    memory.events = tuple(events)
-    return memory
-
-
-def _read_job(short: str, row: Mapping[bytes, bytes], *, expires: int) -> LoadedJob:
-    text = {name.decode(): value.decode() for name, value in row.items()}
-    state = NUMBER_OF[text["s"]]  # type: ignore[index]
-    event_id = text.get("e")
-    at, _, why = text.get("d", "").partition(" ")
-    value = StoredJob(
-        action=ACTIONS[text["a"]],
-        type=text["t"],
-        parents=_ids(text["p"]),
-        children=_ids(text["c"]),
-        occurred_at=int(text["o"]),
-        digest=bytes.fromhex(text.get("k", "")),
-        event_id=NO_EVENT if event_id is None else "" if event_id == short else event_id,
-        info=_decode_info(text["i"]) if "i" in text else None,
-        source=text.get("u", ""),
-        batch=text.get("b", ""),
-        correlation=text.get("ci", ""),
-        allow_empty="ae" in text,
-        state=state,
-        finished_at=int(text.get("f", 0)),
-        expires=expires,
-        left=int(text["r"]),
-        total=int(text["z"]),
-        counts=tuple(int(text.get(name, 0)) for name in ("ok", "su", "st", "fa")),  # type: ignore[arg-type]
-        attempts=int(text.get("m", 0)),
-        requests=tuple(text.get("w", "").split()),
-        by=text.get("y", ""),
-        refusal=_decode_refusal(text["x"]) if "x" in text else None,
-        failed=tuple(text.get("fr", "").split()),
-        again=tuple(text.get("ag", "").split()),
-        requeued_at=int(text.get("bk", 0)),
-        dismissed=(int(at), *_decode_dismissal(why)) if at else None,
-        replays=text.get("rp", ""),
-        replayed_by=tuple(text.get("rb", "").split()),
-        replay=text.get("rm", ""),
-    )
-    is_kept = state == FAILED or value.requeued_at > 0
-    return LoadedJob(short, int(text["n"]), int(text["q"]), value, is_kept=is_kept)
-
-
-def _ids(text: str) -> tuple[int, ...]:
-    return tuple(map(int, text.split(","))) if text else ()
