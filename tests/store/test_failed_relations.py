@@ -14,9 +14,9 @@ from worker.contract import Relation
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
 from worker.ports import AuditEntry, Failure, JobFilter, JobRecord, Store, Writes
-from worker.store import job_decisions, jobs
+from worker.store.jobs import job_decisions, lifecycle
+from worker.store.jobs.stored_job import FAILED, SENDING, LoadedJob, StoredJob
 from worker.store.limits import Retention
-from worker.store.stored_job import FAILED, SENDING, LoadedJob, StoredJob
 
 GONE, LOCKED, RIGHTS = (
     Refusal(80, "record", "no such record"),
@@ -196,9 +196,9 @@ def test_whatever_is_done_every_relation_is_failed_or_back_and_the_counts_say_so
 
     def end() -> None:
         left = [str(each) for each in job.relations()] if job.value.again else NAMES
-        jobs.claim(job)
+        lifecycle.claim(job)
         outcomes = [RelationOutcome("1", Relation.parse(name), "failed", "", GONE) for name in left]
-        jobs.settle(job, outcomes, None, "r", totals, now=now, keep=Retention())
+        lifecycle.settle(job, outcomes, None, "r", totals, now=now, keep=Retention())
 
     end()
     for act, names in done:

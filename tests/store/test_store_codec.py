@@ -12,13 +12,13 @@ from worker.planner.fold import RESULTS, ConfirmedInfo, ConfirmedState, Intent, 
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
 from worker.ports import BegunRequest, Pause, RequestRecord, Submission
 from worker.store import codec
-from worker.store.job_view import as_record
+from worker.store.jobs.job_view import as_record
+from worker.store.jobs.new_job import encode_submission
+from worker.store.jobs.stored_job import HEAD, LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import MAX_HISTORY, Retention
 from worker.store.memories import Memory, end_of, why_of
-from worker.store.new_job import encode_submission
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
-from worker.store.stored_job import HEAD, LoadedJob
 
 ids = st.integers(1, 2**31)
 micros = st.integers(1, 2**52)

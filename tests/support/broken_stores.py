@@ -8,10 +8,10 @@ from worker.contract import TYPES, Relation, guarded_side
 from worker.planner.guard import guard_key
 from worker.ports import Store
 from worker.store.database import Commit, Database, new_commit_id
-from worker.store.inspection import RedisInspector
+from worker.store.inspection.inspector import RedisInspector
+from worker.store.jobs.stored_job import FAILED, QUEUED, SENDING, SUCCEEDED, LoadedJob
 from worker.store.keys import bucket_of
 from worker.store.redis_store import RedisStore
-from worker.store.stored_job import FAILED, QUEUED, SENDING, SUCCEEDED, LoadedJob
 from worker.testing import FakeClock
 
 

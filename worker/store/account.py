@@ -10,10 +10,10 @@ from worker.contract import Relation
 from worker.ports import AuditEntry, RelationRecord
 from worker.store import codec
 from worker.store.database import Commit, Database, by_bucket
+from worker.store.jobs.stored_job import FAILED, QUEUED, SENDING, STATES, LoadedJob
 from worker.store.keys import account_of, bucket_of, short_id
 from worker.store.limits import Retention
 from worker.store.memories import Memory, end_of, expiry_of
-from worker.store.stored_job import FAILED, QUEUED, SENDING, STATES, LoadedJob
 
 META_FIELDS: Final = (
     "layout",

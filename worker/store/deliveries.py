@@ -20,12 +20,13 @@ from worker.ports import (
     RecordRef,
 )
 from worker.redis.client import Client, translate_errors
-from worker.store import codec, job_references, keys
+from worker.store import codec, keys
 from worker.store.account import read_jobs
 from worker.store.database import Commit, Database
+from worker.store.erasure.record_text import RecordText
+from worker.store.jobs import job_references
 from worker.store.keys import account_of, short_id
 from worker.store.limits import MAX_EXAMINED, MAX_REFUSED_BYTES
-from worker.store.record_text import RecordText
 from worker.store.registry import Registry
 
 CLASSES: Final = ("genuine", "refused")

@@ -9,7 +9,7 @@ from worker.redis.client import translate_errors
 from worker.store import keys
 from worker.store.account import AccountCommit
 from worker.store.database import Database
-from worker.store.lease import shorten_lease
+from worker.store.lease.lease import shorten_lease
 from worker.store.limits import FIRST_WAKE_DELAY_US, LONGEST_REST_US, LONGEST_WAKE_DELAY_US, Retention
 from worker.store.pauses import PAUSE_FIELDS, KnownPause, restart_pause
 

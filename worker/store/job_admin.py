@@ -8,16 +8,16 @@ import msgspec
 
 from worker.contract import Reference
 from worker.ports import ALL_FAILED, CANCELLED, AdminResult, AuditEntry, Payload
-from worker.store import job_decisions, job_references, jobs
 from worker.store.account import AccountCommit, Before, read_jobs_with_claims, read_memories
 from worker.store.acts import send_act
 from worker.store.audit_log import RedisAuditLog
-from worker.store.erasure import RedisErasure
+from worker.store.erasure.erasure import RedisErasure
+from worker.store.jobs import job_decisions, job_references, lifecycle
+from worker.store.jobs.stored_job import FAILED, LoadedJob
 from worker.store.keys import account_of, short_id
+from worker.store.lease.look_ups import enter_list, enter_look_ups, leave_look_ups
 from worker.store.limits import JOBS_PER_CALL, RELATIONS_PER_CALL
-from worker.store.look_ups import enter_list, enter_look_ups, leave_look_ups
 from worker.store.replays import RedisReplays
-from worker.store.stored_job import FAILED, LoadedJob
 
 Act = Callable[[AccountCommit, LoadedJob], bool | str]
 """Acts on one job; returns whether that changed it, or why it cannot be done."""
@@ -133,7 +133,7 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
             if job and (job.is_queued or job_references.waits(job)):
                 ended.append((job, Before.of(job)))
                 size += job.value.left
-            elif not job or not jobs.is_cancelled(job):
+            elif not job or not lifecycle.is_cancelled(job):
                 refused[id_] = job.state if job else "gone"
                 continue
             done.append(id_)
@@ -154,7 +154,7 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
             if is_unresolved := job_references.waits(job):
                 leave_look_ups(commit, job)
             dead += not is_unresolved
-            outcomes = jobs.end_in_queue(job, by, commit.totals, now=commit.now, keep=commit.keep)
+            outcomes = lifecycle.end_in_queue(job, by, commit.totals, now=commit.now, keep=commit.keep)
             for outcome in outcomes:
                 memories[outcome.relation][1].add(job.short, "superseded", by)
             commit.put(job, before)

@@ -6,7 +6,7 @@ from typing import Final
 from worker.ports import JobFilter, JobPage, JobRecord
 from worker.store.account import read_jobs_with_claims
 from worker.store.database import Database
-from worker.store.job_view import as_record, matches
+from worker.store.jobs.job_view import as_record, matches
 from worker.store.keys import bucket_at, bucket_of, short_id
 from worker.store.limits import CLOCK_SLACK_US, MAX_EXAMINED
 

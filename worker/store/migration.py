@@ -13,10 +13,10 @@ from worker.redis.client import translate_errors
 from worker.store import keys
 from worker.store.account import AccountCommit
 from worker.store.database import Check, Database, new_commit_id
+from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.keys import LAYOUT, bucket_of, short_id
 from worker.store.limits import MAX_EXAMINED, Retention
 from worker.store.old_layout import read_event, read_job, read_memory
-from worker.store.stored_job import QUEUED, LoadedJob
 
 OLD_HOLDER: Final = f"layout {LAYOUT}"
 """Who has the lease of the old layout for good."""

@@ -6,9 +6,9 @@ import msgspec
 
 from worker.planner.fold import NEVER, RESULTS, ConfirmedInfo, ConfirmedState, JobVersion
 from worker.planner.relation_state import Doubt
+from worker.store.jobs.stored_job import ACTIONS, FAILED, NO_EVENT, NUMBER_OF, LoadedJob, StoredJob
 from worker.store.keys import short_id
 from worker.store.memories import Memory
-from worker.store.stored_job import ACTIONS, FAILED, NO_EVENT, NUMBER_OF, LoadedJob, StoredJob
 
 
 class OldMemory(

@@ -35,11 +35,11 @@ from worker.store.account import (
 )
 from worker.store.database import Database
 from worker.store.job_search import JobSearch
-from worker.store.job_view import as_record
+from worker.store.jobs.job_view import as_record
+from worker.store.jobs.stored_job import LoadedJob
+from worker.store.lease.queue import QueueHead
 from worker.store.limits import COUNTED_STATES, MAX_EXAMINED
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
-from worker.store.queue import QueueHead
-from worker.store.stored_job import LoadedJob
 
 GROUP_ENDS: Final = 20  # jobs at either end of a group that are read, for one that is still kept
 

@@ -1,6 +1,6 @@
 """The status store on Redis or Valkey: what intake, sweep and people read and do, each account in one slot.
 
-The keys and their lifetimes are in `keys.py`, what happens to jobs and memories in theirs.
+The keys and their lifetimes are in `keys.py`; jobs, and what the lease's holder does, have their own rooms.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,9 +24,9 @@ from worker.store.account import read_jobs, read_jobs_with_claims, read_memories
 from worker.store.clock_step import bring_forward
 from worker.store.due import wake_due_accounts
 from worker.store.intake import RedisIntake
-from worker.store.job_view import as_record
+from worker.store.jobs.job_view import as_record
 from worker.store.keys import short_id
-from worker.store.lease import RedisLease, take_lease
+from worker.store.lease.lease import RedisLease, take_lease
 from worker.store.limits import Retention
 from worker.store.pauses import end_pause, read_pause, set_pause
 from worker.store.requeue import requeue

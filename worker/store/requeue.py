@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from worker.store import job_decisions, job_references
 from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, read_jobs_with_claims
 from worker.store.acts import commit_of_people, send_act
 from worker.store.database import Database
+from worker.store.jobs import job_decisions, job_references
+from worker.store.jobs.stored_job import LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import FIRST_WAKE_DELAY_US, Retention
-from worker.store.stored_job import LoadedJob
 
 
 def requeue(

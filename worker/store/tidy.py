@@ -8,9 +8,9 @@ from worker.store.acts import commit_of_people
 from worker.store.audit_log import trim_audit_log
 from worker.store.database import Database
 from worker.store.keys import bucket_at
+from worker.store.lease.queue import Queue
 from worker.store.limits import MAX_EXAMINED, Retention, to_us
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
-from worker.store.queue import Queue
 
 
 def tidy(database: Database, account: str, keep: Retention, after: int) -> int:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from worker.redis.scripts import ScriptCall
+from worker.store.jobs.stored_job import HEAD_SIZE
 from worker.store.keys import bucket_at
 from worker.store.limits import CLOCK_AHEAD_US, FIRST_WAKE_DELAY_US, FORGOTTEN_AT_ONCE
-from worker.store.stored_job import HEAD_SIZE
 from worker.testing.commands import MemoryCommands, to_bytes
 
 

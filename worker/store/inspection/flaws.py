@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from worker.ports import StoreFlaw
-from worker.store.stored_job import FAILED, SUCCEEDED, SUPERSEDED
+from worker.store.jobs.stored_job import FAILED, SUCCEEDED, SUPERSEDED
 
 ENDED: Final = (SUCCEEDED, SUPERSEDED, FAILED)
 LOST: Final = "lost"

@@ -13,14 +13,15 @@ from worker.contract import Relation
 from worker.planner.fold import RESULTS, Intent, Version
 from worker.planner.relation_state import OpenRelation, Stage
 from worker.ports import RelationRecord
-from worker.store import codec, job_references
-from worker.store.flaws import ENDED, Flaw, StoredNumbers, Write, flaw
-from worker.store.job_repair import count_writes, fingerprint_of, keep_writes, restore
+from worker.store import codec
+from worker.store.inspection.flaws import ENDED, Flaw, StoredNumbers, Write, flaw
+from worker.store.inspection.job_repair import count_writes, fingerprint_of, keep_writes, restore
+from worker.store.inspection.tally import Tally
+from worker.store.jobs import job_references
+from worker.store.jobs.stored_job import FAILED, NO_EVENT, QUEUED, STATES, LoadedJob
 from worker.store.keys import bucket_of, short_id
 from worker.store.limits import Retention
 from worker.store.memories import Memory
-from worker.store.stored_job import FAILED, NO_EVENT, QUEUED, STATES, LoadedJob
-from worker.store.tally import Tally
 
 GuardOf = Callable[[Relation], str]
 

@@ -14,14 +14,14 @@ from worker.errors import LeaseLost
 from worker.ports import Clock, FlawProgress, Inspection, StoreFlaw
 from worker.store.account import META_FIELDS, Meta
 from worker.store.database import Overtaken, repeat_while_overtaken
-from worker.store.flaws import Flaw, Signs, Write
-from worker.store.integrity import Survey
-from worker.store.lease import RedisLease
-from worker.store.leased_account import LeasedAccount
+from worker.store.inspection.flaws import Flaw, Signs, Write
+from worker.store.inspection.integrity import Survey
+from worker.store.inspection.survey_reader import SurveyReader
+from worker.store.jobs.stored_job import COUNTED
+from worker.store.lease.lease import RedisLease
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.release import leave
 from worker.store.redis_store import RedisStore
-from worker.store.release import leave
-from worker.store.stored_job import COUNTED
-from worker.store.survey_reader import SurveyReader
 from worker.usecases.account_lease import MAX_WAIT, acquire_lease
 
 MAX_PASSES: Final = 8  # what one mends may show the next

@@ -8,11 +8,11 @@ from worker.planner.relation_state import OpenRelation
 from worker.ports import RelationRecord, StoreFlaw, WorkBatch
 from worker.store import codec
 from worker.store.account import META_FIELDS, AccountCommit, Meta, read_jobs
-from worker.store.claimed_work import ClaimedWork
-from worker.store.leased_account import LeasedAccount
-from worker.store.queue import WORK_FIELDS, Queue, WorkNote
-from worker.store.replaced import Found
-from worker.store.stored_job import QUEUED
+from worker.store.jobs.stored_job import QUEUED
+from worker.store.lease.claimed_work import ClaimedWork
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.queue import WORK_FIELDS, Queue, WorkNote
+from worker.store.lease.replaced import Found
 
 
 def read_batch(leased: LeasedAccount, max_jobs: int, max_relations: int) -> WorkBatch:

@@ -7,13 +7,13 @@ from worker.contract import Relation
 from worker.errors import LeaseLost, StoreRolledBack
 from worker.ports import RelationRecord
 from worker.store.account import AccountCommit, Before, Meta, read_events, read_memories, read_meta
-from worker.store.claimed_work import ClaimedWork, ClaimedWorkChange
 from worker.store.database import Check, Database, Overtaken
+from worker.store.jobs.stored_job import FAILED, LoadedJob
+from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange
+from worker.store.lease.queue import Queue
+from worker.store.lease.replaced import Found, with_replaced
 from worker.store.limits import Retention
 from worker.store.memories import Memory
-from worker.store.queue import Queue
-from worker.store.replaced import Found, with_replaced
-from worker.store.stored_job import FAILED, LoadedJob
 
 
 class LeasedAccount:

@@ -5,15 +5,16 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from worker.contract import Relation
 from worker.planner.apply_reply import RelationOutcome
 from worker.ports import BegunRequest, ClaimedJob, OpenWrite, Writes
-from worker.store import codec, jobs
+from worker.store import codec
 from worker.store.account import AccountCommit, Before, read_jobs, read_memories
-from worker.store.claimed_work import ClaimedWork, ClaimedWorkChange, as_old
-from worker.store.leased_account import LeasedAccount
+from worker.store.jobs import lifecycle
+from worker.store.jobs.stored_job import QUEUED, LoadedJob
+from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange, as_old
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.look_ups import enter_list
+from worker.store.lease.queue import Queue
 from worker.store.limits import MAX_REQUESTS
-from worker.store.look_ups import enter_list
 from worker.store.memories import Memory, why_of
-from worker.store.queue import Queue
-from worker.store.stored_job import QUEUED, LoadedJob
 
 
 def claim(
@@ -32,7 +33,7 @@ def claim(
     claimed = list(recovered or wanted)
     changed = {short: Before.of(leased.jobs[short]) for short in claimed if short not in change.jobs}
     for short in claimed:
-        jobs.claim(leased.jobs[short])
+        lifecycle.claim(leased.jobs[short])
     request_ids = [entry.request_id for entry in begun]
     if request_ids:
         commit.run("HDEL", "journal", *request_ids)
@@ -109,7 +110,7 @@ def _load(leased: LeasedAccount, writes: Writes, more: Iterable[str]) -> None:
         claimed: Collection[str] = () if leased.claimed.recovered else leased.claimed.jobs
         for job in found_jobs.values():
             if job.short in claimed and job.value.state == QUEUED:
-                jobs.claim(job)
+                lifecycle.claim(job)
         leased.jobs |= found_jobs
     relations = {outcome.relation for outcome in writes.outcomes} | writes.confirmed.keys()
     if unknown := sorted(relations - leased.memories.keys()):
@@ -149,7 +150,7 @@ def _write(
             continue
         before = changed.get(short) or Before.of(job)
         doing = writes.job_states.get(f"{account}-{short}") if writes.job_states else None
-        if jobs.settle(job, outcomes, doing, request_id, totals, now=commit.now, keep=leased.keep):
+        if lifecycle.settle(job, outcomes, doing, request_id, totals, now=commit.now, keep=leased.keep):
             changed[short] = before
             if job.is_unresolved:
                 to_be_read.append(job)

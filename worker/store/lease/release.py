@@ -6,10 +6,10 @@ from typing import Final
 from worker.ports import MAX_COUNTDOWN, Pause
 from worker.store.account import META_FIELDS, AccountCommit, Meta
 from worker.store.database import Check, Overtaken
-from worker.store.leased_account import LeasedAccount
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.queue import WORK_FIELDS, QueueHead, WorkNote
 from worker.store.limits import FIRST_IDLE_US, FIRST_WAKE_DELAY_US, LONGEST_IDLE_US
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
-from worker.store.queue import WORK_FIELDS, QueueHead, WorkNote
 
 SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
 CLOCK_ERROR_US: Final = 1_000_000  # by which what we take for the server's time may be wrong

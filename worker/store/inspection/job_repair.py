@@ -5,10 +5,18 @@ from collections.abc import Iterator, Mapping
 
 from worker.contract import Change
 from worker.planner.fold import RESULTS
-from worker.store.flaws import ENDED, Write
+from worker.store.inspection.flaws import ENDED, Write
+from worker.store.jobs.stored_job import (
+    ACTION_OF,
+    FAILED,
+    STATES,
+    SUCCEEDED,
+    SUPERSEDED,
+    VERIFYING,
+    LoadedJob,
+)
 from worker.store.keys import bucket_of, delivery, event
 from worker.store.limits import Retention, to_us
-from worker.store.stored_job import ACTION_OF, FAILED, STATES, SUCCEEDED, SUPERSEDED, VERIFYING, LoadedJob
 
 
 def restore(job: LoadedJob, results: Counter[str], left: int, *, now: int, keep: Retention) -> None:

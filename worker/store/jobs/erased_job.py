@@ -4,7 +4,7 @@ import msgspec
 
 from worker.contract import Relation
 from worker.ports import ERASED, RecordRef
-from worker.store.stored_job import NO_EVENT, LoadedJob, StoredJob, StoredReference
+from worker.store.jobs.stored_job import NO_EVENT, LoadedJob, StoredJob, StoredReference
 
 
 def erase(job: LoadedJob, who: RecordRef) -> bool:

@@ -8,13 +8,13 @@ from worker.contract import Relation
 from worker.ports import FlawProgress
 from worker.store import codec
 from worker.store.account import META_FIELDS, Meta, read_jobs_with_claims, read_memories
-from worker.store.flaws import Flaw, StoredNumbers
-from worker.store.integrity import GuardOf, Survey
+from worker.store.inspection.flaws import Flaw, StoredNumbers
+from worker.store.inspection.integrity import GuardOf, Survey
+from worker.store.jobs.stored_job import LoadedJob
 from worker.store.keys import bucket_at
 from worker.store.limits import MAX_EXAMINED, Retention
 from worker.store.memories import Memory
 from worker.store.redis_store import RedisStore
-from worker.store.stored_job import LoadedJob
 
 
 class SurveyReader:

@@ -6,13 +6,10 @@ from collections.abc import Mapping
 import msgspec
 
 from worker.contract import Reference, Relation
-from worker.planner.fold import JobVersion, Version
 from worker.planner.search import Answer
 from worker.ports import LookUpResult, Parking, RecordRef, ReplacedSide, UnresolvedJob
-from worker.store import erased_job, jobs
-from worker.store.limits import MAX_FAULT_LENGTH, Retention, to_us
-from worker.store.replaced import Replaced
-from worker.store.stored_job import (
+from worker.store.jobs import erased_job, lifecycle
+from worker.store.jobs.stored_job import (
     FAILED,
     PARKED,
     QUEUED,
@@ -24,6 +21,7 @@ from worker.store.stored_job import (
     StoredJob,
     StoredReference,
 )
+from worker.store.limits import MAX_FAULT_LENGTH, Retention, to_us
 
 
 def waits(job: LoadedJob) -> bool:
@@ -47,13 +45,6 @@ def _replaced(v: StoredJob) -> ReplacedSide | None:
     ids = [*(v.parents if asked == "p" else v.children), *(each.record for each in named)]
     reference = None if ids[0] else named[0].reference
     return ReplacedSide(v.type, SIDES[asked], ids[0], reference)
-
-
-def as_replaced(job: LoadedJob, account: str) -> Replaced:
-    """Return what a replace is remembered as once it knows all that it has to remove."""
-    v, version = job.value, JobVersion(Version(job.occurred_at, job.number), f"{account}-{job.short}")
-    side, ids = ("c", v.children) if v.replaces == "p" else ("p", v.parents)
-    return Replaced(v.type, side, ids[0], version)
 
 
 def settle(job: LoadedJob, result: LookUpResult, totals: Counter[str], *, now: int, keep: Retention) -> None:
@@ -187,7 +178,7 @@ def _remove_others(
         removed = [Relation(v.type, v.parents[0], other) for other in others]
     v.again = tuple(map(str, removed))
     if not others:
-        jobs.end(job, totals, now=now, keep=keep)
+        lifecycle.end(job, totals, now=now, keep=keep)
 
 
 def _fail(job: LoadedJob, refusal: tuple[int, str, str], *, now: int, keep: Retention) -> None:

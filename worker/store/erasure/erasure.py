@@ -9,10 +9,10 @@ from worker.ports import ErasedPiece, Lease, RecordRef, UnsettledRequests
 from worker.redis.client import is_refusal, translate_errors
 from worker.store import codec
 from worker.store.acts import Acts
-from worker.store.job_erasure import erase_jobs
-from worker.store.lease import RedisLease
-from worker.store.record_eraser import RecordEraser
-from worker.store.record_text import RecordText
+from worker.store.erasure.job_erasure import erase_jobs
+from worker.store.erasure.record_eraser import RecordEraser
+from worker.store.erasure.record_text import RecordText
+from worker.store.lease.lease import RedisLease
 
 
 class RedisErasure(Acts):

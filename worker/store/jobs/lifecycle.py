@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from worker.planner.apply_reply import RelationOutcome
 from worker.ports import CANCELLED, ERASED, JobState
-from worker.store.limits import REQUEST_IDS_LENGTH, Retention, to_us
-from worker.store.stored_job import (
+from worker.store.jobs.stored_job import (
     COUNTED,
     FAILED,
     NUMBER_OF,
@@ -25,6 +24,7 @@ from worker.store.stored_job import (
     LoadedJob,
     StoredJob,
 )
+from worker.store.limits import REQUEST_IDS_LENGTH, Retention, to_us
 
 
 def claim(job: LoadedJob) -> None:

@@ -8,15 +8,15 @@ from functools import partial
 
 from worker.contract import TYPES, Reference, Relation
 from worker.ports import LookUpBatch, LookUpResult
-from worker.store import job_references
 from worker.store.account import Before, read_jobs
 from worker.store.database import Commit, repeat_while_overtaken
+from worker.store.jobs import job_references
+from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.keys import short_id
-from worker.store.leased_account import LeasedAccount
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.reference_memory import ReferenceMemory
+from worker.store.lease.replaced import Replaced, as_replaced, note_replaced
 from worker.store.limits import JOBS_PER_CALL
-from worker.store.reference_memory import ReferenceMemory
-from worker.store.replaced import Replaced, note_replaced
-from worker.store.stored_job import QUEUED, LoadedJob
 
 
 def read_look_ups(leased: LeasedAccount, most: int) -> LookUpBatch:
@@ -81,7 +81,7 @@ def _write_piece(
         elif job.is_open:
             resolved.append(job)
         if result.related is not None:
-            replaced.append(job_references.as_replaced(job, account))
+            replaced.append(as_replaced(job, account))
     note_replaced(commit, database, account, replaced)
     leased.put_jobs(commit, changed)
     enter_list(commit, "queue", resolved)

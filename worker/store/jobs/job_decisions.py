@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Collection
 
 from worker.ports import REPLACED
-from worker.store.jobs import show_first_refusal
-from worker.store.stored_job import FAILED, QUEUED, LoadedJob, StoredJob
+from worker.store.jobs.lifecycle import show_first_refusal
+from worker.store.jobs.stored_job import FAILED, QUEUED, LoadedJob, StoredJob
 
 
 def failures_to_requeue(job: LoadedJob, since: int, only: Collection[str] = ()) -> tuple[str, ...]:

@@ -19,18 +19,18 @@ from worker.ports import (
     WorkBatch,
     Writes,
 )
-from worker.store import look_ups, transitions
 from worker.store.account import META_FIELDS, AccountCommit, Meta
 from worker.store.database import Check, Database, Overtaken, repeat_while_overtaken
-from worker.store.journal import Journal
 from worker.store.keys import LAYOUT, short_id
-from worker.store.leased_account import LeasedAccount
+from worker.store.lease import look_ups, transitions
+from worker.store.lease.journal import Journal
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.reference_memory import ReferenceMemory
+from worker.store.lease.release import release
+from worker.store.lease.work_batch import read_batch
 from worker.store.limits import LEASE_LIFETIME_MS, Retention
 from worker.store.migration import ensure_layout, migrate
 from worker.store.pauses import PAUSE_FIELDS, KnownPause, restart_pause, set_pause
-from worker.store.reference_memory import ReferenceMemory
-from worker.store.release import release
-from worker.store.work_batch import read_batch
 
 Answer = TypeVar("Answer")
 

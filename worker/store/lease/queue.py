@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 from worker.store.account import read_jobs
 from worker.store.database import Commit, Database
+from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.limits import DEADLY_LOSSES
-from worker.store.stored_job import QUEUED, LoadedJob
 
 MAX_DEAD_PASSED = 20_000  # jobs that ended in the queue, which one read looks past
 WORK_FIELDS: Final = ("size", "half", "alone", "losses", "held", "full")

@@ -15,14 +15,14 @@ from worker.redis.client import translate_errors
 from worker.store import codec
 from worker.store.account import Before, read_jobs
 from worker.store.database import repeat_while_overtaken
+from worker.store.erasure.record_text import RecordText
+from worker.store.jobs.stored_job import NO_EVENT
 from worker.store.keys import base, escape_glob, short_id
-from worker.store.leased_account import LeasedAccount
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.reference_memory import record_name
+from worker.store.lease.replaced import field_of
 from worker.store.limits import MAX_EXAMINED
 from worker.store.memories import Memory
-from worker.store.record_text import RecordText
-from worker.store.reference_memory import record_name
-from worker.store.replaced import field_of
-from worker.store.stored_job import NO_EVENT
 
 OWN_PAUSES: Final = (b"brake", b"clock", b"credentials")  # whose texts are of counts and codes
 

@@ -5,7 +5,15 @@ import msgspec
 from worker.contract import Reference
 from worker.planner.fold import RESULTS
 from worker.ports import Dismissal, JobFilter, JobRecord, JobReference, Parking
-from worker.store.stored_job import ACTION_OF, FAILED, NO_EVENT, REMOVES, SIDES, UNKNOWN_REFUSAL, LoadedJob
+from worker.store.jobs.stored_job import (
+    ACTION_OF,
+    FAILED,
+    NO_EVENT,
+    REMOVES,
+    SIDES,
+    UNKNOWN_REFUSAL,
+    LoadedJob,
+)
 
 
 def as_record(job: LoadedJob, account: str) -> JobRecord:

@@ -5,14 +5,14 @@ from collections.abc import Collection
 from typing import Final
 
 from worker.ports import ERASED, ErasedPiece, RecordRef
-from worker.store import erased_job, job_references, jobs
 from worker.store.account import AccountCommit, Before, read_jobs, read_meta
 from worker.store.database import Database
-from worker.store.leased_account import LeasedAccount
+from worker.store.erasure.record_text import RecordText
+from worker.store.jobs import erased_job, job_references, lifecycle
+from worker.store.jobs.stored_job import NO_EVENT, QUEUED, LoadedJob
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.look_ups import leave_look_ups
 from worker.store.limits import JOBS_PER_CALL, RELATIONS_PER_CALL
-from worker.store.look_ups import leave_look_ups
-from worker.store.record_text import RecordText
-from worker.store.stored_job import NO_EVENT, QUEUED, LoadedJob
 
 PLACE_BITS: Final = 32
 
@@ -68,10 +68,10 @@ def _erase_one(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Co
     if v.state == QUEUED:
         left = [relation for relation in job.relations() if who.is_part_of(relation)]
         if v.left == len(left):
-            jobs.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
+            lifecycle.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
             commit.run("HINCRBY", "meta", "dead", 1)
         elif left:
-            jobs.supersede(job, len(left), ERASED, commit.totals)
+            lifecycle.supersede(job, len(left), ERASED, commit.totals)
     counts["jobs"] += 1
     counts["emptied"] += erased_job.erase(job, who)
     return len(named)
@@ -84,7 +84,7 @@ def _erase_unresolved(commit: AccountCommit, job: LoadedJob, who: RecordRef, cou
     is_waiting = job_references.waits(job)
     if is_waiting and erased_job.is_nothing_without(job.value, who):
         leave_look_ups(commit, job)
-        jobs.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
+        lifecycle.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
     counts["jobs"] += 1
     counts["emptied"] += erased_job.erase(job, who)
     if job.is_open:

@@ -7,7 +7,7 @@ from worker.ports import DeleteBrake, Pause
 from worker.store import codec
 from worker.store.account import AccountCommit
 from worker.store.database import Check
-from worker.store.leased_account import LeasedAccount
+from worker.store.lease.leased_account import LeasedAccount
 from worker.store.limits import BRAKE_WINDOW_US
 from worker.store.pauses import PAUSE_FIELDS, KnownPause, write_pause
 

@@ -6,9 +6,9 @@ import msgspec
 
 from worker.contract import Change, Reference
 from worker.ports import Submission
+from worker.store.jobs.stored_job import ACTIONS, FAILED, TO_BE_READ, LoadedJob, StoredJob, StoredReference
 from worker.store.keys import delivery, event, short_id
 from worker.store.limits import MAX_FAULT_LENGTH, Retention, to_us
-from worker.store.stored_job import ACTIONS, FAILED, TO_BE_READ, LoadedJob, StoredJob, StoredReference
 
 _pack = msgspec.msgpack.Encoder().encode
 
