@@ -1,6 +1,6 @@
 """What the store reads and writes of one account: jobs with their indexes and counters, and memories."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -9,7 +9,8 @@ import msgspec
 from worker.contract import Relation
 from worker.ports import AuditEntry, RelationRecord
 from worker.store import codec
-from worker.store.database import Commit, Database, by_bucket
+from worker.store.commit import Commit
+from worker.store.database import Database
 from worker.store.jobs.stored_job import FAILED, QUEUED, SENDING, STATES, LoadedJob
 from worker.store.keys import account_of, bucket_of, short_id
 from worker.store.limits import Retention
@@ -199,7 +200,7 @@ def _failure_keys(groups: frozenset[str], *, is_last: bool) -> list[str]:
 def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[str, LoadedJob]:
     """Return these jobs, also such whose lifetime is over, without those that are not stored."""
     found: dict[str, LoadedJob] = {}
-    reads, buckets = database.reads(account), by_bucket(shorts)
+    reads, buckets = database.reads(account), _by_bucket(shorts)
     for bucket, names in buckets.items():
         reads.hmget(f"jobs:{bucket}", names)
     missing: list[str] = []
@@ -281,3 +282,11 @@ def group_by_account(jobs: Iterable[str]) -> dict[str, list[str]]:
     for job in jobs:
         groups.setdefault(account_of(job), []).append(short_id(job))
     return groups
+
+
+def _by_bucket(shorts: Iterable[str]) -> dict[int, list[str]]:
+    """Return ids by the bucket that has them."""
+    buckets: dict[int, list[str]] = defaultdict(list)
+    for short in shorts:
+        buckets[bucket_of(short)].append(short)
+    return buckets

@@ -6,7 +6,8 @@ from typing import TypeVar
 from worker.ports import AuditEntry
 from worker.redis.client import Client
 from worker.store.account import META_FIELDS, AccountCommit, Meta
-from worker.store.database import Database, Overtaken, repeat_while_overtaken
+from worker.store.commit import Overtaken, repeat_while_overtaken
+from worker.store.database import Database
 from worker.store.limits import Retention
 
 Answer = TypeVar("Answer")

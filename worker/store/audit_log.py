@@ -3,7 +3,8 @@
 from worker.ports import AuditEntry, AuditPage
 from worker.store import codec
 from worker.store.acts import Acts, send_act
-from worker.store.database import Commit, Database
+from worker.store.commit import Commit
+from worker.store.database import Database
 from worker.store.limits import MAX_AUDIT_ENTRIES
 
 

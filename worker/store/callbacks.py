@@ -10,7 +10,8 @@ import msgspec
 
 from worker.ports import BatchCounts, CallbackMessage, DueCallbacks, MessagePage, Watch
 from worker.store import codec
-from worker.store.database import Commit, Database
+from worker.store.commit import Commit
+from worker.store.database import Database
 from worker.store.keys import account_of
 from worker.store.limits import MAX_EXAMINED, MAX_MESSAGES, MAX_WATCHED
 from worker.store.redis_store import RedisStore

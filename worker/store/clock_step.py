@@ -10,7 +10,8 @@ from worker.contract import Relation
 from worker.store import codec
 from worker.store.account import AccountCommit, Before, read_jobs, read_memories, read_meta
 from worker.store.acts import send_act
-from worker.store.database import Database, repeat_while_overtaken
+from worker.store.commit import repeat_while_overtaken
+from worker.store.database import Database
 from worker.store.limits import JOBS_PER_CALL, Retention
 
 PIECE: Final = JOBS_PER_CALL

@@ -22,7 +22,8 @@ from worker.ports import (
 from worker.redis.client import Client, translate_errors
 from worker.store import codec, keys
 from worker.store.account import read_jobs
-from worker.store.database import Commit, Database
+from worker.store.commit import Commit
+from worker.store.database import Database
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs import job_references
 from worker.store.keys import account_of, short_id

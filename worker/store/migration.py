@@ -12,7 +12,8 @@ from worker.errors import StoreUnavailable
 from worker.redis.client import translate_errors
 from worker.store import keys
 from worker.store.account import AccountCommit
-from worker.store.database import Check, Database, new_commit_id
+from worker.store.commit import Check, new_commit_id
+from worker.store.database import Database
 from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.keys import LAYOUT, bucket_of, short_id
 from worker.store.limits import MAX_EXAMINED, Retention

@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 from worker.ports import AuditEntry, Pause
 from worker.store.account import AccountCommit
 from worker.store.acts import send_act
-from worker.store.database import Commit, Database, Overtaken
+from worker.store.commit import Commit, Overtaken
+from worker.store.database import Database
 from worker.store.limits import BRAKE_WINDOW_US, REFUSED_LIFE_US, Retention
 
 PAUSE_FIELDS: Final = ("reason", "detail", "since", "until", "fingerprint", "braked")

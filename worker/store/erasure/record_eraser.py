@@ -14,7 +14,7 @@ from worker.ports import ERASED, CallbackMessage, ErasedPiece, RecordRef, Replay
 from worker.redis.client import translate_errors
 from worker.store import codec
 from worker.store.account import Before, read_jobs
-from worker.store.database import repeat_while_overtaken
+from worker.store.commit import repeat_while_overtaken
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs.stored_job import NO_EVENT
 from worker.store.keys import base, escape_glob, short_id

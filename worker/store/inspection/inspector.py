@@ -13,7 +13,7 @@ from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.ports import Clock, FlawProgress, Inspection, StoreFlaw
 from worker.store.account import META_FIELDS, Meta
-from worker.store.database import Overtaken, repeat_while_overtaken
+from worker.store.commit import Overtaken, repeat_while_overtaken
 from worker.store.inspection.flaws import Flaw, Signs, Write
 from worker.store.inspection.integrity import Survey
 from worker.store.inspection.survey_reader import SurveyReader

@@ -6,7 +6,7 @@ from worker.planner.actions import Request
 from worker.ports import DeleteBrake, Pause
 from worker.store import codec
 from worker.store.account import AccountCommit
-from worker.store.database import Check
+from worker.store.commit import Check
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.limits import BRAKE_WINDOW_US
 from worker.store.pauses import PAUSE_FIELDS, KnownPause, write_pause

@@ -20,7 +20,8 @@ from worker.ports import (
     Writes,
 )
 from worker.store.account import META_FIELDS, AccountCommit, Meta
-from worker.store.database import Check, Database, Overtaken, repeat_while_overtaken
+from worker.store.commit import Check, Overtaken, repeat_while_overtaken
+from worker.store.database import Database
 from worker.store.keys import LAYOUT, short_id
 from worker.store.lease import look_ups, transitions
 from worker.store.lease.journal import Journal

@@ -7,7 +7,8 @@ from worker.contract import Relation
 from worker.errors import LeaseLost, StoreRolledBack
 from worker.ports import RelationRecord
 from worker.store.account import AccountCommit, Before, Meta, read_events, read_memories, read_meta
-from worker.store.database import Check, Database, Overtaken
+from worker.store.commit import Check, Overtaken
+from worker.store.database import Database
 from worker.store.jobs.stored_job import FAILED, LoadedJob
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange
 from worker.store.lease.queue import Queue

@@ -9,7 +9,7 @@ from functools import partial
 from worker.contract import TYPES, Reference, Relation
 from worker.ports import LookUpBatch, LookUpResult
 from worker.store.account import Before, read_jobs
-from worker.store.database import Commit, repeat_while_overtaken
+from worker.store.commit import Commit, repeat_while_overtaken
 from worker.store.jobs import job_references
 from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.keys import short_id

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from worker.store.account import read_jobs
-from worker.store.database import Commit, Database
+from worker.store.commit import Commit
+from worker.store.database import Database
 from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.limits import DEADLY_LOSSES
 

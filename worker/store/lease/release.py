@@ -5,7 +5,7 @@ from typing import Final
 
 from worker.ports import MAX_COUNTDOWN, Pause
 from worker.store.account import META_FIELDS, AccountCommit, Meta
-from worker.store.database import Check, Overtaken
+from worker.store.commit import Check, Overtaken
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.queue import WORK_FIELDS, QueueHead, WorkNote
 from worker.store.limits import FIRST_IDLE_US, FIRST_WAKE_DELAY_US, LONGEST_IDLE_US
