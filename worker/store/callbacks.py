@@ -190,19 +190,10 @@ class RedisCallbacks:
         reads.zcard("callbacks")
         reads.zrangebyscore("callbacks", "-inf", oldest, start=0, num=MAX_EXAMINED)
         count, old = reads.run()
-        gone = {
-            name.decode()
-            for name in (
-                *old,
-                *(
-                    self._database.read(
-                        account, "zrange", "callbacks", 0, min(count - MAX_MESSAGES, MAX_EXAMINED) - 1
-                    )
-                    if count > MAX_MESSAGES
-                    else ()
-                ),
-            )
-        }
+        if count > MAX_MESSAGES:
+            last = min(count - MAX_MESSAGES, MAX_EXAMINED) - 1
+            old += self._database.read(account, "zrange", "callbacks", 0, last)
+        gone = {name.decode() for name in old}
         for message in filter(None, self._read_messages(account, sorted(gone))):
             commit.run("ZREM", f"unsent:{message.callback}", message.id)
         if gone:

@@ -154,9 +154,9 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
             if is_unresolved := job_references.waits(job):
                 leave_look_ups(commit, job)
             dead += not is_unresolved
-            outcomes = lifecycle.end_in_queue(job, by, commit.totals, now=commit.now, keep=commit.keep)
-            for outcome in outcomes:
-                memories[outcome.relation][1].add(job.short, "superseded", by)
+            for relation in job.relations():
+                memories[relation][1].add(job.short, "superseded", by)
+            lifecycle.end_in_queue(job, by, commit.totals, now=commit.now, keep=commit.keep)
             commit.put(job, before)
         commit.put_memories(memory for _, memory in memories.values())
         if dead:

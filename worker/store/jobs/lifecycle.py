@@ -85,17 +85,13 @@ def await_read(job: LoadedJob) -> None:
     v.total, v.left = v.total + 1, 1
 
 
-def end_in_queue(
-    job: LoadedJob, by: str, totals: Counter[str], *, now: int, keep: Retention
-) -> list[RelationOutcome]:
-    """End a job that waits in the queue; return the outcomes of what was left of it."""
-    account_free, before = job.short, job.value.state
-    outcomes = [RelationOutcome(account_free, relation, "superseded", by) for relation in job.relations()]
+def end_in_queue(job: LoadedJob, by: str, totals: Counter[str], *, now: int, keep: Retention) -> None:
+    """End a job that waits in the queue: what was left of it is superseded."""
+    before = job.value.state
     supersede(job, job.value.left, by, totals)
     job.value.again, job.value.parked = (), None
     end(job, totals, now=now, keep=keep)
     _move_state_count(totals, STATES[before], STATES[job.value.state])
-    return outcomes
 
 
 def supersede(job: LoadedJob, count: int, by: str, totals: Counter[str]) -> None:
