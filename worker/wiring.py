@@ -35,7 +35,7 @@ from worker.ports import (
 from worker.redis.client import Client, connect
 from worker.store.callbacks import RedisCallbacks
 from worker.store.deliveries import RedisDeliveries
-from worker.store.inspection import RedisInspector
+from worker.store.inspection.inspector import RedisInspector
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries

@@ -218,7 +218,7 @@ def test_a_change_that_stands_nowhere_is_found_put_back_and_audited(cli: Cli, ru
 def test_what_is_stored_is_not_checked_while_a_worker_has_the_account(
     cli: Cli, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.store.inspection.MAX_WAIT", 0.0)
+    monkeypatch.setattr("worker.store.inspection.inspector.MAX_WAIT", 0.0)
     cli("send", "create", BUYER, "1", "9")
     lease = runtime.store.lease("acme", "a worker")
     assert lease

@@ -12,7 +12,7 @@ from worker.errors import StoreUnavailable
 from worker.planner.actions import ActionResult, ErrorClass, Reply, Verdict
 from worker.planner.plan import Limits
 from worker.ports import Pause
-from worker.store.database import Commit, new_commit_id
+from worker.store.commit import Commit, new_commit_id
 from worker.store.keys import bucket_of, short_id
 from worker.store.redis_store import RedisStore
 

@@ -17,7 +17,7 @@ from tests.torture.simulation import ScenarioResult, run_seeds, simulate
 from worker.contract import Change, Relation
 from worker.planner.actions import Request
 from worker.ports import DeleteBrake, Pause
-from worker.store.database import Commit
+from worker.store.commit import Commit
 from worker.testing import MemoryLease, MemoryStore
 from worker.usecases import withdrawal
 

@@ -14,8 +14,8 @@ from worker.contract import Relation
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
 from worker.ports import AuditEntry, Failure, JobFilter, JobRecord, Store, Writes
-from worker.store import jobs
-from worker.store.jobs import FAILED, LoadedJob, StoredJob
+from worker.store.jobs import job_decisions, lifecycle
+from worker.store.jobs.stored_job import FAILED, SENDING, LoadedJob, StoredJob
 from worker.store.limits import Retention
 
 GONE, LOCKED, RIGHTS = (
@@ -190,27 +190,27 @@ acts = st.lists(
 def test_whatever_is_done_every_relation_is_failed_or_back_and_the_counts_say_so(
     done: list[tuple[str, list[str]]],
 ) -> None:
-    value = StoredJob(action="c", type=BUYER, parents=(1,), children=tuple(range(1, 6)), state=jobs.SENDING)
+    value = StoredJob(action="c", type=BUYER, parents=(1,), children=tuple(range(1, 6)), state=SENDING)
     value.total = value.left = 5
     job, totals, now = LoadedJob("1", 1, 1, value, is_kept=True), Counter[str](), 100
 
     def end() -> None:
         left = [str(each) for each in job.relations()] if job.value.again else NAMES
-        jobs.claim(job)
+        lifecycle.claim(job)
         outcomes = [RelationOutcome("1", Relation.parse(name), "failed", "", GONE) for name in left]
-        jobs.settle(job, outcomes, None, "r", totals, now=now, keep=Retention())
+        lifecycle.settle(job, outcomes, None, "r", totals, now=now, keep=Retention())
 
     end()
     for act, names in done:
         if act == "dismiss":
-            jobs.dismiss(job, names, now, "ada", "")
+            job_decisions.dismiss(job, names, now, "ada", "")
         elif act == "replace":
-            jobs.replace(job, names, now, "ada")
-        elif back := jobs.failures_to_requeue(job, now, names):
+            job_decisions.replace(job, names, now, "ada")
+        elif back := job_decisions.failures_to_requeue(job, now, names):
             kept = {
                 each.relation: each.dismissed for each in job.failures() if str(each.relation) not in back
             }
-            jobs.requeue(job, back, "", totals, now=now)
+            job_decisions.requeue(job, back, "", totals, now=now)
             assert {each.relation: each.dismissed for each in job.failures()} == kept
             end()
         stored = LoadedJob.read("1", job.encode(), is_kept=True)

@@ -24,15 +24,7 @@ from tests.support.store_steps import (
     send_and_settle,
     take_lease,
 )
-from tests.support.store_values import (
-    BROKER,
-    BUYER,
-    MONTH,
-    NO_LIMIT,
-    START,
-    change,
-    submission,
-)
+from tests.support.store_values import BROKER, BUYER, MONTH, NO_LIMIT, START, change, submission
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter
@@ -41,8 +33,9 @@ from worker.redis.client import connect
 from worker.redis.scripts import Script
 from worker.store.database import CONSTANTS
 from worker.store.deliveries import RedisDeliveries
+from worker.store.intake import REGISTRATION_MEMORY
 from worker.store.keys import bucket_of
-from worker.store.redis_store import REGISTRATION_MEMORY, RedisStore, Retention
+from worker.store.redis_store import RedisStore, Retention
 from worker.testing import FakeClock
 
 LUA = sorted(path for path in files("worker.store").joinpath("lua").iterdir() if path.name.endswith(".lua"))
@@ -261,7 +254,7 @@ def test_an_account_that_the_registry_has_lost_is_registered_again(
     redis_store: RedisStore, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = 1000.0
-    monkeypatch.setattr("worker.store.redis_store.monotonic", lambda: seconds)
+    monkeypatch.setattr("worker.store.registry.monotonic", lambda: seconds)
     accept(redis_store, change(1, 9))
     assert redis_store.accounts() == ["acme"]
     redis_client.flushall()  # as an older backup or a failover may

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from worker.planner.fold import Intent, Version
 from worker.planner.relation_state import OpenRelation, Refusal
 from worker.ports import RecordRef
-from worker.store.record_text import RecordText
+from worker.store.erasure.record_text import RecordText
 
 BUYER = "estate:address:buyer"
 

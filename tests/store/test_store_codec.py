@@ -12,11 +12,13 @@ from worker.planner.fold import RESULTS, ConfirmedInfo, ConfirmedState, Intent, 
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
 from worker.ports import BegunRequest, Pause, RequestRecord, Submission
 from worker.store import codec
-from worker.store.account import PAUSE_FIELDS, KnownPause
-from worker.store.jobs import HEAD, LoadedJob, encode_submission
+from worker.store.jobs.job_view import as_record
+from worker.store.jobs.new_job import encode_submission
+from worker.store.jobs.stored_job import HEAD, LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import MAX_HISTORY, Retention
 from worker.store.memories import Memory, end_of, why_of
+from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
 ids = st.integers(1, 2**31)
 micros = st.integers(1, 2**52)
@@ -192,8 +194,8 @@ def test_a_job_comes_back_as_it_was_accepted_however_often_it_is_written(
     change: Change, event_id: str
 ) -> None:
     first = accepted(Submission("acme-1", change, event_id))
-    job = LoadedJob.read("1", first.encode(), is_kept=False).as_record("acme")
-    assert job == first.as_record("acme")
+    job = as_record(LoadedJob.read("1", first.encode(), is_kept=False), "acme")
+    assert job == as_record(first, "acme")
     assert (job.action, job.type, job.parents, job.children, job.info) == (
         change.action,
         change.type,

@@ -93,7 +93,7 @@ def test_pages_have_every_matching_job_once_newest_first(
 def test_a_page_examines_a_bounded_number_of_entries_and_has_a_cursor(
     store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.store.queries.MAX_EXAMINED", 3)
+    monkeypatch.setattr("worker.store.job_search.MAX_EXAMINED", 3)
     accept(store, change(7, 9), *(change(number, 9) for number in range(100, 109)))
     found = list(pages(queries_of(store), JobFilter(parent=7), 5))
     assert [len(page) for page in found] == [0, 0, 0, 1]

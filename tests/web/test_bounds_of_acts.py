@@ -63,7 +63,7 @@ def test_a_replay_leaves_to_another_what_its_set_has_no_room_for(
 def test_the_sets_of_a_week_have_a_bound_together(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     front.runtime.intake().accept([from_message({**BUYER, "childid": MISSING}).change])
     front.runtime.flush("acme")
-    monkeypatch.setattr("worker.store.job_admin.MAX_SETS_BYTES", 60)  # two ids, and not three
+    monkeypatch.setattr("worker.store.replays.MAX_SETS_BYTES", 60)  # two ids, and not three
     form = {"account": "acme", "state": "failed"}
     client = front.client("admin")
     assert [client.post("/v1/replays", json=form).status_code for _ in range(2)] == [201, 201]

@@ -6,6 +6,7 @@ tested to equal Redis.
 
 from worker.contract.message import UNROUTED
 from worker.planner.relation_state import RelationRecord
+from worker.ports.audit import AuditEntry, AuditLog, AuditPage
 from worker.ports.callbacks import (
     BatchCounts,
     CallbackAttempt,
@@ -31,25 +32,23 @@ from worker.ports.deliveries import (
     RuleTrace,
 )
 from worker.ports.drift import ConfirmedPage, DriftedRelation, DriftFilter, DriftPage, DriftState
+from worker.ports.erasure import (
+    ERASED,
+    ErasedPiece,
+    Erasure,
+    RecordRef,
+    UnsettledRequests,
+    Withdrawal,
+    record_ref,
+)
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
     ALL_FAILED,
     CANCELLED,
-    ERASED,
     REPLACED,
     AdminResult,
-    AuditEntry,
-    AuditPage,
-    ErasedPiece,
     JobAdmin,
     Payload,
-    RecordRef,
-    Replay,
-    ReplayEntry,
-    ReplayState,
-    UnsettledRequests,
-    Withdrawal,
-    record_ref,
     summarize_ids,
     waiting_failures,
 )
@@ -67,7 +66,6 @@ from worker.ports.metrics import (
 )
 from worker.ports.queries import AccountState, JobLookups, Queries
 from worker.ports.records import (
-    ACCOUNT_REASONS,
     ERROR_CLASSES,
     FOREVER,
     OPEN_STATES,
@@ -78,12 +76,7 @@ from worker.ports.records import (
     JobPage,
     JobRecord,
     JobState,
-    Pause,
     RelationEvent,
-    RequestPage,
-    RequestRecord,
-    Waiting,
-    WaitReason,
 )
 from worker.ports.references import (
     JobReference,
@@ -94,6 +87,8 @@ from worker.ports.references import (
     Side,
     UnresolvedJob,
 )
+from worker.ports.replays import Replay, ReplayEntry, Replays, ReplayState
+from worker.ports.requests import RequestPage, RequestRecord
 from worker.ports.services import (
     Api,
     BreakerChange,
@@ -118,6 +113,7 @@ from worker.ports.store import (
     Submission,
     UnreadableMessage,
 )
+from worker.ports.waiting import ACCOUNT_REASONS, Pause, Waiting, WaitReason
 from worker.ports.work import (
     LEASE_LIFETIME,
     MAX_COUNTDOWN,
@@ -155,6 +151,7 @@ __all__ = [
     "AdminResult",
     "Api",
     "AuditEntry",
+    "AuditLog",
     "AuditPage",
     "BatchCounts",
     "BegunRequest",
@@ -180,6 +177,7 @@ __all__ = [
     "DriftedRelation",
     "DueCallbacks",
     "ErasedPiece",
+    "Erasure",
     "EventSink",
     "Failure",
     "FailureGroup",
@@ -221,6 +219,7 @@ __all__ = [
     "Replay",
     "ReplayEntry",
     "ReplayState",
+    "Replays",
     "RequestPage",
     "RequestRecord",
     "RuleOutcome",

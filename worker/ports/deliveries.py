@@ -5,7 +5,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from worker.ports.job_admin import RecordRef
+from worker.ports.erasure import RecordRef
 
 MAX_DELIVERY_BODY: Final = 256 * 1024  # bytes kept of one delivery's body; a longer one is cut
 DeliveryOutcome = Literal["made", "nothing_to_do", "no_rule", "unreadable", "refused"]

@@ -6,16 +6,9 @@ from typing import NamedTuple, Protocol
 from worker.contract import Relation
 from worker.planner.relation_state import RelationRecord
 from worker.ports.drift import ConfirmedPage
-from worker.ports.records import (
-    FailureGroup,
-    JobFilter,
-    JobPage,
-    JobRecord,
-    JobState,
-    Pause,
-    RelationEvent,
-    RequestPage,
-)
+from worker.ports.records import FailureGroup, JobFilter, JobPage, JobRecord, JobState, RelationEvent
+from worker.ports.requests import RequestPage
+from worker.ports.waiting import Pause
 
 
 class AccountState(NamedTuple):

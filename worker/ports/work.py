@@ -12,8 +12,10 @@ from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedState, IntentAction
 from worker.planner.relation_state import Doubt, OpenRelation, RelationRecord
 from worker.ports.integrity import StoreFlaw
-from worker.ports.records import JobState, Pause, RequestRecord
+from worker.ports.records import JobState
 from worker.ports.references import LookUpBatch, LookUpResult
+from worker.ports.requests import RequestRecord
+from worker.ports.waiting import Pause
 
 LEASE_LIFETIME = 10.0
 """Seconds for which a lease that is not renewed is kept (R17)."""

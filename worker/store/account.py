@@ -1,18 +1,19 @@
-"""What the store reads and writes of one account: jobs with indexes, memories, audit log, pauses."""
+"""What the store reads and writes of one account: jobs with their indexes and counters, and memories."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from worker.contract import Relation
-from worker.ports import AuditEntry, Pause, RelationRecord
+from worker.ports import AuditEntry, RelationRecord
 from worker.store import codec
-from worker.store.database import Check, Commit, Database, Overtaken, by_bucket, new_commit_id
-from worker.store.jobs import FAILED, QUEUED, SENDING, STATES, LoadedJob
+from worker.store.commit import Commit
+from worker.store.database import Database
+from worker.store.jobs.stored_job import FAILED, QUEUED, SENDING, STATES, LoadedJob
 from worker.store.keys import account_of, bucket_of, short_id
-from worker.store.limits import MAX_AUDIT_ENTRIES, Retention
+from worker.store.limits import Retention
 from worker.store.memories import Memory, end_of, expiry_of
 
 META_FIELDS: Final = (
@@ -28,7 +29,6 @@ META_FIELDS: Final = (
     "memories_since",
     "replaced",
 )
-PAUSE_FIELDS: Final = ("reason", "detail", "since", "until", "fingerprint", "braked")
 
 
 class Meta(NamedTuple):
@@ -56,29 +56,9 @@ class Meta(NamedTuple):
         return cls(layout, *(int(number or 0) for number in numbers))
 
 
-class KnownPause(NamedTuple):
-    """The stored pause, perhaps over, and whether the brake had stopped the account before."""
-
-    pause: Pause | None = None
-    braked: bool = False
-
-    @classmethod
-    def read(cls, row: Sequence[bytes | None]) -> "KnownPause":
-        """Read the values of PAUSE_FIELDS."""
-        reason, detail, since, until, fingerprint, braked = ((cell or b"").decode() for cell in row)
-        if not reason:
-            return cls()
-        pause = Pause(reason, detail, int(since), int(until), fingerprint)
-        return cls(pause, bool(braked) or reason == "brake")
-
-    @property
-    def since(self) -> str:
-        """Its field `since`, "" if there is no pause."""
-        return str(self.pause.since) if self.pause else ""
-
-    def in_force(self, now: int) -> Pause | None:
-        """Return the pause, unless its time is over."""
-        return self.pause if self.pause and not 0 < self.pause.until <= now else None
+def read_meta(database: Database, account: str) -> Meta:
+    """Read the account's layout, versions and generations."""
+    return Meta.read(database.read(account, "hmget", "meta", META_FIELDS))
 
 
 class Before(msgspec.Struct, frozen=True, gc=False):
@@ -112,6 +92,11 @@ class AccountCommit(Commit):
         self._labels: dict[str, Counter[str]] = {}
         self._failed_ms = round(1000 * keep.failed)
         self._finished_ms = round(1000 * keep.finished)
+
+    def raise_version(self, name: str, known: int) -> None:
+        """Raise a version (v: of the lease's holder, p: of people), while it is still what is known."""
+        self.check("meta", name, known or "")
+        self.run("HINCRBY", "meta", name, 1)
 
     def put(self, job: LoadedJob, before: Before, event: bytes | None = None) -> None:
         """Write a job, and what changed of it in the indexes; `event` is the value of its idempotency key."""
@@ -169,7 +154,7 @@ class AccountCommit(Commit):
         if not known:
             self.run("ZADD", "deeds", self.now, entry.name)
 
-    def send(self, commit_id: str) -> None:
+    def send(self, commit_id: str = "") -> None:
         """Write everything; raise Check when a condition does not hold."""
         counts, numbers = self.totals, dict[str, int]()
         for name in [name for name in counts if name.startswith("failures:")]:
@@ -215,7 +200,7 @@ def _failure_keys(groups: frozenset[str], *, is_last: bool) -> list[str]:
 def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[str, LoadedJob]:
     """Return these jobs, also such whose lifetime is over, without those that are not stored."""
     found: dict[str, LoadedJob] = {}
-    reads, buckets = database.reads(account), by_bucket(shorts)
+    reads, buckets = database.reads(account), _by_bucket(shorts)
     for bucket, names in buckets.items():
         reads.hmget(f"jobs:{bucket}", names)
     missing: list[str] = []
@@ -226,9 +211,7 @@ def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[s
             else:
                 found[short] = LoadedJob.read(short, text, is_kept=False)
     if missing:  # after the buckets: a job moves from its bucket to the kept ones, never back
-        reads = database.reads(account)
-        reads.hmget("kept", missing)
-        for short, text in zip(missing, reads.run()[0], strict=True):
+        for short, text in zip(missing, database.read(account, "hmget", "kept", missing), strict=True):
             if text is not None:
                 found[short] = LoadedJob.read(short, text, is_kept=True)
     return found
@@ -293,120 +276,17 @@ def read_events(database: Database, account: str, digests: Sequence[bytes]) -> d
     return found
 
 
-# --- records to be looked up
-
-
-def leave_look_ups(commit: Commit, job: LoadedJob) -> None:
-    """Let a job that waits for a record to be found wait there no longer, before it is changed."""
-    if job.value.state == QUEUED:
-        commit.run("LREM", "look_ups", 1, job.short)
-        commit.run("HINCRBY", "meta", "bytes", -job.size)
-    else:
-        commit.run("ZREM", "parked", job.short)
-
-
-def enter_look_ups(commit: Commit, job: LoadedJob) -> None:
-    """Let a job wait for its records to be looked up: now, or when its delay is over."""
-    if job.value.state == QUEUED:
-        enter_list(commit, "look_ups", [job])
-    elif job.value.parked:
-        commit.run("ZADD", "parked", job.value.parked[1], job.short)
-
-
-def enter_list(commit: Commit, key: str, waiting: Sequence[LoadedJob]) -> None:
-    """Let jobs wait in the queue once their records were found, or for a look-up of others."""
-    if waiting:
-        commit.run("RPUSH", key, *(job.short for job in waiting))
-        commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in waiting))
-
-
-# --- what people do
-
-
-def commit_of_people(
-    database: Database,
-    account: str,
-    keep: Retention,
-    *,
-    now: int,
-    meta: Meta,
-    adds: bool = False,
-    over_queue: bool = False,
-) -> AccountCommit:
-    """Return a commit that holds while no other person's act has come in between.
-
-    One that is about jobs in the queue (`over_queue`) holds only while the lease's holder writes nothing.
-    """
-    commit = AccountCommit(database, account, keep, now=now, generation=meta.memories, adds=adds)
-    commit.check("meta", "p", meta.people_version or "")
-    commit.run("HINCRBY", "meta", "p", 1)
-    if over_queue:
-        commit.check("meta", "v", meta.lease_version or "")
-        commit.run("HINCRBY", "meta", "v", 1)
-    return commit
-
-
-def send_act(commit: AccountCommit) -> None:
-    """Send a person's commit; raise Overtaken when somebody else's came first."""
-    try:
-        commit.send(new_commit_id())
-    except Check:
-        raise Overtaken from None
-
-
-def set_pause(
-    database: Database, account: str, pause: Pause, keep: Retention, entry: AuditEntry | None = None
-) -> bool:
-    """Pause the account; return False, with nothing written, if a pause that a person has to end is in force.
-
-    A manual pause keeps the mark that the brake had stopped the account.
-    """
-    now = database.now()
-    reads = database.reads(account)
-    reads.hmget("pause", PAUSE_FIELDS)
-    reads.hget("deed", entry.name if entry else "")
-    row, known = reads.run()
-    before = KnownPause.read(row)
-    in_force = before.in_force(now)
-    if in_force and not in_force.until and (pause.until or pause.reason == "credentials"):
-        return False
-    commit = AccountCommit(database, account, keep, now=now)
-    commit.check("pause", "since", before.since)
-    write_pause(commit, pause._replace(since=now), braked=bool(in_force and before.braked))
-    if not known:
-        commit.audit(entry, 1, None)
-    send_act(commit)
-    return True
-
-
-def write_pause(commit: Commit, pause: Pause, *, braked: bool) -> None:
-    """Write a pause in place of any other."""
-    commit.run("DEL", "pause")
-    fields = dict(zip(PAUSE_FIELDS, (*pause, 1), strict=True))
-    if not braked:
-        del fields["braked"]
-    commit.run("HSET", "pause", *(cell for pair in fields.items() for cell in pair))
-
-
-def trim_audit_log(database: Database, account: str) -> None:
-    """Drop the oldest entries beyond the number that is kept."""
-    reads = database.reads(account)
-    reads.zcard("deeds")
-    [count] = reads.run()
-    if count <= MAX_AUDIT_ENTRIES:
-        return
-    reads = database.reads(account)
-    reads.zrange("deeds", 0, count - MAX_AUDIT_ENTRIES - 1)
-    [oldest] = reads.run()
-    commit = Commit(database, account)
-    commit.run("ZREM", "deeds", *oldest)
-    commit.run("HDEL", "deed", *oldest)
-    commit.send(new_commit_id())
-
-
 def group_by_account(jobs: Iterable[str]) -> dict[str, list[str]]:
     """Return ids without their accounts, by account."""
     groups: dict[str, list[str]] = {}
     for job in jobs:
         groups.setdefault(account_of(job), []).append(short_id(job))
     return groups
+
+
+def _by_bucket(shorts: Iterable[str]) -> dict[int, list[str]]:
+    """Return ids by the bucket that has them."""
+    buckets: dict[int, list[str]] = defaultdict(list)
+    for short in shorts:
+        buckets[bucket_of(short)].append(short)
+    return buckets

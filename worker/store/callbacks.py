@@ -10,7 +10,8 @@ import msgspec
 
 from worker.ports import BatchCounts, CallbackMessage, DueCallbacks, MessagePage, Watch
 from worker.store import codec
-from worker.store.database import Check, Commit, Database, new_commit_id
+from worker.store.commit import Commit
+from worker.store.database import Database
 from worker.store.keys import account_of
 from worker.store.limits import MAX_EXAMINED, MAX_MESSAGES, MAX_WATCHED
 from worker.store.redis_store import RedisStore
@@ -42,7 +43,7 @@ class RedisCallbacks:
             commit.run("HSET", "watched", label, f"{now} {' '.join(sorted(names))}")
             commit.run("ZADD", "looks", now + round(seconds * SECOND), label)
         self._keep(commit, account, "watched", "looks")
-        commit.send(new_commit_id())
+        commit.send()
 
     def due_callbacks(self, account: str, names: Collection[str], *, limit: int) -> DueCallbacks:
         """Return what is to be done now, in two round trips."""
@@ -95,7 +96,7 @@ class RedisCallbacks:
             self._keep(commit, account, "callbacks")
             self._drop_surplus_labels(commit, account)
             self._drop_old_messages(commit, account)
-        return _try(commit)
+        return commit.try_send()
 
     def _forget(self, commit: Commit, labels: Sequence[str]) -> None:
         for name in ("watched", "reported"):
@@ -104,22 +105,21 @@ class RedisCallbacks:
 
     def _drop_surplus_labels(self, commit: Commit, account: str) -> None:
         """Forget labels beyond the number that is kept: those that nobody needs to look at for longest."""
-        reads = self._database.reads(account)
-        reads.zcard("looks")
-        [count] = reads.run()
+        count = self._database.read(account, "zcard", "looks")
         if count <= MAX_WATCHED:
             return
-        reads = self._database.reads(account)
-        reads.zrange("looks", max(MAX_WATCHED, count - MAX_EXAMINED), -1)
-        self._forget(commit, [name.decode() for name in reads.run()[0]])
+        surplus = self._database.read(account, "zrange", "looks", max(MAX_WATCHED, count - MAX_EXAMINED), -1)
+        self._forget(commit, [name.decode() for name in surplus])
 
     # --- messages
 
     def claim_message(self, account: str, callback: str, *, seconds: float) -> CallbackMessage | None:
         """Return a due message that nobody else is sending."""
-        now, reads = self.now(), self._database.reads(account)
-        reads.zrangebyscore(f"unsent:{callback}", "-inf", now, start=0, num=CLAIMABLE)
-        ids = [name.decode() for name in reads.run()[0]]
+        now = self.now()
+        names = self._database.read(
+            account, "zrangebyscore", f"unsent:{callback}", "-inf", now, start=0, num=CLAIMABLE
+        )
+        ids = [name.decode() for name in names]
         for message_id, before in zip(ids, self._read_messages(account, ids), strict=True):
             if before is None or before.state != "waiting":
                 self._drop_unsent(account, callback, message_id)
@@ -140,14 +140,14 @@ class RedisCallbacks:
         """Take off the list what was erased, or ended by a writer that lost the rest of its work."""
         commit = self._commit(account)
         commit.run("ZREM", f"unsent:{callback}", message_id)
-        commit.send(new_commit_id())
+        commit.send()
 
     def put_message(self, before: CallbackMessage, after: CallbackMessage) -> bool:
         """Write what became of a message, unless somebody else wrote something of it."""
         commit = self._commit(after.account)
         commit.check("callback", after.id, codec.encode(before))
         self._put(commit, after)
-        return _try(commit)
+        return commit.try_send()
 
     def _put(self, commit: Commit, message: CallbackMessage) -> None:
         commit.run("HSET", "callback", message.id, codec.encode(message))
@@ -165,25 +165,23 @@ class RedisCallbacks:
     def list_messages(self, account: str, *, limit: int = 50, cursor: str = "") -> MessagePage:
         """Return the messages of an account, newest first; the cursor is when the last one was made."""
         below = f"({cursor}" if cursor.isdecimal() else "+inf"
-        reads = self._database.reads(account)
-        reads.zrevrangebyscore("callbacks", below, "-inf", start=0, num=limit)
-        ids = [name.decode() for name in reads.run()[0]]
+        names = self._database.read(
+            account, "zrevrangebyscore", "callbacks", below, "-inf", start=0, num=limit
+        )
+        ids = [name.decode() for name in names]
         found = [message for message in self._read_messages(account, ids) if message]
         return MessagePage(tuple(found), str(found[-1].made_at) if found and len(ids) == limit else "")
 
     def count_waiting(self, account: str, callback: str) -> int:
         """Return how many messages of a callback wait."""
-        reads = self._database.reads(account)
-        reads.zcard(f"unsent:{callback}")
-        count: int = reads.run()[0]
+        count: int = self._database.read(account, "zcard", f"unsent:{callback}")
         return count
 
     def _read_messages(self, account: str, ids: Sequence[str]) -> list[CallbackMessage | None]:
         if not ids:
             return []
-        reads = self._database.reads(account)
-        reads.hmget("callback", ids)
-        return [_decode_message(text) if text else None for text in reads.run()[0]]
+        texts = self._database.read(account, "hmget", "callback", ids)
+        return [_decode_message(text) if text else None for text in texts]
 
     def _drop_old_messages(self, commit: Commit, account: str) -> None:
         """Forget messages that are as old as failed jobs may get, and the oldest beyond their number."""
@@ -192,9 +190,10 @@ class RedisCallbacks:
         reads.zcard("callbacks")
         reads.zrangebyscore("callbacks", "-inf", oldest, start=0, num=MAX_EXAMINED)
         count, old = reads.run()
-        reads = self._database.reads(account)
-        reads.zrange("callbacks", 0, min(count - MAX_MESSAGES, MAX_EXAMINED) - 1)
-        gone = {name.decode() for name in (*old, *(reads.run()[0] if count > MAX_MESSAGES else ()))}
+        if count > MAX_MESSAGES:
+            last = min(count - MAX_MESSAGES, MAX_EXAMINED) - 1
+            old += self._database.read(account, "zrange", "callbacks", 0, last)
+        gone = {name.decode() for name in old}
         for message in filter(None, self._read_messages(account, sorted(gone))):
             commit.run("ZREM", f"unsent:{message.callback}", message.id)
         if gone:
@@ -217,11 +216,3 @@ def _read_watch(label: str, noted: str, reported: str, counts: Mapping[str, int]
     known = BatchCounts(*(counts.get(name, 0) for name in BatchCounts._fields))
     earlier = _decode_reported(reported) if reported else {}
     return Watch(label, int(accepted_at), tuple(callbacks), earlier, known, (noted, reported))
-
-
-def _try(commit: Commit) -> bool:
-    try:
-        commit.send(new_commit_id())
-    except Check:
-        return False
-    return True

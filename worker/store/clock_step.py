@@ -8,8 +8,10 @@ import msgspec
 
 from worker.contract import Relation
 from worker.store import codec
-from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, read_jobs, read_memories, send_act
-from worker.store.database import Database, repeat_while_overtaken
+from worker.store.account import AccountCommit, Before, read_jobs, read_memories, read_meta
+from worker.store.acts import send_act
+from worker.store.commit import repeat_while_overtaken
+from worker.store.database import Database
 from worker.store.limits import JOBS_PER_CALL, Retention
 
 PIECE: Final = JOBS_PER_CALL
@@ -60,12 +62,9 @@ def _move_parked(database: Database, account: str, keep: Retention, by: int, nam
 
 def _begin(database: Database, account: str, keep: Retention) -> AccountCommit:
     """Return a commit that holds while the lease's holder writes nothing, and after which it reads again."""
-    reads = database.reads(account)
-    reads.hmget("meta", META_FIELDS)
-    meta = Meta.read(reads.run()[0])
+    meta = read_meta(database, account)
     commit = AccountCommit(database, account, keep, now=database.now(), generation=meta.memories)
-    commit.check("meta", "v", meta.lease_version or "")
-    commit.run("HINCRBY", "meta", "v", 1)
+    commit.raise_version("v", meta.lease_version)
     return commit
 
 

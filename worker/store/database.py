@@ -1,25 +1,15 @@
-"""One account's keys on a server: reads in one round trip, commits that hold while nothing has changed.
-
-Whoever changes anything but by `accept` reads, decides in Python, and commits under conditions; when one no
-longer holds, it reads again.
-"""
+"""One account's keys on a server: its clock, its scripts, and reads in one round trip."""
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from os import urandom
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, Protocol
 
-from worker.errors import StoreUnavailable
 from worker.redis.client import Client, translate_errors
 from worker.redis.cluster import LazyClusterClient
 from worker.redis.scripts import load_script
 from worker.store import keys, limits
-from worker.store.keys import LAYOUT, bucket_of
 
-ARGUMENTS_PER_COMMAND: Final = 4000  # Lua's stack takes about twice as many
 CLOCK_LIFETIME: Final = 5.0  # seconds for which the server's clock is known without asking
-ATTEMPTS: Final = 50  # of a commit that others overtake; each time somebody else has got something done
 CONSTANTS: Final = {name: value for name, value in vars(limits).items() if isinstance(value, int)}
 SCRIPTS: Final = {
     "accept": ("accept", "#!lua"),
@@ -30,21 +20,6 @@ SCRIPTS: Final = {
     "read": ("read", "#!lua flags=no-writes,allow-oom"),
 }
 """Files and first lines of the scripts: a full server refuses those that bring something in."""
-
-
-Answer = TypeVar("Answer")
-
-
-class Check(Exception):
-    """A commit's condition did not hold: which one, by its position from 0, and what was found."""
-
-    def __init__(self, position: int, found: str) -> None:
-        super().__init__(position, found)
-        self.position, self.found = position, found
-
-
-class Overtaken(Exception):
-    """Somebody else's commit came first: read again, and decide again."""
 
 
 class ServerScript(Protocol):
@@ -96,6 +71,21 @@ class Database:
         """Return a round trip to be filled with reads; `at_once`: all answers are of the same moment."""
         is_scripted = self._is_cluster or (at_once and "read" in self.scripts)
         return ScriptedReads(self, account) if is_scripted else Reads(self, account)
+
+    def read(self, account: str, command: str, key: str, *args: Any, **options: Any) -> Any:
+        """Return the answer to one read."""
+        reads = self.reads(account)
+        getattr(reads, command)(key, *args, **options)
+        return reads.run()[0]
+
+    def scan_hash(self, account: str, key: str) -> Iterator[dict[bytes, bytes]]:
+        """Yield all of a hash, page by page; a field may come twice."""
+        cursor: Any = 0
+        while True:
+            cursor, page = self.read(account, "hscan", key, cursor, count=limits.MAX_EXAMINED)
+            yield page
+            if not cursor:
+                return
 
     def _ask_time(self) -> tuple[int, int]:
         answer = self.redis.time()
@@ -177,114 +167,6 @@ def _reader_of(command: str, *, with_scores: bool) -> Callable[[Any], Any]:
     if command == "smembers":
         return set
     return lambda answer: float(answer) if command == "zscore" and answer is not None else answer
-
-
-class Commit:
-    """Writes of one account that are made together, if the checks hold when they arrive."""
-
-    def __init__(self, database: Database, account: str, *, adds: bool = False) -> None:
-        self._database, self._base = database, keys.base(database.prefix, account)
-        self._script = "add" if adds else "commit"
-        self._keys: dict[str, int] = {"meta": 1}
-        self._checks: list[Any] = []
-        self._commands: list[Any] = []
-        self._deleted: dict[str, list[Any]] = defaultdict(list)
-        self._set: dict[str, list[Any]] = defaultdict(list)
-        self._opened: dict[tuple[int, int], int] = defaultdict(int)
-
-    def check(self, key: str, field: str | bytes, value: object) -> None:
-        """Let the commit hold only while the field of a hash has this value ("": it is not there).
-
-        The field `#` stands for how many fields it has.
-        """
-        self._checks += [self._place(key), field, value]
-
-    def run(self, command: str, key: str, *args: object) -> None:
-        """Add a command."""
-        for start in range(0, len(args) or 1, ARGUMENTS_PER_COMMAND):
-            piece = args[start : start + ARGUMENTS_PER_COMMAND]
-            self._commands += [command, self._place(key), len(piece), *piece]
-
-    def hset(self, key: str, field: object, value: object) -> None:
-        """Set a field; all that are set in one hash travel as one command."""
-        self._set[key] += (field, value)
-
-    def hdel(self, key: str, field: object) -> None:
-        """Delete a field, before others of the hash are set."""
-        self._deleted[key].append(field)
-
-    def count(self, key: str, counts: Mapping[str, int]) -> None:
-        """Add to counters of a hash."""
-        for name, by in counts.items():
-            if by:
-                self.run("HINCRBY", key, name, by)
-
-    def count_open(self, bucket: int, by: int, lifetime_ms: int) -> None:
-        """Count the open jobs of a bucket; with the last one its lifetime begins."""
-        self._opened[bucket, lifetime_ms] += by
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether it would write nothing."""
-        return not (self._commands or any(self._set.values()) or self._deleted or self._opened)
-
-    def send(self, commit_id: str) -> None:
-        """Write everything; raise Check when a condition does not hold."""
-        for key, fields in self._deleted.items():
-            self.run("HDEL", key, *fields)
-        for key, pairs in self._set.items():
-            if pairs:
-                self.run("HSET", key, *pairs)
-        for (bucket, lifetime), by in self._opened.items():
-            jobs, order = self._place(f"jobs:{bucket}"), self._place(f"order:{bucket}")
-            self.run("OPEN", "buckets", bucket, jobs, order, by, lifetime)
-        arguments = [commit_id, len(self._checks) // 3, *self._checks, *self._commands]
-        names = [f"{self._base}:{name}" for name in self._keys]
-        with translate_errors():
-            failed, found = self._database.scripts[self._script](keys=names, args=arguments)
-        if failed:
-            raise Check(failed - 1, found.decode())
-
-    def _place(self, key: str) -> int:
-        return self._keys.setdefault(key, len(self._keys) + 1)
-
-
-def new_commit_id() -> str:
-    """Return an id by which a repeated call of the same commit is known."""
-    return urandom(6).hex()
-
-
-def repeat_while_overtaken(account: str, act: Callable[[], Answer]) -> Answer:
-    """Return what the act returns, once nobody comes in between; raise StoreUnavailable if that never is."""
-    for _ in range(ATTEMPTS):
-        try:
-            return act()
-        except Overtaken:
-            continue
-    raise StoreUnavailable(
-        f"account {account} is changed too often at this moment; try again", retry_after=1.0
-    )
-
-
-def check_layout(found: bytes | None, account: str) -> bool:
-    """Return whether the account has this layout; raise StoreUnavailable for that of a newer release."""
-    if found is None:
-        return False
-    if found.decode() != LAYOUT:
-        raise StoreUnavailable(
-            f"the stored data of account {account} has layout {found.decode()}, and this release knows only "
-            f"layout {LAYOUT}: a newer release has written it, so install that one here too",
-            retry_after=60.0,
-        )
-    return True
-
-
-def by_bucket(shorts: Iterable[str]) -> dict[int, list[str]]:
-    """Return ids by the bucket that has them."""
-    buckets: dict[int, list[str]] = defaultdict(list)
-    for short in shorts:
-        buckets[bucket_of(short)].append(short)
-    return buckets
 
 
 def _load(client: Client) -> dict[str, ServerScript]:

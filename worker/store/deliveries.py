@@ -3,14 +3,11 @@
 They have a hash tag per source, since a delivery may be about several accounts, or about none.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Final
 
 import msgspec
 
-from worker.errors import StoreUnavailable
 from worker.ports import (
     FOREVER,
     GENUINE,
@@ -23,12 +20,15 @@ from worker.ports import (
     RecordRef,
 )
 from worker.redis.client import Client, translate_errors
-from worker.store import codec, job_references, keys
+from worker.store import codec, keys
 from worker.store.account import read_jobs
-from worker.store.database import Check, Commit, Database, new_commit_id
+from worker.store.commit import Commit
+from worker.store.database import Database
+from worker.store.erasure.record_text import RecordText
+from worker.store.jobs import job_references
 from worker.store.keys import account_of, short_id
 from worker.store.limits import MAX_EXAMINED, MAX_REFUSED_BYTES
-from worker.store.record_text import RecordText
+from worker.store.registry import Registry
 
 CLASSES: Final = ("genuine", "refused")
 DELIVER_KEYS: Final = ("meta", "kept", "requests", *CLASSES)
@@ -55,11 +55,11 @@ class RedisDeliveries:
         now: Callable[[], int] | None = None,
     ) -> None:
         self._database, self._retention, self._known = Database(client, prefix, now), keep, known
-        self._registered_at: dict[str, float] = {}
+        self._registry = Registry(self._database, keys.sources(prefix), seconds=REGISTRATION_MEMORY)
 
     def keep(self, found: KeptDelivery) -> None:
         """Keep a delivery, in place of itself if it is known."""
-        self._register(found.delivery.source)
+        self._registry.add(found.delivery.source)
         self._run(found.delivery.source, class_of(found.delivery), found)
 
     def tidy(self, source: str) -> None:
@@ -90,7 +90,7 @@ class RedisDeliveries:
         commit.check("kept", known.id, text)
         commit.run("HSET", "kept", known.id, new)
         commit.run("HINCRBY", "meta", class_of(known), len(new) - len(text))
-        return _send(commit)
+        return commit.try_send()
 
     def find(self, wanted: DeliveryFilter, *, limit: int = 50, cursor: str = "") -> DeliveryPage:
         """Return the deliveries that match, newest first, of a bounded number that are looked at."""
@@ -148,9 +148,7 @@ class RedisDeliveries:
 
     def sources(self) -> Sequence[str]:
         """Return every source that ever had a delivery; a failover may have lost those of the registry."""
-        with translate_errors():
-            names = self._database.redis.smembers(keys.sources(self._database.prefix))
-        return sorted({*self._known(), *(name.decode() for name in names)})
+        return sorted({*self._known(), *self._registry.names()})
 
     def erase(self, account: str, who: RecordRef) -> tuple[int, int]:
         """Forget every delivery for the account that names a record, or whose jobs are about it."""
@@ -194,7 +192,7 @@ class RedisDeliveries:
             class_ = "refused" if place is None else "genuine"
             commit.run("ZREM", class_, delivery_id)
             commit.run("HINCRBY", "meta", class_, -(len(text) + size))
-            if _send(commit):
+            if commit.try_send():
                 return True
 
     def inspect(self, source: str, *, repair: bool) -> Sequence[DeliveryFlaw]:
@@ -221,7 +219,7 @@ class RedisDeliveries:
                 messages.append(f"{name} deliveries have {size} bytes, and {int(number or 0)} were counted")
                 commit.run("HSET", "meta", name, size)
         if messages and repair:
-            _send(commit)
+            commit.try_send()
         return [DeliveryFlaw(source, message) for message in messages]
 
     def _read_all(self, source: str) -> Iterator[KeptDelivery]:
@@ -238,19 +236,8 @@ class RedisDeliveries:
                     yield KeptDelivery(_read_delivery(name, text, 0), request or b"")
 
     def _read(self, source: str, key: str, names: Sequence[str]) -> list[bytes | None]:
-        reads = self._database.reads(keys.source_tag(source))
-        reads.hmget(key, list(names))
-        found: list[bytes | None] = reads.run()[0]
+        found: list[bytes | None] = self._database.read(keys.source_tag(source), "hmget", key, list(names))
         return found
-
-    def _register(self, source: str) -> None:
-        """Register the source, or leave it to a later delivery: a cluster's node may be down."""
-        now = time.monotonic()
-        if now - self._registered_at.get(source, -REGISTRATION_MEMORY) < REGISTRATION_MEMORY:
-            return
-        with suppress(StoreUnavailable), translate_errors():
-            self._database.redis.sadd(keys.sources(self._database.prefix), source)
-            self._registered_at[source] = now
 
 
 def class_of(delivery: Delivery | DeliveryFilter) -> str:
@@ -272,12 +259,3 @@ def _read_delivery(name: str, text: bytes, at: int) -> Delivery:
 def _read_cursor(cursor: str) -> tuple[int, str]:
     at, _, name = cursor.partition(":")
     return (int(at), name) if at.isdecimal() else (FOREVER, "")
-
-
-def _send(commit: Commit) -> bool:
-    """Return whether the commit was made; somebody else's came first otherwise."""
-    try:
-        commit.send(new_commit_id())
-    except Check:
-        return False
-    return True

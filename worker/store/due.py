@@ -1,15 +1,22 @@
 """Which accounts the sweep wakes (R22): read for many at once, decided one by one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from worker.errors import StoreUnavailable
 from worker.ports import Pause
 from worker.redis.client import translate_errors
 from worker.store import keys
-from worker.store.account import PAUSE_FIELDS, KnownPause
+from worker.store.account import AccountCommit
 from worker.store.database import Database
-from worker.store.limits import FIRST_WAKE_DELAY_US, LONGEST_REST_US, LONGEST_WAKE_DELAY_US
+from worker.store.lease.lease import shorten_lease
+from worker.store.limits import FIRST_WAKE_DELAY_US, LONGEST_REST_US, LONGEST_WAKE_DELAY_US, Retention
+from worker.store.pauses import PAUSE_FIELDS, KnownPause, restart_pause
 
+MAX_SILENT_ACCOUNTS: Final = 3
+"""Accounts that may be out of reach before a sweep ends: each may cost the time of a failing connection."""
+ACCOUNTS_AT_ONCE: Final = 500
+"""Accounts that one round trip of a sweep asks for."""
 COMMANDS_PER_ACCOUNT: Final = 12
 
 
@@ -46,7 +53,52 @@ class Wakeable(NamedTuple):
         return min(max(2 * self.delay, FIRST_WAKE_DELAY_US), LONGEST_WAKE_DELAY_US)
 
 
-def read_wakeable(database: Database, accounts: Sequence[str]) -> dict[str, Wakeable]:
+def wake_due_accounts(
+    database: Database,
+    accounts: Sequence[str],
+    retention: Callable[[str], Retention],
+    credentials: Mapping[str, str],
+) -> list[str]:
+    """Return the accounts to send a flush message for; what cannot be asked is left to the next sweep."""
+    due, silent = list[str](), 0
+    pieces = [accounts[at : at + ACCOUNTS_AT_ONCE] for at in range(0, len(accounts), ACCOUNTS_AT_ONCE)]
+    while pieces:
+        piece = pieces.pop(0)
+        try:
+            for account, found in _read_wakeable(database, piece).items():
+                if _wake_if_due(database, account, retention(account), found, credentials.get(account, "")):
+                    due.append(account)
+        except StoreUnavailable:
+            if len(piece) > 1:  # one node of a cluster may be away: account by account
+                pieces = [[account] for account in piece] + pieces
+                continue
+            silent += 1
+            if silent == MAX_SILENT_ACCOUNTS:
+                break
+    return due
+
+
+def _wake_if_due(
+    database: Database, account: str, keep: Retention, found: Wakeable, fingerprint: str
+) -> bool:
+    """Mark an account as woken, if it is to be; return whether it was marked."""
+    now = database.now()
+    shorten_lease(database, account, keep, found.holder, found.lifetime)
+    if restart_pause(database, account, keep, KnownPause(found.pause), now):
+        return False
+    delay = found.next_delay(now, fingerprint)
+    if delay is None:
+        return False
+    if found.is_old:  # an older release has accepted it, or it was not migrated yet
+        return True
+    commit = AccountCommit(database, account, keep, now=now)
+    commit.check("wake", "at", found.woken_at or "")
+    commit.check("holder", "token", "")
+    commit.run("HSET", "wake", "at", now, "delay", delay)
+    return commit.try_send()  # or somebody else was first
+
+
+def _read_wakeable(database: Database, accounts: Sequence[str]) -> dict[str, Wakeable]:
     """Read it for these accounts, in one round trip."""
     now = database.now()
     with translate_errors(), database.redis.pipeline(transaction=False) as pipeline:

@@ -88,7 +88,7 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     pace             hash    see worker/limiter/lua/book.lua                     2 days from its last use
 
 A job's lifetime begins with its end. Jobs and memories say themselves when they end; their bytes go with
-their bucket (9.3 hours of ids) or generation. What a job and a memory hold: `jobs.py`, `memories.py`.
+their bucket (9.3 hours of ids) or generation. What they hold: `jobs/stored_job.py`, `memories.py`.
 
 The deliveries to a webhook are kept by source, below `{prefix}:{{webhook:source}}:`, as long as the source's
 settings say after the last one:

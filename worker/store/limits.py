@@ -66,3 +66,8 @@ class Retention(NamedTuple):
     def memory(self) -> float:
         """How long a relation's memory is kept: as long as the longest-lived job it may judge (R8)."""
         return max(self.finished, self.failed)
+
+
+def to_us(seconds: float) -> int:
+    """Return seconds as whole microseconds."""
+    return round(seconds * 1_000_000)

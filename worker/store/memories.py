@@ -1,7 +1,5 @@
 """The memory of a relation as it is stored, with the last outcomes of jobs that named it. Pure."""
 
-from typing import Final
-
 import msgspec
 
 from worker.contract.instant import SECOND
@@ -18,10 +16,9 @@ from worker.planner.fold import (
 )
 from worker.planner.relation_state import Doubt
 from worker.ports import RelationEvent
+from worker.store.jobs.stored_job import NUMBERS
 from worker.store.keys import short_id
 from worker.store.limits import MAX_HISTORY, Retention
-
-NUMBERS: Final = {result: number for number, result in enumerate(RESULTS)}
 
 _pack = msgspec.msgpack.Encoder().encode
 Event = tuple[str, int, str]  # id, number of the result, by or why

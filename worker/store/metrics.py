@@ -21,10 +21,10 @@ from worker.ports import (
 )
 from worker.redis.client import Client, is_refusal, translate_errors
 from worker.store import codec, keys
-from worker.store.account import PAUSE_FIELDS, KnownPause
-from worker.store.jobs import LoadedJob
+from worker.store.jobs.stored_job import LoadedJob
 from worker.store.keys import bucket_of
 from worker.store.limits import WORKER_LIFETIME
+from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
 COMMANDS_PER_ACCOUNT: Final = 11
 

@@ -8,19 +8,16 @@ own inbox until a worker of this release moves it, too.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from worker.errors import StoreUnavailable
-from worker.planner.fold import NEVER, RESULTS, ConfirmedInfo, ConfirmedState, JobVersion
-from worker.planner.relation_state import Doubt
 from worker.redis.client import translate_errors
 from worker.store import keys
 from worker.store.account import AccountCommit
-from worker.store.database import Check, Database, new_commit_id
-from worker.store.jobs import ACTIONS, FAILED, NO_EVENT, NUMBER_OF, QUEUED, LoadedJob, StoredJob
+from worker.store.commit import Check, new_commit_id
+from worker.store.database import Database
+from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.keys import LAYOUT, bucket_of, short_id
 from worker.store.limits import MAX_EXAMINED, Retention
-from worker.store.memories import Memory
+from worker.store.old_layout import read_event, read_job, read_memory
 
 OLD_HOLDER: Final = f"layout {LAYOUT}"
 """Who has the lease of the old layout for good."""
@@ -28,21 +25,16 @@ MOVER_MS: Final = 60_000  # for which a move that makes no progress keeps others
 PIECE: Final = 200  # old keys that are moved at once
 
 
-class OldMemory(
-    msgspec.Struct, frozen=True, rename={"present": "p", "absent": "a", "info": "i", "doubt": "d"}
-):
-    """A relation's memory as release 0.1.0 stored it."""
-
-    present: JobVersion = NEVER
-    absent: JobVersion = NEVER
-    info: dict[str, ConfirmedInfo] = {}
-    doubt: Doubt | None = None
-
-
-_decode_memory = msgspec.json.Decoder(OldMemory).decode
-_decode_info = msgspec.json.Decoder(dict[str, str]).decode
-_decode_refusal = msgspec.json.Decoder(tuple[int, str, str, str]).decode
-_decode_dismissal = msgspec.json.Decoder(tuple[str, str]).decode
+def ensure_layout(database: Database, account: str, keep: Retention, found: bytes | None) -> None:
+    """Give an account this layout; raise StoreUnavailable for that of a newer release."""
+    if found is None:
+        migrate(database, account, keep)
+    elif found.decode() != LAYOUT:
+        raise StoreUnavailable(
+            f"the stored data of account {account} has layout {found.decode()}, and this release knows only "
+            f"layout {LAYOUT}: a newer release has written it, so install that one here too",
+            retry_after=60.0,
+        )
 
 
 def migrate(database: Database, account: str, keep: Retention) -> None:
@@ -86,7 +78,7 @@ class _Migration:
         if layout is None:
             commit.run("HSET", "meta", "layout", LAYOUT)
             commit.run("DEL", "holder")
-        commit.send(new_commit_id())
+        commit.send()
 
     # --- nobody else
 
@@ -96,7 +88,7 @@ class _Migration:
         commit.check("lease", "token", "")
         commit.run("HSET", "lease", "token", OLD_HOLDER, "step", 0)
         try:
-            commit.send(new_commit_id())
+            commit.send()
         except Check as failed:
             if failed.found != OLD_HOLDER:
                 raise StoreUnavailable(
@@ -112,20 +104,18 @@ class _Migration:
         commit.check("meta", "layout", "")
         commit.run("HSET", "holder", "token", self._token, "step", 0)
         commit.run("PEXPIRE", "holder", MOVER_MS)
-        try:
-            commit.send(new_commit_id())
-        except Check:
+        if not commit.try_send():
             raise StoreUnavailable(
                 f"the stored data of account {self._account} is being brought to layout {LAYOUT}; try again",
                 retry_after=5.0,
-            ) from None
+            )
 
     # --- pieces
 
     def _move_memories(self, names: Sequence[str]) -> AccountCommit:
         commit = self._commit()
         for name, row in self._read_hashes(names).items():
-            commit.put_memories([_read_memory(name.removeprefix("rel:"), row)])
+            commit.put_memories([read_memory(name.removeprefix("rel:"), row)])
             commit.run("DEL", name)
         commit.run("HSET", "meta", "memories", 0, "memories_since", self._now)
         return commit
@@ -137,7 +127,7 @@ class _Migration:
             reads.get(name)
         for name, value in zip(names, reads.run(), strict=True):
             if value:
-                commit.hset("events:0", bytes.fromhex(name.removeprefix("event:")), _short_event(value))
+                commit.hset("events:0", bytes.fromhex(name.removeprefix("event:")), read_event(value))
             commit.run("DEL", name)
         commit.run("HSET", "meta", "events", 0, "events_since", self._now)
         return commit
@@ -145,9 +135,9 @@ class _Migration:
     def _move_all_jobs(self) -> None:
         """Move the jobs in the order of acceptance."""
         while True:
-            reads = self._database.reads(self._account)
-            reads.zrange("jobs", 0, PIECE - 1)
-            ids = [name.decode() for name in reads.run()[0]]
+            ids = [
+                name.decode() for name in self._database.read(self._account, "zrange", "jobs", 0, PIECE - 1)
+            ]
             if not ids:
                 return
             commit = self._move_jobs(ids)
@@ -157,9 +147,9 @@ class _Migration:
     def _move_inbox(self) -> None:
         """Let the old inbox follow: what is still queued, and jobs that an old producer has just accepted."""
         while True:
-            reads = self._database.reads(self._account)
-            reads.lrange("inbox", 0, PIECE - 1)
-            ids = [name.decode() for name in reads.run()[0]]
+            ids = [
+                name.decode() for name in self._database.read(self._account, "lrange", "inbox", 0, PIECE - 1)
+            ]
             if not ids:
                 return
             commit = self._move_jobs(ids)
@@ -195,8 +185,8 @@ class _Migration:
         ):
             commit.check(name, "s", row[b"s"])
             short = short_id(name)
-            job = _read_job(short, row, expires=self._now + 1000 * lifetime if lifetime > 0 else 0)
-            event = _short_event(old) if old else moved
+            job = read_job(short, row, expires=self._now + 1000 * lifetime if lifetime > 0 else 0)
+            event = read_event(old) if old else moved
             if event and event.endswith(b" "):  # a webhook wrote it; they have a space of their own now
                 job.value.digest = keys.delivery(job.value.source, job.value.event_id or short)
             self._put(commit, job, event or b"")
@@ -242,71 +232,4 @@ class _Migration:
 
     def _send(self, commit: AccountCommit) -> None:
         commit.run("PEXPIRE", "holder", MOVER_MS)
-        try:
-            commit.send(new_commit_id())
-        except Check:
-            return  # an old program has changed one of the jobs: it is read again with the next piece
-
-
-def _short_event(value: bytes) -> bytes:
-    """Return the value of an idempotency key without the account."""
-    job, _, fingerprint = value.decode().partition(" ")
-    return f"{short_id(job)} {fingerprint}".encode()
-
-
-def _read_memory(relation: str, row: Mapping[bytes, bytes]) -> Memory:
-    memory = Memory(relation)
-    if text := row.get(b"k"):
-        old = _decode_memory(text)
-        memory = Memory(relation, ConfirmedState(old.present, old.absent, old.info), old.doubt)
-    events = []
-    for name, value in sorted(row.items()):
-        if name.startswith(b"#"):
-            result, _, why = value.decode().partition(" ")
-            events.append((short_id(name[1:].decode()), RESULTS.index(result), why))
-    memory.events = tuple(events)
-    return memory
-
-
-def _read_job(short: str, row: Mapping[bytes, bytes], *, expires: int) -> LoadedJob:
-    text = {name.decode(): value.decode() for name, value in row.items()}
-    state = NUMBER_OF[text["s"]]  # type: ignore[index]
-    event_id = text.get("e")
-    at, _, why = text.get("d", "").partition(" ")
-    value = StoredJob(
-        action=ACTIONS[text["a"]],
-        type=text["t"],
-        parents=_ids(text["p"]),
-        children=_ids(text["c"]),
-        occurred_at=int(text["o"]),
-        digest=bytes.fromhex(text.get("k", "")),
-        event_id=NO_EVENT if event_id is None else "" if event_id == short else event_id,
-        info=_decode_info(text["i"]) if "i" in text else None,
-        source=text.get("u", ""),
-        batch=text.get("b", ""),
-        correlation=text.get("ci", ""),
-        allow_empty="ae" in text,
-        state=state,
-        finished_at=int(text.get("f", 0)),
-        expires=expires,
-        left=int(text["r"]),
-        total=int(text["z"]),
-        counts=tuple(int(text.get(name, 0)) for name in ("ok", "su", "st", "fa")),  # type: ignore[arg-type]
-        attempts=int(text.get("m", 0)),
-        requests=tuple(text.get("w", "").split()),
-        by=text.get("y", ""),
-        refusal=_decode_refusal(text["x"]) if "x" in text else None,
-        failed=tuple(text.get("fr", "").split()),
-        again=tuple(text.get("ag", "").split()),
-        requeued_at=int(text.get("bk", 0)),
-        dismissed=(int(at), *_decode_dismissal(why)) if at else None,
-        replays=text.get("rp", ""),
-        replayed_by=tuple(text.get("rb", "").split()),
-        replay=text.get("rm", ""),
-    )
-    is_kept = state == FAILED or value.requeued_at > 0
-    return LoadedJob(short, int(text["n"]), int(text["q"]), value, is_kept=is_kept)
-
-
-def _ids(text: str) -> tuple[int, ...]:
-    return tuple(map(int, text.split(","))) if text else ()
+        commit.try_send()  # or an old program has changed one of the jobs: the next piece reads it again

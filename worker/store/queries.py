@@ -27,8 +27,6 @@ from worker.redis.client import Client
 from worker.store import keys
 from worker.store.account import (
     META_FIELDS,
-    PAUSE_FIELDS,
-    KnownPause,
     Meta,
     group_by_account,
     read_jobs_with_claims,
@@ -36,13 +34,14 @@ from worker.store.account import (
     relations_sent,
 )
 from worker.store.database import Database
-from worker.store.jobs import LoadedJob
-from worker.store.keys import bucket_at, bucket_of, short_id
-from worker.store.limits import CLOCK_SLACK_US, COUNTED_STATES, MAX_EXAMINED
-from worker.store.queue import QueueHead
+from worker.store.job_search import JobSearch
+from worker.store.jobs.job_view import as_record
+from worker.store.jobs.stored_job import LoadedJob
+from worker.store.lease.queue import QueueHead
+from worker.store.limits import COUNTED_STATES, MAX_EXAMINED
+from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
-PLACE_BITS: Final = 32
-"""A cursor above this many bits names a bucket and a place in it; any other an acceptance number."""
+GROUP_ENDS: Final = 20  # jobs at either end of a group that are read, for one that is still kept
 
 
 class RedisQueries:
@@ -78,7 +77,7 @@ class RedisQueries:
 
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
         """Return these jobs, without those that are not there (any more)."""
-        return {id_: job.as_record(account) for id_, (account, job) in self._get_jobs(jobs).items()}
+        return {id_: as_record(job, account) for id_, (account, job) in self._get_jobs(jobs).items()}
 
     def find_delivered(self, account: str, source: str, event_ids: Sequence[str]) -> Mapping[str, str]:
         """Return the jobs that a webhook's events became, by event id."""
@@ -167,9 +166,7 @@ class RedisQueries:
         older = 1 - Meta.read(meta).memories
         first = (0, older, 0) if lengths[older] else (1, 1 - older, 0)
         is_newer, generation, place = _read_cursor(cursor) if cursor else first
-        reads = self._database.reads(account)
-        reads.hscan(f"memories:{generation}", place, count=most)
-        [(place, found)] = reads.run()
+        place, found = self._database.read(account, "hscan", f"memories:{generation}", place, count=most)
         names = list(found)
         if is_newer:
             seen = self._read_fields(account, f"memories:{1 - generation}", names)
@@ -207,9 +204,7 @@ class RedisQueries:
 
     def failure_groups(self, account: str) -> list[FailureGroup]:
         """Return the failed jobs that wait for a decision by error and type, the largest group first."""
-        reads = self._database.reads(account)
-        reads.smembers("failures")
-        names = sorted(name.decode() for name in reads.run()[0])
+        names = sorted(name.decode() for name in self._database.read(account, "smembers", "failures"))
         groups = [found for name in names if (found := self._read_group(account, name))]
         return sorted(groups, key=lambda group: (-group.jobs, group.code, group.error, group.type))
 
@@ -217,14 +212,13 @@ class RedisQueries:
         """Return what was sent and answered, newest first."""
         start = -1
         if cursor:
-            reads = self._database.reads(account)
-            reads.lpos("requests", cursor)
-            [start] = reads.run()
+            start = self._database.read(account, "lpos", "requests", cursor)
             if start is None:  # the cursor's request is so old that the list has dropped it
                 return RequestPage((), "")
-        reads = self._database.reads(account)
-        reads.lrange("requests", start + 1, start + limit)
-        ids = [id_.decode() for id_ in reads.run()[0]]
+        ids = [
+            id_.decode()
+            for id_ in self._database.read(account, "lrange", "requests", start + 1, start + limit)
+        ]
         reads = self._database.reads(account)
         for id_ in ids:
             reads.get(f"request:{id_}")
@@ -256,125 +250,6 @@ class RedisQueries:
         begun, ended = sorted((first.finished_at, last.finished_at))  # accepted first may have ended last
         gone = len(set(ids)) - len(jobs)
         return FailureGroup(int(code), error, relation_type, max(1, count - gone), begun, ended, last.id)
-
-
-GROUP_ENDS: Final = 20
-
-
-class JobSearch:
-    """One page of a list: a bounded number of entries is looked at."""
-
-    def __init__(self, database: Database, account: str, wanted: JobFilter, limit: int) -> None:
-        self._database, self._account, self._wanted, self._limit = database, account, wanted, limit
-        self._now, self._left = database.now(), MAX_EXAMINED
-        self._found: list[JobRecord] = []
-        self._oldest = wanted.since - CLOCK_SLACK_US  # accepted before: so was everything before it
-        self._is_past = False
-
-    def among_failed(self, below: int) -> JobPage:
-        """Look among the failed jobs that wait for a decision, with acceptance numbers below one."""
-        entries = self._failed_entries(below)[: self._left]
-        size = max(PIECE, self._limit)
-        for start in range(0, len(entries), size):
-            piece = [(number, short_id(id_)) for number, id_ in entries[start : start + size]]
-            for number, _ in self._look_at(piece):
-                if len(self._found) == self._limit:
-                    return JobPage(tuple(self._found), str(number))
-        return JobPage(tuple(self._found), str(entries[-1][0]) if len(entries) == MAX_EXAMINED else "")
-
-    def among_all(self, below: int) -> JobPage:
-        """Look among all jobs: bucket by bucket, then those that are kept longer than their bucket."""
-        reads = self._database.reads(self._account)
-        reads.hkeys("buckets")
-        buckets = sorted((int(number) for number in reads.run()[0]), reverse=True)
-        if below >> PLACE_BITS:
-            for bucket in buckets:
-                if self._is_in_time(bucket) and (page := self._among_bucket(bucket, below)):
-                    return page
-            below = (1 << PLACE_BITS) - 1
-        return self._among_kept(below, set(buckets))
-
-    def _among_bucket(self, bucket: int, below: int) -> JobPage | None:
-        top = (bucket + 1) << PLACE_BITS
-        if below <= top:
-            return None
-        reads = self._database.reads(self._account)
-        reads.llen(f"order:{bucket}")
-        [place] = reads.run()
-        if below >> PLACE_BITS == bucket + 1:
-            place = min(place, below - top - 1)
-        while place > 0:
-            size = min(place, self._left, max(PIECE, self._limit))
-            if not size:
-                return JobPage(tuple(self._found), str(top + place + 1))
-            reads = self._database.reads(self._account)
-            reads.lrange(f"order:{bucket}", place - size, place - 1)
-            [names] = reads.run()
-            self._left -= size
-            entries = [(place - 1 - at, name.decode()) for at, name in enumerate(reversed(names))]
-            for at, _ in self._look_at(entries):
-                if len(self._found) == self._limit:
-                    return JobPage(tuple(self._found), str(top + at + 1))
-            if self._is_past:
-                return JobPage(tuple(self._found), "")
-            place -= size
-        return None
-
-    def _among_kept(self, below: int, buckets: set[int]) -> JobPage:
-        if not self._left:
-            return JobPage(tuple(self._found), str(below))
-        reads = self._database.reads(self._account)
-        reads.zrevrangebyscore("keep", f"({below}", "-inf", start=0, num=self._left, withscores=True)
-        [rows] = reads.run()
-        reads = self._database.reads(self._account)
-        for bucket in buckets:
-            reads.exists(f"order:{bucket}")
-        alive = {bucket for bucket, exists in zip(buckets, reads.run(), strict=True) if exists}
-        entries = [(int(number), name.decode()) for name, number in rows]
-        others = [(number, short) for number, short in entries if bucket_of(short) not in alive]
-        for number, _ in self._look_at(others):
-            if len(self._found) == self._limit:
-                return JobPage(tuple(self._found), str(number))
-        return JobPage(tuple(self._found), str(entries[-1][0]) if len(entries) == self._left else "")
-
-    def _look_at(self, entries: Sequence[tuple[int, str]]) -> Iterable[tuple[int, str]]:
-        """Yield the entries one after the other, after those that match were found."""
-        known = read_jobs_with_claims(self._database, self._account, [short for _, short in entries])
-        self._is_past = any(job.accepted_at < self._oldest for job in known.values())
-        for entry in entries:
-            job = known.get(entry[1])
-            if job and not job.is_gone(self._now) and job.matches(self._wanted):
-                self._found.append(job.as_record(self._account))
-            yield entry
-
-    def _failed_entries(self, below: int) -> list[tuple[int, str]]:
-        """Return the newest entries of the indexes that have what is asked for."""
-        names = ["failed"]
-        if self._wanted.error:
-            reads = self._database.reads(self._account)
-            reads.smembers("failures")
-            groups = (name.decode() for name in reads.run()[0])
-            names = [f"failed:{group}" for group in groups if self._is_wanted(group)]
-        reads = self._database.reads(self._account)
-        for name in names:
-            reads.zrevrangebyscore(name, f"({below}", "-inf", start=0, num=MAX_EXAMINED, withscores=True)
-        entries = [(int(number), id_.decode()) for row in reads.run() for id_, number in row]
-        return sorted(entries, reverse=True)
-
-    def _is_wanted(self, group: str) -> bool:
-        code, error, relation_type = group.split(" ")
-        return self._wanted.error in (code, error) and self._wanted.type in ("", relation_type)
-
-    def _is_in_time(self, bucket: int) -> bool:
-        """Return whether a bucket may have jobs of the time that is asked for."""
-        since, until = self._wanted.since, self._wanted.until
-        return not (since and bucket < bucket_at(since - CLOCK_SLACK_US)) and not (
-            until and bucket > bucket_at(until + CLOCK_SLACK_US)
-        )
-
-
-PIECE: Final = 200
-"""Entries that are looked at in one round trip, unless a page is longer."""
 
 
 def _read_cursor(cursor: str) -> tuple[int, int, int]:

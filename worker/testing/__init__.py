@@ -3,7 +3,7 @@
 They implement the same ports as the adapters on Redis, the store's with the same code over a dictionary.
 """
 
-from worker.store.lease import RedisLease as MemoryLease
+from worker.store.lease.lease import RedisLease as MemoryLease
 from worker.testing.clock import FakeClock, skip_renewal
 from worker.testing.limiter import MemoryLimiter
 from worker.testing.store import MemoryDeliveries, MemoryJobAdmin, MemoryMetrics, MemoryQueries, MemoryStore

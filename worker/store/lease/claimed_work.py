@@ -14,7 +14,7 @@ from worker.contract import Relation
 from worker.planner.fold import NEVER
 from worker.planner.relation_state import OpenRelation
 from worker.ports import ClaimedJob, OpenWrite, Writes
-from worker.store.jobs import LoadedJob
+from worker.store.jobs.stored_job import LoadedJob
 from worker.store.keys import short_id
 
 

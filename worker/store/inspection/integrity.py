@@ -6,7 +6,6 @@ accepted after it began are left out: their numbers are higher than `accepted` w
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 import msgspec
 
@@ -14,45 +13,17 @@ from worker.contract import Relation
 from worker.planner.fold import RESULTS, Intent, Version
 from worker.planner.relation_state import OpenRelation, Stage
 from worker.ports import RelationRecord
-from worker.store import codec, job_references
-from worker.store.flaws import ENDED, Flaw, StoredNumbers, Write, flaw
-from worker.store.job_repair import count_writes, fingerprint_of, keep_writes, restore
-from worker.store.jobs import FAILED, NO_EVENT, QUEUED, STATES, LoadedJob
+from worker.store import codec
+from worker.store.inspection.flaws import ENDED, Flaw, StoredNumbers, Write, flaw
+from worker.store.inspection.job_repair import count_writes, fingerprint_of, keep_writes, restore
+from worker.store.inspection.tally import Tally
+from worker.store.jobs import job_references
+from worker.store.jobs.stored_job import FAILED, NO_EVENT, QUEUED, STATES, LoadedJob
 from worker.store.keys import bucket_of, short_id
 from worker.store.limits import Retention
 from worker.store.memories import Memory
-from worker.store.tally import Tally
 
 GuardOf = Callable[[Relation], str]
-
-
-class Signs(NamedTuple):
-    """A few numbers, read at one moment, that show most contradictions of an account nobody works."""
-
-    listed: int
-    dead: int
-    held: int
-    opened: int
-    due: int
-    is_claimed: bool
-    is_begun: bool
-    open_jobs: int
-    open_states: int
-    unresolved: int = 0
-
-    @property
-    def is_contradiction(self) -> bool:
-        """Whether they cannot all be true."""
-        is_idle = self.listed == self.dead and not (
-            self.opened or self.is_claimed or self.is_begun or self.unresolved
-        )
-        return (
-            self.opened != self.due
-            or not 0 <= self.dead <= self.listed
-            or (self.held != 0 and not self.is_claimed)
-            or self.held < 0
-            or (is_idle and (self.open_jobs != 0 or self.open_states != 0))
-        )
 
 
 class Survey:

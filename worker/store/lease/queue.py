@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from worker.store.account import read_jobs
-from worker.store.database import Commit, Database
-from worker.store.jobs import QUEUED, LoadedJob
+from worker.store.commit import Commit
+from worker.store.database import Database
+from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.limits import DEADLY_LOSSES
 
 MAX_DEAD_PASSED = 20_000  # jobs that ended in the queue, which one read looks past
@@ -170,11 +171,8 @@ class WorkNote(NamedTuple):
 
 
 def _list(database: Database, account: str, most: int) -> list[bytes]:
-    reads = database.reads(account)
-    reads.lrange("queue", 0, most - 1)
-    [listed] = reads.run()
-    found: list[bytes] = listed
-    return found
+    listed: list[bytes] = database.read(account, "lrange", "queue", 0, most - 1)
+    return listed
 
 
 def _names(listed: Iterable[bytes]) -> list[str]:

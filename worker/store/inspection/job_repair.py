@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 
 from worker.contract import Change
 from worker.planner.fold import RESULTS
-from worker.store.flaws import ENDED, Write
-from worker.store.jobs import (
+from worker.store.inspection.flaws import ENDED, Write
+from worker.store.jobs.stored_job import (
     ACTION_OF,
     FAILED,
     STATES,
@@ -14,10 +14,9 @@ from worker.store.jobs import (
     SUPERSEDED,
     VERIFYING,
     LoadedJob,
-    to_us,
 )
 from worker.store.keys import bucket_of, delivery, event
-from worker.store.limits import Retention
+from worker.store.limits import Retention, to_us
 
 
 def restore(job: LoadedJob, results: Counter[str], left: int, *, now: int, keep: Retention) -> None:

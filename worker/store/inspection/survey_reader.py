@@ -1,157 +1,23 @@
-"""Inspects an account's stored data under its lease, page by page, and mends what contradicts itself.
+"""Reads all that is stored of an account, page by page, for a survey: what, and in which order."""
 
-What the invariants are is in `integrity.py`; here is what is read for them, in which order.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from functools import partial
+from collections.abc import Iterator
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
-from worker.background import keep_lease
 from worker.contract import Relation
-from worker.errors import LeaseLost
-from worker.ports import Clock, FlawProgress, Inspection, StoreFlaw
+from worker.ports import FlawProgress
 from worker.store import codec
 from worker.store.account import META_FIELDS, Meta, read_jobs_with_claims, read_memories
-from worker.store.database import Overtaken, repeat_while_overtaken
-from worker.store.flaws import Flaw, StoredNumbers, Write
-from worker.store.integrity import GuardOf, Signs, Survey
-from worker.store.jobs import COUNTED, LoadedJob
+from worker.store.inspection.flaws import Flaw, StoredNumbers
+from worker.store.inspection.integrity import GuardOf, Survey
+from worker.store.jobs.stored_job import LoadedJob
 from worker.store.keys import bucket_at
-from worker.store.lease import RedisLease
 from worker.store.limits import MAX_EXAMINED, Retention
 from worker.store.memories import Memory
 from worker.store.redis_store import RedisStore
-from worker.usecases.account_lease import MAX_WAIT, acquire_lease
-
-MAX_PASSES: Final = 8  # what one mends may show the next
-MAX_MENDED: Final = 20_000  # jobs and relations of an account that is mended in passing
-WRITES_PER_COMMIT: Final = 1000
 
 
-class RedisInspector:
-    """Implements `ports.StoreInspector`; `guard_of` names the guarded record of an account's relation."""
-
-    def __init__(
-        self,
-        store: RedisStore,
-        *,
-        clock: Clock,
-        new_id: Callable[[], str],
-        guard_of: Callable[[str, Relation], str] = lambda _account, _relation: "",
-    ) -> None:
-        self._store, self._clock, self._new_id, self._guard_of = store, clock, new_id, guard_of
-
-    def inspect(
-        self, account: str, *, repair: bool = False, on_progress: FlawProgress = lambda _what, _count: None
-    ) -> Inspection:
-        """Check the account while nobody works it; raises Unavailable if a worker does not let go of it."""
-        take = partial(self._store.lease, account, self._new_id())
-        lease = acquire_lease(account, take, self._clock, max_wait=MAX_WAIT)
-        return self._inspect(lease, repair, on_progress)
-
-    def has_signs(self, account: str) -> bool:
-        """Return whether a few numbers of the account show a contradiction."""
-        return self._read_signs(account)[0].is_contradiction
-
-    def mend(self, account: str) -> tuple[StoreFlaw, ...]:
-        """Mend an account that shows signs of a contradiction, if it is small and nobody works it."""
-        signs, size = self._read_signs(account)
-        if not signs.is_contradiction or size > MAX_MENDED:
-            return ()
-        lease = self._store.lease(account, self._new_id())
-        return self._inspect(lease, True, lambda _what, _count: None).flaws if lease else ()
-
-    def _read_signs(self, account: str) -> tuple[Signs, int]:
-        """Return the signs, and about how many jobs and relations there are."""
-        reads = self._store.database.reads(account, at_once=True)
-        reads.hmget("meta", META_FIELDS)
-        reads.llen("queue")
-        reads.hlen("open")
-        reads.zcard("due")
-        reads.exists("claimed")
-        reads.hlen("journal")
-        reads.hgetall("buckets")
-        reads.hmget("counts", tuple(COUNTED))
-        reads.hlen("kept")
-        reads.llen("look_ups")
-        reads.zcard("parked")
-        meta_row, listed, opened, due, claimed, begun, buckets, states, kept, *unresolved = reads.run()
-        meta, open_jobs = Meta.read(meta_row), sum(map(int, buckets.values()))
-        signs = Signs(
-            listed,
-            meta.dead,
-            meta.held,
-            opened,
-            due,
-            bool(claimed),
-            begun > 0,
-            open_jobs,
-            sum(int(count or 0) for count in states),
-            sum(unresolved),
-        )
-        sizes = self._store.database.reads(account)
-        for bucket in buckets:
-            sizes.hlen(f"jobs:{int(bucket)}")
-        return signs, listed + opened + kept + sum(sizes.run())
-
-    def _inspect(self, lease: RedisLease, repair: bool, on_progress: FlawProgress) -> Inspection:
-        account, found = lease.account, dict[StoreFlaw, None]()
-        try:
-            with keep_lease(lease):
-                for _ in range(MAX_PASSES):
-                    survey, flaws, people_version = repeat_while_overtaken(
-                        account, lambda: self._survey(lease, on_progress)
-                    )
-                    found |= dict.fromkeys(each.what for each in flaws)
-                    if not flaws or not repair:
-                        break
-                    with suppress(Overtaken):  # the next pass reads what is there now
-                        self._write(lease, flaws, people_version)
-        finally:
-            with suppress(LeaseLost):
-                lease.leave()
-        return Inspection(survey.tally.jobs, len(survey.names), tuple(found), mended=repair and not flaws)
-
-    def _survey(self, lease: RedisLease, on_progress: FlawProgress) -> tuple[Survey, list[Flaw], int]:
-        """Return what one pass shows, and the version of people's acts that it is true for."""
-        meta = lease.read_meta()
-        passed = Pass(self._store, lease.account, self._guard_of, on_progress)
-        flaws = list(passed.run())
-        now = lease.read_meta()
-        if (now.lease_version, now.people_version) != (meta.lease_version, meta.people_version):
-            raise Overtaken
-        return passed.survey, flaws, now.people_version
-
-    def _write(self, lease: RedisLease, flaws: Sequence[Flaw], people_version: int) -> None:
-        for piece in _pieces(flaws):
-            commit = lease.commit()
-            commit.check("meta", "p", people_version or "")
-            commit.run("HINCRBY", "meta", "p", 1)
-            for command, key, *args in piece:
-                if command == "OPEN":
-                    commit.count_open(key, *args)  # type: ignore[arg-type]
-                else:
-                    commit.run(str(command), str(key), *args)
-            lease.send(commit)
-            people_version += 1
-
-
-def _pieces(flaws: Sequence[Flaw]) -> Iterator[list[Write]]:
-    """Yield the writes of flaws, as many as one commit takes, but those of one flaw together."""
-    piece = list[Write]()
-    for each in flaws:
-        if piece and len(piece) + len(each.writes) > WRITES_PER_COMMIT:
-            yield piece
-            piece = []
-        piece += each.writes
-    if piece:
-        yield piece
-
-
-class Pass:
+class SurveyReader:
     """Shows a survey everything of one account, once."""
 
     def __init__(self, store: RedisStore, account: str, guard_of: Any, on_progress: FlawProgress) -> None:
@@ -164,7 +30,7 @@ class Pass:
     def run(self) -> Iterator[Flaw]:
         """Yield every flaw."""
         survey = self.survey
-        for page in self._hash("open"):
+        for page in self._database.scan_hash(self._account, "open"):
             survey.see_open(page)
         yield from self._check_jobs()
         accepted = self._read_accepted()
@@ -211,11 +77,11 @@ class Pass:
     # --- jobs
 
     def _check_jobs(self) -> Iterator[Flaw]:
-        for page in self._hash("kept"):
+        for page in self._database.scan_hash(self._account, "kept"):
             yield from self._check_page(page, is_kept=True)
         for bucket in self._find_buckets():
             ids = set[str]()
-            for page in self._hash(f"jobs:{bucket}"):
+            for page in self._database.scan_hash(self._account, f"jobs:{bucket}"):
                 ids.update(short.decode() for short in page)
                 yield from self._check_page(page, is_kept=False)
             listed = set(chain.from_iterable(self._list(f"order:{bucket}")))
@@ -267,9 +133,8 @@ class Pass:
         yield from self.survey.check_guards(members)
 
     def _check_indexes(self, accepted: int) -> Iterator[Flaw]:
-        survey, reads = self.survey, self._database.reads(self._account)
-        reads.smembers("failures")
-        groups = {name.decode() for name in reads.run()[0]}
+        survey = self.survey
+        groups = {name.decode() for name in self._database.read(self._account, "smembers", "failures")}
         yield from survey.check_kept(self._members("keep"))
         names = ["failed", *(f"failed:{group}" for group in sorted(groups | survey.groups()))]
         yield from survey.check_failures({name: self._members(name) for name in names}, groups)
@@ -288,21 +153,9 @@ class Pass:
         yield from survey.tally.check_labels(counts, self._read_accepted() if labels else accepted)
 
     def _read_accepted(self) -> int:
-        reads = self._database.reads(self._account)
-        reads.hget("counts", "accepted")
-        return int(reads.run()[0] or 0)
+        return int(self._database.read(self._account, "hget", "counts", "accepted") or 0)
 
     # --- pages
-
-    def _hash(self, key: str) -> Iterator[dict[bytes, bytes]]:
-        cursor: Any = 0
-        while True:
-            reads = self._database.reads(self._account)
-            reads.hscan(key, cursor, count=MAX_EXAMINED)
-            cursor, page = reads.run()[0]
-            yield page
-            if not cursor:
-                return
 
     def _list(self, key: str) -> Iterator[list[str]]:
         start = 0
@@ -317,9 +170,9 @@ class Pass:
             start += len(page)
 
     def _range(self, command: str, key: str, start: int, **options: Any) -> list[Any]:
-        reads = self._database.reads(self._account)
-        getattr(reads, command)(key, start, start + MAX_EXAMINED - 1, **options)
-        page: list[Any] = reads.run()[0]
+        page: list[Any] = self._database.read(
+            self._account, command, key, start, start + MAX_EXAMINED - 1, **options
+        )
         return page
 
     def _members(self, key: str) -> dict[str, int]:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 import msgspec
 
 from worker.contract import Reference, Relation
-from worker.planner.fold import JobVersion, Version
 from worker.planner.search import Answer
 from worker.ports import LookUpResult, Parking, RecordRef, ReplacedSide, UnresolvedJob
-from worker.store import jobs
-from worker.store.jobs import (
+from worker.store.jobs import erased_job, lifecycle
+from worker.store.jobs.stored_job import (
     FAILED,
     PARKED,
     QUEUED,
@@ -21,10 +20,8 @@ from worker.store.jobs import (
     LoadedJob,
     StoredJob,
     StoredReference,
-    to_us,
 )
-from worker.store.limits import MAX_FAULT_LENGTH, Retention
-from worker.store.replaced import Replaced
+from worker.store.limits import MAX_FAULT_LENGTH, Retention, to_us
 
 
 def waits(job: LoadedJob) -> bool:
@@ -48,13 +45,6 @@ def _replaced(v: StoredJob) -> ReplacedSide | None:
     ids = [*(v.parents if asked == "p" else v.children), *(each.record for each in named)]
     reference = None if ids[0] else named[0].reference
     return ReplacedSide(v.type, SIDES[asked], ids[0], reference)
-
-
-def as_replaced(job: LoadedJob, account: str) -> Replaced:
-    """Return what a replace is remembered as once it knows all that it has to remove."""
-    v, version = job.value, JobVersion(Version(job.occurred_at, job.number), f"{account}-{job.short}")
-    side, ids = ("c", v.children) if v.replaces == "p" else ("p", v.parents)
-    return Replaced(v.type, side, ids[0], version)
 
 
 def settle(job: LoadedJob, result: LookUpResult, totals: Counter[str], *, now: int, keep: Retention) -> None:
@@ -142,8 +132,8 @@ def has_failed_look_up(job: LoadedJob) -> bool:
 def names(job: LoadedJob, who: RecordRef) -> bool:
     """Return whether a job names the record by its id, by a reference that led to it, or as a candidate."""
     v = job.value
-    is_among_ids = jobs.ids_without(v, who) != (v.parents, v.children)
-    return is_among_ids or jobs.references_without(v, who) != v.references
+    is_among_ids = erased_job.ids_without(v, who) != (v.parents, v.children)
+    return is_among_ids or erased_job.references_without(v, who) != v.references
 
 
 def shrink(job: LoadedJob) -> None:
@@ -188,7 +178,7 @@ def _remove_others(
         removed = [Relation(v.type, v.parents[0], other) for other in others]
     v.again = tuple(map(str, removed))
     if not others:
-        jobs.end(job, totals, now=now, keep=keep)
+        lifecycle.end(job, totals, now=now, keep=keep)
 
 
 def _fail(job: LoadedJob, refusal: tuple[int, str, str], *, now: int, keep: Retention) -> None:

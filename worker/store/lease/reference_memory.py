@@ -5,7 +5,8 @@ from hashlib import blake2b
 from itertools import chain
 
 from worker.contract import Reference
-from worker.store.database import Commit, Database
+from worker.store.commit import Commit
+from worker.store.database import Database
 
 
 class ReferenceMemory:

@@ -1,10 +1,10 @@
-"""Erases a record from all that is kept of an account: jobs, memories, requests, replays, audit log.
+"""Erases a record from all that is kept of an account beside jobs: memories, requests, replays, audit log.
 
 It goes through each of them piece by piece, under the account's lease.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -12,141 +12,27 @@ import msgspec
 from worker.contract import Relation
 from worker.ports import ERASED, CallbackMessage, ErasedPiece, RecordRef, Replay, ReplayEntry, RequestRecord
 from worker.redis.client import translate_errors
-from worker.store import codec, job_references, jobs
-from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, leave_look_ups, read_jobs
-from worker.store.database import Database, repeat_while_overtaken
-from worker.store.jobs import QUEUED, LoadedJob
+from worker.store import codec
+from worker.store.account import Before, read_jobs
+from worker.store.commit import repeat_while_overtaken
+from worker.store.erasure.record_text import RecordText
+from worker.store.jobs.stored_job import NO_EVENT
 from worker.store.keys import base, escape_glob, short_id
-from worker.store.lease import RedisLease
-from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, RELATIONS_PER_CALL
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.reference_memory import record_name
+from worker.store.lease.replaced import field_of
+from worker.store.limits import MAX_EXAMINED
 from worker.store.memories import Memory
-from worker.store.record_text import RecordText
-from worker.store.reference_memory import record_name
-from worker.store.replaced import field_of
 
-PLACE_BITS: Final = 32
 OWN_PAUSES: Final = (b"brake", b"clock", b"credentials")  # whose texts are of counts and codes
-
-
-def erase_jobs(
-    database: Database, lease: RedisLease, who: RecordRef, after: int, *, waiting: Collection[str] = ()
-) -> ErasedPiece:
-    """Erase the record from the next jobs; return where to go on (0: done), and how many were changed.
-
-    First those that are kept, by acceptance number; then bucket by bucket. No job so far names the record any
-    more, not even in what their producer called them; one that was about nothing else keeps only its state,
-    counts and times. What was left to do about the record ends superseded, all else stays as it was.
-    """
-    now, account, text = database.now(), lease.account, RecordText(who)
-    listed = _list_jobs(database, account, after)
-    commit = lease.commit()
-    reads = database.reads(account)
-    reads.hmget("meta", META_FIELDS)
-    meta = Meta.read(reads.run()[0])
-    commit.check("meta", "p", meta.people_version or "")
-    commit.run("HINCRBY", "meta", "p", 1)
-    found = read_jobs(database, account, [short for short, _, _ in listed])
-    counts, relations, is_any, next_after, looked_at = Counter[str](), 0, False, 0, 0
-    for short, place, is_kept in listed:
-        next_after, looked_at = place, looked_at + 1
-        job = found.get(short)
-        if job is None or job.is_gone(now) or job.is_kept != is_kept:
-            continue
-        before, is_waiting = Before.of(job), f"{account}-{short}" in waiting
-        labels = _drop_labels(job, text)
-        counts["labels"] += labels
-        lost = 0 if is_waiting else _erase_one(commit, job, who, counts)
-        if lost or labels:
-            commit.put(job, before)
-            is_any = True
-        relations += lost
-        if relations >= RELATIONS_PER_CALL:
-            break
-    if is_any:
-        lease.send(commit)
-    found_in = {
-        kind: counts[kind] for kind in ("jobs", "emptied", "labels") if counts[kind] or kind != "labels"
-    }
-    return ErasedPiece(next_after, found_in, looked={"jobs": looked_at})
-
-
-def _erase_one(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Counter[str]) -> int:
-    """Erase the record from one job; return how many relations named it."""
-    v = job.value
-    if job.is_unresolved:
-        return _erase_unresolved(commit, job, who, counts)
-    named = [relation for relation in job.all_relations() if who.is_part_of(relation)]
-    if not named:
-        return 0
-    if v.state == QUEUED:
-        left = [relation for relation in job.relations() if who.is_part_of(relation)]
-        if v.left == len(left):
-            jobs.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
-            commit.run("HINCRBY", "meta", "dead", 1)
-        elif left:
-            jobs.supersede(job, len(left), ERASED, commit.totals)
-    counts["jobs"] += 1
-    counts["emptied"] += jobs.erase(job, who)
-    return len(named)
-
-
-def _erase_unresolved(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Counter[str]) -> int:
-    """Erase the record from a job of which another one is still to be found, or never was."""
-    if not job_references.names(job, who):
-        return 0
-    is_waiting = job_references.waits(job)
-    if is_waiting and jobs.is_nothing_without(job.value, who):
-        leave_look_ups(commit, job)
-        jobs.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
-    counts["jobs"] += 1
-    counts["emptied"] += jobs.erase(job, who)
-    if job.is_open:
-        job_references.shrink(job)
-    return 1
-
-
-def _drop_labels(job: LoadedJob, text: RecordText) -> bool:
-    """Drop the producer's own labels, and texts of the API, in which the record's id stands."""
-    v, is_any = job.value, False
-    for name, without in (("source", ""), ("batch", ""), ("correlation", ""), ("event_id", jobs.NO_EVENT)):
-        if text.is_in(getattr(v, name)):
-            setattr(v, name, without)
-            is_any = True
-    if any(text.is_in(message) for _, _, message in v.refusals) or (v.refusal and text.is_in(v.refusal[2])):
-        jobs.drop_texts(v)
-        is_any = True
-    return is_any
-
-
-def _list_jobs(database: Database, account: str, after: int) -> list[tuple[str, int, bool]]:
-    """Return the next ids, where to continue after each, and whether it is looked for among the kept ones."""
-    if after < 1 << PLACE_BITS:
-        reads = database.reads(account)
-        reads.zrangebyscore("keep", f"({after}", "+inf", start=0, num=JOBS_PER_CALL, withscores=True)
-        [rows] = reads.run()
-        if rows:
-            return [(name.decode(), int(number), True) for name, number in rows]
-        after = 1 << PLACE_BITS
-    reads = database.reads(account)
-    reads.hkeys("buckets")
-    for bucket in sorted(int(number) for number in reads.run()[0]):
-        first = bucket + 1 << PLACE_BITS
-        start = max(0, after - first)
-        if start >> PLACE_BITS:
-            continue
-        reads = database.reads(account)
-        reads.lrange(f"order:{bucket}", start, start + JOBS_PER_CALL - 1)
-        if names := reads.run()[0]:
-            return [(name.decode(), first + start + at + 1, False) for at, name in enumerate(names)]
-    return []
 
 
 class RecordEraser:
     """One account's keys, and the record to erase from them."""
 
-    def __init__(self, database: Database, lease: RedisLease, who: RecordRef) -> None:
-        self._database, self._lease, self._redis = database, lease, database.redis
-        self._account, self._base = lease.account, base(database.prefix, lease.account)
+    def __init__(self, leased: LeasedAccount, who: RecordRef) -> None:
+        self._leased, self._database, self._redis = leased, leased.database, leased.database.redis
+        self._account, self._base = leased.account, base(leased.database.prefix, leased.account)
         self._who, self._text = who, RecordText(who)
         self._counts, self._in_doubt = Counter[str](), dict[Relation, int]()
         self._looked = Counter[str]()
@@ -220,9 +106,9 @@ class RecordEraser:
             else:
                 named.append(name)
         if named:
-            commit = self._lease.commit()  # a step: somebody may be about to write one of them
+            commit = self._leased.commit()  # a step: somebody may be about to write one of them
             commit.run("HDEL", key, *named)
-            repeat_while_overtaken(self._account, lambda: self._lease.send(commit))
+            repeat_while_overtaken(self._account, lambda: self._leased.send_others(commit))
             self._counts["memories"] += len(named)
         return int(next_cursor)
 
@@ -261,14 +147,14 @@ class RecordEraser:
         is_named = self._text.is_in_body(body or b"") or any(map(self._text.is_in_fault, listed))
         if not (is_named or (job and self._text.is_in(job.value.event_id))):
             return
-        commit = self._lease.commit()
+        commit = self._leased.commit()
         commit.run("DEL", f"payload:{job_id}")
         commit.run("ZREM", "payloads", job_id)
         if job:
             before, job.value.refusal = Before.of(job), (0, "unreadable", "", "")
-            job.value.event_id, job.value.by = jobs.NO_EVENT, ERASED
+            job.value.event_id, job.value.by = NO_EVENT, ERASED
             commit.put(job, before)
-        self._lease.send(commit)
+        self._leased.send_others(commit)
         self._counts["payloads"] += 1
 
     def _erase_replay(self, replay_id: str) -> None:

@@ -10,6 +10,7 @@ from worker.planner.fold import JobVersion, Version
 from worker.ports import RelationRecord
 from worker.store.account import AccountCommit
 from worker.store.database import Database
+from worker.store.jobs.stored_job import LoadedJob
 from worker.store.memories import Memory
 
 Found = Mapping[Relation, tuple[RelationRecord, Memory]]
@@ -27,6 +28,13 @@ class Replaced(NamedTuple):
     def field(self) -> str:
         """Its field in the hash."""
         return field_of(self.side, self.type, self.record)
+
+
+def as_replaced(job: LoadedJob, account: str) -> Replaced:
+    """Return what a replace is remembered as once it knows all that it has to remove."""
+    v, version = job.value, JobVersion(Version(job.occurred_at, job.number), f"{account}-{job.short}")
+    side, ids = ("c", v.children) if v.replaces == "p" else ("p", v.parents)
+    return Replaced(v.type, side, ids[0], version)
 
 
 def field_of(side: str, type_: str, record: int) -> str:

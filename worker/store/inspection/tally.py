@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from worker.planner.fold import RESULTS
-from worker.store.flaws import ENDED, LOST, Flaw, StoredNumbers, flaw
-from worker.store.jobs import COUNTED, OUTCOME_COUNTERS, QUEUED, SENDING, STATES, LoadedJob
+from worker.store.inspection.flaws import ENDED, LOST, Flaw, StoredNumbers, flaw
+from worker.store.jobs.stored_job import COUNTED, OUTCOME_COUNTERS, QUEUED, SENDING, STATES, LoadedJob
 from worker.store.keys import bucket_of
 
 

@@ -1,0 +1,1 @@
+"""How a record is erased from all that is kept of an account."""

@@ -1,0 +1,150 @@
+"""Inspects an account's stored data under its lease, and mends what contradicts itself.
+
+What the invariants are is in `integrity.py`, what is read for them in `survey_reader.py`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from worker.background import keep_lease
+from worker.contract import Relation
+from worker.errors import LeaseLost
+from worker.ports import Clock, FlawProgress, Inspection, StoreFlaw
+from worker.store.account import META_FIELDS, Meta
+from worker.store.commit import Overtaken, repeat_while_overtaken
+from worker.store.inspection.flaws import Flaw, Signs, Write
+from worker.store.inspection.integrity import Survey
+from worker.store.inspection.survey_reader import SurveyReader
+from worker.store.jobs.stored_job import COUNTED
+from worker.store.lease.lease import RedisLease
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.release import leave
+from worker.store.redis_store import RedisStore
+from worker.usecases.account_lease import MAX_WAIT, acquire_lease
+
+MAX_PASSES: Final = 8  # what one mends may show the next
+MAX_MENDED: Final = 20_000  # jobs and relations of an account that is mended in passing
+WRITES_PER_COMMIT: Final = 1000
+
+
+class RedisInspector:
+    """Implements `ports.StoreInspector`; `guard_of` names the guarded record of an account's relation."""
+
+    def __init__(
+        self,
+        store: RedisStore,
+        *,
+        clock: Clock,
+        new_id: Callable[[], str],
+        guard_of: Callable[[str, Relation], str] = lambda _account, _relation: "",
+    ) -> None:
+        self._store, self._clock, self._new_id, self._guard_of = store, clock, new_id, guard_of
+
+    def inspect(
+        self, account: str, *, repair: bool = False, on_progress: FlawProgress = lambda _what, _count: None
+    ) -> Inspection:
+        """Check the account while nobody works it; raises Unavailable if a worker does not let go of it."""
+        take = partial(self._store.lease, account, self._new_id())
+        lease = acquire_lease(account, take, self._clock, max_wait=MAX_WAIT)
+        return self._inspect(lease, repair, on_progress)
+
+    def has_signs(self, account: str) -> bool:
+        """Return whether a few numbers of the account show a contradiction."""
+        return self._read_signs(account)[0].is_contradiction
+
+    def mend(self, account: str) -> tuple[StoreFlaw, ...]:
+        """Mend an account that shows signs of a contradiction, if it is small and nobody works it."""
+        signs, size = self._read_signs(account)
+        if not signs.is_contradiction or size > MAX_MENDED:
+            return ()
+        lease = self._store.lease(account, self._new_id())
+        return self._inspect(lease, True, lambda _what, _count: None).flaws if lease else ()
+
+    def _read_signs(self, account: str) -> tuple[Signs, int]:
+        """Return the signs, and about how many jobs and relations there are."""
+        reads = self._store.database.reads(account, at_once=True)
+        reads.hmget("meta", META_FIELDS)
+        reads.llen("queue")
+        reads.hlen("open")
+        reads.zcard("due")
+        reads.exists("claimed")
+        reads.hlen("journal")
+        reads.hgetall("buckets")
+        reads.hmget("counts", tuple(COUNTED))
+        reads.hlen("kept")
+        reads.llen("look_ups")
+        reads.zcard("parked")
+        meta_row, listed, opened, due, claimed, begun, buckets, states, kept, *unresolved = reads.run()
+        meta, open_jobs = Meta.read(meta_row), sum(map(int, buckets.values()))
+        signs = Signs(
+            listed,
+            meta.dead,
+            meta.held,
+            opened,
+            due,
+            bool(claimed),
+            begun > 0,
+            open_jobs,
+            sum(int(count or 0) for count in states),
+            sum(unresolved),
+        )
+        sizes = self._store.database.reads(account)
+        for bucket in buckets:
+            sizes.hlen(f"jobs:{int(bucket)}")
+        return signs, listed + opened + kept + sum(sizes.run())
+
+    def _inspect(self, lease: RedisLease, repair: bool, on_progress: FlawProgress) -> Inspection:
+        leased, account, found = lease.leased, lease.account, dict[StoreFlaw, None]()
+        try:
+            with keep_lease(lease):
+                for _ in range(MAX_PASSES):
+                    survey, flaws, people_version = repeat_while_overtaken(
+                        account, lambda: self._survey(leased, on_progress)
+                    )
+                    found |= dict.fromkeys(each.what for each in flaws)
+                    if not flaws or not repair:
+                        break
+                    with suppress(Overtaken):  # the next pass reads what is there now
+                        self._write(leased, flaws, people_version)
+        finally:
+            with suppress(LeaseLost):
+                leave(leased)
+        return Inspection(survey.tally.jobs, len(survey.names), tuple(found), mended=repair and not flaws)
+
+    def _survey(self, leased: LeasedAccount, on_progress: FlawProgress) -> tuple[Survey, list[Flaw], int]:
+        """Return what one pass shows, and the version of people's acts that it is true for."""
+        leased.read_again()
+        meta = leased.meta
+        reader = SurveyReader(self._store, leased.account, self._guard_of, on_progress)
+        flaws = list(reader.run())
+        leased.read_again()
+        now = leased.meta
+        if (now.lease_version, now.people_version) != (meta.lease_version, meta.people_version):
+            raise Overtaken
+        return reader.survey, flaws, now.people_version
+
+    def _write(self, leased: LeasedAccount, flaws: Sequence[Flaw], people_version: int) -> None:
+        for piece in _pieces(flaws):
+            commit = leased.commit()
+            commit.raise_version("p", people_version)
+            for command, key, *args in piece:
+                if command == "OPEN":
+                    commit.count_open(key, *args)  # type: ignore[arg-type]
+                else:
+                    commit.run(str(command), str(key), *args)
+            leased.send_others(commit)
+            people_version += 1
+
+
+def _pieces(flaws: Sequence[Flaw]) -> Iterator[list[Write]]:
+    """Yield the writes of flaws, as many as one commit takes, but those of one flaw together."""
+    piece = list[Write]()
+    for each in flaws:
+        if piece and len(piece) + len(each.writes) > WRITES_PER_COMMIT:
+            yield piece
+            piece = []
+        piece += each.writes
+    if piece:
+        yield piece

@@ -1,0 +1,204 @@
+"""Writes what intake accepts, and keeps what it could not read."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, Final
+
+from worker.errors import BacklogFull
+from worker.ports import AcceptResult, Receipt, RefusedChange, Submission, UnreadableMessage
+from worker.redis.client import translate_errors
+from worker.redis.scripts import ScriptCall
+from worker.store import codec, keys
+from worker.store.account import META_FIELDS, Meta, read_jobs
+from worker.store.acts import Acts, commit_of_people, send_act
+from worker.store.commit import Overtaken
+from worker.store.jobs.new_job import encode_submission, needs_look_up, unreadable_job
+from worker.store.keys import LAYOUT, bucket_of, short_id
+from worker.store.limits import MAX_PAYLOAD_BYTES, MAX_PAYLOADS, UNBOUNDED, to_us
+from worker.store.migration import ensure_layout
+from worker.store.registry import Registry
+
+REGISTRATION_MEMORY: Final = 60.0
+"""Seconds after which an account is registered again: a failover or an older backup may have lost it."""
+ACCEPT_KEYS: Final = (
+    "meta",
+    "queue",
+    "counts",
+    "wake",
+    "events:0",
+    "events:1",
+    "events:kept",
+    "buckets",
+    "look_ups",
+)
+
+
+class RedisIntake(Acts):
+    """What `ports.Store` does for intake."""
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The names of all accounts."""
+        key = keys.accounts(self.database.prefix)
+        return Registry(self.database, key, seconds=REGISTRATION_MEMORY)
+
+    def accept(
+        self,
+        account: str,
+        submissions: Sequence[Submission],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = UNBOUNDED,
+    ) -> AcceptResult:
+        """Write the submissions, all or none; a repeated call answers the same."""
+        if not submissions:
+            return AcceptResult(())
+        self.registry.add(account)
+        call = self._accept_call(account, submissions, max_backlog, oldest, max_bytes)
+        answer = self._accept(account, call)
+        return _read_accepted(answer, account, submissions, max_backlog, max_bytes)
+
+    def accept_rounds(
+        self,
+        account: str,
+        rounds: Iterable[Sequence[Submission]],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = UNBOUNDED,
+    ) -> Iterator[AcceptResult]:
+        """Accept one round after the other; the next is on its way while Redis writes the one before."""
+        self.registry.add(account)
+        layout = self.database.read(account, "hget", "meta", "layout")
+        ensure_layout(
+            self.database, account, self.retention(account), layout
+        )  # now, or what is on its way would be accepted out of turn
+        sent = deque[tuple[Sequence[Submission], ScriptCall]]()
+
+        def list_calls() -> Iterator[ScriptCall]:
+            for submissions in rounds:
+                call = self._accept_call(account, submissions, max_backlog, oldest, max_bytes)
+                sent.append((submissions, call))
+                yield call
+
+        with translate_errors():
+            for answer in self.database.scripts["accept"].run_pipelined(list_calls()):
+                submissions, call = sent.popleft()
+                if answer[0] == b"layout":
+                    answer = self._accept(account, call)
+                yield _read_accepted(answer, account, submissions, max_backlog, max_bytes)
+
+    def _accept(self, account: str, call: ScriptCall) -> Any:
+        """Run the script, on a new account once more after it got its layout."""
+        script = self.database.scripts["accept"]
+        with translate_errors():
+            answer = script(keys=call.keys, args=call.args)
+            if answer[0] == b"layout":
+                ensure_layout(self.database, account, self.retention(account), answer[1] or None)
+                answer = script(keys=call.keys, args=call.args)
+        return answer
+
+    def _accept_call(
+        self,
+        account: str,
+        submissions: Sequence[Submission],
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int,
+    ) -> ScriptCall:
+        base = keys.base(self.database.prefix, account)
+        rows: list[Any] = []
+        buckets: dict[int, int] = {}
+        labels: dict[str, int] = {}
+        for entry in submissions:
+            short, digest, value = encode_submission(entry)
+            change = entry.change
+            bucket = buckets.setdefault(bucket_of(short), len(buckets) + 1)
+            label = labels.setdefault(change.batch, len(labels) + 1) if change.batch else 0
+            fingerprint = "" if change.delivered else change.fingerprint
+            occurred = 0 if change.occurred_at is None else max(1, change.occurred_at)
+            if needs_look_up(change):
+                bucket = -bucket
+            rows += (short, digest, fingerprint, occurred, bucket, label, value)
+        names = [f"{base}:{name}" for name in ACCEPT_KEYS]
+        for number in buckets:
+            names += (f"{base}:jobs:{number}", f"{base}:order:{number}")
+        names += [f"{base}:batch:{label}" for label in labels]
+        keep = self.retention(account)
+        period = to_us(max(keep.finished, keep.remembered))
+        head = (self.database.now_text(), max_backlog, to_us(oldest), period, LAYOUT, len(buckets))
+        return ScriptCall(names, [*head, len(submissions), max_bytes, *buckets, *rows])
+
+    def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
+        """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
+        self.registry.add(account)
+        known = self._repeat(account, lambda: self._reject(account, short_id(job), message))
+        return Receipt(f"{account}-{known}", duplicate=known != short_id(job))
+
+    def _reject(self, account: str, short: str, message: UnreadableMessage) -> str:
+        database, keep, now = self.database, self.retention(account), self.database.now()
+        unreadable = keys.unreadable_delivery if message.delivered else keys.unreadable
+        digest = unreadable(message.source, message.event_id)
+        reads = database.reads(account)
+        reads.hmget("meta", META_FIELDS)
+        reads.hget("events:kept", digest)
+        reads.hget("counts", "accepted")
+        reads.zcard("payloads")
+        meta_row, known, accepted, payloads = reads.run()
+        meta = Meta.read(meta_row)
+        if meta.layout != LAYOUT.encode():
+            ensure_layout(self.database, account, self.retention(account), meta.layout)
+            raise Overtaken
+        if known:
+            name: str = known.partition(b" ")[0].decode()
+            job = read_jobs(database, account, [name]).get(name)
+            if job and not job.is_gone(now):
+                return name
+        commit = commit_of_people(database, account, keep, now=now, meta=meta, adds=True)
+        commit.check("counts", "accepted", accepted or "")
+        number = int(accepted or 0) + 1
+        fault, source, event_id = message.faults[0], message.source, message.event_id
+        job = unreadable_job(
+            short, number, fault, source=source, event_id=event_id, digest=digest, now=now, keep=keep
+        )
+        commit.put_new_kept(job, f"{short} unreadable".encode())
+        commit.totals.update(accepted=1, failed=1, unreadable=1)
+        payload, lifetime = f"payload:{account}-{short}", round(1000 * keep.failed)
+        body = message.body[:MAX_PAYLOAD_BYTES]
+        faults = codec.encode(message.faults)
+        known = ("size", message.size or len(message.body), "delivered", int(message.delivered))
+        commit.run("HSET", payload, "body", body, "faults", faults, *known)
+        commit.run("PEXPIRE", payload, lifetime)
+        commit.run("ZADD", "payloads", number, f"{account}-{short}")
+        commit.run("PEXPIRE", "payloads", lifetime)
+        if payloads >= MAX_PAYLOADS:
+            for old in database.read(account, "zrange", "payloads", 0, payloads - MAX_PAYLOADS):
+                commit.run("ZREM", "payloads", old)
+                commit.run("DEL", f"payload:{old.decode()}")
+        send_act(commit)
+        return short
+
+
+def _read_accepted(
+    answer: Any, account: str, submissions: Sequence[Submission], max_backlog: int, max_bytes: int
+) -> AcceptResult:
+    """Read the answer of accept.lua; raises BacklogFull."""
+    if answer[0] == b"full":
+        in_bytes = answer[1] == b"bytes"
+        most = f"max_backlog_bytes, {max_bytes}" if in_bytes else f"max_backlog, {max_backlog}"
+        raise BacklogFull(
+            f"the changes of account {account} that wait would be more than {most}; "
+            "try again when some are done",
+            retry_after=30.0,
+        )
+    if answer[0] == b"refused":
+        refused = (
+            RefusedChange(position, reason.decode(), f"{account}-{job.decode()}" if job else "")
+            for position, reason, job in answer[1]
+        )
+        return AcceptResult((), tuple(refused))
+    known = {position: Receipt(f"{account}-{job.decode()}", duplicate=True) for position, job in answer[2]}
+    receipts = (known.get(position) or Receipt(entry.job) for position, entry in enumerate(submissions))
+    return AcceptResult(tuple(receipts), wake=bool(answer[1]))

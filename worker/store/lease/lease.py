@@ -1,0 +1,194 @@
+"""The lease on an account: everything only its holder may do, each step carried out at most once (R17).
+
+Each method here tries once more when a person has come in between; what it tries stands beside.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from worker.contract import Reference, Relation
+from worker.planner.actions import Request
+from worker.ports import (
+    BegunRequest,
+    ClaimedJob,
+    DeleteBrake,
+    LookUpBatch,
+    LookUpResult,
+    Pause,
+    RelationRecord,
+    WorkBatch,
+    Writes,
+)
+from worker.store.account import META_FIELDS, AccountCommit, Meta
+from worker.store.commit import Check, Overtaken, repeat_while_overtaken
+from worker.store.database import Database
+from worker.store.keys import LAYOUT, short_id
+from worker.store.lease import look_ups, transitions
+from worker.store.lease.journal import Journal
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.reference_memory import ReferenceMemory
+from worker.store.lease.release import release
+from worker.store.lease.work_batch import read_batch
+from worker.store.limits import LEASE_LIFETIME_MS, Retention
+from worker.store.migration import ensure_layout, migrate
+from worker.store.pauses import PAUSE_FIELDS, KnownPause, restart_pause, set_pause
+
+Answer = TypeVar("Answer")
+
+
+class RedisLease:
+    """Implements `ports.Lease`; for one thread, but `renew` may be called from another.
+
+    Whoever else works under it, an erasure or an inspection, writes steps of what is `leased`.
+    """
+
+    def __init__(
+        self, leased: LeasedAccount, *, pause: KnownPause, refused_credentials: str, now: int
+    ) -> None:
+        self.account, self.holder = leased.account, leased.holder
+        self.pause, self.refused_credentials = pause.in_force(now), refused_credentials
+        self.leased, self._journal = leased, Journal(leased, pause)
+        self._found_nothing_at = 0
+
+    # --- a flush
+
+    def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
+        """Return the next batch; it stays where it is until claimed."""
+        self._found_nothing_at = 0
+        batch = self._repeat(lambda: read_batch(self.leased, max_jobs, max_relations))
+        if not (batch.jobs or batch.due or batch.begun or batch.look_ups or batch.recovered):
+            self._found_nothing_at = batch.now
+        return batch
+
+    def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
+        """Return what the store has of these relations."""
+        now = self.leased.database.now()
+        return self.leased.note(self.leased.read_relations(relations, now=now))
+
+    def guarded_relations(self, guards: Sequence[str]) -> Mapping[str, Sequence[Relation]]:
+        """Return the relations of these guarded records that are open, or closed with a write in doubt."""
+        reads = self.leased.database.reads(self.account)
+        for guard in guards:
+            reads.zrangebylex("guard", f"[{guard}|", f"[{guard}|\xff")
+        return {
+            guard: tuple(Relation.parse(name.decode().rpartition("|")[2]) for name in names)
+            for guard, names in zip(guards, reads.run(), strict=True)
+        }
+
+    def claim(self, jobs: Sequence[ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
+        """Move jobs from the queue into open relations; False when one has ended since it was read."""
+        wanted = {short_id(job.job): job for job in jobs}
+        if not jobs:
+            return self._repeat(lambda: transitions.claim(self.leased, wanted, begun, writes))
+        try:
+            return transitions.claim(self.leased, wanted, begun, writes)
+        except Overtaken:
+            return False
+
+    def begin(self, request_id: str, request: Request, brake: DeleteBrake | None = None) -> int | Pause:
+        """Journal a request and return when it is signed (µs), or why it must not be sent."""
+        return self._repeat(lambda: self._journal.begin(request_id, request, brake))
+
+    def settle(self, request_id: str, writes: Writes) -> None:
+        """Write the outcomes of a begun request, and clear its journal."""
+        self._repeat(lambda: transitions.settle(self.leased, request_id, writes))
+
+    def set_pause(self, pause: Pause) -> None:
+        """Pause the account."""
+        leased = self.leased
+        self._repeat(lambda: set_pause(leased.database, self.account, pause, leased.keep))
+
+    def renew(self) -> None:
+        """Prolong the lease by its whole lifetime."""
+        commit = self.leased.unnumbered_commit()
+        commit.run("PEXPIRE", "holder", LEASE_LIFETIME_MS)
+        if not commit.try_send():
+            raise self.leased.lost()
+
+    def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:
+        """Give the lease back; return the seconds until work is next due, None if there is none."""
+        leased, times = self.leased, {"window": round(window * 1e6), "rest": round(rest * 1e6)}
+        if leased.claimed.jobs and not leased.is_unsure and leased.claimed.recovered is None:
+            self._repeat(lambda: transitions.put_down(leased))
+        due_in = self._repeat(lambda: release(leased, **times, found_nothing_at=self._found_nothing_at))
+        return None if due_in is None else due_in / 1e6
+
+    # --- records to be looked up
+
+    def read_look_ups(self, most: int) -> LookUpBatch:
+        """Return the changes whose records are to be looked up now: new ones in order, then parked ones."""
+        return look_ups.read_look_ups(self.leased, most)
+
+    def known_records(self, references: Collection[Reference], *, memory: float) -> Mapping[Reference, int]:
+        """Return the records that references led to within so many seconds, and that the API still knows."""
+        return self._reference_memory(memory).read(references)
+
+    def write_look_ups(
+        self, results: Sequence[LookUpResult], records: Mapping[Reference, int], *, memory: float
+    ) -> None:
+        """Write what became of the changes that were looked up, and which records references lead to."""
+        look_ups.write_look_ups(self.leased, results, records, self._reference_memory(memory))
+
+    def forget_records(self, relations: Iterable[Relation], *, memory: float) -> None:
+        """Let references lead to the records of these relations no more before they were looked up again."""
+        look_ups.forget_records(self.leased, relations, self._reference_memory(memory))
+
+    def _reference_memory(self, seconds: float) -> ReferenceMemory:
+        return ReferenceMemory(self.leased.database, self.account, seconds)
+
+    def _repeat(self, act: Callable[[], Answer]) -> Answer:
+        return repeat_while_overtaken(self.account, act)
+
+
+def take_lease(database: Database, account: str, holder: str, keep: Retention) -> RedisLease | None:
+    """Return the account's lease, None while another holder has it."""
+    now = database.now()
+    reads = database.reads(account)
+    reads.hmget("meta", META_FIELDS)
+    reads.hget("holder", "token")
+    reads.hmget("pause", PAUSE_FIELDS)
+    reads.hmget("refused", ("fingerprint", "until"))
+    reads.exists("inbox")
+    reads.pttl("holder")
+    meta_row, token, pause, (refused, until), is_old, lifetime = reads.run()
+    meta = Meta.read(meta_row)
+    if meta.layout != LAYOUT.encode():
+        ensure_layout(database, account, keep, meta.layout)
+        raise Overtaken
+    if is_old:  # a producer of an earlier release has accepted something
+        migrate(database, account, keep)
+    if token and token != holder.encode():
+        shorten_lease(database, account, keep, token, lifetime)
+        return None
+    if restart_pause(database, account, keep, KnownPause.read(pause), now):
+        raise Overtaken
+    commit = AccountCommit(database, account, keep, now=now)
+    commit.check("holder", "token", token or b"")
+    commit.check("meta", "layout", LAYOUT)
+    commit.run("HSET", "holder", "token", holder, "step", 0)
+    commit.run("PEXPIRE", "holder", LEASE_LIFETIME_MS)
+    commit.run("DEL", "wake")
+    try:
+        commit.send()
+    except Check as failed:
+        if failed.found != holder:
+            raise Overtaken from None
+    return RedisLease(
+        LeasedAccount(database, account, holder, meta=meta, keep=keep),
+        pause=KnownPause.read(pause),
+        refused_credentials=refused.decode() if refused and now < int(until) else "",
+        now=now,
+    )
+
+
+def shorten_lease(database: Database, account: str, keep: Retention, token: bytes, lifetime: int) -> None:
+    """Give a lease its lifetime anew that has more left than it was ever given, or none at all.
+
+    The clock stepped back, or a write was lost. Its holder, if there is one, renews it within.
+    """
+    if not token or 0 <= lifetime <= LEASE_LIFETIME_MS:
+        return
+    commit = AccountCommit(database, account, keep, now=database.now())
+    commit.check("holder", "token", token)
+    commit.run("PEXPIRE", "holder", LEASE_LIFETIME_MS)
+    commit.try_send()

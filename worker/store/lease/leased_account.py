@@ -1,0 +1,163 @@
+"""An account as the holder of its lease knows it: what was read, and the steps that write it (R17)."""
+
+from collections.abc import Iterable, Mapping
+from os import urandom
+
+from worker.contract import Relation
+from worker.errors import LeaseLost, StoreRolledBack
+from worker.ports import RelationRecord
+from worker.store.account import AccountCommit, Before, Meta, read_events, read_memories, read_meta
+from worker.store.commit import Check, Overtaken
+from worker.store.database import Database
+from worker.store.jobs.stored_job import FAILED, LoadedJob
+from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange
+from worker.store.lease.queue import Queue
+from worker.store.lease.replaced import Found, with_replaced
+from worker.store.limits import Retention
+from worker.store.memories import Memory
+
+
+class LeasedAccount:
+    """Numbers the holder's commits: a lost answer may repeat one, but it is carried out once.
+
+    A store that knows of fewer steps, or has another journal than the holder knows, has lost what it
+    acknowledged: StoreRolledBack. What was read of jobs and memories stays true until the holder itself
+    writes it, or the account's version shows that a person did.
+    """
+
+    def __init__(self, database: Database, account: str, holder: str, *, meta: Meta, keep: Retention) -> None:
+        self.database, self.account, self.holder, self.keep = database, account, holder, keep
+        self.meta = meta
+        self.queue = Queue()
+        self.jobs: dict[str, LoadedJob] = {}
+        self.memories: dict[Relation, Memory] = {}
+        self.opened: set[Relation] = set()
+        self.claimed = ClaimedWork()
+        self.journal: dict[bytes, bytes] | None = None  # None before it was read
+        self.is_unsure = False  # whether the last commit was carried out
+        self._step, self._version, self._nonce = 0, meta.lease_version, urandom(6).hex()
+
+    # --- what was read
+
+    def read_relations(self, relations: Iterable[Relation], *, now: int) -> Found:
+        """Read what is open and remembered of these relations."""
+        found = read_memories(self.database, self.account, list(relations), now=now)
+        return with_replaced(self.database, self.account, found) if self.meta.replaced else found
+
+    def note(self, found: Found) -> dict[Relation, RelationRecord]:
+        """Remember what was read of relations; return it, with the open work that is claimed only."""
+        records: dict[Relation, RelationRecord] = {}
+        for relation, (record, memory) in found.items():
+            self.memories[relation] = memory
+            if record.open:
+                self.opened.add(relation)
+            elif held := self.claimed.held.get(relation):
+                record = RelationRecord(held, record.confirmed, record.doubt)
+            records[relation] = record
+        return records
+
+    def note_meta(self, meta: Meta) -> None:
+        """Take the account's versions as they are now, and forget what was read under an older one."""
+        self.meta = meta
+        if meta.lease_version != self._version:
+            self.forget()
+            self._version = meta.lease_version
+
+    def read_again(self) -> None:
+        """Forget what was read, because a person or the sweep has changed some of it."""
+        self.forget()
+        self.note_meta(read_meta(self.database, self.account))
+
+    def forget(self) -> None:
+        """Forget what was read of jobs and relations."""
+        self.jobs, self.memories, self.queue = {}, {}, Queue()
+        self.opened = set()
+
+    def clear_journal(self, request_ids: Iterable[str]) -> None:
+        """Forget requests that were begun, once they are settled."""
+        journal = self.journal or {}
+        for request_id in request_ids:
+            journal.pop(request_id.encode(), None)
+
+    # --- steps
+
+    def commit(self, now: int | None = None) -> AccountCommit:
+        """Return the next step; it holds while the lease is ours and nobody has changed what was read."""
+        commit = self.unnumbered_commit(now)
+        commit.check("holder", "step", self._step)
+        commit.run("HINCRBY", "holder", "step", 1)
+        commit.raise_version("v", self._version)
+        return commit
+
+    def unnumbered_commit(self, now: int | None = None) -> AccountCommit:
+        """Return a commit that is no step, and holds while the lease is ours."""
+        now = self.database.now() if now is None else now
+        generation = self.meta.memories
+        commit = AccountCommit(self.database, self.account, self.keep, now=now, generation=generation)
+        commit.check("holder", "token", self.holder)
+        return commit
+
+    def send(self, commit: AccountCommit, change: ClaimedWorkChange | None = None) -> None:
+        """Send a step; raise LeaseLost, or Overtaken when a person has changed what was read.
+
+        Raises Check when one of the conditions does not hold that were added to those of every step.
+        """
+        try:
+            commit.send(f"{self._nonce}.{self._step}")
+        except Check as failed:
+            if failed.position == 0:
+                self.forget()
+                raise self.lost() from None
+            if failed.position == 1 and failed.found != str(self._step + 1):
+                self.forget()
+                raise self.rolled_back() from None
+            if failed.position == 2:
+                self.read_again()
+                raise Overtaken from None
+            if failed.position > 2:
+                self.forget()
+                raise
+        except BaseException:
+            self.forget()  # what was read may have changed on the way
+            self.is_unsure = True
+            raise
+        self._step += 1
+        self._version += 1
+        if change:
+            self.claimed.apply(change)
+
+    def send_others(self, commit: AccountCommit) -> None:
+        """Send a step of an erasure or an inspection; nothing that was read before counts any more.
+
+        Raises Overtaken when one of its own conditions does not hold, because a person came first.
+        """
+        try:
+            self.send(commit)
+        except Check:
+            raise Overtaken from None
+        self.forget()
+
+    def put_jobs(self, commit: AccountCommit, changed: Mapping[str, Before]) -> None:
+        """Write jobs; one that ended when its idempotency key is old, or as failed, has that written anew."""
+        since, old = self.meta.events_since, list[LoadedJob]()
+        for short, before in changed.items():
+            job = self.jobs[short]
+            is_at_end = before.is_open and not job.value.left and not job.is_kept
+            if is_at_end and (job.value.state == FAILED or job.accepted_at < since):
+                old.append(job)
+        events = read_events(self.database, self.account, [job.value.digest for job in old])
+        for short, before in changed.items():
+            job = self.jobs[short]
+            event = events.get(job.value.digest) if events else None
+            if event and job.accepted_at < since:
+                commit.hset(f"events:{self.meta.events}", job.value.digest, event)
+            commit.put(job, before, event)
+
+    def rolled_back(self) -> StoreRolledBack:
+        """Return the error of a store that has gone back in time."""
+        self.is_unsure = True  # what is claimed is for the next holder, who reads what there is
+        return StoreRolledBack(f"the store has lost writes of account {self.account} it had acknowledged")
+
+    def lost(self) -> LeaseLost:
+        """Return the error of a holder whom another one has followed."""
+        return LeaseLost(f"the lease on account {self.account} is not ours any more")

@@ -1,0 +1,132 @@
+"""Jobs whose records are to be looked up: the lists they wait in, and what a lease's holder does there.
+
+What a look-up makes of a job is in `job_references.py`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+
+from worker.contract import TYPES, Reference, Relation
+from worker.ports import LookUpBatch, LookUpResult
+from worker.store.account import Before, read_jobs
+from worker.store.commit import Commit, repeat_while_overtaken
+from worker.store.jobs import job_references
+from worker.store.jobs.stored_job import QUEUED, LoadedJob
+from worker.store.keys import short_id
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.reference_memory import ReferenceMemory
+from worker.store.lease.replaced import Replaced, as_replaced, note_replaced
+from worker.store.limits import JOBS_PER_CALL
+
+
+def read_look_ups(leased: LeasedAccount, most: int) -> LookUpBatch:
+    """Return the changes whose records are to be looked up now: new ones in order, then parked ones."""
+    database, account = leased.database, leased.account
+    now, reads = database.now(), database.reads(account)
+    reads.lrange("look_ups", 0, most - 1)
+    reads.zrangebyscore("parked", "-inf", now, start=0, num=most)
+    reads.zcard("parked")
+    listed, parked, count = reads.run()
+    names = dict.fromkeys(short.decode() for short in (*listed, *parked))
+    found = read_jobs(database, account, names)
+    waiting = {short for short, job in found.items() if job_references.waits(job)}
+    if stray := sorted(names.keys() - waiting):
+        repeat_while_overtaken(account, lambda: _drop_stray(leased, stray))
+    unresolved = [found[short] for short in names if short in waiting]
+    return LookUpBatch(now, tuple(job_references.as_unresolved(job, account) for job in unresolved), count)
+
+
+def _drop_stray(leased: LeasedAccount, stray: Sequence[str]) -> None:
+    """Drop entries of jobs that do not wait for a record."""
+    commit = leased.commit()
+    for short in stray:
+        commit.run("LREM", "look_ups", 0, short)
+    commit.run("ZREM", "parked", *stray)
+    leased.send(commit)
+
+
+def write_look_ups(
+    leased: LeasedAccount,
+    results: Sequence[LookUpResult],
+    records: Mapping[Reference, int],
+    memory: ReferenceMemory,
+) -> None:
+    """Write what became of the changes that were looked up, and which records references lead to."""
+    for start in range(0, max(1, len(results)), JOBS_PER_CALL):
+        piece, learned = results[start : start + JOBS_PER_CALL], {} if start else records
+        repeat_while_overtaken(leased.account, partial(_write_piece, leased, piece, learned, memory))
+
+
+def _write_piece(
+    leased: LeasedAccount,
+    results: Sequence[LookUpResult],
+    records: Mapping[Reference, int],
+    memory: ReferenceMemory,
+) -> None:
+    database, account = leased.database, leased.account
+    by_short = {short_id(result.job): result for result in results}
+    found = read_jobs(database, account, by_short)
+    leased.jobs |= found
+    commit, resolved = leased.commit(), list[LoadedJob]()
+    changed, replaced = dict[str, Before](), list[Replaced]()
+    for short, result in by_short.items():
+        job = found.get(short)
+        if job is None or not job_references.waits(job):
+            continue  # a person has decided in between
+        changed[short] = Before.of(job)
+        leave_look_ups(commit, job)
+        job_references.settle(job, result, commit.totals, now=commit.now, keep=leased.keep)
+        if result.parked:
+            commit.run("ZADD", "parked", result.parked.until, short)
+        elif job.is_open:
+            resolved.append(job)
+        if result.related is not None:
+            replaced.append(as_replaced(job, account))
+    note_replaced(commit, database, account, replaced)
+    leased.put_jobs(commit, changed)
+    enter_list(commit, "queue", resolved)
+    memory.write(commit, records)
+    leased.send(commit)
+    if replaced:
+        leased.meta = leased.meta._replace(replaced=1)
+
+
+def forget_records(leased: LeasedAccount, relations: Iterable[Relation], memory: ReferenceMemory) -> None:
+    """Let references lead to the records of these relations no more before they were looked up again."""
+    records = {
+        record
+        for each in relations
+        for record in ((TYPES[each.type].parent, each.parent), (TYPES[each.type].child, each.child))
+    }
+
+    def forget() -> None:
+        commit = leased.commit()
+        memory.forget(commit, sorted(records))
+        leased.send(commit)
+
+    if records and memory.exists():
+        repeat_while_overtaken(leased.account, forget)
+
+
+def leave_look_ups(commit: Commit, job: LoadedJob) -> None:
+    """Let a job that waits for a record to be found wait there no longer, before it is changed."""
+    if job.value.state == QUEUED:
+        commit.run("LREM", "look_ups", 1, job.short)
+        commit.run("HINCRBY", "meta", "bytes", -job.size)
+    else:
+        commit.run("ZREM", "parked", job.short)
+
+
+def enter_look_ups(commit: Commit, job: LoadedJob) -> None:
+    """Let a job wait for its records to be looked up: now, or when its delay is over."""
+    if job.value.state == QUEUED:
+        enter_list(commit, "look_ups", [job])
+    elif job.value.parked:
+        commit.run("ZADD", "parked", job.value.parked[1], job.short)
+
+
+def enter_list(commit: Commit, key: str, waiting: Sequence[LoadedJob]) -> None:
+    """Let jobs wait in the queue once their records were found, or for a look-up of others."""
+    if waiting:
+        commit.run("RPUSH", key, *(job.short for job in waiting))
+        commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in waiting))

@@ -1,0 +1,189 @@
+"""What one transition of a flush writes: it claims jobs, settles a request, or puts down what is left."""
+
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+
+from worker.contract import Relation
+from worker.planner.apply_reply import RelationOutcome
+from worker.ports import BegunRequest, ClaimedJob, OpenWrite, Writes
+from worker.store import codec
+from worker.store.account import AccountCommit, Before, read_jobs, read_memories
+from worker.store.jobs import lifecycle
+from worker.store.jobs.stored_job import QUEUED, LoadedJob
+from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange, as_old
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.look_ups import enter_list
+from worker.store.lease.queue import Queue
+from worker.store.limits import MAX_REQUESTS
+from worker.store.memories import Memory, why_of
+
+
+def claim(
+    leased: LeasedAccount, wanted: Mapping[str, ClaimedJob], begun: Sequence[BegunRequest], writes: Writes
+) -> bool:
+    """Move jobs from the queue into open relations; False when one has ended since it was read."""
+    recovered = leased.claimed.recovered
+    _load(leased, writes, wanted)
+    if any(short not in leased.jobs or leased.jobs[short].value.state != QUEUED for short in wanted):
+        return False
+    commit, change = leased.commit(), ClaimedWorkChange()
+    if recovered is not None:
+        _end_recovery(leased, commit, writes)
+    elif wanted:
+        change = _take(leased, commit, wanted, writes)
+    claimed = list(recovered or wanted)
+    changed = {short: Before.of(leased.jobs[short]) for short in claimed if short not in change.jobs}
+    for short in claimed:
+        lifecycle.claim(leased.jobs[short])
+    request_ids = [entry.request_id for entry in begun]
+    if request_ids:
+        commit.run("HDEL", "journal", *request_ids)
+    _write(leased, commit, writes, "", changed, change)
+    leased.send(commit, change)
+    leased.clear_journal(request_ids)
+    if recovered is not None:
+        leased.claimed = ClaimedWork(is_recovered=True)
+    return True
+
+
+def settle(leased: LeasedAccount, request_id: str, writes: Writes) -> None:
+    """Write the outcomes of a begun request, and clear its journal."""
+    _load(leased, writes, ())
+    commit = leased.commit()
+    record = writes.request
+    if request_id:
+        commit.run("HDEL", "journal", request_id)
+    if record:
+        lifetime = round(1000 * leased.keep.finished)
+        commit.run("SET", f"request:{record.id}", codec.encode(record), "PX", lifetime)
+        commit.run("LPUSH", "requests", record.id)
+        commit.run("LTRIM", "requests", 0, MAX_REQUESTS - 1)
+        if not record.observed:
+            commit.totals.update(requests=1, actions=len(record.actions))
+    change = ClaimedWorkChange()
+    _write(leased, commit, writes, request_id, {}, change)
+    leased.send(commit, change)
+    leased.clear_journal([request_id])
+
+
+def put_down(leased: LeasedAccount) -> None:
+    """Write the open relations that are claimed only, and their jobs."""
+    _load(leased, Writes(), leased.claimed.jobs)
+    commit, change = leased.commit(), ClaimedWorkChange()
+    left = {short: Before.of(leased.jobs[short]) for short in leased.claimed.jobs if short in leased.jobs}
+    _write(leased, commit, Writes(), "", left, change)
+    leased.send(commit, change)
+
+
+def _take(
+    leased: LeasedAccount, commit: AccountCommit, wanted: Mapping[str, ClaimedJob], writes: Writes
+) -> ClaimedWorkChange:
+    """Take jobs out of the queue, and claim them as far as they need not be written now."""
+    if not leased.queue.has(wanted):
+        leased.queue = Queue.locate(leased.database, leased.account, wanted, dead=leased.meta.dead)
+    leased.queue.cut_after(wanted, commit)
+    commit.totals["sending"] += len(wanted)
+    change = leased.claimed.take(wanted.values(), writes, leased.opened)
+    if change.jobs:
+        commit.run("RPUSH", "claimed", *change.jobs)
+        if not leased.claimed.jobs:
+            commit.run("HSET", "meta", "held_since", commit.now)
+    return change
+
+
+def _end_recovery(leased: LeasedAccount, commit: AccountCommit, writes: Writes) -> None:
+    """Let everything that a dead worker had claimed be written, as old as it is."""
+    since = leased.meta.held_since
+    for relation, write in writes.opens.items():
+        if relation not in leased.opened:
+            writes.opens[relation] = as_old(write, since)
+    commit.run("DEL", "claimed")
+    commit.run("HSET", "meta", "held", 0)
+
+
+def _load(leased: LeasedAccount, writes: Writes, more: Iterable[str]) -> None:
+    """Read the jobs and memories that a transition needs and nobody has read."""
+    skipped = len(leased.account) + 1
+    named = {outcome.job[skipped:] for outcome in writes.outcomes}
+    named.update([job[skipped:] for job in writes.job_states], more)
+    if missing := named - leased.jobs.keys():
+        found_jobs = read_jobs(leased.database, leased.account, missing)
+        claimed: Collection[str] = () if leased.claimed.recovered else leased.claimed.jobs
+        for job in found_jobs.values():
+            if job.short in claimed and job.value.state == QUEUED:
+                lifecycle.claim(job)
+        leased.jobs |= found_jobs
+    relations = {outcome.relation for outcome in writes.outcomes} | writes.confirmed.keys()
+    if unknown := sorted(relations - leased.memories.keys()):
+        now = leased.database.now()
+        found = read_memories(leased.database, leased.account, unknown, now=now, opens=False)
+        leased.memories |= {relation: memory for relation, (_, memory) in found.items()}
+
+
+def _write(
+    leased: LeasedAccount,
+    commit: AccountCommit,
+    writes: Writes,
+    request_id: str,
+    changed: dict[str, Before],
+    change: ClaimedWorkChange,
+) -> None:
+    """Write everything that one transition changes; `changed` jobs are written in any case."""
+    totals, memories, account = commit.totals, leased.memories, leased.account
+    skipped = len(account) + 1
+    by_job: dict[str, list[RelationOutcome]] = {id_[skipped:]: [] for id_ in writes.job_states}
+    touched: dict[Relation, Memory] = {}
+    for relation, (state, doubt) in writes.confirmed.items():
+        touched[relation] = memory = memories[relation]
+        memory.confirmed, memory.doubt = state, doubt
+    for outcome in writes.outcomes:
+        short, relation = outcome.job[skipped:], outcome.relation
+        touched[relation] = memory = memories[relation]
+        memory.add(short, outcome.result, why_of(outcome, request_id))
+        if (found := by_job.get(short)) is None:
+            by_job[short] = [outcome]
+        else:
+            found.append(outcome)
+    commit.put_memories(touched.values())
+    to_be_read: list[LoadedJob] = []
+    for short, outcomes in by_job.items():
+        if (job := leased.jobs.get(short)) is None:
+            continue
+        before = changed.get(short) or Before.of(job)
+        doing = writes.job_states.get(f"{account}-{short}") if writes.job_states else None
+        if lifecycle.settle(job, outcomes, doing, request_id, totals, now=commit.now, keep=leased.keep):
+            changed[short] = before
+            if job.is_unresolved:
+                to_be_read.append(job)
+    leased.put_jobs(commit, changed)
+    enter_list(commit, "look_ups", to_be_read)
+    written = leased.claimed.leave(changed, leased.jobs, writes, change)
+    _write_opens(commit, written, change.closed)
+    if change.held:
+        commit.run("HINCRBY", "meta", "held", change.held)
+    if leased.claimed.jobs and change.left >= leased.claimed.jobs and not change.jobs:
+        commit.run("DEL", "claimed")
+
+
+def _write_opens(
+    commit: AccountCommit, opens: Mapping[Relation, OpenWrite], unwritten: Container[Relation]
+) -> None:
+    """Write open relations; of those that were never written, nothing has to go."""
+    dues: list[object] = []
+    closed: list[str] = []
+    for relation, write in opens.items():
+        name = str(relation)
+        if write.open:
+            commit.hset("open", name, codec.encode_open(write.open))
+            dues += (write.open.not_before or write.open.since, name)
+        elif relation not in unwritten:
+            commit.hdel("open", name)
+            closed.append(name)
+        if write.guard:
+            if write.open or write.in_doubt_until > commit.now:
+                commit.run("ZADD", "guard", 0, f"{write.guard}|f|{name}")
+            else:
+                commit.run("ZREM", "guard", f"{write.guard}|f|{name}", f"{write.guard}|h|{name}")
+    if closed:
+        commit.run("ZREM", "due", *closed)
+    if dues:
+        commit.run("ZADD", "due", *dues)
