@@ -1,6 +1,8 @@
 """Laws of people's acts on jobs, on both stores: cancel, dismiss, unreadable messages, audit log, brake."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -28,10 +30,13 @@ from worker.ports import (
     JobFilter,
     Pause,
     Receipt,
+    RecordRef,
     Store,
     UnreadableMessage,
     Writes,
 )
+from worker.store.database import Database
+from worker.store.lease.lease import RedisLease
 from worker.store.limits import MAX_AUDIT_ENTRIES, MAX_PAYLOAD_BYTES
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
@@ -343,3 +348,44 @@ def test_every_act_called_twice_leaves_what_it_leaves_when_called_once(redis_cli
             store.requeue("acme", job_ids(1), mark="m")
         left.append(dump_keys(redis_client))
     assert left[0] == left[1]
+
+
+# --- somebody comes in between
+
+
+def come_between(database: Database, act: Callable[[], object]) -> None:
+    """Let the act be carried out once, just before the next commit arrives."""
+    commit, left = database.scripts["commit"], [act]
+
+    def run(*, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        if left:
+            left.pop()()
+        return commit(keys=keys, args=args)
+
+    database.scripts = {**database.scripts, "commit": run}  # type: ignore[dict-item]
+
+
+def test_an_erasure_that_a_person_overtakes_is_decided_again(store: Store) -> None:
+    accept(store, change(1, 9001))
+    lease = take_lease(store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9001): "applied"})
+    accept(store, change(1, 9), first=1)
+    assert isinstance(lease, RedisLease)
+    come_between(lease.leased.database, lambda: job_admin_of(store).cancel("acme", job_ids(1), audit_entry()))
+    admin, cursor, erased = job_admin_of(store), 0, Counter[str]()
+    while cursor := (piece := admin.erase_rest(lease, RecordRef("address", 9001), cursor)).next:
+        erased += Counter(piece.counts)
+    assert erased["memories"] == 1
+    assert not any(store.relation_history("acme", Relation(BUYER, 1, 9001))[1])
+
+
+def test_replays_that_are_gone_are_dropped_although_a_person_comes_in_between(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    accept(redis_store, change(1, 9))
+    redis_client.zadd(f"{BASE}running", {"acme-gone": 1})
+    admin = job_admin_of(redis_store)
+    come_between(admin.database, lambda: job_admin_of(redis_store).cancel("acme", job_ids(0), audit_entry()))
+    assert admin.stalled_replays("acme", 0.0) == []
+    assert not redis_client.exists(f"{BASE}running")

@@ -172,10 +172,13 @@ class RedisReplays(Acts):
             reads.exists(f"replay:{id_}")
         exists = dict(zip(ids, reads.run(), strict=True))
         if gone := [id_ for id_, there in exists.items() if not there]:
-            commit, _ = self._begin_act(account)
-            commit.run("ZREM", "running", *gone)
-            self._repeat(account, lambda: send_act(commit))
+            self._repeat(account, lambda: self._drop_replays(account, gone))
         return [id_ for id_, there in exists.items() if there]
+
+    def _drop_replays(self, account: str, ids: Sequence[str]) -> None:
+        commit, _ = self._begin_act(account)
+        commit.run("ZREM", "running", *ids)
+        send_act(commit)
 
     def touch_replay(self, replay_id: str) -> None:
         """Note that the replay was given to a worker."""

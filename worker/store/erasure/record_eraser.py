@@ -4,7 +4,7 @@ It goes through each of them piece by piece, under the account's lease.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -106,11 +106,14 @@ class RecordEraser:
             else:
                 named.append(name)
         if named:
-            commit = self._leased.commit()  # a step: somebody may be about to write one of them
-            commit.run("HDEL", key, *named)
-            repeat_while_overtaken(self._account, lambda: self._leased.send_others(commit))
+            repeat_while_overtaken(self._account, lambda: self._delete_memories(key, named))
             self._counts["memories"] += len(named)
         return int(next_cursor)
+
+    def _delete_memories(self, key: str, names: Sequence[bytes]) -> None:
+        commit = self._leased.commit()  # a step: somebody may be about to write one of them
+        commit.run("HDEL", key, *names)
+        self._leased.send_others(commit)
 
     def _erase_keys(self, cursor: int) -> int:
         """Erase it from the keys that exist many times, some of which outlive every index."""
