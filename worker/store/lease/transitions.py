@@ -105,7 +105,7 @@ def _load(leased: LeasedAccount, writes: Writes, more: Iterable[str]) -> None:
     skipped = len(leased.account) + 1
     named = {outcome.job[skipped:] for outcome in writes.outcomes}
     named.update([job[skipped:] for job in writes.job_states], more)
-    if missing := named - leased.jobs.keys():
+    if missing := [short for short in named if short not in leased.jobs]:
         found_jobs = read_jobs(leased.database, leased.account, missing)
         claimed: Collection[str] = () if leased.claimed.recovered else leased.claimed.jobs
         for job in found_jobs.values():
@@ -113,7 +113,7 @@ def _load(leased: LeasedAccount, writes: Writes, more: Iterable[str]) -> None:
                 lifecycle.claim(job)
         leased.jobs |= found_jobs
     relations = {outcome.relation for outcome in writes.outcomes} | writes.confirmed.keys()
-    if unknown := sorted(relations - leased.memories.keys()):
+    if unknown := sorted(each for each in relations if each not in leased.memories):
         now = leased.database.now()
         found = read_memories(leased.database, leased.account, unknown, now=now, opens=False)
         leased.memories |= {relation: memory for relation, (_, memory) in found.items()}
