@@ -19,7 +19,8 @@ import msgspec
 from ops.bench.http_client import Throughput, make_requests, send_all
 from ops.bench.temporary import temporary_stack
 from ops.dev.processes import Process, free_port
-from ops.dev.stack import Shape, Stack, hash_of
+from ops.dev.stack import Shape, Stack
+from ops.dev.stack_settings import hash_of
 
 TURNS: Final = 3  # of each, by turns, so that a noisy moment hits all; the median counts
 SHAPE: Final = Shape(accounts=("one",), defaults={"window": 60.0}, parts=("api",))

@@ -17,7 +17,7 @@ from ops.bench.program import Echo, run_program
 from ops.bench.temporary import temporary_folder
 from ops.dashboard.routes import page_routes
 from ops.dev.redis_server import run_server
-from ops.dev.stack import hash_of
+from ops.dev.stack_settings import hash_of
 from producers.portals.http.application import application
 from producers.portals.http.server import Server
 from worker.config import load_settings

@@ -4,25 +4,21 @@ For the demo, `relations dev`, benches and process tests, not for production. No
 process that started it.
 """
 
-import json
 import os
-import re
 import sys
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from hashlib import blake2b, sha256
 from pathlib import Path
 from secrets import token_urlsafe
-from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 import httpx
 from celery import Celery
 
 from ops.dev.processes import Process, free_port
 from ops.dev.redis_server import Persist, run_server
+from ops.dev.stack_settings import Credentials, make_webhook_secret, secret_variables, update_settings
 from worker.background import Wake, WakeupQueue
 from worker.config import Settings, load_settings, mask_url
 from worker.wakeups import TaskSender
@@ -33,7 +29,6 @@ Part = Literal["worker", "beat", "api"]
 PARTS: Final[tuple[Part, ...]] = ("worker", "beat", "api")
 START_TIMEOUT: Final = 30.0  # seconds a part may take to come up
 STOP_TIMEOUT: Final = 3.0  # seconds a part may take to end
-KEY_HASH: Final = re.compile(r"(^\[keys\.demo\]\nsha256 = )\"[0-9a-f]{64}\"", re.MULTILINE)
 SIMULATOR: Final = """
 import sys
 from pathlib import Path
@@ -51,37 +46,6 @@ QUICK: Final[Mapping[str, Any]] = {
     "backoff": [0.1, 2.0],
     "max_attempts": 20,
 }
-
-WEBHOOK: Final = """
-[sources.immo]
-account = {account}
-scheme = "standard-webhooks"
-secret = "env:DEMO_WEBHOOK_SECRET"
-
-[[sources.immo.rules]]
-when = "type == 'enquiry.created'"
-action = "'create'"
-relationtype = "'estate:address:interested'"
-parentid = "data.estate_id"
-childid = "data.person_ids"
-occurred_at = "timestamp"
-
-[[sources.immo.rules]]
-when = "type == 'broker.changed'"
-action = "'create'"
-relationtype = "'estate:address:contactPerson'"
-parentid = "data.estate_id"
-childid = "data.now"
-occurred_at = "timestamp"
-
-[[sources.immo.rules]]
-when = "type == 'broker.changed'"
-action = "'delete'"
-relationtype = "'estate:address:contactPerson'"
-parentid = "data.estate_id"
-childid = "data.before"
-occurred_at = "timestamp"
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,53 +75,23 @@ class Shape:
     missing: tuple[tuple[str, int], ...] = ()  # records that there are not
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """An account's token and secret, of the lengths that onOffice's have; made up from its name."""
-
-    token: str
-    secret: str
-
-    @classmethod
-    def of(cls, account: str) -> Self:
-        """Make up credentials from the name: the same for the same name, so that a run can be repeated."""
-        return cls(_hex(f"token {account}", 16), _hex(f"secret {account}", 32))
-
-
 class Stack:
     """The running system: where its parts are, and the processes by name. Made by `running`."""
 
-    def __init__(self, directory: Path, shape: Shape) -> None:
+    def __init__(self, directory: Path, shape: Shape, exits: ExitStack) -> None:
         self.directory, self.shape = directory.resolve(), shape
         self.credentials = {name: Credentials.of(name) for name in shape.accounts}
-        self.webhook_secret = "whsec_" + b64encode(bytes.fromhex(_hex("webhook", 24))).decode()
+        self.webhook_secret = make_webhook_secret()
         self.key = f"dev_{token_urlsafe(24)}"  # of this run alone
         self.processes: dict[str, Process] = {}
-        self._exits = ExitStack()
+        self._exits = exits
 
-    def start(self, *, echo: Callable[[str], None]) -> Self:
+    def start(self, *, echo: Callable[[str], None]) -> None:
         """Start every part and wait until each answers; StartFailed carries the end of the log of one that
         does not.
         """
-        try:
-            self._start_servers(echo)
-            self._start_parts(echo)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def close(self) -> None:
-        """End every part, the last started first."""
-        self._exits.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._start_servers(echo)
+        self._start_parts(echo)
 
     def settings(self) -> Settings:
         """Load the settings that every part was started with."""
@@ -237,7 +171,9 @@ class Stack:
         port = self.shape.simulator_port or free_port()
         self.simulator = f"http://127.0.0.1:{port}"
         self.environ = self._environ()
-        self._write_settings(self.directory / "relations.toml")
+        update_settings(
+            self.directory / "relations.toml", self.shape.accounts, self.shape.defaults, key=self.key
+        )
         kept = self.directory / CRM_FILE
         records = {"missing": self.shape.missing} if self.shape.missing and not kept.exists() else None
         self._launch("simulator", self._simulator_command())
@@ -252,25 +188,11 @@ class Stack:
         kept = [str(self.directory / CRM_FILE)] if self.shape.keep_crm else []
         return [sys.executable, "-c", SIMULATOR, port, *kept]
 
-    def _write_settings(self, file: Path) -> None:
-        """Write the settings; in those of an earlier run, which somebody may have changed, only the key."""
-        if file.exists():
-            known = file.read_text("utf-8")
-            file.write_text(KEY_HASH.sub(rf'\1"{hash_of(self.key)}"', known), "utf-8")
-        else:
-            file.write_text(settings_file(self.shape, self.key), "utf-8")
-
     def _environ(self) -> dict[str, str]:
         """Return every setting there is, so that none of the caller's own slips in."""
-        secrets = {
-            _variable(name, what): getattr(each, what)
-            for name, each in self.credentials.items()
-            for what in ("token", "secret")
-        }
         return {
             **os.environ,
-            **secrets,
-            "DEMO_WEBHOOK_SECRET": self.webhook_secret,
+            **secret_variables(self.credentials, self.webhook_secret),
             "RELATIONS_CONFIG": str(self.directory / "relations.toml"),
             "RELATIONS_REDIS_URL": self.redis_url,
             "RELATIONS_BROKER_URL": self.broker_url,
@@ -342,43 +264,11 @@ def running(
     directory: Path, shape: Shape | None = None, *, echo: Callable[[str], None] = lambda _: None
 ) -> Iterator[Stack]:
     """Run the system in `directory`; it is up and answering in the block, and has ended after it."""
-    with Stack(directory, shape or Shape()).start(echo=echo) as stack:
+    with ExitStack() as exits:
+        stack = Stack(directory, shape or Shape(), exits)
+        stack.start(echo=echo)
         yield stack
-
-
-def hash_of(key: str) -> str:
-    """Return the hash of a key, as the settings have it."""
-    return sha256(key.encode()).hexdigest()
-
-
-def settings_file(shape: Shape, key: str) -> str:
-    """Return the settings file of a stack; secrets in it are names of environment variables."""
-    tables = [("defaults", dict(shape.defaults))]
-    for name in shape.accounts:
-        secrets = {what: f"env:{_variable(name, what)}" for what in ("token", "secret")}
-        tables.append((f"accounts.{name}", secrets))
-    access = {
-        "sha256": hash_of(key),
-        "accounts": list(shape.accounts),
-        "can": ["send", "read", "replay", "admin"],
-    }
-    tables.append(("keys.demo", access))
-    return "\n".join(_table(name, values) for name, values in tables) + WEBHOOK.format(
-        account=json.dumps(shape.accounts[0])
-    )
 
 
 def _drop(_event: str, /, **_fields: object) -> None:
     """Drop an event: what happens in this process is reported by its caller."""
-
-
-def _table(name: str, values: Mapping[str, Any]) -> str:
-    return "\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
-
-
-def _variable(account: str, what: str) -> str:
-    return f"DEMO_{account}_{what}".upper().replace("-", "_")
-
-
-def _hex(seed: str, size: int) -> str:
-    return blake2b(seed.encode(), digest_size=size).hexdigest()

@@ -16,7 +16,8 @@ import msgspec
 from playwright.sync_api import Browser, Playwright
 from standardwebhooks import Webhook
 
-from ops.dev.stack import Shape, Stack, hash_of, running
+from ops.dev.stack import Shape, Stack, running
+from ops.dev.stack_settings import hash_of
 from worker.ports import HISTORY_BUCKETS, HISTORY_SECONDS, HistoryPoint
 from worker.wiring import Runtime
 
