@@ -248,6 +248,14 @@ def account_option(function: Function) -> Function:
     )(function)
 
 
+def limit_option(function: Function) -> Function:
+    """Add the option `--limit`, how many a page has."""
+    limit = click.IntRange(1, 1000)
+    return click.option("--limit", type=limit, default=20, show_default=True, help="At most so many.")(
+        function
+    )
+
+
 def check_length(_context: click.Context, _parameter: click.Parameter, given: str) -> str:
     """Return what an operator says of an act; raise BadParameter if it is too long to be kept."""
     if len(given) > MAX_NOTE:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from ops.cli.context import CommandContext, with_context
+from ops.cli.context import CommandContext, limit_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option, explain_fault, parse_time
 from ops.explain.deliveries import describe_delivery, describe_outcome
@@ -73,7 +73,7 @@ def deliveries() -> None:
 
 
 @deliveries.command("list")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@limit_option
 @click.option("--cursor", metavar="TEXT", default="", help="Where the last page ended.")
 @with_context
 @with_delivery_filter

@@ -29,6 +29,8 @@ def open_mails(file: str) -> Iterator[MailFile]:
     try:
         if file == DASH:
             yield from _read_stream()
+        elif any(Path(file, name).is_dir() for name in MAILDIR):
+            yield from _read_maildir(Path(file))
         elif Path(file).is_dir():
             yield from _read_folder(Path(file))
         else:
@@ -44,13 +46,14 @@ def _read_stream() -> Iterator[MailFile]:
         yield from _read_file(Path(kept.name), "stdin")
 
 
+def _read_maildir(folder: Path) -> Iterator[MailFile]:
+    with closing(mailbox.Maildir(folder, create=False)) as maildir:
+        for key in sorted(maildir.keys()):
+            with closing(maildir.get_file(key)) as file:
+                yield MailFile(f"{folder.name}/{key}", file.read(MAX_MAIL))
+
+
 def _read_folder(folder: Path) -> Iterator[MailFile]:
-    if any((folder / name).is_dir() for name in MAILDIR):
-        with closing(mailbox.Maildir(folder, create=False)) as maildir:
-            for key in sorted(maildir.keys()):
-                with closing(maildir.get_file(key)) as file:
-                    yield MailFile(f"{folder.name}/{key}", file.read(MAX_MAIL))
-        return
     for path in sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != "."):
         yield from _read_file(path, f"{folder.name}/{path.name}")
 
