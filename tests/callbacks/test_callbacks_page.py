@@ -12,8 +12,8 @@ import pytest
 
 from ops.dev.processes import free_port
 from tests.support.callback_receiver import NEW, OLD, callback
-from tests.support.clusters import wait_until
 from tests.support.docs_pages import DOCS, blocks
+from tests.support.waiting import wait_until
 from worker.callbacks import transport
 from worker.config import Secret
 from worker.ports import BatchCounts, CallbackMessage

@@ -103,6 +103,7 @@ def test_a_receiver_without_a_certificate_for_its_name_gets_nothing() -> None:
 
 def test_an_answer_that_drips_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "TIMEOUT", 0.3)
+    is_over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def drip() -> None:
@@ -113,11 +114,12 @@ def test_an_answer_that_drips_ends_at_the_deadline(monkeypatch: pytest.MonkeyPat
                         connection.sendall(bytes([byte]))
                     except OSError:
                         return
-                    time.sleep(0.05)
+                    is_over.wait(0.05)
 
         threading.Thread(target=drip, daemon=True).start()
         began = time.monotonic()
         attempt = send(callback(f"http://127.0.0.1:{server.getsockname()[1]}/"))
+    is_over.set()
     assert not attempt.is_taken
     assert time.monotonic() - began < 2.0
     assert "time is up" in attempt.error or "timed out" in attempt.error

@@ -14,8 +14,8 @@ from producers.portals.http.application import application
 from producers.portals.http.server import Server
 from tests.support.callback_receiver import OLD, Receiver, receive
 from tests.support.cli_runner import MISSING, Cli, make_cli
-from tests.support.clusters import wait_until
 from tests.support.http_front import sha256
+from tests.support.waiting import wait_until
 from worker.config import load_settings
 from worker.contract import from_message
 from worker.wiring import Runtime

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from ops.dev.redis_server import run_server
 from ops.dev.stack import QUICK, Shape, running
-from tests.support.clusters import read_info, run_command, wait_until
+from tests.support.clusters import read_info, run_command
 from tests.support.forwarding import Forwarder, port_of
+from tests.support.waiting import wait_until
 
 CHANGE = {"account": "nord", "action": "create", "relationtype": "estate:address:interested", "parentid": 501}
 

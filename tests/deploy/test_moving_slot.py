@@ -17,11 +17,11 @@ from tests.support.clusters import (
     move_slot_at_once,
     run_cluster,
     run_command,
-    wait_until,
 )
 from tests.support.flow_world import World, change
 from tests.support.store_steps import expire_lease
 from tests.support.store_values import MONTH, NO_LIMIT, submission
+from tests.support.waiting import wait_until
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.redis.client import connect

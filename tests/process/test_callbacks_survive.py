@@ -7,8 +7,8 @@ import httpx
 from ops.dev.stack import QUICK, Shape, running
 from ops.dev.stack_settings import format_settings
 from tests.support.callback_receiver import OLD, receive
-from tests.support.clusters import wait_until
 from tests.support.deploy_work import message
+from tests.support.waiting import wait_until
 
 CALLBACK = """
 [callbacks.portal]

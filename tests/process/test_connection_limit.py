@@ -8,7 +8,8 @@ import redis
 
 from ops.dev.redis_server import RedisServer, run_server
 from ops.dev.stack import QUICK, Shape, running
-from tests.support.clusters import run_command, wait_until
+from tests.support.clusters import run_command
+from tests.support.waiting import wait_until
 from worker.background import WakeupQueue
 from worker.wakeups import TaskSender
 

@@ -8,7 +8,7 @@ from celery import Celery
 from redis import Redis
 
 from ops.dev.stack import QUICK, Shape, running
-from tests.support.clusters import wait_until
+from tests.support.waiting import wait_until
 from worker.celery_broker import OwnCelery
 from worker.redis.broker import broker_settings
 

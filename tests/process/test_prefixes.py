@@ -7,7 +7,8 @@ from celery import Celery
 
 from ops.dev.redis_server import run_server
 from ops.dev.stack import QUICK, Shape, Stack, running
-from tests.support.clusters import run_command, wait_until
+from tests.support.clusters import run_command
+from tests.support.waiting import wait_until
 
 CHANGE = {
     "account": "nord",

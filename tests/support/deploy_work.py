@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from ops.dev.stack import QUICK, Shape, Stack
-from tests.support.clusters import wait_until
+from tests.support.waiting import wait_until
 from worker.contract import Change, from_message
 from worker.errors import StoreUnavailable
 from worker.ports import Receipt

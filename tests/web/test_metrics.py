@@ -37,6 +37,7 @@ from ops.web.routes import operator_routes
 from producers.portals.http.application import application
 from producers.portals.http.refusals import LOGGED_A_MINUTE, Sampler
 from tests.support.http_front import BUYER, KEYS, MISSING, Front
+from tests.support.waiting import wait_until
 from worker.contract import from_message
 from worker.ports import AuditEntry, Pause, WorkerInfo
 from worker.redis.client import connect
@@ -166,11 +167,9 @@ def test_what_was_done_is_counted(front: Front) -> None:
 
 def wait_for_refusals(front: Front, name: str, count: int) -> dict[str, int]:
     """Return the numbers of refusals once this one is so high; they are written after a second."""
-    deadline = time.monotonic() + 20
-    while (counts := front.runtime.metrics.refusals()).get(name, 0) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return counts
+    read = front.runtime.metrics.refusals
+    wait_until(lambda: read().get(name, 0) >= count, read)
+    return read()
 
 
 def test_refused_keys_and_webhooks_are_counted_by_reason_and_few_of_a_flood_are_logged(front: Front) -> None:
