@@ -546,7 +546,7 @@ Edits = st.lists(
 
 
 @given(
-    said=st.lists(
+    asked=st.lists(
         st.tuples(
             st.sampled_from(["create", "delete"]),
             st.sampled_from([BUYER, TENANT, BROKER]),
@@ -561,7 +561,7 @@ Edits = st.lists(
     max_actions=st.integers(1, 3),
 )
 def test_reported_drift_is_the_difference_of_what_was_confirmed_and_the_crm(
-    said: list[tuple[str, str, int, int]],
+    asked: list[tuple[str, str, int, int]],
     edits: list[tuple[str, int, int, bool]],
     seed: int,
     empty_ids: str,
@@ -571,11 +571,11 @@ def test_reported_drift_is_the_difference_of_what_was_confirmed_and_the_crm(
     limits = Limits(max_ids=3, max_actions=max_actions)
     world.policy = {"guarded": lambda _name: "", "limits": limits}
     at = count()
-    for action, name, parent, child in said:
+    for action, name, parent, child in asked:
         world.accept(change(action, name, parent, child, at=next(at)))
     world.clock.sleep(100.0)
     world.drain()
-    confirmed = {Relation(name, parent, child): action for action, name, parent, child in said}
+    confirmed = {Relation(name, parent, child): action for action, name, parent, child in asked}
     put = [edit[:3] for edit in edits if edit[3]]
     edit(world, *put, drop=tuple(each[:3] for each in edits if not each[3]))
     faults = [InjectedFault(kind) for kind in ("lost_after", "garbled", "missing_result", "gateway_before")]  # type: ignore[arg-type]

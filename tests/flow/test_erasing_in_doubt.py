@@ -141,14 +141,14 @@ def test_who_waits_is_told_why_and_the_erasure_finishes_with_one_audit_entry(mak
     world = make_world(faults=lose("lost_before"))
     world.accept(change("create", BUYER, 501, 9001))
     world.flush()
-    told: list[str] = []
+    reasons: list[str] = []
 
     def work_meanwhile(error: Unavailable) -> None:
-        told.append(str(error))
+        reasons.append(str(error))
         world.drain()
 
     counts = erase_record(erasure_of(world), "acme", "address", 9001, by="ada", on_wait=work_meanwhile)
-    assert (counts["jobs"], counts["emptied"], len(told)) == (1, 1, 1)
+    assert (counts["jobs"], counts["emptied"], len(reasons)) == (1, 1, 1)
     [entry] = job_admin_of(world.store).audit_log("acme").entries
     assert (entry.act, entry.count) == ("erased", counts.total())
     assert world.relations() == {LATE: {}}

@@ -189,11 +189,13 @@ def test_an_explanation_says_which_reference_led_to_a_record_and_who_chose_it(wo
     evidence = collect_evidence(
         world.store, queries_of(world.store), "acme", Relation(BUYER, 501, 9003), now=world.clock.now()
     )
-    [told] = explain(evidence, zone=UTC).jobs
+    [explained] = explain(evidence, zone=UTC).jobs
     at = job(world).references[0].asked_at
-    assert f"; parent estate:objektnr_extern=PC910 is 501, looked up {format_instant(at, UTC)}" in told.text
-    assert "; child address:email=office@example.test is 9003, chosen by ada" in told.text
-    assert [(each["side"], each["chosen_by"]) for each in told.facts["references"]] == [
+    assert (
+        f"; parent estate:objektnr_extern=PC910 is 501, looked up {format_instant(at, UTC)}" in explained.text
+    )
+    assert "; child address:email=office@example.test is 9003, chosen by ada" in explained.text
+    assert [(each["side"], each["chosen_by"]) for each in explained.facts["references"]] == [
         ("parent", None),
         ("child", "ada"),
     ]
@@ -222,12 +224,12 @@ def test_what_was_looked_for_stands_in_no_event_audit_entry_metric_or_line_of_th
     stream.look()
     audited = job_admin_of(world.store).audit_log("acme").entries
     assert {each.act: each.count for each in audited} == {"resolved": 1, "looked up": 1}
-    told = repr((world.events, audited, lines))
-    assert "address by email" in told
+    texts = repr((world.events, audited, lines))
+    assert "address by email" in texts
     assert "(estate by objektnr_extern) → (address by email)" in lines[0]
-    assert "parked" in told
-    assert "example.test" not in told
-    assert "PC910" not in told
+    assert "parked" in texts
+    assert "example.test" not in texts
+    assert "PC910" not in texts
 
 
 def test_a_choice_that_says_nothing_of_a_job_is_refused_with_what_the_job_has(world: World) -> None:

@@ -25,8 +25,8 @@ LONG = "acme-" + "x" * 60
 @pytest.mark.parametrize("path", ["/v1/replays", "/v1/jobs/cancel", "/v1/jobs/dismiss"])
 def test_an_id_that_is_none_is_refused_before_it_is_kept(front: Front, path: str) -> None:
     admin = front.client("admin")
-    told = problem(admin.post(path, json={"account": "acme", "jobs": ["acme-1", LONG]}), 422)
-    assert told["errors"] == [
+    refused = problem(admin.post(path, json={"account": "acme", "jobs": ["acme-1", LONG]}), 422)
+    assert refused["errors"] == [
         {"path": "jobs[1]", "message": "expected the id of a job, at most 64 characters, got 65"}
     ]
     assert front.runtime.job_admin.audit_log("acme").entries == ()
@@ -37,8 +37,8 @@ def test_a_correction_has_room_for_every_id_and_no_more(front: Front) -> None:
     whole = {"childid": list(range(2**53 - 501, 2**53 - 1))}
     assert replays.prepare("acme", selected, by="ada", correction=whole).eligible == 0
     form = {"account": "acme", "state": "failed", "set": {"batch": "x" * MAX_CORRECTION}}
-    told = problem(front.client("admin").post("/v1/replays", json=form), 422)
-    [fault] = told["errors"]
+    refused = problem(front.client("admin").post("/v1/replays", json=form), 422)
+    [fault] = refused["errors"]
     assert fault["path"] == "set"
     assert fault["message"].startswith(f"expected at most {MAX_CORRECTION} bytes, got ")
     many = {"account": "acme", "state": "failed", "set": {f"f{number}": 1 for number in range(1000)}}

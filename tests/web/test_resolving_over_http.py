@@ -93,8 +93,8 @@ def test_a_choice_releases_the_change_wakes_a_worker_and_is_audited(
         ("resolved", 1, "address by email"),
     ]
     relation = f"/v1/relations/{CHANGE['relationtype']}/8150/8151"
-    [told] = operator.get(relation, params={"account": "acme"}).json()["jobs"]
-    assert [each["chosen_by"] for each in told["references"]] == [None, "admin"]
+    [shown] = operator.get(relation, params={"account": "acme"}).json()["jobs"]
+    assert [each["chosen_by"] for each in shown["references"]] == [None, "admin"]
 
 
 def test_parked_changes_are_looked_up_at_once(front: Front, operator: httpx.Client) -> None:
@@ -123,6 +123,6 @@ def test_who_may_only_read_or_has_another_account_resolves_nothing(
     for wrong in ({}, {"childid": 0}, {"childid": "8151"}, {"parentid": 1}, {"person": 8151}):
         problem(operator.post(f"/v1/jobs/{job}/resolve", json=wrong), 422)
     assert show(front, job)["state"] == "parked"
-    told = repr(front.events)
-    assert "lookup.done" in told
-    assert "example.test" not in told
+    events = repr(front.events)
+    assert "lookup.done" in events
+    assert "example.test" not in events

@@ -71,7 +71,7 @@ def test_jobs_are_judged_one_by_one_and_the_plan_is_shown_before_anything_is_sen
     assert (done.state, done.done, done.back, done.missed) == ("done", 2, 2, {})
     assert [job.state for name in (bad, worse) if (job := front.store.get_job(name))] == ["queued", "queued"]
     assert replays.count_outcomes(done) == {"queued": 2}
-    log = [(deed.by, deed.act, deed.count) for deed in front.runtime.job_admin.audit_log("acme").entries]
+    log = [(entry.by, entry.act, entry.count) for entry in front.runtime.job_admin.audit_log("acme").entries]
     assert log == [("ada", "replay done", 2), ("ada", "replay started", 0), ("ada", "replay prepared", 2)]
 
 
@@ -200,7 +200,7 @@ def test_the_audit_log_counts_what_a_call_changed_and_not_what_was_so_before(fro
     jobs = build_services(front.runtime).jobs
     jobs.cancel("acme", [first], by="ada")
     assert jobs.cancel("acme", [first, second], by="bob").done == (first, second)
-    assert [(deed.by, deed.count) for deed in front.runtime.job_admin.audit_log("acme").entries] == [
+    assert [(entry.by, entry.count) for entry in front.runtime.job_admin.audit_log("acme").entries] == [
         ("bob", 1),
         ("ada", 1),
     ]
