@@ -53,7 +53,7 @@ def test_a_retry_goes_when_it_was_to_go_though_the_clock_was_set_back(
         if woken:
             world.flush()
         world.clock.sleep(2.0)
-        job = world.store.get_job(world.receipts[0].job)
+        job = world.job()
         if job and job.state == "succeeded":
             break
     assert job

@@ -28,13 +28,11 @@ def brokers(world: World, estate: int = 501) -> set[int]:
 
 
 def errors(world: World) -> list[str]:
-    jobs = [world.store.get_job(receipt.job) for receipt in world.receipts]
-    return [job.refusal[1] if job and job.refusal else "" for job in jobs]
+    return [job.refusal[1] if job.refusal else "" for job in world.jobs()]
 
 
 def states(world: World) -> list[str]:
-    jobs = [world.store.get_job(receipt.job) for receipt in world.receipts]
-    return [job.state if job else "gone" for job in jobs]
+    return [job.state for job in world.jobs()]
 
 
 def swap(estate: int = 501) -> list[Change]:

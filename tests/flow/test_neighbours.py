@@ -92,10 +92,10 @@ def test_good_relations_that_shared_requests_with_bad_ones_are_applied_and_the_b
     info = {"info": ((INFO, "gesendet"),)} if action == "modify" else {}
     world.accept(*pairs(size, action, MEETING, **info))
     pool.run(10 * MINUTE)
-    jobs = [world.store.get_job(receipt.job) for receipt in world.receipts]
+    jobs = world.jobs()
     assert Counter(job.state for job in jobs[bad:]) == {"succeeded": size - bad}
     pool.run(25 * MINUTE)
-    jobs = [world.store.get_job(receipt.job) for receipt in world.receipts]
+    jobs = world.jobs()
     assert {(job.state, job.refusal[1] if job.refusal else "") for job in jobs[:bad]} == {
         ("failed", "unknown")
     }

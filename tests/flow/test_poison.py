@@ -39,7 +39,7 @@ def test_one_bad_id_in_a_star_of_500_costs_18_more_requests_at_most_and_only_its
     world.accept(change("create", BUYER, 501, *STAR))
     world.drain()
     assert {relation.child for relation in world.relations()} == {*STAR} - {bad}
-    assert world.store.get_job(world.receipts[0].job).failed == (Relation(BUYER, 501, bad),)
+    assert world.job().failed == (Relation(BUYER, 501, bad),)
     assert world.store.counts("acme")["requests"] <= 1 + 18
 
 
@@ -80,8 +80,7 @@ def fatal_world(**options: object) -> World:
 
 def outcomes(world: World) -> dict[int, str]:
     """Return what became of each child, by the one job that is about it."""
-    jobs = [world.store.get_job(receipt.job) for receipt in world.receipts]
-    return {job.children[0]: job.state for job in jobs if job}
+    return {job.children[0]: job.state for job in world.jobs()}
 
 
 @pytest.mark.parametrize("size", [1, 2, 30, 300])
@@ -92,11 +91,7 @@ def test_a_change_that_kills_its_worker_is_found_alone_and_its_neighbours_are_ap
     world.accept(*(change("create", BUYER, 501, child) for child in [*neighbours, FATAL_CHILD]))
     pool.run(until=pool.is_done)
     assert outcomes(world) == {FATAL_CHILD: "failed"} | dict.fromkeys(neighbours, "succeeded")
-    refusal = next(
-        job.refusal
-        for receipt in world.receipts
-        if (job := world.store.get_job(receipt.job)) and job.state == "failed"
-    )
+    [refusal] = [job.refusal for job in world.jobs() if job.state == "failed"]
     assert refusal[1] == "poison"
     # Halving twice as often as there are powers of two (both halves may hold it), and three deaths alone.
     assert pool.deaths <= 2 * (size - 1).bit_length() + 4
@@ -107,7 +102,7 @@ def test_a_job_of_many_relations_loses_only_the_one_that_kills() -> None:
     pool = WorkerPool(world)
     world.accept(change("create", BUYER, 501, *range(9601, 9701)))
     pool.run(until=pool.is_done)
-    job = world.store.get_job(world.receipts[0].job)
+    job = world.job()
     assert (job.failed, job.counts["applied"]) == ((Relation(BUYER, 501, FATAL_CHILD),), 99)
 
 
@@ -119,11 +114,7 @@ def test_poison_is_found_though_new_changes_keep_coming() -> None:
         world.accept(change("create", BUYER, 502 + number, 9001))
         pool.run(1.0)
     pool.run(until=pool.is_done)
-    states = [
-        job.state
-        for receipt in world.receipts
-        if (job := world.store.get_job(receipt.job)) and FATAL_CHILD not in job.children
-    ]
+    states = [job.state for job in world.jobs() if FATAL_CHILD not in job.children]
     assert states == ["succeeded"] * 402
     assert pool.deaths <= 8
 
@@ -162,10 +153,7 @@ def test_the_delete_of_a_broker_whose_successor_is_poison_fails_and_the_broker_s
     pool = WorkerPool(world)
     world.accept(change("create", BROKER, 501, FATAL_CHILD), change("delete", BROKER, 501, 42))
     pool.run(until=pool.is_done)
-    assert [world.store.get_job(receipt.job).refusal[1] for receipt in world.receipts] == [
-        "poison",
-        "last_one",
-    ]
+    assert [job.refusal[1] for job in world.jobs()] == ["poison", "last_one"]
     assert set(world.relations()) == {Relation(BROKER, 501, 42)}
 
 
