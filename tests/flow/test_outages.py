@@ -18,6 +18,7 @@ from ops.simulator.inprocess import InProcess
 from producers.portals.http.application import application
 from producers.portals.http.server import Server
 from tests.support.flow_world import World, change
+from tests.support.full_server import out_of_memory
 from tests.support.httpx_transport import HttpxTransport
 from tests.support.waiting import wait_until
 from tests.support.worker_pool import WorkerPool
@@ -308,21 +309,20 @@ def test_a_full_redis_accepts_nothing_more_and_its_backlog_drains(tmp_path: Path
         # A bad id and a lost answer, so that stars are read back, split, retried and failed, too.
         simulator.seed("t" * 32, records=Records(missing=frozenset({("estate", 507)})))
         simulator.inject(FaultPlan.script(["lost_after"]))
-        runtime.client.config_set("maxmemory", "1")
-        full = post(front.url, 99)
-        assert (full.status_code, int(full.headers["Retry-After"]) >= 1, "jobs" in full.text) == (
-            503,
-            True,
-            False,
-        )
-        runtime.store.pause("acme", Pause("hand"))
-        assert runtime.flush("acme").state == "paused"
-        runtime.store.resume("acme")
-        runtime.sweep()
-        drain(runtime)
-        assert len(simulator.relations("t" * 32)) == 29
-        assert len(runtime.store.failed_jobs("acme", limit=9)) == 1
-        runtime.client.config_set("maxmemory", "0")
+        with out_of_memory(runtime.client):
+            full = post(front.url, 99)
+            assert (full.status_code, int(full.headers["Retry-After"]) >= 1, "jobs" in full.text) == (
+                503,
+                True,
+                False,
+            )
+            runtime.store.pause("acme", Pause("hand"))
+            assert runtime.flush("acme").state == "paused"
+            runtime.store.resume("acme")
+            runtime.sweep()
+            drain(runtime)
+            assert len(simulator.relations("t" * 32)) == 29
+            assert len(runtime.store.failed_jobs("acme", limit=9)) == 1
         assert post(front.url, 99).status_code == 202
 
 

@@ -50,8 +50,7 @@ def test_a_replay_leaves_to_another_what_its_set_has_no_room_for(
 ) -> None:
     changes = [from_message({**BUYER, "parentid": at, "childid": MISSING}).change for at in range(1, 21)]
     front.runtime.intake().accept(changes)
-    while front.runtime.flush("acme").next_in == 0.0:
-        pass
+    front.drain()
     monkeypatch.setattr("producers.job_admin.selection.PIECE", 5)
     monkeypatch.setattr(prepare, "MAX_SET_BYTES", 1000)
     replays, selected = build_services(front.runtime).replays, JobFilter(state="failed")
@@ -77,8 +76,7 @@ def test_what_a_replay_shows_is_bounded_in_ids(front: Front, monkeypatch: pytest
     front.runtime.intake().accept(
         [from_message({**BUYER, "parentid": at, "childid": MISSING}).change for at in (1, 2, 3)]
     )
-    while front.runtime.flush("acme").next_in == 0.0:
-        pass
+    front.drain()
     replays = build_services(front.runtime).replays
     for forced in (False, True):
         replay = replays.prepare("acme", JobFilter(state="failed"), by="ada", forced=forced)
@@ -101,8 +99,7 @@ def test_a_senders_id_of_any_length_is_one_message(front: Front) -> None:
         answers = [front.client(None).post("/webhooks/immo", content=body, headers=headers) for _ in range(2)]
         [first], [again] = (answer.json()["jobs"] for answer in answers)
         assert (first["id"], again["duplicate"]) == (again["id"], True)
-        job = front.store.get_job(first["id"])
-        assert job
+        job = front.job(first["id"])
         assert len(job.event_id) <= 200
     assert front.runtime.queries.count_by_state("acme")["unresolved"] == 2
 

@@ -386,8 +386,7 @@ def test_what_is_read_again_occurred_when_it_came_so_that_newer_deliveries_win(
     use(rules=(LINK, delete))
     _, sale = remap(front)
     front.runtime.flush("acme")
-    job = front.store.get_job(sale["changes"][0]["job"])
-    assert job
+    job = front.job(sale["changes"][0]["job"])
     assert (job.state, job.counts["applied"]) == ("superseded", 0)
     record, _ = front.store.relation_history("acme", Relation(BUYER, 501, 9001))
     assert not record.open
@@ -427,9 +426,9 @@ def test_the_failed_job_of_an_unreadable_delivery_is_replaced_or_dismissed(front
     )
     test, sale = remap(front)
     assert [each["now"]["outcome"] for each in (test, sale)] == ["nothing_to_do", "made"]
-    jobs = [front.store.get_job(job) for job in failed]
-    assert [bool(job and job.dismissed) for job in jobs] == [True, True]
-    assert [job.replayed_by for job in jobs if job] == [(), (sale["changes"][0]["job"],)]
+    jobs = list(map(front.job, failed))
+    assert [bool(job.dismissed) for job in jobs] == [True, True]
+    assert [job.replayed_by for job in jobs] == [(), (sale["changes"][0]["job"],)]
     assert front.store.failed_jobs("acme", limit=9) == []
 
 
