@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ops.explain.replay import describe_replay
 from ops.simulator import FaultPlan, InjectedFault, Switches
-from producers.replay.service import ReplayService
-from tests.support.crashes import Crashed, CrashPoint, crash_points, run_with_crash
+from tests.support.crashes import Crashed, crash_everywhere
 from tests.support.flow_world import INFO, World, change
+from tests.support.replaying import replays_of, run_replay
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Relation, from_message
 from worker.errors import Invalid, InvalidChange, Unavailable
@@ -29,12 +29,10 @@ from worker.ports import (
     JobFilter,
     Pause,
     RecordRef,
-    Replay,
 )
 from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 from worker.usecases.drift import DriftReader
-from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 
 BUYER, TENANT, BROKER = "estate:address:buyer", "estate:address:tenant", "estate:address:contactPerson"
 MEETING, FEEDBACK = "calendar:address", "statusTerminrueckmeldung"
@@ -77,28 +75,8 @@ def link(world: World, parent: int, *children: int, action: str = "create", name
     world.drain()
 
 
-def replays_of(world: World) -> ReplayService:
-    """Return what prepares and runs repairs in this world."""
-    policy = world.policy_of("acme")
-    planned_by = DryRunPolicy(policy.limits, policy.order, policy.guarded)
-    return ReplayService(
-        store=world.store,
-        queries=queries_of(world.store),
-        job_admin=job_admin_of(world.store),
-        intake=world.intake,
-        dry_run=lambda _account, jobs, known: dry_run_jobs(jobs, known, planned_by),
-        reparse=lambda *_: (),
-    )
-
-
 def find_drifted(world: World) -> list[DriftedRelation]:
     return [found for page in read_pages(world) for found in page.drifted]
-
-
-def run(world: World, replay: Replay) -> Replay:
-    service = replays_of(world)
-    service.start(replay.id, by="ada")
-    return service.run(replay.id)
 
 
 def reads_of(world: World) -> int:
@@ -431,7 +409,7 @@ def test_a_repair_is_shown_first_and_makes_everything_as_it_was_confirmed(
     )
     world.drain()
     assert world.relations() == now  # nothing is repaired unasked
-    done = run(world, repair)
+    done = run_replay(world, repair)
     assert (done.state, done.back, done.missed) == ("done", repair.eligible, {})
     world.drain()
     assert world.relations() == was
@@ -457,7 +435,7 @@ def test_a_repair_that_died_on_its_way_is_continued_and_sends_each_change_once(
     [entry] = job_admin_of(world.store).replay_entries(repair.id, 0, 10)
     world.intake.accept([from_message(message).change for message in entry.changes])  # its worker died here
     before = world.store.counts("acme")["accepted"]
-    assert run(world, repair).back == 1
+    assert run_replay(world, repair).back == 1
     assert world.store.counts("acme")["accepted"] == before
 
 
@@ -484,7 +462,7 @@ def test_a_repair_goes_through_the_delete_brake_and_the_guard_like_every_change(
         link(world, 1, child, action="delete")
         world.clock.sleep(3600.0)
     edit(world, (BUYER, 1, 10), (BUYER, 1, 11), (BUYER, 1, 12))
-    run(world, replays_of(world).prepare_repair("acme", find_drifted(world), by="ada"))
+    run_replay(world, replays_of(world).prepare_repair("acme", find_drifted(world), by="ada"))
     world.flush()
     paused = world.store.get_pause("acme")
     assert paused is not None
@@ -518,7 +496,7 @@ def test_no_repair_overrules_a_change_that_is_newer_than_what_was_confirmed(
     if when == "before it runs":
         world.accept(late)
         world.drain()
-    run(world, repair)
+    run_replay(world, repair)
     if when == "after it":
         world.drain()
     if when in ("with it", "after it"):
@@ -608,14 +586,10 @@ def test_a_read_that_was_killed_is_continued_and_leaves_nothing_behind(redis_cli
     def run(world: World) -> None:
         assert drifted(world) == {Relation(BUYER, 1, 11): "missing"}
 
-    calls = CrashPoint()
-    world = make()
-    run_with_crash(world, calls, lambda: run(world))
-    assert calls.calls > 2
-    for point in crash_points(calls.calls):
-        world = make()
-        before = world.relations()
-        run_with_crash(world, point, lambda: run(world))  # noqa: B023 called at once
-        assert world.relations() == before
+    crashes = 0
+    for _, world in crash_everywhere(make, run):
+        crashes += 1
+        assert world.linked() == {(1, 10)}
         link(world, 1, 12)
         assert world.store.counts("acme").get("open", 0) == 0
+    assert crashes > 3

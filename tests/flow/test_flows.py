@@ -81,19 +81,6 @@ def test_a_sole_broker_stays_when_its_successor_cannot_be_linked(make_world: Mak
     assert delete.refusal[1] == "last_one"
 
 
-def test_one_successor_is_enough_for_a_broker_to_go(make_world: Make) -> None:
-    world = make_world(records=Records(missing=frozenset({("address", 43)})))
-    world.simulator.seed("token-acme", [Relation(BROKER, 501, 42)])
-    world.accept(
-        change("create", BROKER, 501, 43),
-        change("create", BROKER, 501, 44),
-        change("delete", BROKER, 501, 42),
-    )
-    world.drain()
-    assert set(world.relations()) == {Relation(BROKER, 501, 44)}
-    assert not world.simulator.violations("token-acme")
-
-
 def test_a_unit_leaves_its_old_building_before_it_enters_the_new_one(make_world: Make) -> None:
     world = make_world()
     world.simulator.seed("token-acme", [Relation(UNIT, 1, 70)])

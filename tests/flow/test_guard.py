@@ -106,6 +106,7 @@ def test_one_of_several_successors_is_enough_whatever_the_others_are_refused_for
     )
     world.drain()
     assert (brokers(world), states(world)) == ({43}, ["succeeded", "failed", "succeeded"])
+    assert world.simulator.violations("token-acme") == ()
 
 
 def test_a_held_delete_goes_at_once_when_a_successor_is_linked(make_world: Make) -> None:

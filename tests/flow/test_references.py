@@ -7,7 +7,7 @@ import pytest
 
 from ops.simulator import FaultPlan, Records
 from tests.support.broken_stores import inspector_of
-from tests.support.crashes import CrashPoint, crash_points, run_with_crash
+from tests.support.crashes import crash_everywhere
 from tests.support.flow_world import World
 from tests.support.references import ESTATE, FIELDS, address, email, seed, wish
 from tests.support.store_steps import job_admin_of, queries_of
@@ -174,28 +174,24 @@ def test_a_look_up_without_an_answer_is_repeated(world: World, fault: Any) -> No
 
 
 def test_a_crash_at_any_step_changes_no_end() -> None:
-    def play(point: CrashPoint) -> World:
-        world = World(lambda now: MemoryStore(now), policy={"park_for": 60.0})
+    def make() -> World:
+        world = World(MemoryStore, policy={"park_for": 60.0})
         seed(world, FIELDS)
+        return world
 
-        def run() -> None:
-            world.accept(
-                wish(email("anna@example.test"), address(KdNr="815"), at=-99.0, event_id="a"),
-                wish(email("bernd@example.test"), action="delete", at=-98.0, event_id="b"),
-                wish(email("office@example.test"), at=-97.0, event_id="c"),
-                wish(9005, estate=501, at=-96.0, event_id="d"),
-            )
-            world.drain()
+    def run(world: World) -> None:
+        world.accept(
+            wish(email("anna@example.test"), address(KdNr="815"), at=-99.0, event_id="a"),
+            wish(email("bernd@example.test"), action="delete", at=-98.0, event_id="b"),
+            wish(email("office@example.test"), at=-97.0, event_id="c"),
+            wish(9005, estate=501, at=-96.0, event_id="d"),
+        )
+        world.drain()
 
-        return run_with_crash(world, point, run)
-
-    point = CrashPoint()
-    play(point)
-    for crash in crash_points(point.calls):
-        world = play(crash)
-        assert world.linked() == {(501, 9001), (501, 9005)}, crash.at
-        states = {found.event_id: found.state for number in range(4) if (found := world.job(number))}
-        assert states == {"a": "succeeded", "b": "succeeded", "c": "failed", "d": "succeeded"}, crash.at
+    for at, world in crash_everywhere(make, run):
+        assert world.linked() == {(501, 9001), (501, 9005)}, at
+        states = {job.event_id: job.state for job in world.jobs()}
+        assert states == {"a": "succeeded", "b": "succeeded", "c": "failed", "d": "succeeded"}, at
         assert inspector_of(world.store).inspect("acme").flaws == ()
 
 

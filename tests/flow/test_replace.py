@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ops.simulator import OF_RELATIONS, FaultPlan, Records, Switches
 from tests.support.broken_stores import inspector_of
-from tests.support.crashes import CrashPoint, crash_points, run_with_crash
+from tests.support.crashes import crash_everywhere
 from tests.support.flow_world import World, change
 from worker.contract import Change, Reference
 from worker.testing import MemoryStore
@@ -147,22 +147,18 @@ def test_whatever_the_documentation_leaves_open(switches: Switches) -> None:
 
 
 def test_a_crash_at_any_step_changes_no_end() -> None:
-    def play(point: CrashPoint) -> World:
-        world = World(lambda now: MemoryStore(now))
+    def make() -> World:
+        world = World(MemoryStore)
         seed(world, {(501, 1), (501, 2)})
+        return world
 
-        def run() -> None:
-            world.accept(replace(501, 2, 3, at=-9.0), change("create", BUYER, 501, 5, at=-8.0))
-            world.drain()
+    def run(world: World) -> None:
+        world.accept(replace(501, 2, 3, at=-9.0), change("create", BUYER, 501, 5, at=-8.0))
+        world.drain()
 
-        return run_with_crash(world, point, run)
-
-    point = CrashPoint()
-    play(point)
-    for crash in crash_points(point.calls):
-        world = play(crash)
-        assert world.linked() == {(501, 2), (501, 3), (501, 5)}, crash.at
-        assert (world.job().state, world.job().counts["failed"]) == ("succeeded", 0), crash.at
+    for at, world in crash_everywhere(make, run):
+        assert world.linked() == {(501, 2), (501, 3), (501, 5)}, at
+        assert (world.job().state, world.job().counts["failed"]) == ("succeeded", 0), at
         assert inspector_of(world.store).inspect("acme").flaws == ()
 
 

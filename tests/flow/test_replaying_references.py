@@ -6,17 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.explain.dry_run import DEFAULT_POLICY
 from ops.explain.replay import describe_replay
 from ops.simulator import Records
 from producers.job_admin.selection import narrow
 from producers.replay.resend import parse_correction
-from producers.replay.service import ReplayService
 from tests.support.flow_world import World, change
 from tests.support.references import BUYER, ESTATE, FIELDS, email, seed, wish
+from tests.support.replaying import replays_of, run_replay
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.ports import AuditEntry, JobFilter, JobRecord, Replay
-from worker.usecases.dry_run import dry_run_jobs
 
 OFFICE = email("office@example.test")  # two have it
 NOBODY = email("nobody@example.test")
@@ -31,22 +29,8 @@ def world(make_world: Callable[..., World]) -> World:
     return made
 
 
-def replays_of(world: World) -> ReplayService:
-    return ReplayService(
-        store=world.store,
-        queries=queries_of(world.store),
-        job_admin=job_admin_of(world.store),
-        intake=world.intake,
-        dry_run=lambda _, jobs, records: dry_run_jobs(jobs, records, DEFAULT_POLICY),
-        reparse=lambda *_: (),
-    )
-
-
 def replay(world: World, selection: Any, **how: Any) -> Replay:
-    service = replays_of(world)
-    prepared = service.prepare("acme", selection, by="ada", **how)
-    service.start(prepared.id, by="ada")
-    return service.run(prepared.id)
+    return run_replay(world, replays_of(world).prepare("acme", selection, by="ada", **how))
 
 
 def newest(world: World) -> JobRecord:

@@ -1,6 +1,6 @@
 """Crash a process at one call to the outside, before it is carried out, or after it with its answer lost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -66,6 +66,17 @@ def run_with_crash(world: World, point: CrashPoint, run: Callable[[], None]) -> 
         run()
     world.apis, store.database.scripts = apis, scripts
     return world
+
+
+def crash_everywhere(
+    make_world: Callable[[], World], run: Callable[[World], None]
+) -> Iterator[tuple[int, World]]:
+    """Yield each call that the run makes and the world at its end, after a crash at that call."""
+    world, counted = make_world(), CrashPoint()
+    run_with_crash(world, counted, partial(run, world))
+    for point in crash_points(counted.calls):
+        world = make_world()
+        yield point.at, run_with_crash(world, point, partial(run, world))
 
 
 def delete_keys(store: Store, *keys: str) -> None:
