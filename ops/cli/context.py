@@ -235,7 +235,8 @@ def _with_json(function: Function) -> Function:
         context.as_json = as_json
         return function(context, *args, **options)
 
-    return click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")(run)  # type: ignore[return-value]
+    add_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+    return add_option(run)  # type: ignore[return-value]
 
 
 def account_option(function: Function) -> Function:

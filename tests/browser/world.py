@@ -170,4 +170,4 @@ def write_a_day(runtime: Runtime, accounts: tuple[str, ...]) -> None:
             )
             sums = [total - part for total, part in zip(sums, parts, strict=True)]
             rows[str(at % HISTORY_BUCKETS)] = msgspec.json.encode((at * bucket, *sums, made // 4))
-        runtime.client.hset(f"{runtime.settings.prefix}:{{{account}}}:history", mapping=rows)  # type: ignore[arg-type]
+        runtime.client.hset(f"{runtime.settings.prefix}:{{{account}}}:history", mapping=rows)

@@ -35,7 +35,7 @@ def test_the_file_that_is_read_is_never_written(
     cli: Cli, runtime: Runtime, file: Path, link: object, more: tuple[str, ...]
 ) -> None:
     named = file if link not in (Path.symlink_to, Path.hardlink_to) else file.with_name("named")
-    link(named, file)  # type: ignore[operator]
+    link(named, file)
     assert (
         "that is the file to import"
         in cli("import", str(file), *LINKS, "--rejects", str(named), *more, code=Exit.USAGE).output

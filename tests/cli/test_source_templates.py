@@ -349,7 +349,8 @@ GITHUB = b"POST /webhooks/github HTTP/1.1\nX-GitHub-Delivery: 1\nX-GitHub-Event:
         ("onoffice-marketplace", b"customerWebId=00001-001&userId=21&timestamp=1795959015"),
         (
             "openimmo-feedback",
-            b"<openimmo_feedback><sender/><fehlerliste><objektid>1</objektid></fehlerliste></openimmo_feedback>",
+            b"<openimmo_feedback><sender/><fehlerliste>"
+            b"<objektid>1</objektid></fehlerliste></openimmo_feedback>",
         ),
         ("openimmo-feedback", BOUNCE),
         ("openimmo-feedback", make_mail("Ich bin bis Montag im Urlaub.", Auto_Submitted="auto-replied")),

@@ -123,7 +123,7 @@ def test_what_is_accepted_while_its_slot_moves_ends_and_all_else_is_later(
     cluster: Cluster, move: Move
 ) -> None:
     load = Load(cluster)
-    load.world.store.database.redis.flushall()  # type: ignore[attr-defined]
+    load.world.store.database.redis.flushall()
     nodes = list(cluster.nodes)
     source = next(node for node in nodes if owns(node))
     with load.running():

@@ -113,7 +113,7 @@ def test_a_request_under_way_is_sending_and_goes_on(make_world: Make) -> None:
             seen.append((world.job(0).state, cancel(world, ids(world, 0)).refused))
             return api.send(actions, **how)
 
-    api, world.apis["acme"] = world.apis["acme"], Watching()  # type: ignore[assignment]
+    api, world.apis["acme"] = world.apis["acme"], Watching()
     world.flush()
     assert seen == [("sending", {ids(world, 0)[0]: "sending"})]
     assert world.job(0).state == "succeeded"
@@ -147,7 +147,7 @@ def test_what_a_dead_worker_had_begun_goes_on(make_world: Make) -> None:
 
     world = stopped_before_sending(make_world, change("create", BUYER, 1, 9))
     world.limiter.reset("acme")
-    api, world.apis["acme"] = world.apis["acme"], BrokenConnection()  # type: ignore[assignment]
+    api, world.apis["acme"] = world.apis["acme"], BrokenConnection()
     with pytest.raises(Unavailable):
         world.flush()
     world.apis["acme"] = api

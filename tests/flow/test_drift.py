@@ -98,10 +98,10 @@ def test_what_people_removed_and_what_they_brought_back_is_reported_with_its_job
     assert first.drifted == (
         DriftedRelation(
             Relation(BUYER, 1, 11), "missing", kept[0].occurred_at, jobs[0], first.drifted[0].read_at
-        ),  # type: ignore[union-attr]
+        ),
         DriftedRelation(
             Relation(BUYER, 1, 12), "returned", kept[1].occurred_at, jobs[1], first.drifted[0].read_at
-        ),  # type: ignore[union-attr]
+        ),
     )
     assert (first.same, first.unknown, first.open, first.seen) == (2, (), 0, 4)
     assert world.relations() == before
@@ -121,7 +121,7 @@ def test_many_relations_are_read_in_the_fewest_actions(make_world: Callable[...,
 def test_a_record_that_the_answer_leaves_out_proves_nothing_and_is_asked_for_from_the_other_side(
     make_world: Callable[..., World], empty_ids: str
 ) -> None:
-    world = make_world(switches=Switches(empty_ids=empty_ids))  # type: ignore[arg-type]
+    world = make_world(switches=Switches(empty_ids=empty_ids))
     link(world, 1, 10)
     link(world, 2, 20)
     link(world, 3, 20)
@@ -170,7 +170,7 @@ def test_an_answer_proves_nothing_once_somebody_else_has_had_the_lease(
             link(world, 1, 11, action="delete")
         return reply
 
-    world.apis["acme"] = ActingApi(inner, take_over)  # type: ignore[assignment]
+    world.apis["acme"] = ActingApi(inner, take_over)
     page = read_page(world)
     assert (page.drifted, page.same) == ((), 2)
 
@@ -183,7 +183,7 @@ def test_what_a_dead_worker_has_begun_goes_first(make_world: Callable[..., World
     def die(_reply: Reply, _actions: object) -> Reply:
         raise Crashed
 
-    world.apis["acme"] = ActingApi(inner, die)  # type: ignore[assignment]
+    world.apis["acme"] = ActingApi(inner, die)
     world.accept(change("delete", BUYER, 1, 10))
     with pytest.raises(Crashed):
         world.flush()
@@ -210,7 +210,7 @@ def test_a_refused_read_hides_only_the_relations_of_its_own_record(make_world: C
         ]
         return msgspec.structs.replace(reply, results=tuple(results))
 
-    world.apis["acme"] = ActingApi(world.apis["acme"], refuse)  # type: ignore[assignment]
+    world.apis["acme"] = ActingApi(world.apis["acme"], refuse)
     page = read_page(world)
     assert [each.relation for each in page.drifted] == [Relation(BUYER, 9, 200)]
     assert page.unknown == (Relation(BUYER, 7, 200),)
@@ -274,7 +274,7 @@ def test_credentials_or_a_clock_that_the_api_refuses_pause_the_account_as_in_a_f
         def refuse(reply: Reply, _actions: object, result: ActionResult = refused) -> Reply:
             return msgspec.structs.replace(reply, results=(result,) * len(reply.results))
 
-        world.apis["acme"] = ActingApi(world.apis["acme"], refuse)  # type: ignore[assignment]
+        world.apis["acme"] = ActingApi(world.apis["acme"], refuse)
         with pytest.raises(Unavailable, match="account acme is paused"):
             read_page(world)
         pause = world.store.get_pause("acme")
@@ -545,7 +545,7 @@ def test_reported_drift_is_the_difference_of_what_was_confirmed_and_the_crm(
     empty_ids: str,
     max_actions: int,
 ) -> None:
-    world = World(lambda now: MemoryStore(now), switches=Switches(empty_ids=empty_ids))  # type: ignore[arg-type]
+    world = World(lambda now: MemoryStore(now), switches=Switches(empty_ids=empty_ids))
     limits = Limits(max_ids=3, max_actions=max_actions)
     world.policy = {"guarded": lambda _name: "", "limits": limits}
     at = count()
@@ -556,7 +556,7 @@ def test_reported_drift_is_the_difference_of_what_was_confirmed_and_the_crm(
     confirmed = {Relation(name, parent, child): action for action, name, parent, child in asked}
     put = [edit[:3] for edit in edits if edit[3]]
     edit(world, *put, drop=tuple(each[:3] for each in edits if not each[3]))
-    faults = [InjectedFault(kind) for kind in ("lost_after", "garbled", "missing_result", "gateway_before")]  # type: ignore[arg-type]
+    faults = [InjectedFault(kind) for kind in ("lost_after", "garbled", "missing_result", "gateway_before")]
     world.simulator.inject(FaultPlan.random(seed, 0.1, faults) if seed else FaultPlan())
     shown, states, unknown, same = set(world.relations()), dict[Relation, str](), set[Relation](), 0
     for page in read_pages(world):

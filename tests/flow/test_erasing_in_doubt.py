@@ -47,7 +47,7 @@ class BrokenConnection:
 
 
 def lose(kind: str, seconds: float = 1.0) -> FaultPlan:
-    return FaultPlan.script([InjectedFault(kind, seconds)])  # type: ignore[arg-type]
+    return FaultPlan.script([InjectedFault(kind, seconds)])
 
 
 def test_what_was_never_sent_ends_at_once_and_what_has_no_answer_is_left_to_the_flush(
@@ -99,7 +99,7 @@ def test_a_later_delete_waits_for_the_late_create_though_its_record_was_erased_m
 
 def test_a_request_of_a_dead_worker_delays_the_erasure_of_its_own_records_only(make_world: Make) -> None:
     world = make_world()
-    api, world.apis["acme"] = world.apis["acme"], BrokenConnection()  # type: ignore[assignment]
+    api, world.apis["acme"] = world.apis["acme"], BrokenConnection()
     world.accept(change("create", BUYER, 501, 9002))
     with pytest.raises(Unavailable):
         world.flush()

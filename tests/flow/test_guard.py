@@ -178,7 +178,7 @@ def test_a_delete_of_what_is_not_there_is_done_even_if_nobody_is_left(make_world
 
 @pytest.mark.parametrize("empty_ids", ["list", "absent", "no_records"])
 def test_however_the_api_shows_an_estate_without_brokers(make_world: Make, empty_ids: str) -> None:
-    world = make_world(switches=Switches(empty_ids=empty_ids))  # type: ignore[arg-type]
+    world = make_world(switches=Switches(empty_ids=empty_ids))
     world.accept(change("delete", BROKER, 501, 42))
     world.drain()
     assert states(world) == ["succeeded"]
@@ -263,7 +263,7 @@ def test_at_no_instant_is_the_guard_broken(
 ) -> None:
     world = World(
         MemoryStore,
-        faults=FaultPlan.script(faults),  # type: ignore[arg-type]
+        faults=FaultPlan.script(faults),
         switches=switches,
         records=Records(missing=frozenset({("address", 44), ("estate", 44)})),
         policy={"max_batch": batch, "limits": Limits(max_ids=4, max_actions=actions), "in_flight": 3},

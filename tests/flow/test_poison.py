@@ -64,16 +64,16 @@ class FatalApi:
 
     def __init__(self, world: World, account: str = "acme") -> None:
         self._inner, self.account = world.apis[account], account
-        world.apis[account] = self  # type: ignore[assignment]
+        world.apis[account] = self
 
     def send(self, actions: tuple[Action, ...], **how: object) -> Reply:
         if any(relation.child == FATAL_CHILD for action in actions for relation in action.relations):
             raise WorkerDied
-        return self._inner.send(actions, **how)  # type: ignore[arg-type]
+        return self._inner.send(actions, **how)
 
 
 def fatal_world(**options: object) -> World:
-    world = World(MemoryStore, **options)  # type: ignore[arg-type]
+    world = World(MemoryStore, **options)
     FatalApi(world)
     return world
 

@@ -88,7 +88,7 @@ def test_an_operator_s_pause_stays_whatever_the_credentials_do(make_world: Make)
     good, world.apis["acme"] = (
         world.apis["acme"],
         Refusing(lambda: world.store.pause("acme", Pause("hand", "moving"))),
-    )  # type: ignore[assignment]
+    )
     world.flush()
     world.apis["acme"], world.policy = good, {"fingerprint": "new"}
     assert world.store.due_accounts(["acme"], credentials={"acme": "new"}) == []
@@ -110,7 +110,7 @@ def test_an_operator_s_pause_stays_that_comes_just_when_new_credentials_end_anot
         world.store.pause(account, Pause("hand", "moving"))
         return resume(account, **which)
 
-    world.store.resume = late  # type: ignore[method-assign]
+    world.store.resume = late
     assert world.flush().state == "paused"
     assert (stopped := world.store.get_pause("acme"))
     assert stopped.reason == "hand"
@@ -139,13 +139,13 @@ def test_a_worker_with_rejected_credentials_leaves_the_account_to_one_with_good_
         for world.apis["acme"], world.policy in (
             (bad, {"fingerprint": "old"}),
             (good, {"fingerprint": "new"}),
-        ):  # type: ignore[assignment]
+        ):
             world.flush()
         world.clock.sleep(1.0)
     assert (len(sent), len(world.relations())) == (1, 20)
     world.clock.sleep(600.0)
     world.accept(change("create", BUYER, 501, 9999))
-    world.apis["acme"], world.policy = bad, {"fingerprint": "old"}  # type: ignore[assignment]
+    world.apis["acme"], world.policy = bad, {"fingerprint": "old"}
     world.flush()
     assert (len(sent), world.flush().state) == (2, "paused")  # alone again, it pauses the account
     world.store.resume("acme")
@@ -171,7 +171,7 @@ def test_a_flush_whose_store_lost_what_it_acknowledged_sends_no_more_and_says_so
             redis_client.hincrby("test:{acme}:holder", "step", -1)
             return reply
 
-    world.apis["acme"] = FailingOver()  # type: ignore[assignment]
+    world.apis["acme"] = FailingOver()
     assert world.flush().state == "lost"
     assert (len(world.sent()), [event for event, _ in world.events].count("writes.lost")) == (1, 1)
     world.drain()

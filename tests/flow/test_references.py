@@ -210,18 +210,18 @@ class Choking:
 def test_one_reference_that_makes_searches_fail_hurts_only_itself(world: World) -> None:
     people = [email(f"p{number}@example.test") for number in range(200)]
     seed(world, {"address": {5000 + n: {"email": f"p{n}@example.test"} for n in range(200)}})
-    world.apis["acme"] = Choking(world.apis["acme"], "p7@example.test")  # type: ignore[assignment]
+    world.apis["acme"] = Choking(world.apis["acme"], "p7@example.test")
     world.accept(*map(wish, people))
     began = world.clock.now()
     while len(world.linked()) < 199:
         world.clock.sleep(max(world.flush().next_in or 0.0, 0.01))
     assert world.clock.now() - began < 600e6
     assert world.job(7).state == "parked"
-    assert world.job(7).parked.failures > 2  # type: ignore[union-attr]
+    assert world.job(7).parked.failures > 2
     world.policy = {"park_for": 3600.0}
     world.drain()
     assert world.job(7).refusal
-    assert world.job(7).refusal[1] == "unknown"  # type: ignore[index]
+    assert world.job(7).refusal[1] == "unknown"
 
 
 @pytest.mark.parametrize("is_parked", [False, True])

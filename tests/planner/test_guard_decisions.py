@@ -31,7 +31,7 @@ PEOPLE = st.integers(41, 44)
 
 
 def new_guard() -> Guard:
-    return Guard(lambda name: SIDES.get(name, ""))  # type: ignore[return-value, arg-type]
+    return Guard(lambda name: SIDES.get(name, ""))
 
 
 def state(action: IntentAction, *, allow_empty: bool = False) -> RelationState:

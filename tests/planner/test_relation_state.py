@@ -62,7 +62,7 @@ def state_of(
     upsert: bool = False,
     **progress: object,
 ) -> RelationState:
-    opened = OpenRelation(tuple(sorted(intents)), **progress)  # type: ignore[arg-type]
+    opened = OpenRelation(tuple(sorted(intents)), **progress)
     state = reopen(opened, known, doubt, upsert=upsert)
     assert state
     return state
@@ -205,7 +205,7 @@ def test_presence_goes_before_info_and_reading_before_writing(
 def test_a_create_carries_info_only_if_the_relation_was_read_as_absent_and_never_what_only_modify_takes(
     intents: list[Intent], known: ConfirmedState, progress: dict[str, object], upsert: bool
 ) -> None:
-    state = reopen(OpenRelation(tuple(intents), **progress), known, upsert=upsert)  # type: ignore[arg-type]
+    state = reopen(OpenRelation(tuple(intents), **progress), known, upsert=upsert)
     operation = next_operation(LINK, state, now=9) if state else None
     if state and isinstance(operation, Operation) and operation.kind == "create":
         carried = {key: value for key, value in state.target.patch if key in CREATE_KEYS}
@@ -223,7 +223,7 @@ def test_only_the_confirmation_may_go_with_a_create() -> None:
 def test_nothing_is_wanted_before_its_time_nor_against_a_write_that_may_still_land(
     intents: list[Intent], known: ConfirmedState, progress: dict[str, object], doubt: Doubt, upsert: bool
 ) -> None:
-    opened = OpenRelation(tuple(intents), **progress)  # type: ignore[arg-type]
+    opened = OpenRelation(tuple(intents), **progress)
     state = reopen(opened, known, doubt, upsert=upsert)
     if state:
         against = contradicts(doubt, state.target)

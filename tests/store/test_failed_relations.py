@@ -39,7 +39,7 @@ def fail(store: Store, refusals: Mapping[Relation, Refusal], request_id: str = "
             refusal = refusals.get(relation)
             result = "failed" if refusal else "applied"
             writes.opens[relation] = open_write(relation, None)
-            writes.outcomes.append(RelationOutcome(job.job, relation, result, "", refusal))  # type: ignore[arg-type]
+            writes.outcomes.append(RelationOutcome(job.job, relation, result, "", refusal))
     lease.settle(request_id, writes)
     lease.release()
 
@@ -63,7 +63,7 @@ def groups(store: Store) -> dict[str, int]:
 
 
 def found(store: Store, **wanted: object) -> list[str]:
-    page = queries_of(store).find_jobs("acme", JobFilter(**wanted))  # type: ignore[arg-type]
+    page = queries_of(store).find_jobs("acme", JobFilter(**wanted))
     return [job.id for job in page.jobs]
 
 

@@ -293,8 +293,7 @@ def test_what_brings_something_in_is_refused_by_a_full_server_and_nothing_else(
     redis_store: RedisStore,
 ) -> None:
     first_lines = {
-        name: script._text.partition("\n")[0]  # type: ignore[attr-defined]
-        for name, script in redis_store.database.scripts.items()
+        name: script._text.partition("\n")[0] for name, script in redis_store.database.scripts.items()
     }
     assert {name for name, line in first_lines.items() if "allow-oom" not in line} == {
         "accept",

@@ -29,7 +29,7 @@ def callbacks_of(store: Store) -> RedisCallbacks:
 
 def message(number: int, **more: object) -> CallbackMessage:
     facts = {"batch": "import", "counts": COUNTS, "made_at": START + number, "next_at": START, **more}
-    return CallbackMessage(id=f"acme-{number:018d}", account="acme", callback="portal", **facts)  # type: ignore[arg-type]
+    return CallbackMessage(id=f"acme-{number:018d}", account="acme", callback="portal", **facts)
 
 
 def watched(store: RedisCallbacks) -> tuple[Watch, ...]:

@@ -37,6 +37,7 @@ from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
 
 BRAKE = DeleteBrake(3, 2)
+TWO_DELETES = make_request([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)], kind="delete")
 
 
 def audit_entry(act: str = "cancelled", name: str = "d1") -> AuditEntry:
@@ -278,14 +279,11 @@ def test_a_pause_and_its_end_have_one_audit_entry_and_only_when_they_happen(stor
 def test_the_brake_stops_a_mass_delete_before_its_first_and_counts_what_left_within_the_hour(
     store: Store, clock: FakeClock
 ) -> None:
-    lease, two = (
-        take_lease(store),
-        make_request([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)], kind="delete"),
-    )
-    assert isinstance(lease.begin("r1", two, BRAKE), int)
+    lease = take_lease(store)
+    assert isinstance(lease.begin("r1", TWO_DELETES, BRAKE), int)
     clock.sleep(9.0)
     lease.renew()
-    stopped = lease.begin("r2", two, BRAKE)
+    stopped = lease.begin("r2", TWO_DELETES, BRAKE)
     assert isinstance(stopped, Pause)
     assert (stopped.reason, stopped.until, store.get_pause("acme")) == ("brake", 0, stopped)
     assert stopped.detail.startswith("4 deletes within an hour")
@@ -294,32 +292,25 @@ def test_the_brake_stops_a_mass_delete_before_its_first_and_counts_what_left_wit
 
 
 def test_resuming_grants_a_fresh_hour_and_then_the_brake_stops_again(store: Store) -> None:
-    lease, two = (
-        take_lease(store),
-        make_request([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)], kind="delete"),
-    )
-    mass = DeleteBrake(3, 500)
-    assert isinstance(lease.begin("r1", two, mass), Pause)
+    lease, mass = take_lease(store), DeleteBrake(3, 500)
+    assert isinstance(lease.begin("r1", TWO_DELETES, mass), Pause)
     store.resume("acme")
-    assert isinstance(lease.begin("r2", two, mass), int)  # a person has allowed it
-    assert isinstance(lease.begin("r3", two, mass), Pause)
+    assert isinstance(lease.begin("r2", TWO_DELETES, mass), int)  # a person has allowed it
+    assert isinstance(lease.begin("r3", TWO_DELETES, mass), Pause)
     store.resume("acme")
-    assert isinstance(lease.begin("r4", two, mass), int)
+    assert isinstance(lease.begin("r4", TWO_DELETES, mass), int)
 
 
 def test_creates_are_not_braked_and_after_an_hour_deletes_do_not_count(
     store: Store, clock: FakeClock
 ) -> None:
-    lease, two = (
-        take_lease(store),
-        make_request([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)], kind="delete"),
-    )
-    assert isinstance(lease.begin("r1", two, BRAKE), int)
+    lease = take_lease(store)
+    assert isinstance(lease.begin("r1", TWO_DELETES, BRAKE), int)
     assert isinstance(lease.begin("r2", make_request([Relation(BUYER, 2, 9)]), DeleteBrake(3, 500)), int)
     for _ in range(601):
         clock.sleep(6.0)
         lease.renew()
-    assert isinstance(lease.begin("r3", two, BRAKE), int)
+    assert isinstance(lease.begin("r3", TWO_DELETES, BRAKE), int)
 
 
 # --- repeated calls

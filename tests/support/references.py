@@ -46,4 +46,4 @@ def wish(
 
 def seed(world: World, fields: Mapping[str, Any]) -> None:
     """Let the CRM have records with these fields."""
-    world.simulator.seed("token-acme", {}, fields=fields)  # type: ignore[arg-type]
+    world.simulator.seed("token-acme", {}, fields=fields)
