@@ -251,10 +251,9 @@ def account_option(function: Function) -> Function:
 
 def limit_option(function: Function) -> Function:
     """Add the option `--limit`, how many a page has."""
-    limit = click.IntRange(1, 1000)
-    return click.option("--limit", type=limit, default=20, show_default=True, help="At most so many.")(
-        function
-    )
+    return click.option(
+        "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many."
+    )(function)
 
 
 def check_length(_context: click.Context, _parameter: click.Parameter, given: str) -> str:

@@ -12,6 +12,7 @@ from celery import Celery
 
 from ops.dev.stack import QUICK, Shape, Stack, running
 from producers.services import build_services
+from tests.support.deploy_work import CHANGE
 from tests.support.waiting import wait_until
 from worker.ports import UNROUTED, JobFilter, JobRecord
 
@@ -24,13 +25,6 @@ for changes in json.load(sys.stdin):
     app.send_task("relations.accept", [changes], queue="relations.intake")
 print(sorted({"worker", "producers", "ops"} & set(sys.modules)))
 """
-CHANGE = {
-    "account": "nord",
-    "action": "create",
-    "relationtype": "estate:address:interested",
-    "parentid": 501,
-    "childid": 9001,
-}
 
 
 @pytest.fixture(scope="module")

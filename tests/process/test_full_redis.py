@@ -8,18 +8,12 @@ from celery import Celery
 from redis import Redis
 
 from ops.dev.stack import QUICK, Shape, running
+from tests.support.deploy_work import CHANGE
 from tests.support.full_server import out_of_memory
 from tests.support.waiting import wait_until
 from worker.celery_broker import OwnCelery
 from worker.redis.broker import broker_settings
 
-CHANGE = {
-    "account": "nord",
-    "action": "create",
-    "relationtype": "estate:address:interested",
-    "parentid": 501,
-    "batch": "full",
-}
 MESSAGES = 20
 
 
@@ -34,7 +28,7 @@ def test_messages_of_changes_outlive_a_full_redis(tmp_path: Path) -> None:
         for child in range(1, MESSAGES + 1):
             app.send_task(
                 "relations.accept",
-                [{**CHANGE, "childid": child}],
+                [{**CHANGE, "childid": child, "batch": "full"}],
                 queue="relations.intake",
                 ignore_result=True,
             )
