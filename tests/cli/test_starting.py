@@ -1,7 +1,6 @@
 """What cannot begin says so in one line and with exit code 2: a port, an address or a directory in use."""
 
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,12 +13,6 @@ from ops.dev.stack import QUICK, Shape, Stack
 from ops.dev.stack_settings import hash_of, update_settings
 from producers.errors import CannotStart
 from tests.support.cli_runner import make_cli, make_environ, write_settings
-
-
-@pytest.fixture
-def taken_port() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
 
 
 @pytest.fixture

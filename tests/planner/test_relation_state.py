@@ -1,7 +1,7 @@
 """The state of one relation: what it wants next, what has to wait, and that no intent is ever lost."""
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,7 @@ from tests.support.planner_values import (
     LATER,
     LINK,
     SOME_INFO,
+    deciding,
     intent,
 )
 from worker.contract import Info
@@ -25,7 +26,6 @@ from worker.planner.fold import (
     ConfirmedInfo,
     ConfirmedState,
     Intent,
-    JobVersion,
     Target,
     fold,
 )
@@ -66,22 +66,6 @@ def state_of(
     state = reopen(opened, known, doubt, upsert=upsert)
     assert state
     return state
-
-
-class Deciding(NamedTuple):
-    """The part of a confirmed state that decides anything."""
-
-    presence: JobVersion
-    absent: JobVersion
-    info: dict[str, JobVersion]
-
-
-def deciding(known: ConfirmedState) -> Deciding:
-    return Deciding(
-        known.presence,
-        known.absent,
-        {key: was.job_version for key, was in known.info.items() if was.job_version > known.absent},
-    )
 
 
 class Obedient:

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,14 +29,6 @@ def make_server_program(directory: Path, name: str, version: str) -> Path:
     program.write_text(f"#!/bin/sh\necho 'RedisServer v={version} sha=0'\n")
     program.chmod(0o755)
     return program
-
-
-@pytest.fixture
-def taken_port() -> Iterator[int]:
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        yield holder.getsockname()[1]
 
 
 def test_the_server_listens_on_loopback_only_and_never_evicts(

@@ -36,6 +36,7 @@ from ops.web.metrics import (
 from ops.web.routes import operator_routes
 from producers.portals.http.application import application
 from producers.portals.http.refusals import LOGGED_A_MINUTE, Sampler
+from tests.support.docs_pages import is_current
 from tests.support.http_front import BUYER, KEYS, MISSING, Front
 from tests.support.waiting import wait_until
 from worker.contract import from_message
@@ -319,9 +320,7 @@ def test_while_redis_hangs_a_scrape_ends_in_time(front: Front, tmp_path: Path) -
 
 
 def test_the_reference_is_current() -> None:
-    if os.environ.get("RELATIONS_WRITE_REFERENCE"):
-        REFERENCE.write_text(reference(), encoding="utf-8")
-    assert REFERENCE.read_text(encoding="utf-8") == reference()
+    assert is_current(REFERENCE, reference())
 
 
 def test_alerts_and_dashboard_use_metrics_that_exist() -> None:
