@@ -1,4 +1,4 @@
-"""What every room of tests may use: a real server, an empty database, a taken port; how hard hypothesis tries."""
+"""What every room of tests may use: a real server, an empty database, a taken port, hypothesis profiles."""
 
 import os
 import signal
