@@ -18,11 +18,7 @@ from worker.store import jobs
 from worker.store.jobs import FAILED, LoadedJob, StoredJob
 from worker.store.limits import Retention
 
-GONE, LOCKED, RIGHTS = (
-    Refusal(80, "record", "no such record"),
-    Refusal(1, "transient", "?"),
-    Refusal(261, "rights", "no right"),
-)
+GONE, RIGHTS = Refusal(80, "record", "no such record"), Refusal(261, "rights", "no right")
 FIRST, SECOND, THIRD = (Relation(BUYER, 1, child) for child in (9, 10, 11))
 REFUSALS: Mapping[Relation, Refusal] = {FIRST: GONE, SECOND: RIGHTS, THIRD: GONE}
 
