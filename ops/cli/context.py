@@ -239,6 +239,13 @@ def _with_json(function: Function) -> Function:
     return add_option(run)  # type: ignore[return-value]
 
 
+def add_options(function: Function, options: Sequence[Callable[[Function], Function]]) -> Function:
+    """Add these options, which help shows in this order."""
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def account_option(function: Function) -> Function:
     """Add the option `--account`."""
     return click.option(

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from ops.cli.context import CommandContext, limit_option, with_context
+from ops.cli.context import CommandContext, add_options, limit_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option, explain_fault, parse_time
 from ops.explain.deliveries import describe_delivery, describe_outcome
@@ -42,10 +42,7 @@ def with_delivery_filter(function: Function) -> Function:
         texts = {name: options.pop(name) for name in ("source", "outcome", *TIMES)}
         return function(context, *args, wanted=_parse_filter(context, texts), **options)
 
-    command: Any = run
-    for option in reversed(FILTER_OPTIONS):
-        command = option(command)
-    return command  # type: ignore[no-any-return]
+    return add_options(run, FILTER_OPTIONS)  # type: ignore[return-value]
 
 
 def _parse_filter(context: CommandContext, texts: dict[str, str | None]) -> DeliveryFilter:

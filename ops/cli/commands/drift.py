@@ -9,12 +9,12 @@ from typing import Final
 
 import click
 
+from ops.cli.commands.replay import describe_prepared
 from ops.cli.context import CommandContext, check_account_names, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option, parse_filter
 from ops.cli.output import print_lines
 from ops.cli.progress import ReportProgress, show_progress
-from ops.explain.replay import describe_replay
 from ops.explain.text import format_instant, pluralize
 from ops.serializers import serialize_drifted, serialize_relation, serialize_replay
 from producers.replay.repair import MAX_RELATIONS
@@ -169,7 +169,7 @@ class _Report:
     def end(self, replays: Sequence[Replay]) -> None:
         """Print the counts, and the repairs that were prepared."""
         if not self._context.as_json:
-            print_lines([*self._summary(), *_describe_repairs(replays)])
+            print_lines([*self._summary(), *describe_prepared(replays)])
             return
         drifted = Counter[str]()
         for (state, _), count in self._by_type.items():
@@ -196,13 +196,6 @@ class _Report:
             yield f"{unknown:,} not known: the CRM's answers do not say."
         if left := self._counts["open"]:
             yield f"{left:,} left alone: they are being worked, or a write of them is in doubt."
-
-
-def _describe_repairs(replays: Sequence[Replay]) -> Iterator[str]:
-    for replay in replays:
-        yield from describe_replay(replay)
-        if replay.eligible:
-            yield f"Nothing was sent. To act: relations replays run {replay.id}"
 
 
 def _print_line(document: object) -> None:
