@@ -90,7 +90,8 @@ class Stack:
         """Start every part and wait until each answers; StartFailed carries the end of the log of one that
         does not.
         """
-        self._start_servers(echo)
+        self._start_redis(echo)
+        self._start_simulator(echo)
         self._start_parts(echo)
 
     def settings(self) -> Settings:
@@ -139,7 +140,7 @@ class Stack:
         self.processes[part].kill()
         if part == "simulator":
             return self._launch(part, self._simulator_command())
-        return self._launch(part, self._commands(int(self.url.rpartition(":")[2]))[part])
+        return self._launch(part, self._commands()[part])
 
     def kill(self) -> None:
         """Kill every part by SIGKILL, the fastest way for a test that is done."""
@@ -152,14 +153,12 @@ class Stack:
 
     # --- Redis and the simulator
 
-    def _start_servers(self, echo: Callable[[str], None]) -> None:
-        self.http = self._exits.enter_context(httpx.Client(timeout=10.0, trust_env=False))
+    def _start_redis(self, echo: Callable[[str], None]) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        place, url = self.directory / "redis", self.shape.store or None
         self.server = self._exits.enter_context(
             run_server(
-                place,
-                url=url,
+                self.directory / "redis",
+                url=self.shape.store or None,
                 persist=self.shape.persist,
                 port=self.shape.redis_port,
                 password=self.shape.password,
@@ -168,8 +167,11 @@ class Stack:
         self.redis_url = self.server.url
         self.broker_url = self.shape.broker or self.redis_url
         echo(f"Redis server       {mask_url(self.redis_url)}")
-        port = self.shape.simulator_port or free_port()
-        self.simulator = f"http://127.0.0.1:{port}"
+
+    def _start_simulator(self, echo: Callable[[str], None]) -> None:
+        self.http = self._exits.enter_context(httpx.Client(timeout=10.0, trust_env=False))
+        self._simulator_port = self.shape.simulator_port or free_port()
+        self.simulator = f"http://127.0.0.1:{self._simulator_port}"
         self.environ = self._environ()
         update_settings(
             self.directory / "relations.toml", self.shape.accounts, self.shape.defaults, key=self.key
@@ -184,9 +186,8 @@ class Stack:
         echo(f"onOffice simulator {self.simulator}")
 
     def _simulator_command(self) -> list[str]:
-        port = self.simulator.rpartition(":")[2]
         kept = [str(self.directory / CRM_FILE)] if self.shape.keep_crm else []
-        return [sys.executable, "-c", SIMULATOR, port, *kept]
+        return [sys.executable, "-c", SIMULATOR, str(self._simulator_port), *kept]
 
     def _environ(self) -> dict[str, str]:
         """Return every setting there is, so that none of the caller's own slips in."""
@@ -205,9 +206,9 @@ class Stack:
 
     def _start_parts(self, echo: Callable[[str], None]) -> None:
         self.settings()  # faults in them are reported once, here
-        port = self.shape.api_port or free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        for name, command in self._commands(port).items():
+        self._api_port = self.shape.api_port or free_port()
+        self.url = f"http://127.0.0.1:{self._api_port}"
+        for name, command in self._commands().items():
             if name.partition("-")[0] in self.shape.parts:
                 self._launch(name, command)
         probes = {
@@ -224,16 +225,17 @@ class Stack:
             self._await(name, probes[name])
             echo(lines[name])
 
-    def _commands(self, port: int) -> dict[str, list[str]]:
+    def _commands(self) -> dict[str, list[str]]:
         """Return the commands by name; the workers beside the first are `worker-2` and so on."""
         celery = [sys.executable, "-m", "celery", "-A", "worker.app"]
         options = ["-c", str(self.shape.concurrency), "-l", "INFO", "--without-gossip", "--without-mingle"]
         worker = [*celery, "worker", *options]
+        host, port = "127.0.0.1", str(self._api_port)
         return {
             "worker": worker,
             **{f"worker-{n}": [*worker, "-n", f"worker-{n}@%h"] for n in range(2, self.shape.workers + 1)},
             "beat": [*celery, "beat", "-l", "INFO"],
-            "api": [sys.executable, "-m", "ops.cli", "api", "--host", "127.0.0.1", "--port", str(port)],
+            "api": [sys.executable, "-m", "ops.cli", "api", "--host", host, "--port", port],
         }
 
     def _launch(self, name: str, command: list[str]) -> None:
