@@ -27,16 +27,15 @@ class MailFile(NamedTuple):
 def open_mails(file: str) -> Iterator[MailFile]:
     """Yield the mails of a file or folder, one at a time; raises UsageError if it cannot be read."""
     try:
-        if file == DASH:
-            yield from _read_stream()
-        elif any(Path(file, name).is_dir() for name in MAILDIR):
-            yield from _read_maildir(Path(file))
-        elif Path(file).is_dir():
-            yield from _read_folder(Path(file))
-        else:
-            yield from _read_file(Path(file), Path(file).name)
+        yield from _read_stream() if file == DASH else _read_path(Path(file))
     except OSError as error:
         raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
+
+
+def _read_path(path: Path) -> Iterator[MailFile]:
+    if any((path / name).is_dir() for name in MAILDIR):
+        return _read_maildir(path)
+    return _read_folder(path) if path.is_dir() else _read_file(path, path.name)
 
 
 def _read_stream() -> Iterator[MailFile]:
