@@ -11,7 +11,7 @@ BUYER = "estate:address:buyer"
 
 
 def world_with(brake: int) -> World:
-    return World(lambda now: MemoryStore(now), policy={"max_deletes_per_hour": brake})
+    return World(MemoryStore, policy={"max_deletes_per_hour": brake})
 
 
 def create_buyers(world: World, number: int) -> None:

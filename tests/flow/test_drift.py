@@ -457,7 +457,7 @@ def test_what_changed_since_it_was_read_is_not_repaired(make_world: Callable[...
 
 
 def test_a_repair_goes_through_the_delete_brake_and_the_guard_like_every_change() -> None:
-    world = World(lambda now: MemoryStore(now), policy={"max_deletes_per_hour": 2})
+    world = World(MemoryStore, policy={"max_deletes_per_hour": 2})
     for child in (10, 11, 12):
         link(world, 1, child, action="delete")
         world.clock.sleep(3600.0)
@@ -479,7 +479,7 @@ def test_no_repair_overrules_a_change_that_is_newer_than_what_was_confirmed(
     newer: str, when: str, confirmed: str
 ) -> None:
     """It occurred just after what was confirmed, long before the read, and comes at any time."""
-    world = World(lambda now: MemoryStore(now))
+    world = World(MemoryStore)
     world.accept(change(confirmed, BUYER, 1, 10, at=0))
     world.drain()
     edit(
@@ -545,7 +545,7 @@ def test_reported_drift_is_the_difference_of_what_was_confirmed_and_the_crm(
     empty_ids: str,
     max_actions: int,
 ) -> None:
-    world = World(lambda now: MemoryStore(now), switches=Switches(empty_ids=empty_ids))
+    world = World(MemoryStore, switches=Switches(empty_ids=empty_ids))
     limits = Limits(max_ids=3, max_actions=max_actions)
     world.policy = {"guarded": lambda _name: "", "limits": limits}
     at = count()

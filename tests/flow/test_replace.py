@@ -139,7 +139,7 @@ def test_a_lost_answer_changes_no_end(world: World, fault: Any) -> None:
 
 @pytest.mark.parametrize("switches", list(Switches.all(OF_RELATIONS)), ids=str)
 def test_whatever_the_documentation_leaves_open(switches: Switches) -> None:
-    world = World(lambda now: MemoryStore(now), switches=switches)
+    world = World(MemoryStore, switches=switches)
     seed(world, {(501, 1), (501, 2)})
     world.accept(replace(501, 2, 3), replace(502, 9))
     world.drain()
@@ -203,7 +203,7 @@ def test_in_any_order_of_arrival_the_end_is_that_of_the_order_of_what_happened(
     submitted: list[Change], between: list[bool], before: set[int], rate: float, seed_: int
 ) -> None:
     kinds = ("lost_after", "lost_before", "gateway_after", "server_error", "throttle")
-    world = World(lambda now: MemoryStore(now), faults=FaultPlan.random(seed_, rate, kinds))
+    world = World(MemoryStore, faults=FaultPlan.random(seed_, rate, kinds))
     seed(world, {(501, child) for child in before})
     for wanted, flush in zip(submitted, between, strict=False):
         world.accept(wanted)

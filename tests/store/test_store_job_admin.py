@@ -11,6 +11,7 @@ from tests.support.store_steps import (
     claim_all,
     dump_keys,
     job_admin_of,
+    job_of,
     list_jobs,
     queries_of,
     read_all,
@@ -56,8 +57,7 @@ def test_a_cancelled_job_ends_superseded_and_all_others_keep_their_order(store: 
     result = job_admin_of(store).cancel("acme", [*job_ids(0, 2, 3), "acme-gone"], audit_entry())
     assert result == AdminResult(tuple(job_ids(0, 2, 3)), {"acme-gone": "gone"})
     assert [job.job for job in read_all(take_lease(store)).jobs] == job_ids(1, 4, 5)
-    ended = store.get_job("acme-002")
-    assert ended is not None
+    ended = job_of(store, 2)
     assert (ended.state, ended.by, ended.counts["superseded"], bool(ended.finished_at)) == (
         "superseded",
         CANCELLED,
@@ -125,8 +125,7 @@ def test_jobs_of_a_paused_account_can_be_cancelled_and_a_requeued_job_keeps_its_
     store.requeue("acme", job_ids(0))
     store.pause("acme", Pause("by hand"))
     assert job_admin_of(store).cancel("acme", job_ids(0), audit_entry()).done == ("acme-000",)
-    job = store.get_job("acme-000")
-    assert job is not None
+    job = job_of(store)
     assert (job.state, job.counts) == ("succeeded", {"applied": 1, "superseded": 1, "stale": 0, "failed": 0})
     assert read_all(lease).jobs == ()
 
@@ -160,8 +159,7 @@ def test_a_dismissed_job_waits_for_no_decision_and_can_still_be_requeued(
     send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed", Relation(BUYER, 2, 9): "applied"})
     result = job_admin_of(store).dismiss("acme", [*job_ids(0, 1), "acme-gone"], audit_entry("dismissed"))
     assert result == AdminResult(("acme-000",), {"acme-001": "succeeded", "acme-gone": "gone"})
-    job = store.get_job("acme-000")
-    assert job is not None
+    job = job_of(store)
     assert (job.state, job.dismissed) == ("failed", (clock.now(), "ada", "because"))
     assert (
         store.failed_jobs("acme", limit=9),
@@ -169,8 +167,7 @@ def test_a_dismissed_job_waits_for_no_decision_and_can_still_be_requeued(
         store.counts("acme")["failed"],
     ) == ([], [], 1)
     assert store.requeue("acme", job_ids(0))[0] == job_ids(0)
-    replayed = store.get_job("acme-000")
-    assert replayed is not None
+    replayed = job_of(store)
     assert replayed.dismissed is None
 
 
