@@ -1,7 +1,8 @@
-"""What every room of tests may use: a real server with a clean database, and how hard hypothesis tries."""
+"""What every room of tests may use: a real server, an empty database, a taken port, hypothesis profiles."""
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -47,3 +48,10 @@ def redis_client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 def redis_url(redis_server: RedisServer, redis_client: redis.Redis) -> str:
     """Return the URL of a database that is empty when the test begins."""
     return redis_server.url
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """Yield a port of this machine on which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]

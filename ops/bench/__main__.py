@@ -4,7 +4,6 @@ those of other libraries beside it.
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +16,8 @@ from ops.bench import accept, chart, comparison, growth, limiter, planner, repor
 from ops.bench.comparison import FULL, QUICK, Extent
 from ops.bench.end_to_end import OPEN_WIDE
 from ops.bench.intake import intake
-from ops.dev.stack import Part, Shape, running
+from ops.bench.temporary import temporary_stack
+from ops.dev.stack import Part, Shape
 
 Echo = Callable[[str], None]
 
@@ -67,10 +67,7 @@ def _accept(quick: bool, echo: Echo) -> dict[str, Any]:
     seconds, served = 0.7 if quick else 3.0, find_spec(HTTP) is not None
     parts: tuple[Part, ...] = ("api",) if served else ()
     shape = Shape(accounts=("one", "two", "three"), defaults=OPEN_WIDE, parts=parts)
-    with (
-        tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as directory,
-        running(Path(directory), shape) as stack,
-    ):
+    with temporary_stack(shape) as stack:
         rates = accept.direct(stack.runtime(wakes=False), "one", seconds=seconds)
         over_http = accept.over_http(stack, "two", seconds=seconds) if served else 0.0
         return {"http": over_http, "direct": rates, "python": intake(stack, "three")}

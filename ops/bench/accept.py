@@ -4,19 +4,15 @@ connections.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlsplit
 
-import msgspec
-
+from ops.bench.http_client import make_requests, send_all
 from ops.bench.load import chunks, links
 from ops.dev.stack import Stack
-from worker.contract import Change, to_message
 from worker.wiring import Runtime
 
 BATCHES: Final = (100, 500, 1000)
-CONNECTIONS: Final = 32
 
 
 def direct(runtime: Runtime, account: str, *, seconds: float) -> dict[str, float]:
@@ -26,8 +22,7 @@ def direct(runtime: Runtime, account: str, *, seconds: float) -> dict[str, float
 
 def over_http(stack: Stack, account: str, *, seconds: float) -> float:
     """Measure changes per second, one per request, from many connections at once."""
-    requests = [_request(stack, change) for change in links(2000, account=account, seed=7)]
-    return asyncio.run(_send_all(stack.url, requests, seconds))
+    return asyncio.run(send_all(stack.url, make_requests(account, stack.key), seconds)).rate
 
 
 def _direct(runtime: Runtime, account: str, size: int, seconds: float) -> float:
@@ -44,37 +39,3 @@ def _rate(call: Callable[[int], object], size: int, seconds: float) -> float:
         call(done)
         done += 1
     return done * size / spent
-
-
-def _request(stack: Stack, change: Change) -> bytes:
-    body = msgspec.json.encode(to_message(change))
-    head = (
-        f"POST /v1/changes HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {stack.key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-async def _send_all(url: str, requests: Sequence[bytes], seconds: float) -> float:
-    started = time.monotonic()
-    counts = await asyncio.gather(
-        *(_connection(url, requests[at::CONNECTIONS], started + seconds) for at in range(CONNECTIONS))
-    )
-    return sum(counts) / (time.monotonic() - started)
-
-
-async def _connection(url: str, requests: Sequence[bytes], until: float) -> int:
-    """Count the requests answered 202 on one connection; a bare client, so that the server is measured."""
-    place = urlsplit(url)
-    reader, writer = await asyncio.open_connection(place.hostname, place.port)
-    done = 0
-    while time.monotonic() < until:
-        writer.write(requests[done % len(requests)])
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-        answer = await reader.readexactly(length)
-        if b" 202 " not in head[:20]:
-            raise RuntimeError(answer.decode())
-        done += 1
-    writer.close()
-    return done

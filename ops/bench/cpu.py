@@ -12,13 +12,13 @@ GROUP, USER, SYSTEM = 2, 11, 12  # places in /proc/<pid>/stat after the name
 
 def seconds(pid: int) -> float:
     """Return user and system time of all processes alive in the group of `pid`; 0 where there is no /proc."""
-    rows = (row for _, row in _rows() if int(row[GROUP]) == pid)
+    rows = (row for _, row in read_stats() if int(row[GROUP]) == pid)
     return sum(int(row[USER]) + int(row[SYSTEM]) for row in rows) / TICKS
 
 
 def group(pid: int) -> list[int]:
     """Return the processes alive in the group of `pid`."""
-    return [process for process, row in _rows() if int(row[GROUP]) == pid]
+    return [process for process, row in read_stats() if int(row[GROUP]) == pid]
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def measured(pids: Mapping[str, int]) -> Iterator[Callable[[], dict[str, float]]
     }
 
 
-def _rows() -> Iterator[tuple[int, list[str]]]:
+def read_stats() -> Iterator[tuple[int, list[str]]]:
     """Yield each process and the fields of its /proc/<pid>/stat after the name."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -26,11 +26,11 @@ def pids(stack: Stack) -> dict[str, int]:
     return found | ({"redis": stack.server.pid} if stack.server.pid else {})
 
 
-def drained(runtime: Runtime, account: str, deadline: float) -> None:
+def drained(runtime: Runtime, account: str, deadline: float, *, poll: float = POLL) -> None:
     """Return when every change of the account has its outcome; raises TimeoutError when the time is over."""
     while (counts := runtime.store.counts(account))["backlog"] + counts["open"]:
         if time.monotonic() > deadline:
             raise TimeoutError(
                 f"{account}: {counts['backlog']} changes and {counts['open']} relations are still open"
             )
-        time.sleep(POLL)
+        time.sleep(poll)

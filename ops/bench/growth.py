@@ -4,20 +4,18 @@ The accounts share nothing but the Redis thread and the machine's cores. Each ha
 but the machine holds them back.
 """
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from ops.bench.cpu import measured
-from ops.bench.end_to_end import BATCH, UNPACED, pids
+from ops.bench.end_to_end import BATCH, UNPACED, drained, pids
 from ops.bench.load import chunks, links
 from ops.bench.memory import proportional
 from ops.bench.same_work import PACE
-from ops.dev.stack import Shape, Stack, running
+from ops.bench.temporary import temporary_stack
+from ops.dev.stack import Shape, Stack
 from worker.contract import Change
-from worker.ports import Store
 
 DEADLINE: Final = 240.0
 POLL: Final = 0.1  # with thousands of accounts a look costs
@@ -32,10 +30,7 @@ def grow(accounts: int, workers: int, changes: int) -> dict[str, Any]:
     names = tuple(f"a{number}" for number in range(accounts))
     shape = Shape(accounts=names, defaults=UNPACED, parts=("worker",), concurrency=workers)
     loads = _loads(names, changes)
-    with (
-        tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as directory,
-        running(Path(directory), shape) as stack,
-    ):
+    with temporary_stack(shape) as stack:
         return {"accounts": accounts, "workers": workers, **_measured(stack, loads)}
 
 
@@ -53,7 +48,8 @@ def _measured(stack: Stack, loads: Mapping[str, list[Change]]) -> dict[str, Any]
             for chunk in chunks(load, BATCH):
                 intake.accept(chunk)
         _applied(stack, total, begun + DEADLINE)
-        _settled(runtime.store, list(loads), begun + DEADLINE)
+        for account in loads:
+            drained(runtime, account, begun + DEADLINE, poll=POLL)
         seconds, spent = time.monotonic() - begun, cpu()
     stats = stack.simulate("stats")
     return {
@@ -69,21 +65,9 @@ def _measured(stack: Stack, loads: Mapping[str, list[Change]]) -> dict[str, Any]
 
 def _applied(stack: Stack, wanted: int, deadline: float) -> None:
     while stack.simulate("stats")["relations"] < wanted:
-        _not_later_than(deadline)
+        if time.monotonic() > deadline:
+            raise TimeoutError("changes are still open")
         time.sleep(POLL)
-
-
-def _settled(store: Store, accounts: Sequence[str], deadline: float) -> None:
-    """Return when every account has an outcome for all its changes."""
-    for account in accounts:
-        while (counts := store.counts(account))["backlog"] + counts["open"]:
-            _not_later_than(deadline)
-            time.sleep(POLL)
-
-
-def _not_later_than(deadline: float) -> None:
-    if time.monotonic() > deadline:
-        raise TimeoutError("changes are still open")
 
 
 def capacity(done: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ Ours beside the libraries `limits` and `throttled-py`; eight processes want as m
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ from redis import Redis
 from ops.bench.environments import NotInstalled, environment
 from ops.bench.peer_runs import ROOT
 from ops.bench.peers import catalogue
+from ops.bench.temporary import temporary_folder
 from ops.dev.redis_server import run_server
 
 CONTENDERS: Final = 8
@@ -39,8 +39,8 @@ def measure(seconds: float) -> dict[str, dict[str, Any]]:
 def contend(name: str, python: Path, seconds: float) -> dict[str, Any]:
     """Let eight processes contend for the slots of one account on a server of their own."""
     with (
-        tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as directory,
-        run_server(Path(directory)) as server,
+        temporary_folder() as folder,
+        run_server(folder) as server,
         Redis.from_url(server.url) as client,
     ):
         command = [str(python), "-m", f"{catalogue.MODULE}.limiters", name, server.url]

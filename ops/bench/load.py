@@ -18,21 +18,13 @@ def links(count: int, *, account: str, seed: int = 1) -> list[Change]:
     """
     estates = max(1, count // 100)
     pairs = [(1 + number % estates, 10_001 + number // estates) for number in range(count)]
-    random.Random(seed).shuffle(pairs)
-    return [
-        Change(account=account, action="create", type=TYPE, parents=(parent,), children=(child,))
-        for parent, child in pairs
-    ]
+    return _creates(pairs, account, seed)
 
 
 def scatter(count: int, *, account: str, seed: int = 1) -> list[Change]:
     """Return the everyday case of webhooks: `count` links, each between another estate and another person."""
     pairs = [(1 + number, 5_000_001 + number) for number in range(count)]
-    random.Random(seed).shuffle(pairs)
-    return [
-        Change(account=account, action="create", type=TYPE, parents=(parent,), children=(child,))
-        for parent, child in pairs
-    ]
+    return _creates(pairs, account, seed)
 
 
 def toggles(count: int, *, account: str, seed: int = 1) -> list[Change]:
@@ -64,3 +56,12 @@ def bursts(count: int, *, account: str, seed: int = 1) -> list[Change]:
     """Return the demo's burst: enquiries, deals, withdrawals, appointments; some late, some twice."""
     burst = make_burst(count, seed=seed, accounts=[account], start=time.time_ns() // 1000 - AGO)
     return [from_message(arrival.message).change for arrival in burst.arrivals]
+
+
+def _creates(pairs: list[tuple[int, int]], account: str, seed: int) -> list[Change]:
+    """Return the creates of these relations in an order by chance."""
+    random.Random(seed).shuffle(pairs)
+    return [
+        Change(account=account, action="create", type=TYPE, parents=(parent,), children=(child,))
+        for parent, child in pairs
+    ]

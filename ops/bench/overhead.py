@@ -4,7 +4,6 @@ A job of theirs is a message that is taken and thrown away. A change of ours is 
 planned, sent with many others, and has an outcome that can be asked for; it is the mailing, wide open.
 """
 
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +15,8 @@ from ops.bench.load import links
 from ops.bench.peer_runs import WARM, progress_until, started
 from ops.bench.peers.catalogue import Peer, Variant
 from ops.bench.same_work import ACCOUNT, Work, ours
-from ops.dev.stack import Shape, running
+from ops.bench.temporary import temporary_stack
+from ops.dev.stack import Shape
 
 DEADLINE: Final = 120.0
 QUICKLY: Final = {"PEER_WINDOW": "0.1"}  # so that the end of a batch is not waited for
@@ -37,8 +37,7 @@ def their_jobs(peer: Peer, variant: Variant, place: Path, count: int) -> dict[st
     shape, quick = Shape(accounts=(ACCOUNT,), parts=()), variant.with_environ(**QUICKLY)
     jobs = links(count, account=ACCOUNT)
     with (
-        tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as directory,
-        running(Path(directory), shape) as stack,
+        temporary_stack(shape) as stack,
         started(stack, peer, quick, place) as peer_running,
         Redis.from_url(stack.redis_url) as client,
     ):

@@ -3,24 +3,21 @@
 The pages are asked over a real socket, as a browser asks that has signed in.
 """
 
-import argparse
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import httpx
-import msgspec
-from rich.console import Console
 from rich.table import Table
 
-from ops.bench.queries import ACCOUNT, Month, fill
+from ops.bench.filled_store import ACCOUNT, Month, fill
+from ops.bench.program import Echo, run_program
+from ops.bench.temporary import temporary_folder
 from ops.dashboard.routes import page_routes
 from ops.dev.redis_server import run_server
-from ops.dev.stack import hash_of
+from ops.dev.stack_settings import hash_of
 from producers.portals.http.application import application
 from producers.portals.http.server import Server
 from worker.config import load_settings
@@ -48,36 +45,26 @@ AIM_BYTES: Final = 60_000  # that are transferred
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fill, open, print; 1 when a page is over an aim."""
-    parser = argparse.ArgumentParser(prog="python -m ops.bench.pages", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=1_000_000)
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    chosen = parser.parse_args(argv)
-    console = Console(highlight=False, stderr=chosen.json)
-    with (
-        tempfile.TemporaryDirectory(prefix="relations-bench-") as directory,
-        run_server(Path(directory)) as server,
-    ):
-        facts = measure(Path(directory), server.url, chosen.jobs, echo=console.print)
-    if chosen.json:
-        sys.stdout.write(msgspec.json.encode(facts).decode() + "\n")
-    else:
-        console.print(_table(facts))
+    facts = run_program(argv, "pages", __doc__, jobs=1_000_000, measure=measure, show=_table)
     over = (each["median"] > AIM_MS or each["bytes"] > AIM_BYTES for each in facts["pages"].values())
     return int(any(over))
 
 
-def measure(folder: Path, redis_url: str, jobs: int, *, echo: Callable[[str], None]) -> dict[str, Any]:
+def measure(jobs: int, echo: Echo) -> dict[str, Any]:
     """Milliseconds and bytes per page."""
-    (folder / "relations.toml").write_text(SETTINGS, "utf-8")
     times = Month(jobs)
     kept = Retention(KEPT, KEPT, KEPT)
-    store = RedisStore(connect(redis_url), "relations", keep=lambda _: kept, now=times.now)
-    ids = fill(store, jobs, times, echo=echo)
-    settings = load_settings({"RELATIONS_REDIS_URL": redis_url}, folder)
-    runtime = Runtime(settings, wake=lambda _account, _seconds: None, emit=lambda _event, /, **_fields: None)
-    pages = page_routes(runtime, send_replay=lambda _: None)
-    with Server(application(runtime, pages=pages), port=0) as server:
-        found = {name: _time_page(server.url, path) for name, path in _paths(runtime, ids).items()}
+    with temporary_folder() as folder, run_server(folder) as redis:
+        (folder / "relations.toml").write_text(SETTINGS, "utf-8")
+        store = RedisStore(connect(redis.url), "relations", keep=lambda _: kept, now=times.now)
+        ids = fill(store, jobs, times, echo=echo)
+        settings = load_settings({"RELATIONS_REDIS_URL": redis.url}, folder)
+        runtime = Runtime(
+            settings, wake=lambda _account, _seconds: None, emit=lambda _event, /, **_fields: None
+        )
+        pages = page_routes(runtime, send_replay=lambda _: None)
+        with Server(application(runtime, pages=pages), port=0) as server:
+            found = {name: _time_page(server.url, path) for name, path in _paths(runtime, ids).items()}
     return {"jobs": jobs, "pages": found}
 
 

@@ -5,20 +5,16 @@ Every job failed of a record that was not there; then it is there. Measured is w
 preview, until all are back in the inbox, and until all are done.
 """
 
-import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
-
-import msgspec
-from rich.console import Console
 
 from ops.bench.end_to_end import BATCH, OPEN_WIDE, drained
 from ops.bench.load import chunks
-from ops.dev.stack import Shape, Stack, running
+from ops.bench.program import Echo, Facts, run_program
+from ops.bench.temporary import temporary_stack
+from ops.dev.stack import Shape, Stack
 from producers.services import build_services
 from worker.contract import Change
 from worker.ports import JobFilter
@@ -32,27 +28,22 @@ DEADLINE: Final = 300.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fail, mend, replay, print."""
-    parser = argparse.ArgumentParser(prog="python -m ops.bench.replay", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=10_000)
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    chosen = parser.parse_args(argv)
-    shape = Shape(accounts=(ACCOUNT,), defaults=OPEN_WIDE, parts=("worker", "beat"), concurrency=2)
-    with (
-        tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as folder,
-        running(Path(folder), shape) as stack,
-    ):
-        facts = measure(stack, chosen.jobs)
-    if chosen.json:
-        sys.stdout.write(msgspec.json.encode(facts).decode() + "\n")
-    else:
-        Console(highlight=False).print(
-            "\n".join(f"{name:34} {value:>10,.2f}" for name, value in facts.items())
-        )
+    run_program(argv, "replay", __doc__, jobs=10_000, measure=measure, show=_show)
     return 0
 
 
-def measure(stack: Stack, jobs: int) -> dict[str, float]:
+def measure(jobs: int, _echo: Echo) -> dict[str, float]:
     """Seconds of each step, and the whole replay as a multiple of sending the same afresh."""
+    shape = Shape(accounts=(ACCOUNT,), defaults=OPEN_WIDE, parts=("worker", "beat"), concurrency=2)
+    with temporary_stack(shape) as stack:
+        return _measure(stack, jobs)
+
+
+def _show(facts: Facts) -> str:
+    return "\n".join(f"{name:34} {value:>10,.2f}" for name, value in facts.items())
+
+
+def _measure(stack: Stack, jobs: int) -> dict[str, float]:
     runtime = stack.runtime()
     _know(stack, [])
     _send(runtime, jobs, MISSING)

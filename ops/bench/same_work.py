@@ -5,10 +5,9 @@ pace holds anything back. What reached the API is counted by the simulator, and 
 the one that the changes should lead to.
 """
 
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +20,9 @@ from ops.bench.load import chunks, scatter
 from ops.bench.memory import watched
 from ops.bench.peer_runs import progress_until, started
 from ops.bench.peers.catalogue import Peer, Variant
+from ops.bench.temporary import temporary_stack
 from ops.bench.workloads import LOADS, EndState, count_wrong, end_state
-from ops.dev.stack import Part, Shape, Stack, running
+from ops.dev.stack import Part, Shape, Stack
 from worker.contract import Change, Relation
 
 ACCOUNT: Final = "one"
@@ -168,14 +168,8 @@ def theirs_lightly(peer: Peer, variant: Variant, place: Path, changes: Sequence[
 # --- the same for both
 
 
-@contextmanager
-def _stack(limits: Mapping[str, Any], *parts: Part) -> Iterator[Stack]:
-    shape = Shape(accounts=(ACCOUNT,), defaults=limits, parts=parts, concurrency=1)
-    with (
-        tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as directory,
-        running(Path(directory), shape) as stack,
-    ):
-        yield stack
+def _stack(limits: Mapping[str, Any], *parts: Part) -> AbstractContextManager[Stack]:
+    return temporary_stack(Shape(accounts=(ACCOUNT,), defaults=limits, parts=parts, concurrency=1))
 
 
 def _delay_answers(stack: Stack, seconds: float) -> None:

@@ -235,7 +235,15 @@ def _with_json(function: Function) -> Function:
         context.as_json = as_json
         return function(context, *args, **options)
 
-    return click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")(run)  # type: ignore[return-value]
+    add_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+    return add_option(run)  # type: ignore[return-value]
+
+
+def add_options(function: Function, options: Sequence[Callable[[Function], Function]]) -> Function:
+    """Add these options, which help shows in this order."""
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def account_option(function: Function) -> Function:
@@ -245,6 +253,13 @@ def account_option(function: Function) -> Function:
         metavar="NAME",
         callback=check_account_names,
         help="Which account; needed only where there are several.",
+    )(function)
+
+
+def limit_option(function: Function) -> Function:
+    """Add the option `--limit`, how many a page has."""
+    return click.option(
+        "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many."
     )(function)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar, get_args
 import click
 import msgspec
 
-from ops.cli.context import CommandContext, account_option, check_length
+from ops.cli.context import CommandContext, account_option, add_options, check_length
 from ops.operations.filters import FILTER_FIELDS, TIME_FIELDS
 from producers.job_admin.selection import Selection, narrow
 from producers.portals.http import query
@@ -132,10 +132,7 @@ def with_job_filter(function: Function) -> Function:
         texts = {option: options.pop(option) for option in PARAMETERS}
         return function(context, *args, job_filter=parse_filter(texts, context), **options)
 
-    command: Any = run
-    for option in reversed(FILTER_OPTIONS):
-        command = option(command)
-    return command  # type: ignore[no-any-return]
+    return add_options(run, FILTER_OPTIONS)  # type: ignore[return-value]
 
 
 def by_option(function: Function) -> Function:

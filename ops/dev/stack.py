@@ -4,25 +4,21 @@ For the demo, `relations dev`, benches and process tests, not for production. No
 process that started it.
 """
 
-import json
 import os
-import re
 import sys
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from hashlib import blake2b, sha256
 from pathlib import Path
 from secrets import token_urlsafe
-from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 import httpx
 from celery import Celery
 
 from ops.dev.processes import Process, free_port
 from ops.dev.redis_server import Persist, run_server
+from ops.dev.stack_settings import Credentials, make_webhook_secret, secret_variables, update_settings
 from worker.background import Wake, WakeupQueue
 from worker.config import Settings, load_settings, mask_url
 from worker.wakeups import TaskSender
@@ -33,7 +29,6 @@ Part = Literal["worker", "beat", "api"]
 PARTS: Final[tuple[Part, ...]] = ("worker", "beat", "api")
 START_TIMEOUT: Final = 30.0  # seconds a part may take to come up
 STOP_TIMEOUT: Final = 3.0  # seconds a part may take to end
-KEY_HASH: Final = re.compile(r"(^\[keys\.demo\]\nsha256 = )\"[0-9a-f]{64}\"", re.MULTILINE)
 SIMULATOR: Final = """
 import sys
 from pathlib import Path
@@ -51,37 +46,6 @@ QUICK: Final[Mapping[str, Any]] = {
     "backoff": [0.1, 2.0],
     "max_attempts": 20,
 }
-
-WEBHOOK: Final = """
-[sources.immo]
-account = {account}
-scheme = "standard-webhooks"
-secret = "env:DEMO_WEBHOOK_SECRET"
-
-[[sources.immo.rules]]
-when = "type == 'enquiry.created'"
-action = "'create'"
-relationtype = "'estate:address:interested'"
-parentid = "data.estate_id"
-childid = "data.person_ids"
-occurred_at = "timestamp"
-
-[[sources.immo.rules]]
-when = "type == 'broker.changed'"
-action = "'create'"
-relationtype = "'estate:address:contactPerson'"
-parentid = "data.estate_id"
-childid = "data.now"
-occurred_at = "timestamp"
-
-[[sources.immo.rules]]
-when = "type == 'broker.changed'"
-action = "'delete'"
-relationtype = "'estate:address:contactPerson'"
-parentid = "data.estate_id"
-childid = "data.before"
-occurred_at = "timestamp"
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,53 +75,24 @@ class Shape:
     missing: tuple[tuple[str, int], ...] = ()  # records that there are not
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """An account's token and secret, of the lengths that onOffice's have; made up from its name."""
-
-    token: str
-    secret: str
-
-    @classmethod
-    def of(cls, account: str) -> Self:
-        """Make up credentials from the name: the same for the same name, so that a run can be repeated."""
-        return cls(_hex(f"token {account}", 16), _hex(f"secret {account}", 32))
-
-
 class Stack:
     """The running system: where its parts are, and the processes by name. Made by `running`."""
 
-    def __init__(self, directory: Path, shape: Shape) -> None:
+    def __init__(self, directory: Path, shape: Shape, exits: ExitStack) -> None:
         self.directory, self.shape = directory.resolve(), shape
         self.credentials = {name: Credentials.of(name) for name in shape.accounts}
-        self.webhook_secret = "whsec_" + b64encode(bytes.fromhex(_hex("webhook", 24))).decode()
+        self.webhook_secret = make_webhook_secret()
         self.key = f"dev_{token_urlsafe(24)}"  # of this run alone
         self.processes: dict[str, Process] = {}
-        self._exits = ExitStack()
+        self._exits = exits
 
-    def start(self, *, echo: Callable[[str], None]) -> Self:
+    def start(self, *, echo: Callable[[str], None]) -> None:
         """Start every part and wait until each answers; StartFailed carries the end of the log of one that
         does not.
         """
-        try:
-            self._start_servers(echo)
-            self._start_parts(echo)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def close(self) -> None:
-        """End every part, the last started first."""
-        self._exits.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._start_redis(echo)
+        self._start_simulator(echo)
+        self._start_parts(echo)
 
     def settings(self) -> Settings:
         """Load the settings that every part was started with."""
@@ -205,7 +140,7 @@ class Stack:
         self.processes[part].kill()
         if part == "simulator":
             return self._launch(part, self._simulator_command())
-        return self._launch(part, self._commands(int(self.url.rpartition(":")[2]))[part])
+        return self._launch(part, self._commands()[part])
 
     def kill(self) -> None:
         """Kill every part by SIGKILL, the fastest way for a test that is done."""
@@ -218,14 +153,12 @@ class Stack:
 
     # --- Redis and the simulator
 
-    def _start_servers(self, echo: Callable[[str], None]) -> None:
-        self.http = self._exits.enter_context(httpx.Client(timeout=10.0, trust_env=False))
+    def _start_redis(self, echo: Callable[[str], None]) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        place, url = self.directory / "redis", self.shape.store or None
         self.server = self._exits.enter_context(
             run_server(
-                place,
-                url=url,
+                self.directory / "redis",
+                url=self.shape.store or None,
                 persist=self.shape.persist,
                 port=self.shape.redis_port,
                 password=self.shape.password,
@@ -234,10 +167,15 @@ class Stack:
         self.redis_url = self.server.url
         self.broker_url = self.shape.broker or self.redis_url
         echo(f"Redis server       {mask_url(self.redis_url)}")
-        port = self.shape.simulator_port or free_port()
-        self.simulator = f"http://127.0.0.1:{port}"
+
+    def _start_simulator(self, echo: Callable[[str], None]) -> None:
+        self.http = self._exits.enter_context(httpx.Client(timeout=10.0, trust_env=False))
+        self._simulator_port = self.shape.simulator_port or free_port()
+        self.simulator = f"http://127.0.0.1:{self._simulator_port}"
         self.environ = self._environ()
-        self._write_settings(self.directory / "relations.toml")
+        update_settings(
+            self.directory / "relations.toml", self.shape.accounts, self.shape.defaults, key=self.key
+        )
         kept = self.directory / CRM_FILE
         records = {"missing": self.shape.missing} if self.shape.missing and not kept.exists() else None
         self._launch("simulator", self._simulator_command())
@@ -248,29 +186,14 @@ class Stack:
         echo(f"onOffice simulator {self.simulator}")
 
     def _simulator_command(self) -> list[str]:
-        port = self.simulator.rpartition(":")[2]
         kept = [str(self.directory / CRM_FILE)] if self.shape.keep_crm else []
-        return [sys.executable, "-c", SIMULATOR, port, *kept]
-
-    def _write_settings(self, file: Path) -> None:
-        """Write the settings; in those of an earlier run, which somebody may have changed, only the key."""
-        if file.exists():
-            known = file.read_text("utf-8")
-            file.write_text(KEY_HASH.sub(rf'\1"{hash_of(self.key)}"', known), "utf-8")
-        else:
-            file.write_text(settings_file(self.shape, self.key), "utf-8")
+        return [sys.executable, "-c", SIMULATOR, str(self._simulator_port), *kept]
 
     def _environ(self) -> dict[str, str]:
         """Return every setting there is, so that none of the caller's own slips in."""
-        secrets = {
-            _variable(name, what): getattr(each, what)
-            for name, each in self.credentials.items()
-            for what in ("token", "secret")
-        }
         return {
             **os.environ,
-            **secrets,
-            "DEMO_WEBHOOK_SECRET": self.webhook_secret,
+            **secret_variables(self.credentials, self.webhook_secret),
             "RELATIONS_CONFIG": str(self.directory / "relations.toml"),
             "RELATIONS_REDIS_URL": self.redis_url,
             "RELATIONS_BROKER_URL": self.broker_url,
@@ -283,9 +206,9 @@ class Stack:
 
     def _start_parts(self, echo: Callable[[str], None]) -> None:
         self.settings()  # faults in them are reported once, here
-        port = self.shape.api_port or free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        for name, command in self._commands(port).items():
+        self._api_port = self.shape.api_port or free_port()
+        self.url = f"http://127.0.0.1:{self._api_port}"
+        for name, command in self._commands().items():
             if name.partition("-")[0] in self.shape.parts:
                 self._launch(name, command)
         probes = {
@@ -302,16 +225,17 @@ class Stack:
             self._await(name, probes[name])
             echo(lines[name])
 
-    def _commands(self, port: int) -> dict[str, list[str]]:
+    def _commands(self) -> dict[str, list[str]]:
         """Return the commands by name; the workers beside the first are `worker-2` and so on."""
         celery = [sys.executable, "-m", "celery", "-A", "worker.app"]
         options = ["-c", str(self.shape.concurrency), "-l", "INFO", "--without-gossip", "--without-mingle"]
         worker = [*celery, "worker", *options]
+        host, port = "127.0.0.1", str(self._api_port)
         return {
             "worker": worker,
             **{f"worker-{n}": [*worker, "-n", f"worker-{n}@%h"] for n in range(2, self.shape.workers + 1)},
             "beat": [*celery, "beat", "-l", "INFO"],
-            "api": [sys.executable, "-m", "ops.cli", "api", "--host", "127.0.0.1", "--port", str(port)],
+            "api": [sys.executable, "-m", "ops.cli", "api", "--host", host, "--port", port],
         }
 
     def _launch(self, name: str, command: list[str]) -> None:
@@ -342,43 +266,11 @@ def running(
     directory: Path, shape: Shape | None = None, *, echo: Callable[[str], None] = lambda _: None
 ) -> Iterator[Stack]:
     """Run the system in `directory`; it is up and answering in the block, and has ended after it."""
-    with Stack(directory, shape or Shape()).start(echo=echo) as stack:
+    with ExitStack() as exits:
+        stack = Stack(directory, shape or Shape(), exits)
+        stack.start(echo=echo)
         yield stack
-
-
-def hash_of(key: str) -> str:
-    """Return the hash of a key, as the settings have it."""
-    return sha256(key.encode()).hexdigest()
-
-
-def settings_file(shape: Shape, key: str) -> str:
-    """Return the settings file of a stack; secrets in it are names of environment variables."""
-    tables = [("defaults", dict(shape.defaults))]
-    for name in shape.accounts:
-        secrets = {what: f"env:{_variable(name, what)}" for what in ("token", "secret")}
-        tables.append((f"accounts.{name}", secrets))
-    access = {
-        "sha256": hash_of(key),
-        "accounts": list(shape.accounts),
-        "can": ["send", "read", "replay", "admin"],
-    }
-    tables.append(("keys.demo", access))
-    return "\n".join(_table(name, values) for name, values in tables) + WEBHOOK.format(
-        account=json.dumps(shape.accounts[0])
-    )
 
 
 def _drop(_event: str, /, **_fields: object) -> None:
     """Drop an event: what happens in this process is reported by its caller."""
-
-
-def _table(name: str, values: Mapping[str, Any]) -> str:
-    return "\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
-
-
-def _variable(account: str, what: str) -> str:
-    return f"DEMO_{account}_{what}".upper().replace("-", "_")
-
-
-def _hex(seed: str, size: int) -> str:
-    return blake2b(seed.encode(), digest_size=size).hexdigest()

@@ -6,7 +6,6 @@ They show accounts by their names, never a token.
 import hmac
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import msgspec
@@ -16,10 +15,8 @@ from ops.simulator.faults import KINDS, FaultPlan, InjectedFault, Kind, Record
 from ops.simulator.fields import GivenValue, Module
 from ops.simulator.log import LogEntry
 from ops.simulator.responses import Response, json
+from ops.simulator.simulated_api import SimulatedApi
 from ops.simulator.switches import Switches
-
-if TYPE_CHECKING:
-    from ops.simulator.simulator import Simulator
 
 ROOT = "/_sim/"
 UNAUTHORIZED = "401 Unauthorized"
@@ -92,7 +89,7 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def respond(
-    simulator: "Simulator", route: str, query: str, body: bytes, *, authorization: str = ""
+    simulator: SimulatedApi, route: str, query: str, body: bytes, *, authorization: str = ""
 ) -> Response:
     """Answer one control request; `route` is method and path."""
     if simulator.key and not _has_key(authorization, simulator.key):
@@ -115,12 +112,12 @@ def _has_key(authorization: str, key: str) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), key.encode())
 
 
-def _find_token(simulator: "Simulator", token: str, name: str) -> str:
+def _find_token(simulator: SimulatedApi, token: str, name: str) -> str:
     """Return the token of a known account; raise KeyError, whose text does not repeat it."""
     return simulator.find_token(name or simulator.name_of(token))
 
 
-def _state(simulator: "Simulator", query: dict[str, str], _: bytes) -> object:
+def _state(simulator: SimulatedApi, query: dict[str, str], _: bytes) -> object:
     token = _find_token(simulator, query.get("token", ""), query.get("account", ""))
     edges = [Edge(*relation, info) for relation, info in simulator.relations(token).items()]
     return {
@@ -130,24 +127,24 @@ def _state(simulator: "Simulator", query: dict[str, str], _: bytes) -> object:
     }
 
 
-def _log(simulator: "Simulator", query: dict[str, str], _: bytes) -> object:
+def _log(simulator: SimulatedApi, query: dict[str, str], _: bytes) -> object:
     limit = int(query.get("limit", _LOG_LIMIT))
     return [_log_entry(simulator, entry) for entry in simulator.log[-limit:]]
 
 
-def _log_entry(simulator: "Simulator", entry: LogEntry) -> dict[str, object]:
+def _log_entry(simulator: SimulatedApi, entry: LogEntry) -> dict[str, object]:
     shown = {name: value for name, value in entry._asdict().items() if name != "token"}
     acts = [act._asdict() for act in entry.acts]
     return {**shown, "acts": acts, "account": simulator.name_of(entry.token)}
 
 
-def _stats(simulator: "Simulator", _: dict[str, str], __: bytes) -> object:
+def _stats(simulator: SimulatedApi, _: dict[str, str], __: bytes) -> object:
     counted = simulator.stats()
     tokens: dict[str, int] = counted.pop("tokens")  # type: ignore[assignment]
     return {**counted, "accounts": {simulator.name_of(token): count for token, count in tokens.items()}}
 
 
-def _seed(simulator: "Simulator", _: dict[str, str], body: bytes) -> object:
+def _seed(simulator: SimulatedApi, _: dict[str, str], body: bytes) -> object:
     seed = msgspec.json.decode(body, type=Seed)
     if not seed.token and not seed.account:
         raise ValueError("expected a token, or the name of an account")
@@ -160,28 +157,28 @@ def _seed(simulator: "Simulator", _: dict[str, str], body: bytes) -> object:
     return {"relations": len(simulator.relations(token))}
 
 
-def _faults(simulator: "Simulator", _: dict[str, str], body: bytes) -> object:
+def _faults(simulator: SimulatedApi, _: dict[str, str], body: bytes) -> object:
     faults = msgspec.json.decode(body, type=Faults)
     token = simulator.find_token(faults.account) if faults.account else faults.token
     simulator.inject(faults.plan(), token=token)
     return {"script": len(faults.script), "random": faults.random is not None}
 
 
-def _switches(simulator: "Simulator", _: dict[str, str], body: bytes) -> object:
+def _switches(simulator: SimulatedApi, _: dict[str, str], body: bytes) -> object:
     simulator.switches = msgspec.json.decode(body, type=Switches)
     return simulator.switches
 
 
-def _land(simulator: "Simulator", _: dict[str, str], __: bytes) -> object:
+def _land(simulator: SimulatedApi, _: dict[str, str], __: bytes) -> object:
     return {"landed": simulator.land()}
 
 
-def _reset(simulator: "Simulator", _: dict[str, str], __: bytes) -> object:
+def _reset(simulator: SimulatedApi, _: dict[str, str], __: bytes) -> object:
     simulator.reset()
     return {}
 
 
-_ROUTES: dict[str, Callable[["Simulator", dict[str, str], bytes], object]] = {
+_ROUTES: dict[str, Callable[[SimulatedApi, dict[str, str], bytes], object]] = {
     f"GET {ROOT}state": _state,
     f"GET {ROOT}log": _log,
     f"GET {ROOT}stats": _stats,

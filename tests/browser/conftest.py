@@ -56,7 +56,7 @@ def open_page(chromium: "Browser", stack: "Stack") -> "Iterator[Callable[..., Pa
 
     def watch(page: "Page") -> None:
         page.on(
-            "console", lambda said: heard.append(said.text) if said.type in ("error", "warning") else None
+            "console", lambda line: heard.append(line.text) if line.type in ("error", "warning") else None
         )
         page.on("pageerror", lambda error: heard.append(str(error)))
         page.on("dialog", lambda dialog: (heard.append(dialog.message), dialog.dismiss()))

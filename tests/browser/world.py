@@ -4,8 +4,7 @@ import json
 import math
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,9 @@ import msgspec
 from playwright.sync_api import Browser, Playwright
 from standardwebhooks import Webhook
 
-from ops.dev.stack import Shape, Stack, hash_of, running
+from ops.dev.stack import Shape, Stack, running
+from ops.dev.stack_settings import hash_of
+from tests.support.waiting import wait_until
 from worker.ports import HISTORY_BUCKETS, HISTORY_SECONDS, HistoryPoint
 from worker.wiring import Runtime
 
@@ -82,19 +83,11 @@ def change(parent: int, *children: int, account: str = "nord", **more: Any) -> d
     }
 
 
-def wait_until(is_true: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait until something is true; fail after these seconds."""
-    end = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < end, "it did not become true"
-        time.sleep(0.05)
-
-
 def wait_for_end(stack: Stack, jobs: list[str]) -> None:
     """Wait until these jobs have ended."""
     queries = stack.runtime(wakes=False).queries
     ended = {"succeeded", "superseded", "failed"}
-    wait_until(lambda: set(queries.get_states(jobs).values()) <= ended)
+    wait_until(lambda: set(queries.get_states(jobs).values()) <= ended, "they do not end")
 
 
 def fill_with_everything(stack: Stack) -> dict[str, str]:
@@ -177,4 +170,4 @@ def write_a_day(runtime: Runtime, accounts: tuple[str, ...]) -> None:
             )
             sums = [total - part for total, part in zip(sums, parts, strict=True)]
             rows[str(at % HISTORY_BUCKETS)] = msgspec.json.encode((at * bucket, *sums, made // 4))
-        runtime.client.hset(f"{runtime.settings.prefix}:{{{account}}}:history", mapping=rows)  # type: ignore[arg-type]
+        runtime.client.hset(f"{runtime.settings.prefix}:{{{account}}}:history", mapping=rows)

@@ -12,8 +12,8 @@ import pytest
 
 from ops.dev.processes import free_port
 from tests.support.callback_receiver import NEW, OLD, callback
-from tests.support.clusters import wait_until
 from tests.support.docs_pages import DOCS, blocks
+from tests.support.waiting import wait_until
 from worker.callbacks import transport
 from worker.config import Secret
 from worker.ports import BatchCounts, CallbackMessage
@@ -59,8 +59,8 @@ def test_the_receiver_of_the_page_takes_each_message_once_and_no_forged_one(
     body = write_body(MESSAGE, "https://relations.example")
 
     def send(message_id: str, *secrets: str) -> int:
-        told = callback(url, secrets=tuple(map(Secret, secrets)))
-        return transport.send(told, message_id=message_id, body=body, now=time.time()).status
+        portal = callback(url, secrets=tuple(map(Secret, secrets)))
+        return transport.send(portal, message_id=message_id, body=body, now=time.time()).status
 
     assert send("acme-1", NEW) == 401
     assert [send("acme-1", OLD), send("acme-1", NEW, OLD), send("acme-2", OLD)] == [204] * 3

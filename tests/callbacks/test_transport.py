@@ -19,8 +19,8 @@ CERTIFICATE = Path(__file__).parents[1] / "onoffice/self_signed.pem"
 BODY = json.dumps({"type": "batch.finished", "data": {"batch": "Äpfel"}}).encode()
 
 
-def send(told: Callback) -> Any:
-    return transport.send(told, message_id="acme-1", body=BODY, now=time.time())
+def send(portal: Callback) -> Any:
+    return transport.send(portal, message_id="acme-1", body=BODY, now=time.time())
 
 
 def test_a_receiver_that_knows_any_of_the_secrets_knows_the_message() -> None:
@@ -37,11 +37,11 @@ def test_a_receiver_that_knows_any_of_the_secrets_knows_the_message() -> None:
 def test_a_rotated_secret_signs_the_next_message(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text(OLD)
-    told = Secret("file:secret", folder=tmp_path)
+    rotated = Secret("file:secret", folder=tmp_path)
     with receive() as receiver:
-        send(callback(receiver.url, secrets=(told,)))
+        send(callback(receiver.url, secrets=(rotated,)))
         file.write_text(NEW + "\n")
-        send(callback(receiver.url, secrets=(told,)))
+        send(callback(receiver.url, secrets=(rotated,)))
         file.unlink()
         assert send(callback(receiver.url, secrets=(Secret("file:nowhere", folder=tmp_path),))).error
     first, second = receiver.received
@@ -83,11 +83,11 @@ def test_a_name_is_asked_once_and_what_was_checked_is_connected_to(monkeypatch: 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with receive() as receiver:
         port = receiver.server.server_port
-        told = callback(f"http://portal.example.test:{port}/hook", networks=("127.0.0.1/32",))
-        assert send(told).is_taken
+        portal = callback(f"http://portal.example.test:{port}/hook", networks=("127.0.0.1/32",))
+        assert send(portal).is_taken
         assert receiver.received[0].headers["Host"] == f"portal.example.test:{port}"
         assert asked == ["portal.example.test"]
-        assert "private" in send(told).error  # 127.0.0.2 is in no named network
+        assert "private" in send(portal).error  # 127.0.0.2 is in no named network
     assert len(receiver.received) == 1
 
 
@@ -103,6 +103,7 @@ def test_a_receiver_without_a_certificate_for_its_name_gets_nothing() -> None:
 
 def test_an_answer_that_drips_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "TIMEOUT", 0.3)
+    is_over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def drip() -> None:
@@ -113,11 +114,12 @@ def test_an_answer_that_drips_ends_at_the_deadline(monkeypatch: pytest.MonkeyPat
                         connection.sendall(bytes([byte]))
                     except OSError:
                         return
-                    time.sleep(0.05)
+                    is_over.wait(0.05)
 
         threading.Thread(target=drip, daemon=True).start()
         began = time.monotonic()
         attempt = send(callback(f"http://127.0.0.1:{server.getsockname()[1]}/"))
+    is_over.set()
     assert not attempt.is_taken
     assert time.monotonic() - began < 2.0
     assert "time is up" in attempt.error or "timed out" in attempt.error

@@ -235,7 +235,7 @@ def test_a_message_that_names_no_account_is_listed_shown_and_corrected(
     assert f"sent anew as {new}" in cli("jobs", "show", job).stdout
     assert "was sent anew before" in cli("replay", job, code=1).stdout
     drain()
-    assert runtime.store.get_job(new).state == "succeeded"  # type: ignore[union-attr]
+    assert runtime.store.get_job(new).state == "succeeded"
 
 
 def test_what_waits_is_explained_behind_any_number_of_others_and_why_it_waits(

@@ -14,8 +14,8 @@ from producers.portals.http.application import application
 from producers.portals.http.server import Server
 from tests.support.callback_receiver import OLD, Receiver, receive
 from tests.support.cli_runner import MISSING, Cli, make_cli
-from tests.support.clusters import wait_until
 from tests.support.http_front import sha256
+from tests.support.waiting import wait_until
 from worker.config import load_settings
 from worker.contract import from_message
 from worker.wiring import Runtime
@@ -45,7 +45,7 @@ can = ["read"]
 """
 
 
-class Told(NamedTuple):
+class Delivered(NamedTuple):
     """A batch with a failure that a receiver was told of; the command line both ways; and the interface."""
 
     runtime: Runtime
@@ -55,7 +55,7 @@ class Told(NamedTuple):
 
 
 @pytest.fixture
-def told(two_accounts: dict[str, str], tmp_path: Path) -> Iterator[Told]:
+def delivered(two_accounts: dict[str, str], tmp_path: Path) -> Iterator[Delivered]:
     with receive() as receiver:
         with Path(two_accounts["RELATIONS_CONFIG"]).open("a") as file:
             file.write(SETTINGS.replace("URL", receiver.url))
@@ -74,17 +74,17 @@ def told(two_accounts: dict[str, str], tmp_path: Path) -> Iterator[Told]:
             far = {"RELATIONS_CONFIG": "/nowhere.toml", "RELATIONS_REDIS_URL": "redis://127.0.0.1:1/0"}
             key = {"RELATIONS_KEY": "canary-operator", "RELATIONS_URL": server.url}
             ways = make_cli({**two_accounts, "RELATIONS_KEY": ""}), make_cli({**two_accounts, **far, **key})
-            yield Told(runtime, receiver, ways, server.url)
+            yield Delivered(runtime, receiver, ways, server.url)
         runtime.client.close()
 
 
-def test_a_message_is_listed_shown_sent_again_and_a_callback_tried(told: Told) -> None:
-    (message,) = told.receiver.received
+def test_a_message_is_listed_shown_sent_again_and_a_callback_tried(delivered: Delivered) -> None:
+    (message,) = delivered.receiver.received
     document = message.verify(OLD)
     assert document["data"]["failed_jobs"] == (
         "https://relations.example.test/v1/jobs?account=acme&batch=import-7&state=failed"
     )
-    for cli in told.ways:
+    for cli in delivered.ways:
         (listed,) = json.loads(cli("callbacks", "list", "--account", "acme", "--json").stdout)["messages"]
         assert (listed["id"], listed["state"], listed["failed"]) == (message.id, "delivered", 1)
         assert listed == json.loads(cli("callbacks", "show", message.id, "--json").stdout)
@@ -93,26 +93,26 @@ def test_a_message_is_listed_shown_sent_again_and_a_callback_tried(told: Told) -
         assert "batch import-7: 2 accepted, 1 succeeded, 0 superseded, 1 failed" in shown
         again = json.loads(cli("callbacks", "resend", message.id, "--json").stdout)
         assert (again["id"], again["state"]) == (message.id, "waiting")
-        assert told.runtime.callbacks.send_due("portal") == 1
+        assert delivered.runtime.callbacks.send_due("portal") == 1
         cli("callbacks", "show", "acme-nothing", code=3)
         cli("callbacks", "resend", "acme-nothing", code=3)
         assert "portal took it: HTTP 204" in cli("callbacks", "test", "portal", "--account", "acme").stdout
         refused = cli("callbacks", "test", "forbidden", "--account", "acme", code=1).stdout
         assert "private address" in refused
         cli("callbacks", "test", "nobody", "--account", "acme", code=3)
-    ids = [received.id for received in told.receiver.received]
+    ids = [received.id for received in delivered.receiver.received]
     assert ids.count(message.id) == 3
     assert len(ids) == 5
-    acts = [entry.act for entry in told.runtime.job_admin.audit_log("acme").entries]
+    acts = [entry.act for entry in delivered.runtime.job_admin.audit_log("acme").entries]
     assert acts == ["callback resent"] * 2
 
 
-def test_a_key_needs_its_rights_and_its_account(told: Told) -> None:
-    (message,) = told.receiver.received
+def test_a_key_needs_its_rights_and_its_account(delivered: Delivered) -> None:
+    (message,) = delivered.receiver.received
 
     def ask(method: str, path: str, key: str, **form: str) -> int:
         headers = {"Authorization": f"Bearer {key}"}
-        return httpx.request(method, told.url + path, headers=headers, json=form or None).status_code
+        return httpx.request(method, delivered.url + path, headers=headers, json=form or None).status_code
 
     assert ask("GET", "/v1/callbacks?account=acme", "canary-reader") == 200
     assert ask("GET", "/v1/callbacks?account=berg", "canary-reader") == 403
@@ -123,9 +123,9 @@ def test_a_key_needs_its_rights_and_its_account(told: Told) -> None:
     assert ask("POST", "/v1/callbacks/test", "canary-operator", account="berg", callback="portal") == 403
 
 
-def test_the_doctor_says_where_callbacks_are_told_and_what_is_in_vain(told: Told) -> None:
+def test_the_doctor_says_where_callbacks_are_told_and_what_is_in_vain(delivered: Delivered) -> None:
     def findings(name: str) -> list[tuple[str, str]]:
-        found = check_callback(told.runtime, told.runtime.settings.callbacks[name])
+        found = check_callback(delivered.runtime, delivered.runtime.settings.callbacks[name])
         return [(finding.level, finding.message) for finding in found]
 
     ((level, text),) = findings("portal")
@@ -133,8 +133,8 @@ def test_the_doctor_says_where_callbacks_are_told_and_what_is_in_vain(told: Told
     ((level, text),) = findings("forbidden")
     assert level == "fail"
     assert "is a private address" in text
-    told.receiver.answers = [(500, {})]
-    told.runtime.callbacks.resend(told.receiver.received[0].id, by="ada")
-    assert told.runtime.callbacks.send_due("portal") == 0
+    delivered.receiver.answers = [(500, {})]
+    delivered.runtime.callbacks.resend(delivered.receiver.received[0].id, by="ada")
+    assert delivered.runtime.callbacks.send_due("portal") == 0
     ((level, text),) = findings("portal")
     assert (level, text[-9:]) == ("warn", " HTTP 500")

@@ -126,24 +126,21 @@ def test_requests_about_other_relations_of_the_job_are_left_out() -> None:
     )
 
 
-def test_a_superseded_job_names_the_newer_one_with_what_it_asks() -> None:
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ("superseded", "superseded by {newer}"),
+        ("stale", "stale: {newer} is newer and was confirmed before it came"),
+    ],
+)
+def test_a_superseded_or_stale_job_names_the_newer_one_with_what_it_asks(result: str, words: str) -> None:
     text = explain_text(
         NOTHING_KEPT,
-        RelationEvent("acme-1", "superseded", "acme-2"),
+        RelationEvent("acme-1", result, "acme-2"),
         jobs=(job("acme-1"), job("acme-2", "delete", 7)),
     )
-    newer = "acme-2 delete at 2026-11-20T09:00:07+01:00 by portal"
-    assert f"acme-1 create at 2026-11-20T09:00:00+01:00 by portal: superseded by {newer}" in text
-
-
-def test_a_stale_job_names_what_was_confirmed_before_it_came() -> None:
-    text = explain_text(
-        NOTHING_KEPT,
-        RelationEvent("acme-1", "stale", "acme-2"),
-        jobs=(job("acme-1"), job("acme-2", "delete", 7)),
-    )
-    newer = "acme-2 delete at 2026-11-20T09:00:07+01:00 by portal"
-    assert f"stale: {newer} is newer and was confirmed before it came" in text
+    newer = words.format(newer="acme-2 delete at 2026-11-20T09:00:07+01:00 by portal")
+    assert f"acme-1 create at 2026-11-20T09:00:00+01:00 by portal: {newer}" in text
 
 
 def test_a_failed_job_has_code_text_class_and_advice() -> None:

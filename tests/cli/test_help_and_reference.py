@@ -4,7 +4,6 @@ To update them after a change: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest test
 """
 
 import csv
-import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from ops.cli import main
 from ops.cli.errors import Exit
 from ops.explain import explain_plan
 from ops.explain.dry_run import dry_run_changes, number_messages
+from tests.support.docs_pages import is_current
 from worker.contract import parse_many
 
 ROOT = Path(__file__).parents[2]
@@ -66,12 +66,6 @@ def reference() -> str:
         f"\n## `{' '.join(('relations', *path))}`\n\n```text\n{help_of(path)}```\n" for path in COMMANDS
     )
     return HEAD + "".join(sections)
-
-
-def is_current(path: Path, text: str) -> bool:
-    if os.environ.get("RELATIONS_WRITE_REFERENCE"):
-        path.write_text(text, encoding="utf-8")
-    return path.read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

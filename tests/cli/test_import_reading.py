@@ -128,11 +128,11 @@ def test_the_line_of_the_header_can_be_said() -> None:
     assert "names stand in a later line" in header_faults("Export\nparentid;x\n1;2\n")
 
 
-def test_a_file_without_a_header_is_told() -> None:
+def test_a_file_without_a_header_is_refused() -> None:
     remedy = "put a line of names above it, such as action, relationtype, parentid, childid"
     for line in ("501;9001", "create;estate:address:buyer;501;9001"):
-        told = f'header: is missing, for the first line is data, "{line}"; {remedy}'
-        assert header_faults(f"{line}\n502;9002\n") == told
+        problem = f'header: is missing, for the first line is data, "{line}"; {remedy}'
+        assert header_faults(f"{line}\n502;9002\n") == problem
 
 
 PANDAS = ",parentid,childid\n0,501,9001\n1,502,9002\n"

@@ -35,7 +35,7 @@ def test_the_file_that_is_read_is_never_written(
     cli: Cli, runtime: Runtime, file: Path, link: object, more: tuple[str, ...]
 ) -> None:
     named = file if link not in (Path.symlink_to, Path.hardlink_to) else file.with_name("named")
-    link(named, file)  # type: ignore[operator]
+    link(named, file)
     assert (
         "that is the file to import"
         in cli("import", str(file), *LINKS, "--rejects", str(named), *more, code=Exit.USAGE).output
@@ -84,11 +84,11 @@ def test_rejected_lines_that_are_not_printed_are_mentioned_with_their_file(
     cli: Cli, file: Path, more: tuple[str, ...]
 ) -> None:
     rejects = file.with_name("links.csv.rejects.ndjson")
-    for count, told in ((10, False), (11, True), (30, True)):
+    for count, is_cut in ((10, False), (11, True), (30, True)):
         file.write_text("parentid,childid\n1,2\n" + "".join(f"x{n},1\n" for n in range(count)))
         output = cli("import", str(file), *LINKS, *more, code=Exit.PARTLY).output
         assert output.count("line ") == min(count, 10)
-        assert (f"More lines are rejected than are printed here; all go to {rejects}." in output) == told
+        assert (f"More lines are rejected than are printed here; all go to {rejects}." in output) == is_cut
         assert f"Rejected lines, each with its reason: {rejects}" in output
         assert len(rejects.read_bytes().splitlines()) == count
     document = json.loads(cli("import", str(file), *LINKS, *more, "--json", code=Exit.PARTLY).stdout)

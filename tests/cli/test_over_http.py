@@ -436,7 +436,7 @@ def test_what_is_done_is_the_same_both_ways(ways: Ways) -> None:
         )
         assert remote == direct, line
     direct, remote = (
-        [(deed["by"], deed["act"], deed["count"]) for deed in json.loads(result.stdout)["deeds"]]
+        [(entry["by"], entry["act"], entry["count"]) for entry in json.loads(result.stdout)["deeds"]]
         for result in (
             ways.direct("audit", "--account", "acme", "--json"),
             ways.remote("audit", "--account", "berg", "--json"),
@@ -559,11 +559,11 @@ def test_an_erasure_over_http_waits_as_often_as_it_is_told_to_and_adds_up_what_e
         )
     )
     operations = HttpOperations(HttpCalls("http://server", KEY, server), "http://server", zone=UTC)
-    told = list[str]()
+    reasons = list[str]()
     proof, waiting = operations.erase(
-        "acme", "address", 1, by="", on_wait=lambda error: told.append(str(error))
+        "acme", "address", 1, by="", on_wait=lambda error: reasons.append(str(error))
     )
-    assert (told, waiting, proof.begun_at, proof.audit_entry) == (["later"], None, "one", "two")
+    assert (reasons, waiting, proof.begun_at, proof.audit_entry) == (["later"], None, "one", "two")
     assert proof.erased == proof.accounts[0].erased == Counter(first) + Counter(second)
 
 

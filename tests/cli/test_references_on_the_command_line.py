@@ -25,7 +25,7 @@ def seeded(simulator: Simulator) -> None:
         "estate": {501: {"objektnr_extern": "00815"}},
         "address": {9001: {"email": "anna@example.test"}},
     }
-    simulator.seed(TOKEN, {}, fields=fields)  # type: ignore[arg-type]
+    simulator.seed(TOKEN, {}, fields=fields)
 
 
 def test_a_change_is_sent_between_records_that_are_named_by_references(

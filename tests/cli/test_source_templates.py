@@ -104,14 +104,14 @@ def test_the_time_of_the_event_is_the_senders(cli: Cli, name: str) -> None:
 def test_what_is_added_stands_at_the_end_and_its_secret_in_a_file_of_its_own(cli: Cli, config: Path) -> None:
     before = config.read_text("utf-8")
     config.chmod(0o640)
-    said = cli("sources", "add", "viewings", "--template", "calendly").stdout
+    printed = cli("sources", "add", "viewings", "--template", "calendly").stdout
     after = config.read_text("utf-8")
     secret = config.parent / "viewings.secret"
     assert after.startswith(before.rstrip())
     assert '[sources.viewings]\naccount = "acme"\n' in after
     assert 'secret = "file:viewings.secret"' in after
     assert (stat.S_IMODE(config.stat().st_mode), stat.S_IMODE(secret.stat().st_mode)) == (0o640, 0o600)
-    assert secret.read_text().strip() not in said + after
+    assert secret.read_text().strip() not in printed + after
     assert "viewings" in cli("sources", "list").stdout
 
 
@@ -349,7 +349,8 @@ GITHUB = b"POST /webhooks/github HTTP/1.1\nX-GitHub-Delivery: 1\nX-GitHub-Event:
         ("onoffice-marketplace", b"customerWebId=00001-001&userId=21&timestamp=1795959015"),
         (
             "openimmo-feedback",
-            b"<openimmo_feedback><sender/><fehlerliste><objektid>1</objektid></fehlerliste></openimmo_feedback>",
+            b"<openimmo_feedback><sender/><fehlerliste>"
+            b"<objektid>1</objektid></fehlerliste></openimmo_feedback>",
         ),
         ("openimmo-feedback", BOUNCE),
         ("openimmo-feedback", make_mail("Ich bin bis Montag im Urlaub.", Auto_Submitted="auto-replied")),

@@ -1,23 +1,18 @@
 """What cannot begin says so in one line and with exit code 2: a port, an address or a directory in use."""
 
 import signal
-import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from ops.dev import local
 from ops.dev.processes import occupy
-from ops.dev.stack import Shape, Stack, hash_of, settings_file
+from ops.dev.stack import QUICK, Shape, Stack
+from ops.dev.stack_settings import hash_of, update_settings
 from producers.errors import CannotStart
 from tests.support.cli_runner import make_cli, make_environ, write_settings
-
-
-@pytest.fixture
-def taken_port() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
 
 
 @pytest.fixture
@@ -32,9 +27,9 @@ def signals() -> Iterator[None]:
 @pytest.mark.parametrize("command", ["api", "simulator"])
 def test_a_busy_port_is_one_line_that_says_what_to_do(tmp_path: Path, taken_port: int, command: str) -> None:
     cli = make_cli(make_environ(write_settings(tmp_path, "https://crm.example.test", "acme"), "redis://x"))
-    told = f"cannot listen on 127.0.0.1:{taken_port}: Address already in use; "
+    problem = f"cannot listen on 127.0.0.1:{taken_port}: Address already in use; "
     refused = cli(command, "--port", str(taken_port), code=2)
-    assert refused.stderr == f"{told}end what listens there, or take another port with --port\n"
+    assert refused.stderr == f"{problem}end what listens there, or take another port with --port\n"
     foreign = cli(command, "--host", "203.0.113.1", code=2).stderr
     assert foreign.splitlines()[-1].endswith("; name an address of this machine with --host")
 
@@ -45,10 +40,10 @@ def test_dev_looks_at_its_ports_before_it_starts_anything(
 ) -> None:
     ports = {"port": 0, "simulator_port": 0, option.strip("-").replace("-", "_"): taken_port}
     assert local.run(directory=tmp_path / "dev", **ports) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
-    assert told.err.endswith(f"end what listens there, or take another port with {option}\n")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.endswith(f"end what listens there, or take another port with {option}\n")
     assert not (tmp_path / "dev").exists()
 
 
@@ -65,11 +60,12 @@ def test_a_directory_is_for_one_dev_at_a_time(
 
 
 def test_each_run_has_a_key_of_its_own_also_over_settings_that_somebody_has_changed(tmp_path: Path) -> None:
-    first, second = (Stack(tmp_path, Shape()) for _ in range(2))
+    first, second = (Stack(tmp_path, Shape(), ExitStack()) for _ in range(2))
     assert first.key != second.key
     file = tmp_path / "relations.toml"
-    file.write_text(settings_file(first.shape, first.key).replace("burst = 200", "burst = 7"))
-    second._write_settings(file)
+    update_settings(file, ["acme"], QUICK, key=first.key)
+    file.write_text(file.read_text().replace("burst = 200", "burst = 7"))
+    update_settings(file, ["acme"], QUICK, key=second.key)
     assert "burst = 7" in file.read_text()
     assert hash_of(second.key) in file.read_text()
     assert hash_of(first.key) not in file.read_text()
@@ -79,8 +75,8 @@ def test_without_a_settings_file_a_command_says_where_it_looked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    told = make_cli({"RELATIONS_CONFIG": ""})("send", "create", "estate:address:buyer", "1", "2", code=2)
-    note, *_ = told.stderr.splitlines()
+    result = make_cli({"RELATIONS_CONFIG": ""})("send", "create", "estate:address:buyer", "1", "2", code=2)
+    note, *_ = result.stderr.splitlines()
     assert note.startswith("note: RELATIONS_CONFIG: names no settings file, and there is neither ")
     assert str(tmp_path / "relations.toml") in note
     assert "/etc/onoffice-relations/relations.toml" in note

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ops.dev.stack import Stack
-from tests.support.clusters import wait_until
 from tests.support.foreign_clients import ACCOUNT
+from tests.support.waiting import wait_until
 from worker.ports import JobFilter, JobRecord
 
 FOLDER = Path(__file__).parent / "repeating"

@@ -75,8 +75,8 @@ def test_the_shipped_example_is_valid_and_shows_every_default(tmp_path: Path) ->
     assert settings.keys["portal"].can == ("send",)
     assert settings.sources["immo"].rules[0].childid == "data.person_ids"
     assert settings.sources["forms"].accounts == {"00001-001": "acme"}
-    told = settings.callbacks["portal"]
-    assert told == Callback(name="portal", url=told.url, secrets=told.secrets, accounts=("acme",))
+    portal = settings.callbacks["portal"]
+    assert portal == Callback(name="portal", url=portal.url, secrets=portal.secrets, accounts=("acme",))
     assert settings.warnings == ()
 
 

@@ -3,7 +3,6 @@
 To write it again: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest tests/contract/test_error_reference.py
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -13,6 +12,7 @@ from typing import Final
 import pytest
 
 from ops.explain.advice import ADVICE_WITHOUT_CODE, advise
+from tests.support.docs_pages import is_current
 from worker.onoffice.codes import advice, classify, describe, table
 from worker.planner.actions import ActionResult, ErrorClass, Kind, Verdict
 from worker.planner.apply_reply import UNANSWERED
@@ -148,9 +148,7 @@ def reference() -> str:
 
 
 def test_the_reference_is_current() -> None:
-    if os.environ.get("RELATIONS_WRITE_REFERENCE"):
-        REFERENCE.write_text(reference(), encoding="utf-8")
-    assert REFERENCE.read_text(encoding="utf-8") == reference()
+    assert is_current(REFERENCE, reference())
 
 
 def test_every_class_and_every_code_is_described() -> None:

@@ -4,7 +4,6 @@ To write them again: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest tests/contract
 """
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from jsonschema import Draft202012Validator
 
 import worker.contract
 from tests.support.contract_messages import PLAIN, messages, spoiled
+from tests.support.docs_pages import is_current
 from worker.contract import TYPES, RelationType, from_message, parse_many, schema
 from worker.errors import InvalidChange
 
@@ -57,9 +57,7 @@ def golden(path: Path) -> str:
 
 @pytest.mark.parametrize("path", [SCHEMA_FILE, REFERENCE / "relation-types.md"], ids=lambda path: path.name)
 def test_the_golden_copy_is_current(path: Path) -> None:
-    if os.environ.get("RELATIONS_WRITE_REFERENCE"):
-        path.write_text(golden(path), encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == golden(path)
+    assert is_current(path, golden(path))
 
 
 def test_the_schema_is_a_schema_and_its_examples_are_valid_changes() -> None:

@@ -25,7 +25,7 @@ def documented(verb: str) -> set[str]:
 
 
 def change(name: str, action: str = "create") -> Change:
-    return Change(account="acme", action=action, type=name, parents=(1,), children=(2,))  # type: ignore[arg-type]
+    return Change(account="acme", action=action, type=name, parents=(1,), children=(2,))
 
 
 def test_the_catalogue_holds_the_63_types_of_the_overview_and_what_is_documented_for_writing() -> None:

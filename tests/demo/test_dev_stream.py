@@ -106,26 +106,26 @@ def test_what_webhooks_were_refused_is_said_without_what_they_held(tmp_path: Pat
 
 
 def test_ports_are_kept_unless_somebody_else_has_taken_one(tmp_path: Path) -> None:
-    said: list[str] = []
-    first = KeptPorts(tmp_path).choose("HTTP", 0, echo=said.append)
-    assert KeptPorts(tmp_path).choose("HTTP", 0, echo=said.append) == first
-    assert KeptPorts(tmp_path).choose("HTTP", 8080, echo=said.append) == 8080
-    assert said == []
+    echoed: list[str] = []
+    first = KeptPorts(tmp_path).choose("HTTP", 0, echo=echoed.append)
+    assert KeptPorts(tmp_path).choose("HTTP", 0, echo=echoed.append) == first
+    assert KeptPorts(tmp_path).choose("HTTP", 8080, echo=echoed.append) == 8080
+    assert echoed == []
     (tmp_path / "ports.json").write_text("broken")
-    assert KeptPorts(tmp_path).choose("HTTP", 0, echo=said.append) > 0
+    assert KeptPorts(tmp_path).choose("HTTP", 0, echo=echoed.append) > 0
 
 
 def test_a_port_that_is_taken_is_replaced_with_a_word(tmp_path: Path) -> None:
-    said: list[str] = []
+    echoed: list[str] = []
     with socket.socket() as other:
         other.bind(("127.0.0.1", free_port()))
         other.listen()
         taken = other.getsockname()[1]
         assert not is_free(taken)
-        KeptPorts(tmp_path).choose("HTTP", taken, echo=said.append)
-        port = KeptPorts(tmp_path).choose("HTTP", 0, echo=said.append)
+        KeptPorts(tmp_path).choose("HTTP", taken, echo=echoed.append)
+        port = KeptPorts(tmp_path).choose("HTTP", 0, echo=echoed.append)
     assert port != taken
-    assert said == [f"Port {taken} of the last start is taken: HTTP has {port} now"]
+    assert echoed == [f"Port {taken} of the last start is taken: HTTP has {port} now"]
 
 
 def test_a_kept_simulator_goes_on_with_what_was_written_and_with_what_is_missing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from ops.dev.redis_server import RedisServer, run_server
 from ops.dev.stack import Stack, running
 from producers.services import build_services
-from tests.support.clusters import Cluster, run_cluster, run_command, wait_until
+from tests.support.clusters import Cluster, run_cluster, run_command
 from tests.support.deploy_work import (
     accept,
     all_succeeded,
@@ -24,6 +24,7 @@ from tests.support.deploy_work import (
     wait_until_done,
 )
 from tests.support.erasing import erase_record
+from tests.support.waiting import wait_until
 from worker.errors import StoreUnavailable
 from worker.ports import Pause
 from worker.redis.client import connect

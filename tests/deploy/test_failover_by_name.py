@@ -5,10 +5,10 @@ from pathlib import Path
 
 from ops.dev.redis_server import run_server
 from ops.dev.stack import QUICK, Shape, running
-from tests.support.clusters import read_info, run_command, wait_until
+from tests.support.clusters import read_info, run_command
+from tests.support.deploy_work import CHANGE
 from tests.support.forwarding import Forwarder, port_of
-
-CHANGE = {"account": "nord", "action": "create", "relationtype": "estate:address:interested", "parentid": 501}
+from tests.support.waiting import wait_until
 
 
 def test_changes_are_taken_and_sent_within_seconds_after_the_master_behind_a_name_was_demoted(

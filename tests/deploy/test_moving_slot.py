@@ -17,11 +17,11 @@ from tests.support.clusters import (
     move_slot_at_once,
     run_cluster,
     run_command,
-    wait_until,
 )
 from tests.support.flow_world import World, change
 from tests.support.store_steps import expire_lease
 from tests.support.store_values import MONTH, NO_LIMIT, submission
+from tests.support.waiting import wait_until
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.redis.client import connect
@@ -123,7 +123,7 @@ def test_what_is_accepted_while_its_slot_moves_ends_and_all_else_is_later(
     cluster: Cluster, move: Move
 ) -> None:
     load = Load(cluster)
-    load.world.store.database.redis.flushall()  # type: ignore[attr-defined]
+    load.world.store.database.redis.flushall()
     nodes = list(cluster.nodes)
     source = next(node for node in nodes if owns(node))
     with load.running():

@@ -12,7 +12,6 @@ from kombu import Connection
 
 from ops.dev.processes import Process, free_port
 from ops.dev.stack import Stack, running
-from tests.support.clusters import wait_until
 from tests.support.deploy_work import (
     accept,
     all_succeeded,
@@ -23,6 +22,7 @@ from tests.support.deploy_work import (
     repeated_creates,
     wait_until_done,
 )
+from tests.support.waiting import wait_until
 
 SCRIPT = Path(__file__).parents[2] / "ops" / "rabbitmq.sh"
 IS_INSTALLED = subprocess.run([SCRIPT, "there"], check=False).returncode == 0

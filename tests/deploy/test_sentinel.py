@@ -12,7 +12,7 @@ import pytest
 
 from ops.dev.redis_server import run_server
 from ops.dev.stack import Stack, running
-from tests.support.clusters import SentinelSetup, read_info, run_command, run_sentinels, wait_until
+from tests.support.clusters import SentinelSetup, read_info, run_command, run_sentinels
 from tests.support.deploy_work import (
     accept,
     all_succeeded,
@@ -23,6 +23,7 @@ from tests.support.deploy_work import (
     repeated_creates,
     wait_until_done,
 )
+from tests.support.waiting import wait_until
 from worker.errors import StoreUnavailable
 from worker.ports import Pause
 from worker.redis.client import connect

@@ -14,5 +14,5 @@ from worker.testing import MemoryStore
 def make_world(request: pytest.FixtureRequest, redis_client: redis.Redis) -> Callable[..., World]:
     """Return what makes a world on the store of the parameter."""
     if request.param == "memory":
-        return lambda **options: World(lambda now: MemoryStore(now), **options)
+        return lambda **options: World(MemoryStore, **options)
     return lambda **options: World(lambda now: RedisStore(redis_client, "test", now=now), **options)

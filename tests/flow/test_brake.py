@@ -11,7 +11,7 @@ BUYER = "estate:address:buyer"
 
 
 def world_with(brake: int) -> World:
-    return World(lambda now: MemoryStore(now), policy={"max_deletes_per_hour": brake})
+    return World(MemoryStore, policy={"max_deletes_per_hour": brake})
 
 
 def create_buyers(world: World, number: int) -> None:
@@ -77,7 +77,7 @@ def test_what_is_cancelled_while_a_flush_reads_is_not_sent_and_the_rest_is_in_th
         receipt.job
         for receipt in world.accept(change("create", BUYER, 1, 9, at=0), change("create", BUYER, 2, 9, at=0))
     ]
-    acts = MemoryJobAdmin(world.store)  # type: ignore[arg-type]
+    acts = MemoryJobAdmin(world.store)
 
     def guarded(name: str) -> str:
         """Cancel while the batch is folded: after the read and before the claim."""

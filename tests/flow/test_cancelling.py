@@ -12,7 +12,7 @@ from tests.support.flow_world import World, change
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Relation
 from worker.errors import InvalidChange, Unavailable
-from worker.ports import CANCELLED, AdminResult, JobFilter, JobRecord, Pause
+from worker.ports import CANCELLED, AdminResult, JobFilter, Pause
 from worker.testing import skip_renewal
 from worker.usecases.cancel_taken import AT_WORK, OVERRULED, UNFINISHED, TakenJobs
 
@@ -40,12 +40,6 @@ def cancel(world: World, selection: Any) -> AdminResult:
     return service_of(world).cancel("acme", selection, by="ada")
 
 
-def job(world: World, position: int) -> JobRecord:
-    found = world.store.get_job(world.receipts[position].job)
-    assert found is not None
-    return found
-
-
 def ids(world: World, *positions: int) -> list[str]:
     return [world.receipts[position].job for position in positions]
 
@@ -62,20 +56,20 @@ def stopped_before_sending(make_world: Make, *changes: Any, **options: Any) -> W
 
 def test_what_was_taken_and_never_signed_is_held_and_can_be_cancelled(make_world: Make) -> None:
     world = stopped_before_sending(make_world, change("create", BUYER, 1, 9), change("create", BUYER, 2, 9))
-    assert [job(world, at).state for at in (0, 1)] == ["held", "held"]
+    assert [world.job(at).state for at in (0, 1)] == ["held", "held"]
     assert queries_of(world.store).count_by_state("acme")["held"] == 2
     assert queries_of(world.store).count_by_state("acme")["sending"] == 0
     assert [found.id for found in queries_of(world.store).find_jobs("acme", JobFilter(state="held")).jobs]
     world.store.pause("acme", Pause("hand"))
     assert cancel(world, ids(world, 0)) == AdminResult(tuple(ids(world, 0)), {})
-    assert (job(world, 0).state, job(world, 0).by) == ("superseded", CANCELLED)
+    assert (world.job(0).state, world.job(0).by) == ("superseded", CANCELLED)
     assert cancel(world, ids(world, 0)).done == tuple(ids(world, 0))  # a repeated call says the same
     acts = [(entry.act, entry.count) for entry in job_admin_of(world.store).audit_log("acme").entries]
     assert acts == [("cancelled", 0), ("cancelled", 1)]
     world.store.resume("acme")
     world.drain()
     assert set(world.relations()) == {Relation(BUYER, 2, 9)}
-    assert job(world, 1).state == "succeeded"
+    assert world.job(1).state == "succeeded"
 
 
 def test_a_filter_cancels_what_waits_in_the_inbox_and_what_was_taken_alike(make_world: Make) -> None:
@@ -93,7 +87,7 @@ def test_other_changes_of_its_relation_go_on_without_it(make_world: Make) -> Non
     assert cancel(world, ids(world, 1)).done == tuple(ids(world, 1))
     world.drain()
     assert set(world.relations()) == {Relation(BUYER, 1, 9)}
-    assert [job(world, at).state for at in (0, 1)] == ["succeeded", "superseded"]
+    assert [world.job(at).state for at in (0, 1)] == ["succeeded", "superseded"]
 
 
 def test_one_that_overruled_others_goes_on_because_nobody_would_do_what_they_asked_for(
@@ -104,7 +98,7 @@ def test_one_that_overruled_others_goes_on_because_nobody_would_do_what_they_ask
     )
     assert cancel(world, ids(world, 1)).refused == {ids(world, 1)[0]: OVERRULED}
     world.drain()
-    assert job(world, 1).state == "succeeded"
+    assert world.job(1).state == "succeeded"
 
 
 def test_a_request_under_way_is_sending_and_goes_on(make_world: Make) -> None:
@@ -116,13 +110,13 @@ def test_a_request_under_way_is_sending_and_goes_on(make_world: Make) -> None:
         """The API, while somebody tries to cancel what it is sent."""
 
         def send(self, actions: Any, **how: Any) -> Any:
-            seen.append((job(world, 0).state, cancel(world, ids(world, 0)).refused))
+            seen.append((world.job(0).state, cancel(world, ids(world, 0)).refused))
             return api.send(actions, **how)
 
-    api, world.apis["acme"] = world.apis["acme"], Watching()  # type: ignore[assignment]
+    api, world.apis["acme"] = world.apis["acme"], Watching()
     world.flush()
     assert seen == [("sending", {ids(world, 0)[0]: "sending"})]
-    assert job(world, 0).state == "succeeded"
+    assert world.job(0).state == "succeeded"
 
 
 def test_while_a_worker_has_the_account_what_it_took_is_refused_with_the_reason(make_world: Make) -> None:
@@ -138,10 +132,10 @@ def test_what_has_no_answer_goes_on(make_world: Make) -> None:
     world = make_world(faults=FaultPlan.script([InjectedFault("lost_after")]))
     world.accept(change("create", BUYER, 1, 9, 10))
     world.flush()
-    assert job(world, 0).state == "verifying"
+    assert world.job(0).state == "verifying"
     assert cancel(world, ids(world, 0)).refused == {ids(world, 0)[0]: "verifying"}
     world.drain()
-    assert job(world, 0).state == "succeeded"
+    assert world.job(0).state == "succeeded"
 
 
 def test_what_a_dead_worker_had_begun_goes_on(make_world: Make) -> None:
@@ -153,7 +147,7 @@ def test_what_a_dead_worker_had_begun_goes_on(make_world: Make) -> None:
 
     world = stopped_before_sending(make_world, change("create", BUYER, 1, 9))
     world.limiter.reset("acme")
-    api, world.apis["acme"] = world.apis["acme"], BrokenConnection()  # type: ignore[assignment]
+    api, world.apis["acme"] = world.apis["acme"], BrokenConnection()
     with pytest.raises(Unavailable):
         world.flush()
     world.apis["acme"] = api
@@ -161,7 +155,7 @@ def test_what_a_dead_worker_had_begun_goes_on(make_world: Make) -> None:
     refused = cancel(world, ids(world, 0)).refused
     assert refused[ids(world, 0)[0]] in (UNFINISHED, "sending")
     world.drain()
-    assert job(world, 0).state == "succeeded"
+    assert world.job(0).state == "succeeded"
 
 
 def test_a_part_of_a_change_cannot_be_cancelled(make_world: Make) -> None:

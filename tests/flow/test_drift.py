@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ops.explain.replay import describe_replay
 from ops.simulator import FaultPlan, InjectedFault, Switches
-from producers.replay.service import ReplayService
-from tests.support.crashes import Crashed, CrashPoint, crash_points, run_with_crash
+from tests.support.crashes import Crashed, crash_everywhere
 from tests.support.flow_world import INFO, World, change
+from tests.support.replaying import replays_of, run_replay
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Relation, from_message
 from worker.errors import Invalid, InvalidChange, Unavailable
@@ -29,12 +29,10 @@ from worker.ports import (
     JobFilter,
     Pause,
     RecordRef,
-    Replay,
 )
 from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 from worker.usecases.drift import DriftReader
-from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 
 BUYER, TENANT, BROKER = "estate:address:buyer", "estate:address:tenant", "estate:address:contactPerson"
 MEETING, FEEDBACK = "calendar:address", "statusTerminrueckmeldung"
@@ -77,28 +75,8 @@ def link(world: World, parent: int, *children: int, action: str = "create", name
     world.drain()
 
 
-def replays_of(world: World) -> ReplayService:
-    """Return what prepares and runs repairs in this world."""
-    policy = world.policy_of("acme")
-    planned_by = DryRunPolicy(policy.limits, policy.order, policy.guarded)
-    return ReplayService(
-        store=world.store,
-        queries=queries_of(world.store),
-        job_admin=job_admin_of(world.store),
-        intake=world.intake,
-        dry_run=lambda _account, jobs, known: dry_run_jobs(jobs, known, planned_by),
-        reparse=lambda *_: (),
-    )
-
-
 def find_drifted(world: World) -> list[DriftedRelation]:
     return [found for page in read_pages(world) for found in page.drifted]
-
-
-def run(world: World, replay: Replay) -> Replay:
-    service = replays_of(world)
-    service.start(replay.id, by="ada")
-    return service.run(replay.id)
 
 
 def reads_of(world: World) -> int:
@@ -120,10 +98,10 @@ def test_what_people_removed_and_what_they_brought_back_is_reported_with_its_job
     assert first.drifted == (
         DriftedRelation(
             Relation(BUYER, 1, 11), "missing", kept[0].occurred_at, jobs[0], first.drifted[0].read_at
-        ),  # type: ignore[union-attr]
+        ),
         DriftedRelation(
             Relation(BUYER, 1, 12), "returned", kept[1].occurred_at, jobs[1], first.drifted[0].read_at
-        ),  # type: ignore[union-attr]
+        ),
     )
     assert (first.same, first.unknown, first.open, first.seen) == (2, (), 0, 4)
     assert world.relations() == before
@@ -143,7 +121,7 @@ def test_many_relations_are_read_in_the_fewest_actions(make_world: Callable[...,
 def test_a_record_that_the_answer_leaves_out_proves_nothing_and_is_asked_for_from_the_other_side(
     make_world: Callable[..., World], empty_ids: str
 ) -> None:
-    world = make_world(switches=Switches(empty_ids=empty_ids))  # type: ignore[arg-type]
+    world = make_world(switches=Switches(empty_ids=empty_ids))
     link(world, 1, 10)
     link(world, 2, 20)
     link(world, 3, 20)
@@ -192,7 +170,7 @@ def test_an_answer_proves_nothing_once_somebody_else_has_had_the_lease(
             link(world, 1, 11, action="delete")
         return reply
 
-    world.apis["acme"] = ActingApi(inner, take_over)  # type: ignore[assignment]
+    world.apis["acme"] = ActingApi(inner, take_over)
     page = read_page(world)
     assert (page.drifted, page.same) == ((), 2)
 
@@ -205,7 +183,7 @@ def test_what_a_dead_worker_has_begun_goes_first(make_world: Callable[..., World
     def die(_reply: Reply, _actions: object) -> Reply:
         raise Crashed
 
-    world.apis["acme"] = ActingApi(inner, die)  # type: ignore[assignment]
+    world.apis["acme"] = ActingApi(inner, die)
     world.accept(change("delete", BUYER, 1, 10))
     with pytest.raises(Crashed):
         world.flush()
@@ -232,7 +210,7 @@ def test_a_refused_read_hides_only_the_relations_of_its_own_record(make_world: C
         ]
         return msgspec.structs.replace(reply, results=tuple(results))
 
-    world.apis["acme"] = ActingApi(world.apis["acme"], refuse)  # type: ignore[assignment]
+    world.apis["acme"] = ActingApi(world.apis["acme"], refuse)
     page = read_page(world)
     assert [each.relation for each in page.drifted] == [Relation(BUYER, 9, 200)]
     assert page.unknown == (Relation(BUYER, 7, 200),)
@@ -296,7 +274,7 @@ def test_credentials_or_a_clock_that_the_api_refuses_pause_the_account_as_in_a_f
         def refuse(reply: Reply, _actions: object, result: ActionResult = refused) -> Reply:
             return msgspec.structs.replace(reply, results=(result,) * len(reply.results))
 
-        world.apis["acme"] = ActingApi(world.apis["acme"], refuse)  # type: ignore[assignment]
+        world.apis["acme"] = ActingApi(world.apis["acme"], refuse)
         with pytest.raises(Unavailable, match="account acme is paused"):
             read_page(world)
         pause = world.store.get_pause("acme")
@@ -431,7 +409,7 @@ def test_a_repair_is_shown_first_and_makes_everything_as_it_was_confirmed(
     )
     world.drain()
     assert world.relations() == now  # nothing is repaired unasked
-    done = run(world, repair)
+    done = run_replay(world, repair)
     assert (done.state, done.back, done.missed) == ("done", repair.eligible, {})
     world.drain()
     assert world.relations() == was
@@ -457,7 +435,7 @@ def test_a_repair_that_died_on_its_way_is_continued_and_sends_each_change_once(
     [entry] = job_admin_of(world.store).replay_entries(repair.id, 0, 10)
     world.intake.accept([from_message(message).change for message in entry.changes])  # its worker died here
     before = world.store.counts("acme")["accepted"]
-    assert run(world, repair).back == 1
+    assert run_replay(world, repair).back == 1
     assert world.store.counts("acme")["accepted"] == before
 
 
@@ -479,12 +457,12 @@ def test_what_changed_since_it_was_read_is_not_repaired(make_world: Callable[...
 
 
 def test_a_repair_goes_through_the_delete_brake_and_the_guard_like_every_change() -> None:
-    world = World(lambda now: MemoryStore(now), policy={"max_deletes_per_hour": 2})
+    world = World(MemoryStore, policy={"max_deletes_per_hour": 2})
     for child in (10, 11, 12):
         link(world, 1, child, action="delete")
         world.clock.sleep(3600.0)
     edit(world, (BUYER, 1, 10), (BUYER, 1, 11), (BUYER, 1, 12))
-    run(world, replays_of(world).prepare_repair("acme", find_drifted(world), by="ada"))
+    run_replay(world, replays_of(world).prepare_repair("acme", find_drifted(world), by="ada"))
     world.flush()
     paused = world.store.get_pause("acme")
     assert paused is not None
@@ -501,7 +479,7 @@ def test_no_repair_overrules_a_change_that_is_newer_than_what_was_confirmed(
     newer: str, when: str, confirmed: str
 ) -> None:
     """It occurred just after what was confirmed, long before the read, and comes at any time."""
-    world = World(lambda now: MemoryStore(now))
+    world = World(MemoryStore)
     world.accept(change(confirmed, BUYER, 1, 10, at=0))
     world.drain()
     edit(
@@ -518,7 +496,7 @@ def test_no_repair_overrules_a_change_that_is_newer_than_what_was_confirmed(
     if when == "before it runs":
         world.accept(late)
         world.drain()
-    run(world, repair)
+    run_replay(world, repair)
     if when == "after it":
         world.drain()
     if when in ("with it", "after it"):
@@ -546,7 +524,7 @@ Edits = st.lists(
 
 
 @given(
-    said=st.lists(
+    asked=st.lists(
         st.tuples(
             st.sampled_from(["create", "delete"]),
             st.sampled_from([BUYER, TENANT, BROKER]),
@@ -561,24 +539,24 @@ Edits = st.lists(
     max_actions=st.integers(1, 3),
 )
 def test_reported_drift_is_the_difference_of_what_was_confirmed_and_the_crm(
-    said: list[tuple[str, str, int, int]],
+    asked: list[tuple[str, str, int, int]],
     edits: list[tuple[str, int, int, bool]],
     seed: int,
     empty_ids: str,
     max_actions: int,
 ) -> None:
-    world = World(lambda now: MemoryStore(now), switches=Switches(empty_ids=empty_ids))  # type: ignore[arg-type]
+    world = World(MemoryStore, switches=Switches(empty_ids=empty_ids))
     limits = Limits(max_ids=3, max_actions=max_actions)
     world.policy = {"guarded": lambda _name: "", "limits": limits}
     at = count()
-    for action, name, parent, child in said:
+    for action, name, parent, child in asked:
         world.accept(change(action, name, parent, child, at=next(at)))
     world.clock.sleep(100.0)
     world.drain()
-    confirmed = {Relation(name, parent, child): action for action, name, parent, child in said}
+    confirmed = {Relation(name, parent, child): action for action, name, parent, child in asked}
     put = [edit[:3] for edit in edits if edit[3]]
     edit(world, *put, drop=tuple(each[:3] for each in edits if not each[3]))
-    faults = [InjectedFault(kind) for kind in ("lost_after", "garbled", "missing_result", "gateway_before")]  # type: ignore[arg-type]
+    faults = [InjectedFault(kind) for kind in ("lost_after", "garbled", "missing_result", "gateway_before")]
     world.simulator.inject(FaultPlan.random(seed, 0.1, faults) if seed else FaultPlan())
     shown, states, unknown, same = set(world.relations()), dict[Relation, str](), set[Relation](), 0
     for page in read_pages(world):
@@ -608,14 +586,10 @@ def test_a_read_that_was_killed_is_continued_and_leaves_nothing_behind(redis_cli
     def run(world: World) -> None:
         assert drifted(world) == {Relation(BUYER, 1, 11): "missing"}
 
-    calls = CrashPoint()
-    world = make()
-    run_with_crash(world, calls, lambda: run(world))
-    assert calls.calls > 2
-    for point in crash_points(calls.calls):
-        world = make()
-        before = world.relations()
-        run_with_crash(world, point, lambda: run(world))  # noqa: B023 called at once
-        assert world.relations() == before
+    crashes = 0
+    for _, world in crash_everywhere(make, run):
+        crashes += 1
+        assert world.linked() == {(1, 10)}
         link(world, 1, 12)
         assert world.store.counts("acme").get("open", 0) == 0
+    assert crashes > 3

@@ -12,7 +12,7 @@ from tests.support.flow_world import INFO, START, World, change
 from tests.support.store_steps import deliveries_of, job_admin_of
 from worker.contract import Relation, write_instant
 from worker.errors import Unavailable
-from worker.ports import ERASED, JobRecord, Pause
+from worker.ports import ERASED, Pause
 from worker.testing import skip_renewal
 from worker.usecases.withdrawal import withdraw_record
 
@@ -46,14 +46,8 @@ class BrokenConnection:
         raise Unavailable("gone")
 
 
-def job(world: World, position: int) -> JobRecord:
-    found = world.store.get_job(world.receipts[position].job)
-    assert found is not None
-    return found
-
-
 def lose(kind: str, seconds: float = 1.0) -> FaultPlan:
-    return FaultPlan.script([InjectedFault(kind, seconds)])  # type: ignore[arg-type]
+    return FaultPlan.script([InjectedFault(kind, seconds)])
 
 
 def test_what_was_never_sent_ends_at_once_and_what_has_no_answer_is_left_to_the_flush(
@@ -70,15 +64,15 @@ def test_what_was_never_sent_ends_at_once_and_what_has_no_answer_is_left_to_the_
         refused.value
     )
     assert 150 <= refused.value.retry_after <= 160
-    assert (job(world, 0).children, job(world, 0).state) == ((9001, 9002), "verifying")
-    assert (job(world, 1).state, job(world, 1).children) == ("superseded", ())
-    assert (job(world, 2).state, job(world, 2).children) == ("queued", (9003,))
+    assert (world.job(0).children, world.job(0).state) == ((9001, 9002), "verifying")
+    assert (world.job(1).state, world.job(1).children) == ("superseded", ())
+    assert (world.job(2).state, world.job(2).children) == ("queued", (9003,))
     world.drain()
-    assert (job(world, 0).counts["applied"], job(world, 2).counts["applied"]) == (2, 1)
+    assert (world.job(0).counts["applied"], world.job(2).counts["applied"]) == (2, 1)
     assert set(world.relations()) == {LATE, OTHER, Relation(BUYER, 503, 9003)}
     with pytest.raises(Unavailable, match="all else is erased"):
         erase(world)
-    assert job(world, 0).children == (9002,)
+    assert world.job(0).children == (9002,)
     world.clock.sleep(150.0)
     assert erase(world) == {"memories": 1}
     assert erase(world) == {}
@@ -93,7 +87,7 @@ def test_a_later_delete_waits_for_the_late_create_though_its_record_was_erased_m
     with pytest.raises(Unavailable):
         erase(world)
     world.drain()
-    assert job(world, 0).state == "succeeded"  # read back as absent, and sent once more
+    assert world.job(0).state == "succeeded"  # read back as absent, and sent once more
     with pytest.raises(Unavailable):
         erase(world)
     world.accept(change("delete", BUYER, 501, 9001))
@@ -105,7 +99,7 @@ def test_a_later_delete_waits_for_the_late_create_though_its_record_was_erased_m
 
 def test_a_request_of_a_dead_worker_delays_the_erasure_of_its_own_records_only(make_world: Make) -> None:
     world = make_world()
-    api, world.apis["acme"] = world.apis["acme"], BrokenConnection()  # type: ignore[assignment]
+    api, world.apis["acme"] = world.apis["acme"], BrokenConnection()
     world.accept(change("create", BUYER, 501, 9002))
     with pytest.raises(Unavailable):
         world.flush()
@@ -133,7 +127,7 @@ def test_a_paused_account_has_to_be_resumed_or_its_write_is_given_up_as_a_flush_
     assert refused.value.retry_after == 5.0
     world.clock.sleep(DAY / 2 + 1.0)
     assert erase(world)["open"] == 1
-    assert (job(world, 0).state, job(world, 0).counts["failed"], job(world, 0).failed) == ("failed", 1, ())
+    assert (world.job(0).state, world.job(0).counts["failed"], world.job(0).failed) == ("failed", 1, ())
     assert world.store.failed_jobs("acme", limit=9) == []
 
 
@@ -141,14 +135,14 @@ def test_who_waits_is_told_why_and_the_erasure_finishes_with_one_audit_entry(mak
     world = make_world(faults=lose("lost_before"))
     world.accept(change("create", BUYER, 501, 9001))
     world.flush()
-    told: list[str] = []
+    reasons: list[str] = []
 
     def work_meanwhile(error: Unavailable) -> None:
-        told.append(str(error))
+        reasons.append(str(error))
         world.drain()
 
     counts = erase_record(erasure_of(world), "acme", "address", 9001, by="ada", on_wait=work_meanwhile)
-    assert (counts["jobs"], counts["emptied"], len(told)) == (1, 1, 1)
+    assert (counts["jobs"], counts["emptied"], len(reasons)) == (1, 1, 1)
     [entry] = job_admin_of(world.store).audit_log("acme").entries
     assert (entry.act, entry.count) == ("erased", counts.total())
     assert world.relations() == {LATE: {}}
@@ -160,7 +154,7 @@ def test_a_newer_change_does_not_hide_that_the_write_before_it_had_no_answer(mak
     world.flush()
     world.accept(change("delete", BUYER, 501, 9001))
     world.flush()  # the delete waits: the create may still land
-    assert job(world, 0).state == "superseded"
+    assert world.job(0).state == "superseded"
     world.clock.sleep(151.0)
     with pytest.raises(Unavailable):
         erase(world)
@@ -176,5 +170,5 @@ def test_a_create_whose_info_is_still_to_be_set_is_finished_before_it_is_forgott
     with pytest.raises(Unavailable, match="unfinished write: 1"):
         erase(world)
     world.drain()
-    assert (job(world, 0).state, erase(world)["emptied"]) == ("succeeded", 1)
+    assert (world.job(0).state, erase(world)["emptied"]) == ("succeeded", 1)
     assert world.relations() == {Relation("calendar:address", 501, 9001): {INFO: "gesendet"}}

@@ -1,6 +1,5 @@
 """No account waits for a busy one, and none exceeds its pace, however many workers there are."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from ops.dev.stack import QUICK, Shape, Stack, running
 from ops.simulator import FaultPlan, InjectedFault
 from tests.support.flow_world import World, change
+from tests.support.waiting import wait_until
 from tests.support.worker_pool import WorkerPool
 from tests.torture.outages import requests_over_rate
 from worker.planner.plan import Limits
@@ -119,9 +119,5 @@ def seen(stack: Stack, account: str) -> list[dict[str, Any]]:
     return [entry for entry in stack.simulate("log", limit="10000") if entry["account"] == account]
 
 
-def until(true: Callable[[], bool], stack: Stack) -> None:
-    """Wait until something is true."""
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline, stack.processes["worker"].tail()
-        time.sleep(0.05)
+def until(condition: Callable[[], bool], stack: Stack) -> None:
+    wait_until(condition, stack.processes["worker"].tail, seconds=60)

@@ -40,7 +40,7 @@ def test_a_clock_that_is_off_costs_one_request_and_no_pause() -> None:
     world.accept(change("create", BUYER, 501, 9001))
     result = world.flush()
     assert (result.requests, world.store.get_pause("acme")) == (2, None)
-    assert world.store.get_job(world.receipts[0].job).state == "succeeded"
+    assert world.job().state == "succeeded"
 
 
 def test_a_clock_that_cannot_be_corrected_pauses_the_account_for_a_while() -> None:
@@ -76,6 +76,6 @@ def test_a_guarded_delete_that_was_sent_before_is_read_back_and_does_not_fail_as
     world.flush()
     world.accept(change("create", BROKER, 501, 904, at=-1), change("delete", BROKER, 501, 2, at=-1))
     world.drain()
-    states = [world.store.get_job(receipt.job).state for receipt in world.receipts]
+    states = [job.state for job in world.jobs()]
     assert states == ["succeeded", "failed", "failed"]
     assert list(world.relations()) == [Relation(BROKER, 501, 2)]

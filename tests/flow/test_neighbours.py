@@ -40,7 +40,7 @@ def pairs(count: int, action: str = "create", name: str = BUYER, **rest: object)
 
 
 def world_of(plan: FaultPlan, **options: object) -> tuple[World, WorkerPool]:
-    world = World(MemoryStore, policy={**PACED, **options}, faults=plan)  # type: ignore[arg-type]
+    world = World(MemoryStore, policy={**PACED, **options}, faults=plan)
     return world, WorkerPool(world)
 
 
@@ -92,10 +92,10 @@ def test_good_relations_that_shared_requests_with_bad_ones_are_applied_and_the_b
     info = {"info": ((INFO, "gesendet"),)} if action == "modify" else {}
     world.accept(*pairs(size, action, MEETING, **info))
     pool.run(10 * MINUTE)
-    jobs = [world.store.get_job(receipt.job) for receipt in world.receipts]
+    jobs = world.jobs()
     assert Counter(job.state for job in jobs[bad:]) == {"succeeded": size - bad}
     pool.run(25 * MINUTE)
-    jobs = [world.store.get_job(receipt.job) for receipt in world.receipts]
+    jobs = world.jobs()
     assert {(job.state, job.refusal[1] if job.refusal else "") for job in jobs[:bad]} == {
         ("failed", "unknown")
     }
@@ -109,7 +109,7 @@ class SlowApi:
         self._inner, self._clock, self._timeout = world.apis["acme"], world.clock, timeout
 
     def send(self, actions: object, **how: object) -> Reply:
-        reply = self._inner.send(actions, **how)  # type: ignore[arg-type]
+        reply = self._inner.send(actions, **how)
         if reply.is_answered:
             return reply
         self._clock.sleep(self._timeout)
@@ -119,7 +119,7 @@ class SlowApi:
 def test_relations_that_time_out_take_a_fifth_of_their_account_s_time() -> None:
     timeout = 9.0  # a lease of the world is not renewed
     world, pool = world_of(FaultPlan.of_records(bad_parents(40), "lost_before"))
-    world.apis["acme"] = SlowApi(world, timeout)  # type: ignore[assignment]
+    world.apis["acme"] = SlowApi(world, timeout)
     world.accept(*pairs(40))
     pool.run(5 * MINUTE)
     before = len(world.simulator.log)

@@ -18,7 +18,9 @@ from ops.simulator.inprocess import InProcess
 from producers.portals.http.application import application
 from producers.portals.http.server import Server
 from tests.support.flow_world import World, change
+from tests.support.full_server import out_of_memory
 from tests.support.httpx_transport import HttpxTransport
+from tests.support.waiting import wait_until
 from tests.support.worker_pool import WorkerPool
 from worker.background import Wake, WakeupQueue
 from worker.config import load_settings
@@ -307,21 +309,20 @@ def test_a_full_redis_accepts_nothing_more_and_its_backlog_drains(tmp_path: Path
         # A bad id and a lost answer, so that stars are read back, split, retried and failed, too.
         simulator.seed("t" * 32, records=Records(missing=frozenset({("estate", 507)})))
         simulator.inject(FaultPlan.script(["lost_after"]))
-        runtime.client.config_set("maxmemory", "1")
-        full = post(front.url, 99)
-        assert (full.status_code, int(full.headers["Retry-After"]) >= 1, "jobs" in full.text) == (
-            503,
-            True,
-            False,
-        )
-        runtime.store.pause("acme", Pause("hand"))
-        assert runtime.flush("acme").state == "paused"
-        runtime.store.resume("acme")
-        runtime.sweep()
-        drain(runtime)
-        assert len(simulator.relations("t" * 32)) == 29
-        assert len(runtime.store.failed_jobs("acme", limit=9)) == 1
-        runtime.client.config_set("maxmemory", "0")
+        with out_of_memory(runtime.client):
+            full = post(front.url, 99)
+            assert (full.status_code, int(full.headers["Retry-After"]) >= 1, "jobs" in full.text) == (
+                503,
+                True,
+                False,
+            )
+            runtime.store.pause("acme", Pause("hand"))
+            assert runtime.flush("acme").state == "paused"
+            runtime.store.resume("acme")
+            runtime.sweep()
+            drain(runtime)
+            assert len(simulator.relations("t" * 32)) == 29
+            assert len(runtime.store.failed_jobs("acme", limit=9)) == 1
         assert post(front.url, 99).status_code == 202
 
 
@@ -371,10 +372,11 @@ def test_an_absent_broker_is_reported_and_the_sweep_finds_the_change(tmp_path: P
             queue.close(MINUTE)
             assert reported == [("wake.failed", "acme")]
     with running_company(tmp_path, redis_url) as (runtime, simulator, woken):
-        deadline = time.monotonic() + MINUTE
-        while not woken:
-            assert time.monotonic() < deadline
+
+        def sweep() -> bool:
             runtime.sweep()
-            time.sleep(0.05)
+            return bool(woken)
+
+        wait_until(sweep, "nobody is woken", seconds=MINUTE)
         drain(runtime)
         assert len(simulator.relations("t" * 32)) == 1

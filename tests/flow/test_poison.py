@@ -2,7 +2,6 @@
 
 import random
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from ops.dev.processes import Process
 from ops.dev.stack import QUICK, Shape, Stack, running
 from ops.simulator import FaultPlan, Records
 from tests.support.flow_world import World, change
+from tests.support.waiting import wait_until
 from tests.support.worker_pool import WorkerDied, WorkerPool
 from worker.contract import Relation
 from worker.planner.actions import Action, Reply
@@ -39,7 +39,7 @@ def test_one_bad_id_in_a_star_of_500_costs_18_more_requests_at_most_and_only_its
     world.accept(change("create", BUYER, 501, *STAR))
     world.drain()
     assert {relation.child for relation in world.relations()} == {*STAR} - {bad}
-    assert world.store.get_job(world.receipts[0].job).failed == (Relation(BUYER, 501, bad),)
+    assert world.job().failed == (Relation(BUYER, 501, bad),)
     assert world.store.counts("acme")["requests"] <= 1 + 18
 
 
@@ -64,24 +64,23 @@ class FatalApi:
 
     def __init__(self, world: World, account: str = "acme") -> None:
         self._inner, self.account = world.apis[account], account
-        world.apis[account] = self  # type: ignore[assignment]
+        world.apis[account] = self
 
     def send(self, actions: tuple[Action, ...], **how: object) -> Reply:
         if any(relation.child == FATAL_CHILD for action in actions for relation in action.relations):
             raise WorkerDied
-        return self._inner.send(actions, **how)  # type: ignore[arg-type]
+        return self._inner.send(actions, **how)
 
 
 def fatal_world(**options: object) -> World:
-    world = World(MemoryStore, **options)  # type: ignore[arg-type]
+    world = World(MemoryStore, **options)
     FatalApi(world)
     return world
 
 
 def outcomes(world: World) -> dict[int, str]:
     """Return what became of each child, by the one job that is about it."""
-    jobs = [world.store.get_job(receipt.job) for receipt in world.receipts]
-    return {job.children[0]: job.state for job in jobs if job}
+    return {job.children[0]: job.state for job in world.jobs()}
 
 
 @pytest.mark.parametrize("size", [1, 2, 30, 300])
@@ -92,11 +91,7 @@ def test_a_change_that_kills_its_worker_is_found_alone_and_its_neighbours_are_ap
     world.accept(*(change("create", BUYER, 501, child) for child in [*neighbours, FATAL_CHILD]))
     pool.run(until=pool.is_done)
     assert outcomes(world) == {FATAL_CHILD: "failed"} | dict.fromkeys(neighbours, "succeeded")
-    refusal = next(
-        job.refusal
-        for receipt in world.receipts
-        if (job := world.store.get_job(receipt.job)) and job.state == "failed"
-    )
+    [refusal] = [job.refusal for job in world.jobs() if job.state == "failed"]
     assert refusal[1] == "poison"
     # Halving twice as often as there are powers of two (both halves may hold it), and three deaths alone.
     assert pool.deaths <= 2 * (size - 1).bit_length() + 4
@@ -107,7 +102,7 @@ def test_a_job_of_many_relations_loses_only_the_one_that_kills() -> None:
     pool = WorkerPool(world)
     world.accept(change("create", BUYER, 501, *range(9601, 9701)))
     pool.run(until=pool.is_done)
-    job = world.store.get_job(world.receipts[0].job)
+    job = world.job()
     assert (job.failed, job.counts["applied"]) == ((Relation(BUYER, 501, FATAL_CHILD),), 99)
 
 
@@ -119,11 +114,7 @@ def test_poison_is_found_though_new_changes_keep_coming() -> None:
         world.accept(change("create", BUYER, 502 + number, 9001))
         pool.run(1.0)
     pool.run(until=pool.is_done)
-    states = [
-        job.state
-        for receipt in world.receipts
-        if (job := world.store.get_job(receipt.job)) and FATAL_CHILD not in job.children
-    ]
+    states = [job.state for job in world.jobs() if FATAL_CHILD not in job.children]
     assert states == ["succeeded"] * 402
     assert pool.deaths <= 8
 
@@ -162,10 +153,7 @@ def test_the_delete_of_a_broker_whose_successor_is_poison_fails_and_the_broker_s
     pool = WorkerPool(world)
     world.accept(change("create", BROKER, 501, FATAL_CHILD), change("delete", BROKER, 501, 42))
     pool.run(until=pool.is_done)
-    assert [world.store.get_job(receipt.job).refusal[1] for receipt in world.receipts] == [
-        "poison",
-        "last_one",
-    ]
+    assert [job.refusal[1] for job in world.jobs()] == ["poison", "last_one"]
     assert set(world.relations()) == {Relation(BROKER, 501, 42)}
 
 
@@ -208,14 +196,18 @@ def test_a_real_worker_killed_by_a_change_leaves_it_failed_and_its_neighbours_ap
         [*neighbours, poison] = runtime.intake().accept(
             [change("create", BUYER, 501, child) for child in (9001, 9002, 9003, FATAL_CHILD)]
         )
-        deadline, seen = time.monotonic() + 60, 0
-        while (counts := runtime.store.counts("acme")).get("backlog") or counts.get("open"):
-            assert time.monotonic() < deadline, (tmp_path / "crashing.log").read_text()[-5000:]
+        seen = 0
+
+        def is_done() -> bool:
+            nonlocal seen
             if (now := len(deaths.read_text())) > seen:
                 runtime.client.delete("relations:{acme}:holder")  # as ten seconds would
                 seen = now
             runtime.sweep()
-            time.sleep(0.05)
+            counts = runtime.store.counts("acme")
+            return not (counts.get("backlog") or counts.get("open"))
+
+        wait_until(is_done, lambda: (tmp_path / "crashing.log").read_text()[-5000:], seconds=60)
         assert [runtime.store.get_job(receipt.job).state for receipt in neighbours] == ["succeeded"] * 3
         assert runtime.store.get_job(poison.job).refusal[1] == "poison"
         assert 4 <= seen <= 8

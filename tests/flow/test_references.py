@@ -1,58 +1,21 @@
 """References: records are looked up, in few actions, before changes that name them are carried out (R26)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 import pytest
 
 from ops.simulator import FaultPlan, Records
 from tests.support.broken_stores import inspector_of
-from tests.support.crashes import CrashPoint, crash_points, run_with_crash
-from tests.support.flow_world import World, change
+from tests.support.crashes import crash_everywhere
+from tests.support.flow_world import World
+from tests.support.references import ESTATE, FIELDS, address, email, seed, wish
 from tests.support.store_steps import job_admin_of, queries_of
-from worker.contract import Change, Reference
+from worker.contract import Reference
 from worker.planner.actions import Action, ActionResult, Reply, Verdict
 from worker.planner.search import Search
-from worker.ports import CANCELLED, ERASED, Api, AuditEntry, ErasedPiece, JobRecord, RecordRef
+from worker.ports import CANCELLED, ERASED, Api, AuditEntry, ErasedPiece, RecordRef
 from worker.testing import MemoryStore
-
-BUYER = "estate:address:buyer"
-ESTATE = Reference("estate", (("objektnr_extern", "PC910"),))
-FIELDS: dict[str, dict[int, dict[str, Any]]] = {
-    "estate": {501: {"objektnr_extern": "PC910"}, 502: {"objektnr_extern": "815"}},
-    "address": {
-        9001: {"email": ["anna@example.test", "Anna.Berg@Example.test"], "KdNr": "00815"},
-        9002: {"email": "bernd@example.test", "phone": "0221 / 12 34 56", "KdNr": "815"},
-        9003: {"email": "office@example.test"},
-        9004: {"email": "office@example.test", "phone": "+49 221 99887766"},
-    },
-}
-
-
-def email(address: str) -> Reference:
-    return Reference("address", (("email", address),))
-
-
-def address(**fields: str) -> Reference:
-    return Reference("address", tuple(sorted(fields.items())))
-
-
-def wish(
-    *people: Reference | int, estate: Reference | int = ESTATE, action: str = "create", **more: Any
-) -> Change:
-    """Return a change of records that are named by references or ids."""
-    return msgspec.structs.replace(
-        change(action, BUYER, 1, 1, **more),
-        parents=tuple(each for each in (estate,) if isinstance(each, int)),
-        children=tuple(each for each in people if isinstance(each, int)),
-        parent_references=tuple(each for each in (estate,) if isinstance(each, Reference)),
-        child_references=tuple(each for each in people if isinstance(each, Reference)),
-    )
-
-
-def seed(world: World, fields: Mapping[str, Any]) -> None:
-    world.simulator.seed("token-acme", {}, fields=fields)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -62,16 +25,6 @@ def world(make_world: Callable[..., World]) -> World:
     return made
 
 
-def job(world: World, number: int = 0) -> JobRecord:
-    found = world.store.get_job(world.receipts[number].job)
-    assert found
-    return found
-
-
-def linked(world: World) -> set[tuple[int, int]]:
-    return {(relation.parent, relation.child) for relation in world.relations()}
-
-
 def test_records_are_found_by_what_the_crm_knows_of_them_and_linked(world: World) -> None:
     world.accept(
         wish(email("anna.berg@example.test")),
@@ -79,9 +32,9 @@ def test_records_are_found_by_what_the_crm_knows_of_them_and_linked(world: World
         wish(address(KdNr="00815"), estate=502),
     )
     world.drain()
-    assert linked(world) == {(501, 9001), (501, 9002), (501, 9005), (502, 9001)}
-    assert [job(world, number).state for number in range(3)] == ["succeeded"] * 3
-    found = job(world, 1)
+    assert world.linked() == {(501, 9001), (501, 9002), (501, 9005), (502, 9001)}
+    assert [world.job(number).state for number in range(3)] == ["succeeded"] * 3
+    found = world.job(1)
     assert (found.parents, set(found.children), found.total) == ((501,), {9001, 9002, 9005}, 3)
     assert {(each.reference, each.record) for each in found.references} == {
         (ESTATE, 501),
@@ -94,7 +47,7 @@ def test_records_are_found_by_what_the_crm_knows_of_them_and_linked(world: World
 def test_two_references_to_one_record_are_one_relation(world: World) -> None:
     world.accept(wish(email("anna@example.test"), address(KdNr="00815"), 9001))
     world.drain()
-    assert (job(world).state, job(world).total, job(world).counts["applied"]) == ("succeeded", 1, 1)
+    assert (world.job().state, world.job().total, world.job().counts["applied"]) == ("succeeded", 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -113,14 +66,14 @@ def test_who_is_not_found_or_not_unique_is_never_linked_to_anybody(world: World,
     for _ in range(30):
         world.flush()
         world.clock.sleep(3600.0)
-    assert linked(world) == set()
-    assert job(world).state == "parked"
+    assert world.linked() == set()
+    assert world.job().state == "parked"
 
 
 def test_a_change_that_lacks_a_record_is_parked_and_says_what_it_lacks(world: World) -> None:
     world.accept(wish(email("office@example.test")), wish(address(KdNr="0815")))
     world.flush()
-    several, none = job(world, 0), job(world, 1)
+    several, none = world.job(0), world.job(1)
     assert several.parked
     assert none.parked
     assert several.parked.message == "there are several for the address by email: 9003, 9004"
@@ -135,8 +88,8 @@ def test_a_parked_change_is_released_once_somebody_has_created_the_record(world:
     world.flush()
     seed(world, {"address": {9010: {"email": ["New@example.test"]}}})
     world.drain()
-    assert linked(world) == {(501, 9010)}
-    assert job(world).parked is None
+    assert world.linked() == {(501, 9010)}
+    assert world.job().parked is None
     assert inspector_of(world.store).inspect("acme").flaws == ()
 
 
@@ -144,7 +97,7 @@ def test_it_is_looked_up_with_growing_delay_and_fails_at_last_and_can_be_replaye
     world.policy = {"park_for": 86_400.0}
     world.accept(wish(email("new@example.test")))
     world.drain()
-    failed = job(world)
+    failed = world.job()
     assert failed.refusal
     assert (failed.state, failed.refusal[1]) == ("failed", "not_found")
     assert failed.id in world.store.failed_jobs("acme", limit=10)
@@ -153,7 +106,7 @@ def test_it_is_looked_up_with_growing_delay_and_fails_at_last_and_can_be_replaye
     seed(world, {"address": {9010: {"email": "new@example.test"}}})
     assert world.store.requeue("acme", [failed.id])[0] == [failed.id]
     world.drain()
-    assert (job(world).state, linked(world)) == ("succeeded", {(501, 9010)})
+    assert (world.job().state, world.linked()) == ("succeeded", {(501, 9010)})
 
 
 def test_the_order_of_what_happened_holds_for_what_was_parked(world: World) -> None:
@@ -163,8 +116,8 @@ def test_the_order_of_what_happened_holds_for_what_was_parked(world: World) -> N
     world.flush()
     seed(world, {"address": {9010: {"email": "new@example.test"}}})
     world.drain()
-    assert linked(world) == set()
-    assert job(world).counts == {"applied": 0, "superseded": 0, "stale": 1, "failed": 0}
+    assert world.linked() == set()
+    assert world.job().counts == {"applied": 0, "superseded": 0, "stale": 1, "failed": 0}
 
 
 def test_a_burst_asks_for_each_reference_once_and_in_full_actions(make_world: Callable[..., World]) -> None:
@@ -187,7 +140,7 @@ def test_a_burst_asks_for_each_reference_once_and_in_full_actions(make_world: Ca
         )
     )
     world.drain()
-    assert linked(world) == {(1000 + n % 50, 5000 + n) for n in people}
+    assert world.linked() == {(1000 + n % 50, 5000 + n) for n in people}
     assert sum(kind == "read" for kind in world.sent()) == 1 + 3
 
 
@@ -209,7 +162,7 @@ def test_phone_numbers_are_compared_as_numbers(world: World) -> None:
         wish(address(phone="+49 (221) 99 88 77 66")), wish(address(phone="0221 99887766"), estate=502)
     )
     world.drain()
-    assert linked(world) == {(501, 9004), (502, 9004)}
+    assert world.linked() == {(501, 9004), (502, 9004)}
 
 
 @pytest.mark.parametrize("fault", ["lost_before", "gateway_after", "throttle", "server_error"])
@@ -217,32 +170,28 @@ def test_a_look_up_without_an_answer_is_repeated(world: World, fault: Any) -> No
     world.simulator.inject(FaultPlan.script([fault, fault]))
     world.accept(wish(email("anna@example.test")))
     world.drain()
-    assert linked(world) == {(501, 9001)}
+    assert world.linked() == {(501, 9001)}
 
 
 def test_a_crash_at_any_step_changes_no_end() -> None:
-    def play(point: CrashPoint) -> World:
-        world = World(lambda now: MemoryStore(now), policy={"park_for": 60.0})
+    def make() -> World:
+        world = World(MemoryStore, policy={"park_for": 60.0})
         seed(world, FIELDS)
+        return world
 
-        def run() -> None:
-            world.accept(
-                wish(email("anna@example.test"), address(KdNr="815"), at=-99.0, event_id="a"),
-                wish(email("bernd@example.test"), action="delete", at=-98.0, event_id="b"),
-                wish(email("office@example.test"), at=-97.0, event_id="c"),
-                wish(9005, estate=501, at=-96.0, event_id="d"),
-            )
-            world.drain()
+    def run(world: World) -> None:
+        world.accept(
+            wish(email("anna@example.test"), address(KdNr="815"), at=-99.0, event_id="a"),
+            wish(email("bernd@example.test"), action="delete", at=-98.0, event_id="b"),
+            wish(email("office@example.test"), at=-97.0, event_id="c"),
+            wish(9005, estate=501, at=-96.0, event_id="d"),
+        )
+        world.drain()
 
-        return run_with_crash(world, point, run)
-
-    point = CrashPoint()
-    play(point)
-    for crash in crash_points(point.calls):
-        world = play(crash)
-        assert linked(world) == {(501, 9001), (501, 9005)}, crash.at
-        states = {found.event_id: found.state for number in range(4) if (found := job(world, number))}
-        assert states == {"a": "succeeded", "b": "succeeded", "c": "failed", "d": "succeeded"}, crash.at
+    for at, world in crash_everywhere(make, run):
+        assert world.linked() == {(501, 9001), (501, 9005)}, at
+        states = {job.event_id: job.state for job in world.jobs()}
+        assert states == {"a": "succeeded", "b": "succeeded", "c": "failed", "d": "succeeded"}, at
         assert inspector_of(world.store).inspect("acme").flaws == ()
 
 
@@ -261,18 +210,18 @@ class Choking:
 def test_one_reference_that_makes_searches_fail_hurts_only_itself(world: World) -> None:
     people = [email(f"p{number}@example.test") for number in range(200)]
     seed(world, {"address": {5000 + n: {"email": f"p{n}@example.test"} for n in range(200)}})
-    world.apis["acme"] = Choking(world.apis["acme"], "p7@example.test")  # type: ignore[assignment]
+    world.apis["acme"] = Choking(world.apis["acme"], "p7@example.test")
     world.accept(*map(wish, people))
     began = world.clock.now()
-    while len(linked(world)) < 199:
+    while len(world.linked()) < 199:
         world.clock.sleep(max(world.flush().next_in or 0.0, 0.01))
     assert world.clock.now() - began < 600e6
-    assert job(world, 7).state == "parked"
-    assert job(world, 7).parked.failures > 2  # type: ignore[union-attr]
+    assert world.job(7).state == "parked"
+    assert world.job(7).parked.failures > 2
     world.policy = {"park_for": 3600.0}
     world.drain()
-    assert job(world, 7).refusal
-    assert job(world, 7).refusal[1] == "unknown"  # type: ignore[index]
+    assert world.job(7).refusal
+    assert world.job(7).refusal[1] == "unknown"
 
 
 @pytest.mark.parametrize("is_parked", [False, True])
@@ -281,12 +230,12 @@ def test_a_change_that_waits_for_a_record_is_cancelled_like_any_other(world: Wor
     if is_parked:
         world.flush()
     entry = AuditEntry(world.new_id(), "ada", "cancelled", "ids", "")
-    result = job_admin_of(world.store).cancel("acme", [job(world).id], entry)
-    assert result.done == (job(world).id,)
-    assert (job(world).state, job(world).by) == ("superseded", CANCELLED)
+    result = job_admin_of(world.store).cancel("acme", [world.job().id], entry)
+    assert result.done == (world.job().id,)
+    assert (world.job().state, world.job().by) == ("superseded", CANCELLED)
     assert inspector_of(world.store).inspect("acme").flaws == ()
     world.drain()
-    assert linked(world) == {(501, 9005)}
+    assert world.linked() == {(501, 9005)}
     assert queries_of(world.store).count_by_state("acme")["parked"] == 0
 
 
@@ -311,12 +260,12 @@ def test_an_erased_record_stands_in_no_reference_candidate_or_memory(
         with_cursor(lambda cursor, each=each, lease=lease: job_admin.erase_rest(lease, each, cursor))
         lease.release()
     assert inspector_of(world.store).inspect("acme").flaws == ()
-    assert (job(world, 2).state, job(world, 2).by) == ("superseded", ERASED)
-    states = {each: job(world, each).state for each in (1, 3)}
+    assert (world.job(2).state, world.job(2).by) == ("superseded", ERASED)
+    states = {each: world.job(each).state for each in (1, 3)}
     assert set(states.values()) == {"parked" if is_looked_up else "queued"}
     if is_looked_up:
-        assert job(world, 0).references == ()
-        assert [each.candidates for each in job(world, 1).references] == [(), (9004,)]
+        assert world.job(0).references == ()
+        assert [each.candidates for each in world.job(1).references] == [(), (9004,)]
         lease = world.store.lease("acme", world.new_id())
         assert lease
         assert lease.known_records([email("anna@example.test"), ESTATE], memory=3600.0) == {ESTATE: 501}
@@ -335,7 +284,7 @@ def test_a_record_that_the_api_knows_no_more_is_looked_up_anew(world: World) -> 
     seed(world, {"address": {9001: None, 9011: {"email": "anna@example.test"}}})
     world.accept(wish(email("anna@example.test"), estate=502))
     world.drain()
-    assert job(world, 1).state == "failed"  # it was remembered, and is not there
+    assert world.job(1).state == "failed"  # it was remembered, and is not there
     world.accept(wish(email("anna@example.test"), estate=502))
     world.drain()
-    assert (502, 9011) in linked(world)
+    assert (502, 9011) in world.linked()

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from ops.simulator import OF_RELATIONS, FaultPlan, Records, Switches
 from tests.support.broken_stores import inspector_of
-from tests.support.crashes import CrashPoint, crash_points, run_with_crash
+from tests.support.crashes import crash_everywhere
 from tests.support.flow_world import World, change
 from worker.contract import Change, Reference
-from worker.ports import JobRecord
 from worker.testing import MemoryStore
 
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
@@ -35,16 +34,6 @@ def seed(world: World, pairs: Collection[tuple[int, int]], name: str = BUYER) ->
     world.simulator.seed("token-acme", [(name, parent, child) for parent, child in pairs])
 
 
-def linked(world: World) -> set[tuple[int, int]]:
-    return {(relation.parent, relation.child) for relation in world.relations()}
-
-
-def job(world: World, number: int = 0) -> JobRecord:
-    found = world.store.get_job(world.receipts[number].job)
-    assert found
-    return found
-
-
 def writes(world: World) -> list[str]:
     return [kind for kind in world.sent() if kind not in ("get", "read")]
 
@@ -52,9 +41,9 @@ def writes(world: World) -> list[str]:
 def test_the_record_has_exactly_what_it_names_and_only_differences_are_sent(world: World) -> None:
     world.accept(replace(501, 2, 3, 4))
     world.drain()
-    assert linked(world) == {(501, 2), (501, 3), (501, 4), (502, 1)}
+    assert world.linked() == {(501, 2), (501, 3), (501, 4), (502, 1)}
     assert writes(world) == ["create", "delete"]
-    done = job(world)
+    done = world.job()
     assert (done.state, done.action, done.total, done.counts["applied"]) == ("succeeded", "replace", 4, 4)
     assert set(done.children) == {1, 2, 3, 4}
     assert inspector_of(world.store).inspect("acme").flaws == ()
@@ -64,7 +53,7 @@ def test_what_is_right_already_costs_reads_only(world: World) -> None:
     world.accept(replace(501, 1, 2))
     world.drain()
     assert writes(world) == []
-    assert (job(world).state, job(world).total) == ("succeeded", 2)
+    assert (world.job().state, world.job().total) == ("succeeded", 2)
 
 
 def test_the_mirror_gives_a_child_exactly_these_parents(world: World) -> None:
@@ -73,17 +62,17 @@ def test_the_mirror_gives_a_child_exactly_these_parents(world: World) -> None:
     )
     world.accept(wanted)
     world.drain()
-    assert linked(world) == {(501, 2), (502, 1), (503, 1)}
+    assert world.linked() == {(501, 2), (502, 1), (503, 1)}
 
 
 def test_a_record_is_emptied_only_where_that_is_said(world: World) -> None:
     world.accept(msgspec.structs.replace(replace(501, 1), children=(), allow_empty=True))
     world.drain()
-    assert linked(world) == {(502, 1)}
-    assert (job(world).state, job(world).counts["applied"]) == ("succeeded", 2)
+    assert world.linked() == {(502, 1)}
+    assert (world.job().state, world.job().counts["applied"]) == ("succeeded", 2)
     world.accept(msgspec.structs.replace(replace(501, 1), children=(), allow_empty=True))
     world.drain()
-    assert (job(world, 1).state, job(world, 1).total) == ("succeeded", 0)
+    assert (world.job(1).state, world.job(1).total) == ("succeeded", 0)
 
 
 def test_nothing_goes_when_one_that_is_named_cannot_come(make_world: Callable[..., World]) -> None:
@@ -91,13 +80,13 @@ def test_nothing_goes_when_one_that_is_named_cannot_come(make_world: Callable[..
     seed(world, {(501, 1)})
     world.accept(replace(501, 9, 3))
     world.drain()
-    assert linked(world) == {(501, 1), (501, 3)}
-    assert (job(world).state, job(world).counts["failed"]) == ("failed", 1)
+    assert world.linked() == {(501, 1), (501, 3)}
+    assert (world.job().state, world.job().counts["failed"]) == ("failed", 1)
     world.simulator.seed("token-acme", records=Records())
-    world.store.requeue("acme", [job(world).id])
+    world.store.requeue("acme", [world.job().id])
     world.drain()
-    assert linked(world) == {(501, 9), (501, 3)}
-    assert job(world).state == "succeeded"
+    assert world.linked() == {(501, 9), (501, 3)}
+    assert world.job().state == "succeeded"
 
 
 def test_later_single_changes_win_and_earlier_ones_do_not(world: World) -> None:
@@ -108,14 +97,14 @@ def test_later_single_changes_win_and_earlier_ones_do_not(world: World) -> None:
         change("delete", BUYER, 501, 3, at=-20.0),
     )
     world.drain()
-    assert linked(world) == {(501, 7), (502, 1)}
+    assert world.linked() == {(501, 7), (502, 1)}
     assert inspector_of(world.store).inspect("acme").flaws == ()
 
 
 def test_of_two_replaces_the_later_one_wins(world: World) -> None:
     world.accept(replace(501, 4, 5, at=-20.0), replace(501, 5, 6, at=-30.0))
     world.drain()
-    assert linked(world) == {(501, 4), (501, 5), (502, 1)}
+    assert world.linked() == {(501, 4), (501, 5), (502, 1)}
 
 
 def test_the_only_broker_is_replaced_and_never_missing(make_world: Callable[..., World]) -> None:
@@ -123,7 +112,7 @@ def test_the_only_broker_is_replaced_and_never_missing(make_world: Callable[...,
     seed(world, {(501, 1)}, BROKER)
     world.accept(replace(501, 2, name=BROKER))
     world.drain()
-    assert linked(world) == {(501, 2)}
+    assert world.linked() == {(501, 2)}
     assert world.simulator.violations("token-acme") == ()
 
 
@@ -136,7 +125,7 @@ def test_references_are_looked_up_first(world: World) -> None:
         )
     )
     world.drain()
-    assert linked(world) == {(501, 2), (501, 7), (502, 1)}
+    assert world.linked() == {(501, 2), (501, 7), (502, 1)}
 
 
 @pytest.mark.parametrize("fault", ["lost_after", "lost_before", "gateway_after", "server_error", "throttle"])
@@ -145,35 +134,31 @@ def test_a_lost_answer_changes_no_end(world: World, fault: Any) -> None:
         world.simulator.inject(FaultPlan.script([*[None] * place, fault]))
         world.accept(replace(501, 10 + place, 2))
         world.drain()
-        assert linked(world) == {(501, 10 + place), (501, 2), (502, 1)}
+        assert world.linked() == {(501, 10 + place), (501, 2), (502, 1)}
 
 
 @pytest.mark.parametrize("switches", list(Switches.all(OF_RELATIONS)), ids=str)
 def test_whatever_the_documentation_leaves_open(switches: Switches) -> None:
-    world = World(lambda now: MemoryStore(now), switches=switches)
+    world = World(MemoryStore, switches=switches)
     seed(world, {(501, 1), (501, 2)})
     world.accept(replace(501, 2, 3), replace(502, 9))
     world.drain()
-    assert linked(world) == {(501, 2), (501, 3), (502, 9)}
+    assert world.linked() == {(501, 2), (501, 3), (502, 9)}
 
 
 def test_a_crash_at_any_step_changes_no_end() -> None:
-    def play(point: CrashPoint) -> World:
-        world = World(lambda now: MemoryStore(now))
+    def make() -> World:
+        world = World(MemoryStore)
         seed(world, {(501, 1), (501, 2)})
+        return world
 
-        def run() -> None:
-            world.accept(replace(501, 2, 3, at=-9.0), change("create", BUYER, 501, 5, at=-8.0))
-            world.drain()
+    def run(world: World) -> None:
+        world.accept(replace(501, 2, 3, at=-9.0), change("create", BUYER, 501, 5, at=-8.0))
+        world.drain()
 
-        return run_with_crash(world, point, run)
-
-    point = CrashPoint()
-    play(point)
-    for crash in crash_points(point.calls):
-        world = play(crash)
-        assert linked(world) == {(501, 2), (501, 3), (501, 5)}, crash.at
-        assert (job(world).state, job(world).counts["failed"]) == ("succeeded", 0), crash.at
+    for at, world in crash_everywhere(make, run):
+        assert world.linked() == {(501, 2), (501, 3), (501, 5)}, at
+        assert (world.job().state, world.job().counts["failed"]) == ("succeeded", 0), at
         assert inspector_of(world.store).inspect("acme").flaws == ()
 
 
@@ -218,15 +203,15 @@ def test_in_any_order_of_arrival_the_end_is_that_of_the_order_of_what_happened(
     submitted: list[Change], between: list[bool], before: set[int], rate: float, seed_: int
 ) -> None:
     kinds = ("lost_after", "lost_before", "gateway_after", "server_error", "throttle")
-    world = World(lambda now: MemoryStore(now), faults=FaultPlan.random(seed_, rate, kinds))
+    world = World(MemoryStore, faults=FaultPlan.random(seed_, rate, kinds))
     seed(world, {(501, child) for child in before})
     for wanted, flush in zip(submitted, between, strict=False):
         world.accept(wanted)
         if flush:
             world.flush()
     world.drain()
-    assert linked(world) == {(501, child) for child in expected_children(submitted, before)}
-    ended = [job(world, number) for number in range(len(submitted))]
+    assert world.linked() == {(501, child) for child in expected_children(submitted, before)}
+    ended = [world.job(number) for number in range(len(submitted))]
     assert all(each.state in ("succeeded", "superseded") for each in ended)
     assert all(sum(each.counts.values()) == each.total for each in ended)
     assert inspector_of(world.store).inspect("acme").flaws == ()

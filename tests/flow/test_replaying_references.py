@@ -6,17 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.explain.dry_run import DEFAULT_POLICY
 from ops.explain.replay import describe_replay
 from ops.simulator import Records
 from producers.job_admin.selection import narrow
 from producers.replay.resend import parse_correction
-from producers.replay.service import ReplayService
-from tests.flow.test_references import BUYER, ESTATE, FIELDS, email, job, linked, seed, wish
 from tests.support.flow_world import World, change
+from tests.support.references import BUYER, ESTATE, FIELDS, email, seed, wish
+from tests.support.replaying import replays_of, run_replay
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.ports import AuditEntry, JobFilter, JobRecord, Replay
-from worker.usecases.dry_run import dry_run_jobs
 
 OFFICE = email("office@example.test")  # two have it
 NOBODY = email("nobody@example.test")
@@ -31,22 +29,8 @@ def world(make_world: Callable[..., World]) -> World:
     return made
 
 
-def replays_of(world: World) -> ReplayService:
-    return ReplayService(
-        store=world.store,
-        queries=queries_of(world.store),
-        job_admin=job_admin_of(world.store),
-        intake=world.intake,
-        dry_run=lambda _, jobs, records: dry_run_jobs(jobs, records, DEFAULT_POLICY),
-        reparse=lambda *_: (),
-    )
-
-
 def replay(world: World, selection: Any, **how: Any) -> Replay:
-    service = replays_of(world)
-    prepared = service.prepare("acme", selection, by="ada", **how)
-    service.start(prepared.id, by="ada")
-    return service.run(prepared.id)
+    return run_replay(world, replays_of(world).prepare("acme", selection, by="ada", **how))
 
 
 def newest(world: World) -> JobRecord:
@@ -64,68 +48,68 @@ def test_a_failed_look_up_is_replayed_as_it_was_and_looked_up_anew(world: World)
     assert (done.eligible, done.back, done.refused, done.plan["look_ups"]) == (1, 1, {}, 1)
     assert "of 1 job the records are looked up first" in "\n".join(describe_replay(done))
     world.drain()
-    assert (job(world).state, job(world, 1).state) == ("succeeded", "failed")
-    assert linked(world) == {(501, 9010)}
+    assert (world.job().state, world.job(1).state) == ("succeeded", "failed")
+    assert world.linked() == {(501, 9010)}
 
 
 def test_an_id_takes_the_place_of_what_was_not_found(world: World) -> None:
     world.accept(wish(NOBODY, at=5.0))
     world.drain()
-    done = replay(world, [job(world).id], correction=parse_correction(["childid=9001"]))
+    done = replay(world, [world.job().id], correction=parse_correction(["childid=9001"]))
     assert done.back == 1
     world.drain()
     new = newest(world)
-    assert (new.state, linked(world)) == ("succeeded", {(501, 9001)})
-    assert (new.replays, job(world).replayed_by, new.occurred_at) == (
-        job(world).id,
+    assert (new.state, world.linked()) == ("succeeded", {(501, 9001)})
+    assert (new.replays, world.job().replayed_by, new.occurred_at) == (
+        world.job().id,
         (new.id,),
-        job(world).occurred_at,
+        world.job().occurred_at,
     )
     assert {each.reference: each.record for each in new.references} == {ESTATE: 501}
     assert queries_of(world.store).failure_groups("acme") == []
-    assert replay(world, [job(world).id]).refused == {"replaced": 1}
+    assert replay(world, [world.job().id]).refused == {"replaced": 1}
 
 
 def test_another_reference_takes_its_place_and_its_value_is_not_kept_with_the_replay(world: World) -> None:
     world.accept(wish(NOBODY))
     world.drain()
     correction = parse_correction(["childid=address:email=anna@example.test"])
-    done = replay(world, [job(world).id], correction=correction)
+    done = replay(world, [world.job().id], correction=correction)
     assert done.correction == {"childid": "address by email"}
     assert done.plan["look_ups"] == 1
     world.drain()
-    assert linked(world) == {(501, 9001)}
+    assert world.linked() == {(501, 9001)}
 
 
 def test_a_forced_replay_keeps_references_and_what_a_person_chose(world: World) -> None:
     world.accept(wish(NOBODY, OFFICE, at=5.0))
     world.flush()
     entry = AuditEntry(world.new_id(), "ada", "resolved")
-    job_admin_of(world.store).resolve("acme", [job(world).id], {OFFICE: 9004}, entry)
+    job_admin_of(world.store).resolve("acme", [world.job().id], {OFFICE: 9004}, entry)
     world.drain()
-    assert job(world).state == "failed"
+    assert world.job().state == "failed"
     seed(world, {"address": {9010: {"email": "nobody@example.test"}}})
-    assert replay(world, [job(world).id], forced=True).back == 1
+    assert replay(world, [world.job().id], forced=True).back == 1
     world.drain()
-    assert linked(world) == {(501, 9004), (501, 9010)}
+    assert world.linked() == {(501, 9004), (501, 9010)}
 
 
 def test_one_record_in_place_of_several_would_lose_the_others_and_is_refused(world: World) -> None:
     world.accept(wish(NOBODY, OFFICE))
     world.drain()
-    done = replay(world, [job(world).id], correction=parse_correction(["childid=9001"]))
+    done = replay(world, [world.job().id], correction=parse_correction(["childid=9001"]))
     assert done.refused == {"invalid": 1}
-    assert "2 records stand there" in done.examples[job(world).id]
-    assert replay(world, [job(world).id], correction=parse_correction(["childid=9001,9002"])).back == 1
+    assert "2 records stand there" in done.examples[world.job().id]
+    assert replay(world, [world.job().id], correction=parse_correction(["childid=9001,9002"])).back == 1
     world.drain()
-    assert linked(world) == {(501, 9001), (501, 9002)}
+    assert world.linked() == {(501, 9001), (501, 9002)}
 
 
 def test_beside_an_id_an_error_says_which_failure_is_meant(world: World) -> None:
     world.accept(wish(NOBODY))
     world.drain()
     for error, refused in (("several", {"other relations": 1}), ("not_found", {})):
-        selection = narrow([job(world).id], JobFilter(error=error))
+        selection = narrow([world.job().id], JobFilter(error=error))
         assert replays_of(world).prepare("acme", selection, by="ada").refused == refused
 
 
@@ -143,9 +127,9 @@ def test_a_part_of_a_replace_that_is_sent_anew_removes_nothing(make_world: Calla
     world.simulator.seed("token-acme", [(BUYER, 501, 1)])
     world.accept(msgspec.structs.replace(change("replace", BUYER, 501, 9, 3), replaces="child"))
     world.drain()
-    assert job(world).state == "failed"
+    assert world.job().state == "failed"
     world.simulator.seed("token-acme", records=Records())
-    assert replay(world, [job(world).id], forced=True).back == 1
+    assert replay(world, [world.job().id], forced=True).back == 1
     world.drain()
     assert (newest(world).action, newest(world).state) == ("create", "succeeded")
-    assert linked(world) == {(501, 1), (501, 3), (501, 9)}
+    assert world.linked() == {(501, 1), (501, 3), (501, 9)}

@@ -9,8 +9,8 @@ from ops.dev.stream import JobStream
 from ops.explain import collect_evidence, explain
 from ops.explain.text import format_instant
 from producers.job_admin.resolve import RecordChoice, ReferenceService, find_choice
-from tests.flow.test_references import BUYER, ESTATE, FIELDS, address, email, job, linked, seed, wish
 from tests.support.flow_world import World, change
+from tests.support.references import BUYER, ESTATE, FIELDS, address, email, seed, wish
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Reference, Relation
 from worker.errors import InvalidChange
@@ -45,11 +45,11 @@ def test_a_change_goes_on_with_the_record_that_a_person_chose(world: World, is_f
     if is_flushed:
         world.flush()
     result = resolve(world, {OFFICE: 9004, **({} if is_flushed else {ESTATE: 501})})
-    assert result.done == (job(world).id,)
-    assert (job(world).state, job(world).parked) == ("queued", None)
+    assert result.done == (world.job().id,)
+    assert (world.job().state, world.job().parked) == ("queued", None)
     world.drain()
-    assert linked(world) == {(501, 9004)}
-    chosen = job(world).references[-1]
+    assert world.linked() == {(501, 9004)}
+    chosen = world.job().references[-1]
     assert (chosen.record, chosen.by) == (9004, "ada")
     assert queries_of(world.store).count_by_state("acme")["parked"] == 0
 
@@ -58,11 +58,11 @@ def test_a_failed_one_goes_back_with_the_record_that_a_person_chose(world: World
     world.policy = {"park_for": 600.0}
     world.accept(wish(NOBODY, batch="b"))
     world.drain()
-    assert job(world).state == "failed"
+    assert world.job().state == "failed"
     assert resolve(world, {NOBODY: 9001}).done
     assert world.store.failed_jobs("acme", limit=10) == []
     world.drain()
-    assert (job(world).state, linked(world)) == ("succeeded", {(501, 9001)})
+    assert (world.job().state, world.linked()) == ("succeeded", {(501, 9001)})
     assert world.store.batch_counts("acme", "b") == {"accepted": 1, "succeeded": 1}
 
 
@@ -71,9 +71,9 @@ def test_what_is_still_to_be_found_is_looked_up_at_once(world: World) -> None:
     world.flush()
     seed(world, {"address": {9010: {"email": "nobody@example.test"}}})
     assert resolve(world, {OFFICE: 9003}).done
-    assert job(world).state == "parked"
+    assert world.job().state == "parked"
     world.flush()
-    assert linked(world) == {(501, 9003), (501, 9010)}
+    assert world.linked() == {(501, 9003), (501, 9010)}
 
 
 def test_choosing_again_changes_nothing_and_otherwise_is_refused(world: World) -> None:
@@ -81,11 +81,11 @@ def test_choosing_again_changes_nothing_and_otherwise_is_refused(world: World) -
     world.flush()
     for _ in range(2):
         assert resolve(world, {OFFICE: 9003}).done
-    assert resolve(world, {OFFICE: 9004}).refused == {job(world).id: "queued"}
+    assert resolve(world, {OFFICE: 9004}).refused == {world.job().id: "queued"}
     world.drain()
     assert resolve(world, {OFFICE: 9003}).done
-    assert resolve(world, {OFFICE: 9004}).refused == {job(world).id: "succeeded"}
-    assert linked(world) == {(501, 9003)}
+    assert resolve(world, {OFFICE: 9004}).refused == {world.job().id: "succeeded"}
+    assert world.linked() == {(501, 9003)}
     page = job_admin_of(world.store).audit_log("acme")
     assert sum(entry.count for entry in page.entries) == 1
 
@@ -94,10 +94,10 @@ def test_only_references_that_a_job_has_and_lacks_are_chosen(world: World) -> No
     world.accept(wish(OFFICE), wish(9001, estate=501), wish(NOBODY))
     world.flush()
     refused = resolve(world, {OFFICE: 9003}, 0, 1, 2).refused
-    assert refused == {job(world, 1).id: "succeeded", job(world, 2).id: "of other references"}
+    assert refused == {world.job(1).id: "succeeded", world.job(2).id: "of other references"}
     world.flush()
-    assert (501, 9003) in linked(world)
-    assert job(world, 2).state == "parked"
+    assert (501, 9003) in world.linked()
+    assert world.job(2).state == "parked"
 
 
 def test_a_choice_holds_for_its_job_alone(world: World) -> None:
@@ -108,7 +108,7 @@ def test_a_choice_holds_for_its_job_alone(world: World) -> None:
     world.flush()
     world.accept(wish(OFFICE, estate=501, action="delete"))
     world.flush()
-    assert [job(world, number).state for number in range(3)] == ["succeeded", "parked", "parked"]
+    assert [world.job(number).state for number in range(3)] == ["succeeded", "parked", "parked"]
 
 
 def test_a_person_and_a_look_up_at_once_are_one_record(world: World) -> None:
@@ -122,9 +122,9 @@ def test_a_person_and_a_look_up_at_once_are_one_record(world: World) -> None:
     parked = Parking(batch.now, batch.now + 60_000_000, 1, "none")
     lease.write_look_ups([LookUpResult(batch.jobs[0].job, {}, batch.now, parked)], {}, memory=3600.0)
     lease.release()
-    assert job(world).state == "queued"
+    assert world.job().state == "queued"
     world.drain()
-    assert linked(world) == {(501, 9003)}
+    assert world.linked() == {(501, 9003)}
 
 
 def test_a_parked_change_is_looked_up_now(world: World) -> None:
@@ -132,18 +132,18 @@ def test_a_parked_change_is_looked_up_now(world: World) -> None:
     world.flush()
     seed(world, {"address": {9010: {"email": "nobody@example.test"}}})
     world.flush()
-    assert job(world).state == "parked"
+    assert world.job().state == "parked"
     result = look_up_now(world, 0, 1)
-    assert (result.done, result.refused) == ((job(world).id,), {job(world, 1).id: "succeeded"})
+    assert (result.done, result.refused) == ((world.job().id,), {world.job(1).id: "succeeded"})
     world.flush()
-    assert (501, 9010) in linked(world)
+    assert (501, 9010) in world.linked()
 
 
 def test_jobs_are_listed_by_a_reference(world: World) -> None:
     world.accept(wish(OFFICE), wish(address(email="office@example.test", KdNr="1")), wish(NOBODY))
     world.flush()
     found = queries_of(world.store).find_jobs("acme", JobFilter(reference=OFFICE)).jobs
-    assert {each.id for each in found} == {job(world, 0).id, job(world, 1).id}
+    assert {each.id for each in found} == {world.job(0).id, world.job(1).id}
     by_estate = queries_of(world.store).find_jobs("acme", JobFilter(reference=ESTATE, state="parked")).jobs
     assert len(by_estate) == 3
 
@@ -155,15 +155,15 @@ def test_the_order_of_what_happened_holds_for_what_was_chosen(world: World) -> N
     world.flush()
     resolve(world, {OFFICE: 9003})
     world.drain()
-    assert linked(world) == set()
-    assert job(world).counts["stale"] == 1
+    assert world.linked() == set()
+    assert world.job().counts["stale"] == 1
 
 
 def test_why_a_change_waits_for_its_records_is_said_and_for_how_long(world: World) -> None:
     world.accept(wish(OFFICE))
     before = why_waits(world)
     world.flush()
-    parked = job(world).parked
+    parked = world.job().parked
     assert parked
     after = why_waits(world)
     assert (before.reason, before.until) == ("reference", 0)
@@ -176,7 +176,7 @@ def test_why_a_change_waits_for_its_records_is_said_and_for_how_long(world: Worl
 def why_waits(world: World) -> Waiting:
     queries = queries_of(world.store)
     view = AccountView("acme", queries.account_state("acme"), FULL_PACE, WaitPolicy())
-    found = why_job_waits(view, job(world), {})
+    found = why_job_waits(view, world.job(), {})
     assert found
     return found
 
@@ -189,11 +189,13 @@ def test_an_explanation_says_which_reference_led_to_a_record_and_who_chose_it(wo
     evidence = collect_evidence(
         world.store, queries_of(world.store), "acme", Relation(BUYER, 501, 9003), now=world.clock.now()
     )
-    [told] = explain(evidence, zone=UTC).jobs
-    at = job(world).references[0].asked_at
-    assert f"; parent estate:objektnr_extern=PC910 is 501, looked up {format_instant(at, UTC)}" in told.text
-    assert "; child address:email=office@example.test is 9003, chosen by ada" in told.text
-    assert [(each["side"], each["chosen_by"]) for each in told.facts["references"]] == [
+    [explained] = explain(evidence, zone=UTC).jobs
+    at = world.job().references[0].asked_at
+    assert (
+        f"; parent estate:objektnr_extern=PC910 is 501, looked up {format_instant(at, UTC)}" in explained.text
+    )
+    assert "; child address:email=office@example.test is 9003, chosen by ada" in explained.text
+    assert [(each["side"], each["chosen_by"]) for each in explained.facts["references"]] == [
         ("parent", None),
         ("child", "ada"),
     ]
@@ -216,18 +218,18 @@ def test_what_was_looked_for_stands_in_no_event_audit_entry_metric_or_line_of_th
         wake=lambda _: None,
     )
     choice = RecordChoice(references={str(OFFICE): 9003})
-    assert service.resolve("acme", job(world).id, choice, by="ada", everywhere=True).done
-    assert service.look_up("acme", JobFilter(reference=NOBODY), by="ada").done == (job(world, 1).id,)
+    assert service.resolve("acme", world.job().id, choice, by="ada", everywhere=True).done
+    assert service.look_up("acme", JobFilter(reference=NOBODY), by="ada").done == (world.job(1).id,)
     world.flush()
     stream.look()
     audited = job_admin_of(world.store).audit_log("acme").entries
     assert {each.act: each.count for each in audited} == {"resolved": 1, "looked up": 1}
-    told = repr((world.events, audited, lines))
-    assert "address by email" in told
+    texts = repr((world.events, audited, lines))
+    assert "address by email" in texts
     assert "(estate by objektnr_extern) → (address by email)" in lines[0]
-    assert "parked" in told
-    assert "example.test" not in told
-    assert "PC910" not in told
+    assert "parked" in texts
+    assert "example.test" not in texts
+    assert "PC910" not in texts
 
 
 def test_a_choice_that_says_nothing_of_a_job_is_refused_with_what_the_job_has(world: World) -> None:
@@ -245,7 +247,7 @@ def test_a_choice_that_says_nothing_of_a_job_is_refused_with_what_the_job_has(wo
         (RecordChoice(references={"address:email=OFFICE@example.test": 9003}), ""),
     ):
         if not fault:
-            assert len(find_choice(job(world), choice)) == 1
+            assert len(find_choice(world.job(), choice)) == 1
             continue
         with pytest.raises(InvalidChange, match=fault):
-            find_choice(job(world), choice)
+            find_choice(world.job(), choice)

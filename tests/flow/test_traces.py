@@ -52,7 +52,7 @@ def drop(_event: str, /, **_fields: object) -> None:
 
 
 def test_a_flush_and_its_requests_are_linked_to_the_spans_of_those_who_asked(collector: Collector) -> None:
-    world, traces = World(lambda now: MemoryStore(now)), Traces("here")
+    world, traces = World(MemoryStore), Traces("here")
     for parent, correlation in ((501, traceparent(7)), (502, traceparent(8)), (503, "order-4711")):
         message = {
             "account": "acme",

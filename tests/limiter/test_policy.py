@@ -58,7 +58,7 @@ def test_never_more_than_burst_plus_rate_times_t_slots_in_any_t(
                 held.pop(last.slot)
             state = after
         else:
-            state = policy.report(state, now, feedback=move)  # type: ignore[arg-type]
+            state = policy.report(state, now, feedback=move)
     sent = sorted(held.values())
     for first in range(len(sent)):
         for last_ in range(first, len(sent)):

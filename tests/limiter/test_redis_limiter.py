@@ -3,8 +3,6 @@
 import multiprocessing
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import files
 from itertools import pairwise
 from threading import Event
@@ -15,6 +13,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.support.full_server import out_of_memory
 from worker.contract.instant import SECOND
 from worker.errors import StoreUnavailable
 from worker.limiter import policy
@@ -58,19 +57,10 @@ def test_scripts_the_server_has_forgotten_are_sent_again(limiter: RedisLimiter, 
     assert limiter.refund("acme", grant)
 
 
-@contextmanager
-def full(client: Redis) -> Iterator[None]:
-    client.config_set("maxmemory", "1")
-    try:
-        yield
-    finally:
-        client.config_set("maxmemory", "0")
-
-
 def test_a_full_server_still_paces_so_that_the_backlog_can_drain(
     limiter: RedisLimiter, redis_client: Redis
 ) -> None:
-    with full(redis_client):
+    with out_of_memory(redis_client):
         grant = limiter.book("acme", rate=1.0, burst=1, max_wait=0.0)
         limiter.report("acme", "failed")
         assert limiter.refund("acme", grant)

@@ -358,7 +358,7 @@ def test_no_exception_of_httpcore_escapes(error: type[Exception], in_body: bool)
 
 def test_secrets_show_neither_in_the_client_nor_in_what_it_reports() -> None:
     def quote_request(request: httpcore.Request) -> Exception:
-        body = b"".join(request.stream)  # type: ignore[arg-type]
+        body = b"".join(request.stream)
         return httpcore.ReadError(f"lost {body.decode()} of {SECRET}")
 
     with scripted(answer_results(22, f"who is {TOKEN} with {SECRET} and {CLAIM}?")) as server:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ops.bench.planner import Shape, grid, hubs, path
+from tests.support.planner_values import largest_matching
 from worker.planner.cover import Star, cover
 
 Edges = list[tuple[int, int]]
@@ -16,23 +17,6 @@ Edges = list[tuple[int, int]]
 SPARSE = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), max_size=60)
 DENSE = st.lists(st.tuples(st.integers(1, 8), st.integers(1, 8)), max_size=48)
 EDGES = SPARSE | DENSE
-
-
-def largest_matching(edges: Edges) -> int:
-    """Find it the textbook way, one augmenting path after the other."""
-    children = {parent: [c for p, c in sorted(set(edges)) if p == parent] for parent, _ in edges}
-    mate: dict[int, int] = {}
-
-    def finds_a_mate(parent: int, tried: set[int]) -> bool:
-        for child in children[parent]:
-            if child not in tried:
-                tried.add(child)
-                if child not in mate or finds_a_mate(mate[child], tried):
-                    mate[child] = parent
-                    return True
-        return False
-
-    return sum(finds_a_mate(parent, set()) for parent in children)
 
 
 def fewest_records_that_touch_all(edges: Edges) -> int:

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.support.planner_values import CLEARED, CONFIRMED, CREATED, INTENTS, LATE_INTENTS, LATER, intent
+from tests.support.planner_values import (
+    CLEARED,
+    CONFIRMED,
+    CREATED,
+    INTENTS,
+    LATE_INTENTS,
+    LATER,
+    deciding,
+    intent,
+)
 from worker.planner.fold import (
     NEVER,
     NOTHING,
@@ -76,15 +85,6 @@ def end(target: Target | None) -> End:
 def confirmed(target: Target | None, known: ConfirmedState) -> ConfirmedState:
     """Return what is confirmed once the API has confirmed the whole target."""
     return confirm(target, known, keys=dict(target.patch)) if target else known
-
-
-def deciding(known: ConfirmedState) -> tuple[JobVersion, JobVersion, dict[str, JobVersion]]:
-    """Return the part that decides: versions of info that a delete made void are just not removed."""
-    return (
-        known.presence,
-        known.absent,
-        {key: was.job_version for key, was in known.info.items() if was.job_version > known.absent},
-    )
 
 
 @given(INTENTS, CONFIRMED, CLEARED, UPSERT)

@@ -31,7 +31,7 @@ PEOPLE = st.integers(41, 44)
 
 
 def new_guard() -> Guard:
-    return Guard(lambda name: SIDES.get(name, ""))  # type: ignore[return-value, arg-type]
+    return Guard(lambda name: SIDES.get(name, ""))
 
 
 def state(action: IntentAction, *, allow_empty: bool = False) -> RelationState:
@@ -108,8 +108,8 @@ def test_somebody_who_surely_stands_is_always_left(
     allowed = {
         child for child in deleted if guard.refuse(Relation(BROKER, 501, child), doubts, now=NOW) is None
     }
-    standing = shown | (made - set(deleted))
-    assert not allowed & standing or standing - allowed - landing
+    left = shown | (made - set(deleted))
+    assert not allowed & left or left - allowed - landing
 
 
 @given(shown=st.sets(st.integers(1, 4)), wanted=st.lists(st.integers(1, 4), min_size=1, unique=True))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.planner_values import largest_matching
 from worker.contract import Order, Relation
 from worker.planner.actions import Action, Kind, Operation
 from worker.planner.plan import Limits, Plan, plan
@@ -252,19 +253,6 @@ def test_stars_that_are_too_large_are_cut_into_as_few_pieces_as_can_be(
     ]
     assert cut.cut == sum(ceil(size / most) - 1 for size in sizes)
     assert cut.least == whole.least
-
-
-def largest_matching(edges: list[tuple[int, int]]) -> int:
-    """By trying for each relation to take it or to leave it."""
-    if not edges:
-        return 0
-    (parent, child), rest = edges[0], edges[1:]
-    free = [edge for edge in rest if edge[0] != parent and edge[1] != child]
-    return (
-        largest_matching(rest)
-        if len(free) == len(rest) + 1
-        else max(1 + largest_matching(free), largest_matching(rest))
-    )
 
 
 def test_nothing_to_do_is_no_request() -> None:

@@ -1,7 +1,7 @@
 """The state of one relation: what it wants next, what has to wait, and that no intent is ever lost."""
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,7 @@ from tests.support.planner_values import (
     LATER,
     LINK,
     SOME_INFO,
+    deciding,
     intent,
 )
 from worker.contract import Info
@@ -25,7 +26,6 @@ from worker.planner.fold import (
     ConfirmedInfo,
     ConfirmedState,
     Intent,
-    JobVersion,
     Target,
     fold,
 )
@@ -62,26 +62,10 @@ def state_of(
     upsert: bool = False,
     **progress: object,
 ) -> RelationState:
-    opened = OpenRelation(tuple(sorted(intents)), **progress)  # type: ignore[arg-type]
+    opened = OpenRelation(tuple(sorted(intents)), **progress)
     state = reopen(opened, known, doubt, upsert=upsert)
     assert state
     return state
-
-
-class Deciding(NamedTuple):
-    """The part of a confirmed state that decides anything."""
-
-    presence: JobVersion
-    absent: JobVersion
-    info: dict[str, JobVersion]
-
-
-def deciding(known: ConfirmedState) -> Deciding:
-    return Deciding(
-        known.presence,
-        known.absent,
-        {key: was.job_version for key, was in known.info.items() if was.job_version > known.absent},
-    )
 
 
 class Obedient:
@@ -205,7 +189,7 @@ def test_presence_goes_before_info_and_reading_before_writing(
 def test_a_create_carries_info_only_if_the_relation_was_read_as_absent_and_never_what_only_modify_takes(
     intents: list[Intent], known: ConfirmedState, progress: dict[str, object], upsert: bool
 ) -> None:
-    state = reopen(OpenRelation(tuple(intents), **progress), known, upsert=upsert)  # type: ignore[arg-type]
+    state = reopen(OpenRelation(tuple(intents), **progress), known, upsert=upsert)
     operation = next_operation(LINK, state, now=9) if state else None
     if state and isinstance(operation, Operation) and operation.kind == "create":
         carried = {key: value for key, value in state.target.patch if key in CREATE_KEYS}
@@ -223,7 +207,7 @@ def test_only_the_confirmation_may_go_with_a_create() -> None:
 def test_nothing_is_wanted_before_its_time_nor_against_a_write_that_may_still_land(
     intents: list[Intent], known: ConfirmedState, progress: dict[str, object], doubt: Doubt, upsert: bool
 ) -> None:
-    opened = OpenRelation(tuple(intents), **progress)  # type: ignore[arg-type]
+    opened = OpenRelation(tuple(intents), **progress)
     state = reopen(opened, known, doubt, upsert=upsert)
     if state:
         against = contradicts(doubt, state.target)

@@ -32,7 +32,7 @@ States = dict[Relation, RelationState]
 
 
 def state_of(**progress: object) -> RelationState:
-    state = reopen(OpenRelation((intent(1, "create"),), **progress), upsert=False)  # type: ignore[arg-type]
+    state = reopen(OpenRelation((intent(1, "create"),), **progress), upsert=False)
     assert state
     return state
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from redis import Redis
 
 from ops.dev.stack import QUICK, Shape, running
-from tests.support.clusters import wait_until
+from tests.support.waiting import wait_until
 from worker.celery_beat import MAX_WAITING
 
 

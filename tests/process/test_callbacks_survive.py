@@ -4,10 +4,11 @@ from pathlib import Path
 
 import httpx
 
-from ops.dev.stack import QUICK, Shape, running, settings_file
+from ops.dev.stack import QUICK, Shape, running
+from ops.dev.stack_settings import format_settings
 from tests.support.callback_receiver import OLD, receive
-from tests.support.clusters import wait_until
 from tests.support.deploy_work import message
+from tests.support.waiting import wait_until
 
 CALLBACK = """
 [callbacks.portal]
@@ -17,7 +18,7 @@ accounts = ["nord"]
 quiet = 1
 networks = ["127.0.0.0/8"]
 """
-TOLD = {
+DATA = {
     "account": "nord",
     "batch": "import-7",
     "accepted": 20,
@@ -31,8 +32,9 @@ TOLD = {
 def test_a_batch_is_told_although_the_worker_and_redis_are_killed(tmp_path: Path) -> None:
     shape = Shape(accounts=("nord",), defaults={**QUICK, "window": 0.1}, persist="always", concurrency=1)
     with receive() as receiver:
-        table = CALLBACK.format(url=receiver.url, secret=OLD)
-        (tmp_path / "relations.toml").write_text(settings_file(shape, "") + table, "utf-8")
+        settings = format_settings(shape.accounts, shape.defaults, key="")
+        callback = CALLBACK.format(url=receiver.url, secret=OLD)
+        (tmp_path / "relations.toml").write_text(settings + callback, "utf-8")
         with running(tmp_path, shape) as stack:
             changes = [{**message("nord", number), "batch": "import-7"} for number in range(20)]
             headers = {"Authorization": f"Bearer {stack.key}"}
@@ -53,4 +55,4 @@ def test_a_batch_is_told_although_the_worker_and_redis_are_killed(tmp_path: Path
 
             wait_until(is_delivered, "nobody is told", seconds=60)
     assert len({each.id for each in receiver.received}) == 1
-    assert all(each.verify(OLD)["data"] == TOLD for each in receiver.received)
+    assert all(each.verify(OLD)["data"] == DATA for each in receiver.received)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -13,6 +12,8 @@ from celery import Celery
 
 from ops.dev.stack import QUICK, Shape, Stack, running
 from producers.services import build_services
+from tests.support.deploy_work import CHANGE
+from tests.support.waiting import wait_until
 from worker.ports import UNROUTED, JobFilter, JobRecord
 
 CLIENT = """
@@ -24,13 +25,6 @@ for changes in json.load(sys.stdin):
     app.send_task("relations.accept", [changes], queue="relations.intake")
 print(sorted({"worker", "producers", "ops"} & set(sys.modules)))
 """
-CHANGE = {
-    "account": "nord",
-    "action": "create",
-    "relationtype": "estate:address:interested",
-    "parentid": 501,
-    "childid": 9001,
-}
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +54,13 @@ def send(stack: Stack, folder: Path, *messages: object) -> None:
 
 def wait_finished(stack: Stack, batch: str, number: int) -> list[JobRecord]:
     """Return the jobs of a label, oldest first, once so many are done."""
-    queries, deadline = stack.runtime(wakes=False).queries, time.monotonic() + 60
-    while time.monotonic() < deadline:
+    queries = stack.runtime(wakes=False).queries
+
+    def find_done() -> tuple[JobRecord, ...]:
         jobs = queries.find_jobs("nord", JobFilter(batch=batch)).jobs
-        if sum(bool(job.finished_at) for job in jobs) == number:
-            break
-        time.sleep(0.05)
-    return list(reversed(jobs))
+        return jobs if sum(bool(job.finished_at) for job in jobs) == number else ()
+
+    return list(reversed(wait_until(find_done, "the jobs do not end", seconds=60)))
 
 
 def test_a_bare_celery_application_sends_one_change_or_many(stack: Stack, tmp_path: Path) -> None:
@@ -125,11 +119,13 @@ def test_values_of_python_are_read_and_what_is_no_json_is_kept(stack: Stack) -> 
         (str(UUID(int=7)), (505,), (1, 2)),
         ("2026-11-21", (505,), (3,)),
     ]
-    runtime, deadline = stack.runtime(wakes=False), time.monotonic() + 60
+    runtime = stack.runtime(wakes=False)
     queries, admin = runtime.queries, runtime.job_admin
     unreadable = JobFilter(error="unreadable")
-    while len(kept := queries.find_jobs(UNROUTED, unreadable).jobs) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(
+        lambda: len(queries.find_jobs(UNROUTED, unreadable).jobs) >= 2, "they are not kept", seconds=60
+    )
+    kept = queries.find_jobs(UNROUTED, unreadable).jobs
     payloads = [payload for job in reversed(kept) if (payload := admin.get_payload(job.id))]
     for payload, name in zip(payloads, ("application/x-python-serialize", "application/x-yaml"), strict=True):
         assert payload.faults == (
@@ -162,9 +158,6 @@ def test_the_correlation_of_a_message_is_kept_with_the_job_and_the_request(stack
 
 
 def test_a_worker_records_its_heartbeat(stack: Stack) -> None:
-    metrics, deadline = stack.runtime(wakes=False).metrics, time.monotonic() + 60
-    while not (workers := metrics.list_workers()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    (worker,) = workers
+    (worker,) = wait_until(stack.runtime(wakes=False).metrics.list_workers, "no worker runs", seconds=60)
     assert worker.concurrency == 1
     assert worker.name.endswith(worker.hostname)

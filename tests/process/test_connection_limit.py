@@ -8,11 +8,11 @@ import redis
 
 from ops.dev.redis_server import RedisServer, run_server
 from ops.dev.stack import QUICK, Shape, running
-from tests.support.clusters import run_command, wait_until
+from tests.support.clusters import run_command
+from tests.support.deploy_work import CHANGE
+from tests.support.waiting import wait_until
 from worker.background import WakeupQueue
 from worker.wakeups import TaskSender
-
-CHANGE = {"account": "nord", "action": "create", "relationtype": "estate:address:interested", "parentid": 501}
 
 
 @contextmanager

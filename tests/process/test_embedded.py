@@ -5,8 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +12,10 @@ import redis
 
 from ops.dev.processes import Process, StartFailed, free_port
 from ops.dev.redis_server import RedisServer, find_binary, run_server, start_server
+from tests.support.waiting import wait_until
 from worker.errors import InvalidSettings, StoreUnavailable
 
 PYTHON = sys.executable
-
-
-def wait_until(done: Callable[[], bool], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not done() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return done()
 
 
 def listens(port: int) -> bool:
@@ -37,14 +29,6 @@ def make_server_program(directory: Path, name: str, version: str) -> Path:
     program.write_text(f"#!/bin/sh\necho 'RedisServer v={version} sha=0'\n")
     program.chmod(0o755)
     return program
-
-
-@pytest.fixture
-def taken_port() -> Iterator[int]:
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        yield holder.getsockname()[1]
 
 
 def test_the_server_listens_on_loopback_only_and_never_evicts(
@@ -153,7 +137,7 @@ input()
         port = int(parent.stdout.readline().split(":")[2].split("/")[0])
         assert listens(port)
         parent.kill()
-    assert wait_until(lambda: not listens(port))
+    wait_until(lambda: not listens(port), "the server still listens")
 
 
 def test_the_watchdog_for_kernels_without_parent_death_signals_kills_the_group(tmp_path: Path) -> None:
@@ -231,7 +215,7 @@ def test_stop_lets_a_child_end_by_itself_and_kills_the_children_it_leaves_behind
     with open(os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as held:
         child.wait_until(lambda: child.tail() == "up" and held.read() is None)
         assert (child.stop(), child.tail()) == (7, "up\nbye")
-        assert wait_until(lambda: held.read() == b"")  # the sleeper that held the other end is gone
+        wait_until(lambda: held.read() == b"", "the sleeper that held the other end is not gone")
 
 
 def test_a_child_that_ignores_sigterm_is_killed_after_the_deadline(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from redis import Redis
 
 from ops.dev.redis_server import run_server
 from ops.dev.stack import QUICK, Shape, running
-from tests.support.clusters import run_command, wait_until
+from tests.support.clusters import run_command
+from tests.support.deploy_work import CHANGE
+from tests.support.waiting import wait_until
 
-CHANGE = {"account": "nord", "action": "create", "relationtype": "estate:address:interested", "parentid": 501}
 FOREIGN = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND")
 
 

@@ -8,17 +8,12 @@ from celery import Celery
 from redis import Redis
 
 from ops.dev.stack import QUICK, Shape, running
-from tests.support.clusters import wait_until
+from tests.support.deploy_work import CHANGE
+from tests.support.full_server import out_of_memory
+from tests.support.waiting import wait_until
 from worker.celery_broker import OwnCelery
 from worker.redis.broker import broker_settings
 
-CHANGE = {
-    "account": "nord",
-    "action": "create",
-    "relationtype": "estate:address:interested",
-    "parentid": 501,
-    "batch": "full",
-}
 MESSAGES = 20
 
 
@@ -33,20 +28,19 @@ def test_messages_of_changes_outlive_a_full_redis(tmp_path: Path) -> None:
         for child in range(1, MESSAGES + 1):
             app.send_task(
                 "relations.accept",
-                [{**CHANGE, "childid": child}],
+                [{**CHANGE, "childid": child, "batch": "full"}],
                 queue="relations.intake",
                 ignore_result=True,
             )
-        runtime.client.config_set("maxmemory", "1")
-        os.kill(worker.pid, signal.SIGCONT)
-        client = runtime.client  # each was tried once, and waits in the worker to be tried again
-        wait_until(
-            lambda: client.llen("relations.intake") == 0 and client.hlen("relations/unacked") >= MESSAGES,
-            "not all were taken",
-            seconds=60,
-        )
-        assert runtime.store.batch_counts("nord", "full") == {}
-        runtime.client.config_set("maxmemory", "0")
+        with out_of_memory(runtime.client):
+            os.kill(worker.pid, signal.SIGCONT)
+            client = runtime.client  # each was tried once, and waits in the worker to be tried again
+            wait_until(
+                lambda: client.llen("relations.intake") == 0 and client.hlen("relations/unacked") >= MESSAGES,
+                "not all were taken",
+                seconds=60,
+            )
+            assert runtime.store.batch_counts("nord", "full") == {}
         wait_until(
             lambda: runtime.store.batch_counts("nord", "full").get("succeeded") == MESSAGES,
             "not all succeeded",

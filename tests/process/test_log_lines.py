@@ -10,7 +10,7 @@ from typing import Any
 
 from ops.dev.redis_server import run_server
 from ops.dev.stack import PARTS, QUICK, Shape, running
-from tests.support.clusters import wait_until
+from tests.support.waiting import wait_until
 from worker.config import load_settings
 from worker.wiring import connect_metrics
 

@@ -3,9 +3,8 @@
 import json
 import os
 import threading
-import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ import redis
 from standardwebhooks.webhooks import Webhook
 
 from ops.dev.stack import QUICK, Shape, Stack, running
+from tests.support.waiting import wait_until
 
 # As `sitecustomize.py`, which every Python process imports at its start.
 LOUD = "import logging\nlogging.Logger.isEnabledFor = lambda self, level: True\n"
@@ -57,13 +57,6 @@ def monitored(url: str) -> Iterator[list[str]]:
             thread.join()
 
 
-def until(is_true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def send_requests(stack: Stack, secrets: list[str]) -> str:
     """Return the texts that right, wrong and confused clients get, of which some send secrets."""
     now, webhook = datetime.now(UTC), Webhook(stack.webhook_secret)
@@ -102,7 +95,11 @@ def provoke_faults(stack: Stack) -> None:
     )
     messages = [change("nord", childid=7), change("west"), {"account": "nord"}]
     stack.celery().send_task("relations.accept", [messages], queue="relations.intake")
-    until(lambda: store.get_pause("west") and stack.simulate("stats")["requests"] > 6)
+    wait_until(
+        lambda: store.get_pause("west") and stack.simulate("stats")["requests"] > 6,
+        "the faults do not come",
+        seconds=60,
+    )
 
 
 def test_nothing_that_a_run_leaves_holds_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

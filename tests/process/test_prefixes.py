@@ -7,15 +7,10 @@ from celery import Celery
 
 from ops.dev.redis_server import run_server
 from ops.dev.stack import QUICK, Shape, Stack, running
-from tests.support.clusters import run_command, wait_until
+from tests.support.clusters import run_command
+from tests.support.deploy_work import CHANGE
+from tests.support.waiting import wait_until
 
-CHANGE = {
-    "account": "nord",
-    "action": "create",
-    "relationtype": "estate:address:interested",
-    "parentid": 501,
-    "batch": "mixed",
-}
 QUICKER = {**QUICK, "window": 0.1}
 
 
@@ -51,7 +46,7 @@ def test_environments_on_one_redis_see_nothing_of_each_other_nor_of_others(tmp_p
         producer = Celery(broker=server.url)
         for prefix, children in (("relations", range(1, 4)), ("staging", range(101, 141))):
             for child in children:
-                change = {**CHANGE, "childid": child}
+                change = {**CHANGE, "childid": child, "batch": "mixed"}
                 producer.send_task("relations.accept", [change], queue=f"{prefix}.intake", ignore_result=True)
         wait_until(lambda: counts_of(production).get("succeeded") == 3, "not all was written", seconds=60)
         wait_until(lambda: counts_of(staging).get("accepted") == 40, "not all was taken", seconds=60)

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ pytest.importorskip("opentelemetry.sdk", reason="the extra telemetry is not inst
 
 from ops.dev.stack import QUICK, Shape, Stack, running
 from tests.support.trace_collector import collect
+from tests.support.waiting import wait_until
 from worker.ports import JobFilter
 
 OVER_HTTP, BY_CELERY, REFUSED = ("1" * 32, "a" * 16), ("2" * 32, "b" * 16), ("3" * 32, "c" * 16)
@@ -39,13 +39,13 @@ def change(**other: object) -> dict[str, object]:
 
 
 def wait_finished(stack: Stack, number: int) -> None:
-    queries, deadline = stack.runtime(wakes=False).queries, time.monotonic() + 60
-    while time.monotonic() < deadline:
+    queries = stack.runtime(wakes=False).queries
+
+    def is_done() -> bool:
         jobs = queries.find_jobs("nord", JobFilter(batch="traced")).jobs
-        if sum(bool(job.finished_at) for job in jobs) == number:
-            return
-        time.sleep(0.05)
-    raise AssertionError("the jobs did not end")
+        return sum(bool(job.finished_at) for job in jobs) == number
+
+    wait_until(is_done, "the jobs do not end", seconds=60)
 
 
 def test_a_change_is_followed_from_who_sent_it_through_the_interface_to_the_request(

@@ -18,11 +18,7 @@ from worker.store.jobs import job_decisions, lifecycle
 from worker.store.jobs.stored_job import FAILED, SENDING, LoadedJob, StoredJob
 from worker.store.limits import Retention
 
-GONE, LOCKED, RIGHTS = (
-    Refusal(80, "record", "no such record"),
-    Refusal(1, "transient", "?"),
-    Refusal(261, "rights", "no right"),
-)
+GONE, RIGHTS = Refusal(80, "record", "no such record"), Refusal(261, "rights", "no right")
 FIRST, SECOND, THIRD = (Relation(BUYER, 1, child) for child in (9, 10, 11))
 REFUSALS: Mapping[Relation, Refusal] = {FIRST: GONE, SECOND: RIGHTS, THIRD: GONE}
 
@@ -39,7 +35,7 @@ def fail(store: Store, refusals: Mapping[Relation, Refusal], request_id: str = "
             refusal = refusals.get(relation)
             result = "failed" if refusal else "applied"
             writes.opens[relation] = open_write(relation, None)
-            writes.outcomes.append(RelationOutcome(job.job, relation, result, "", refusal))  # type: ignore[arg-type]
+            writes.outcomes.append(RelationOutcome(job.job, relation, result, "", refusal))
     lease.settle(request_id, writes)
     lease.release()
 
@@ -63,7 +59,7 @@ def groups(store: Store) -> dict[str, int]:
 
 
 def found(store: Store, **wanted: object) -> list[str]:
-    page = queries_of(store).find_jobs("acme", JobFilter(**wanted))  # type: ignore[arg-type]
+    page = queries_of(store).find_jobs("acme", JobFilter(**wanted))
     return [job.id for job in page.jobs]
 
 

@@ -3,7 +3,6 @@
 import re
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from redis import Redis
 
 import worker
+from tests.support.full_server import out_of_memory
 from tests.support.store_steps import (
     BASE,
     accept,
@@ -205,21 +205,11 @@ def until_echo(monitor: Any) -> Iterator[dict[str, Any]]:
 # --- a server that is full, or away
 
 
-@contextmanager
-def full(client: Redis) -> Iterator[None]:
-    """Leave the server without memory."""
-    client.config_set("maxmemory", "1")
-    try:
-        yield
-    finally:
-        client.config_set("maxmemory", "0")
-
-
 def test_a_full_server_accepts_nothing_but_lets_the_backlog_drain(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     accept(redis_store, change(1, 9), change(1, 10))
-    with full(redis_client):
+    with out_of_memory(redis_client):
         before = dump_keys(redis_client)
         with pytest.raises(StoreUnavailable):
             accept(redis_store, change(2, 9), change(2, 10), first=10)
@@ -296,8 +286,7 @@ def test_what_brings_something_in_is_refused_by_a_full_server_and_nothing_else(
     redis_store: RedisStore,
 ) -> None:
     first_lines = {
-        name: script._text.partition("\n")[0]  # type: ignore[attr-defined]
-        for name, script in redis_store.database.scripts.items()
+        name: script._text.partition("\n")[0] for name, script in redis_store.database.scripts.items()
     }
     assert {name for name, line in first_lines.items() if "allow-oom" not in line} == {
         "accept",

@@ -111,9 +111,9 @@ def test_a_move_that_was_interrupted_is_finished_by_the_next(store: RedisStore, 
         calls.append(1)
         if len(calls) == 3:
             raise StoreUnavailable("gone")
-        return commit(**arguments)  # type: ignore[arg-type]
+        return commit(**arguments)
 
-    store.database.scripts["commit"] = interrupted  # type: ignore[assignment]
+    store.database.scripts["commit"] = interrupted
     with pytest.raises(StoreUnavailable, match="gone"):
         store.lease("baker", "h1")
     redis_client.delete(f"{PREFIX}:{{baker}}:holder")  # as after its minute

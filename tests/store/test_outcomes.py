@@ -11,6 +11,7 @@ from tests.support.store_steps import (
     accept,
     claim_all,
     expire_lease,
+    job_of,
     list_jobs,
     read_all,
     send_and_settle,
@@ -170,8 +171,7 @@ def test_the_first_refusal_becomes_the_jobs_and_only_whole_request_ids_are_kept(
             outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, child), "failed", "", refusal)],
         )
         lease.settle(request_id, writes)
-    job = store.get_job("acme-000")
-    assert job is not None
+    job = job_of(store)
     assert (job.refusal, job.attempts, job.state) == ((1, "record", "gone", f"{BUYER}:1:1"), 12, "failed")
     assert job.requests == tuple(ids[-6:])
 
@@ -200,8 +200,7 @@ def test_a_job_superseded_by_several_names_the_last(store: Store) -> None:
             ]
         ),
     )
-    job = store.get_job("acme-000")
-    assert job is not None
+    job = job_of(store)
     assert (job.state, job.by, job.attempts) == ("superseded", "acme-10", 0)
 
 

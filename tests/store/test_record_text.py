@@ -128,8 +128,8 @@ def test_a_message_and_open_work_are_about_the_record_by_their_ids() -> None:
     assert not of(9701).is_in_open(work)
     assert not of(7).is_in_open(work)
     assert of(12).is_in_open(work)
-    said = OpenRelation((intent,), refusal=Refusal(9701, "rights", "no right for 9703"))
-    assert (of(9701).is_in_open(said), of(9703).is_in_open(said)) == (False, True)
+    refused = OpenRelation((intent,), refusal=Refusal(9701, "rights", "no right for 9703"))
+    assert (of(9701).is_in_open(refused), of(9703).is_in_open(refused)) == (False, True)
 
 
 @given(st.integers(1, 2**53), st.sampled_from(["{}", "x {} y", "id={}", "({})", "{},", "{}: ä", "crm-{}-x"]))

@@ -29,7 +29,7 @@ def callbacks_of(store: Store) -> RedisCallbacks:
 
 def message(number: int, **more: object) -> CallbackMessage:
     facts = {"batch": "import", "counts": COUNTS, "made_at": START + number, "next_at": START, **more}
-    return CallbackMessage(id=f"acme-{number:018d}", account="acme", callback="portal", **facts)  # type: ignore[arg-type]
+    return CallbackMessage(id=f"acme-{number:018d}", account="acme", callback="portal", **facts)
 
 
 def watched(store: RedisCallbacks) -> tuple[Watch, ...]:
@@ -66,16 +66,16 @@ def test_what_was_decided_about_a_label_is_void_when_another_change_came(
     (watch,) = watched(callbacks)
     clock.sleep(1)
     callbacks.watch("acme", {"import": (["portal"], 5.0)})
-    told = {"portal": COUNTS}
-    assert not callbacks.settle_watch("acme", watch, look_at=None, messages=[message(1)], reported=told)
+    reported = {"portal": COUNTS}
+    assert not callbacks.settle_watch("acme", watch, look_at=None, messages=[message(1)], reported=reported)
     assert callbacks.list_messages("acme").messages == ()
     clock.sleep(5)
     (watch,) = watched(callbacks)
     assert callbacks.settle_watch(
-        "acme", watch, look_at=clock.now() + 1, messages=[message(1)], reported=told
+        "acme", watch, look_at=clock.now() + 1, messages=[message(1)], reported=reported
     )
     clock.sleep(1)
-    assert watched(callbacks)[0].reported == told
+    assert watched(callbacks)[0].reported == reported
     assert callbacks.list_messages("acme").messages == (message(1),)
 
 
@@ -83,9 +83,9 @@ def test_of_two_that_look_at_a_label_at_once_one_keeps_a_message(store: Store) -
     callbacks = callbacks_of(store)
     callbacks.watch("acme", {"import": (["portal"], 0.0)})
     (first,), (second,) = watched(callbacks), watched(callbacks)
-    told = {"portal": COUNTS}
-    assert callbacks.settle_watch("acme", first, look_at=START, messages=[message(1)], reported=told)
-    assert not callbacks.settle_watch("acme", second, look_at=START, messages=[message(2)], reported=told)
+    reported = {"portal": COUNTS}
+    assert callbacks.settle_watch("acme", first, look_at=START, messages=[message(1)], reported=reported)
+    assert not callbacks.settle_watch("acme", second, look_at=START, messages=[message(2)], reported=reported)
     assert callbacks.list_messages("acme").messages == (message(1),)
 
 
@@ -151,9 +151,9 @@ def test_a_record_that_a_label_names_is_erased_from_what_callbacks_keep(store: S
     for label in ("address 4711", "import"):
         callbacks.watch("acme", {label: (["portal"], 0.0)})
     for number, watch in enumerate(watched(callbacks)):
-        told = {"portal": COUNTS}
+        reported = {"portal": COUNTS}
         messages = [message(number, batch=watch.label)]
-        assert callbacks.settle_watch("acme", watch, look_at=START, messages=messages, reported=told)
+        assert callbacks.settle_watch("acme", watch, look_at=START, messages=messages, reported=reported)
     admin, lease, cursor = job_admin_of(store), take_lease(store), 0
     while cursor := admin.erase_rest(lease, RecordRef("address", 4711), cursor).next:
         pass

@@ -13,6 +13,7 @@ from tests.support.store_steps import (
     claim_all,
     dump_keys,
     job_admin_of,
+    job_of,
     list_jobs,
     queries_of,
     read_all,
@@ -42,6 +43,7 @@ from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
 
 BRAKE = DeleteBrake(3, 2)
+TWO_DELETES = make_request([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)], kind="delete")
 
 
 def audit_entry(act: str = "cancelled", name: str = "d1") -> AuditEntry:
@@ -60,8 +62,7 @@ def test_a_cancelled_job_ends_superseded_and_all_others_keep_their_order(store: 
     result = job_admin_of(store).cancel("acme", [*job_ids(0, 2, 3), "acme-gone"], audit_entry())
     assert result == AdminResult(tuple(job_ids(0, 2, 3)), {"acme-gone": "gone"})
     assert [job.job for job in read_all(take_lease(store)).jobs] == job_ids(1, 4, 5)
-    ended = store.get_job("acme-002")
-    assert ended is not None
+    ended = job_of(store, 2)
     assert (ended.state, ended.by, ended.counts["superseded"], bool(ended.finished_at)) == (
         "superseded",
         CANCELLED,
@@ -129,8 +130,7 @@ def test_jobs_of_a_paused_account_can_be_cancelled_and_a_requeued_job_keeps_its_
     store.requeue("acme", job_ids(0))
     store.pause("acme", Pause("by hand"))
     assert job_admin_of(store).cancel("acme", job_ids(0), audit_entry()).done == ("acme-000",)
-    job = store.get_job("acme-000")
-    assert job is not None
+    job = job_of(store)
     assert (job.state, job.counts) == ("succeeded", {"applied": 1, "superseded": 1, "stale": 0, "failed": 0})
     assert read_all(lease).jobs == ()
 
@@ -164,8 +164,7 @@ def test_a_dismissed_job_waits_for_no_decision_and_can_still_be_requeued(
     send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed", Relation(BUYER, 2, 9): "applied"})
     result = job_admin_of(store).dismiss("acme", [*job_ids(0, 1), "acme-gone"], audit_entry("dismissed"))
     assert result == AdminResult(("acme-000",), {"acme-001": "succeeded", "acme-gone": "gone"})
-    job = store.get_job("acme-000")
-    assert job is not None
+    job = job_of(store)
     assert (job.state, job.dismissed) == ("failed", (clock.now(), "ada", "because"))
     assert (
         store.failed_jobs("acme", limit=9),
@@ -173,8 +172,7 @@ def test_a_dismissed_job_waits_for_no_decision_and_can_still_be_requeued(
         store.counts("acme")["failed"],
     ) == ([], [], 1)
     assert store.requeue("acme", job_ids(0))[0] == job_ids(0)
-    replayed = store.get_job("acme-000")
-    assert replayed is not None
+    replayed = job_of(store)
     assert replayed.dismissed is None
 
 
@@ -283,14 +281,11 @@ def test_a_pause_and_its_end_have_one_audit_entry_and_only_when_they_happen(stor
 def test_the_brake_stops_a_mass_delete_before_its_first_and_counts_what_left_within_the_hour(
     store: Store, clock: FakeClock
 ) -> None:
-    lease, two = (
-        take_lease(store),
-        make_request([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)], kind="delete"),
-    )
-    assert isinstance(lease.begin("r1", two, BRAKE), int)
+    lease = take_lease(store)
+    assert isinstance(lease.begin("r1", TWO_DELETES, BRAKE), int)
     clock.sleep(9.0)
     lease.renew()
-    stopped = lease.begin("r2", two, BRAKE)
+    stopped = lease.begin("r2", TWO_DELETES, BRAKE)
     assert isinstance(stopped, Pause)
     assert (stopped.reason, stopped.until, store.get_pause("acme")) == ("brake", 0, stopped)
     assert stopped.detail.startswith("4 deletes within an hour")
@@ -299,32 +294,25 @@ def test_the_brake_stops_a_mass_delete_before_its_first_and_counts_what_left_wit
 
 
 def test_resuming_grants_a_fresh_hour_and_then_the_brake_stops_again(store: Store) -> None:
-    lease, two = (
-        take_lease(store),
-        make_request([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)], kind="delete"),
-    )
-    mass = DeleteBrake(3, 500)
-    assert isinstance(lease.begin("r1", two, mass), Pause)
+    lease, mass = take_lease(store), DeleteBrake(3, 500)
+    assert isinstance(lease.begin("r1", TWO_DELETES, mass), Pause)
     store.resume("acme")
-    assert isinstance(lease.begin("r2", two, mass), int)  # a person has allowed it
-    assert isinstance(lease.begin("r3", two, mass), Pause)
+    assert isinstance(lease.begin("r2", TWO_DELETES, mass), int)  # a person has allowed it
+    assert isinstance(lease.begin("r3", TWO_DELETES, mass), Pause)
     store.resume("acme")
-    assert isinstance(lease.begin("r4", two, mass), int)
+    assert isinstance(lease.begin("r4", TWO_DELETES, mass), int)
 
 
 def test_creates_are_not_braked_and_after_an_hour_deletes_do_not_count(
     store: Store, clock: FakeClock
 ) -> None:
-    lease, two = (
-        take_lease(store),
-        make_request([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)], kind="delete"),
-    )
-    assert isinstance(lease.begin("r1", two, BRAKE), int)
+    lease = take_lease(store)
+    assert isinstance(lease.begin("r1", TWO_DELETES, BRAKE), int)
     assert isinstance(lease.begin("r2", make_request([Relation(BUYER, 2, 9)]), DeleteBrake(3, 500)), int)
     for _ in range(601):
         clock.sleep(6.0)
         lease.renew()
-    assert isinstance(lease.begin("r3", two, BRAKE), int)
+    assert isinstance(lease.begin("r3", TWO_DELETES, BRAKE), int)
 
 
 # --- repeated calls

@@ -455,15 +455,15 @@ class SideBySide(RuleBasedStateMachine):
             job, *new = self.jobs[account][-newest:]
             self.on_both(lambda store: self.job_admins[store].link_replacement(job, new, by="ada"))
 
-    @rule(account=accounts, jobs=st.integers(0, 3), anew=st.booleans())
-    def save_replay(self, account: str, jobs: int, anew: bool) -> None:
+    @rule(account=accounts, jobs=st.integers(0, 3), corrected=st.booleans())
+    def save_replay(self, account: str, jobs: int, corrected: bool) -> None:
         failed, audit_entry, name = (
             self.memory.failed_jobs(account, limit=jobs),
             self.audit_entry("replay prepared"),
             f"{account}-{self.new_id()}",
         )
         entries = [
-            ReplayEntry(job, ({"relationtype": BUYER, "childid": 10},) if anew else ()) for job in failed
+            ReplayEntry(job, ({"relationtype": BUYER, "childid": 10},) if corrected else ()) for job in failed
         ]
         replay = Replay(
             id=name,

@@ -15,6 +15,7 @@ from tests.support.store_steps import (
     claim_all,
     dump_keys,
     expire_lease,
+    job_of,
     lose_job,
     queued,
     read_all,
@@ -226,8 +227,7 @@ def test_a_failed_job_that_is_replayed_before_its_batch_is_over_is_claimed_once(
     claim_all(dead)
     send_and_settle(dead, "r1", {Relation(BUYER, 1, 9): "failed"})
     assert store.requeue("acme", ["acme-000"])[0] == ["acme-000"]
-    job = store.get_job("acme-000")
-    assert job is not None
+    job = job_of(store)
     assert job.state == "queued"
     expire_lease(store)
     lease = take_lease(store, "next")
@@ -263,8 +263,7 @@ def test_a_begun_request_stays_begun_when_the_account_is_paused_before_its_repea
     )
     assert lease.begin("r1", make_request([Relation(BUYER, 1, 9)])) == signed
     lease.settle("r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "applied")]))
-    job = redis_store.get_job("acme-000")
-    assert job is not None
+    job = job_of(redis_store)
     assert job.state == "succeeded"
 
 

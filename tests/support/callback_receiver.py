@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any, Final, NamedTuple
 
 from standardwebhooks.webhooks import Webhook
 
+from tests.support.local_server import serving
 from worker.config import Callback, Secret
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
@@ -57,12 +57,8 @@ class Receiver:
 def receive() -> Iterator[Receiver]:
     """Run a receiver."""
     receiver = Receiver()
-    Thread(target=receiver.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    try:
+    with serving(receiver.server):
         yield receiver
-    finally:
-        receiver.server.shutdown()
-        receiver.server.server_close()
 
 
 def callback(url: str = "http://127.0.0.1:1/hook", name: str = "portal", **more: Any) -> Callback:

@@ -4,7 +4,6 @@ Everything listens on 127.0.0.1, keeps its data in a directory, and ends with th
 for production.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count, pairwise
@@ -13,14 +12,13 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
-from ops.dev.processes import StartFailed, free_port
+from ops.dev.processes import free_port
 from ops.dev.redis_server import PORTS_TO_TRY, Persist, RedisServer, find_binary, start_server
+from tests.support.waiting import wait_until
 
 SLOTS: Final = 16_384
 SERVICE: Final = "main"
 DOWN_AFTER: Final = 0.5  # seconds of silence after which a node counts as dead
-TIMEOUT: Final = 20.0
-POLL_INTERVAL: Final = 0.02
 MOVED_AT_ONCE: Final = 15  # keys that one MIGRATE takes
 
 
@@ -141,15 +139,6 @@ def read_info(server: RedisServer, section: str) -> str:
     with redis.Redis.from_url(server.url, decode_responses=True, socket_timeout=5.0) as client:
         client.response_callbacks.clear()
         return str(client.execute_command("INFO", section))
-
-
-def wait_until(is_done: Callable[[], bool], complaint: str, *, seconds: float = TIMEOUT) -> None:
-    """Return once it is done; raises StartFailed with the complaint if that takes longer."""
-    deadline = time.monotonic() + seconds
-    while not is_done():
-        if time.monotonic() > deadline:
-            raise StartFailed(f"{complaint} after {seconds:g} s")
-        time.sleep(POLL_INTERVAL)
 
 
 def _start_server(directory: Path, *options: str, persist: Persist) -> RedisServer:

@@ -1,6 +1,6 @@
 """Crash a process at one call to the outside, before it is carried out, or after it with its answer lost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -29,17 +29,14 @@ class CrashPoint:
         return result
 
 
-class CrashingApi:
-    """An API whose requests go through a crash point."""
+class Crashing:
+    """An API or a store whose calls go through a crash point."""
 
     def __init__(self, inner: Any, point: CrashPoint) -> None:
         self._inner, self._point = inner, point
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def send(self, *args: Any, **kwargs: Any) -> Any:
-        return self._point.call(self._inner.send, *args, **kwargs)
+        return partial(self._point.call, getattr(self._inner, name))
 
 
 def crash_points(calls: int) -> list[CrashPoint]:
@@ -59,7 +56,7 @@ def run_with_crash(world: World, point: CrashPoint, run: Callable[[], None]) -> 
     assert isinstance(store, RedisStore)
     scripts = store.database.scripts
     store.database.scripts = {name: partial(point.call, script) for name, script in scripts.items()}
-    world.apis = {account: CrashingApi(api, point) for account, api in apis.items()}
+    world.apis = {account: Crashing(api, point) for account, api in apis.items()}
     try:
         run()
     except Crashed:
@@ -69,6 +66,17 @@ def run_with_crash(world: World, point: CrashPoint, run: Callable[[], None]) -> 
         run()
     world.apis, store.database.scripts = apis, scripts
     return world
+
+
+def crash_everywhere(
+    make_world: Callable[[], World], run: Callable[[World], None]
+) -> Iterator[tuple[int, World]]:
+    """Yield each call that the run makes and the world at its end, after a crash at that call."""
+    world, counted = make_world(), CrashPoint()
+    run_with_crash(world, counted, partial(run, world))
+    for point in crash_points(counted.calls):
+        world = make_world()
+        yield point.at, run_with_crash(world, point, partial(run, world))
 
 
 def delete_keys(store: Store, *keys: str) -> None:

@@ -20,11 +20,11 @@ class DeadlyTransport(httpcore.ConnectionInterface):
         self._pool = connection_pool(deadline, connections, proxy)
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
-        if os.environ["FATAL_CHILD"].encode() in b"".join(request.stream):  # type: ignore[arg-type]
+        if os.environ["FATAL_CHILD"].encode() in b"".join(request.stream):
             with Path(os.environ["DEATHS_FILE"]).open("a") as deaths:
                 deaths.write("x")
             os.kill(os.getpid(), signal.SIGKILL)
         return self._pool.handle_request(request)
 
 
-client.connection_pool = DeadlyTransport  # type: ignore[assignment]
+client.connection_pool = DeadlyTransport

@@ -6,13 +6,20 @@ from itertools import pairwise
 from typing import Any
 
 from ops.dev.stack import QUICK, Shape, Stack
-from tests.support.clusters import wait_until
+from tests.support.waiting import wait_until
 from worker.contract import Change, from_message
 from worker.errors import StoreUnavailable
 from worker.ports import Receipt
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
+CHANGE = {
+    "account": "nord",
+    "action": "create",
+    "relationtype": "estate:address:interested",
+    "parentid": 501,
+    "childid": 9001,
+}
 TIMEOUT = 60.0
 # Many small requests, one after the other: so two workers of one account would show.
 LIMITS = {**QUICK, "window": 0.1, "max_ids": 5, "max_actions": 5, "doubt": 125.0, "in_flight": 1}

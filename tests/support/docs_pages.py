@@ -1,5 +1,6 @@
 """The pages of docs/ as a reader has them: the blocks to copy, and a shell that runs them."""
 
+import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -20,6 +21,13 @@ class Block(NamedTuple):
 def blocks(page: Path) -> list[Block]:
     """Every block of a page that is not part of a list."""
     return [Block(*match.groups()) for match in FENCE.finditer(page.read_text("utf-8"))]
+
+
+def is_current(page: Path, text: str) -> bool:
+    """Return whether the page is this text; RELATIONS_WRITE_REFERENCE writes it first."""
+    if os.environ.get("RELATIONS_WRITE_REFERENCE"):
+        page.write_text(text, encoding="utf-8")
+    return page.read_text(encoding="utf-8") == text
 
 
 def shell(

@@ -14,7 +14,7 @@ from worker.contract import TYPES, Change, Relation, guarded_side, order_of
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports import Receipt, Store
+from worker.ports import JobRecord, Receipt, Store
 from worker.testing import FakeClock, skip_renewal
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush import flush
@@ -80,6 +80,16 @@ class World:
         self.receipts += receipts
         return receipts
 
+    def job(self, number: int = 0) -> JobRecord:
+        """Return the job of what was accepted as this number."""
+        job = self.store.get_job(self.receipts[number].job)
+        assert job is not None
+        return job
+
+    def jobs(self) -> list[JobRecord]:
+        """Return the jobs of all that was accepted, in that order."""
+        return [self.job(number) for number in range(len(self.receipts))]
+
     def flush(self, account: str = "acme") -> FlushResult:
         """Run one flush."""
         return flush(self.policy_of(account), self.flush_deps(account))
@@ -121,6 +131,10 @@ class World:
     def relations(self, account: str = "acme") -> dict[Relation, dict[str, str]]:
         """Return what the CRM has once late writes have landed."""
         return dict(self.simulator.relations(f"token-{account}"))
+
+    def linked(self) -> set[tuple[int, int]]:
+        """Return the parents and children of what the CRM has."""
+        return {(relation.parent, relation.child) for relation in self.relations()}
 
     def sent(self) -> list[str]:
         """Return the kinds of all actions that the API executed, in order."""

@@ -19,6 +19,7 @@ from producers.portals.http.application import application
 from producers.portals.http.server import Server
 from worker.config import Settings, load_settings
 from worker.errors import Unavailable
+from worker.ports import JobRecord
 from worker.wiring import Runtime
 
 MISSING = 404  # an address that the CRM does not have
@@ -163,6 +164,17 @@ class Front:
             httpx.Client(base_url=self.url, headers=headers, transport=httpx.HTTPTransport(), timeout=20.0)
         )
         return self._clients[-1]
+
+    def job(self, id_: str) -> JobRecord:
+        """Return a job that there is."""
+        job = self.store.get_job(id_)
+        assert job is not None
+        return job
+
+    def drain(self, account: str = "acme") -> None:
+        """Flush as long as more is due at once."""
+        while self.runtime.flush(account).next_in == 0.0:
+            pass
 
     def close(self) -> None:
         """Close every client."""

@@ -17,7 +17,7 @@ class HttpxTransport(httpcore.ConnectionInterface):
             port=request.url.port,
             raw_path=request.url.target,
         )
-        content = b"".join(request.stream)  # type: ignore[arg-type]
+        content = b"".join(request.stream)
         try:
             response = self._inner.handle_request(
                 httpx.Request(request.method.decode(), url, headers=request.headers, content=content)

@@ -96,3 +96,29 @@ CONFIRMED = st.builds(
     st.fixed_dictionaries({}, optional={CREATED: _confirmed_info(1003), LATER: _confirmed_info(1004)}),
 )
 """Any confirmed state, however it came about."""
+
+
+def deciding(known: ConfirmedState) -> tuple[JobVersion, JobVersion, dict[str, JobVersion]]:
+    """Return the part that decides: versions of info that a delete made void are just not removed."""
+    return (
+        known.presence,
+        known.absent,
+        {key: was.job_version for key, was in known.info.items() if was.job_version > known.absent},
+    )
+
+
+def largest_matching(edges: list[tuple[int, int]]) -> int:
+    """Return its size, found the textbook way, one augmenting path after the other."""
+    children = {parent: [c for p, c in sorted(set(edges)) if p == parent] for parent, _ in edges}
+    mate: dict[int, int] = {}
+
+    def finds_a_mate(parent: int, tried: set[int]) -> bool:
+        for child in children[parent]:
+            if child not in tried:
+                tried.add(child)
+                if child not in mate or finds_a_mate(mate[child], tried):
+                    mate[child] = parent
+                    return True
+        return False
+
+    return sum(finds_a_mate(parent, set()) for parent in children)

@@ -106,4 +106,4 @@ def codes(to: Simulator, *actions: Any, token: str = TOKEN) -> list[int]:
 
 def links(of: Simulator, token: str = TOKEN) -> set[tuple[str, int, int]]:
     """Return the relations that exist, as plain tuples."""
-    return {tuple(relation) for relation in of.relations(token)}  # type: ignore[misc]
+    return {tuple(relation) for relation in of.relations(token)}

@@ -55,6 +55,13 @@ def accept(store: Store, *changes: Change, first: int = 0) -> list[Receipt]:
     return list(store.accept("acme", submissions, max_backlog=NO_LIMIT, oldest=MONTH).receipts)
 
 
+def job_of(store: Store, number: int = 0) -> JobRecord:
+    """Return the job that was accepted as this number."""
+    job = store.get_job(f"acme-{number:03d}")
+    assert job is not None
+    return job
+
+
 def queries_of(store: Store) -> Queries:
     """Return the queries over a store's data."""
     assert isinstance(store, RedisStore)

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.support.local_server import serving
 
 
 class Span(NamedTuple):
@@ -79,9 +80,5 @@ def _values(attributes: Any) -> dict[str, Any]:
 def collect() -> Iterator[Collector]:
     """Run a collector."""
     collector = Collector()
-    Thread(target=collector.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    try:
+    with serving(collector.server):
         yield collector
-    finally:
-        collector.server.shutdown()
-        collector.server.server_close()

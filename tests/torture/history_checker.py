@@ -161,7 +161,7 @@ class HistoryChecker:
         outcome = self.outcomes.get((job, relation))
         is_superseded = outcome is not None and outcome.result == "superseded"
         return (job, relation) in self.unanswered or (
-            is_superseded and outcome.by not in BY_PEOPLE and self.is_void(outcome.by, relation)  # type: ignore[union-attr]
+            is_superseded and outcome.by not in BY_PEOPLE and self.is_void(outcome.by, relation)
         )
 
     # --- leases

@@ -7,11 +7,13 @@ RSS is read from /proc.
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ops.bench.cpu import read_stats
+from ops.bench.end_to_end import OPEN_WIDE
 from ops.bench.load import chunks, links, toggles
 from ops.dev.stack import Shape, Stack, running
 from worker.contract import Change
@@ -21,14 +23,6 @@ ACCOUNTS: Final = ("one", "two", "three", "four")
 PER_ROUND: Final = 50_000  # changes, over all accounts
 AT_ONCE: Final = 500
 RETENTION: Final = 0.0001  # days, so 8.64 seconds: the shortest that can be set
-LIMITS: Final = {
-    "window": 0.0,
-    "rate": 100_000.0,
-    "burst": 1000,
-    "max_ids": 500,
-    "max_actions": 500,
-    "max_batch": 2000,
-}
 TIME_LIMIT: Final = 300.0  # seconds for a round's work, and for its keys to expire
 POLL: Final = 0.2
 MEGABYTE: Final = 2**20
@@ -72,7 +66,7 @@ def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> LongLifeR
     shape = Shape(
         accounts=ACCOUNTS,
         defaults={
-            **LIMITS,
+            **OPEN_WIDE,
             "retention_days": RETENTION,
             "failed_retention_days": RETENTION,
             "remember_days": RETENTION,
@@ -177,14 +171,6 @@ def _wait(done: Callable[[], bool]) -> None:
 def _rss(leader: int) -> tuple[int, int]:
     """Return the RSS in bytes of a Celery worker, and of all its children together."""
     page = os.sysconf("SC_PAGE_SIZE")
-    rows = dict(_stats())
+    rows = dict(read_stats())
     children = (int(row[RSS]) for row in rows.values() if int(row[PARENT]) == leader)
     return int(rows[leader][RSS]) * page, sum(children) * page
-
-
-def _stats() -> Iterator[tuple[int, list[str]]]:
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            yield int(path.parent.name), path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended meanwhile

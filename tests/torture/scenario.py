@@ -91,7 +91,7 @@ class Scenario:
         )
         self.simulator = self._make_simulator(seed)
         for account in self.accounts:
-            self.simulator.seed(f"token-{account}", fields=fields_of_records())  # type: ignore[arg-type]
+            self.simulator.seed(f"token-{account}", fields=fields_of_records())
         self.broker = SimulatedBroker(self.schedule, self.faults)
         ids = (f"{number:018d}" for number in itertools.count())
         self._new_id = lambda: next(ids)

@@ -18,13 +18,13 @@ PREFIX = "/crm/relations"
 @pytest.fixture(params=["option", "header"])
 def below(request: pytest.FixtureRequest, front: Front) -> Iterator[httpx.Client]:
     """Return a client of an interface below a path that it was told, or that a trusted proxy names."""
-    told = request.param == "option"
+    by_option = request.param == "option"
     app = application(front.runtime, more_routes=operator_routes(front.runtime, send_replay=lambda _: None))
     headers = {"Authorization": f"Bearer {KEYS['admin'][0]}"} | (
-        {} if told else {"X-Forwarded-Prefix": PREFIX}
+        {} if by_option else {"X-Forwarded-Prefix": PREFIX}
     )
     with (
-        Server(app, port=0, root_path=PREFIX if told else "") as server,
+        Server(app, port=0, root_path=PREFIX if by_option else "") as server,
         httpx.Client(base_url=server.url, headers=headers) as client,
     ):
         yield client

@@ -25,8 +25,8 @@ LONG = "acme-" + "x" * 60
 @pytest.mark.parametrize("path", ["/v1/replays", "/v1/jobs/cancel", "/v1/jobs/dismiss"])
 def test_an_id_that_is_none_is_refused_before_it_is_kept(front: Front, path: str) -> None:
     admin = front.client("admin")
-    told = problem(admin.post(path, json={"account": "acme", "jobs": ["acme-1", LONG]}), 422)
-    assert told["errors"] == [
+    refused = problem(admin.post(path, json={"account": "acme", "jobs": ["acme-1", LONG]}), 422)
+    assert refused["errors"] == [
         {"path": "jobs[1]", "message": "expected the id of a job, at most 64 characters, got 65"}
     ]
     assert front.runtime.job_admin.audit_log("acme").entries == ()
@@ -37,8 +37,8 @@ def test_a_correction_has_room_for_every_id_and_no_more(front: Front) -> None:
     whole = {"childid": list(range(2**53 - 501, 2**53 - 1))}
     assert replays.prepare("acme", selected, by="ada", correction=whole).eligible == 0
     form = {"account": "acme", "state": "failed", "set": {"batch": "x" * MAX_CORRECTION}}
-    told = problem(front.client("admin").post("/v1/replays", json=form), 422)
-    [fault] = told["errors"]
+    refused = problem(front.client("admin").post("/v1/replays", json=form), 422)
+    [fault] = refused["errors"]
     assert fault["path"] == "set"
     assert fault["message"].startswith(f"expected at most {MAX_CORRECTION} bytes, got ")
     many = {"account": "acme", "state": "failed", "set": {f"f{number}": 1 for number in range(1000)}}
@@ -50,8 +50,7 @@ def test_a_replay_leaves_to_another_what_its_set_has_no_room_for(
 ) -> None:
     changes = [from_message({**BUYER, "parentid": at, "childid": MISSING}).change for at in range(1, 21)]
     front.runtime.intake().accept(changes)
-    while front.runtime.flush("acme").next_in == 0.0:
-        pass
+    front.drain()
     monkeypatch.setattr("producers.job_admin.selection.PIECE", 5)
     monkeypatch.setattr(prepare, "MAX_SET_BYTES", 1000)
     replays, selected = build_services(front.runtime).replays, JobFilter(state="failed")
@@ -77,8 +76,7 @@ def test_what_a_replay_shows_is_bounded_in_ids(front: Front, monkeypatch: pytest
     front.runtime.intake().accept(
         [from_message({**BUYER, "parentid": at, "childid": MISSING}).change for at in (1, 2, 3)]
     )
-    while front.runtime.flush("acme").next_in == 0.0:
-        pass
+    front.drain()
     replays = build_services(front.runtime).replays
     for forced in (False, True):
         replay = replays.prepare("acme", JobFilter(state="failed"), by="ada", forced=forced)
@@ -101,8 +99,7 @@ def test_a_senders_id_of_any_length_is_one_message(front: Front) -> None:
         answers = [front.client(None).post("/webhooks/immo", content=body, headers=headers) for _ in range(2)]
         [first], [again] = (answer.json()["jobs"] for answer in answers)
         assert (first["id"], again["duplicate"]) == (again["id"], True)
-        job = front.store.get_job(first["id"])
-        assert job
+        job = front.job(first["id"])
         assert len(job.event_id) <= 200
     assert front.runtime.queries.count_by_state("acme")["unresolved"] == 2
 

@@ -22,6 +22,7 @@ from producers.webhooks.request_parts import read_kept
 from producers.webhooks.signatures import WebhookDelivery
 from tests.support.http_front import SECRETS, Front, problem
 from tests.support.store_steps import dump_keys
+from tests.support.waiting import wait_until
 from worker.config import Rule, Secret, Source
 from worker.config.values import IgnoreRule
 from worker.contract import Relation
@@ -77,14 +78,6 @@ def shown(front: Front, delivery: str, key: str = "admin") -> dict[str, Any]:
     return dict(answer.json())
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
-    """Return what the condition is as soon as it is true; what is counted is gathered for a second."""
-    until = time.monotonic() + seconds
-    while not (found := condition()) and time.monotonic() < until:
-        time.sleep(0.05)
-    return found
-
-
 # --- what is kept
 
 
@@ -120,7 +113,7 @@ def test_deliveries_are_counted_by_source_and_outcome(front: Front, use: Use) ->
         deliver(front, payload, path="counted")
     counts = {"made": 2, "nothing_to_do": 1, "no_rule": 1, "unreadable": 1}
     wanted = {(f"counted:{outcome}", number) for outcome, number in counts.items()}
-    assert wait_for(lambda: wanted <= front.runtime.metrics.deliveries().items())
+    wait_until(lambda: wanted <= front.runtime.metrics.deliveries().items(), "they are not counted")
     assert (
         'relations_deliveries_total{outcome="made",source="counted"} 2.0'
         in front.client(None).get("/metrics").text
@@ -177,7 +170,7 @@ def test_a_source_that_keeps_none_counts_all(front: Front, use: Use) -> None:
     deliver(front, {}, path="silent", headers={"Authorization": "Bearer wrong"})
     assert front.runtime.deliveries.find(DeliveryFilter(sources=("silent",))).deliveries == ()
     counts = {("silent:no_rule", 1), ("silent:refused", 1)}
-    assert wait_for(lambda: counts <= front.runtime.metrics.deliveries().items())
+    wait_until(lambda: counts <= front.runtime.metrics.deliveries().items(), "they are not counted")
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("a test"), ValueError("a bug")])
@@ -201,7 +194,9 @@ def test_a_flood_of_forged_deliveries_is_counted_and_a_few_are_kept(front: Front
     for number in range(40):
         answer = deliver(front, b"x" * number, path="flood", headers={"Authorization": "Bearer wrong"})
         problem(answer, 401)
-    assert wait_for(lambda: front.runtime.metrics.deliveries().get("flood:refused", 0) == 40)
+    wait_until(
+        lambda: front.runtime.metrics.deliveries().get("flood:refused", 0) == 40, "they are not counted"
+    )
     found = front.client("admin").get("/v1/deliveries", params={"source": "flood"}).json()["deliveries"]
     assert [each["outcome"] for each in found] == [*["refused"] * 10, "made"]
     assert {each["reason"] for each in found[:-1]} == {"secret"}
@@ -391,8 +386,7 @@ def test_what_is_read_again_occurred_when_it_came_so_that_newer_deliveries_win(
     use(rules=(LINK, delete))
     _, sale = remap(front)
     front.runtime.flush("acme")
-    job = front.store.get_job(sale["changes"][0]["job"])
-    assert job
+    job = front.job(sale["changes"][0]["job"])
     assert (job.state, job.counts["applied"]) == ("superseded", 0)
     record, _ = front.store.relation_history("acme", Relation(BUYER, 501, 9001))
     assert not record.open
@@ -432,9 +426,9 @@ def test_the_failed_job_of_an_unreadable_delivery_is_replaced_or_dismissed(front
     )
     test, sale = remap(front)
     assert [each["now"]["outcome"] for each in (test, sale)] == ["nothing_to_do", "made"]
-    jobs = [front.store.get_job(job) for job in failed]
-    assert [bool(job and job.dismissed) for job in jobs] == [True, True]
-    assert [job.replayed_by for job in jobs if job] == [(), (sale["changes"][0]["job"],)]
+    jobs = list(map(front.job, failed))
+    assert [bool(job.dismissed) for job in jobs] == [True, True]
+    assert [job.replayed_by for job in jobs] == [(), (sale["changes"][0]["job"],)]
     assert front.store.failed_jobs("acme", limit=9) == []
 
 
@@ -547,7 +541,10 @@ def test_what_will_never_be_taken_is_answered_as_the_source_says_and_on_record(
     source = use(replace(BOX, name=f"box{answer_faults}{status}"), answer_faults=answer_faults)
     answer = deliver(front, content, path=source.name, headers=headers)
     assert answer.status_code == (answer_faults or status)
-    found = wait_for(lambda: front.runtime.deliveries.find(DeliveryFilter(sources=(source.name,))).deliveries)
+    found = wait_until(
+        lambda: front.runtime.deliveries.find(DeliveryFilter(sources=(source.name,))).deliveries,
+        "it is not kept",
+    )
     assert [(each.outcome, each.reason) for each in found] == [("refused", reason)]
     problem(deliver(front, b"{}", path=source.name, headers={"Authorization": "Bearer wrong"}), 401)
 

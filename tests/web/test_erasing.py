@@ -98,18 +98,16 @@ def test_no_key_and_no_value_names_an_erased_record_and_all_else_is_as_it_was(
     front: Front, services: Services, redis_client: redis.Redis
 ) -> None:
     jobs = populate(front, services)
-    before = {name: front.store.get_job(job) for name, job in jobs.items()}
+    before = {name: front.job(job) for name, job in jobs.items()}
     counts = erase_record(services.erasure, "acme", "address", ADA, by="ada")
     assert find_ada(redis_client) == []
     assert counts["jobs"] == 5
     assert counts["emptied"] == 3
     assert min(counts[kind] for kind in ("memories", "requests", "payloads", "replays", "deeds")) > 0
-    assert front.store.get_job(jobs["other"]) == before["other"]
-    shared = front.store.get_job(jobs["shared"])
-    assert shared is not None
-    assert (shared.children, shared.total, shared.counts) == ((5, MISSING), 3, before["shared"].counts)  # type: ignore[union-attr]
-    done = front.store.get_job(jobs["done"])
-    assert done is not None
+    assert front.job(jobs["other"]) == before["other"]
+    shared = front.job(jobs["shared"])
+    assert (shared.children, shared.total, shared.counts) == ((5, MISSING), 3, before["shared"].counts)
+    done = front.job(jobs["done"])
     assert (done.state, done.by, done.parents, done.children, done.event_id) == (
         "succeeded",
         "erased",
@@ -140,13 +138,13 @@ def test_an_estate_of_the_same_number_is_another_record(front: Front, services: 
     job, relation = send(front, "create", BUYER, ADA, 5), Relation(BUYER, ADA, 5)
     front.runtime.flush("acme")
     before = (
-        front.store.get_job(job),
+        front.job(job),
         front.store.relation_history("acme", relation),
         front.runtime.queries.list_requests("acme"),
     )
     assert +Counter(erase_record(services.erasure, "acme", "address", ADA, by="ada")) == Counter()
     assert (
-        front.store.get_job(job),
+        front.job(job),
         front.store.relation_history("acme", relation),
         front.runtime.queries.list_requests("acme"),
     ) == before
@@ -159,11 +157,8 @@ def test_erasing_twice_finds_nothing_and_the_other_relations_are_still_done(
     jobs = populate(front, services)
     erase_record(services.erasure, "acme", "address", ADA, by="ada")
     assert +Counter(erase_record(services.erasure, "acme", "address", ADA, by="ada")) == Counter()
-    while front.runtime.flush("acme").next_in == 0.0:
-        pass
-    queued, alone = front.store.get_job(jobs["queued"]), front.store.get_job(jobs["alone"])
-    assert queued is not None
-    assert alone is not None
+    front.drain()
+    queued, alone = front.job(jobs["queued"]), front.job(jobs["alone"])
     assert (queued.state, queued.children, queued.counts["applied"], queued.counts["superseded"]) == (
         "succeeded",
         (6,),
@@ -205,12 +200,11 @@ def test_open_relations_of_the_record_end_superseded_and_those_split_with_them_c
     lease.release()
     assert erase_record(services.erasure, "acme", "address", ADA, by="ada")["open"] == 1
     assert find_ada(front.runtime.client) == []
-    record = front.store.get_job(job)
-    assert record is not None
+    record = front.job(job)
     assert (record.state, record.counts["superseded"], record.children) == ("held", 1, (7,))
     front.store.resume("acme")
     front.runtime.flush("acme")
-    assert front.store.get_job(job).state == "succeeded"  # type: ignore[union-attr]
+    assert front.job(job).state == "succeeded"
 
 
 def test_the_audit_log_shows_a_fingerprint_that_whoever_knows_the_id_can_check(
@@ -348,10 +342,10 @@ def test_a_small_id_does_not_take_dates_codes_counts_and_other_jobs_with_it(
     front.runtime.flush("acme")
     services.replays.prepare("acme", JobFilter(error="80"), by="bob")
     front.store.pause("acme", Pause("brake", "11 deletes within an hour, max_deletes_per_hour = 10"))
-    before = front.store.get_job(other), front.store.get_job(failed)
+    before = front.job(other), front.job(failed)
     counts = erase_record(services.erasure, "acme", "address", small, by="ada")
     assert (counts["jobs"], counts["emptied"], counts["requests"]) == (1, 1, 1)
     assert sum(counts[kind] for kind in ("replays", "deeds", "batches", "payloads", "labels")) == 0
-    assert (front.store.get_job(other), front.store.get_job(failed)) == before
+    assert (front.job(other), front.job(failed)) == before
     assert front.store.get_pause("acme").detail.startswith("11 deletes")  # type: ignore[union-attr]
-    assert erase_record(services.erasure, "acme", "address", 80, by="ada").total() == 0  # type: ignore[attr-defined]
+    assert erase_record(services.erasure, "acme", "address", 80, by="ada").total() == 0

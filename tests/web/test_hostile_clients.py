@@ -19,6 +19,7 @@ from producers.portals.http.change_handler import MAX_CHANGES
 from producers.portals.http.connection import MAX_HEAD, BoundedProtocol
 from producers.portals.http.server import Server
 from tests.support.http_front import BUYER, Front, problem, request_head
+from tests.support.waiting import wait_until
 from worker.contract import MAX_BODY, from_message
 
 JSON = {"Content-Type": "application/json"}
@@ -296,9 +297,7 @@ def test_more_connections_than_there_is_room_for_are_told_to_come_again(front: F
         assert refused == 20
         for other in others:
             other.close()
-        deadline = time.monotonic() + 20
-        while not httpx.get(f"{server.url}/healthz").is_success:
-            assert time.monotonic() < deadline
+        wait_until(lambda: httpx.get(f"{server.url}/healthz").is_success, "there is no room")
 
 
 def test_the_system_is_asked_for_room_for_connections() -> None:

@@ -36,7 +36,9 @@ from ops.web.metric_tables import (
 from ops.web.routes import operator_routes
 from producers.portals.http.application import application
 from producers.portals.http.refusals import LOGGED_A_MINUTE, Sampler
+from tests.support.docs_pages import is_current
 from tests.support.http_front import BUYER, KEYS, MISSING, Front
+from tests.support.waiting import wait_until
 from worker.contract import from_message
 from worker.ports import AuditEntry, Pause, WorkerInfo
 from worker.redis.client import connect
@@ -166,11 +168,9 @@ def test_what_was_done_is_counted(front: Front) -> None:
 
 def wait_for_refusals(front: Front, name: str, count: int) -> dict[str, int]:
     """Return the numbers of refusals once this one is so high; they are written after a second."""
-    deadline = time.monotonic() + 20
-    while (counts := front.runtime.metrics.refusals()).get(name, 0) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return counts
+    read = front.runtime.metrics.refusals
+    wait_until(lambda: read().get(name, 0) >= count, read)
+    return read()
 
 
 def test_refused_keys_and_webhooks_are_counted_by_reason_and_few_of_a_flood_are_logged(front: Front) -> None:
@@ -320,9 +320,7 @@ def test_while_redis_hangs_a_scrape_ends_in_time(front: Front, tmp_path: Path) -
 
 
 def test_the_reference_is_current() -> None:
-    if os.environ.get("RELATIONS_WRITE_REFERENCE"):
-        REFERENCE.write_text(reference(), encoding="utf-8")
-    assert REFERENCE.read_text(encoding="utf-8") == reference()
+    assert is_current(REFERENCE, reference())
 
 
 def test_alerts_and_dashboard_use_metrics_that_exist() -> None:

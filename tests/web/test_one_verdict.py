@@ -70,7 +70,7 @@ STATES: dict[str, tuple[Callable[[Front], object], Troubles]] = {
 }
 
 
-def told_by_metrics(front: Front) -> dict[tuple[str, str], str]:
+def read_alerts(front: Front) -> dict[tuple[str, str], str]:
     """Return what alerts see: troubles by name and account, with their severity."""
     return {
         (sample.labels["trouble"], sample.labels["account"]): sample.labels["severity"]
@@ -96,12 +96,12 @@ def test_all_three_tell_the_same(front: Front, redis_client: redis.Redis, state:
     make_healthy(front)
     try:
         make(front)
-        told = told_by_metrics(front)
+        alerts = read_alerts(front)
         notes = httpx.get(f"{front.url}/readyz").json().get("notes", [])
         levels = levels_of_doctor(front)
     finally:
         redis_client.config_set("maxmemory", 0)
-    assert told == {(name, account): SEVERITIES[name] for name, account in expected}
+    assert alerts == {(name, account): SEVERITIES[name] for name, account in expected}
     assert len(notes) == len(expected)
     assert all(any(f"account {account}: " in note for note in notes) for _, account in expected if account)
     assert levels == Counter({"page": "fail", "ticket": "warn"}[SEVERITIES[name]] for name, _ in expected)
@@ -110,7 +110,7 @@ def test_all_three_tell_the_same(front: Front, redis_client: redis.Redis, state:
 def test_what_a_process_knows_of_itself_is_told_by_it(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     make_healthy(front)
     monkeypatch.setattr(front.runtime.wake, "trouble", "OperationalError: no", raising=False)
-    assert told_by_metrics(front) == {("not_woken", ""): "page"}
+    assert read_alerts(front) == {("not_woken", ""): "page"}
     assert httpx.get(f"{front.url}/readyz").json()["notes"] == [
         "accepted but not woken: OperationalError: no"
     ]
@@ -135,6 +135,6 @@ def test_resuming_says_and_audits_what_it_did_to_a_breaker(front: Front) -> None
     assert len(front.runtime.job_admin.audit_log("acme").entries) == 1  # nothing was done
     front.store.pause("acme", Pause("hand"))
     open_breaker(front)
-    told = list(resume_account(front.runtime, "acme", by="ada", now=time.time()).describe())
-    assert told[0] == "acme goes on."
-    assert front.runtime.job_admin.audit_log("acme").entries[0].note == " ".join(told[1:])
+    lines = list(resume_account(front.runtime, "acme", by="ada", now=time.time()).describe())
+    assert lines[0] == "acme goes on."
+    assert front.runtime.job_admin.audit_log("acme").entries[0].note == " ".join(lines[1:])

@@ -47,8 +47,7 @@ def send(front: Front, *children: int, flush: bool = True, **more: Any) -> list[
         [from_message({**CHANGE, "childid": child, **more}).change for child in children]
     )
     if flush:
-        while front.runtime.flush("acme").next_in == 0.0:
-            pass
+        front.drain()
     return [receipt.job for receipt in receipts]
 
 
@@ -103,7 +102,7 @@ def test_failures_are_grouped_and_replayed_as_previewed_and_the_audit_log_shows_
         ("admin", "replay started"),
         ("admin", "replay prepared"),
     ]
-    assert front.store.get_job(jobs[0]).state == "failed"
+    assert front.job(jobs[0]).state == "failed"
 
 
 def test_an_empty_filter_and_an_unknown_field_are_refused(operator: Operator) -> None:
@@ -126,7 +125,7 @@ def test_an_action_is_never_on_others_than_were_selected(
     )
     assert dry_run["jobs"] == [fit]
     assert dry_run["refused"] == {unfit: state, "acme-x": "gone", "beta-y": "foreign"}
-    assert [front.store.get_job(job).state for job in (failed, queued)] == ["failed", "queued"]  # type: ignore[union-attr]
+    assert [front.job(job).state for job in (failed, queued)] == ["failed", "queued"]
 
 
 def test_queued_changes_are_cancelled_and_failures_dismissed_after_a_dry_run(

@@ -114,8 +114,7 @@ def test_each_filter_picks_its_jobs(front: Front, http: httpx.Client) -> None:
         for other in [{}, *others]
     ]
     front.runtime.flush("acme")
-    third = front.store.get_job(jobs[3])
-    assert third
+    third = front.job(jobs[3])
     accepted_at = write_instant(third.accepted_at)
     for query, picked in [
         ({"state": "failed"}, [1]),

@@ -36,14 +36,9 @@ def seed(front: Front, fields: Any) -> None:
 def send(front: Front, *people: Any) -> list[str]:
     answer = front.client("acme").post("/v1/changes", json=[{**CHANGE, "childid": each} for each in people])
     assert answer.status_code == 202, answer.text
-    flush(front)
+    front.drain()
     front.woken.clear()
     return [job["id"] for job in answer.json()["jobs"]]
-
-
-def flush(front: Front) -> None:
-    while front.runtime.flush("acme").next_in == 0.0:
-        pass
 
 
 def show(front: Front, job: str) -> Any:
@@ -77,7 +72,7 @@ def test_a_choice_releases_the_change_wakes_a_worker_and_is_audited(
         done = operator.post(path, json={"childid": 8151}).json()
         assert (done["jobs"], done["refused"]) == ([job], {})
     assert set(front.woken) == {"acme"}
-    flush(front)
+    front.drain()
     shown = show(front, job)
     assert (shown["state"], shown["parentid"], shown["childid"]) == ("succeeded", [8150], [8151])
     assert shown["references"][1]["chosen_by"] == "admin"
@@ -85,7 +80,7 @@ def test_a_choice_releases_the_change_wakes_a_worker_and_is_audited(
     assert operator.post(path, json={"references": {TWO: 8152}, "all": True}).json()["refused"] == {
         job: "succeeded"
     }
-    flush(front)
+    front.drain()
     assert show(front, other)["childid"] == [8152]
     entries = operator.get("/v1/audit", params={"account": "acme"}).json()["deeds"]
     assert [(each["act"], each["count"], each["note"]) for each in entries if each["count"]] == [
@@ -93,8 +88,8 @@ def test_a_choice_releases_the_change_wakes_a_worker_and_is_audited(
         ("resolved", 1, "address by email"),
     ]
     relation = f"/v1/relations/{CHANGE['relationtype']}/8150/8151"
-    [told] = operator.get(relation, params={"account": "acme"}).json()["jobs"]
-    assert [each["chosen_by"] for each in told["references"]] == [None, "admin"]
+    [shown] = operator.get(relation, params={"account": "acme"}).json()["jobs"]
+    assert [each["chosen_by"] for each in shown["references"]] == [None, "admin"]
 
 
 def test_parked_changes_are_looked_up_at_once(front: Front, operator: httpx.Client) -> None:
@@ -103,11 +98,11 @@ def test_parked_changes_are_looked_up_at_once(front: Front, operator: httpx.Clie
     form = {"account": "acme", "reference": "address:KdNr=8153"}
     named = operator.post("/v1/jobs/look-up-records", json={**form, "dry_run": True}).json()
     assert named["jobs"] == [job]
-    flush(front)
+    front.drain()
     assert show(front, job)["state"] == "parked"
     assert operator.post("/v1/jobs/look-up-records", json=form).json()["jobs"] == [job]
     assert front.woken == ["acme"]
-    flush(front)
+    front.drain()
     assert [show(front, each)["state"] for each in (job, other)] == ["succeeded", "parked"]
     problem(operator.post("/v1/jobs/look-up-records", json={"account": "acme"}), 422)
 
@@ -123,6 +118,6 @@ def test_who_may_only_read_or_has_another_account_resolves_nothing(
     for wrong in ({}, {"childid": 0}, {"childid": "8151"}, {"parentid": 1}, {"person": 8151}):
         problem(operator.post(f"/v1/jobs/{job}/resolve", json=wrong), 422)
     assert show(front, job)["state"] == "parked"
-    told = repr(front.events)
-    assert "lookup.done" in told
-    assert "example.test" not in told
+    events = repr(front.events)
+    assert "lookup.done" in events
+    assert "example.test" not in events

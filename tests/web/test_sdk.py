@@ -76,7 +76,7 @@ def test_many_changes_of_any_form_are_sent_in_parts_and_answered_in_order(front:
     change = from_message({**messages[0], "account": "acme", "childid": 5000, "event_id": "mine"}).change
     with client(front) as relations:
         sent = relations.send([*messages, change])
-        assert [job.children[0] for job in map(front.store.get_job, [each.id for each in sent]) if job] == [
+        assert [front.job(each.id).children[0] for each in sent] == [
             *range(1, 1100),
             5000,
         ]
@@ -88,8 +88,7 @@ def test_a_request_with_a_lost_response_is_repeated_and_nothing_is_accepted_twic
         sent = relations.create(BUYER, 501, 9001)
         assert sent.duplicate
         assert front.store.counts("acme")["accepted"] == 1
-        job = front.store.get_job(sent.id)
-        assert job
+        job = front.job(sent.id)
         assert job.occurred_at <= job.accepted_at
 
 

@@ -95,7 +95,7 @@ def test_an_error_carries_what_was_accepted_before_it(http: Relations) -> None:
 def test_many_changes_are_accepted_in_order_over_redis(direct: Relations, front: Front) -> None:
     change = from_message({**LINK, "account": "beta"}).change
     sent = [*direct.send(LINKS[:3]), *direct.send([change])]
-    assert [front.store.get_job(each.id).children[0] for each in sent] == [1, 2, 3, 1]  # type: ignore[union-attr]
+    assert [front.job(each.id).children[0] for each in sent] == [1, 2, 3, 1]
     front.runtime.flush("acme")
     assert {job["state"] for job in direct.wait([each.id for each in sent[:3]])} == {"succeeded"}
 

@@ -128,17 +128,17 @@ def test_a_server_on_old_settings_says_so_and_a_mended_file_ends_it(
     routes = operator_routes(runtime, send_replay=lambda _: None)
     with Server(application(runtime, more_routes=routes), port=0) as server:
 
-        def is_told() -> bool:
+        def is_stale() -> bool:
             notes = httpx.get(f"{server.url}/readyz").json().get("notes", [])
-            told = any("running on old settings: accounts.acme.rate" in note for note in notes)
-            assert f"relations_settings_stale {float(told)}" in httpx.get(f"{server.url}/metrics").text
-            return told
+            noted = any("running on old settings: accounts.acme.rate" in note for note in notes)
+            assert f"relations_settings_stale {float(noted)}" in httpx.get(f"{server.url}/metrics").text
+            return noted
 
-        assert not is_told()
+        assert not is_stale()
         file.write_text(good.replace("[accounts.acme]", '[accounts.acme]\nrate = "fast"'), "utf-8")
-        assert is_told()
+        assert is_stale()
         file.write_text(good, "utf-8")
-        assert not is_told()
+        assert not is_stale()
 
 
 NINES = "9" * 5000

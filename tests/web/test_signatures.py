@@ -38,7 +38,8 @@ OFFICE = Source(
     name="office", account="acme", scheme="onoffice", secrets=(Secret("provider-secret"),), rules=(RULE,)
 )
 OFFICE_URL = (
-    "https://hooks.example.test/onoffice/estate?apiClaim=abcDEF%2B%2F12%3D%3D&customerName=musterfirma&customerWebId=00001-001"
+    "https://hooks.example.test/onoffice/estate?apiClaim=abcDEF%2B%2F12%3D%3D"
+    "&customerName=musterfirma&customerWebId=00001-001"
     "&estateId=4629&parameterCacheId=abc123&timestamp=1700000000&userId=21"
     "&signature=0a6ef3d10d42691e2acb91a964bb4cd45bb88748b5f256f84bd4beb553a53cae"
 )

@@ -10,8 +10,9 @@ import redis
 
 from ops.dev.redis_server import RedisServer, find_binary, free_port, start_server
 from tests.support.cli_runner import make_cli, make_environ, write_settings
-from tests.support.clusters import run_command, wait_until
+from tests.support.clusters import run_command
 from tests.support.http_front import BUYER, SECRETS, problem, running
+from tests.support.waiting import wait_until
 
 Prepare = Callable[[RedisServer], str]
 

@@ -28,13 +28,8 @@ def send(front: Front, *changes: dict[str, Any], work: bool = True) -> list[str]
     messages = [{**BUYERS, **change} for change in changes]
     receipts = front.runtime.intake().accept([from_message(message).change for message in messages])
     if work:
-        flush(front)
+        front.drain()
     return [receipt.job for receipt in receipts]
-
-
-def flush(front: Front) -> None:
-    while front.runtime.flush("acme").next_in == 0.0:
-        pass
 
 
 def run(replays: ReplayService, replay: Replay) -> Replay:
@@ -66,12 +61,12 @@ def test_jobs_are_judged_one_by_one_and_the_plan_is_shown_before_anything_is_sen
     }
     assert replay.plan == {"requests": 1, "actions": 1, "creates": 1, "listed": [shown], "whole": True}
     assert front.store.counts("acme")["requests"] == requests
-    assert [job.state for name in (bad, worse) if (job := front.store.get_job(name))] == ["failed", "failed"]
+    assert [front.job(name).state for name in (bad, worse)] == ["failed", "failed"]
     done = run(replays, replay)
     assert (done.state, done.done, done.back, done.missed) == ("done", 2, 2, {})
-    assert [job.state for name in (bad, worse) if (job := front.store.get_job(name))] == ["queued", "queued"]
+    assert [front.job(name).state for name in (bad, worse)] == ["queued", "queued"]
     assert replays.count_outcomes(done) == {"queued": 2}
-    log = [(deed.by, deed.act, deed.count) for deed in front.runtime.job_admin.audit_log("acme").entries]
+    log = [(entry.by, entry.act, entry.count) for entry in front.runtime.job_admin.audit_log("acme").entries]
     assert log == [("ada", "replay done", 2), ("ada", "replay started", 0), ("ada", "replay prepared", 2)]
 
 
@@ -145,10 +140,8 @@ def test_a_forced_replay_makes_a_new_job_that_replaces_the_old_one(
     [job] = send(front, {"childid": MISSING, "occurred_at": "2026-11-01T00:00:00Z"})
     done = run(replays, replays.prepare("acme", [job], by="ada", forced=True))
     assert (done.back, done.missed) == (1, {})
-    [new] = front.store.get_job(job).replayed_by  # type: ignore[union-attr]
-    fresh, old = front.store.get_job(new), front.store.get_job(job)
-    assert fresh is not None
-    assert old is not None
+    [new] = front.job(job).replayed_by
+    fresh, old = front.job(new), front.job(job)
     assert (fresh.replays, fresh.source, fresh.state, fresh.occurred_at > old.occurred_at) == (
         job,
         "replay",
@@ -168,7 +161,7 @@ def test_a_forced_replay_makes_a_new_job_that_replaces_the_old_one(
         {job: f"was sent anew before, as {new}"},
     )
     again = run(replays, replays.prepare("acme", [job], by="ada", forced=True))
-    assert (again.back, len({new, *front.store.get_job(job).replayed_by})) == (1, 2)  # type: ignore[union-attr]
+    assert (again.back, len({new, *front.job(job).replayed_by})) == (1, 2)
 
 
 @pytest.mark.parametrize("how", [{}, {"correction": {"childid": 9}}], ids=["as they were", "corrected"])
@@ -181,8 +174,8 @@ def test_what_people_did_since_the_preview_counts(
     run(replays, replays.prepare("acme", [replaced], by="bob", correction={"childid": 8}))
     done = run(replays, replay)
     assert (replay.eligible, done.done, done.back, done.missed) == (3, 3, 1, {"dismissed": 2})
-    assert [front.store.get_job(job).state for job in (dismissed, replaced)] == ["failed", "failed"]  # type: ignore[union-attr]
-    flush(front)
+    assert [front.job(job).state for job in (dismissed, replaced)] == ["failed", "failed"]
+    front.drain()
     assert front.store.counts("acme")["accepted"] == 4 + bool(how)
 
 
@@ -200,7 +193,7 @@ def test_the_audit_log_counts_what_a_call_changed_and_not_what_was_so_before(fro
     jobs = build_services(front.runtime).jobs
     jobs.cancel("acme", [first], by="ada")
     assert jobs.cancel("acme", [first, second], by="bob").done == (first, second)
-    assert [(deed.by, deed.count) for deed in front.runtime.job_admin.audit_log("acme").entries] == [
+    assert [(entry.by, entry.count) for entry in front.runtime.job_admin.audit_log("acme").entries] == [
         ("bob", 1),
         ("ada", 1),
     ]
@@ -214,9 +207,8 @@ def test_a_correction_is_shown_and_replaces_what_failed(front: Front, replays: R
         ([501], [8, 9]),
     ]
     assert run(replays, replay).back == 2
-    flush(front)
-    [new] = [front.store.get_job(each) for each in front.store.get_job(jobs[0]).replayed_by]  # type: ignore[union-attr]
-    assert new is not None
+    front.drain()
+    [new] = map(front.job, front.job(jobs[0]).replayed_by)
     assert replays.count_outcomes(replays.find(replay.id)) == {"succeeded": 2}
     assert (new.state, new.children, new.batch, new.replays) == ("succeeded", (8, 9), "import", jobs[0])
     assert front.store.batch_counts("acme", "import") == {"accepted": 2, "failed": 1, "succeeded": 1}
@@ -257,12 +249,12 @@ def test_run_twice_or_after_a_crash_it_continues_where_it_stopped_and_counts_eac
     first = [entry.job for entry in front.runtime.job_admin.replay_entries(replay.id, 0, PIECE)]
     back = requeue(front.runtime.intake(), "acme", first, replay_id=replay.id)
     assert len(back) == PIECE  # and then the worker died
-    flush(front)  # these are tried, and fail once more
-    attempts = front.store.get_job(first[0]).attempts  # type: ignore[union-attr]
+    front.drain()  # these are tried, and fail once more
+    attempts = front.job(first[0]).attempts
     assert (replays.run(replay.id).back, replays.run(replay.id).back) == (PIECE + 2, PIECE + 2)
     assert front.store.counts("acme")["backlog"] == 2
-    flush(front)
-    assert front.store.get_job(first[0]).attempts == attempts  # type: ignore[union-attr]
+    front.drain()
+    assert front.job(first[0]).attempts == attempts
 
 
 def test_a_piece_that_two_workers_worked_counts_once(front: Front, replays: ReplayService) -> None:
@@ -287,7 +279,7 @@ def test_jobs_that_changed_since_the_preview_are_counted_by_reason(
     jobs = send(front, *({"childid": MISSING, "parentid": number} for number in (1, 2, 3)))
     replay = replays.prepare("acme", jobs, by="ada")
     requeue(front.runtime.intake(), "acme", jobs[:1])
-    flush(front)
+    front.drain()
     requeue(front.runtime.intake(), "acme", jobs[:1])
     assert front.runtime.job_admin.cancel("acme", jobs[:1], audit_entry(front)).done == (jobs[0],)
     done = run(replays, replay)
@@ -344,9 +336,8 @@ def test_an_unreadable_message_is_read_again_with_corrections_and_replaced_by_it
     replay = replays.prepare(UNROUTED, [job], by="ada", correction={"account": "acme", "parentid": 6})
     assert (replay.eligible, replay.plan["creates"]) == (1, 1)
     assert run(replays, replay).back == 1
-    flush(front)
-    [new] = [front.store.get_job(each) for each in front.store.get_job(job).replayed_by]  # type: ignore[union-attr]
-    assert new is not None
+    front.drain()
+    [new] = map(front.job, front.job(job).replayed_by)
     assert (new.account, new.state, new.event_id, new.source, new.replays) == (
         "acme",
         "succeeded",

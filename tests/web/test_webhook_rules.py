@@ -151,7 +151,8 @@ def test_the_ids_in_the_query_of_onoffice_are_numbers_even_with_thousands_dots()
         secrets=(Secret("provider-secret"),),
         rules=(make_rule(),),
     )
-    url = "https://here/?estateId=4.629&userId=21&customerWebId=00001-001&parameterCacheId=1.2&timestamp=1700000000"
+    query = "estateId=4.629&userId=21&customerWebId=00001-001&parameterCacheId=1.2&timestamp=1700000000"
+    url = f"https://here/?{query}"
     assert read_payload(office, WebhookDelivery(url, {}, b"")) == {
         "estateId": 4629,
         "userId": 21,

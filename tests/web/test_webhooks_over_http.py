@@ -52,8 +52,8 @@ def deliver(
 def test_a_delivery_signed_by_the_reference_library_becomes_the_jobs_of_its_rules(front: Front) -> None:
     answer = deliver(front.client(None), ENQUIRY)
     assert answer.status_code == 202
-    jobs = [front.store.get_job(job["id"]) for job in answer.json()["jobs"]]
-    assert [(job.action, job.children, job.source, job.event_id) for job in jobs if job] == [
+    jobs = [front.job(job["id"]) for job in answer.json()["jobs"]]
+    assert [(job.action, job.children, job.source, job.event_id) for job in jobs] == [
         ("create", (1, 2), "immo", "msg-1:0:0"),
         ("delete", (3,), "immo", "msg-1:1:0"),
     ]
@@ -124,8 +124,7 @@ def test_a_signed_payload_that_makes_no_valid_change_is_stored_as_one_failed_job
         ("failed", True),
     ]
     assert first[0]["id"] == again[0]["id"]
-    job = front.store.get_job(first[0]["id"])
-    assert job
+    job = front.job(first[0]["id"])
     assert (job.state, job.source, job.refusal and job.refusal[1]) == ("failed", "immo", "unreadable")
     assert "rules[0].occurred_at" in (job.refusal or (0, "", "", ""))[2]
     assert ("message.rejected", "immo") in [(event, fields.get("source")) for event, fields in front.events]
@@ -211,8 +210,7 @@ def test_onoffice_delivers_by_a_signed_get(front: Front) -> None:
     ).hexdigest()
     http = front.client(None)
     (first,) = http.get(url, params={**fields, "signature": signature}).json()["jobs"]
-    job = front.store.get_job(first["id"])
-    assert job
+    job = front.job(first["id"])
     assert (job.type, job.parents, job.children) == ("estate:address:owner", (4629,), (21,))
     (again,) = http.get(url, params={**fields, "signature": signature}).json()["jobs"]
     assert (again["id"], again["duplicate"]) == (first["id"], True)
@@ -408,9 +406,7 @@ def test_a_secret_in_the_address_or_the_body_is_taken_and_shown_nowhere(
     assert right.status_code == 202
     problem(http.post(path.replace("canary", "Canary"), json={**body, "k": "wrong"}), 401)
     kept = front.runtime.job_admin.get_payload(right.json()["jobs"][0]["id"])
-    shown = (
-        right.text + str(kept) + str(front.events) + str(front.store.get_job(right.json()["jobs"][0]["id"]))
-    )
+    shown = right.text + str(kept) + str(front.events) + str(front.job(right.json()["jobs"][0]["id"]))
     assert "canary" not in shown
 
 

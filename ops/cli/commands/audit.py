@@ -2,14 +2,14 @@
 
 import click
 
-from ops.cli.context import CommandContext, account_option, with_context
+from ops.cli.context import CommandContext, account_option, limit_option, with_context
 from ops.explain.text import format_instant
 from ops.serializers.audit import serialize_audit_entry
 
 
 @click.command("audit")
 @account_option
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@limit_option
 @click.option("--cursor", metavar="TEXT", default="", help="Where the last page ended.")
 @with_context
 def list_audit_log(context: CommandContext, account: str | None, limit: int, cursor: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import click
 
-from ops.cli.context import CommandContext, account_option, with_context
+from ops.cli.context import CommandContext, account_option, limit_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_instant, pluralize
@@ -27,7 +27,7 @@ def callbacks() -> None:
 
 @callbacks.command("list")
 @account_option
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@limit_option
 @click.option("--cursor", metavar="ID", default="", help="Where the last page ended.")
 @with_context
 def list_messages(context: CommandContext, account: str | None, limit: int, cursor: str) -> None:

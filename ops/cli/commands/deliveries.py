@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from ops.cli.context import CommandContext, with_context
+from ops.cli.context import CommandContext, add_options, limit_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option, explain_fault, parse_time
 from ops.explain.deliveries import describe_delivery, describe_outcome
@@ -42,10 +42,7 @@ def with_delivery_filter(function: Function) -> Function:
         texts = {name: options.pop(name) for name in ("source", "outcome", *TIMES)}
         return function(context, *args, wanted=_parse_filter(context, texts), **options)
 
-    command: Any = run
-    for option in reversed(FILTER_OPTIONS):
-        command = option(command)
-    return command  # type: ignore[no-any-return]
+    return add_options(run, FILTER_OPTIONS)  # type: ignore[return-value]
 
 
 def _parse_filter(context: CommandContext, texts: dict[str, str | None]) -> DeliveryFilter:
@@ -73,7 +70,7 @@ def deliveries() -> None:
 
 
 @deliveries.command("list")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@limit_option
 @click.option("--cursor", metavar="TEXT", default="", help="Where the last page ended.")
 @with_context
 @with_delivery_filter

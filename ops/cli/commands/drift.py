@@ -9,12 +9,12 @@ from typing import Final
 
 import click
 
+from ops.cli.commands.replay import describe_prepared
 from ops.cli.context import CommandContext, check_account_names, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option, parse_filter
 from ops.cli.output import print_lines
-from ops.cli.progress import show_progress
-from ops.explain.replay import describe_replay
+from ops.cli.progress import ReportProgress, show_progress
 from ops.explain.text import format_instant, pluralize
 from ops.serializers.drift import serialize_drifted
 from ops.serializers.relations import serialize_relation
@@ -99,19 +99,18 @@ class _Report:
         page = self._read_page(wanted, sample)
         quiet = self._context.as_json or (not page.waits and not page.next)
         with show_progress(f"drift {self._account}", page.total, quiet=quiet) as show:
-            while True:
-                if page.waits and page.waits != why:
-                    self._context.remark(f"waits: {page.waits}")
-                why = page.waits
+            while page.waits or page.next:
                 if page.waits:
-                    time.sleep(page.rest)
+                    self._wait(page, why)
                 else:
-                    self._take(page)
-                    show(self._counts["seen"])
-                    self._cursor = page.next
-                    if not page.next:
-                        return
-                page = self._read_page(wanted, sample)
+                    self._take(page, show)
+                why, page = page.waits, self._read_page(wanted, sample)
+            self._take(page, show)
+
+    def _wait(self, page: DriftPage, why_before: str) -> None:
+        if page.waits != why_before:
+            self._context.remark(f"waits: {page.waits}")
+        time.sleep(page.rest)
 
     def _read_page(self, wanted: DriftFilter, sample: int) -> DriftPage:
         try:
@@ -127,12 +126,20 @@ class _Report:
         cursor = f" --cursor {self._cursor}" if self._cursor else ""
         return f"relations drift {self._account}{cursor}, with the same filter"
 
-    def _take(self, page: DriftPage) -> None:
+    def _take(self, page: DriftPage, show: ReportProgress) -> None:
+        self._count(page)
+        self._print(page)
+        show(self._counts["seen"])
+        self._cursor = page.next
+
+    def _count(self, page: DriftPage) -> None:
         unknown = len(page.unknown)
         self._counts.update(seen=page.seen, same=page.same, unknown=unknown, open=page.open)
         self._by_type.update((found.state, found.relation.type) for found in page.drifted)
         if self._keeps:
             self._drifted += page.drifted
+
+    def _print(self, page: DriftPage) -> None:
         if not self._context.as_json:
             print_lines(map(self._describe, page.drifted))
             return
@@ -164,7 +171,7 @@ class _Report:
     def end(self, replays: Sequence[Replay]) -> None:
         """Print the counts, and the repairs that were prepared."""
         if not self._context.as_json:
-            print_lines([*self._summary(), *_describe_repairs(replays)])
+            print_lines([*self._summary(), *describe_prepared(replays)])
             return
         drifted = Counter[str]()
         for (state, _), count in self._by_type.items():
@@ -191,13 +198,6 @@ class _Report:
             yield f"{unknown:,} not known: the CRM's answers do not say."
         if left := self._counts["open"]:
             yield f"{left:,} left alone: they are being worked, or a write of them is in doubt."
-
-
-def _describe_repairs(replays: Sequence[Replay]) -> Iterator[str]:
-    for replay in replays:
-        yield from describe_replay(replay)
-        if replay.eligible:
-            yield f"Nothing was sent. To act: relations replays run {replay.id}"
 
 
 def _print_line(document: object) -> None:

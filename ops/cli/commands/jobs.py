@@ -9,7 +9,7 @@ import click
 from ops.cli.commands.jobs_cancel_dismiss import cancel_jobs, dismiss_jobs
 from ops.cli.commands.jobs_resolve import look_up_jobs, resolve_job
 from ops.cli.commands.jobs_watch import watch_jobs
-from ops.cli.context import CommandContext, account_option, with_context
+from ops.cli.context import CommandContext, account_option, limit_option, with_context
 from ops.cli.job_selection import with_job_filter
 from ops.explain.advice import advise
 from ops.explain.text import (
@@ -49,7 +49,7 @@ jobs.add_command(watch_jobs)
 
 @jobs.command("list")
 @account_option
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@limit_option
 @click.option("--cursor", type=click.IntRange(1), help="Where the last page ended.")
 @with_context
 @with_job_filter

@@ -1,7 +1,7 @@
 """`relations replay`: sends what failed again; without `--yes` the set is only fixed and shown."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Thread
 from typing import Final
 
@@ -79,13 +79,17 @@ def replay_jobs(
 
 
 def _preview(context: CommandContext, prepared: Sequence[Replay]) -> None:
-    lines = list[str]()
-    for replay in prepared:
-        lines += describe_replay(replay)
-        if replay.eligible:
-            lines.append(f"Nothing was sent. To act: relations replays run {replay.id}")
-    context.answer({"replays": [serialize_replay(replay) for replay in prepared]}, lines)
+    document = {"replays": [serialize_replay(replay) for replay in prepared]}
+    context.answer(document, describe_prepared(prepared))
     exit_with(Exit.OK if any(replay.eligible for replay in prepared) else Exit.FAILED)
+
+
+def describe_prepared(replays: Iterable[Replay]) -> Iterator[str]:
+    """Yield what each replay would send, and how it is sent."""
+    for replay in replays:
+        yield from describe_replay(replay)
+        if replay.eligible:
+            yield f"Nothing was sent. To act: relations replays run {replay.id}"
 
 
 def run_replays(context: CommandContext, prepared: Sequence[Replay], by: str, *, background: bool) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import click
 
-from ops.cli.context import CommandContext, account_option, with_context
+from ops.cli.context import CommandContext, account_option, limit_option, with_context
 from ops.explain.text import format_ids, format_info, format_instant, pluralize
 from ops.serializers.requests import serialize_request
 from worker.errors import NotFound
@@ -25,7 +25,7 @@ def requests() -> None:
 @requests.command("list")
 @account_option
 @click.option("--failed", is_flag=True, help="Only those with an action that was not answered ok.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@limit_option
 @click.option("--cursor", metavar="ID", default="", help="Where the last page ended.")
 @with_context
 def list_requests(

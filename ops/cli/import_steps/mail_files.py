@@ -27,14 +27,15 @@ class MailFile(NamedTuple):
 def open_mails(file: str) -> Iterator[MailFile]:
     """Yield the mails of a file or folder, one at a time; raises UsageError if it cannot be read."""
     try:
-        if file == DASH:
-            yield from _read_stream()
-        elif Path(file).is_dir():
-            yield from _read_folder(Path(file))
-        else:
-            yield from _read_file(Path(file), Path(file).name)
+        yield from _read_stream() if file == DASH else _read_path(Path(file))
     except OSError as error:
         raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
+
+
+def _read_path(path: Path) -> Iterator[MailFile]:
+    if any((path / name).is_dir() for name in MAILDIR):
+        return _read_maildir(path)
+    return _read_folder(path) if path.is_dir() else _read_file(path, path.name)
 
 
 def _read_stream() -> Iterator[MailFile]:
@@ -44,13 +45,14 @@ def _read_stream() -> Iterator[MailFile]:
         yield from _read_file(Path(kept.name), "stdin")
 
 
+def _read_maildir(folder: Path) -> Iterator[MailFile]:
+    with closing(mailbox.Maildir(folder, create=False)) as maildir:
+        for key in sorted(maildir.keys()):
+            with closing(maildir.get_file(key)) as file:
+                yield MailFile(f"{folder.name}/{key}", file.read(MAX_MAIL))
+
+
 def _read_folder(folder: Path) -> Iterator[MailFile]:
-    if any((folder / name).is_dir() for name in MAILDIR):
-        with closing(mailbox.Maildir(folder, create=False)) as maildir:
-            for key in sorted(maildir.keys()):
-                with closing(maildir.get_file(key)) as file:
-                    yield MailFile(f"{folder.name}/{key}", file.read(MAX_MAIL))
-        return
     for path in sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != "."):
         yield from _read_file(path, f"{folder.name}/{path.name}")
 

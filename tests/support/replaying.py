@@ -1,0 +1,28 @@
+"""Replays and repairs in a world, prepared and run as an operator does."""
+
+from producers.replay.service import ReplayService
+from tests.support.flow_world import World
+from tests.support.store_steps import job_admin_of, queries_of
+from worker.ports import Replay
+from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
+
+
+def replays_of(world: World) -> ReplayService:
+    """Return what prepares and runs replays in this world."""
+    policy = world.policy_of("acme")
+    planned_by = DryRunPolicy(policy.limits, policy.order, policy.guarded)
+    return ReplayService(
+        store=world.store,
+        queries=queries_of(world.store),
+        job_admin=job_admin_of(world.store),
+        intake=world.intake,
+        dry_run=lambda _account, jobs, known: dry_run_jobs(jobs, known, planned_by),
+        reparse=lambda *_: (),
+    )
+
+
+def run_replay(world: World, replay: Replay) -> Replay:
+    """Start a replay and run it to its end."""
+    service = replays_of(world)
+    service.start(replay.id, by="ada")
+    return service.run(replay.id)
