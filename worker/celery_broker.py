@@ -125,11 +125,12 @@ class _OwnChannel:
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         # kombu makes a client per message, at the cost of several commands; one serves as long as its pool.
-        channel: Any = super()
+        channel: Any = self
+        kombus: Any = super()
         if asynchronous:
-            return channel._create_client(asynchronous)
-        if self._client is None or self._client.connection_pool is not self.pool:  # type: ignore[attr-defined]
-            self._client = channel._create_client()
+            return kombus._create_client(asynchronous)
+        if self._client is None or self._client.connection_pool is not channel.pool:
+            self._client = kombus._create_client()
         return self._client
 
     def _subscribe(self) -> None:

@@ -18,7 +18,8 @@ local function ignore_too_far(instant, furthest)
   return instant <= now + furthest and instant or 0
 end
 
-local s = redis.call('HMGET', KEYS[1], 'tat', 'factor', 'failures', 'open_until', 'not_before', 'suspects_after', 'failed_at')
+local s = redis.call('HMGET', KEYS[1],
+  'tat', 'factor', 'failures', 'open_until', 'not_before', 'suspects_after', 'failed_at')
 local factor, failures = tonumber(s[2] or 1), tonumber(s[3] or 0)
 local open_until = ignore_too_far(s[4], LONGEST_COOLDOWN)
 local not_before = ignore_too_far(s[5], LONGEST_RETRY_AFTER)

@@ -32,7 +32,9 @@ elseif feedback == 'failed' then
   end
   change = failures == FAILURES_TO_OPEN and 1 or 0
 else
-  if feedback == 'alive' and failures > 0 and failures < FAILURES_TO_OPEN then factor = math.max(factor, steady) end
+  if feedback == 'alive' and failures > 0 and failures < FAILURES_TO_OPEN then
+    factor = math.max(factor, steady)
+  end
   change = failures >= FAILURES_TO_OPEN and 2 or 0
   failures, cooldown, open_until, probe = 0, 0, 0, '0'
 end

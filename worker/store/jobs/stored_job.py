@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from struct import Struct as Layout
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -273,9 +273,12 @@ class LoadedJob(msgspec.Struct, gc=False):
         """Return the job as a flush reads it, for these of its relations."""
         v = self.value
         is_replace = bool(v.replaces)
+        action: Any = ACTION_OF[v.action]
+        if is_replace:
+            action = "delete" if v.phase == REMOVES else "create"
         return ClaimedJob(
             f"{account}-{self.short}",
-            ("delete" if v.phase == REMOVES else "create") if is_replace else ACTION_OF[v.action],  # type: ignore[arg-type]
+            action,
             relations,
             tuple(sorted(v.info.items())) if v.info else (),
             self.occurred_at,

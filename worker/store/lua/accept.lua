@@ -1,9 +1,13 @@
 #!lua
--- accept(meta, queue, counts, wake, events:0, events:1, events:kept, buckets, look_ups, {jobs, order} per bucket, batch…;
---   now, max_backlog, oldest µs, period of events µs, layout, buckets, submissions, max_backlog_bytes, bucket…, {id, digest,
---   fingerprint ('' ignores content), occurred_at µs (0: now), bucket's place (< 0: to be looked up), batch's place (0: none), job}…)
---   → {'ok', wake, {position, id}…} | {'refused', {position, reason, id}…} | {'full', 'changes' or 'bytes'} | {'layout', found}
--- Invariant: all or nothing; a repeated call writes nothing and answers the same; a job is in one of the lists exactly when it is new.
+-- accept(meta, queue, counts, wake, events:0, events:1, events:kept, buckets, look_ups,
+--   {jobs, order} per bucket, batch…;
+--   now, max_backlog, oldest µs, period of events µs, layout, buckets, submissions, max_backlog_bytes, bucket…,
+--   {id, digest, fingerprint ('' ignores content), occurred_at µs (0: now),
+--    bucket's place (< 0: to be looked up), batch's place (0: none), job}…)
+--   → {'ok', wake, {position, id}…} | {'refused', {position, reason, id}…}
+--   | {'full', 'changes' or 'bytes'} | {'layout', found}
+-- Invariant: all or nothing; a repeated call writes nothing and answers the same; a job is in one of the lists
+--   exactly when it is new.
 local now, period, buckets, count = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local time = redis.call('TIME')
 now = tonumber(now) or tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -52,7 +56,8 @@ local present = tonumber(meta[3] or 0)
 local function is_any_open_before(since) -- a job that was accepted then, by the time in its bucket's number
   local buckets = redis.call('HGETALL', KEYS[8])
   for i = 1, #buckets, 2 do
-    if tonumber(buckets[i + 1]) > 0 and tonumber(buckets[i]) < math.floor(since / 1000 / BUCKET_MS) then return true end
+    local bucket, open = tonumber(buckets[i]), tonumber(buckets[i + 1])
+    if open > 0 and bucket < math.floor(since / 1000 / BUCKET_MS) then return true end
   end
 end
 -- The older generation goes when it has outlived what its keys stand for.
@@ -93,7 +98,8 @@ for i, at in ipairs(fresh) do
   write(i == #fresh)
 end
 for bucket = 1, buckets do
-  if opened[bucket] > 0 and redis.call('HINCRBY', KEYS[8], ARGV[8 + bucket], opened[bucket]) == opened[bucket] then
+  local new = opened[bucket]
+  if new > 0 and redis.call('HINCRBY', KEYS[8], ARGV[8 + bucket], new) == new then
     for key = 8 + 2 * bucket, 9 + 2 * bucket do redis.call('PERSIST', KEYS[key]) end
   end
 end
