@@ -1,13 +1,13 @@
 #!lua
 -- accept(meta, queue, counts, wake, events:0, events:1, events:kept, buckets, look_ups,
 --   {jobs, order} per bucket, batch…;
---   now, max_backlog, oldest µs, period of events µs, layout, buckets, submissions, max_backlog_bytes, bucket…,
---   {id, digest, fingerprint ('' ignores content), occurred_at µs (0: now),
+--   now, max_backlog, oldest µs, period of events µs, layout, buckets, submissions, max_backlog_bytes,
+--   bucket…, {id, digest, fingerprint ('' ignores content), occurred_at µs (0: now),
 --    bucket's place (< 0: to be looked up), batch's place (0: none), job}…)
 --   → {'ok', wake, {position, id}…} | {'refused', {position, reason, id}…}
 --   | {'full', 'changes' or 'bytes'} | {'layout', found}
--- Invariant: all or nothing; a repeated call writes nothing and answers the same; a job is in one of the lists
---   exactly when it is new.
+-- Invariant: all or nothing; a repeated call writes nothing and answers the same; a job is in one of the
+--   lists exactly when it is new.
 local now, period, buckets, count = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local time = redis.call('TIME')
 now = tonumber(now) or tonumber(time[1]) * 1000000 + tonumber(time[2])

@@ -4,8 +4,8 @@
 -- A key is named by its place in KEYS.
 -- One command is our own: OPEN (buckets; bucket, jobs, order, count, lifetime ms)
 --   counts the open jobs of a bucket, which has a lifetime while it has none.
--- Invariant: everything is written or nothing, and only while each checked field of a hash has its value ('': it
---   is not there), or the hash as many fields as are checked (field #).
+-- Invariant: everything is written or nothing, and only while each checked field of a hash has its value
+--   ('': it is not there), or the hash as many fields as are checked (field #).
 -- A repeated call (the last commit has its id) writes nothing and answers the same.
 if redis.call('HGET', KEYS[1], 'last') == ARGV[1] then return {0, ''} end
 local at = 3

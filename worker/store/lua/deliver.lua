@@ -2,11 +2,11 @@
 -- deliver(meta, kept, requests, genuine, refused;
 --   class ('genuine' or 'refused'), now, id ('': none), delivery, request, age µs, most bytes, lifetime ms)
 --   → {how many went}
--- `kept` has '<times> <first µs> <delivery>' by id, `requests` what was kept of each request, the class's zset
---   ids by time (µs).
+-- `kept` has '<times> <first µs> <delivery>' by id, `requests` what was kept of each request,
+--   the class's zset ids by time (µs).
 -- Invariant: a class has exactly the entries of its zset, and its field of `meta` their bytes; the newest is
---   always kept, the others only while they are not older than `age` and all have at most `most bytes`. At most
---   FORGOTTEN_AT_ONCE go per call.
+--   always kept, the others only while they are not older than `age` and all have at most `most bytes`.
+--   At most FORGOTTEN_AT_ONCE go per call.
 -- A repeated call counts the delivery once more.
 local class, now, id, age, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[6]), tonumber(ARGV[7])
 if now == '' then
