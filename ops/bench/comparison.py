@@ -34,6 +34,7 @@ Result = TypeVar("Result")
 
 SLOW: Final = 0.1  # seconds, the API that takes its time
 WINDOWS: Final = (0.0, 1.0)
+ACCOUNTS: Final = (1, 8)  # of ours, at light load
 TRIED: Final = 3  # variants at each latency: the first ones, the last ones
 BATCHING: Final = "celery-batches"  # is given more: it is the peer that gains from many
 
@@ -62,7 +63,7 @@ class Extent:
 ALL: Final = ("mailing", "quarrel", "scatter", "demo burst")
 FULL: Final = Extent(
     rounds=3,
-    sizes={"mailing": 30_000, "quarrel": 30_000, "scatter": 6_000, "demo burst": 8_000},
+    sizes={"mailing": 60_000, "quarrel": 60_000, "scatter": 20_000, "demo burst": 16_000},
     settings={
         0.0: (("defaults", ALL), ("wide open", ALL)),
         SLOW: (
@@ -76,7 +77,7 @@ FULL: Final = Extent(
     theirs=1500,
     batched=6400,
     killed=1000,
-    light=100,
+    light=101,
     idle=4000,
 )
 QUICK: Final = Extent(
@@ -222,7 +223,13 @@ def _killed(extent: Extent, peers: Sequence[Installed], echo: Echo) -> dict[str,
 
 def _lightly(extent: Extent, peers: Sequence[Installed], echo: Echo) -> dict[str, Any]:
     changes = light_load(extent.light)
-    runs: Runs = {f"ours, window {window:g} s": partial(ours_lightly, window, changes) for window in WINDOWS}
+    runs: Runs = {
+        f"ours, window {window:g} s, {number} account{'s'[: number > 1]}": partial(
+            ours_lightly, window, changes, number
+        )
+        for window in WINDOWS
+        for number in ACCOUNTS
+    }
     runs |= {
         each.peer.name: partial(theirs_lightly, each.peer, each.best[0.0], each.place, changes)
         for each in peers

@@ -4,7 +4,6 @@ Pure bookkeeping over `planner`: it takes records and returns effects and writes
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from typing import NamedTuple
 
 from worker.contract import Relation
@@ -156,7 +155,7 @@ class Batch:
     def correlations(self, relations: Iterable[Relation]) -> tuple[str, ...]:
         """Return the ids of the calls behind these relations: the first few."""
         known = map(self.states.get, relations)
-        return first_correlations([intent for state in known if state for intent in state.open.intents])
+        return first_correlations(intent for state in known if state for intent in state.open.intents)
 
     # --- what is next
 
@@ -246,8 +245,13 @@ def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Inte
 
 def first_correlations(intents: Iterable[Intent]) -> tuple[str, ...]:
     """Return the ids of the calls that these intents came with, without repetitions: the first few."""
-    ids = dict.fromkeys([intent.correlation for intent in intents if intent.correlation])
-    return tuple(islice(ids, MAX_CORRELATIONS))
+    ids: dict[str, None] = {}
+    for intent in intents:
+        if intent.correlation:
+            ids[intent.correlation] = None
+            if len(ids) == MAX_CORRELATIONS:
+                break
+    return tuple(ids)
 
 
 def _not_held(state: RelationState) -> RelationState:

@@ -106,6 +106,12 @@ PEERS: Final = (
         ),
     ),
     Peer(
+        name="Celery, 8 processes",  # what most begin with
+        module="celery",
+        requires=("celery[redis]==5.7.0", "packaging>=24", *CLIENTS),
+        variants=(_celery("celery", "prefork", 8),),
+    ),
+    Peer(
         name="celery-batches",
         module="celery_batches",
         requires=("celery-batches==0.11", "celery[redis]==5.6.3", "packaging>=24", *CLIENTS),
