@@ -71,11 +71,11 @@ def test_a_peer_that_cannot_be_installed_says_why_and_leaves_nothing(
     assert not list(tmp_path.rglob("python*"))
 
 
-def test_every_peer_is_a_module_with_fixed_versions_and_several_ways_to_start_it() -> None:
+def test_every_peer_is_a_module_with_fixed_versions_and_ways_to_start_it() -> None:
     for peer in PEERS:
         assert Path(call.__file__).with_name(f"{peer.module}.py").exists()
         assert all("==" in each or each.startswith("packaging") for each in peer.requires)
-        assert len({variant.name for variant in peer.variants}) == len(peer.variants) > 1
+        assert len({variant.name for variant in peer.variants}) == len(peer.variants) >= 1
 
 
 def test_rounds_are_summed_up_by_their_median_with_the_least_and_the_most() -> None:
