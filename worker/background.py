@@ -53,10 +53,10 @@ class ThreadedLeaseKeeper:
             self._reset()
         renewal = LeaseRenewal(lease, self._interval)
         with self._lock:
-            self._renewals.append(renewal)
             if not self._is_looking:
                 threading.Thread(target=self._look, name="leases", daemon=True).start()
                 self._is_looking = True
+            self._renewals.append(renewal)
         try:
             yield
         finally:
@@ -69,7 +69,8 @@ class ThreadedLeaseKeeper:
             time.sleep(self._interval)
             with self._lock:
                 for renewal in self._renewals:
-                    renewal.begin()
+                    with suppress(RuntimeError):  # no room for another thread: perhaps there is next time
+                        renewal.begin()
                 self._is_looking = bool(self._renewals)
                 if not self._is_looking:
                     return
@@ -85,8 +86,9 @@ class LeaseRenewal:
     def begin(self) -> None:
         """Begin, unless it has begun."""
         if not self._thread:
-            self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def end(self) -> None:
         """Return when no renewal is on its way."""

@@ -98,7 +98,7 @@ class _OwnChannel:
 
     QoS: Any = TolerantQoS
     max_age = 0.0
-    _client: Any = None
+    _kept_client: Any = None
     own_options = ("max_age", "keyprefix_queue", "keyprefix_binding_permanent", "keyprefix_binding_deadlines")
 
     def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
@@ -129,9 +129,9 @@ class _OwnChannel:
         kombus: Any = super()
         if asynchronous:
             return kombus._create_client(asynchronous)
-        if self._client is None or self._client.connection_pool is not channel.pool:
-            self._client = kombus._create_client()
-        return self._client
+        if self._kept_client is None or self._kept_client.connection_pool is not channel.pool:
+            self._kept_client = kombus._create_client()
+        return self._kept_client
 
     def _subscribe(self) -> None:
         """Subscribe to channels by name where it is one: a right to `relations*` covers no pattern."""

@@ -48,7 +48,8 @@ def test_the_thread_that_looks_ends_when_nothing_is_held_and_another_begins_with
     keeper, before = ThreadedLeaseKeeper(INTERVAL), set(threading.enumerate())
     short: Any = Renewed()
     with keeper(short):
-        [looking] = set(threading.enumerate()) - before
+        started = set(threading.enumerate()) - before
+    [looking] = [thread for thread in started if thread.name == "leases"]
     looking.join(TIMEOUT)
     assert not looking.is_alive()
     lease = Renewed()

@@ -353,19 +353,28 @@ def come_between(database: Database, act: Callable[[], object]) -> None:
     database.scripts = {**database.scripts, "commit": run}  # type: ignore[dict-item]
 
 
-def test_an_erasure_that_a_person_overtakes_is_decided_again(store: Store) -> None:
-    accept(store, change(1, 9001))
+@pytest.mark.parametrize("kind", ["memories", "payloads"])
+def test_an_erasure_that_a_person_overtakes_is_decided_again(store: Store, kind: str) -> None:
     lease = take_lease(store)
-    claim_all(lease)
-    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9001): "applied"})
+    if kind == "memories":
+        accept(store, change(1, 9001))
+        claim_all(lease)
+        send_and_settle(lease, "r1", {Relation(BUYER, 1, 9001): "applied"})
+    else:
+        body = b'{"relationtype": "estate:address:buyer", "parentid": "?", "childid": 9001}'
+        store.reject("acme", "acme-900", unreadable("e", body))
     accept(store, change(1, 9), first=1)
     assert isinstance(lease, RedisLease)
     come_between(lease.leased.database, lambda: job_admin_of(store).cancel("acme", job_ids(1), audit_entry()))
-    admin, cursor, erased = job_admin_of(store), 0, Counter[str]()
-    while cursor := (piece := admin.erase_rest(lease, RecordRef("address", 9001), cursor)).next:
+    admin, who = job_admin_of(store), RecordRef("address", 9001)
+    piece = admin.erase_rest(lease, who, 0)
+    erased = Counter(piece.counts)
+    while piece.next:
+        piece = admin.erase_rest(lease, who, piece.next)
         erased += Counter(piece.counts)
-    assert erased["memories"] == 1
+    assert erased[kind] == 1
     assert not any(store.relation_history("acme", Relation(BUYER, 1, 9001))[1])
+    assert admin.get_payload("acme-900") is None
 
 
 def test_replays_that_are_gone_are_dropped_although_a_person_comes_in_between(

@@ -133,7 +133,7 @@ class SimulatedWorker(SimulatedProcess):
 
 
 class SimulatedSender:
-    """Sends requests from threads of a simulated worker.
+    """Sends requests from threads of a simulated worker, and one that is alone when its reply is awaited.
 
     When the worker dies, what its other threads were sending may still arrive, and nobody hears the answers.
     """
@@ -142,6 +142,7 @@ class SimulatedSender:
         self._worker, self._api = worker, api
         self._replies: list[tuple[str, Reply | ProcessDied]] = []
         self._waiting: Actor | None = None
+        self._alone: Callable[[], None] | None = None
         self._on_their_way = 0
 
     def start(
@@ -160,12 +161,18 @@ class SimulatedSender:
                 self._waiting.wake(self._worker.schedule.now)
 
         self._on_their_way += 1
-        self._worker.schedule.spawn(f"{self._worker.name} sends {request_id}", send)
+        if is_alone:
+            self._alone = send
+        else:
+            self._worker.schedule.spawn(f"{self._worker.name} sends {request_id}", send)
 
     def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:
         """Wait for a reply, or for the death of the process in one of its threads."""
         schedule = self._worker.schedule
         until = NEVER if timeout is None else schedule.now + round(timeout * SECOND)
+        if self._alone and timeout is None:
+            send, self._alone = self._alone, None
+            send()
         while not self._replies:
             if schedule.now >= until:
                 return None

@@ -13,7 +13,7 @@ from worker.contract import Relation
 from worker.ports import ERASED, CallbackMessage, ErasedPiece, RecordRef, Replay, ReplayEntry, RequestRecord
 from worker.redis.client import translate_errors
 from worker.store import codec
-from worker.store.account import Before, read_jobs
+from worker.store.account import Before, read_jobs, read_meta
 from worker.store.commit import repeat_while_overtaken
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs.stored_job import NO_EVENT
@@ -143,7 +143,10 @@ class RecordEraser:
             self._counts["requests"] += self._redis.delete(f"{self._base}:request:{request_id}")
 
     def _erase_payload(self, job_id: str) -> None:
-        short = short_id(job_id)
+        repeat_while_overtaken(self._account, lambda: self._try_to_erase_payload(job_id))
+
+    def _try_to_erase_payload(self, job_id: str) -> None:
+        short, meta = short_id(job_id), read_meta(self._database, self._account)
         job = read_jobs(self._database, self._account, [short]).get(short)
         body, faults = self._redis.hmget(f"{self._base}:payload:{job_id}", "body", "faults")
         listed = msgspec.json.decode(faults or b"[]", type=list[str])
@@ -151,6 +154,7 @@ class RecordEraser:
         if not (is_named or (job and self._text.is_in(job.value.event_id))):
             return
         commit = self._leased.commit()
+        commit.raise_version("p", meta.people_version)  # somebody may decide about the job meanwhile
         commit.run("DEL", f"payload:{job_id}")
         commit.run("ZREM", "payloads", job_id)
         if job:
