@@ -75,9 +75,7 @@ def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> Acco
     }
 
 
-def find_delivery(
-    deliveries: Deliveries, delivery_id: str, allowed: Collection[str] | None = None
-) -> KeptDelivery:
+def find_delivery(deliveries: Deliveries, delivery_id: str, allowed: Collection[str] | None) -> KeptDelivery:
     """Return a delivery; raise NotFound for one that is not for the `allowed` accounts (None: any), too."""
     found = deliveries.get(delivery_id)
     if found is None or not is_visible(found.delivery, allowed):

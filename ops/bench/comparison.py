@@ -77,7 +77,7 @@ FULL: Final = Extent(
     theirs=1500,
     batched=6400,
     killed=1000,
-    light=101,
+    light=100,
     idle=4000,
 )
 QUICK: Final = Extent(
@@ -222,7 +222,7 @@ def _killed(extent: Extent, peers: Sequence[Installed], echo: Echo) -> dict[str,
 
 
 def _lightly(extent: Extent, peers: Sequence[Installed], echo: Echo) -> dict[str, Any]:
-    changes = light_load(extent.light)
+    changes = light_load(extent.light + max(ACCOUNTS))
     runs: Runs = {
         f"ours, window {window:g} s, {number} account{'s'[: number > 1]}": partial(
             ours_lightly, window, changes, number

@@ -122,7 +122,9 @@ def ours_lightly(window: float, changes: Sequence[Change], accounts: int = 1) ->
     ]
     with _stack({**UNPACED, "window": window}, "worker", accounts=names) as stack:
         intake = stack.runtime().intake()
-        return _lightly(stack, spread, lambda change: intake.accept([change]), stall_timeout=window + 1)
+        return _lightly(
+            stack, spread, lambda change: intake.accept([change]), stall_timeout=window + 1, cold=accounts
+        )
 
 
 # --- theirs
@@ -250,13 +252,19 @@ def _killed(stack: Stack, work: Work, kill: Callable[[], None], stall_timeout: f
 
 
 def _lightly(
-    stack: Stack, changes: Sequence[Change], send: Callable[[Change], object], *, stall_timeout: float
+    stack: Stack,
+    changes: Sequence[Change],
+    send: Callable[[Change], object],
+    *,
+    stall_timeout: float,
+    cold: int = 1,
 ) -> dict[str, float]:
-    first, *counted = changes
-    send(first)  # finds everything cold
-    _wait_for_relations(stack, 1, stall_timeout)
+    """Send the changes one by one; the first `cold` ones are not counted, since they find everything cold."""
+    for change in changes[:cold]:
+        send(change)
+    _wait_for_relations(stack, cold, stall_timeout)
     accepted: dict[tuple[int, ...], float] = {}
-    for change in counted:
+    for change in changes[cold:]:
         send(change)
         accepted[change.parents] = time.time()
         time.sleep(EVERY)
@@ -281,5 +289,5 @@ def _wait_for_relations(stack: Stack, wanted: int, stall_timeout: float) -> None
 
 
 def light_load(count: int) -> list[Change]:
-    """Return the changes that are sent one by one; the first is not counted."""
+    """Return the changes that are sent one by one."""
     return scatter(count, account=ACCOUNT, seed=3)

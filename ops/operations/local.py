@@ -157,7 +157,7 @@ class LocalOperations:
         return found.delivery if found else None
 
     def get_delivery_request(self, delivery_id: str) -> bytes:
-        return require_request(lookups.find_delivery(self.runtime.deliveries, delivery_id))
+        return require_request(lookups.find_delivery(self.runtime.deliveries, delivery_id, None))
 
     def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[Remapped]:
         for start in range(0, len(ids), MAX_REMAPPED):

@@ -21,7 +21,7 @@ class Simulator(SimulatedApi):
         assert simulator.relations("my-token") == {("estate:address:buyer", 501, 9001): {}}
 
     On a socket, for other processes: `with serve(simulator) as server: server.url`; they look into it under
-    `/_sim/`.
+    `/_sim/`. Its options are those of `SimulatedApi`.
     """
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

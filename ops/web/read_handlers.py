@@ -42,8 +42,8 @@ async def explain_relation(deps: OperatorDeps, call: ApiCall[ExplainQuery]) -> R
         raise Invalid([Fault(side, "expected the id of a record, a positive whole number") for side in bad])
     relation = resolve_relation(path["type"], parent, child)
     operations = replace(deps.operations, zone=find_zone(call.input.utc_offset))
-    explained = await deps.run(call, operations.explain, call.account, relation)
-    return json_response(explained.to_json())
+    explained = await deps.run(call, lambda: operations.explain(call.account, relation).to_json())
+    return json_response(explained)
 
 
 async def list_failures(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:

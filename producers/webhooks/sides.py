@@ -9,7 +9,7 @@ from worker.contract.message import MAX_IDS
 from worker.contract.reference import is_short_form
 from worker.errors import Fault, InvalidChange
 
-MAX_CHANGES: Final = 10_000  # that one rule makes of an event
+MAX_PAIRS: Final = 10_000  # that one rule makes of an event
 MAX_PARENTS: Final = 1000  # of one rule with several children, since each parent becomes a change of its own
 
 
@@ -45,10 +45,8 @@ def split_by_parent(fields: Mapping[str, object], path: str) -> Iterator[Mapping
         if named > most:  # before they are multiplied
             expected = f"expected at most {most} ids where both sides have several, got {named}"
             raise InvalidChange([Fault(f"{path}.{field}", expected)])
-    if len(parents) * len(children) > MAX_CHANGES:
-        raise InvalidChange(
-            [Fault(f"{path}.childid", f"with parentid makes more than {MAX_CHANGES} changes")]
-        )
+    if len(parents) * len(children) > MAX_PAIRS:
+        raise InvalidChange([Fault(f"{path}.childid", f"with parentid makes more than {MAX_PAIRS} changes")])
     yield from ({**fields, "parentid": parent, "childid": child} for parent in parents for child in children)
 
 
