@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
+from functools import lru_cache
 from logging.handlers import WatchedFileHandler
 from typing import Any, Final, Literal, TextIO, cast
 
@@ -181,9 +182,15 @@ def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
     return cast(EventDict, redact_value(event))
 
 
+@lru_cache(maxsize=1000)
+def names_secret(key: str) -> bool:
+    """Return whether what is called so is a secret."""
+    return any(word in key.lower() for word in SENSITIVE)
+
+
 def redact_value(value: Any, key: str = "") -> Any:
     """Return the value as plain data, stars in place of every secret; what is no plain data becomes text."""
-    if any(word in key.lower() for word in SENSITIVE):
+    if names_secret(key):
         return STARS
     if value is None or isinstance(value, bool | int | float):
         return value
