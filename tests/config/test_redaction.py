@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.config import hide, holds_secret, redact, redact_answer, refuse_secrets
-from worker.config.secret import SHORT_SECRET, SHOWN, hide_key
+from worker.config.secret import FEW, SHORT_SECRET, SHORTEST, SHOWN, HiddenValues, hide_key
 from worker.contract.quoting import quote
 from worker.errors import Invalid
 
@@ -55,6 +55,21 @@ def test_a_secret_is_found_wherever_it_stands(before: str, after: str) -> None:
 def test_other_texts_are_left_as_they_are(text: str) -> None:
     if not any(value[:SHORT_SECRET] in text for value in (LONG, STRONG)):
         assert redact_answer(text) == text
+
+
+@given(
+    st.lists(st.text("ab", min_size=SHORTEST, max_size=20), max_size=8),
+    st.text("ab", max_size=60),
+    st.booleans(),
+)
+def test_few_values_and_many_are_found_alike(values: list[str], text: str, is_many: bool) -> None:
+    known = HiddenValues()
+    others = [f"{number:06d}" for number in range(FEW + 1)] if is_many else []
+    for value in [*others, *values, *values]:
+        known.add(value)
+    found = known.find(text)
+    assert sorted(found) == sorted({value for value in values if value in text})
+    assert [len(value) for value in found] == sorted(map(len, found), reverse=True)
 
 
 def test_a_key_that_was_never_used_is_known_by_its_hash() -> None:

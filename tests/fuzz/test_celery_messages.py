@@ -20,6 +20,7 @@ from tests.support.waiting import wait_until
 from tests.torture.input_fuzz import EXAMPLES
 from tests.torture.mutate import DEPTHS, NASTY, encode, garble, mutate, nest
 from worker import tasks
+from worker.config.secret import HiddenValues
 from worker.contract import from_message
 from worker.errors import InvalidChange
 from worker.ports import UNROUTED, JobFilter, JobRecord, Payload, UnreadableMessage
@@ -57,7 +58,7 @@ def runtime(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RELATIONS_REDIS_URL", redis_url)
     monkeypatch.setenv("FUZZ_TOKEN", "a-token-that-opens-nothing")
     # Fuzzed settings of other tests may have made secrets of ordinary words, which would be redacted here.
-    monkeypatch.setattr("worker.config.secret._hidden", ())
+    monkeypatch.setattr("worker.config.secret._hidden", HiddenValues())
     tasks.runtime_of.cache_clear()
     yield tasks.get_runtime()
     tasks.get_runtime().client.close()

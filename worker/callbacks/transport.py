@@ -7,7 +7,6 @@ certificate must have. No redirect is followed, no proxy is used, and no body is
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Final
 
 import httpcore
@@ -19,7 +18,7 @@ from worker.config import Callback, redact
 from worker.contract.quoting import make_printable
 from worker.errors import InvalidSettings
 from worker.network import deadline as network
-from worker.network.headers import retry_after
+from worker.network.headers import retry_after, user_agent
 from worker.ports import CallbackAttempt
 
 TIMEOUT: Final = 10.0  # seconds from connecting to the status; resolving the name comes before
@@ -76,7 +75,7 @@ def _post(callback: Callback, headers: dict[str, str], body: bytes) -> CallbackA
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
     own = {
         "Host": url.netloc.decode("ascii"),
-        "User-Agent": f"onoffice-relations/{version('onoffice-relations')}",
+        "User-Agent": user_agent(),
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
         "Connection": "close",

@@ -23,21 +23,46 @@ SHORT_SECRET: Final = 16  # shorter values can be found by trying
 MAX_SECRET: Final = 1024  # bytes of a secret that may stand where a message is cut
 SHOWN: Final = 32  # characters of a longer value that are hidden by themselves: texts are cut
 
-_hidden: tuple[str, ...] = ()
-_strong: tuple[str, ...] = ()  # those of them that nobody can guess
-_starts: frozenset[str] = frozenset()  # of the strong ones
+FEW: Final = 100  # values that are looked for one by one
+
+
+class HiddenValues:
+    """Values that no text may show, known by how they begin.
+
+    Looking for thousands takes hardly longer than for a hundred. Threads may add and look at the same time.
+    """
+
+    def __init__(self) -> None:
+        self._values: list[str] = []
+        self._by_start: dict[str, list[str]] = {}
+
+    def add(self, value: str) -> None:
+        """Add a value of at least `SHORTEST` characters."""
+        same_start = self._by_start.setdefault(value[:SHORTEST], [])
+        if value not in same_start:
+            same_start.append(value)
+            self._values.append(value)
+
+    def find(self, text: str, *, shortest: int = SHORTEST) -> list[str]:
+        """Return those of at least so many characters that stand in the text, the longest first."""
+        if len(self._values) <= FEW:
+            found = {value for value in self._values if value in text}
+        else:
+            starts = ((at, text[at : at + SHORTEST]) for at in range(len(text) - SHORTEST + 1))
+            by_place = ((at, self._by_start[start]) for at, start in starts if start in self._by_start)
+            found = {value for at, values in by_place for value in values if text.startswith(value, at)}
+        return sorted((value for value in found if len(value) >= shortest), key=len, reverse=True)
+
+
+_hidden: Final = HiddenValues()
 _key_hashes: frozenset[str] = frozenset()
 
 
 def hide(value: str) -> None:
     """Make `redact` replace this value from now on, also where a text was cut within it."""
-    global _hidden, _strong, _starts  # replaced, never changed in place, so that other threads may read on
-    if len(value) < SHORTEST or value in _hidden:
-        return
-    values = {*_hidden, value, *([value[:SHOWN]] if len(value) > SHOWN else [])}
-    _hidden = tuple(sorted(values, key=len, reverse=True))
-    _strong = tuple(each for each in _hidden if len(each) >= SHORT_SECRET)
-    _starts = frozenset(each[:SHORT_SECRET] for each in _strong)
+    if len(value) >= SHORTEST:
+        _hidden.add(value)
+        _hidden.add(value[:SHOWN])
 
 
 def hide_key(sha256: str) -> None:
@@ -49,7 +74,7 @@ def hide_key(sha256: str) -> None:
 
 def redact(text: str) -> str:
     """Return the text with stars in place of every hidden value: for logs, and what operators read."""
-    for value in _hidden:
+    for value in _hidden.find(text):
         text = text.replace(value, STARS)
     return text
 
@@ -69,25 +94,16 @@ def redact_answer(text: str) -> str:
     Only values that nobody finds by trying: from the stars of a shorter one, a sender of many guesses would
     learn which of them is right.
     """
-    for value in _strong:
+    for value in _hidden.find(text, shortest=SHORT_SECRET):
         text = text.replace(value, STARS)
     return text
 
 
 def holds_secret(text: str) -> bool:
-    """Return whether a hidden value that nobody can guess stands in the text, or it is a key.
-
-    It takes hardly longer for a thousand secrets than for one.
-    """
+    """Return whether a hidden value that nobody can guess stands in the text, or it is a key."""
     if len(text) < SHORT_SECRET:
         return False
-    if len(_strong) < len(text):
-        is_held = any(value in text for value in _strong)
-    else:
-        starts, places = _starts, range(len(text) - SHORT_SECRET + 1)
-        found = (at for at in places if text[at : at + SHORT_SECRET] in starts)
-        is_held = any(text.startswith(value, at) for at in found for value in _strong)
-    if is_held:
+    if _hidden.find(text, shortest=SHORT_SECRET):
         return True
     return bool(_key_hashes) and hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() in _key_hashes
 

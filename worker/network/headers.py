@@ -1,7 +1,18 @@
-"""The times in the headers of an answer. Pure; whatever cannot be read is None, never an error."""
+"""What our requests say of us, and the times in the headers of an answer.
+
+A time that cannot be read is None, never an error.
+"""
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import cache
+from importlib.metadata import version
+
+
+@cache
+def user_agent() -> str:
+    """Return how our requests introduce themselves: the program, and its version."""
+    return f"onoffice-relations/{version('onoffice-relations')}"
 
 
 def http_date(text: str | None) -> float | None:

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from importlib.metadata import version
 from typing import Final
 
 import httpcore
@@ -18,7 +17,7 @@ import msgspec
 
 from worker.errors import Fault, InvalidSettings
 from worker.network.deadline import Deadline, connection_pool
-from worker.network.headers import http_date, retry_after
+from worker.network.headers import http_date, retry_after, user_agent
 from worker.onoffice import wire
 from worker.onoffice.redact import clean
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
@@ -78,7 +77,7 @@ class Client:
         self._transport = transport or self._pool
         self._headers: list[tuple[bytes | str, bytes | str]] = [
             ("Host", self._url.netloc.decode("ascii")),
-            ("User-Agent", f"onoffice-relations/{version('onoffice-relations')}"),
+            ("User-Agent", user_agent()),
             ("Content-Type", "application/json"),
             ("Accept", "application/json"),
             ("Accept-Encoding", "identity"),  # so that the bound on an answer's size is a bound on memory
