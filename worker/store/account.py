@@ -119,6 +119,8 @@ class AccountCommit(Commit):
 
     def index_failures(self, job: LoadedJob, before: frozenset[str], now: frozenset[str]) -> None:
         """Let the job wait for decisions in these groups, and no longer in others."""
+        if before == now:
+            return
         for key in _failure_keys(before - now, is_last=not now):
             self.run("ZREM", key, f"{self.account}-{job.short}")
         if not (new := now - before):
