@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.history import COUNTS, HistoryBucket, gather, make_buckets
+from producers.portals.http.deps import RareQuestion
 from tests.support.http_front import BUYER, KEYS, MISSING, Front, problem
 from tests.web.test_one_verdict import STATES, make_healthy
+from worker.errors import StoreUnavailable
 from worker.ports import AccountStats, HistoryPoint, JobFilter
 
 BUCKET = 300_000_000
@@ -195,3 +197,26 @@ def test_the_filter_of_the_store_knows_event_ids(front: Front) -> None:
     found = front.runtime.queries.find_jobs("acme", JobFilter(event_id="evt-1")).jobs
     assert [job.event_id for job in found] == ["evt-1"]
     assert front.runtime.queries.find_jobs("acme", JobFilter(event_id="evt")).jobs == ()
+
+
+def test_a_dear_question_rests_while_a_ping_still_shows_that_the_store_answers() -> None:
+    clock, asked, away = [0.0], [0], list[StoreUnavailable]()
+
+    def ask() -> int:
+        asked[0] += 1
+        return asked[0]
+
+    def ping() -> None:
+        for error in away:
+            raise error
+
+    question = RareQuestion(ask, ping=ping, rest=lambda: 10.0, clock=lambda: clock[0])
+    assert [question(), question()] == [1, 1]
+    clock[0] = 9.9
+    away.append(StoreUnavailable("away"))
+    with pytest.raises(StoreUnavailable):
+        question()
+    away.clear()
+    assert question() == 1
+    clock[0] = 10.0
+    assert question() == 2

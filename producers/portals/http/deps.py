@@ -1,6 +1,8 @@
 """The dependencies of the handlers for portals as one value, built from a runtime here and nowhere else."""
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +23,7 @@ from worker.usecases.waiting import WaitReader
 from worker.wiring import Runtime
 
 PROBE_SECONDS: Final = 2.0  # that a health check waits for Redis
+HEALTH_REST: Final = 0.005  # seconds per account for which health checks keep what they have read of all
 
 
 class WebhookSources:
@@ -68,6 +71,34 @@ class RedisProbe:
         return self._question.result()
 
 
+class RareQuestion:
+    """Asks what is dear to answer, and keeps the answer for `rest()` seconds.
+
+    In between a `ping` shows that Redis answers.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[], Any],
+        *,
+        ping: Callable[[], object],
+        rest: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ask, self._ping, self._rest, self._clock = ask, ping, rest, clock
+        self._answer: Any = None
+        self._next_at = -math.inf
+
+    def __call__(self) -> Any:
+        """Return the answer."""
+        if self._clock() < self._next_at:
+            self._ping()
+        else:
+            self._answer = self._ask()
+            self._next_at = self._clock() + self._rest()
+        return self._answer
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpDeps:
     """The dependencies; `now` is in seconds since the epoch, a body may take `body_seconds` to come."""
@@ -95,6 +126,11 @@ def http_deps(
     """Build the dependencies from a runtime."""
 
     intake, threads = runtime.intake(), Threads()
+    read_health = RareQuestion(
+        runtime.read_health,
+        ping=runtime.metrics.now,
+        rest=lambda: HEALTH_REST * len(runtime.settings.accounts),
+    )
     return HttpDeps(
         current_settings=runtime.live_settings.refresh,
         intake=intake,
@@ -106,7 +142,7 @@ def http_deps(
         commit_group=CommitGroup(intake.accept, run=threads.run_intake),
         job_poller=JobPoller(runtime.queries.get_states, run=threads.run_intake, is_stopping=is_stopping),
         sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
-        redis_probe=RedisProbe(runtime.find_troubles),
+        redis_probe=RedisProbe(lambda: runtime.find_troubles(read_health())),
         threads=threads,
         waits=runtime.waits,
         refusals=RefusalLog(runtime.emit, GatheredCounts(runtime.metrics.add_refusals), Sampler()),
