@@ -81,7 +81,7 @@ class SimulatedWorker(SimulatedProcess):
         deps = FlushDeps(
             store=InterruptiblePort(environment.store, "store", self),
             limiter=InterruptiblePort(environment.limiter, "limiter", self),
-            api=self,
+            api=SimulatedApi(self, self._client(account)),
             open_sender=self._open_sender,
             clock=self,
             keep_lease=self.keep_lease,
@@ -89,7 +89,6 @@ class SimulatedWorker(SimulatedProcess):
             draw=self.schedule.rng.random,
             emit=self._emit,
         )
-        self._account = account
         next_in = flush(environment.policy_of(account), deps).next_in
         if next_in is not None and next_in <= MAX_COUNTDOWN:
             environment.broker.put(account, next_in)
@@ -97,18 +96,12 @@ class SimulatedWorker(SimulatedProcess):
     def _emit(self, event: str, /, **fields: object) -> None:
         self.trace(event, fields)
 
-    # --- the API (ports.Api), with the real client over a faulty network
+    # --- the API, by the real client over a faulty network
 
-    def send(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> Reply:
-        """Send one request by the real client."""
-        described = [str(action) for action in actions]
-        self.interrupt("api.send", request_id, described)
-        self._request_begun[self.schedule.current] = begun = self.schedule.now
-        reply = self._client().send(actions, request_id=request_id, now=now)
-        reply = replace(reply, seconds=(self.schedule.now - begun) / SECOND)
-        results = [(result.verdict.value, result.code) for result in reply.results]
-        self.interrupt("api.answer", request_id, reply.status, results)
-        return reply
+    def note_request(self) -> int:
+        """Note when the present thread begins its request, and return that (µs)."""
+        self._request_begun[self.schedule.current] = self.schedule.now
+        return self.schedule.now
 
     def has_timed_out(self) -> bool:
         """Return whether the request has taken too long."""
@@ -116,20 +109,44 @@ class SimulatedWorker(SimulatedProcess):
 
     @contextmanager
     def _open_sender(self, api: Api, _in_flight: int) -> Iterator["SimulatedSender"]:
-        sender = SimulatedSender(self, api)
-        yield sender
-        sender.finish()
+        sender, is_alive = SimulatedSender(self, api), True
+        try:
+            yield sender
+        except ProcessDied:
+            is_alive = False
+            raise
+        finally:
+            if is_alive:
+                sender.finish()
 
-    def _client(self) -> Client:
-        if self._account not in self._clients:
-            self._clients[self._account] = Client(
+    def _client(self, account: str) -> Client:
+        if account not in self._clients:
+            self._clients[account] = Client(
                 URL,
-                f"token-{self._account}",
+                f"token-{account}",
                 "secret",
                 timeout=TIMEOUT,
                 transport=HttpxTransport(FaultyTransport(self, InProcess(self.environment.simulator))),
             )
-        return self._clients[self._account]
+        return self._clients[account]
+
+
+class SimulatedApi:
+    """The API of one account (ports.Api): a thread that outlives its flush still sends to that account."""
+
+    def __init__(self, worker: SimulatedWorker, client: Client) -> None:
+        self._worker, self._client = worker, client
+
+    def send(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> Reply:
+        """Send one request by the real client."""
+        worker = self._worker
+        worker.interrupt("api.send", request_id, [str(action) for action in actions])
+        begun = worker.note_request()
+        reply = self._client.send(actions, request_id=request_id, now=now)
+        reply = replace(reply, seconds=(worker.schedule.now - begun) / SECOND)
+        results = [(result.verdict.value, result.code) for result in reply.results]
+        worker.interrupt("api.answer", request_id, reply.status, results)
+        return reply
 
 
 class SimulatedSender:
