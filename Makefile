@@ -1,5 +1,5 @@
 # dev: a workbench until Ctrl-C · demo: the main job through real parts · test: every check and test
-# bench-quick: numbers beside other libraries (bench: all, half an hour)
+# bench-quick: numbers beside other libraries (bench: all, 45 minutes)
 # test-server SERVER=/usr/bin/redis-server: what a Redis or Valkey matters for, on that program
 # test-browser: installs Playwright and Chromium and tries the pages in it · screenshots: the pictures of docs/pages
 # torture: kills, outages and interleavings for an hour · test-broker: installs RabbitMQ and tries it as the broker
