@@ -48,9 +48,9 @@ class HiddenValues:
         if len(self._values) <= FEW:
             found = {value for value in self._values if value in text}
         else:
-            starts = ((at, text[at : at + SHORTEST]) for at in range(len(text) - SHORTEST + 1))
-            by_place = ((at, self._by_start[start]) for at, start in starts if start in self._by_start)
-            found = {value for at, values in by_place for value in values if text.startswith(value, at)}
+            starts = {text[at : at + SHORTEST] for at in range(len(text) - SHORTEST + 1)}
+            known = [self._by_start[start] for start in starts if start in self._by_start]
+            found = {value for values in known for value in values if value in text}
         return sorted((value for value in found if len(value) >= shortest), key=len, reverse=True)
 
 
