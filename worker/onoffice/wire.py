@@ -206,8 +206,8 @@ def _action_result(
 ) -> ActionResult:
     if not rows:
         return unknown("the answer has no result for this action")
-    first, *others = [_row_result(action, row, clean_message) for row in rows]
-    if any(other != first for other in others):
+    first = _row_result(action, rows[0], clean_message)
+    if any(_row_result(action, row, clean_message) != first for row in rows[1:]):
         return unknown("the answer has results for this action that disagree")
     return first
 

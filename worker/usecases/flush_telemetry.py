@@ -187,9 +187,11 @@ class FlushTelemetry:
             **Counter[str](outcome.result for outcome in effects.outcomes),
         )
         # 219 and 302: the planner made an action that the API does not take. It is split, but needs a look.
-        if stars := [result.message for result in reply.results if result.error is ErrorClass.STAR]:
+        errors = {result.error for result in reply.results}
+        if ErrorClass.STAR in errors:
+            stars = [result.message for result in reply.results if result.error is ErrorClass.STAR]
             self._emit("plan.rejected", account=self.result.account, messages=stars)
-        if any(result.error is ErrorClass.CLOCK for result in reply.results):
+        if ErrorClass.CLOCK in errors:
             self._emit("clock.skewed", account=self.result.account, seconds=reply.skew)
 
 
