@@ -170,14 +170,14 @@ class _ActionExecutor:
         if kind == "delete":
             crm.delete(read.read_delete(given, crm.types), switches=self.switches)
             return [DELETED]
-        if kind == "modify" or self._means_modify(given, crm):
+        if kind == "modify" or self._is_modify(given, crm):
             star = read.read_modify(given, crm.types)
             crm.modify(star.relations, star.info, switches=self.switches)
         else:
             self._create(read.read_create(given, crm.types), crm)
         return []
 
-    def _means_modify(self, given: read.Parameters, crm: Crm) -> bool:
+    def _is_modify(self, given: read.Parameters, crm: Crm) -> bool:
         if not self.switches.modify_is_create or not given.get("relationinfo"):
             return False
         return all(relation in crm for relation in read.read_modify(given, crm.types).relations)

@@ -77,7 +77,7 @@ class RefusalLog:
     def note_webhook(self, source: str, error: RelationsError) -> bool:
         """Note that a delivery to this source ("": there is none of that name) was refused.
 
-        Returns whether it is one of the few of its kind that are told of.
+        Returns whether it is one of the few of its kind that are logged.
         """
         reason = reason_of(error) if source else "unknown_source"
         self._counts.count(f"webhook:{source}:{reason}")

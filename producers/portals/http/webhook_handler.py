@@ -174,7 +174,7 @@ def _refuse_delivery(deps: HttpDeps, source: Source, request: Request, error: Re
     """Note that a delivery cannot be taken; return the answer to it, or raise the error that says why."""
     reason, faults = reason_of(error), faults_of(error)
     size = request.headers.get("content-length", "")
-    is_told = deps.refusals.note_webhook(source.name, error)
+    is_logged = deps.refusals.note_webhook(source.name, error)
     make = partial(
         record_refusal,
         source,
@@ -183,7 +183,7 @@ def _refuse_delivery(deps: HttpDeps, source: Source, request: Request, error: Re
         faults=faults,
         size=int(size) if size.isdecimal() and len(size) < MAX_DIGITS else 0,
     )
-    deps.deliveries.note_refused(source, make if is_told else None)
+    deps.deliveries.note_refused(source, make if is_logged else None)
     if isinstance(error, InvalidSettings | BacklogFull):
         retry_after = error.retry_after if isinstance(error, BacklogFull) else SETTINGS_RETRY_AFTER
         raise Unavailable("this cannot be taken at the moment", retry_after=retry_after) from None
