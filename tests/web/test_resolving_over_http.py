@@ -98,8 +98,8 @@ def test_parked_changes_are_looked_up_at_once(front: Front, operator: httpx.Clie
     form = {"account": "acme", "reference": "address:KdNr=8153"}
     named = operator.post("/v1/jobs/look-up-records", json={**form, "dry_run": True}).json()
     assert named["jobs"] == [job]
-    front.drain()
     assert show(front, job)["state"] == "parked"
+    assert not front.woken
     assert operator.post("/v1/jobs/look-up-records", json=form).json()["jobs"] == [job]
     assert front.woken == ["acme"]
     front.drain()
