@@ -63,15 +63,12 @@ class Batch:
     def __init__(self, *, upsert: bool, guarded: Guarded) -> None:
         self.upsert, self.guarded = upsert, guarded
         self.states: dict[Relation, RelationState] = {}
-        self._may_have_correlations = False
 
     # --- filling it
 
     def reopen(self, relations: Iterable[Relation], records: Mapping[Relation, RelationRecord]) -> None:
         """Add open relations as they are."""
-        opened = self.open_states({each: records[each] for each in relations if each in records})
-        self._may_have_correlations |= bool(opened)
-        self.states |= opened
+        self.states |= self.open_states({each: records[each] for each in relations if each in records})
 
     def open_states(self, records: Mapping[Relation, RelationRecord]) -> dict[Relation, RelationState]:
         """Return the states of those relations that are open."""
@@ -88,7 +85,6 @@ class Batch:
         """Fold new jobs into what is open and confirmed; return the effects, which the batch has already."""
         effects = Effects()
         jobs = list(jobs)
-        self._may_have_correlations |= any(job.correlation for job in jobs)
         for relation, intents in intents_by_relation(jobs).items():
             self._fold(effects, relation, intents, self._record(relation, records), now)
         for relation in [relation for job in jobs if job.reads_first for relation in job.relations]:
@@ -125,7 +121,6 @@ class Batch:
     ) -> None:
         """Fold intents into what is open and confirmed of a relation; add the effects."""
         opened, confirmed, doubt = record.open, record.confirmed, record.doubt
-        self._may_have_correlations |= opened is not None
         state, lost, confirmed_now = add_intents(
             intents, opened, confirmed, doubt, now=now, upsert=self.upsert
         )
@@ -159,8 +154,6 @@ class Batch:
 
     def correlations(self, relations: Iterable[Relation]) -> tuple[str, ...]:
         """Return the ids of the calls behind these relations: the first few."""
-        if not self._may_have_correlations:
-            return ()
         known = map(self.states.get, relations)
         return first_correlations(intent for state in known if state for intent in state.open.intents)
 
