@@ -222,16 +222,17 @@ def _killed(extent: Extent, peers: Sequence[Installed], echo: Echo) -> dict[str,
 
 
 def _lightly(extent: Extent, peers: Sequence[Installed], echo: Echo) -> dict[str, Any]:
-    changes = light_load(extent.light + max(ACCOUNTS))
     runs: Runs = {
         f"ours, window {window:g} s, {number} account{'s'[: number > 1]}": partial(
-            ours_lightly, window, changes, number
+            ours_lightly, window, light_load(extent.light + number), number
         )
         for window in WINDOWS
         for number in ACCOUNTS
     }
     runs |= {
-        each.peer.name: partial(theirs_lightly, each.peer, each.best[0.0], each.place, changes)
+        each.peer.name: partial(
+            theirs_lightly, each.peer, each.best[0.0], each.place, light_load(extent.light + 1)
+        )
         for each in peers
     }
     return _facts("light load", runs, echo)

@@ -199,7 +199,7 @@ def test_the_filter_of_the_store_knows_event_ids(front: Front) -> None:
     assert front.runtime.queries.find_jobs("acme", JobFilter(event_id="evt")).jobs == ()
 
 
-def test_a_dear_question_rests_while_a_ping_still_shows_that_the_store_answers() -> None:
+def test_a_costly_question_rests_while_a_ping_still_shows_that_the_store_answers() -> None:
     clock, asked, away = [0.0], [0], list[StoreUnavailable]()
 
     def ask() -> int:

@@ -72,7 +72,7 @@ class RedisProbe:
 
 
 class RareQuestion:
-    """Asks what is dear to answer, and keeps the answer for `rest()` seconds.
+    """Asks what is costly to answer, and keeps the answer for `rest()` seconds.
 
     In between a `ping` shows that Redis answers.
     """
