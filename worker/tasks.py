@@ -17,7 +17,7 @@ from worker.background import WakeupQueue, cause_of
 from worker.celery_config import ACCEPT_TASK, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
 from worker.celery_patches import UNDECODED
 from worker.config import holds_secret, load_settings
-from worker.contract import correlation_of, traceparent_of
+from worker.contract import account_of, correlation_of, traceparent_of
 from worker.errors import NotFound, Unavailable
 from worker.ports import MAX_COUNTDOWN
 from worker.usecases.accept_messages import accept_messages, keep_undecoded
@@ -121,7 +121,7 @@ def replay(self: Any, /, replay_id: str) -> None:
     try:
         run_replay(runtime.intake(), runtime.job_admin, replay_id)
     except NotFound as error:  # its account has left the settings
-        account = replay_id.rpartition("-")[0]
+        account = account_of(replay_id)
         runtime.emit("replay.refused", account=account, replay=replay_id, job="", faults=[str(error)])
     except Unavailable as error:
         resend_later(self, error)

@@ -18,7 +18,7 @@ from ops.cli.context import CommandContext, account_option, add_options, check_l
 from ops.operations.filters import FILTER_FIELDS, TIME_FIELDS
 from producers.job_admin.selection import Selection, narrow
 from producers.portals.http import query
-from worker.contract import write_instant
+from worker.contract import account_of, write_instant
 from worker.errors import Fault, Invalid, InvalidChange, NotFound
 from worker.ports import UNROUTED, JobFilter, JobState
 
@@ -99,7 +99,7 @@ class JobSelection(NamedTuple):
 
 def find_owner(context: CommandContext, job_id: str) -> str:
     """Return the account of a job, or `unrouted`; raises NotFound if there is none of that name."""
-    owner = job_id.rpartition("-")[0]
+    owner = account_of(job_id)
     if owner not in context.account_names() and owner != UNROUTED:
         raise NotFound(f"there is no job {job_id}")
     return owner

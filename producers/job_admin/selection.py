@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from worker.contract import limit_faults, write_instant
+from worker.contract import account_of, limit_faults, write_instant
 from worker.errors import Fault, InvalidChange
 from worker.ports import (
     Failure,
@@ -189,7 +189,7 @@ def _reason_to_refuse(
 
 def is_foreign(job_id: str, account: str) -> bool:
     """Return whether the job belongs to another account."""
-    return job_id.rpartition("-")[0] != account
+    return account_of(job_id) != account
 
 
 def _find_by_filter(

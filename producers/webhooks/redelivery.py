@@ -13,7 +13,7 @@ import msgspec
 from producers.webhooks.record import MappedDelivery, map_delivery, record_delivery
 from producers.webhooks.request_parts import read_kept
 from worker.config import Source, refuse_secrets
-from worker.contract import Change, check, check_each
+from worker.contract import Change, account_of, check, check_each
 from worker.errors import Fault, InvalidChange, NotFound
 from worker.ports import (
     AuditEntry,
@@ -187,7 +187,7 @@ class DeliveryService:
                 new = [other for other in now.jobs if other not in known.jobs]
                 self.job_admin.link_replacement(job, new, by=by)
             elif now.outcome == "nothing_to_do":
-                account = job.rpartition("-")[0]
+                account = account_of(job)
                 entry = AuditEntry(self.intake.new_id(), by, "dismissed", job, now.reason)
                 self.job_admin.dismiss(account, [job], entry)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.torture.expected_state import AcceptedChange
-from worker.contract import Relation
+from worker.contract import Relation, account_of
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import RESULTS
@@ -24,7 +24,6 @@ from worker.ports import (
     RelationRecord,
     Submission,
 )
-from worker.store.keys import account_of
 
 LEASE_US = round(LEASE_LIFETIME * 1e6)
 BY_PEOPLE = (CANCELLED, ERASED)

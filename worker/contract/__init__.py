@@ -1,6 +1,6 @@
 """The contract with producers: the message of a change, the relation types, their JSON Schema. Pure."""
 
-from worker.contract.account_name import ACCOUNT_NAME, check_account_name, explain_account_name
+from worker.contract.account_name import ACCOUNT_NAME, account_of, check_account_name, explain_account_name
 from worker.contract.change import Change, Info, Relation, correlation_of, to_message, traceparent_of
 from worker.contract.faults import MAX_FAULTS, check_each, limit_faults
 from worker.contract.instant import read_instant, write_instant
@@ -51,6 +51,7 @@ __all__ = [
     "RelationType",
     "ResolvedType",
     "Verb",
+    "account_of",
     "check",
     "check_account_name",
     "check_each",

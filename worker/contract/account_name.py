@@ -1,4 +1,4 @@
-"""What an account may be called: one rule and one text for settings, messages, requests and commands."""
+"""What an account may be called, in settings, messages, requests and commands; ids begin with the name."""
 
 import re
 from typing import Final
@@ -22,3 +22,8 @@ def check_account_name(name: object) -> None:
     """Raise Invalid, with the fault at `account`, unless this can be the name of an account."""
     if reason := explain_account_name(name):
         raise Invalid([Fault("account", reason)])
+
+
+def account_of(id_: str) -> str:
+    """Return the account that the id of a job, a replay or a message begins with (R5); "" for no such id."""
+    return id_.rpartition("-")[0]

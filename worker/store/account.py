@@ -6,13 +6,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from worker.contract import Relation
+from worker.contract import Relation, account_of
 from worker.ports import AuditEntry, RelationRecord
 from worker.store import codec
 from worker.store.commit import Commit
 from worker.store.database import Database
 from worker.store.jobs.stored_job import FAILED, QUEUED, SENDING, STATES, LoadedJob
-from worker.store.keys import account_of, bucket_of, short_id
+from worker.store.keys import bucket_of, short_id
 from worker.store.limits import Retention
 from worker.store.memories import Memory, end_of, expiry_of
 

@@ -8,11 +8,11 @@ from typing import Final
 
 import msgspec
 
+from worker.contract import account_of
 from worker.ports import BatchCounts, CallbackMessage, DueCallbacks, MessagePage, Watch
 from worker.store import codec
 from worker.store.commit import Commit
 from worker.store.database import Database
-from worker.store.keys import account_of
 from worker.store.limits import MAX_EXAMINED, MAX_MESSAGES, MAX_WATCHED
 from worker.store.redis_store import RedisStore
 

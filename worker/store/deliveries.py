@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from worker.contract import account_of
 from worker.ports import (
     FOREVER,
     GENUINE,
@@ -26,7 +27,7 @@ from worker.store.commit import Commit
 from worker.store.database import Database
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs import job_references
-from worker.store.keys import account_of, short_id
+from worker.store.keys import short_id
 from worker.store.limits import MAX_EXAMINED, MAX_REFUSED_BYTES
 from worker.store.registry import Registry
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from worker.contract import Reference
+from worker.contract import Reference, account_of
 from worker.ports import ALL_FAILED, CANCELLED, AdminResult, AuditEntry, Payload
 from worker.store.account import AccountCommit, Before, read_jobs_with_claims, read_memories
 from worker.store.acts import send_act
@@ -14,7 +14,7 @@ from worker.store.audit_log import RedisAuditLog
 from worker.store.erasure.erasure import RedisErasure
 from worker.store.jobs import job_decisions, job_references, lifecycle
 from worker.store.jobs.stored_job import FAILED, LoadedJob
-from worker.store.keys import account_of, short_id
+from worker.store.keys import short_id
 from worker.store.lease.look_ups import enter_list, enter_look_ups, leave_look_ups
 from worker.store.limits import JOBS_PER_CALL, RELATIONS_PER_CALL
 from worker.store.replays import RedisReplays

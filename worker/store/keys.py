@@ -129,11 +129,6 @@ def base(prefix: str, account: str) -> str:
     return f"{prefix}:{{{account}}}"
 
 
-def account_of(id_: str) -> str:
-    """Return the account that the id of a job or a replay carries (R5)."""
-    return id_.rpartition("-")[0]
-
-
 def short_id(job: str) -> str:
     """Return a job's id without its account."""
     return job.rpartition("-")[2]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from worker.contract import Relation
+from worker.contract import Relation, account_of
 from worker.ports import (
     ALL_FAILED,
     FOREVER,
@@ -19,7 +19,7 @@ from worker.ports import (
     RelationRecord,
     RequestRecord,
 )
-from worker.store import codec, keys
+from worker.store import codec
 from worker.store.account import read_jobs, read_jobs_with_claims, read_memories
 from worker.store.clock_step import bring_forward
 from worker.store.due import wake_due_accounts
@@ -65,7 +65,7 @@ class RedisStore(RedisIntake):
 
     def get_job(self, job_id: str) -> JobRecord | None:
         """Return one job."""
-        account, short = keys.account_of(job_id), short_id(job_id)
+        account, short = account_of(job_id), short_id(job_id)
         job = read_jobs_with_claims(self.database, account, [short]).get(short)
         return as_record(job, account) if job and not job.is_gone(self.database.now()) else None
 

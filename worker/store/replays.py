@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
+from worker.contract import account_of
 from worker.errors import BacklogFull
 from worker.ports import AuditEntry, Replay, ReplayEntry, ReplayState
 from worker.store import codec
 from worker.store.acts import Acts, send_act
-from worker.store.keys import account_of
 from worker.store.limits import MAX_EXAMINED, MAX_REPLAYS, MAX_SETS_BYTES, REPLAY_LIFETIME
 
 REPLAY_MS: Final = round(REPLAY_LIFETIME * 1000)

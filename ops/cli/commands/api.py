@@ -8,6 +8,7 @@ from ops.cli.context import CommandContext, with_local_context
 from ops.cli.terminal import drawing_stream
 from worker import log
 from worker.background import WakeupQueue, cause_of
+from worker.contract import account_of
 from worker.wiring import Runtime, open_traces
 
 
@@ -67,7 +68,7 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
         try:
             context.task_sender.start_replay(replay_id)
         except Exception as error:  # whatever the broker's client raises; the sweep finds the replay
-            runtime.emit("wake.failed", account=replay_id.rpartition("-")[0], error=cause_of(error))
+            runtime.emit("wake.failed", account=account_of(replay_id), error=cause_of(error))
 
     traces = open_traces(context.settings, service="relations-api")
     serve(

@@ -13,7 +13,7 @@ from producers.portals.http.api_route import ApiCall, ApiRoute
 from producers.portals.http.body import read_form
 from producers.portals.http.query import AccountQuery, read_query
 from worker.config import Key, Settings, hide
-from worker.contract import check_account_name
+from worker.contract import account_of, check_account_name
 
 PUBLIC_KEY: Final = Key(name="", sha256="", accounts=(), can=())  # of routes without a right; opens nothing
 
@@ -64,7 +64,7 @@ def check_access(key: Key, right: str, account: str = "") -> None:
 
 def job_account(job_id: str) -> str:
     """Return the account that the id of a job or a replay begins with."""
-    return job_id.rpartition("-")[0] or job_id
+    return account_of(job_id) or job_id
 
 
 def _account_in_path(route: ApiRoute, request: Request) -> str:
