@@ -4,8 +4,7 @@ from typing import Final, TypedDict
 
 import msgspec
 
-from ops.serializers.times import read_time, write_time
-from worker.contract import write_instant
+from worker.contract import read_optional_instant, write_instant, write_optional_instant
 from worker.ports import BatchCounts, CallbackMessage, MessageState
 
 TIMES: Final = ("made_at", "tried_at", "next_at", "ended_at")
@@ -66,9 +65,9 @@ def serialize_message(message: CallbackMessage) -> CallbackMessageDict:
         "state": message.state,
         "attempts": message.attempts,
         "made_at": write_instant(message.made_at),
-        "tried_at": write_time(message.tried_at),
-        "next_at": write_time(message.next_at),
-        "ended_at": write_time(message.ended_at),
+        "tried_at": write_optional_instant(message.tried_at),
+        "next_at": write_optional_instant(message.next_at),
+        "ended_at": write_optional_instant(message.ended_at),
         "status": message.status,
         "error": message.error,
     }
@@ -76,6 +75,6 @@ def serialize_message(message: CallbackMessage) -> CallbackMessageDict:
 
 def read_message(document: CallbackMessageDict) -> CallbackMessage:
     """Return the message of a callback."""
-    times = {name: read_time(document[name]) for name in TIMES}
+    times = {name: read_optional_instant(document[name]) for name in TIMES}
     counts = BatchCounts(*(document[name] for name in COUNTS))
     return msgspec.convert({**document, **times, "counts": counts}, CallbackMessage)

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from ops.serializers.relations import ErrorFact
-from ops.serializers.times import read_time
 from producers.portals.serializers import FailureDict, JobDict, ParkedDict, ReferenceDict
-from worker.contract import Relation, read_instant, read_reference
+from worker.contract import Relation, read_instant, read_optional_instant, read_reference
 from worker.ports import Dismissal, Failure, JobRecord, JobReference, Parking, Payload, Waiting
 
 
@@ -58,7 +57,7 @@ def read_job(document: JobDict) -> JobRecord:
         batch=document["batch"] or "",
         occurred_at=read_instant(document["occurred_at"]),
         accepted_at=read_instant(document["accepted_at"]),
-        finished_at=read_time(document["finished_at"]),
+        finished_at=read_optional_instant(document["finished_at"]),
         attempts=document["attempts"],
         total=counts.pop("total"),
         counts=counts,
@@ -82,7 +81,7 @@ def _read_reference(document: ReferenceDict) -> JobReference:
         document["side"],
         read_reference(document["reference"]),
         document["id"] or 0,
-        read_time(document["asked_at"]),
+        read_optional_instant(document["asked_at"]),
         tuple(document["candidates"]),
         document["chosen_by"] or "",
     )
@@ -126,7 +125,9 @@ def read_waiting(document: JobDict) -> Waiting | None:
     relation = None
     if held["parentid"] and held["childid"]:
         relation = Relation(document["relationtype"], held["parentid"], held["childid"])
-    return Waiting(held["reason"], read_time(held["until"]), held["message"], relation, held["error"] or "")
+    return Waiting(
+        held["reason"], read_optional_instant(held["until"]), held["message"], relation, held["error"] or ""
+    )
 
 
 def serialize_payload(payload: Payload) -> PayloadDict:

@@ -5,7 +5,7 @@ from typing import Any, Final, NotRequired, TypedDict
 
 import msgspec
 
-from ops.serializers.times import read_time, write_time
+from worker.contract import read_optional_instant, write_optional_instant
 from worker.ports import Replay, ReplayState
 
 TIMES: Final = ("made_at", "run_at", "finished_at")
@@ -68,7 +68,7 @@ def serialize_replay(replay: Replay, outcomes: Mapping[str, int] | None = None) 
     """
     document: ReplayDict = msgspec.to_builtins(replay)
     for name in TIMES:
-        document[name] = write_time(getattr(replay, name))
+        document[name] = write_optional_instant(getattr(replay, name))
     if outcomes is not None:
         document["became"] = dict(outcomes)
     return document
@@ -76,5 +76,5 @@ def serialize_replay(replay: Replay, outcomes: Mapping[str, int] | None = None) 
 
 def read_replay(document: ReplayDict) -> Replay:
     """Return the replay."""
-    times = {name: read_time(document[name]) for name in TIMES}
+    times = {name: read_optional_instant(document[name]) for name in TIMES}
     return msgspec.convert({**document, **times}, Replay)

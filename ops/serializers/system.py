@@ -3,8 +3,7 @@
 from collections.abc import Collection
 from typing import TypedDict
 
-from ops.serializers.times import write_time
-from worker.contract import write_instant
+from worker.contract import write_instant, write_optional_instant
 from worker.ports import SweepStats, WorkerInfo
 
 
@@ -89,4 +88,4 @@ def serialize_worker(worker: WorkerInfo, alive: Collection[WorkerInfo]) -> Worke
 
 def serialize_sweep(sweeps: SweepStats) -> SweepDict:
     """Return the sweeps as JSON."""
-    return {"at": write_time(sweeps.at), "made": sweeps.made, "repaired": sweeps.repaired}
+    return {"at": write_optional_instant(sweeps.at), "made": sweeps.made, "repaired": sweeps.repaired}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypedDict
 
-from worker.contract import Relation, write_instant
+from worker.contract import Relation, write_instant, write_optional_instant
 from worker.errors import NotFound
 from worker.ports import (
     Dismissal,
@@ -165,7 +165,7 @@ def job_json(job: JobRecord, waiting: Waiting | None = None) -> JobDict:
         "correlation_id": job.correlation or None,
         "occurred_at": write_instant(job.occurred_at),
         "accepted_at": write_instant(job.accepted_at),
-        "finished_at": write_instant(job.finished_at) if job.finished_at else None,
+        "finished_at": write_optional_instant(job.finished_at),
         "attempts": job.attempts,
         "relations": {"total": job.total, **job.counts},
         "error": _error(job.refusal) if job.refusal else None,
@@ -188,7 +188,7 @@ def waiting_json(waiting: Waiting) -> HeldDict:
     return {
         "reason": waiting.reason,
         "message": waiting.message,
-        "until": write_instant(waiting.until) if waiting.until else None,
+        "until": write_optional_instant(waiting.until),
         "parentid": relation.parent if relation else None,
         "childid": relation.child if relation else None,
         "error": waiting.error or None,
@@ -217,7 +217,7 @@ def _reference(each: JobReference) -> ReferenceDict:
         "side": each.side,
         "reference": each.reference.as_object(),
         "id": each.record or None,
-        "asked_at": write_instant(each.asked_at) if each.asked_at else None,
+        "asked_at": write_optional_instant(each.asked_at),
         "candidates": list(each.candidates),
         "chosen_by": each.by or None,
     }

@@ -3,7 +3,12 @@
 from worker.contract.account_name import ACCOUNT_NAME, account_of, check_account_name, explain_account_name
 from worker.contract.change import Change, Info, Relation, correlation_of, to_message, traceparent_of
 from worker.contract.faults import MAX_FAULTS, check_each, limit_faults
-from worker.contract.instant import read_instant, write_instant
+from worker.contract.instant import (
+    read_instant,
+    read_optional_instant,
+    write_instant,
+    write_optional_instant,
+)
 from worker.contract.message import MAX_BODY, MAX_IDS, MAX_MESSAGE, MessageDict
 from worker.contract.parsing import ParsedChange, from_message, parse_many, places_of
 from worker.contract.permissions import (
@@ -65,10 +70,12 @@ __all__ = [
     "permission_of",
     "places_of",
     "read_instant",
+    "read_optional_instant",
     "read_reference",
     "resolve",
     "schema",
     "to_message",
     "traceparent_of",
     "write_instant",
+    "write_optional_instant",
 ]

@@ -37,3 +37,13 @@ def read_instant(text: str) -> int:
 def write_instant(micros: int) -> str:
     """Return the RFC 3339 text, in UTC, that `read_instant` reads back as the same number."""
     return (EPOCH + micros * MICROSECOND).isoformat().replace("+00:00", "Z")
+
+
+def read_optional_instant(text: str | None) -> int:
+    """Return the microseconds of a text, 0 for none; raises as `read_instant`."""
+    return read_instant(text) if text else 0
+
+
+def write_optional_instant(micros: int) -> str | None:
+    """Return the text of a time, None for 0: it is not there yet."""
+    return write_instant(micros) if micros else None

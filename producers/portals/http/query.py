@@ -17,6 +17,7 @@ from worker.contract import (
     check_account_name,
     explain_account_name,
     read_instant,
+    read_optional_instant,
     read_reference,
     resolve,
 )
@@ -151,10 +152,10 @@ class JobQuery(AccountQuery, frozen=True, kw_only=True):
             batch=self.batch or "",
             event_id=self.event_id or "",
             reference=read_reference(self.reference) if self.reference else None,
-            since=read_instant(self.since) if self.since else 0,
-            until=read_instant(self.until) if self.until else 0,
-            failed_since=read_instant(self.failed_since) if self.failed_since else 0,
-            failed_until=read_instant(self.failed_until) if self.failed_until else 0,
+            since=read_optional_instant(self.since or None),
+            until=read_optional_instant(self.until or None),
+            failed_since=read_optional_instant(self.failed_since or None),
+            failed_until=read_optional_instant(self.failed_until or None),
         )
 
 
