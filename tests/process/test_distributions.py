@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import venv
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -55,23 +56,23 @@ def install(folder: Path, place: Path) -> Path:
 
 def find_needed(requirements: list[str]) -> set[str]:
     """Return the names of the distributions that these requirements bring with them here."""
-    found, waiting = set[str](), [Requirement(text) for text in requirements]
+    found, waiting = set[str](), list(find_wanted(requirements, ()))
     while waiting:
         wanted = waiting.pop()
-        extras = (*wanted.extras, "")
-        if wanted.marker and not any(wanted.marker.evaluate({"extra": extra}) for extra in extras):
-            continue
         name = canonicalize_name(wanted.name)
         if name in found and not wanted.extras:
             continue
         found.add(name)
-        needed = [Requirement(text) for text in metadata.requires(name) or ()]
-        waiting += [
-            each
-            for each in needed
-            if not each.marker or any(each.marker.evaluate({"extra": extra}) for extra in extras)
-        ]
+        waiting += find_wanted(metadata.requires(name) or (), wanted.extras)
     return found
+
+
+def find_wanted(requirements: Iterable[str], extras: Iterable[str]) -> Iterator[Requirement]:
+    """Yield the requirements that hold here, for a distribution with these extras."""
+    for wanted in map(Requirement, requirements):
+        marker = wanted.marker
+        if not marker or any(marker.evaluate({"extra": extra}) for extra in (*extras, "")):
+            yield wanted
 
 
 def link_distribution(name: str, site: Path) -> None:

@@ -6,9 +6,17 @@ the next ask the name again.
 
 import time
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
-from redis.exceptions import BusyLoadingError, MasterDownError, ReadOnlyError, RedisError, ResponseError
+import hiredis
+from redis.exceptions import (
+    BusyLoadingError,
+    DataError,
+    MasterDownError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 
@@ -23,6 +31,24 @@ def is_server_changed(error: RedisError) -> bool:
     return isinstance(error, ResponseError) and str(error).startswith("UNBLOCKED")
 
 
+class CommandPacker:
+    """Packs commands by hiredis alone.
+
+    redis-py's own packer looks at every argument first, for kinds of buffers that we never send: with a
+    thousand arguments that takes four times as long as the packing.
+    """
+
+    def pack(self, name: str | bytes, *args: Any) -> list[bytes]:
+        """Return a command as it is sent; a name of two words is two arguments."""
+        try:
+            return [hiredis.pack_command((*name.split(), *args))]
+        except TypeError as error:
+            raise DataError(str(error)) from None
+
+
+PACKER: Final = CommandPacker()
+
+
 class RenewedConnection:
     """A mixin over redis-py's connections: it is closed by such an answer, and when it is `max_age` old.
 
@@ -31,7 +57,7 @@ class RenewedConnection:
 
     def __init__(self, *args: Any, max_age: float = 0.0, **options: Any) -> None:
         self.max_age, self.connected_at = max_age, 0.0
-        super().__init__(*args, **options)
+        super().__init__(*args, **{"command_packer": PACKER, **options})
 
     @property
     def is_too_old(self) -> bool:
