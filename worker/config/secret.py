@@ -51,6 +51,8 @@ class HiddenValues:
             starts = {text[at : at + SHORTEST] for at in range(len(text) - SHORTEST + 1)}
             known = [self._by_start[start] for start in starts if start in self._by_start]
             found = {value for values in known for value in values if value in text}
+        if not found:
+            return []
         return sorted((value for value in found if len(value) >= shortest), key=len, reverse=True)
 
 

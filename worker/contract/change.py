@@ -4,7 +4,7 @@ Changes from outside are made by `parsing` only.
 """
 
 import re
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
@@ -92,7 +92,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def fingerprint(self) -> str:
         """12 characters that are equal for equal content: its source, event id and label do not count."""
         digest = blake2b(msgspec.json.encode(_content(self)), digest_size=9).digest()
-        return urlsafe_b64encode(digest).decode()
+        return b2a_base64(digest, newline=False).decode().replace("+", "-").replace("/", "_")
 
 
 def correlation_of(*candidates: object) -> str:

@@ -193,11 +193,12 @@ class Intake:
         """Emit the warnings of the changes; raise InvalidChange for those that the policy denies."""
         faults: list[Fault] = []
         for position, change in enumerate(changes, start):
-            faults += [
-                Fault(name, HOLDS_SECRET, position)
-                for name in ("event_id", "source", "batch")
-                if holds_secret(getattr(change, name) or "")
-            ]
+            if any(map(holds_secret, (change.event_id or "", change.source, change.batch))):
+                faults += [
+                    Fault(name, HOLDS_SECRET, position)
+                    for name in ("event_id", "source", "batch")
+                    if holds_secret(getattr(change, name) or "")
+                ]
             try:
                 for warning in check(change, policy.overrides):
                     self.emit("change.warned", account=policy.account, warning=warning)
