@@ -1,6 +1,7 @@
 """An account's queue as the holder of its lease sees it, and the note of the batch being worked (R21)."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from worker.store.account import read_jobs
@@ -17,10 +18,23 @@ LOOKED_AT = 1000  # entries at the head of the queue, for one that waits
 class Queue:
     """The head of the queue: what is listed, and the jobs of it that were read."""
 
-    def __init__(self, listed: Sequence[str] = (), *, dead: int = 0, is_whole: bool = False) -> None:
-        self._listed, self._jobs, self._dead = list(listed), dict[str, LoadedJob](), dead
-        self._is_whole, self._places = is_whole, dict[str, int]()
-        self._note_places()
+    def __init__(
+        self,
+        listed: Sequence[str] = (),
+        jobs: Mapping[str, LoadedJob] = MappingProxyType({}),
+        *,
+        dead: int = 0,
+        is_whole: bool = False,
+    ) -> None:
+        self._listed, self._jobs, self._dead, self._is_whole = listed, jobs, dead, is_whole
+        self._places = _first_places(listed)
+        # What waits is listed once; any other entry is dead.
+        self._waiting = [
+            job
+            if (job := jobs.get(short)) and job.value.state == QUEUED and self._places[short] == place
+            else None
+            for place, short in enumerate(listed)
+        ]
 
     @classmethod
     def read(
@@ -32,29 +46,24 @@ class Queue:
         if dead:
             want += min(max(0, dead), MAX_DEAD_PASSED)
             listed = _list(database, account, want)
-        queue = cls(_names(listed[:want]), dead=dead, is_whole=len(listed) < want)
-        queue._jobs = read_jobs(database, account, queue._listed)
-        return queue
+        names = _names(listed[:want])
+        jobs = read_jobs(database, account, names)
+        return cls(names, jobs, dead=dead, is_whole=len(listed) < want)
 
     @classmethod
     def locate(cls, database: Database, account: str, wanted: Collection[str], *, dead: int) -> "Queue":
         """Read the queue as far as the jobs that somebody has read before."""
-        queue = cls(_names(_list(database, account, len(wanted) + MAX_DEAD_PASSED)), dead=dead)
-        queue._jobs = read_jobs(database, account, queue._listed)
-        return queue
+        names = _names(_list(database, account, len(wanted) + MAX_DEAD_PASSED))
+        return cls(names, read_jobs(database, account, names), dead=dead)
 
     def choose(self, most: int, relations: int) -> list[LoadedJob]:
         """Return the next waiting jobs, as many as fit, but at least one when anything fits."""
         chosen: list[LoadedJob] = []
-        for place, short in enumerate(self._listed):
-            if len(chosen) == max(0, most):
+        for job in filter(None, self._waiting):
+            relations -= job.value.total
+            if len(chosen) >= most or (relations < 0 and chosen):
                 break
-            if self._waits(place):
-                job = self._jobs[short]
-                relations -= job.value.total
-                if relations < 0 and chosen:
-                    break
-                chosen.append(job)
+            chosen.append(job)
         return chosen
 
     def has(self, wanted: Iterable[str]) -> bool:
@@ -63,7 +72,7 @@ class Queue:
 
     def correct_dead(self, commit: Commit) -> bool:
         """Correct the number of entries that do not wait, if all of the queue was read; return whether."""
-        by = sum(not self._waits(place) for place in range(len(self._listed))) - self._dead
+        by = self._waiting.count(None) - self._dead
         if not by or not self._is_whole:
             return False
         commit.run("HINCRBY", "meta", "dead", by)
@@ -72,10 +81,8 @@ class Queue:
 
     def drop_dead_head(self, commit: Commit) -> None:
         """Let what ended in the queue, or is not stored any more, leave it while it is before all others."""
-        head = 0
-        while head < len(self._listed) and not self._waits(head):
-            head += 1
-        self._cut(head, commit)
+        waits = (place for place, job in enumerate(self._waiting) if job)
+        self._cut(next(waits, len(self._waiting)), commit)
 
     def cut_after(self, wanted: Collection[str], commit: Commit) -> None:
         """Cut the queue after the last of these; others before it have ended there."""
@@ -87,24 +94,19 @@ class Queue:
         if not length:
             return
         commit.run("LTRIM", "queue", length, -1)
-        cut = (self._jobs.get(short) for short in self._listed[:length])
-        commit.run("HINCRBY", "meta", "bytes", -sum(job.size for job in cut if job))
+        cut = filter(None, map(self._jobs.get, self._listed[:length]))
+        commit.run("HINCRBY", "meta", "bytes", -sum([job.size for job in cut]))
         # More only where a server has lost writes: they were never counted.
-        dead = min(sum(not self._waits(place) for place in range(length)), self._dead)
+        dead = min(self._waiting[:length].count(None), self._dead)
         if dead > 0:
             commit.run("HINCRBY", "meta", "dead", -dead)
             self._dead -= dead
-        self._listed = self._listed[length:]
-        self._note_places()
+        self._listed, self._waiting = self._listed[length:], self._waiting[length:]
+        self._places = _first_places(self._listed)
 
-    def _note_places(self) -> None:
-        self._places = {short: place for place, short in reversed(list(enumerate(self._listed)))}
 
-    def _waits(self, place: int) -> bool:
-        """Return whether the entry there waits, and is not there a second time."""
-        short = self._listed[place]
-        job = self._jobs.get(short)
-        return job is not None and job.value.state == QUEUED and self._places[short] == place
+def _first_places(listed: Sequence[str]) -> dict[str, int]:
+    return {short: place for place, short in reversed(list(enumerate(listed)))}
 
 
 class QueueHead(NamedTuple):
