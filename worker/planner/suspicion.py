@@ -49,8 +49,8 @@ class OperationGroup(NamedTuple):
 
     priority: Priority
     operations: tuple[Operation, ...]
-    failures: int
-    suspicion: int
+    failures: int = 0
+    suspicion: int = 0
 
     def may_go(self, account_failures: int) -> bool:
         """Return whether it may be sent after so many failures of the account in a row.
@@ -90,6 +90,8 @@ def next_groups(
     must not fail for what came before it. Else one failure is forgiven, and all of it travels together.
     There are several of suspected relations only: the least suspected go first, then those that wait longest.
     """
+    if not troubled and not any(map(_has_failed, _opened(operations, states))):  # nearly always
+        return [OperationGroup(Priority.OPEN, tuple(operations))] if operations else []
     newest = 0
     if troubled:
         fresh = (opened.since for opened in _opened(operations, states) if not _failures(opened))
@@ -154,6 +156,10 @@ def _opened(
     operations: Sequence[Operation], states: Mapping[Relation, RelationState]
 ) -> Iterator[OpenRelation]:
     return (states[operation.relation].open for operation in operations)
+
+
+def _has_failed(opened: OpenRelation) -> bool:
+    return bool(opened.failures or opened.lost_writes or opened.suspicion)
 
 
 def _failures(opened: OpenRelation) -> int:

@@ -106,7 +106,8 @@ class AccountCommit(Commit):
         elif v.left and not before.is_open and v.batch:
             self._label(v.batch)["failed"] -= 1
         self._set["kept" if job.is_kept else f"jobs:{bucket_of(job.short)}"] += (job.short, job.encode())
-        self.index_failures(job, before.groups, job.groups)
+        if before.groups != (groups := job.groups):
+            self.index_failures(job, before.groups, groups)
 
     def put_new_kept(self, job: LoadedJob, event: bytes) -> None:
         """Write a job that has failed as it came."""
@@ -119,8 +120,6 @@ class AccountCommit(Commit):
 
     def index_failures(self, job: LoadedJob, before: frozenset[str], now: frozenset[str]) -> None:
         """Let the job wait for decisions in these groups, and no longer in others."""
-        if before == now:
-            return
         for key in _failure_keys(before - now, is_last=not now):
             self.run("ZREM", key, f"{self.account}-{job.short}")
         if not (new := now - before):

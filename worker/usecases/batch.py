@@ -154,8 +154,8 @@ class Batch:
 
     def correlations(self, relations: Iterable[Relation]) -> tuple[str, ...]:
         """Return the ids of the calls behind these relations: the first few."""
-        known = map(self.states.get, relations)
-        return first_correlations(intent for state in known if state for intent in state.open.intents)
+        known = filter(None, map(self.states.get, relations))
+        return first_correlations([intent for state in known for intent in state.open.intents])
 
     # --- what is next
 

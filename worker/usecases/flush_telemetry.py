@@ -160,9 +160,11 @@ class FlushTelemetry:
         """Count the actions that no plan can do without."""
         self.result.least += plan.least
 
-    def outcomes_written(self, outcomes: Sequence[RelationOutcome]) -> None:
-        """Note outcomes; the store counts them as it writes them."""
-        self.result.outcomes.update(outcome.result for outcome in outcomes)
+    def outcomes_written(self, outcomes: Sequence[RelationOutcome]) -> Mapping[str, int]:
+        """Note outcomes, and return how many there are of each; the store counts them as it writes them."""
+        results = Counter[str]([outcome.result for outcome in outcomes])
+        self.result.outcomes.update(results)
+        return results
 
     def request_settled(
         self, record: RequestRecord, reply: Reply, effects: Effects, feedback: Feedback
@@ -170,7 +172,7 @@ class FlushTelemetry:
         """Report one request with its canonical log event, and what needs attention in its reply."""
         self.result.requests += 1
         self.result.actions += len(record.actions)
-        self.outcomes_written(effects.outcomes)
+        results = self.outcomes_written(effects.outcomes)
         self.counters.count_request(record.actions, reply, feedback)
         self._emit(
             "request.done",
@@ -183,8 +185,8 @@ class FlushTelemetry:
             actions=len(record.actions),
             relations=sum(action.size for action in record.actions),
             correlations=list(record.correlations),
-            **Counter(str(result.verdict) for result in reply.results),
-            **Counter[str](outcome.result for outcome in effects.outcomes),
+            **Counter([str(result.verdict) for result in reply.results]),
+            **results,
         )
         # 219 and 302: the planner made an action that the API does not take. It is split, but needs a look.
         errors = {result.error for result in reply.results}

@@ -142,7 +142,7 @@ class LoadedJob(msgspec.Struct, gc=False):
 
     def __post_init__(self) -> None:
         value = self.value
-        if len(value.refused) != len(value.failed):
+        if value.failed and len(value.refused) != len(value.failed):
             value.refusals = ((value.refusal or UNKNOWN_REFUSAL)[:3],)
             value.refused = (0,) * len(value.failed)
 

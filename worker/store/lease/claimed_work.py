@@ -15,7 +15,6 @@ from worker.planner.fold import NEVER
 from worker.planner.relation_state import OpenRelation
 from worker.ports import ClaimedJob, OpenWrite, Writes
 from worker.store.jobs.stored_job import LoadedJob
-from worker.store.keys import short_id
 
 
 @dataclass(slots=True)
@@ -43,9 +42,12 @@ class ClaimedWork:
     is_recovered: bool = False
 
     def take(
-        self, claimed: Collection[ClaimedJob], writes: Writes, opened: Collection[Relation]
+        self, claimed: Mapping[str, ClaimedJob], writes: Writes, opened: Collection[Relation]
     ) -> ClaimedWorkChange:
-        """Return which jobs and relations need not be written now: a new fold of the jobs gives the same."""
+        """Return which jobs and relations need not be written now: a new fold of the jobs gives the same.
+
+        `claimed` are by their ids without the account.
+        """
         held = {
             relation: write.open
             for relation, write in writes.opens.items()
@@ -54,7 +56,7 @@ class ClaimedWork:
         reported = {outcome.job for outcome in writes.outcomes} | set(writes.job_states)
         jobs = {
             job.job: job.relations
-            for job in claimed
+            for job in claimed.values()
             if job.job not in reported and held.keys() >= set(job.relations)
         }
         while foreign := {
@@ -63,7 +65,7 @@ class ClaimedWork:
             for relation in foreign:
                 del held[relation]
             jobs = {job: relations for job, relations in jobs.items() if held.keys() >= set(relations)}
-        return ClaimedWorkChange(dict.fromkeys(map(short_id, jobs)), held)
+        return ClaimedWorkChange({short: None for short, job in claimed.items() if job.job in jobs}, held)
 
     def leave(
         self, changed: Iterable[str], jobs: Mapping[str, LoadedJob], writes: Writes, change: ClaimedWorkChange

@@ -82,7 +82,7 @@ def _take(
         leased.queue = Queue.locate(leased.database, leased.account, wanted, dead=leased.meta.dead)
     leased.queue.cut_after(wanted, commit)
     commit.totals["sending"] += len(wanted)
-    change = leased.claimed.take(wanted.values(), writes, leased.opened)
+    change = leased.claimed.take(wanted, writes, leased.opened)
     if change.jobs:
         commit.run("RPUSH", "claimed", *change.jobs)
         if not leased.claimed.jobs:
