@@ -14,6 +14,7 @@ from ops.simulator import FaultPlan
 from ops.simulator.faults import InjectedFault
 from tests.support.flow_world import World, change, generous_policy
 from tests.support.inline_sender import InlineSender
+from tests.support.watched_sender import flush_noted, kinds
 from worker.background import open_sender
 from worker.contract import Relation
 from worker.contract.instant import SECOND
@@ -50,8 +51,9 @@ def test_a_round_begins_every_request_once_all_that_it_conflicts_with_is_settled
     wanted: list[Operation], limit: int, max_actions: int, rng: random.Random
 ) -> None:
     planned = plan(wanted, Limits(max_ids=2, max_actions=max_actions), generous_policy("acme").order)
-    group = OperationGroup(Priority.OPEN, tuple(wanted), 0, 0)
-    current = Round(planned, group, limit=limit, deletes=0)
+    group = OperationGroup(Priority.OPEN, tuple(wanted))
+    current = Round(group, limit=limit)
+    current.add(planned, deletes=0)
     on_their_way, settled = list[SentRequest](), set[int]()
     while True:
         while following := current.next_request():
@@ -72,7 +74,8 @@ def test_a_round_begins_every_request_once_all_that_it_conflicts_with_is_settled
 def test_a_round_that_ended_begins_no_more_and_rests_as_long_as_the_longest_reason_says() -> None:
     wanted = [Operation("create", Relation(BUYER, number, number)) for number in (1, 2)]
     planned = plan(wanted, ONE_EACH, generous_policy("acme").order)
-    current = Round(planned, OperationGroup(Priority.OPEN, tuple(wanted), 0, 0), limit=2, deletes=0)
+    current = Round(OperationGroup(Priority.OPEN, tuple(wanted)), limit=2)
+    current.add(planned, deletes=0)
     current.end()
     assert (current.next_request(), current.rest) == (None, None)
     for rest, longest in ((0.0, 0.0), (5.0, 5.0), (1.0, 5.0)):
@@ -81,48 +84,6 @@ def test_a_round_that_ended_begins_no_more_and_rests_as_long_as_the_longest_reas
 
 
 # --- a flush
-
-
-class WatchedSender(InlineSender):
-    """Notes when requests begin to travel and when they are answered; the first is answered first."""
-
-    def __init__(self, api: Api, notes: list[tuple[str, Any]]) -> None:
-        super().__init__(api)
-        self.notes = notes
-
-    def start(
-        self, actions: Sequence[Action | Search], *, request_id: str, now: float, is_alone: bool = False
-    ) -> None:
-        self.notes.append(("sent", [(action.kind, action.children) for action in actions]))
-        super().start(actions, request_id=request_id, now=now)
-
-    def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:
-        if timeout == 0:
-            return None
-        self.notes.append(("answered", None))
-        return self._replies.pop(0)
-
-
-def flush_noted(world: World) -> list[tuple[str, Any]]:
-    """Run one flush; return when requests were sent and answered, and when outcomes were written."""
-    notes: list[tuple[str, Any]] = []
-
-    @contextmanager
-    def open_watched(api: Api, _: int) -> Iterator[WatchedSender]:
-        yield WatchedSender(api, notes)
-
-    def emit(event: str, /, **fields: object) -> None:
-        world.emit(event, **fields)
-        if event == "request.done":
-            notes.append(("written", None))
-
-    flush(world.policy_of("acme"), world.flush_deps("acme", open_sender=open_watched, emit=emit))
-    return notes
-
-
-def kinds(notes: list[tuple[str, Any]]) -> str:
-    """Return the notes as letters: s(ent), a(nswered), w(ritten)."""
-    return "".join(note[0] for note, _ in notes)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """An account's work as a flush reads it, what one transition writes, and the lease that allows it."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -58,7 +58,8 @@ class WorkBatch(NamedTuple):
     for, because a worker died of one lately; a `condemned` one three workers in a row did not survive (R21).
     The jobs of a `recovered` one were claimed by a dead worker: they are claimed once more, before what it
     had begun is judged, and worked by the next flush. `mended` is what contradicted itself and was put right.
-    `look_ups` is whether changes wait for records that are to be looked up now.
+    `look_ups` is whether changes wait for records that are to be looked up now, `waiting` is how many changes
+    wait behind the batch.
     """
 
     now: int
@@ -71,6 +72,7 @@ class WorkBatch(NamedTuple):
     recovered: bool = False
     mended: tuple[StoreFlaw, ...] = ()
     look_ups: bool = False
+    waiting: int = 0
 
 
 class OpenWrite(msgspec.Struct, frozen=True, gc=False):
@@ -122,8 +124,8 @@ class Lease(Protocol):
     pause: Pause | None
     refused_credentials: str
 
-    def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
-        """Return the next batch; it stays where it is until it is claimed."""
+    def read(self, *, max_jobs: int, max_relations: int, in_hand: Container[Relation] = ()) -> WorkBatch:
+        """Return the next batch, without what is in hand of the open relations; it stays until claimed."""
 
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what the store has of these relations."""

@@ -18,7 +18,8 @@ MAX_SLOT_WAIT = 0.25  # seconds that a flush waits for its slot before it gives 
 class AccountPace:
     """The pace of one flush; times in µs by the store's clock.
 
-    `suspected` counts requests of suspected relations, of which the next may go at `suspects_after`.
+    `has_slots` is whether the last request had its slot at once. `suspected` counts requests of suspected
+    relations, of which the next may go at `suspects_after`.
     `troubled` is whether requests of the account failed lately, as far as is known, `troubles` counts replies
     that slowed it down. A small batch is to find what kills, so nothing of it is put off (R21).
     """
@@ -28,7 +29,7 @@ class AccountPace:
         self._factor, self._rests_until = 1.0, 0
         self.suspected, self.suspects_after = 0, 0
         self.troubled, self.troubles = False, 0
-        self.clock_corrected = self.is_small = False
+        self.clock_corrected = self.is_small = self.has_slots = False
 
     # --- before a request
 
@@ -51,7 +52,7 @@ class AccountPace:
         grant = self._deps.limiter.book(
             policy.account, rate=policy.rate, burst=policy.burst, max_wait=max_wait
         )
-        self._factor = grant.factor
+        self._factor, self.has_slots = grant.factor, grant.booked and grant.wait <= 0
         if grant.booked or max_wait:
             self._telemetry.slot_booked(grant)
         if grant.booked and grant.wait > 0:

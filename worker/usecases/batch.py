@@ -136,6 +136,11 @@ class Batch:
         kept = dict.fromkeys(relations)
         self.states = {relation: self.states[relation] for relation in kept if relation in self.states}
 
+    def drop(self, relations: Iterable[Relation]) -> None:
+        """Drop these, as if they had never been added."""
+        for relation in relations:
+            self.states.pop(relation, None)
+
     def apply(self, effects: Effects) -> None:
         """Let effects change the batch."""
         for relation, state in effects.states.items():
@@ -159,10 +164,16 @@ class Batch:
 
     # --- what is next
 
-    def next_operations(self, *, now: int) -> tuple[list[Operation], Effects]:
-        """Return what every relation wants done now, guarded or not; what has to wait is due later."""
+    def next_operations(
+        self, relations: Iterable[Relation] | None = None, *, now: int
+    ) -> tuple[list[Operation], Effects]:
+        """Return what these relations want done now, by default all; what has to wait is due later.
+
+        Guarded ones are among them.
+        """
         operations, effects = [], Effects()
-        for relation, state in self.states.items():
+        states = self.states if relations is None else {each: self.states[each] for each in relations}
+        for relation, state in states.items():
             operation = next_operation(relation, state, now=now)
             if not isinstance(operation, Wait):
                 operations.append(operation)

@@ -1,19 +1,20 @@
 """The use case: work one account's batch, from its lease to its last outcome. Knows no adapters.
 
 lease → read → fold → claim, then rounds: plan what is due; per request pace → begin → send → settle (R14,
-R17), several at a time where they do not conflict. A crash anywhere leaves every change in the inbox, among
-the open relations, or in doubt, never nowhere.
+R17), several at a time where they do not conflict; where another whole batch waits, it joins the round. A
+crash anywhere leaves every change in the inbox, among the open relations, or in doubt, never nowhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from worker.contract import Relation
 from worker.contract.instant import SECOND
 from worker.errors import LeaseLost, StoreRolledBack, Unavailable
 from worker.planner.actions import ErrorClass, Operation, Reply, Request
 from worker.planner.apply_reply import Effects, RelationOutcome, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.guard import Guard, Screened
-from worker.planner.plan import Limits, plan
-from worker.planner.suspicion import REST, OperationGroup, next_groups, put_off
+from worker.planner.plan import Limits, Plan, plan
+from worker.planner.suspicion import REST, OperationGroup, Priority, next_groups, put_off
 from worker.ports import (
     LEASE_LIFETIME,
     DeleteBrake,
@@ -32,6 +33,7 @@ from worker.usecases.flush_telemetry import FlushTelemetry
 from worker.usecases.in_flight import Purpose, Round, SentRequest
 from worker.usecases.look_up import LookUpStage
 from worker.usecases.observe import observe
+from worker.usecases.read_ahead import ReadAhead
 
 FLUSH_BUDGET = 20.0  # seconds after which a flush begins no further request
 RELEASE_FOR = LEASE_LIFETIME  # seconds for which a flush that lost its store tries to release its lease
@@ -86,6 +88,7 @@ class _Flush:
         self.guard = Guard(policy.guarded)
         self.started, self.read_at = deps.clock.monotonic(), 0
         self.pace = AccountPace(policy, deps, lease, telemetry)
+        self.ahead = ReadAhead(policy, started=self.started)
 
     def run(self) -> float:
         """Work the batch; return the seconds to rest before the next, for the sake of pace."""
@@ -97,10 +100,13 @@ class _Flush:
 
     def read(self) -> WorkBatch:
         """Return the next batch."""
-        work = self.lease.read(max_jobs=self.policy.max_batch, max_relations=MAX_RELATIONS)
+        work = self.lease.read(
+            max_jobs=self.policy.max_batch, max_relations=MAX_RELATIONS, in_hand=self.batch.states
+        )
         self.started, self.read_at = self.deps.clock.monotonic(), work.now
         self.pace.is_small = work.small
         self.telemetry.store_mended(work.mended)
+        self.ahead.note(work)
         return work
 
     def look_up(self) -> float | None:
@@ -120,16 +126,12 @@ class _Flush:
         if work.condemned:
             effects.extend(self.apply(self.batch.fail_all()))
             self.telemetry.batch_condemned(work)
-        if not self.lease.claim(work.jobs, work.begun, self.batch.writes(effects)):
-            return 0.0  # a job was cancelled since it was read: the next flush reads again
-        self.telemetry.batch_claimed(work, effects.outcomes)
-        if work.recovered:
+        if not self.claim(work, effects) or work.recovered:
             return 0.0
-        while operations := self.next_operations():
-            rest = self.run_round(operations)
-            if rest is not None:
-                return rest
-        return 0.0
+        rest: float | None = None
+        while rest is None and ((operations := self.next_operations()) or self.join_postponed()):
+            rest = self.run_round(operations) if operations else None
+        return rest or 0.0
 
     # --- the batch
 
@@ -152,6 +154,13 @@ class _Flush:
         self.telemetry.batch_folded(work, relations=len(states), correlations=self.batch.correlations(states))
         return effects
 
+    def claim(self, work: WorkBatch, effects: Effects) -> bool:
+        """Claim a batch; return False if a job of it was cancelled in between: the next flush reads again."""
+        if not self.lease.claim(work.jobs, work.begun, self.batch.writes(effects)):
+            return False
+        self.telemetry.batch_claimed(work, effects.outcomes)
+        return True
+
     def apply(self, effects: Effects) -> Effects:
         """Apply effects, but first what they allow relations that are held; return both (R12)."""
         freed, both = self.guard.note_effects(effects, self.batch.states), Effects()
@@ -165,10 +174,13 @@ class _Flush:
         self.batch.apply(both)
         return both
 
-    def next_operations(self) -> list[Operation]:
-        """Return the operations of the next round: one per relation, none that the guard holds (R12)."""
+    def next_operations(self, relations: Iterable[Relation] | None = None) -> list[Operation]:
+        """Return the operations of the next round: one per relation, none that the guard holds (R12).
+
+        They are of these relations, by default of all.
+        """
         now = self.now()
-        operations, effects = self.batch.next_operations(now=now)
+        operations, effects = self.batch.next_operations(relations, now=now)
         screened = self.guard.screen(operations, self.batch.states)
         operations = screened.free
         if screened.undecided:
@@ -230,15 +242,12 @@ class _Flush:
         if self.pace.has_to_rest(group, now=self.now()):
             self.put_off(groups)
             return None
-        limits = Limits(max_ids=self.policy.limits.max_ids, max_actions=self.pace.max_actions())
-        planned = plan(group.operations, limits, self.policy.order)
-        self.telemetry.round_planned(planned)
-        deletes = sum(operation.kind == "delete" for operation in operations)
-        current = Round(planned, group, limit=self.pace.in_flight(group), deletes=deletes)
+        current = Round(group, limit=self.pace.in_flight(group))
+        current.add(self.plan(group), deletes=_deletes(operations))
         while True:
             # What was answered has its say before another request begins.
             answered = self.sender.next(timeout=0.0) if current.is_flying else None
-            if not answered and self.begin_request(current):
+            if not answered and (self.begin_request(current) or self.read_ahead(current)):
                 continue
             if not answered and current.is_flying:
                 answered = self.sender.next(timeout=current.slot_in)
@@ -247,13 +256,60 @@ class _Flush:
             elif current.is_settled:
                 return current.rest
 
+    def plan(self, group: OperationGroup) -> Plan:
+        """Plan the operations of a group."""
+        limits = Limits(max_ids=self.policy.limits.max_ids, max_actions=self.pace.max_actions())
+        planned = plan(group.operations, limits, self.policy.order)
+        self.telemetry.round_planned(planned)
+        return planned
+
+    def read_ahead(self, current: Round) -> bool:
+        """Let the next batch join the round once all of its requests have begun; return whether it did."""
+        if not (current.has_begun and self.may_read_ahead(current, is_flying=current.is_flying)):
+            return False
+        work = self.read()
+        if not self.ahead.may_join(work, self.batch.states):
+            return False
+        added = self.join(work)
+        operations = self.next_operations(added)
+        groups = next_groups(operations, self.batch.states, troubled=self.pace.troubled)
+        if groups and groups[0].priority is current.group.priority:
+            current.add(self.plan(groups[0]), deletes=_deletes(operations))
+        return bool(added)
+
+    def join_postponed(self) -> bool:
+        """Claim the batch that had to wait for a round; return whether there was one, with work to do."""
+        if not (work := self.ahead.take_postponed(self.batch.states)):
+            return False
+        relations = dict.fromkeys(relation for job in work.jobs for relation in job.relations)
+        records = self.lease.records(relations)  # the round may have changed any of them
+        return bool(self.join(work._replace(records=records)))
+
+    def join(self, work: WorkBatch) -> list[Relation]:
+        """Claim a further batch; return its relations that are open now."""
+        effects = self.batch.add_intents(work.jobs, work.records, now=work.now)
+        if not self.claim(work, effects):
+            self.batch.drop(effects.states)
+            self.ahead.stop()
+            return []
+        added = [relation for relation, state in effects.states.items() if state]
+        self.telemetry.batch_folded(work, relations=len(added), correlations=self.batch.correlations(added))
+        return added
+
+    def may_read_ahead(self, current: Round, *, is_flying: bool) -> bool:
+        """Return whether a further batch is wanted, and may be sent with what the round has."""
+        is_plain = current.group.priority is Priority.OPEN and not self.pace.troubled
+        now = self.deps.clock.monotonic()
+        return is_plain and self.pace.has_slots and self.ahead.is_wanted(now=now, is_flying=is_flying)
+
     def take_reply(self, current: Round, request_id: str, reply: Reply) -> None:
         """Let everything follow from a reply; the next request travels while the answered one is settled."""
         sent = current.answered(request_id)
         feedback = feedback_of(reply, sent.purpose)
         if not self.pace.follow_reply(sent, reply, feedback, now=self.now()):
             current.end(rest=0.0)
-        self.begin_request(current)
+        if not self.begin_request(current) and self.read_ahead(current):
+            self.begin_request(current)
         self.settle(sent, reply, feedback)
         current.settled(sent)
 
@@ -303,7 +359,10 @@ class _Flush:
         if signed is None:
             return False
         self.sender.start(
-            request.actions, request_id=request_id, now=signed / SECOND, is_alone=current.is_at_last
+            request.actions,
+            request_id=request_id,
+            now=signed / SECOND,
+            is_alone=current.is_at_last and not self.may_read_ahead(current, is_flying=True),
         )
         sent = SentRequest(
             place,
@@ -373,6 +432,10 @@ def _is_stopped(lease: Lease, policy: FlushPolicy, deps: FlushDeps, telemetry: F
         return True  # somebody has paused it again since
     telemetry.account_resumed()
     return False
+
+
+def _deletes(operations: Iterable[Operation]) -> int:
+    return sum(operation.kind == "delete" for operation in operations)
 
 
 def _names_no_record(outcome: RelationOutcome) -> bool:

@@ -122,9 +122,10 @@ class FlushTelemetry:
     # --- the batch
 
     def batch_folded(self, work: WorkBatch, *, relations: int, correlations: tuple[str, ...]) -> None:
-        """Note the size of the batch."""
-        self.result.jobs, self.result.relations = len(work.jobs), relations
-        self.result.correlations = correlations
+        """Note the size of a batch; the ids of the calls behind it are those of the first that has any."""
+        self.result.jobs += len(work.jobs)
+        self.result.relations += relations
+        self.result.correlations = self.result.correlations or correlations
 
     def batch_condemned(self, work: WorkBatch) -> None:
         """Report that a batch fails because three workers died of it."""

@@ -1,4 +1,4 @@
-"""The requests of one plan: which may begin, which are on their way, which are settled. Pure bookkeeping."""
+"""The requests of a round: which may begin, which are on their way, which are settled. Pure bookkeeping."""
 
 from typing import Literal, NamedTuple
 
@@ -31,20 +31,27 @@ class SentRequest(NamedTuple):
 
 
 class Round:
-    """The requests that one plan wants sent, at most `limit` of them at a time.
+    """The requests of one group that are to be sent, at most `limit` of them at a time.
 
     `rest` is for how many seconds the flush rests when the round is over, None if it may plan the next.
     `slot_in` is in how many seconds the account has a slot for the next request, None if that waits for a
     reply.
     """
 
-    def __init__(self, planned: Plan, group: OperationGroup, *, limit: int, deletes: int) -> None:
-        self.group, self.deletes_left = group, deletes
+    def __init__(self, group: OperationGroup, *, limit: int) -> None:
+        self.group, self.deletes_left = group, 0
         self.rest: float | None = None
         self.slot_in: float | None = None
-        self._requests, self._after, self._limit = planned.requests, planned.after, limit
+        self._requests, self._after, self._limit = list[Request](), list[int](), limit
         self._begun, self._settled, self._is_over = 0, set[int](), False
         self._sent: dict[str, SentRequest] = {}
+
+    def add(self, planned: Plan, *, deletes: int) -> None:
+        """Add the requests of a plan, with so many deletes; none conflicts with one that was added before."""
+        before = len(self._requests)
+        self._requests += planned.requests
+        self._after += [before + count if count else 0 for count in planned.after]
+        self.deletes_left += deletes
 
     @property
     def is_flying(self) -> bool:
@@ -60,6 +67,11 @@ class Round:
     def is_at_last(self) -> bool:
         """Whether only the last request is left, and nothing is to be done before its reply is there."""
         return self.is_settled and self._begun == len(self._requests) - 1
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether every request has begun, and more may be added."""
+        return self._begun == len(self._requests) and not self._is_over
 
     def next_request(self) -> tuple[int, Request] | None:
         """Return the request that may begin now, with its place; None if none may."""

@@ -51,6 +51,7 @@ class Journal:
             return stopped
         if leased.journal is not None:
             leased.journal[request_id.encode()] = entry
+        leased.under_way.add(request_id.encode())
         return now
 
     def _read_pause(self, now: int) -> Pause | None:

@@ -3,7 +3,7 @@
 Each method here tries once more when a person has come in between; what it tries stands beside.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from worker.contract import Reference, Relation
@@ -52,10 +52,10 @@ class RedisLease:
 
     # --- a flush
 
-    def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
+    def read(self, *, max_jobs: int, max_relations: int, in_hand: Container[Relation] = ()) -> WorkBatch:
         """Return the next batch; it stays where it is until claimed."""
         self._found_nothing_at = 0
-        batch = self._repeat(lambda: read_batch(self.leased, max_jobs, max_relations))
+        batch = self._repeat(lambda: read_batch(self.leased, max_jobs, max_relations, in_hand))
         if not (batch.jobs or batch.due or batch.begun or batch.look_ups or batch.recovered):
             self._found_nothing_at = batch.now
         return batch

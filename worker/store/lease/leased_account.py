@@ -5,6 +5,7 @@ from os import urandom
 
 from worker.contract import Relation
 from worker.errors import LeaseLost, StoreRolledBack
+from worker.planner.apply_reply import RelationOutcome
 from worker.ports import RelationRecord
 from worker.store.account import AccountCommit, Before, Meta, read_events, read_memories, read_meta
 from worker.store.commit import Check, Overtaken
@@ -34,6 +35,7 @@ class LeasedAccount:
         self.opened: set[Relation] = set()
         self.claimed = ClaimedWork()
         self.journal: dict[bytes, bytes] | None = None  # None before it was read
+        self.under_way = set[bytes]()  # requests that were begun under this lease and not settled
         self.is_unsure = False  # whether the last commit was carried out
         self._step, self._version, self._nonce = 0, meta.lease_version, urandom(6).hex()
 
@@ -51,8 +53,10 @@ class LeasedAccount:
             self.memories[relation] = memory
             if record.open:
                 self.opened.add(relation)
-            elif held := self.claimed.held.get(relation):
-                record = RelationRecord(held, record.confirmed, record.doubt)
+            else:
+                self.opened.discard(relation)
+                if held := self.claimed.held.get(relation):
+                    record = RelationRecord(held, record.confirmed, record.doubt)
             records[relation] = record
         return records
 
@@ -73,11 +77,22 @@ class LeasedAccount:
         self.jobs, self.memories, self.queue = {}, {}, Queue()
         self.opened = set()
 
+    def drop_ended(self, outcomes: Iterable[RelationOutcome]) -> None:
+        """Forget what had outcomes and is not open any more: a flush may go on for many batches."""
+        skipped = len(self.account) + 1
+        for outcome in outcomes:
+            short = outcome.job[skipped:]
+            if (job := self.jobs.get(short)) and not job.is_open:
+                del self.jobs[short]
+            if outcome.relation not in self.opened:
+                self.memories.pop(outcome.relation, None)
+
     def clear_journal(self, request_ids: Iterable[str]) -> None:
         """Forget requests that were begun, once they are settled."""
         journal = self.journal or {}
-        for request_id in request_ids:
-            journal.pop(request_id.encode(), None)
+        for request_id in map(str.encode, request_ids):
+            journal.pop(request_id, None)
+            self.under_way.discard(request_id)
 
     # --- steps
 

@@ -63,6 +63,7 @@ def settle(leased: LeasedAccount, request_id: str, writes: Writes) -> None:
     _write(leased, commit, writes, request_id, {}, change)
     leased.send(commit, change)
     leased.clear_journal([request_id])
+    leased.drop_ended(writes.outcomes)
 
 
 def put_down(leased: LeasedAccount) -> None:

@@ -1,7 +1,7 @@
 """Reads the next batch of an account under its lease, and mends what it sees contradict itself (R21, R25)."""
 
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Container, Mapping, Sequence
+from itertools import chain, islice
 
 from worker.contract import Relation
 from worker.planner.relation_state import OpenRelation
@@ -15,7 +15,9 @@ from worker.store.lease.queue import WORK_FIELDS, Queue, WorkNote
 from worker.store.lease.replaced import Found
 
 
-def read_batch(leased: LeasedAccount, max_jobs: int, max_relations: int) -> WorkBatch:
+def read_batch(
+    leased: LeasedAccount, max_jobs: int, max_relations: int, in_hand: Container[Relation]
+) -> WorkBatch:
     """Return the next batch, of which a note is left; it stays where it is until claimed."""
     database, account, holder = leased.database, leased.account, leased.holder
     now, reads = database.now(), database.reads(account)
@@ -33,6 +35,7 @@ def read_batch(leased: LeasedAccount, max_jobs: int, max_relations: int) -> Work
     if token != holder.encode():
         raise leased.lost()
     leased.journal = dict(journal)
+    journal = {name: entry for name, entry in journal.items() if name not in leased.under_way}
     leased.note_meta(Meta.read(meta))
     if claimed_ids and (not leased.claimed.jobs or leased.claimed.recovered is not None):
         return _recover(leased, [short.decode() for short in claimed_ids], journal, now)
@@ -40,7 +43,8 @@ def read_batch(leased: LeasedAccount, max_jobs: int, max_relations: int) -> Work
     limit = note.limit(holder, max_jobs)
     # One that grows again after a death leaves none, so that what killed keeps its place in the order.
     for_queue = min(limit // 4, length) if limit == max_jobs else 0
-    relations = tuple(Relation.parse(name.decode()) for name in due[: limit - for_queue])
+    others = (each for each in map(_to_relation, due) if each not in in_hand)
+    relations = tuple(islice(others, limit - for_queue))
     left = limit - len(relations)
     leased.queue = Queue.read(database, account, listed, want=left, dead=leased.meta.dead)
     chosen = leased.queue.choose(left, max_relations - len(relations))
@@ -67,6 +71,7 @@ def read_batch(leased: LeasedAccount, max_jobs: int, max_relations: int) -> Work
         limit < max_jobs,
         mended=mended,
         look_ups=bool(unresolved or (parked and parked[0][1] <= now)),
+        waiting=length - leased.meta.dead - len(chosen),
     )
 
 
@@ -129,6 +134,10 @@ def _note_known(leased: LeasedAccount, found: Found) -> dict[Relation, RelationR
         for relation, record in leased.note(found).items()
         if record.open or found[relation][1].confirmed is not None
     }
+
+
+def _to_relation(name: bytes) -> Relation:
+    return Relation.parse(name.decode())
 
 
 def _has_intent(opened: OpenRelation | None, job: str) -> bool:
