@@ -12,7 +12,6 @@ from worker.contract.instant import SECOND
 from worker.errors import LeaseLost, StoreRolledBack, Unavailable
 from worker.planner.actions import ErrorClass, Operation, Reply, Request
 from worker.planner.apply_reply import Effects, RelationOutcome, ReplyContext, apply_lost_request, apply_reply
-from worker.planner.guard import Guard, Screened
 from worker.planner.plan import Limits, Plan, plan
 from worker.planner.suspicion import REST, OperationGroup, Priority, next_groups, put_off
 from worker.ports import (
@@ -27,9 +26,10 @@ from worker.ports import (
     WorkBatch,
 )
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of
-from worker.usecases.batch import Batch, HoldTerms
+from worker.usecases.batch import Batch
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 from worker.usecases.flush_telemetry import FlushTelemetry
+from worker.usecases.guarded_work import GuardedWork
 from worker.usecases.in_flight import Purpose, Round, SentRequest
 from worker.usecases.look_up import LookUpStage
 from worker.usecases.observe import observe
@@ -85,7 +85,7 @@ class _Flush:
         self.policy, self.deps, self.lease, self.telemetry = policy, deps, lease, telemetry
         self.sender = sender
         self.batch = Batch(upsert=policy.retry.upsert, guarded=policy.guarded)
-        self.guard = Guard(policy.guarded)
+        self.guarded = GuardedWork(self.batch, policy, lease, telemetry, self.now)
         self.started, self.read_at = deps.clock.monotonic(), 0
         self.pace = AccountPace(policy, deps, lease, telemetry)
         self.ahead = ReadAhead(policy, started=self.started)
@@ -124,12 +124,12 @@ class _Flush:
             return 0.0
         effects = self.fold(work)
         if work.condemned:
-            effects.extend(self.apply(self.batch.fail_all()))
+            effects.extend(self.guarded.apply(self.batch.fail_all()))
             self.telemetry.batch_condemned(work)
         if not self.claim(work, effects) or work.recovered:
             return 0.0
         rest: float | None = None
-        while rest is None and ((operations := self.next_operations()) or self.join_postponed()):
+        while rest is None and ((operations := self.guarded.next_operations()) or self.join_postponed()):
             rest = self.run_round(operations) if operations else None
         return rest or 0.0
 
@@ -146,7 +146,7 @@ class _Flush:
             effects.extend(self.batch.add_intents(work.jobs, records, now=work.now))
         for entry in work.begun:
             context = self.reply_context(entry.signed, work.now)
-            effects.extend(self.apply(apply_lost_request(self.batch.states, entry.request, context)))
+            effects.extend(self.guarded.apply(apply_lost_request(self.batch.states, entry.request, context)))
         if not work.recovered:
             effects.extend(self.batch.add_intents(work.jobs, records, now=work.now))
         self.batch.keep_only([*work.due, *(relation for job in work.jobs for relation in job.relations)])
@@ -160,78 +160,6 @@ class _Flush:
             return False
         self.telemetry.batch_claimed(work, effects.outcomes)
         return True
-
-    def apply(self, effects: Effects) -> Effects:
-        """Apply effects, but first what they allow relations that are held; return both (R12)."""
-        freed, both = self.guard.note_effects(effects, self.batch.states), Effects()
-        for relations in (self.lease.guarded_relations(sorted(freed)) if freed else {}).values():
-            elsewhere = [relation for relation in relations if relation not in self.batch.states]
-            records = self.lease.records(elsewhere)
-            held = [relation for relation, record in records.items() if record.open and record.open.held]
-            self.batch.reopen(held, records)
-            both.extend(self.batch.wake(relations))
-        both.extend(effects)
-        self.batch.apply(both)
-        return both
-
-    def next_operations(self, relations: Iterable[Relation] | None = None) -> list[Operation]:
-        """Return the operations of the next round: one per relation, none that the guard holds (R12).
-
-        They are of these relations, by default of all.
-        """
-        now = self.now()
-        operations, effects = self.batch.next_operations(relations, now=now)
-        screened = self.guard.screen(operations, self.batch.states)
-        operations = screened.free
-        if screened.undecided:
-            allowed, held = self.decide(screened, now)
-            operations += allowed
-            effects.extend(held)
-        if effects.states:
-            self.batch.apply(effects)
-            self.write(effects)
-        return operations
-
-    def write(self, effects: Effects) -> None:
-        """Write effects that no request brought; the batch has them already."""
-        self.lease.claim((), (), self.batch.writes(effects))
-        self.telemetry.outcomes_written(effects.outcomes)
-
-    def decide(self, screened: Screened, now: int) -> tuple[list[Operation], Effects]:
-        """Return the guarded operations that may go, and the effects on those that are held (R12)."""
-        batch, guard = self.batch, self.guard
-        keys = sorted({guard.key(operation.relation) for operation in screened.undecided})
-        opened = [relation for found in self.lease.guarded_relations(keys).values() for relation in found]
-        beside = dict.fromkeys([*guard.others(screened.undecided), *opened])
-        records = self.lease.records([relation for relation in beside if relation not in batch.states])
-        doubts = {relation: record.doubt for relation, record in records.items()}
-        doubts |= {relation: state.doubt for relation, state in batch.states.items()}
-        doubts_by_record = guard.by_record(doubts)
-        coming = guard.records_with_way_makers(batch.open_states(records) | batch.states)
-        allowed, effects = list[Operation](), Effects()
-        for relation in opened:
-            record = records.get(relation)  # None: it is in the batch
-            if record and not record.open and not (record.doubt and record.doubt.until > now):
-                effects.states[relation] = None  # closed, and no write of it can land any more
-        for operation in sorted(
-            screened.undecided, key=lambda each: batch.states[each.relation].target.decisive
-        ):
-            relation = operation.relation
-            key = guard.key(relation)
-            refusal = guard.refuse(relation, doubts_by_record.get(key, {}), now=now)
-            if refusal is None:
-                batch.release(relation)
-                allowed.append(operation)
-            elif key not in screened.awaited:
-                terms = HoldTerms(
-                    now,
-                    self.policy.hold_for,
-                    way_is_coming=key in coming,
-                    is_final=guard.is_unreadable(relation),
-                    part=f"{relation}/" if guard.was_refused_together(relation) else "",
-                )
-                effects.add(relation, batch.hold(relation, refusal, terms))
-        return allowed, effects
 
     # --- a round
 
@@ -271,7 +199,7 @@ class _Flush:
         if not self.ahead.may_join(work, self.batch.states):
             return False
         added = self.join(work)
-        operations = self.next_operations(added)
+        operations = self.guarded.next_operations(added)
         groups = next_groups(operations, self.batch.states, troubled=self.pace.troubled)
         if groups and groups[0].priority is current.group.priority:
             current.add(self.plan(groups[0]), deletes=_deletes(operations))
@@ -350,7 +278,7 @@ class _Flush:
         effects = put_off(
             groups, states, now=now, until=self.pace.suspects_after, apart=apart, retry=self.policy.retry
         )
-        self.write(self.apply(effects))
+        self.guarded.write(self.guarded.apply(effects))
 
     def send(self, place: int, request: Request, current: Round, grant: Grant, purpose: Purpose) -> bool:
         """Begin a request and send it; return False if the account is paused."""
@@ -386,8 +314,8 @@ class _Flush:
         # A probe's answer is about the account, not about the relation it read.
         is_probe = sent.purpose == "probe"
         effects = Effects() if is_probe else apply_reply(self.batch.states, sent.request, reply, context)
-        self.guard.note_reply(sent.request, reply)
-        effects = self.apply(effects)
+        self.guarded.guard.note_reply(sent.request, reply)
+        effects = self.guarded.apply(effects)
         writes = self.batch.writes(effects)
         writes.request = record = RequestRecord.from_reply(
             sent.id, sent.request, reply, at=sent.signed, correlations=sent.correlations
