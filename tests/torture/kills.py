@@ -38,6 +38,7 @@ LIMITS: Final = {
     "timeout": TIMEOUT,
     "doubt": 120.0 + TIMEOUT,
     "max_actions": 20,
+    "max_batch": 25,  # so that a flush has several batches in hand when it is killed
     "in_flight": 3,
 }
 FAULTS: Final = (

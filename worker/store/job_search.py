@@ -28,13 +28,15 @@ class JobSearch:
 
     def among_failed(self, below: int) -> JobPage:
         """Look among the failed jobs that wait for a decision, with acceptance numbers below one."""
-        entries = self._failed_entries(below)[: self._left]
-        size = max(PIECE, self._limit)
-        for start in range(0, len(entries), size):
-            piece = [(number, short_id(id_)) for number, id_ in entries[start : start + size]]
-            if (full_at := self._look_at(piece)) is not None:
+        indexes = self._failed_indexes()
+        while self._left:
+            entries = self._newest(indexes, below, min(self._left, max(PIECE, self._limit)))
+            if not entries:
+                return self._page(None)
+            if (full_at := self._look_at(entries)) is not None:
                 return self._page(full_at)
-        return self._page(entries[-1][0] if len(entries) == MAX_EXAMINED else None)
+            below, self._left = entries[-1][0], self._left - len(entries)
+        return self._page(below)
 
     def among_all(self, below: int) -> JobPage:
         """Look among all jobs: bucket by bucket, then those that are kept longer than their bucket."""
@@ -97,17 +99,20 @@ class JobSearch:
                 return number
         return None
 
-    def _failed_entries(self, below: int) -> list[tuple[int, str]]:
-        """Return the newest entries of the indexes that have what is asked for."""
-        names = ["failed"]
-        if self._wanted.error:
-            groups = (name.decode() for name in self._database.read(self._account, "smembers", "failures"))
-            names = [f"failed:{group}" for group in groups if self._is_wanted(group)]
+    def _failed_indexes(self) -> list[str]:
+        """Return the names of the indexes that have the failures that are asked for."""
+        if not self._wanted.error:
+            return ["failed"]
+        groups = (name.decode() for name in self._database.read(self._account, "smembers", "failures"))
+        return [f"failed:{group}" for group in groups if self._is_wanted(group)]
+
+    def _newest(self, indexes: Sequence[str], below: int, most: int) -> list[tuple[int, str]]:
+        """Return the newest entries of the indexes below a number, each job once."""
         reads = self._database.reads(self._account)
-        for name in names:
-            reads.zrevrangebyscore(name, f"({below}", "-inf", start=0, num=MAX_EXAMINED, withscores=True)
-        entries = [(int(number), id_.decode()) for row in reads.run() for id_, number in row]
-        return sorted(entries, reverse=True)
+        for name in indexes:
+            reads.zrevrangebyscore(name, f"({below}", "-inf", start=0, num=most, withscores=True)
+        rows = {(int(number), short_id(id_.decode())) for row in reads.run() for id_, number in row}
+        return sorted(rows, reverse=True)[:most]
 
     def _is_wanted(self, group: str) -> bool:
         code, error, relation_type = group.split(" ")
