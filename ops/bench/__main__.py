@@ -23,9 +23,11 @@ Echo = Callable[[str], None]
 
 HTTP: Final = "starlette"  # an extra; without it that line is missing
 WIDE: Final = 140  # characters, where there is no terminal to ask
-ACCOUNTS: Final = (1, 10, 100, 2000)  # with two workers
-WORKERS: Final = (1, 2, 8)  # with a hundred accounts
-GROWN: Final = 20_000  # changes, over all accounts
+GROWTH: Final = (
+    *(growth.Case("defaults", accounts, 2, 20_000) for accounts in (1, 10, 100, 2000)),
+    *(growth.Case("defaults", 100, workers, 20_000) for workers in (1, 8)),
+    *(growth.Case("wide open", accounts, workers, 60_000) for accounts, workers in ((1, 1), (2, 2), (4, 2))),
+)
 IN_QUICK: Final = ("accept", "work", "limiter")
 
 
@@ -89,11 +91,11 @@ def _planner(_: bool, echo: Echo) -> dict[str, Any]:
 
 
 def _growth(quick: bool, echo: Echo) -> dict[str, Any]:
-    pairs = {(accounts, 2) for accounts in ACCOUNTS} | {(100, workers) for workers in WORKERS}
+    cases = [GROWTH[0]._replace(changes=2000)] if quick else GROWTH
     runs = []
-    for accounts, workers in sorted(pairs)[: 1 if quick else None]:
-        echo(f"growth: {accounts} accounts, {workers} workers …")
-        runs.append(growth.grow(accounts, workers, GROWN // (10 if quick else 1)))
+    for case in cases:
+        echo(f"growth: {case.how}, {case.accounts} accounts, {case.workers} workers …")
+        runs.append(growth.grow(case))
     return {"runs": runs}
 
 

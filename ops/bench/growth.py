@@ -6,13 +6,14 @@ but the machine holds them back.
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from itertools import zip_longest
+from typing import Any, Final, NamedTuple
 
 from ops.bench.cpu import measured
-from ops.bench.end_to_end import BATCH, UNPACED, drained, pids
+from ops.bench.end_to_end import BATCH, drained, pids
 from ops.bench.load import chunks, links
 from ops.bench.memory import proportional
-from ops.bench.same_work import PACE
+from ops.bench.same_work import PACE, SETTINGS
 from ops.bench.temporary import temporary_stack
 from ops.dev.stack import Shape, Stack
 from worker.contract import Change
@@ -25,13 +26,22 @@ RETENTION: Final = 7  # days that a finished job is kept by default
 FINISHED: Final = 430  # bytes of a finished job, measured by `ops.bench.queries`
 
 
-def grow(accounts: int, workers: int, changes: int) -> dict[str, Any]:
+class Case(NamedTuple):
+    """The settings by their name, and how many accounts, processes and changes there are."""
+
+    how: str
+    accounts: int
+    workers: int
+    changes: int
+
+
+def grow(case: Case) -> dict[str, Any]:
     """Spread the changes over the accounts, and measure how fast the workers apply all of them."""
-    names = tuple(f"a{number}" for number in range(accounts))
-    shape = Shape(accounts=names, defaults=UNPACED, parts=("worker",), concurrency=workers)
-    loads = _loads(names, changes)
+    names = tuple(f"a{number}" for number in range(case.accounts))
+    shape = Shape(accounts=names, defaults=SETTINGS[case.how], parts=("worker",), concurrency=case.workers)
+    loads = _loads(names, case.changes)
     with temporary_stack(shape) as stack:
-        return {"accounts": accounts, "workers": workers, **_measured(stack, loads)}
+        return {**case._asdict(), **_measured(stack, loads)}
 
 
 def _loads(names: Sequence[str], changes: int) -> dict[str, list[Change]]:
@@ -44,8 +54,8 @@ def _measured(stack: Stack, loads: Mapping[str, list[Change]]) -> dict[str, Any]
     intake = runtime.intake()
     with measured(pids(stack)) as cpu:
         begun = time.monotonic()
-        for load in loads.values():
-            for chunk in chunks(load, BATCH):
+        for turn in zip_longest(*(chunks(load, BATCH) for load in loads.values())):
+            for chunk in filter(None, turn):
                 intake.accept(chunk)
         _applied(stack, total, begun + DEADLINE)
         for account in loads:

@@ -176,13 +176,21 @@ def _limiter(facts: Facts) -> Table:
 
 
 def _growth(runs: Rows) -> Table:
-    table = _table(
-        "accounts", "workers", "changes", "changes/s", "requests", "redis µs", "worker µs", "workers, MiB"
+    columns = (
+        "accounts",
+        "workers",
+        "changes",
+        "changes/s",
+        "requests",
+        "redis µs",
+        "worker µs",
+        "workers, MiB",
     )
+    table = _table("settings", *columns)
     for run in runs:
         spent = (run["cpu_us"].get("redis", 0.0), run["cpu_us"]["worker"], run["worker_bytes"] / MIB)
-        numbers = (run["workers"], run["changes"], run["rate"], run["requests"], *spent)
-        table.add_row(_number(run["accounts"]), *map(_number, numbers))
+        numbers = (run["accounts"], run["workers"], run["changes"], run["rate"], run["requests"], *spent)
+        table.add_row(run["how"], *map(_number, numbers))
     return table
 
 
