@@ -87,6 +87,7 @@ class _Flush:
         self.batch = Batch(upsert=policy.retry.upsert, guarded=policy.guarded)
         self.guarded = GuardedWork(self.batch, policy, lease, telemetry, self.now)
         self.started, self.read_at = deps.clock.monotonic(), 0
+        self.ends_at = self.started + FLUSH_BUDGET
         self.pace = AccountPace(policy, deps, lease, telemetry)
         self.ahead = ReadAhead(policy, started=self.started)
 
@@ -96,6 +97,7 @@ class _Flush:
         if work.look_ups and not work.recovered:
             rest = self.look_up()
             work = self.read()  # there may be more, and it may be folded in another way
+            self.ends_at = self.started + FLUSH_BUDGET
         return max(self.work(work), rest or 0.0)
 
     def read(self) -> WorkBatch:
@@ -250,7 +252,7 @@ class _Flush:
         if not (following := current.next_request()):
             return False
         place, request = following
-        is_over_time = self.deps.clock.monotonic() - self.started > FLUSH_BUDGET
+        is_over_time = self.deps.clock.monotonic() > self.ends_at
         if is_over_time or self.pace.suspected == MAX_SUSPECTED:
             current.end(rest=0.0)
             return False
