@@ -64,6 +64,15 @@ def test_what_is_less_than_a_batch_waits_for_the_next_flush_where_more_may_join_
     assert [job.state for job in world.jobs()] == ["succeeded"] * 3 + ["queued"] * 2
 
 
+def test_what_has_not_waited_for_its_window_waits_for_the_next_flush() -> None:
+    world = world_of(*buyers(2), window=5.0)
+    world.clock.sleep(5.0)
+    world.accept(*buyers(6)[2:])
+    assert kinds(flush_noted(world)) == "saw"
+    world.clock.sleep(5.0)
+    assert kinds(flush_noted(world)) == "ss" + "aw" * 2
+
+
 def test_a_batch_that_names_what_is_on_its_way_is_worked_after_the_answer() -> None:
     world = world_of(
         *(change("create", BUYER, 501, child) for child in (901, 902)),

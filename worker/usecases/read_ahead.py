@@ -7,6 +7,7 @@ that conflicts with what the flush has in hand waits until that is settled.
 from collections.abc import Container
 
 from worker.contract import Relation
+from worker.contract.instant import SECOND
 from worker.ports import WorkBatch
 from worker.usecases.flush_context import FlushPolicy
 
@@ -43,7 +44,7 @@ class ReadAhead:
 
     def may_join(self, work: WorkBatch, in_hand: Container[Relation]) -> bool:
         """Return whether a further batch conflicts with nothing in hand; if it does, it is kept for later."""
-        if not _is_plain(work):
+        if not _is_plain(work) or self._is_early(work):
             self.stop()
             return False
         types = {relation.type for job in work.jobs for relation in job.relations}
@@ -56,6 +57,10 @@ class ReadAhead:
         """Return the batch that was kept; None if there is none, or it still conflicts."""
         work, self._postponed = self._postponed, None
         return work if work and not _touches(work, in_hand) else None
+
+    def _is_early(self, work: WorkBatch) -> bool:
+        """Return whether the batch is still being collected, by the age of its first change."""
+        return work.jobs[0].accepted_at + self._policy.window * SECOND > work.now if work.jobs else False
 
     def _is_free(self, relation_type: str) -> bool:
         """Return whether relations of the type conflict with themselves only."""
