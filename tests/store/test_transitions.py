@@ -193,7 +193,7 @@ def test_a_holder_without_the_lease_claims_begins_and_settles_nothing(
 
 
 @pytest.mark.parametrize("kept", ["claimed", "begun", "settled"])
-def test_a_store_that_lost_acknowledged_writes_claims_begins_and_settles_nothing(
+def test_a_store_that_lost_acknowledged_writes_reads_claims_begins_and_settles_nothing(
     kept: str, redis_store: RedisStore, redis_client: Redis
 ) -> None:
     accept(redis_store, change(1, 9), change(2, 9))
@@ -214,11 +214,25 @@ def test_a_store_that_lost_acknowledged_writes_claims_begins_and_settles_nothing
         lambda: lease.begin("r3", make_request([relation])),
         lambda: lease.settle("r2", Writes(outcomes=last)),
         lambda: lease.claim((), (), Writes()),
+        lambda: read_all(lease),
     ]
     for step in steps:
         with pytest.raises(StoreRolledBack):
             step()
     assert dump_keys(redis_client) == before
+
+
+def test_a_journal_without_a_request_that_is_on_its_way_has_lost_writes_too(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    accept(redis_store, change(1, 9))
+    lease = take_lease(redis_store)
+    claim_all(lease)
+    lease.begin("r1", make_request([Relation(BUYER, 1, 9)]))
+    assert read_all(lease).begun == ()  # it is nobody else's
+    redis_client.delete(*redis_client.keys("*:journal"))
+    with pytest.raises(StoreRolledBack):
+        read_all(lease)
 
 
 def test_a_failed_job_that_is_replayed_before_its_batch_is_over_is_claimed_once(store: Store) -> None:

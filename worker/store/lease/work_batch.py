@@ -35,6 +35,8 @@ def read_batch(
     if token != holder.encode():
         raise leased.lost()
     leased.journal = dict(journal)
+    if not journal.keys() >= leased.under_way:
+        raise leased.rolled_back()
     journal = {name: entry for name, entry in journal.items() if name not in leased.under_way}
     leased.note_meta(Meta.read(meta))
     if claimed_ids and (not leased.claimed.jobs or leased.claimed.recovered is not None):
