@@ -30,6 +30,7 @@ from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
 
 HOUR = 3_600_000_000  # µs
+LOCKED = Refusal(170, "record", "locked")
 REFUSALS = (REFUSED, Refusal(160, "record", "gone"), Refusal(0, "poison", ""))
 
 change_lists = st.lists(
@@ -97,6 +98,19 @@ def test_a_page_examines_a_bounded_number_of_entries_and_has_a_cursor(
     accept(store, change(7, 9), *(change(number, 9) for number in range(100, 109)))
     found = list(pages(queries_of(store), JobFilter(parent=7), 5))
     assert [len(page) for page in found] == [0, 0, 0, 1]
+
+
+def test_a_job_that_failed_with_two_errors_of_one_class_is_listed_once(store: Store) -> None:
+    accept(store, change(1, 9, 10))
+    lease = take_lease(store)
+    claim_all(lease)
+    refusals = {Relation(BUYER, 1, 9): Refusal(160, "record", "gone"), Relation(BUYER, 1, 10): LOCKED}
+    lease.begin("r1", make_request(list(refusals)))
+    outcomes = [RelationOutcome("acme-000", each, "failed", refusal=refusals[each]) for each in refusals]
+    lease.settle("r1", Writes(outcomes=outcomes))
+    assert [job.id for job in queries_of(store).find_jobs("acme", JobFilter(error="record")).jobs] == [
+        "acme-000"
+    ]
 
 
 def test_failures_are_grouped_by_error_and_type_and_requeued_jobs_leave_the_groups(
