@@ -230,7 +230,7 @@ def test_a_journal_without_a_request_that_is_on_its_way_has_lost_writes_too(
     claim_all(lease)
     lease.begin("r1", make_request([Relation(BUYER, 1, 9)]))
     assert read_all(lease).begun == ()  # it is nobody else's
-    redis_client.delete(*redis_client.keys("*:journal"))
+    assert redis_client.delete(f"{redis_store.database.prefix}:{{acme}}:journal") == 1
     with pytest.raises(StoreRolledBack):
         read_all(lease)
 
