@@ -93,8 +93,8 @@ def test_a_batch_of_a_type_whose_relations_depend_on_each_other_waits_too(relati
     )
     sent = [what for note, what in flush_noted(world) if note == "sent"]
     assert len(sent) >= 2
-    parents = [{child for _, children in actions for child in children} for actions in sent]
-    assert all(not ({900, 901} & one and {902, 903} & one) for one in parents)
+    named = [{child for _, children in actions for child in children} for actions in sent]
+    assert all(not ({900, 901} & one and {902, 903} & one) for one in named)
     world.drain()
     assert len(world.relations()) == 4
 
