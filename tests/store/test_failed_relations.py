@@ -27,7 +27,7 @@ def fail(store: Store, refusals: Mapping[Relation, Refusal], request_id: str = "
     """Work what waits: these relations fail, all others are applied."""
     lease = take_lease(store, f"holder of {request_id}")
     work = claim_all(lease)
-    named = dict.fromkeys(relation for job in work.jobs for relation in job.relations)
+    named = dict.fromkeys(work.named)
     lease.begin(request_id, make_request(named))
     writes = Writes()
     for job in work.jobs:

@@ -192,6 +192,16 @@ def test_a_holder_without_the_lease_claims_begins_and_settles_nothing(
         assert dump_keys(redis_client) == before
 
 
+def test_a_claim_of_what_the_next_holder_has_taken_says_that_the_lease_is_lost(store: Store) -> None:
+    accept(store, change(1, 9))
+    old = take_lease(store, "old")
+    work = read_all(old)
+    expire_lease(store)
+    claim_all(take_lease(store, "new"))
+    with pytest.raises(LeaseLost):
+        old.claim(work.jobs, (), Writes())
+
+
 @pytest.mark.parametrize("kept", ["claimed", "begun", "settled"])
 def test_a_store_that_lost_acknowledged_writes_reads_claims_begins_and_settles_nothing(
     kept: str, redis_store: RedisStore, redis_client: Redis
@@ -230,7 +240,7 @@ def test_a_journal_without_a_request_that_is_on_its_way_has_lost_writes_too(
     claim_all(lease)
     lease.begin("r1", make_request([Relation(BUYER, 1, 9)]))
     assert read_all(lease).begun == ()  # it is nobody else's
-    assert redis_client.delete(f"{redis_store.database.prefix}:{{acme}}:journal") == 1
+    assert redis_client.delete(f"{BASE}journal") == 1
     with pytest.raises(StoreRolledBack):
         read_all(lease)
 

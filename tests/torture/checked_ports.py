@@ -147,10 +147,10 @@ class CheckedLease:
                         f"{name} of {self._account} was refused to its holder {holder}"
                     )
                 raise
-            # A claim that answers False has written nothing: a job was cancelled or taken meanwhile.
-            if name not in READS and result is not False:
+            if name not in READS:
                 self._checker.require_holder(self._account, self._holder, name)
             for argument in args:
+                # A claim that answers False has written nothing: a job was cancelled meanwhile.
                 if isinstance(argument, Writes) and result is not False:
                     in_doubt = {each.relation for each in argument.outcomes if self._is_in_doubt(each)}
                     self._checker.record_outcomes(argument.outcomes, in_doubt=in_doubt)

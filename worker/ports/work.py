@@ -74,6 +74,11 @@ class WorkBatch(NamedTuple):
     look_ups: bool = False
     waiting: int = 0
 
+    @property
+    def named(self) -> list[Relation]:
+        """The relations of its jobs, one that several name as often."""
+        return [relation for job in self.jobs for relation in job.relations]
+
 
 class OpenWrite(msgspec.Struct, frozen=True, gc=False):
     """The new state of an open relation (None: closed), and its guarded record, if any (R12).

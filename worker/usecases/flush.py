@@ -151,7 +151,7 @@ class _Flush:
             effects.extend(self.guarded.apply(apply_lost_request(self.batch.states, entry.request, context)))
         if not work.recovered:
             effects.extend(self.batch.add_intents(work.jobs, records, now=work.now))
-        self.batch.keep_only([*work.due, *(relation for job in work.jobs for relation in job.relations)])
+        self.batch.keep_only([*work.due, *work.named])
         states = self.batch.states
         self.telemetry.batch_folded(work, relations=len(states), correlations=self.batch.correlations(states))
         return effects
@@ -211,8 +211,7 @@ class _Flush:
         """Claim the batch that had to wait for a round; return whether there was one, with work to do."""
         if not (work := self.ahead.take_postponed(self.batch.states)):
             return False
-        relations = dict.fromkeys(relation for job in work.jobs for relation in job.relations)
-        records = self.lease.records(relations)  # the round may have changed any of them
+        records = self.lease.records(dict.fromkeys(work.named))  # the round may have changed any of them
         return bool(self.join(work._replace(records=records)))
 
     def join(self, work: WorkBatch) -> list[Relation]:

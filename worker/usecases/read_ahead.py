@@ -47,7 +47,7 @@ class ReadAhead:
         if not _is_plain(work) or self._is_early(work):
             self.stop()
             return False
-        types = {relation.type for job in work.jobs for relation in job.relations}
+        types = {relation.type for relation in work.named}
         if all(map(self._is_free, types)) and not _touches(work, in_hand):
             return True
         self._postponed, self._has_conflicted = work, True
@@ -73,4 +73,4 @@ def _is_plain(work: WorkBatch) -> bool:
 
 
 def _touches(work: WorkBatch, in_hand: Container[Relation]) -> bool:
-    return any(relation in in_hand for job in work.jobs for relation in job.relations)
+    return any(relation in in_hand for relation in work.named)

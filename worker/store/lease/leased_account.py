@@ -77,15 +77,19 @@ class LeasedAccount:
         self.jobs, self.memories, self.queue = {}, {}, Queue()
         self.opened = set()
 
-    def drop_ended(self, outcomes: Iterable[RelationOutcome]) -> None:
+    def drop_ended(self, changed: Iterable[str], outcomes: Iterable[RelationOutcome]) -> None:
         """Forget what had outcomes and is not open any more: a flush may go on for many batches."""
-        skipped = len(self.account) + 1
-        for outcome in outcomes:
-            short = outcome.job[skipped:]
-            if (job := self.jobs.get(short)) and not job.is_open:
+        for short in changed:
+            if not self.jobs[short].is_open:
                 del self.jobs[short]
+        for outcome in outcomes:
             if outcome.relation not in self.opened:
                 self.memories.pop(outcome.relation, None)
+
+    def require_lease(self) -> None:
+        """Raise LeaseLost if another holder has followed."""
+        if self.database.read(self.account, "hget", "holder", "token") != self.holder.encode():
+            raise self.lost()
 
     def clear_journal(self, request_ids: Iterable[str]) -> None:
         """Forget requests that were begun, once they are settled."""

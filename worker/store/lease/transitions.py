@@ -24,6 +24,7 @@ def claim(
     recovered = leased.claimed.recovered
     _load(leased, writes, wanted)
     if any(short not in leased.jobs or leased.jobs[short].value.state != QUEUED for short in wanted):
+        leased.require_lease()  # the next holder may have taken it
         return False
     commit, change = leased.commit(), ClaimedWorkChange()
     if recovered is not None:
@@ -59,11 +60,11 @@ def settle(leased: LeasedAccount, request_id: str, writes: Writes) -> None:
         commit.run("LTRIM", "requests", 0, MAX_REQUESTS - 1)
         if not record.observed:
             commit.totals.update(requests=1, actions=len(record.actions))
-    change = ClaimedWorkChange()
-    _write(leased, commit, writes, request_id, {}, change)
+    changed, change = dict[str, Before](), ClaimedWorkChange()
+    _write(leased, commit, writes, request_id, changed, change)
     leased.send(commit, change)
     leased.clear_journal([request_id])
-    leased.drop_ended(writes.outcomes)
+    leased.drop_ended(changed, writes.outcomes)
 
 
 def put_down(leased: LeasedAccount) -> None:
