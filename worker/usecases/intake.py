@@ -193,12 +193,10 @@ class Intake:
         """Emit the warnings of the changes; raise InvalidChange for those that the policy denies."""
         faults: list[Fault] = []
         for position, change in enumerate(changes, start):
-            if any(map(holds_secret, (change.event_id or "", change.source, change.batch))):
-                faults += [
-                    Fault(name, HOLDS_SECRET, position)
-                    for name in ("event_id", "source", "batch")
-                    if holds_secret(getattr(change, name) or "")
-                ]
+            texts = (change.event_id or "", change.source, change.batch)
+            if any(map(holds_secret, texts)):
+                named = zip(("event_id", "source", "batch"), texts, strict=True)
+                faults += [Fault(name, HOLDS_SECRET, position) for name, text in named if holds_secret(text)]
             try:
                 for warning in check(change, policy.overrides):
                     self.emit("change.warned", account=policy.account, warning=warning)
