@@ -201,5 +201,5 @@ def _parse_phone(value: str, country: str) -> phonenumbers.PhoneNumber | None:
 
 def _near_key(value: str) -> str:
     """Return what is equal of values that differ in case, accents, blanks and the like only."""
-    plain = unicodedata.normalize("NFKD", value.casefold().replace("ß", "ss"))
+    plain = unicodedata.normalize("NFKD", value.casefold())
     return "".join(char for char in plain if char.isalnum())
