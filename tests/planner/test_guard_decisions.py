@@ -1,6 +1,7 @@
 """The guard in itself: what it reads, what it knows from answers, and what it refuses."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain, combinations
 
 import pytest
 from hypothesis import given
@@ -21,8 +22,8 @@ from worker.planner.actions import (
 )
 from worker.planner.apply_reply import Effects
 from worker.planner.fold import NEVER, ConfirmedState, IntentAction, JobVersion, Version
-from worker.planner.guard import Guard, guard_key
-from worker.planner.relation_state import Doubt, RelationState, add_intents
+from worker.planner.guard import MAX_CHECKED, Guard, guard_key, makes_way
+from worker.planner.relation_state import Doubt, Refusal, RelationState, add_intents
 
 BROKER, UNIT, BUYER = "estate:address:contactPerson", "estate:estateUnit", "estate:address:buyer"
 SIDES = {BROKER: "parent", UNIT: "child"}
@@ -45,10 +46,24 @@ def operation(kind: Kind, relation: Relation) -> Operation:
     return Operation(kind, relation)
 
 
-def read(guard: Guard, *parents: int, related: Mapping[int, set[int]], verdict: Verdict = Verdict.OK) -> None:
+def read(
+    guard: Guard,
+    *parents: int,
+    related: Mapping[int, set[int]],
+    verdict: Verdict = Verdict.OK,
+    error: ErrorClass = ErrorClass.RECORD,
+    kind: str = BROKER,
+) -> None:
     answers = {record: frozenset(ids) for record, ids in related.items()}
-    result = ActionResult(verdict, 80, ErrorClass.RECORD, "no such record", answers)
-    guard.note_reply(Request((Action("get", BROKER, parents, ()),)), Reply((result,)))
+    result = ActionResult(verdict, 80, error, "no such record", answers)
+    guard.note_reply(Request((Action("get", kind, parents, ()),)), Reply((result,)))
+
+
+def read_units(guard: Guard, *units: int, related: Mapping[int, set[int]]) -> None:
+    answers = {record: frozenset(ids) for record, ids in related.items()}
+    guard.note_reply(
+        Request((Action("get", UNIT, (), units),)), Reply((ActionResult(Verdict.OK, related=answers),))
+    )
 
 
 def confirm(guard: Guard, relation: Relation, *, present: bool) -> set[str]:
@@ -56,6 +71,76 @@ def confirm(guard: Guard, relation: Relation, *, present: bool) -> set[str]:
     memory = ConfirmedState(version if present else NEVER, NEVER if present else version)
     effects = Effects(confirmed={relation: (memory, None)})
     return guard.note_effects(effects, {relation: state("create" if present else "delete")})
+
+
+# --- all that may be so
+
+
+def worlds(known: set[int], doubts: Mapping[int, Doubt]) -> Iterator[set[int]]:
+    """Yield what may be related to a record: any of the writes in doubt may land, or have landed."""
+    open_ = [(other, doubt.kind) for other, doubt in doubts.items() if doubt.until > NOW]
+    for landing in chain.from_iterable(combinations(open_, size) for size in range(len(open_) + 1)):
+        deleted = {other for other, kind in landing if kind == "delete"}
+        created = {other for other, kind in landing if kind == "create"}
+        yield (known - deleted) | created
+
+
+SOME_DOUBTS = st.dictionaries(
+    PEOPLE, st.builds(Doubt, st.sampled_from((NOW, NOW + 1)), st.sampled_from(("create", "delete")))
+)
+LEARNED = st.lists(st.tuples(PEOPLE, st.booleans()), max_size=4)
+
+
+@given(shown=st.none() | st.sets(PEOPLE), learned=LEARNED, doubts=SOME_DOUBTS, mine=PEOPLE)
+def test_a_broker_may_go_if_another_stands_in_every_world_or_none_is_taken_away(
+    shown: set[int] | None, learned: list[tuple[int, bool]], doubts: dict[int, Doubt], mine: int
+) -> None:
+    guard, known = new_guard(), set(shown or ())
+    if shown is not None:
+        read(guard, 501, related={501: shown})
+    for child, present in learned:
+        confirm(guard, Relation(BROKER, 501, child), present=present)
+        known = known | {child} if present else known - {child}
+    # What may still be created stands surely in no world.
+    of_others = {child: doubt for child, doubt in doubts.items() if doubt.kind == "delete" or child in known}
+    stands = all(world - {mine} for world in worlds(known, of_others))
+    takes_nothing = shown is not None and mine not in known
+    refusal = guard.refuse(
+        Relation(BROKER, 501, mine),
+        {Relation(BROKER, 501, child): doubt for child, doubt in doubts.items()},
+        now=NOW,
+    )
+    assert (refusal is None) == (stands or takes_nothing)
+
+
+@given(
+    shown=st.none() | st.sets(st.integers(1, 4)),
+    learned=st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=4),
+    doubts=st.dictionaries(
+        st.integers(1, 4),
+        st.builds(Doubt, st.sampled_from((NOW, NOW + 1)), st.sampled_from(("create", "delete"))),
+    ),
+    mine=st.integers(1, 4),
+)
+def test_a_unit_may_come_if_it_has_no_other_building_in_any_world(
+    shown: set[int] | None, learned: list[tuple[int, bool]], doubts: dict[int, Doubt], mine: int
+) -> None:
+    guard, known = new_guard(), set(shown or ())
+    if shown is not None:
+        read_units(guard, 70, related={70: shown})
+    for parent, present in learned:
+        confirm(guard, Relation(UNIT, parent, 70), present=present)
+        known = known | {parent} if present else known - {parent}
+    is_free = shown is not None and not any(world - {mine} for world in worlds(known, doubts))
+    refusal = guard.refuse(
+        Relation(UNIT, mine, 70),
+        {Relation(UNIT, parent, 70): doubt for parent, doubt in doubts.items()},
+        now=NOW,
+    )
+    assert (refusal is None) == is_free
+
+
+# --- what is sent
 
 
 def test_what_is_not_guarded_goes_as_it_is() -> None:
@@ -89,6 +174,104 @@ def test_whoever_means_it_passes() -> None:
         [operation("delete", relation)], {relation: state("delete", allow_empty=True)}
     )
     assert screened.free == [operation("delete", relation)]
+
+
+@pytest.mark.parametrize("kind", ["create", "modify"])
+def test_of_brokers_only_deletes_are_guarded_and_of_units_only_creates(kind: Kind) -> None:
+    broker, unit = Relation(BROKER, 501, 42), Relation(UNIT, 1, 70)
+    written = [operation(kind, broker), operation("delete", unit)]
+    screened = new_guard().screen(written, {broker: state("create"), unit: state("delete")})
+    assert (screened.free, screened.undecided) == (written, [])
+
+
+def test_a_read_asks_from_the_guarded_side_and_keeps_its_part() -> None:
+    broker, unit, buyer = Relation(BROKER, 501, 42), Relation(UNIT, 1, 70), Relation(BUYER, 1, 2)
+    states = {broker: state("delete"), unit: state("create"), buyer: state("create")}
+    wanted = [Operation("get", relation, part="1/0") for relation in (broker, unit, buyer)]
+    screened = new_guard().screen(wanted, states)
+    assert screened.free == [replace(each, ask=SIDES.get(each.relation.type, "")) for each in wanted]
+    guarded = [Operation("delete", broker, part="1/0"), Operation("create", unit, part="2/0")]
+    assert new_guard().screen(guarded, states).free == [
+        Operation("get", broker, part="1/0", ask="parent"),
+        Operation("get", unit, part="2/0", ask="child"),
+    ]
+
+
+def test_what_was_read_is_decided_and_others_of_the_round_go() -> None:
+    known, unknown, buyer = Relation(BROKER, 501, 42), Relation(BROKER, 502, 42), Relation(BUYER, 1, 2)
+    guard, states = new_guard(), {known: state("delete"), unknown: state("delete"), buyer: state("create")}
+    read(guard, 501, related={501: {42}})
+    operations = [operation("delete", known), operation("delete", unknown), operation("create", buyer)]
+    screened = guard.screen(operations, states)
+    assert screened.undecided == [operation("delete", known)]
+    assert screened.free == [Operation("get", unknown, ask="parent"), operation("create", buyer)]
+    assert screened.awaited == frozenset()
+
+
+def test_a_unit_is_read_although_its_old_building_is_left_in_the_same_round() -> None:
+    old, new = Relation(UNIT, 1, 70), Relation(UNIT, 2, 70)
+    states = {old: state("delete"), new: state("create")}
+    screened = new_guard().screen([operation("delete", old), operation("create", new)], states)
+    assert screened.free == [operation("delete", old), Operation("get", new, ask="child")]
+    assert screened.awaited == {guard_key(new, "child")}
+
+
+def test_the_records_in_which_way_is_made_are_known_by_their_keys() -> None:
+    states = {
+        Relation(BROKER, 501, 42): state("create"),
+        Relation(BROKER, 502, 42): state("delete"),
+        Relation(UNIT, 1, 70): state("delete"),
+        Relation(UNIT, 1, 71): state("create"),
+        Relation(BUYER, 1, 2): state("create"),
+    }
+    assert new_guard().records_with_way_makers(states) == {f"{BROKER}:501", f"{UNIT}::70"}
+
+
+@pytest.mark.parametrize("presence", [True, False, None])
+def test_a_new_broker_and_a_building_that_is_left_make_way(presence: bool | None) -> None:
+    assert makes_way(presence, "parent") == (presence is True)
+    assert makes_way(presence, "child") == (presence is False)
+    assert not makes_way(presence, "")
+
+
+@given(st.lists(st.tuples(st.sampled_from((BROKER, UNIT, BUYER)), PEOPLE, PEOPLE), min_size=2, max_size=2))
+def test_relations_of_one_guarded_record_have_one_key(pairs: list[tuple[str, int, int]]) -> None:
+    guard, first, second = new_guard(), Relation(*pairs[0]), Relation(*pairs[1])
+
+    def record(relation: Relation) -> tuple[str, int] | None:
+        side = SIDES.get(relation.type)
+        number = relation.parent if side == "parent" else relation.child
+        return (relation.type, number) if side else None
+
+    assert (guard.key(first) == guard.key(second)) == (record(first) == record(second))
+    assert bool(guard.key(first)) == (record(first) is not None)
+
+
+def test_those_that_stand_beside_are_looked_at_up_to_a_bound() -> None:
+    guard = new_guard()
+    read(guard, 501, related={501: set(range(1, 40))})
+    read_units(guard, 70, related={70: {3, 1, 2}})
+    others = guard.others([operation("delete", Relation(BROKER, 501, 42))])
+    assert others == [Relation(BROKER, 501, child) for child in range(1, MAX_CHECKED + 1)]
+    units = [operation("create", Relation(UNIT, 9, 70)), operation("create", Relation(UNIT, 8, 70))]
+    assert guard.others(units) == [Relation(UNIT, parent, 70) for parent in (1, 2, 3)]
+
+
+def test_doubts_are_told_by_the_record_they_are_about() -> None:
+    doubt, first, second, other = (
+        Doubt(NOW, "create"),
+        Relation(BROKER, 501, 1),
+        Relation(BROKER, 501, 2),
+        Relation(BROKER, 502, 1),
+    )
+    doubts = {first: doubt, second: doubt, other: doubt, Relation(BROKER, 503, 1): None}
+    assert new_guard().by_record(doubts) == {
+        f"{BROKER}:501": {first: doubt, second: doubt},
+        f"{BROKER}:502": {other: doubt},
+    }
+
+
+# --- what is refused and learned
 
 
 @given(
@@ -130,8 +313,22 @@ def test_a_create_elsewhere_counts_as_long_as_it_may_land(until: int, refused: b
     )
     doubts = {Relation(UNIT, 1, 70): Doubt(until, "create")}
     refusal = guard.refuse(Relation(UNIT, 2, 70), doubts, now=NOW)
-    assert (refusal is not None) == refused
-    assert refusal is None or "estate 70 has another estate by estate:estateUnit" in refusal.message
+    reason = (
+        "estate 70 has another estate by estate:estateUnit, or may get it yet; it has to leave that first"
+    )
+    assert refusal == (Refusal(0, "dependency", reason) if refused else None)
+
+
+def test_the_last_broker_is_kept_with_a_reason_that_says_what_to_do() -> None:
+    guard = new_guard()
+    read(guard, 501, related={501: {42}})
+    refusal = guard.refuse(Relation(BROKER, 501, 42), {}, now=NOW)
+    assert refusal == Refusal(
+        0,
+        "last_one",
+        "no other estate:address:contactPerson of estate 501 is known to stand, and it is to keep one; "
+        "link another, or send the delete with allow_empty",
+    )
 
 
 def test_a_record_that_cannot_be_read_is_refused_for_that_and_others_are_read_alone_next() -> None:
@@ -147,6 +344,78 @@ def test_a_record_that_cannot_be_read_is_refused_for_that_and_others_are_read_al
     read(guard, 501, related={}, verdict=Verdict.REJECTED)
     assert guard.refuse(broker, {}, now=NOW) == (80, "record", "no such record")
     assert guard.is_unreadable(broker)
+
+
+def test_a_record_that_could_not_be_read_is_known_once_it_is_read() -> None:
+    guard, broker = new_guard(), Relation(BROKER, 501, 42)
+    read(guard, 501, related={}, verdict=Verdict.REJECTED)
+    assert guard.screen([operation("delete", broker)], {broker: state("delete")}).undecided
+    read(guard, 501, related={501: {42, 43}})
+    assert not guard.is_unreadable(broker)
+    assert not guard.was_refused_together(broker)
+    assert guard.refuse(broker, {}, now=NOW) is None
+
+
+def test_an_error_that_time_may_cure_leaves_hope() -> None:
+    guard, broker = new_guard(), Relation(BROKER, 501, 42)
+    assert not guard.is_unreadable(broker)
+    assert not guard.was_refused_together(broker)
+    read(guard, 501, related={}, verdict=Verdict.REJECTED, error=ErrorClass.AMBIGUOUS)
+    assert not guard.is_unreadable(broker)
+
+
+def test_reads_of_what_is_not_guarded_and_writes_teach_nothing() -> None:
+    guard, broker = new_guard(), Relation(BROKER, 501, 42)
+    read(guard, 501, related={501: {42, 43}}, kind=BUYER)
+    wrote = Action("create", BROKER, (501,), (43,))
+    guard.note_reply(Request((wrote,)), Reply((ActionResult(Verdict.OK),)))
+    assert guard.screen([operation("delete", broker)], {broker: state("delete")}).undecided == []
+
+
+def test_an_action_of_no_record_does_not_hide_the_next() -> None:
+    guard = new_guard()
+    actions = (
+        Action("get", BROKER, (), (42,)),
+        Action("get", BUYER, (1,), ()),
+        Action("get", BROKER, (501,), ()),
+    )
+    shown = ActionResult(Verdict.OK, related={501: frozenset({43})})
+    guard.note_reply(Request(actions), Reply((shown, shown, shown)))
+    assert guard.refuse(Relation(BROKER, 501, 42), {}, now=NOW) is None
+
+
+def test_a_record_that_a_read_leaves_out_has_nothing_related() -> None:
+    guard = new_guard()
+    read_units(guard, 70, related={})
+    assert guard.refuse(Relation(UNIT, 1, 70), {}, now=NOW) is None
+
+
+def test_only_news_of_a_relation_in_hand_are_learned() -> None:
+    guard, new, old = new_guard(), JobVersion(Version(5, 5), "job"), JobVersion(Version(4, 4), "job")
+    mine, other = Relation(BROKER, 501, 42), Relation(BROKER, 501, 43)
+    known = replace(state("create"), confirmed=ConfirmedState(new))
+    effects = Effects(confirmed={other: (ConfirmedState(new), None), mine: (ConfirmedState(new), None)})
+    assert guard.note_effects(effects, {mine: known}) == set()
+    assert guard.others([operation("delete", mine)]) == []
+    late = Effects(confirmed={mine: (ConfirmedState(old), None)})
+    assert guard.note_effects(late, {mine: known}) == set()
+    buyer = Relation(BUYER, 501, 42)
+    assert (
+        guard.note_effects(Effects(confirmed={buyer: (ConfirmedState(new), None)}), {buyer: known}) == set()
+    )
+    # Others after it are learned all the same.
+    both = Effects(confirmed={buyer: (ConfirmedState(new), None), other: (ConfirmedState(new), None)})
+    assert guard.note_effects(both, {other: state("create")}) == {f"{BROKER}:501"}
+
+
+def test_a_building_that_was_left_lets_the_next_one_come() -> None:
+    guard, old, new = new_guard(), Relation(UNIT, 1, 70), Relation(UNIT, 2, 70)
+    read_units(guard, 70, related={70: {1}})
+    assert guard.refuse(new, {}, now=NOW)
+    assert confirm(guard, old, present=False) == {f"{UNIT}::70"}
+    assert guard.refuse(new, {}, now=NOW) is None
+    assert confirm(guard, new, present=True) == set()
+    assert guard.refuse(old, {}, now=NOW)
 
 
 def test_an_answer_that_got_lost_teaches_nothing() -> None:
