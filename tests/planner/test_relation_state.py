@@ -30,6 +30,7 @@ from worker.planner.fold import (
     fold,
 )
 from worker.planner.relation_state import (
+    ALONE,
     CREATE_KEYS,
     Doubt,
     OpenRelation,
@@ -39,6 +40,8 @@ from worker.planner.relation_state import (
     add_intents,
     confirm_write,
     contradicts,
+    drop_jobs,
+    drop_newest_intent,
     next_operation,
     reopen,
     unfinished_until,
@@ -357,3 +360,79 @@ def test_confirming_presence_alone_keeps_all_the_info(intents: list[Intent], ups
     target = fold(intents, upsert=upsert).target
     assert target
     assert {*applied, *(left.open.intents if left else ())} >= set(target.intents)
+
+
+# --- intents that are withdrawn
+
+TRIED = st.fixed_dictionaries(
+    {
+        "since": st.integers(1, 9),
+        "not_before": st.integers(0, 9),
+        "rejections": st.integers(0, 3),
+        "lost_writes": st.integers(0, 1),
+        "failures": st.integers(0, 3),
+        "stage": st.sampled_from(Stage),
+        "part": st.sampled_from(("", "1/0")),
+        "reduced": st.booleans(),
+        "suspicion": st.integers(0, 5),
+    }
+)
+
+
+def restarted(before: OpenRelation, intents: tuple[Intent, ...], **kept: Any) -> OpenRelation:
+    """Return how a relation starts from the beginning that asks for something else now."""
+    reads = before.stage.reads or before.lost_writes
+    stage = Stage.READ_BACK if reads else Stage.WRITE
+    return OpenRelation(intents, stage=stage, suspicion=min(before.suspicion, ALONE), **kept)
+
+
+@given(INTENTS, st.sets(st.integers(0, 7)), CONFIRMED, TRIED, st.booleans())
+def test_without_the_intents_of_a_job_the_others_are_as_if_it_had_never_been(
+    intents: list[Intent], numbers: set[int], known: ConfirmedState, tried: dict[str, Any], upsert: bool
+) -> None:
+    before, _, known = add_intents(tuple(intents), None, known, None, now=0, upsert=upsert)
+    if before is None:
+        return
+    before = before.with_progress(**tried)
+    dropped = {f"job-{number}" for number in numbers}
+    after, lost = drop_jobs(before, dropped, upsert=upsert)
+    others = [each for each in before.open.intents if each.job not in dropped]
+    kept = after.open.intents if after else ()
+    assert sorted([*kept, *(each.intent for each in lost)]) == sorted(others)
+    cleared = NEVER if before.open.cleared.job in dropped else before.open.cleared
+    never = fold(others, known, cleared=cleared, upsert=upsert).target if others else None
+    assert (after.target if after else None) == never
+    if after is None:
+        return
+    assert (after.confirmed, after.doubt, after.open.cleared) == (known, None, after.target.cleared)
+    if (after.target.presence, after.target.patch) == (before.target.presence, before.target.patch):
+        assert after.open == before.with_progress(intents=kept, cleared=after.target.cleared).open
+    else:
+        since, not_before = before.open.since, before.open.not_before
+        cleared = after.target.cleared
+        assert after.open == restarted(before.open, kept, cleared=cleared, since=since, not_before=not_before)
+
+
+@given(INTENTS, CONFIRMED, TRIED, st.booleans())
+def test_the_newest_intent_is_dropped_once_if_the_others_ask_for_something_else(
+    intents: list[Intent], known: ConfirmedState, tried: dict[str, Any], upsert: bool
+) -> None:
+    before, _, _ = add_intents(tuple(intents), None, known, None, now=0, upsert=upsert)
+    if before is None:
+        return
+    before = before.with_progress(**tried)
+    after = drop_newest_intent(before, upsert=upsert)
+    older = fold(
+        before.open.intents[:-1], before.confirmed, cleared=before.open.cleared, upsert=upsert
+    ).target
+    asks_for_another = older and (older.presence, older.patch) != (
+        before.target.presence,
+        before.target.patch,
+    )
+    assert (after is not None) == bool(asks_for_another and not before.open.reduced)
+    if after:
+        assert (after.target, after.confirmed) == (older, before.confirmed)
+        cleared, since = after.target.cleared, before.open.since
+        assert after.open == restarted(
+            before.open, after.target.intents, cleared=cleared, since=since, reduced=True
+        )

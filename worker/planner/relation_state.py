@@ -145,14 +145,7 @@ def add_intents(
     elif _is_same(fold(before.intents, confirmed, cleared=before.cleared, upsert=upsert).target, target):
         opened = msgspec.structs.replace(before, intents=target.intents, cleared=target.cleared)
     else:
-        opened = OpenRelation(
-            target.intents,
-            target.cleared,
-            since=now,
-            not_before=before.not_before,
-            stage=_stage_of_changed_target(before),
-            suspicion=min(before.suspicion, ALONE),
-        )
+        opened = _start_over(before, target, since=now, not_before=before.not_before)
     return RelationState(opened, memory, doubt, target), lost, memory
 
 
@@ -172,14 +165,7 @@ def drop_newest_intent(state: RelationState, *, upsert: bool) -> RelationState |
     target = fold(older, state.confirmed, cleared=opened.cleared, upsert=upsert).target
     if target is None or _is_same(state.target, target):
         return None
-    reduced = OpenRelation(
-        target.intents,
-        opened.cleared,
-        since=opened.since,
-        stage=_stage_of_changed_target(opened),
-        reduced=True,
-        suspicion=min(opened.suspicion, ALONE),
-    )
+    reduced = _start_over(opened, target, since=opened.since, reduced=True)
     return RelationState(reduced, state.confirmed, state.doubt, target)
 
 
@@ -199,14 +185,7 @@ def drop_jobs(
     if _is_same(state.target, target):
         changed = msgspec.structs.replace(opened, intents=target.intents, cleared=target.cleared)
     else:
-        changed = OpenRelation(
-            target.intents,
-            target.cleared,
-            since=opened.since,
-            not_before=opened.not_before,
-            stage=_stage_of_changed_target(opened),
-            suspicion=min(opened.suspicion, ALONE),
-        )
+        changed = _start_over(opened, target, since=opened.since, not_before=opened.not_before)
     return RelationState(changed, state.confirmed, state.doubt, target), folded.lost
 
 
@@ -286,9 +265,24 @@ def _only_modifies(target: Target) -> bool:
     return {intent.action for intent in target.intents} == {"modify"}
 
 
-def _stage_of_changed_target(before: OpenRelation) -> Stage:
-    """Return the stage in which a changed target starts: what has no definite answer is read back first."""
-    return Stage.READ_BACK if before.stage.reads or before.lost_writes else Stage.WRITE
+def _start_over(
+    before: OpenRelation,
+    target: Target,
+    *,
+    since: int,
+    not_before: int = 0,
+    reduced: bool = False,
+) -> OpenRelation:
+    """Return how a changed target starts: what has no definite answer yet is read back first."""
+    return OpenRelation(
+        target.intents,
+        target.cleared,
+        since=since,
+        not_before=not_before,
+        stage=Stage.READ_BACK if before.stage.reads or before.lost_writes else Stage.WRITE,
+        reduced=reduced,
+        suspicion=min(before.suspicion, ALONE),
+    )
 
 
 def _is_same(before: Target | None, after: Target) -> bool:
