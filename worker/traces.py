@@ -124,6 +124,9 @@ class Traces:
         closing.join(seconds)
 
     def _note_request(self, fields: Mapping[str, Any]) -> None:
+        if not fields["flush"]:  # a drift read is of none
+            self._make_request_span(Ended(time.time_ns(), fields), Context())
+            return
         self._ended.setdefault(str(fields["flush"]), []).append(Ended(time.time_ns(), fields))
         if len(self._ended) > MAX_FLUSHES:
             for request in self._ended.pop(next(iter(list(self._ended))), ()):

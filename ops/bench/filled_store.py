@@ -102,7 +102,7 @@ def _settle(lease: Lease, name: str, settled: list[RelationOutcome]) -> None:
     record = RequestRecord(
         id=name, at=signed, status=200, seconds=0.1, message="OK", actions=request.actions, answers=answers
     )
-    lease.settle(name, Writes(outcomes=settled, request=record))
+    lease.settle(name, Writes(outcomes=settled, requests=(record,)))
 
 
 def _outcome(job: str, relation: Relation, dice: random.Random) -> RelationOutcome:

@@ -32,7 +32,8 @@ from worker.wiring import Runtime
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAX_NOTE: Final = 200  # characters of a reason, and of a name
-UNPRINTED_EVENTS: Final = frozenset({"replay.done", "drift.read"})  # the command itself reports these
+UNPRINTED_EVENTS: Final = frozenset({"replay.done", "drift.read", "request.done"})
+"""What the command itself reports, and `relations requests` lists."""
 
 
 class CommandContext:

@@ -4,7 +4,7 @@ from typing import Any, TypedDict
 
 from worker.contract import Relation, read_instant, write_instant
 from worker.planner.actions import Action
-from worker.ports import RequestPage, RequestRecord
+from worker.ports import RequestPage, RequestRecord, SearchRecord
 
 
 class HealthVerdict(TypedDict):
@@ -27,10 +27,21 @@ class ActionDict(TypedDict):
     answer: HealthVerdict
 
 
+class SearchDict(TypedDict):
+    """A search of a request, with its answer: by how many values of a field, and how many records it had."""
+
+    module: str
+    field: str
+    values: int
+    found: int
+    answer: HealthVerdict
+
+
 class RequestDict(TypedDict):
-    """A request to the API."""
+    """A request to the API: it has actions, or searches if it looks records up."""
 
     id: str
+    kind: str
     at: str
     status: int
     seconds: float
@@ -38,6 +49,7 @@ class RequestDict(TypedDict):
     observed: bool
     correlations: list[str]
     actions: list[ActionDict]
+    searches: list[SearchDict]
 
 
 class RequestPageDict(TypedDict):
@@ -62,12 +74,23 @@ def serialize_request(request: RequestRecord) -> RequestDict:
             "childid": list(action.children),
             "relationinfo": dict(action.info),
             "asked": [[relation.parent, relation.child] for relation in action.asked],
-            "answer": {"verdict": verdict, "code": code, "message": message},
+            "answer": _serialize_answer(answer),
         }
-        for action, (verdict, code, message) in zip(request.actions, request.answers, strict=False)
+        for action, answer in zip(request.actions, request.answers, strict=False)
+    ]
+    searches: list[SearchDict] = [
+        {
+            "module": search.module,
+            "field": search.field,
+            "values": search.values,
+            "found": search.found,
+            "answer": _serialize_answer(answer),
+        }
+        for search, answer in zip(request.searches, request.answers, strict=False)
     ]
     return {
         "id": request.id,
+        "kind": request.kind,
         "at": write_instant(request.at),
         "status": request.status,
         "seconds": request.seconds,
@@ -75,12 +98,13 @@ def serialize_request(request: RequestRecord) -> RequestDict:
         "observed": request.observed,
         "correlations": list(request.correlations),
         "actions": actions,
+        "searches": searches,
     }
 
 
 def read_request(document: RequestDict) -> RequestRecord:
     """Return the request."""
-    answers = [action["answer"] for action in document["actions"]]
+    answers = [each["answer"] for each in (*document["actions"], *document["searches"])]
     return RequestRecord(
         id=document["id"],
         at=read_instant(document["at"]),
@@ -90,7 +114,17 @@ def read_request(document: RequestDict) -> RequestRecord:
         actions=tuple(map(_read_action, document["actions"])),
         answers=tuple((answer["verdict"], answer["code"], answer["message"]) for answer in answers),
         correlations=tuple(document["correlations"]),
+        kind=document["kind"],
+        searches=tuple(
+            SearchRecord(each["module"], each["field"], each["values"], each["found"])
+            for each in document["searches"]
+        ),
     )
+
+
+def _serialize_answer(answer: tuple[str, int, str]) -> HealthVerdict:
+    verdict, code, message = answer
+    return {"verdict": verdict, "code": code, "message": message}
 
 
 def _read_action(document: ActionDict) -> Action:

@@ -11,11 +11,15 @@ import pytest
 pytest.importorskip("opentelemetry.sdk", reason="the extra telemetry is not installed")
 
 from tests.support.flow_world import World
+from tests.support.references import FIELDS, email, seed, wish
+from tests.support.store_steps import queries_of
 from tests.support.trace_collector import Collector, collect
 from worker.config import Settings
 from worker.contract import from_message
+from worker.ports import DriftFilter
 from worker.testing import MemoryStore
 from worker.traces import MAX_FLUSHES, MAX_LINKS, Traces
+from worker.usecases.drift import DriftReader
 from worker.usecases.flush import flush
 from worker.wiring import open_traces
 
@@ -80,6 +84,27 @@ def test_a_flush_and_its_requests_are_linked_to_the_spans_of_those_who_asked(col
     sent = b"".join(collector.bodies)
     assert b"order-4711" not in sent
     assert str(PERSON).encode() not in sent
+
+
+def test_reads_have_spans_too_of_their_flush_or_of_none(collector: Collector) -> None:
+    world, traces = World(MemoryStore), Traces("here")
+    seed(world, FIELDS)
+    emit = traces.follow(world.emit)
+    world.accept(wish(email("anna@example.test"), correlation=traceparent(7)))
+    flush(world.policy_of("acme"), world.flush_deps("acme", emit=emit))
+    deps = world.flush_deps("acme", emit=emit)
+    DriftReader(world.policy_of("acme"), deps, queries_of(world.store), lambda *_: None).read(DriftFilter())
+    traces.close()
+
+    (flushed,) = collector.named("flush")
+    spans = {span.attributes["relations.kind"]: span for span in collector.named("request")}
+    assert {kind: span.parent for kind, span in spans.items()} == {
+        "look_up": flushed.id,
+        "changes": flushed.id,
+        "drift": "",
+    }
+    assert spans["look_up"].links == spans["changes"].links == [link(7)]
+    assert b"anna@example.test" not in b"".join(collector.bodies)
 
 
 def test_spans_last_as_long_as_their_events_say_and_a_request_without_an_answer_is_an_error(

@@ -159,7 +159,7 @@ def test_requests_come_newest_first_by_cursor(store: Store, clock: FakeClock) ->
         request = make_request([Relation(BUYER, 1, 9)])
         signed = lease.begin(f"r{number}", request)
         assert isinstance(signed, int)
-        lease.settle(f"r{number}", Writes(request=make_request_record(f"r{number}", request, signed)))
+        lease.settle(f"r{number}", Writes(requests=(make_request_record(f"r{number}", request, signed),)))
     queries = queries_of(store)
     first = queries.list_requests("acme", limit=2)
     second = queries.list_requests("acme", limit=2, cursor=first.next)

@@ -278,7 +278,7 @@ class SideBySide(RuleBasedStateMachine):
                 ),
                 chosen,
             )
-            writes.request = make_request_record(name, request, signed) if end == "recorded" else None
+            writes.requests = (make_request_record(name, request, signed),) if end == "recorded" else ()
             self.on_leases(pair, lambda lease: lease.settle(name, writes))
             self.sent.append((account, name))
 

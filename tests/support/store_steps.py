@@ -136,7 +136,7 @@ def send_and_settle(lease: Lease, request_id: str, results: dict[Relation, Resul
     assert isinstance(signed, int)
     for relation, intents in intents_by_relation((), lease.records(results)).items():
         settle_all(relation, intents, results[relation], writes)
-    writes.request = make_request_record(request_id, request, signed)
+    writes.requests = (make_request_record(request_id, request, signed),)
     lease.settle(request_id, writes)
     return writes
 

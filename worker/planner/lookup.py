@@ -80,7 +80,7 @@ class LookUp:
         return take_together(self._waiting, most, self._has_failed)
 
     def _has_failed(self, search: Search) -> bool:
-        return any(self._failures[reference] for reference in self._asked_by(search))
+        return any(self._failures[reference] for reference in self.asked_by(search))
 
     # --- back
 
@@ -111,21 +111,22 @@ class LookUp:
 
     def _end(self, search: Search, refusal: tuple[int, str, str] | None) -> None:
         """Note that all that was asked by a search is answered."""
-        for reference in self._asked_by(search):
+        for reference in self.asked_by(search):
             self._unanswered.pop(reference, None)
             if refusal:
                 self._refused[reference] = refusal
 
     def lose(self, search: Search) -> None:
         """Note that a search was sent and not answered."""
-        self._tried.update(self._asked_by(search))
+        self._tried.update(self.asked_by(search))
 
     @property
     def lost(self) -> frozenset[Reference]:
         """The references whose search was not answered."""
         return frozenset(self._tried & self._unanswered.keys())
 
-    def _asked_by(self, search: Search) -> Iterator[Reference]:
+    def asked_by(self, search: Search) -> Iterator[Reference]:
+        """Yield the references that a search is for, one of several spellings as often."""
         for value in search.values:
             yield from self._by_key.get((search.module, search.field, self._key(search.field, value)), ())
 

@@ -30,6 +30,11 @@ class Search(msgspec.Struct, frozen=True, gc=False):
         """The kind of the action."""
         return "read"
 
+    @property
+    def size(self) -> int:
+        """The number of relations that the action is about: none."""
+        return 0
+
 
 class FoundRecord(msgspec.Struct, frozen=True, gc=False):
     """A record that a search found: its id, and the values of the fields that were asked for, as texts.

@@ -88,7 +88,7 @@ from worker.ports.references import (
     UnresolvedJob,
 )
 from worker.ports.replays import Replay, ReplayEntry, Replays, ReplayState
-from worker.ports.requests import RequestPage, RequestRecord
+from worker.ports.requests import RequestKind, RequestPage, RequestRecord, SearchRecord
 from worker.ports.services import (
     Api,
     BreakerChange,
@@ -220,10 +220,12 @@ __all__ = [
     "ReplayEntry",
     "ReplayState",
     "Replays",
+    "RequestKind",
     "RequestPage",
     "RequestRecord",
     "RuleOutcome",
     "RuleTrace",
+    "SearchRecord",
     "Sender",
     "SenderOpener",
     "Side",

@@ -46,9 +46,14 @@ class RecordRef(NamedTuple):
         )
 
     def is_named_by(self, action: Action) -> bool:
-        """Return whether the action is about one of its relations, or was split from a star of one."""
+        """Return whether the action names the record, or was split from a star of one of its relations."""
         split_from = action.split_from
-        return any(map(self.is_part_of, action.relations)) or bool(split_from and self.is_part_of(split_from))
+        return (
+            any(self.is_on("p", action.type, number) for number in action.parents)
+            or any(self.is_on("c", action.type, number) for number in action.children)
+            or any(map(self.is_part_of, action.asked))
+            or bool(split_from and self.is_part_of(split_from))
+        )
 
 
 class UnsettledRequests(NamedTuple):

@@ -54,13 +54,14 @@ class UnresolvedJob(msgspec.Struct, frozen=True, gc=False):
     """A job that waits for records to be found: their references, and how it is parked, if it is.
 
     One that replaces a side, and has created all that is to be there, waits for a read of what else is
-    there: `replaced`.
+    there: `replaced`. `correlation` is the id of the call that it came with.
     """
 
     job: str
     references: tuple[Reference, ...]
     parked: Parking | None = None
     replaced: ReplacedSide | None = None
+    correlation: str = ""
 
 
 class LookUpBatch(NamedTuple):

@@ -1,21 +1,51 @@
 """What was sent to the API and answered. Values only."""
 
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from worker.planner.actions import Action, Reply, Request
+from worker.planner.search import Search
 
+RequestKind = Literal["changes", "probe", "look_up", "replace", "drift"]
+"""What a request is for.
+
+Carries changes out, with the reads that takes · one read that tries whether the API answers · finds records
+that changes name by references · reads what is there of a side that a change replaces · compares what was
+confirmed with the CRM.
+"""
 OBSERVED: Final = "observed"
 """The answer to a request that was not sent, because its account only observes."""
+
+
+UNSETTLED: Final = "its worker noted no answer: it ended, or lost the account to another one"
+"""The message of a request that was begun, and that nobody knows the answer of."""
+
+
+class SearchRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A search that was sent: by how many values of a field, and how many records its answer had.
+
+    The values are not kept, because they may be of persons.
+    """
+
+    module: str
+    field: str
+    values: int
+    found: int = 0
+
+    def __str__(self) -> str:
+        """Return what it searches by, as a reference begins: `address:email`."""
+        return f"{self.module}:{self.field}"
 
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was sent and answered, without secrets, for `relations requests` and for explaining a relation.
 
-    `answers` has (verdict, code, message) per action, `correlations` the first few ids of the calls behind
-    its changes.
+    A request has `actions` or `searches`; `answers` has (verdict, code, message) for each of them.
+    `correlations` are the first few ids of the calls behind its changes. `kind` is a RequestKind, or one that
+    a later release knows.
     """
 
     id: str
@@ -26,10 +56,19 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     actions: tuple[Action, ...]
     answers: tuple[tuple[str, int, str], ...]
     correlations: tuple[str, ...] = ()
+    kind: str = "changes"
+    searches: tuple[SearchRecord, ...] = ()
 
     @classmethod
     def from_reply(
-        cls, request_id: str, request: Request, reply: Reply, *, at: int, correlations: tuple[str, ...]
+        cls,
+        request_id: str,
+        asked: Sequence[Action | Search],
+        reply: Reply,
+        *,
+        kind: RequestKind,
+        at: int,
+        correlations: tuple[str, ...],
     ) -> "RequestRecord":
         """Return the record of a request that was sent, signed `at` (µs)."""
         return cls(
@@ -38,9 +77,15 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             status=reply.status,
             seconds=reply.seconds,
             message=reply.message,
-            actions=request.actions,
+            actions=tuple(each for each in asked if isinstance(each, Action)),
             answers=tuple((result.verdict.value, result.code, result.message) for result in reply.results),
             correlations=correlations,
+            kind=kind,
+            searches=tuple(
+                SearchRecord(each.module, each.field, len(each.values), len(result.found))
+                for each, result in zip(asked, reply.results, strict=True)
+                if isinstance(each, Search)
+            ),
         )
 
     @classmethod

@@ -7,14 +7,14 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from worker.contract import Reference, Relation
-from worker.planner.actions import Request
+from worker.planner.actions import Request, Verdict
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedState, IntentAction
 from worker.planner.relation_state import Doubt, OpenRelation, RelationRecord
 from worker.ports.integrity import StoreFlaw
 from worker.ports.records import JobState
 from worker.ports.references import LookUpBatch, LookUpResult
-from worker.ports.requests import RequestRecord
+from worker.ports.requests import UNSETTLED, RequestRecord
 from worker.ports.waiting import Pause
 
 LEASE_LIFETIME = 10.0
@@ -49,6 +49,19 @@ class BegunRequest(NamedTuple):
     request_id: str
     signed: int
     request: Request
+
+    def unsettled(self, correlations: tuple[str, ...]) -> RequestRecord:
+        """Return the record of the request; nobody knows its answer."""
+        return RequestRecord(
+            id=self.request_id,
+            at=self.signed,
+            status=0,
+            seconds=0.0,
+            message=UNSETTLED,
+            actions=self.request.actions,
+            answers=((Verdict.UNKNOWN.value, 0, ""),) * len(self.request.actions),
+            correlations=correlations,
+        )
 
 
 class WorkBatch(NamedTuple):
@@ -113,7 +126,7 @@ class Writes:
     confirmed: dict[Relation, tuple[ConfirmedState, Doubt | None]] = field(default_factory=dict)
     outcomes: list[RelationOutcome] = field(default_factory=list)
     job_states: dict[str, JobState] = field(default_factory=dict)
-    request: RequestRecord | None = None
+    requests: tuple[RequestRecord, ...] = ()
 
 
 class Lease(Protocol):
@@ -152,6 +165,9 @@ class Lease(Protocol):
 
     def settle(self, request_id: str, writes: Writes) -> None:
         """Write what came of a begun request, and clear its journal."""
+
+    def note_request(self, record: RequestRecord) -> None:
+        """Let the next step write that this was sent, and answered or not: a read that was not begun."""
 
     def read_look_ups(self, most: int) -> LookUpBatch:
         """Return the changes whose records are to be looked up now, so many at most of each kind."""

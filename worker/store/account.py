@@ -1,19 +1,19 @@
 """What the store reads and writes of one account: jobs with their indexes and counters, and memories."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from worker.contract import Relation, account_of
-from worker.ports import AuditEntry, RelationRecord
+from worker.ports import AuditEntry, RelationRecord, RequestRecord
 from worker.store import codec
 from worker.store.commit import Commit
 from worker.store.database import Database
 from worker.store.jobs.stored_job import FAILED, QUEUED, SENDING, STATES, LoadedJob
 from worker.store.keys import bucket_of, short_id
-from worker.store.limits import Retention
+from worker.store.limits import MAX_REQUESTS, Retention
 from worker.store.memories import Memory, end_of, expiry_of
 
 META_FIELDS: Final = (
@@ -144,6 +144,17 @@ class AccountCommit(Commit):
         expires, written = end_of(self.now, self.keep), self._set[f"memories:{self.generation}"]
         for memory in memories:
             written += (memory.name, memory.encode(expires))
+
+    def put_requests(self, records: Collection[RequestRecord]) -> None:
+        """List what was sent, and count it; what an observing account would send is no request yet."""
+        if not records:
+            return
+        for record in records:
+            self.run("SET", f"request:{record.id}", codec.encode(record), "PX", self._finished_ms)
+            if not record.observed:
+                self.totals.update(requests=1, actions=len(record.answers))
+        self.run("LPUSH", "requests", *(record.id for record in records))
+        self.run("LTRIM", "requests", 0, MAX_REQUESTS - 1)
 
     def audit(self, entry: AuditEntry | None, count: int, known: bytes | None) -> None:
         """Add an entry to the audit log, or its count to that of the one that is there."""

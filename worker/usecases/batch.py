@@ -160,7 +160,7 @@ class Batch:
     def correlations(self, relations: Iterable[Relation]) -> tuple[str, ...]:
         """Return the ids of the calls behind these relations: the first few."""
         known = filter(None, map(self.states.get, relations))
-        return first_correlations([intent for state in known for intent in state.open.intents])
+        return first_correlations(intent.correlation for state in known for intent in state.open.intents)
 
     # --- what is next
 
@@ -254,14 +254,13 @@ def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Inte
     return intents
 
 
-def first_correlations(intents: Iterable[Intent]) -> tuple[str, ...]:
-    """Return the ids of the calls that these intents came with, without repetitions: the first few."""
+def first_correlations(correlations: Iterable[str]) -> tuple[str, ...]:
+    """Return the ids of calls without repetitions and empty ones: the first few."""
     ids: dict[str, None] = {}
-    for intent in intents:
-        if intent.correlation:
-            ids[intent.correlation] = None
-            if len(ids) == MAX_CORRELATIONS:
-                break
+    for correlation in filter(None, correlations):
+        ids[correlation] = None
+        if len(ids) == MAX_CORRELATIONS:
+            break
     return tuple(ids)
 
 

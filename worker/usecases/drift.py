@@ -19,22 +19,21 @@ from worker.planner.actions import Action, ActionResult, ErrorClass, Operation, 
 from worker.planner.apply_reply import is_seen
 from worker.planner.fold import NEVER
 from worker.planner.plan import Limits, plan
-from worker.planner.suspicion import OperationGroup, Priority
 from worker.ports import (
     MAX_COUNTDOWN,
     ConfirmedPage,
     DriftedRelation,
     DriftFilter,
     DriftPage,
-    Grant,
     Lease,
     Queries,
     RelationRecord,
 )
-from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of
+from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
 from worker.usecases.flush_telemetry import FlushTelemetry
-from worker.usecases.in_flight import Purpose, SentRequest
+from worker.usecases.in_flight import Purpose
+from worker.usecases.read_sender import ReadSender
 
 PAGE: Final = 2000  # relations that are remembered, about
 MAX_SAMPLE: Final = 2000
@@ -48,7 +47,6 @@ SHRINK: Final = 8  # by which the relations that are read together are fewer aft
 WORK_FIRST: Final = "other work of the account goes first"
 AT_WORK: Final = "a worker has the account"
 NO_ANSWER: Final = "the API does not answer"
-READS: Final = OperationGroup(Priority.NEW, (), 0, 0)
 
 
 class _Wait(NamedTuple):
@@ -93,7 +91,7 @@ class DriftReader:
         wake: Callable[[str, float], None],
     ) -> None:
         self._policy, self._deps, self._queries, self._wake = policy, deps, queries, wake
-        self.telemetry = FlushTelemetry(policy.account, deps.new_id(), deps.emit)
+        self.telemetry = FlushTelemetry(policy.account, "", deps.emit)  # of no flush
         self._clock_corrected = False
 
     def read(self, wanted: DriftFilter, *, cursor: str = "", sample: int = 0) -> DriftPage:
@@ -206,32 +204,10 @@ class DriftReader:
         request = plan(operations, limits, policy.order).requests[0]
         with self._deps.keep_lease(lease):
             purpose: Purpose = "trial" if reading.is_trial(request) else "work"
-            # A read is as harmless as any probe.
-            reply = self._send(request, grant, "probe" if grant.probe else purpose, pace, now)
-        return _Answered(request, reply, records, now)
-
-    def _send(self, request: Request, grant: Grant, purpose: Purpose, pace: AccountPace, now: int) -> Reply:
-        request_id, started = self._deps.new_id(), self._deps.clock.monotonic()
-        reply = self._deps.api.send(request.actions, request_id=request_id, now=now / SECOND)
-        feedback = feedback_of(reply, purpose)
-        self.telemetry.counters.count_request(request.actions, reply, feedback)
-        sent = SentRequest(
-            0,
-            request_id,
-            request,
-            purpose,
-            READS,
-            grant,
-            now,
-            correlations=(),
-            troubles=pace.troubles,
-            clock_corrected=pace.clock_corrected,
-        )
-        pace.follow_reply(
-            sent, reply, feedback, now=now + round((self._deps.clock.monotonic() - started) * SECOND)
-        )
+            sender = ReadSender(self._deps, lease, self.telemetry, pace)
+            reply, _ = sender.send(request.actions, grant, kind="drift", signed=now, purpose=purpose)
         self._clock_corrected = pace.clock_corrected
-        return reply
+        return _Answered(request, reply, records, now)
 
     def _report(self, reading: "_PageRead") -> None:
         counts = Counter(each.state for each in reading.drifted)

@@ -21,7 +21,6 @@ from worker.ports import (
     Grant,
     Lease,
     Pause,
-    RequestRecord,
     Sender,
     WorkBatch,
 )
@@ -158,7 +157,11 @@ class _Flush:
 
     def claim(self, work: WorkBatch, effects: Effects) -> bool:
         """Claim a batch; return False if a job of it was cancelled in between: the next flush reads again."""
-        if not self.lease.claim(work.jobs, work.begun, self.batch.writes(effects)):
+        writes = self.batch.writes(effects)
+        writes.requests = tuple(
+            each.unsettled(self.batch.correlations(each.request.relations())) for each in work.begun
+        )
+        if not self.lease.claim(work.jobs, work.begun, writes):
             return False
         self.telemetry.batch_claimed(work, effects.outcomes)
         return True
@@ -318,13 +321,12 @@ class _Flush:
         self.guarded.guard.note_reply(sent.request, reply)
         effects = self.guarded.apply(effects)
         writes = self.batch.writes(effects)
-        writes.request = record = RequestRecord.from_reply(
-            sent.id, sent.request, reply, at=sent.signed, correlations=sent.correlations
-        )
+        record = sent.record(reply)
+        writes.requests = (record,)
         self.lease.settle(sent.id, writes)
         if unknown := [each.relation for each in effects.outcomes if _names_no_record(each)]:
             self.lease.forget_records(unknown, memory=self.policy.look_up_memory)
-        self.telemetry.request_settled(record, reply, effects, feedback)
+        self.telemetry.request_done(record, record.actions, reply, feedback, effects)
 
     def begin(self, request_id: str, request: Request, grant: Grant, planned_deletes: int) -> int | None:
         """Journal the request; return when it is signed (µs), None if the account is paused."""

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from worker.contract.instant import SECOND
-from worker.planner.actions import Action, ErrorClass, Kind, Reply, Verdict
+from worker.planner.actions import Action, ErrorClass, Reply, Verdict
 from worker.planner.apply_reply import Effects, RelationOutcome
 from worker.planner.plan import Plan
-from worker.planner.search import Answer
+from worker.planner.search import Answer, Search
 from worker.ports import (
     BOUNDS,
     BreakerChange,
@@ -97,15 +97,6 @@ class FlushTelemetry:
 
     # --- records that are looked up
 
-    def search_answered(self, kinds: Mapping[str, int], reply: Reply, feedback: Feedback) -> None:
-        """Count a request of look-ups, of so many actions of each kind."""
-        self.result.requests += 1
-        self.result.actions += sum(kinds.values())
-        self.counters.count("requests", feedback)
-        for kind, count in kinds.items():
-            self.counters.count("actions", kind, count)
-        self.counters.time("latency", reply.seconds)
-
     def looked_up(self, results: Sequence[LookUpResult], *, known: int, found: Iterable[Answer]) -> None:
         """Report what became of changes whose records were looked up, and of their references."""
         references = Counter({"remembered": known})
@@ -167,24 +158,30 @@ class FlushTelemetry:
         self.result.outcomes.update(results)
         return results
 
-    def request_settled(
-        self, record: RequestRecord, reply: Reply, effects: Effects, feedback: Feedback
+    def request_done(
+        self,
+        record: RequestRecord,
+        asked: Sequence[Action | Search],
+        reply: Reply,
+        feedback: Feedback,
+        effects: Effects,
     ) -> None:
         """Report one request with its canonical log event, and what needs attention in its reply."""
         self.result.requests += 1
-        self.result.actions += len(record.actions)
+        self.result.actions += len(asked)
         results = self.outcomes_written(effects.outcomes)
-        self.counters.count_request(record.actions, reply, feedback)
+        self.counters.count_request(asked, reply, feedback)
         self._emit(
             "request.done",
             account=self.result.account,
             flush=self.result.id,
             request=record.id,
+            kind=record.kind,
             feedback=feedback,
             status=reply.status,
             seconds=round(reply.seconds, 4),
-            actions=len(record.actions),
-            relations=sum(action.size for action in record.actions),
+            actions=len(asked),
+            relations=sum(action.size for action in asked),
             correlations=list(record.correlations),
             **Counter([str(result.verdict) for result in reply.results]),
             **results,
@@ -234,19 +231,19 @@ class FlushCounters(Counter[str]):
         self.count_bounds("waited", [each / SECOND for each in waited])
         self.count("waited", "us", sum(waited))
 
-    def count_request(self, actions: Sequence[Action], reply: Reply, feedback: Feedback) -> None:
+    def count_request(self, asked: Sequence[Action | Search], reply: Reply, feedback: Feedback) -> None:
         """Count a request and its actions by what came of them."""
         self.count("requests", feedback)
         self.time("latency", reply.seconds)
-        answers = Counter[tuple[Kind, Verdict, ErrorClass, int]](
+        answers = Counter[tuple[str, Verdict, ErrorClass, int]](
             (action.kind, result.verdict, result.error, action.size)
-            for action, result in zip(actions, reply.results, strict=True)
+            for action, result in zip(asked, reply.results, strict=True)
         )
         for (kind, verdict, error, size), number in answers.items():
             is_rejected = verdict is Verdict.REJECTED
             self.count("actions", kind, number)
             self.count("carried", kind, size * number)
             self.count("answers", error.value if is_rejected else verdict.value, number)
-            if kind != "get":
+            if kind not in ("get", "read"):
                 self.count("doubts", "relations", size * number if verdict is Verdict.UNKNOWN else 0)
                 self.count("splits", "stars", number if is_rejected and size > 1 else 0)

@@ -2,10 +2,10 @@
 
 from typing import Literal, NamedTuple
 
-from worker.planner.actions import Request
+from worker.planner.actions import Reply, Request
 from worker.planner.plan import Plan
 from worker.planner.suspicion import OperationGroup
-from worker.ports import Grant
+from worker.ports import Grant, RequestRecord
 
 Purpose = Literal["work", "trial", "probe"]
 """What a request is for; a failed trial is the doing of the relations in it, a probe is about the account."""
@@ -28,6 +28,17 @@ class SentRequest(NamedTuple):
     correlations: tuple[str, ...]
     troubles: int
     clock_corrected: bool
+
+    def record(self, reply: Reply) -> RequestRecord:
+        """Return the record of the request, and of its answer."""
+        return RequestRecord.from_reply(
+            self.id,
+            self.request.actions,
+            reply,
+            kind="probe" if self.purpose == "probe" else "changes",
+            at=self.signed,
+            correlations=self.correlations,
+        )
 
 
 class Round:

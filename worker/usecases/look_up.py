@@ -4,22 +4,23 @@ One that has all its records joins the queue; one that lacks some is parked, and
 delay (R26). So is read what a replace finds beside what it names. Nothing is begun, so nothing is in doubt.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Final, NamedTuple, TypeVar
+from itertools import chain
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from worker.contract import Reference
 from worker.contract.instant import SECOND
-from worker.planner.actions import Action, ActionResult, Request, Verdict
+from worker.planner.actions import Action, ActionResult, Verdict
 from worker.planner.lookup import LookUp
 from worker.planner.search import Answer, Search
-from worker.planner.suspicion import OperationGroup, Priority
-from worker.ports import Lease, LookUpBatch, LookUpResult, Parking, UnresolvedJob
-from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of
+from worker.ports import Lease, LookUpBatch, LookUpResult, Parking, RequestKind, UnresolvedJob
+from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace
+from worker.usecases.batch import first_correlations
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
 from worker.usecases.flush_telemetry import FlushTelemetry
-from worker.usecases.in_flight import Purpose, SentRequest
+from worker.usecases.read_sender import ReadSender
 from worker.usecases.related_read import ACCOUNT_ERRORS, ReadOutcome, RelatedRead
 
 MAX_JOBS: Final = 10_000  # of one look-up, so that a burst asks for each reference once
@@ -29,9 +30,17 @@ FIRST_DELAY, LONGEST_DELAY = 60.0, 3600.0  # seconds between two look-ups of a p
 FIRST_RETRY: Final = 5.0  # seconds until a search is repeated that was not answered
 MAX_FAILURES: Final = 8  # in a row, after which a change that was parked for long enough is not repeated
 TOGETHER: Final = 10.0  # seconds within which parked changes are due together
-LOOK_UPS: Final = OperationGroup(Priority.NEW, (), 0, 0)
 
 Sent = TypeVar("Sent", Search, Action)
+
+
+class Asking(NamedTuple, Generic[Sent]):
+    """What is asked of the API: of which kind, what next, where answers go, and which jobs wait for one."""
+
+    kind: RequestKind
+    next_request: Callable[[int], Sequence[Sent]]
+    note: Callable[[Sent, ActionResult], None]
+    jobs_behind: Callable[[Sent], Iterable[UnresolvedJob]]
 
 
 class Lack(NamedTuple):
@@ -53,7 +62,7 @@ class LookUpStage:
         pace: AccountPace,
     ) -> None:
         self._policy, self._deps, self._lease, self._telemetry = policy, deps, lease, telemetry
-        self._pace = pace
+        self._pace, self._sender = pace, ReadSender(deps, lease, telemetry, pace)
         self._started = deps.clock.monotonic()
         self._read_at = 0
 
@@ -68,12 +77,16 @@ class LookUpStage:
             {reference: count for reference, count in failures.items() if reference not in known},
             self._policy.country,
         )
-        rest = self._send_all(look_up.next_request, partial(_note, look_up))
+        rest = self._send_all(
+            Asking(
+                "look_up", look_up.next_request, partial(_note, look_up), _jobs_behind(look_up, batch.jobs)
+            )
+        )
         found = dict(look_up.answers())
         answers = {**found, **_as_answers(known)}
         reading = RelatedRead(batch.jobs, answers, self._policy.limits.max_ids)
         if rest is None:
-            rest = self._send_all(reading.next_request, reading.note)
+            rest = self._send_all(Asking("replace", reading.next_request, reading.note, reading.jobs_behind))
         results = list(self._decide(batch, answers, look_up.lost, reading))
         learned = {reference: answer.record for reference, answer in found.items() if answer.record}
         if results or learned:
@@ -83,42 +96,30 @@ class LookUpStage:
 
     # --- the API
 
-    def _send_all(
-        self, next_request: Callable[[int], Sequence[Sent]], note: Callable[[Sent, ActionResult], None]
-    ) -> float | None:
+    def _send_all(self, asking: Asking[Sent]) -> float | None:
         """Send all that is asked; return the seconds to rest if some is left for the next flush."""
-        while request := next_request(self._pace.max_actions()):
+        while request := asking.next_request(self._pace.max_actions()):
             if self._deps.clock.monotonic() - self._started > BUDGET:
                 return 0.0
-            if (rest := self._send(request, note)) is not None:
+            if (rest := self._send(asking, request)) is not None:
                 return rest
         return None
 
-    def _send(self, request: Sequence[Sent], note: Callable[[Sent, ActionResult], None]) -> float | None:
+    def _send(self, asking: Asking[Sent], request: Sequence[Sent]) -> float | None:
         """Send one request, and note its answers; return the seconds to rest if the account has to."""
         grant = self._pace.book_slot(MAX_SLOT_WAIT)
         if not grant.booked:
             return grant.wait
-        purpose: Purpose = "probe" if grant.probe else "work"  # a look-up is as harmless as any probe
-        request_id, signed = self._deps.new_id(), self._now()
-        reply = self._deps.api.send(request, request_id=request_id, now=signed / SECOND)
-        for search, result in zip(request, reply.results, strict=True):
-            note(search, result)
-        sent = SentRequest(
-            0,
-            request_id,
-            Request(()),
-            purpose,
-            LOOK_UPS,
+        jobs = chain.from_iterable(map(asking.jobs_behind, request))
+        reply, may_go_on = self._sender.send(
+            request,
             grant,
-            signed,
-            correlations=(),
-            troubles=self._pace.troubles,
-            clock_corrected=self._pace.clock_corrected,
+            kind=asking.kind,
+            signed=self._now(),
+            correlations=first_correlations(job.correlation for job in jobs),
         )
-        feedback = feedback_of(reply, purpose)
-        self._telemetry.search_answered(Counter(each.kind for each in request), reply, feedback)
-        may_go_on = self._pace.follow_reply(sent, reply, feedback, now=self._now())
+        for each, result in zip(request, reply.results, strict=True):
+            asking.note(each, result)
         return None if may_go_on else 0.0
 
     def _now(self) -> int:
@@ -182,6 +183,17 @@ def _count_failures(jobs: Iterable[UnresolvedJob]) -> dict[Reference, int]:
         for reference in job.references:
             failures[reference] = min(count, failures.get(reference, count))
     return failures
+
+
+def _jobs_behind(
+    look_up: LookUp, jobs: Iterable[UnresolvedJob]
+) -> Callable[[Search], Iterator[UnresolvedJob]]:
+    """Return what yields the jobs that wait for a search."""
+    by_reference: dict[Reference, list[UnresolvedJob]] = defaultdict(list)
+    for job in jobs:
+        for reference in job.references:
+            by_reference[reference].append(job)
+    return lambda search: (job for each in look_up.asked_by(search) for job in by_reference[each])
 
 
 def _as_answers(records: Mapping[Reference, int]) -> dict[Reference, Answer]:

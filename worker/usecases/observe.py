@@ -33,7 +33,8 @@ def _would_be_sent(work: WorkBatch, policy: FlushPolicy) -> list[tuple[RequestRe
     found = []
     for request in result.requests:
         behind = dict.fromkeys(intent for relation in request.relations() for intent in intents[relation])
-        record = RequestRecord.for_dry_run(request, at=work.now, correlations=first_correlations(behind))
+        correlations = first_correlations(intent.correlation for intent in behind)
+        record = RequestRecord.for_dry_run(request, at=work.now, correlations=correlations)
         jobs: dict[str, JobState] = {intent.job: "queued" for intent in behind}
-        found.append((record, Writes(request=record, job_states=jobs)))
+        found.append((record, Writes(requests=(record,), job_states=jobs)))
     return found

@@ -24,13 +24,13 @@ class RelatedRead:
     def __init__(
         self, jobs: Iterable[UnresolvedJob], answers: Mapping[Reference, Answer], max_ids: int
     ) -> None:
-        self._asked = {job.job: asked for job in jobs if (asked := _asked_by(job, answers))}
-        failures: dict[Asked, int] = {}
+        self._asked, self._jobs = dict[str, Asked](), defaultdict[Asked, list[UnresolvedJob]](list)
         for job in jobs:
-            if asked := self._asked.get(job.job):
-                count = job.parked.failures if job.parked else 0
-                failures[asked] = min(count, failures.get(asked, count))
-        self._failures, self._max_ids = failures, max_ids
+            if asked := _asked_by(job, answers):
+                self._asked[job.job] = asked
+                self._jobs[asked].append(job)
+        self._failures = {asked: min(map(_failures_of, same)) for asked, same in self._jobs.items()}
+        self._max_ids = max_ids
         self._outcomes: dict[Asked, ReadOutcome] = {}
         self._waiting = deque(self._plan())
 
@@ -51,6 +51,11 @@ class RelatedRead:
     def _has_failed(self, read: Action) -> bool:
         return any(self._failures[asked] for asked in _asked_of(read))
 
+    def jobs_behind(self, read: Action) -> Iterator[UnresolvedJob]:
+        """Yield the jobs that wait for a read."""
+        for asked in _asked_of(read):
+            yield from self._jobs[asked]
+
     def note(self, action: Action, result: ActionResult) -> None:
         """Note the answer to a read; a record that the answer leaves out has nothing related."""
         if result.verdict is Verdict.NOT_SENT or result.error in ACCOUNT_ERRORS:
@@ -63,6 +68,10 @@ class RelatedRead:
     def outcome_of(self, job: UnresolvedJob) -> ReadOutcome | None:
         """Return what a job's read found; None if it was not sent."""
         return self._outcomes.get(self._asked[job.job]) if job.job in self._asked else None
+
+
+def _failures_of(job: UnresolvedJob) -> int:
+    return job.parked.failures if job.parked else 0
 
 
 def _asked_by(job: UnresolvedJob, answers: Mapping[Reference, Answer]) -> Asked | None:

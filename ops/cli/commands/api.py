@@ -60,9 +60,9 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
     context.require_all_settings()
     log.configure(context.settings.log, stream=drawing_stream(sys.stderr))  # which outlives this command's
     log.capture_the_rest()
-    runtime = Runtime(
-        context.settings, wake=WakeupQueue(context.task_sender.wake)
-    )  # whose events are log lines
+    traces = open_traces(context.settings, service="relations-api")
+    emit = traces.follow(log.emit) if traces else log.emit
+    runtime = Runtime(context.settings, wake=WakeupQueue(context.task_sender.wake), emit=emit)
 
     def enqueue_replay(replay_id: str) -> None:
         try:
@@ -70,7 +70,6 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
         except Exception as error:  # whatever the broker's client raises; the sweep finds the replay
             runtime.emit("wake.failed", account=account_of(replay_id), error=cause_of(error))
 
-    traces = open_traces(context.settings, service="relations-api")
     serve(
         runtime,
         host=host,

@@ -43,7 +43,7 @@ def list_requests(
     shown = [request for request in page.requests if not failed or _count_failures(request)]
     context.answer_table(
         {"requests": [serialize_request(request) for request in shown], "next": page.next or None},
-        ("REQUEST", "AT", "HTTP", "SECONDS", "ACTIONS", "RELATIONS", "ANSWERS"),
+        ("REQUEST", "AT", "KIND", "HTTP", "SECONDS", "ACTIONS", "RELATIONS", "ANSWERS"),
         (_format_row(context, request) for request in shown),
         cursor=page.next,
     )
@@ -73,7 +73,7 @@ def _format_row(context: CommandContext, request: RequestRecord) -> tuple[object
     status, seconds, answers = ("–", "–", "would be sent") if request.observed else result
     relations = sum(len(action.relations) for action in request.actions)
     at = format_instant(request.at, context.zone)
-    return request.id, at, status, seconds, len(request.actions), relations, answers
+    return request.id, at, request.kind, status, seconds, len(request.answers), relations, answers
 
 
 def _count_failures(request: RequestRecord) -> int:
@@ -85,11 +85,19 @@ def _describe_request(context: CommandContext, request: RequestRecord) -> Iterat
     result = f"HTTP {request.status} after {request.seconds:.2f} s{message}"
     if request.observed:
         result = "would be sent; the account only observes"
-    yield f"{request.id}  {format_instant(request.at, context.zone)}  {result}"
+    yield f"{request.id}  {format_instant(request.at, context.zone)}  {request.kind}  {result}"
     if request.correlations:
         yield f"  for {', '.join(request.correlations)}"
-    yield f"  {pluralize(len(request.actions), 'action')}"
-    for action, (verdict, code, message) in zip(request.actions, request.answers, strict=False):
-        answer = verdict if verdict == "ok" else " ".join(filter(None, (verdict, str(code or ""), message)))
+    yield f"  {pluralize(len(request.answers), 'action')}"
+    for action, answer in zip(request.actions, request.answers, strict=False):
         ids = f"{format_ids(action.parents)} → {format_ids(action.children)}"
-        yield f"  {action.kind}  {action.type}  {ids}{format_info(action.info)}: {answer}"
+        yield f"  {action.kind}  {action.type}  {ids}{format_info(action.info)}: {_describe_answer(answer)}"
+    for search, answer in zip(request.searches, request.answers, strict=False):
+        found = f", {pluralize(search.found, 'record')} found" if answer[0] == "ok" else ""
+        values = pluralize(search.values, "value")
+        yield f"  read  {search}  {values}: {_describe_answer(answer)}{found}"
+
+
+def _describe_answer(answer: tuple[str, int, str]) -> str:
+    verdict, code, message = answer
+    return verdict if verdict == "ok" else " ".join(filter(None, (verdict, str(code or ""), message)))

@@ -35,6 +35,7 @@ def show_request(deps: DashboardDeps, visit: Visit) -> Page:
             "account": account,
             "request": request,
             "actions": list(zip(request.actions, request.answers, strict=False)),
+            "searches": list(zip(request.searches, request.answers, strict=False)),
             "path": relation_path,
         },
     )

@@ -34,7 +34,7 @@ def as_unresolved(job: LoadedJob, account: str) -> UnresolvedJob:
     v = job.value
     wanted = dict.fromkeys(each.reference for each in v.references if not each.record)
     parked, replaced = Parking(*v.parked) if v.parked else None, _replaced(v)
-    return UnresolvedJob(f"{account}-{job.short}", tuple(wanted), parked, replaced)
+    return UnresolvedJob(f"{account}-{job.short}", tuple(wanted), parked, replaced, v.correlation)
 
 
 def _replaced(v: StoredJob) -> ReplacedSide | None:

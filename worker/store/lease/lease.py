@@ -16,6 +16,7 @@ from worker.ports import (
     LookUpResult,
     Pause,
     RelationRecord,
+    RequestRecord,
     WorkBatch,
     Writes,
 )
@@ -92,6 +93,10 @@ class RedisLease:
     def settle(self, request_id: str, writes: Writes) -> None:
         """Write the outcomes of a begun request, and clear its journal."""
         self._repeat(lambda: transitions.settle(self.leased, request_id, writes))
+
+    def note_request(self, record: RequestRecord) -> None:
+        """Let the next step write that this was sent; the last chance is the lease's release."""
+        self.leased.noted.append(record)
 
     def set_pause(self, pause: Pause) -> None:
         """Pause the account."""

@@ -6,7 +6,7 @@ from os import urandom
 from worker.contract import Relation
 from worker.errors import LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
-from worker.ports import RelationRecord
+from worker.ports import RelationRecord, RequestRecord
 from worker.store.account import AccountCommit, Before, Meta, read_events, read_memories, read_meta
 from worker.store.commit import Check, Overtaken
 from worker.store.database import Database
@@ -36,6 +36,7 @@ class LeasedAccount:
         self.claimed = ClaimedWork()
         self.journal: dict[bytes, bytes] | None = None  # None before it was read
         self.under_way = set[bytes]()  # requests that were begun under this lease and not settled
+        self.noted = list[RequestRecord]()  # requests that were sent without a journal, for the next step
         self.is_unsure = False  # whether the last commit was carried out
         self._step, self._version, self._nonce = 0, meta.lease_version, urandom(6).hex()
 
@@ -121,6 +122,7 @@ class LeasedAccount:
 
         Raises Check when one of the conditions does not hold that were added to those of every step.
         """
+        commit.put_requests(self.noted)
         try:
             commit.send(f"{self._nonce}.{self._step}")
         except Check as failed:
@@ -142,8 +144,14 @@ class LeasedAccount:
             raise
         self._step += 1
         self._version += 1
+        self.noted = []
         if change:
             self.claimed.apply(change)
+
+    def drop_written(self, step: int) -> None:
+        """Forget the requests that a step wrote whose answer was lost, as the account's step shows."""
+        if self.is_unsure and step == self._step + 1:
+            self.noted = []
 
     def send_others(self, commit: AccountCommit) -> None:
         """Send a step of an erasure or an inspection; nothing that was read before counts any more.

@@ -21,7 +21,7 @@ def release(leased: LeasedAccount, *, window: int, rest: int, found_nothing_at: 
     All times are in µs; `found_nothing_at` is when a read of the batch found nothing to do (0: it did not).
     """
     now, reads = leased.database.now(), leased.database.reads(leased.account)
-    reads.hget("holder", "token")
+    reads.hmget("holder", ("token", "step"))
     reads.hmget("meta", META_FIELDS)
     reads.hmget("work", (*WORK_FIELDS, "idle"))
     reads.zrange("due", 0, 0, withscores=True)
@@ -32,7 +32,8 @@ def release(leased: LeasedAccount, *, window: int, rest: int, found_nothing_at: 
     reads.exists("claimed")
     reads.exists("look_ups")
     reads.zrange("parked", 0, 0, withscores=True)
-    token, meta, (*work, idle), due, begun, listed, pause, woken, claimed_ids, look_ups, parked = reads.run()
+    holder, meta, (*work, idle), due, begun, listed, pause, woken, claimed_ids, look_ups, parked = reads.run()
+    token, step = holder
     if token != leased.holder.encode():
         raise leased.lost()
     times = [int(score) for _, score in (*due, *parked)]
@@ -41,6 +42,8 @@ def release(leased: LeasedAccount, *, window: int, rest: int, found_nothing_at: 
     commit = leased.unnumbered_commit(now)
     commit.check("wake", "at", woken or b"")
     commit.run("DEL", "holder")
+    leased.drop_written(int(step or 0))
+    commit.put_requests(leased.noted)
     is_any = bool(times or head.exists)
     if not leased.claimed.is_recovered:  # else the next flush reads a part of the dead worker's batch
         _end_note(commit, WorkNote.read(work), is_any=is_any)

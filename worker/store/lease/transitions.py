@@ -13,7 +13,6 @@ from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange, as_o
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import enter_list
 from worker.store.lease.queue import Queue
-from worker.store.limits import MAX_REQUESTS
 from worker.store.memories import Memory, why_of
 
 
@@ -50,16 +49,8 @@ def settle(leased: LeasedAccount, request_id: str, writes: Writes) -> None:
     """Write the outcomes of a begun request, and clear its journal."""
     _load(leased, writes, ())
     commit = leased.commit()
-    record = writes.request
     if request_id:
         commit.run("HDEL", "journal", request_id)
-    if record:
-        lifetime = round(1000 * leased.keep.finished)
-        commit.run("SET", f"request:{record.id}", codec.encode(record), "PX", lifetime)
-        commit.run("LPUSH", "requests", record.id)
-        commit.run("LTRIM", "requests", 0, MAX_REQUESTS - 1)
-        if not record.observed:
-            commit.totals.update(requests=1, actions=len(record.actions))
     changed, change = dict[str, Before](), ClaimedWorkChange()
     _write(leased, commit, writes, request_id, changed, change)
     leased.send(commit, change)
@@ -146,6 +137,7 @@ def _write(
         else:
             found.append(outcome)
     commit.put_memories(touched.values())
+    commit.put_requests(writes.requests)
     to_be_read: list[LoadedJob] = []
     for short, outcomes in by_job.items():
         if (job := leased.jobs.get(short)) is None:
