@@ -144,7 +144,11 @@ COUNTERS: Final = (
         "Messages that made no change and are kept as failed jobs.",
         field="unreadable",
     ),
-    Counter("relations_requests_sent", "Requests that were settled.", field="requests"),
+    Counter(
+        "relations_requests_sent",
+        "Requests that were sent, as `relations requests` lists them.",
+        field="requests",
+    ),
     Counter("relations_actions_sent", "Actions of those requests.", field="actions"),
     Counter(
         "relations_outcomes",
@@ -181,7 +185,12 @@ COUNTERS: Final = (
         "requests",
         "feedback",
     ),
-    Counter("relations_actions", "Actions by kind; `get` reads back what is in doubt.", "actions", "kind"),
+    Counter(
+        "relations_actions",
+        "Actions by kind; `get` reads relations, `read` looks records up.",
+        "actions",
+        "kind",
+    ),
     Counter("relations_carried", "Relations that actions were about, by kind.", "carried", "kind"),
     Counter(
         "relations_answers",

@@ -58,7 +58,8 @@ enough to scrape. No key is asked for, so let no proxy pass it on.
 
 Labels are accounts and words of this program, never ids. What a flush counted is added when it ends; one that
 is killed takes its share of these with it. Accepted changes, outcomes and failures, requests and actions
-that were sent, what operators did and all gauges of jobs are counted in the step that makes them so: exactly.
+that were sent, what operators did and all gauges of jobs are counted in the step that makes them so: exactly,
+but for look-ups and other reads that no change is in doubt for, which count with the step that follows.
 
 Counters never fall. Where what they count can be taken back, a gauge says what is true now: a failure that is
 replayed stays in `relations_outcomes_total` and `relations_failed_total`, beside the outcome it has later,
