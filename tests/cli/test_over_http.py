@@ -58,6 +58,7 @@ from worker.ports import (
     Parking,
     Replay,
     RequestRecord,
+    SearchRecord,
     UnreadableMessage,
     Waiting,
     WaitReason,
@@ -773,6 +774,29 @@ def test_a_request_is_read_as_it_is_shown(
         actions=tuple(action for action, _ in answered),
         answers=tuple(answer for _, answer in answered),
         correlations=(text,),
+    )
+    assert read_request(serialize_request(request)) == request
+
+
+@given(
+    st.lists(st.tuples(TEXTS, TEXTS, st.integers(1, 500), st.integers(0, 500)), max_size=3),
+    st.tuples(TEXTS, st.integers(0, 400), TEXTS),
+    TEXTS,
+    INSTANTS,
+)
+def test_a_look_up_is_read_as_it_is_shown(
+    searches: list[tuple[str, str, int, int]], answer: tuple[str, int, str], text: str, at: int
+) -> None:
+    request = RequestRecord(
+        id=text,
+        kind="look_up",
+        at=at,
+        status=200,
+        seconds=0.5,
+        message=text,
+        actions=(),
+        searches=tuple(SearchRecord(*search) for search in searches),
+        answers=(answer,) * len(searches),
     )
     assert read_request(serialize_request(request)) == request
 

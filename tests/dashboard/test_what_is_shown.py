@@ -389,3 +389,20 @@ def test_what_references_name_is_shown_but_of_persons_only_the_fields(front: Fro
         assert "estate:objektnr_extern=PC910" in page
         assert "address:email=•••" in page
         assert "ada@example.test" not in page
+
+
+def test_a_look_up_is_a_request_like_any_other_and_shows_fields_and_numbers_only(
+    front: Front, browse: Browse
+) -> None:
+    front.client("portal").post(
+        "/v1/changes", json={**BUYER, "childid": {"address": {"email": "ada@example.test"}}}
+    )
+    front.runtime.flush("acme")
+    [request] = front.runtime.queries.list_requests("acme").requests
+    browser = browse("admin")
+    for path in ("/requests?account=acme", f"/requests/acme/{request.id}"):
+        page = browser.get(path).text
+        check_page(page)
+        assert "look up" in page
+        assert "address:email" in page
+        assert "ada@example.test" not in page

@@ -183,6 +183,15 @@ def test_the_record_of_a_request_comes_back(request: Request, message: str) -> N
     assert msgspec.json.decode(codec.encode(record), type=RequestRecord) == record
 
 
+def test_a_request_that_an_older_release_recorded_is_of_changes_and_one_of_a_newer_kind_is_read() -> None:
+    older = b'{"id":"r1","at":1,"status":200,"seconds":0.1,"message":"","actions":[],"answers":[]}'
+    record = msgspec.json.decode(older, type=RequestRecord)
+    assert (record.kind, record.searches) == ("changes", ())
+    assert codec.encode(record) == older
+    newer = older.replace(b'"id"', b'"kind":"a_new_one","more":1,"id"')
+    assert msgspec.json.decode(newer, type=RequestRecord).kind == "a_new_one"
+
+
 def accepted(entry: Submission) -> LoadedJob:
     """Return the job as the script accepts it."""
     short, _, value = encode_submission(entry)
