@@ -1,6 +1,6 @@
 """An account as the holder of its lease knows it: what was read, and the steps that write it (R17)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import urandom
 
 from worker.contract import Relation
@@ -148,10 +148,9 @@ class LeasedAccount:
         if change:
             self.claimed.apply(change)
 
-    def drop_written(self, step: int) -> None:
-        """Forget the requests that a step wrote whose answer was lost, as the account's step shows."""
-        if self.is_unsure and step == self._step + 1:
-            self.noted = []
+    def unwritten(self, step: int) -> Sequence[RequestRecord]:
+        """Return the noted requests that no step has written; `step` shows it where an answer was lost."""
+        return () if self.is_unsure and step == self._step + 1 else self.noted
 
     def send_others(self, commit: AccountCommit) -> None:
         """Send a step of an erasure or an inspection; nothing that was read before counts any more.

@@ -32,18 +32,18 @@ def release(leased: LeasedAccount, *, window: int, rest: int, found_nothing_at: 
     reads.exists("claimed")
     reads.exists("look_ups")
     reads.zrange("parked", 0, 0, withscores=True)
-    holder, meta, (*work, idle), due, begun, listed, pause, woken, claimed_ids, look_ups, parked = reads.run()
-    token, step = holder
+    (token, step), meta, (*work, idle), due, begun, listed, pause, woken, claimed, look_ups, parked = (
+        reads.run()
+    )
     if token != leased.holder.encode():
         raise leased.lost()
     times = [int(score) for _, score in (*due, *parked)]
-    times += [now] if begun or claimed_ids or look_ups else []
+    times += [now] if begun or claimed or look_ups else []
     head = QueueHead.read(leased.database, leased.account, listed, dead=Meta.read(meta).dead)
     commit = leased.unnumbered_commit(now)
     commit.check("wake", "at", woken or b"")
     commit.run("DEL", "holder")
-    leased.drop_written(int(step or 0))
-    commit.put_requests(leased.noted)
+    commit.put_requests(leased.unwritten(int(step or 0)))
     is_any = bool(times or head.exists)
     if not leased.claimed.is_recovered:  # else the next flush reads a part of the dead worker's batch
         _end_note(commit, WorkNote.read(work), is_any=is_any)
