@@ -10,7 +10,10 @@ import redis
 from hypothesis import settings
 
 from ops.dev.redis_server import RedisServer, run_server
+from tests.support.surroundings import forget_settings
 from worker.redis.client import connect
+
+forget_settings(os.environ)
 
 # A suite that a script runs in the background starts with SIGINT ignored, and so would every process that
 # a test starts and interrupts. The children of a process with a handler start with the default action.
