@@ -144,8 +144,9 @@ class CorrelationMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         headers = Headers(scope=scope)
-        given = correlation_of(headers.get("x-correlation-id"), headers.get("x-request-id"))
-        given = given or traceparent_of(headers.get("traceparent"))
+        # A caller that traces is followed by its trace: proxies give every request an X-Request-Id.
+        trace = traceparent_of(headers.get("traceparent"))
+        given = correlation_of(headers.get("x-correlation-id"), trace, headers.get("x-request-id"))
         is_refused = holds_secret(given)
         correlation = self._new_id() if is_refused or not given else given
         scope["state"] = {**scope.get("state", {}), "correlation": correlation}
