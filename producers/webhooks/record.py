@@ -1,7 +1,7 @@
 """Maps a genuine delivery, and makes the record of what became of it. Pure."""
 
 from base64 import b32encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import islice
 from typing import Final, NamedTuple
@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from producers.webhooks.events import find_account_of_all, find_ignore_rule, make_scope
+from producers.webhooks.handshake import answer_check
 from producers.webhooks.kept_request import make_kept_request
 from producers.webhooks.mapping import MappedChange, build_changes, check_mail_is_read, read_payload
 from producers.webhooks.signatures import WebhookDelivery
@@ -25,7 +26,7 @@ class MappedDelivery(NamedTuple):
     """A genuine delivery: the id of its message, its payload, and its changes or why it makes none.
 
     That is the `error` of one that cannot be read, or the reason why there is nothing to do (`because`).
-    `is_read` says whether there is a payload at all.
+    `is_read` says whether there is a payload at all. A sender that only checks the address gets the `reply`.
     """
 
     delivery: WebhookDelivery
@@ -35,6 +36,7 @@ class MappedDelivery(NamedTuple):
     changes: Sequence[MappedChange] = ()
     error: InvalidChange | None = None
     because: str = ""
+    reply: Mapping[str, object] | None = None
 
     @property
     def outcome(self) -> DeliveryOutcome:
@@ -56,6 +58,8 @@ def map_delivery(source: Source, delivery: WebhookDelivery, message_id: str) -> 
     mapped = MappedDelivery(delivery, message_id)
     try:
         mapped = mapped._replace(payload=read_payload(source, delivery), is_read=True)
+        if reply := answer_check(source, mapped.payload):
+            return mapped._replace(because="its sender checks this address", reply=reply)
         changes = build_changes(source, mapped.payload, message_id, delivery)
         ignored_by = (
             None if changes else find_ignore_rule(source, make_scope(source, mapped.payload, delivery))

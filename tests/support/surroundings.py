@@ -1,4 +1,4 @@
-"""What the environment of whoever runs the tests would change of them: settings of ours, as `env.sh` exports."""
+"""What the environment of whoever runs the tests would change of them: settings, as `env.sh` exports."""
 
 import re
 from collections.abc import MutableMapping

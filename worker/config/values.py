@@ -27,6 +27,7 @@ REDIS_URL: Final = "redis://127.0.0.1:6379/0"
 DAY: Final = 86_400  # seconds
 SIGNATURE_LIFE: Final = 120  # seconds a signed request is valid for
 ACCEPTED: Final = 202  # the status of HTTP
+ANSWERS: Final = (200, ACCEPTED, 204)  # statuses by which a sender may be told that its delivery was taken
 LARGEST: Final = 1e15  # no setting comes near; it keeps infinity out
 
 Right = Literal["send", "read", "replay", "admin"]
@@ -253,8 +254,9 @@ class Source(HmacFormat):
 
     It has either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for
     rotation. `url` is the address its senders know, where a proxy hides it. One that is `gone` tells them so.
-    The rules to `ignore` a payload come before all others. `answer_faults` is the status of a delivery that
-    will never be taken, 0 for that of its fault. Deliveries are kept so many days (0: not at all), and bytes.
+    The rules to `ignore` a payload come before all others. `answer` is the status of a delivery that was
+    taken, and `answer_faults` of one that never will be, 0 for that of its fault. Deliveries are kept so many
+    days (0: not at all), and bytes.
     `event` is what its senders name nowhere; `country` and `maps` are as those of an account, whose own maps
     come first. `owners` are the accounts that its changes may be for, as the loader finds them.
     One of onOffice's that `keeps_claim` writes the `apiClaim` of each call into the `extendedclaim` of its
@@ -275,6 +277,7 @@ class Source(HmacFormat):
     url: Annotated[str, url_of("https", "http")] = field(default="", repr=False)
     gone: Annotated[bool, Meta(description="true or false")] = False
     keeps_claim: Annotated[bool, Meta(description="true or false")] = False
+    answer: Annotated[int, Meta(description="200, 202 or 204", extra={"accepts": ANSWERS.__contains__})] = 202
     answer_faults: Annotated[int, Meta(description="202", extra={"accepts": ACCEPTED.__eq__})] = 0
     delivery_days: Annotated[float, Meta(ge=0, le=3650)] = 7
     delivery_bytes: Annotated[int, Meta(ge=2**16, le=2**40)] = 2**24

@@ -3,9 +3,9 @@
 What a message means is `producers.webhooks`; here is what its sender is answered.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from http import HTTPStatus
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +21,7 @@ from producers.portals.http.deps import HttpDeps
 from producers.portals.http.problems import JobEntry, accepted_response, json_response
 from producers.portals.http.refusals import faults_of, reason_of
 from producers.webhooks.claims import KeptClaim, keep_claim
+from producers.webhooks.handshake import answer_unproved, find_challenge
 from producers.webhooks.mapping import MappedChange
 from producers.webhooks.record import MappedDelivery, map_delivery, record_delivery, record_refusal
 from producers.webhooks.reparse import make_unreadable_message
@@ -40,8 +41,6 @@ from worker.errors import (
 from worker.ports import Receipt
 from worker.usecases.intake import group_by_account
 
-CHALLENGES: Final = ("hub.challenge", "challenge", "validationToken")  # parameters that are sent back
-CHALLENGE: Final = re.compile(r"[A-Za-z0-9._~:/+=-]{1,512}")  # nothing that could be a page
 MAX_DIGITS: Final = 16  # of an announced length
 SETTINGS_RETRY_AFTER: Final = 60.0  # seconds until a secret may be readable again
 
@@ -50,10 +49,10 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     """Accept the changes of a webhook's message, which is posted; onOffice and some forms use GET.
 
     A source that is known never answers that it is gone, and 503 whatever time can cure: senders delete the
-    hook for the first, and try again for the second. They also look whether there is anybody, with nothing
+    hook for the first, and try again for the second. They also check whether there is anybody, with nothing
     to say.
     """
-    request = call.request
+    request, sent = call.request, None
     try:
         source = deps.sources.get(request.path_params["source"])
     except NotFound as error:
@@ -65,6 +64,8 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
         return answer
     try:
         raw, coding = await read_sent_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
+        if not raw and (challenge := find_challenge(request.query_params)):
+            return _send_back(challenge)
         sent = WebhookDelivery(_sent_url(request), _joined_headers(request), raw, request.method)
         mapped, claim = await deps.threads.run_mapping(
             partial(_map_sent, source, sent, deps.now(), deps.current_settings().accounts, coding=coding)
@@ -73,20 +74,20 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
             _report_claim(deps, source, claim)
         return await _accept_delivery(deps, source, mapped, request)
     except RelationsError as error:
-        return _refuse_delivery(deps, source, request, error)
+        check = answer_unproved(sent, error) if sent and isinstance(error, Unauthorized) else None
+        return _refuse_delivery(deps, source, request, error, check)
 
 
 def _answer_look(request: Request) -> Response | None:
-    """Return the answer to a sender that only looks whether somebody is here; None for a message.
-
-    Some send a challenge that they want to read again, such as Meta, Dropbox and Microsoft Graph.
-    """
+    """Return the answer to a sender that only looks whether somebody is here; None for a message."""
     if request.method == "HEAD" or not request.scope["query_string"]:
         return json_response({"jobs": []})
-    challenge = next((text for name in CHALLENGES if (text := request.query_params.get(name))), "")
-    if CHALLENGE.fullmatch(challenge):
-        return PlainTextResponse(challenge, headers={"X-Content-Type-Options": "nosniff"})
-    return None
+    challenge = find_challenge(request.query_params)
+    return _send_back(challenge) if challenge else None
+
+
+def _send_back(challenge: str) -> Response:
+    return PlainTextResponse(challenge, headers={"X-Content-Type-Options": "nosniff"})
 
 
 def _sent_url(request: Request) -> str:
@@ -148,7 +149,16 @@ async def _accept_delivery(
         deps.emit("webhook.ignored", source=source.name, message=mapped.id, because=mapped.because)
     ids = [job["id"] for job in jobs]
     await deps.deliveries.note(source, mapped.outcome, partial(record_delivery, source, mapped, ids))
-    return accepted_response(jobs)
+    return json_response(mapped.reply) if mapped.reply else _taken(source, jobs)
+
+
+def _taken(source: Source, jobs: Sequence[JobEntry]) -> Response:
+    """Return the answer to a delivery that was taken, with the status that its sender knows."""
+    if source.answer == HTTPStatus.NO_CONTENT:
+        return Response(status_code=source.answer)
+    answer = accepted_response(jobs)
+    answer.status_code = source.answer
+    return answer
 
 
 async def _accept_mapped(
@@ -170,8 +180,17 @@ async def _accept_mapped(
     return receipts
 
 
-def _refuse_delivery(deps: HttpDeps, source: Source, request: Request, error: RelationsError) -> Response:
-    """Note that a delivery cannot be taken; return the answer to it, or raise the error that says why."""
+def _refuse_delivery(
+    deps: HttpDeps,
+    source: Source,
+    request: Request,
+    error: RelationsError,
+    check: Mapping[str, object] | None,
+) -> Response:
+    """Note that a delivery cannot be taken; return the answer to it, or raise the error that says why.
+
+    `check` is the answer to a sender that only checks the address.
+    """
     reason, faults = reason_of(error), faults_of(error)
     size = request.headers.get("content-length", "")
     is_logged = deps.refusals.note_webhook(source.name, error)
@@ -184,9 +203,11 @@ def _refuse_delivery(deps: HttpDeps, source: Source, request: Request, error: Re
         size=int(size) if size.isdecimal() and len(size) < MAX_DIGITS else 0,
     )
     deps.deliveries.note_refused(source, make if is_logged else None)
+    if check:
+        return json_response(check)
     if isinstance(error, InvalidSettings | BacklogFull):
         retry_after = error.retry_after if isinstance(error, BacklogFull) else SETTINGS_RETRY_AFTER
         raise Unavailable("this cannot be taken at the moment", retry_after=retry_after) from None
     if source.answer_faults and isinstance(error, TooLarge | Unsupported | Invalid):
-        return accepted_response([])
+        return _taken(source, [])
     raise error

@@ -1,0 +1,82 @@
+"""How senders check an address before they use it: challenges that they want to read again, and pings. Pure.
+
+Nothing is ever accepted of one. A challenge is sent back only where it cannot be a page, and what has to be
+signed only to a sender that has proved itself: it could let anything be signed.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from producers.errors import Unauthorized
+from producers.webhooks.body import read_body_value
+from producers.webhooks.signatures import WebhookDelivery
+from worker.config import Source
+from worker.errors import InvalidChange
+
+# Parameters of the address that are sent back, as Meta, Dropbox and Microsoft (in either case) have them.
+CHALLENGES: Final = ("hub.challenge", "challenge", "validationToken", "validationtoken")
+CHALLENGE: Final = re.compile(r"[A-Za-z0-9._~:/+= -]{1,512}")  # nothing that could be a page
+CHALLENGE_FIELDS: Final = frozenset({"challenge", "type", "token"})  # all that a challenge in a body has
+EVENT_NAMES: Final = ("type", "event", "eventType", "event_type", "triggerEvent", "topic", "action")
+PING: Final = re.compile(r"((web)?hook|endpoint|event)?[._: -]?(ping|test)", re.IGNORECASE)
+MAX_PING: Final = 4096  # bytes
+
+
+def find_challenge(query: Mapping[str, str]) -> str:
+    """Return the challenge in the parameters of an address; nothing if there is none, or no harmless one."""
+    challenge = next((text for name in CHALLENGES if (text := query.get(name))), "")
+    return challenge if CHALLENGE.fullmatch(challenge) else ""
+
+
+def answer_check(source: Source, payload: object) -> Mapping[str, object] | None:
+    """Return what a sender that proved itself wants to read again; None of a message."""
+    if challenge := _find_challenge_in_body(payload):
+        return {"challenge": challenge}
+    inner = payload.get("payload") if isinstance(payload, dict) else None
+    token = inner.get("plainToken") if isinstance(inner, dict) else None
+    if source.scheme != "hmac" or not isinstance(token, str):
+        return None
+    key = source.secrets[0].reveal().encode()
+    encrypted = hmac.new(key, token.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+    return {"plainToken": token, "encryptedToken": encrypted}  # Zoom's
+
+
+def answer_unproved(delivery: WebhookDelivery, error: Unauthorized) -> Mapping[str, object] | None:
+    """Return the answer to a check by a sender that proves nothing by it; None of what may be a message.
+
+    Whatever brings a proof is no such check: a wrong one stays an error.
+    """
+    if error.reason != "no_proof" or len(delivery.body) > MAX_PING:
+        return None
+    try:
+        payload = read_body_value(delivery)
+    except InvalidChange:
+        return None
+    if challenge := _find_challenge_in_body(payload):
+        return {"challenge": challenge}
+    if _is_ping(payload, delivery):
+        return {"jobs": [], "detail": f"taken as a ping, of which nothing is accepted: {error}"}
+    return None
+
+
+def _find_challenge_in_body(payload: object) -> str:
+    """Return the challenge of a body that is nothing else, as of Slack and monday.com."""
+    if not isinstance(payload, dict) or not payload.keys() <= CHALLENGE_FIELDS:
+        return ""
+    challenge = payload.get("challenge")
+    return challenge if isinstance(challenge, str) and CHALLENGE.fullmatch(challenge) else ""
+
+
+def _is_ping(payload: object, delivery: WebhookDelivery) -> bool:
+    """Return whether it only says that it is one: it is empty, names itself so, or is WooCommerce's."""
+    if payload is None:
+        return "?" not in delivery.url
+    if not isinstance(payload, dict):
+        return False
+    named = (payload.get(name) for name in EVENT_NAMES)
+    return payload.keys() == {"webhook_id"} or any(
+        isinstance(name, str) and PING.fullmatch(name) for name in named
+    )

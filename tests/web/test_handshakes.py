@@ -1,0 +1,209 @@
+"""How senders check an address before they use it: each of them is answered so that it saves the address.
+
+Nothing is accepted of a check, and none of them lets anybody in, or anything be signed.
+"""
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers.errors import RefusalReason, Unauthorized
+from producers.webhooks.handshake import CHALLENGE, answer_check, answer_unproved
+from producers.webhooks.signatures import WebhookDelivery
+from tests.support.http_front import SECRETS, Front, problem
+from tests.support.waiting import wait_until
+from worker.config import Rule, Secret, Source
+from worker.ports import DeliveryFilter
+
+SOURCES = ("immo", "forms", "desk", "office")
+TOKEN = "Validation: Testing client application reachability for subscription Request-Id: 522dc9b1-bc38"
+CAL_COM = {
+    "triggerEvent": "PING",
+    "createdAt": "2026-11-29T13:30:16.889Z",
+    "payload": {"type": "Test", "attendees": [{"email": "jdoe@example.com"}]},
+}
+ZOOM = Source(
+    name="zoom",
+    account="acme",
+    scheme="hmac",
+    secrets=(Secret("canary-zoom-secret"), Secret("canary-zoom-secret-old")),
+    header="x-zm-signature",
+    prefix="v0=",
+    timestamp_header="x-zm-request-timestamp",
+    signed="v0:{timestamp}:{body}",
+    rules=(Rule(action="'create'", relationtype="'estate:address:buyer'", parentid="a", childid="b"),),
+)
+
+
+def use(front: Front, monkeypatch: pytest.MonkeyPatch, *sources: Source) -> None:
+    """Give the settings these sources, too."""
+    added = {source.name: source for source in sources}
+    known = {**front.runtime.settings.sources, **added}
+    monkeypatch.setattr(
+        front.runtime.live_settings, "current", replace(front.runtime.settings, sources=known)
+    )
+
+
+def sign_as_zoom(body: bytes, secret: str) -> dict[str, str]:
+    at = str(int(time.time()))
+    mac = hmac.new(secret.encode(), f"v0:{at}:".encode() + body, hashlib.sha256).hexdigest()
+    return {"x-zm-signature": f"v0={mac}", "x-zm-request-timestamp": at}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("name", ["hub.challenge", "challenge", "validationToken", "validationtoken"])
+def test_a_challenge_in_the_address_is_sent_back_with_200_whichever_method_brings_it(
+    front: Front, source: str, method: str, name: str
+) -> None:
+    http = front.client(None)
+    answer = http.request(method, f"/webhooks/{source}", params={"a": "b", name: TOKEN})
+    assert (answer.status_code, answer.text) == (200, TOKEN)
+    assert answer.headers["content-type"].startswith("text/plain")
+    problem(http.request(method, f"/webhooks/{source}", params={name: "<script>"}), 401)
+
+
+def test_a_message_is_no_challenge_whatever_stands_in_its_address(front: Front) -> None:
+    http = front.client(None)
+    problem(http.post("/webhooks/desk?challenge=1158201444", content=b"{}"), 401)
+    assert front.events[-1][0] == "webhook.refused"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"challenge": "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmd"}',
+        b'{"token": "Jhj5dZrVaK7ZwHHjRyZWjbDl", "challenge": "3eZbrw1aBm", "type": "url_verification"}',
+    ],
+    ids=["monday.com", "Slack"],
+)
+def test_a_challenge_in_the_body_is_sent_back_proved_or_not_and_is_no_failed_job(
+    front: Front, source: str, body: bytes
+) -> None:
+    proofs = {"desk": {"Authorization": f"Bearer {SECRETS['DESK_SECRET']}"}}
+    answer = front.client(None).post(f"/webhooks/{source}", content=body, headers=proofs.get(source, {}))
+    assert (answer.status_code, answer.json()) == (200, {"challenge": json.loads(body)["challenge"]})
+    assert "accepted" not in front.store.counts("acme")
+
+
+def test_a_sender_that_proved_itself_gets_its_token_signed_and_nobody_else(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(front, monkeypatch, ZOOM)
+    body = json.dumps(
+        {"event": "endpoint.url_validation", "payload": {"plainToken": "qgg8vlvZRS6UYooatFL8Aw"}}
+    )
+    http, content = front.client(None), body.encode()
+    genuine = sign_as_zoom(content, "canary-zoom-secret")
+    answer = http.post("/webhooks/zoom", content=content, headers=genuine)
+    expected = hmac.new(b"canary-zoom-secret", b"qgg8vlvZRS6UYooatFL8Aw", hashlib.sha256).hexdigest()
+    assert answer.status_code == 200
+    assert answer.json() == {"plainToken": "qgg8vlvZRS6UYooatFL8Aw", "encryptedToken": expected}
+    for headers in ({}, sign_as_zoom(content, "another"), {**genuine, "x-zm-request-timestamp": "1"}):
+        refused = http.post("/webhooks/zoom", content=content, headers=headers)
+        assert "encryptedToken" not in refused.text
+        problem(refused, 401)
+    (kept,) = front.runtime.deliveries.find(DeliveryFilter(outcome="nothing_to_do")).deliveries
+    assert kept.reason == "its sender checks this address"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    ("sender", "content", "headers"),
+    [
+        ("woo", b"webhook_id=12", {"Content-Type": "application/x-www-form-urlencoded"}),
+        ("cal", json.dumps(CAL_COM).encode(), {"X-Signature": "no-secret-provided"}),
+        ("empty", b"", {}),
+        ("test", b'{"event": "webhook.test"}', {"Content-Type": "application/json"}),
+        ("ping", b'{"type": "ping", "id": 7}', {"Content-Type": "application/json"}),
+    ],
+)
+def test_a_ping_that_nobody_signed_is_answered_200_with_why_and_is_on_record_as_refused(
+    front: Front,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    sender: str,
+    content: bytes,
+    headers: dict[str, str],
+) -> None:
+    known = front.runtime.settings.sources[source]
+    source = f"{source}-{sender}"  # of each name a few refused ones are kept in a minute
+    use(front, monkeypatch, replace(known, name=source))
+    answer = front.client(None).post(f"/webhooks/{source}", content=content, headers=headers)
+    assert (answer.status_code, answer.json()["jobs"]) == (200, [])
+    assert answer.json()["detail"].startswith("taken as a ping, of which nothing is accepted: ")
+    found = wait_until(
+        lambda: front.runtime.deliveries.find(DeliveryFilter(sources=(source,))).deliveries, "it is not kept"
+    )
+    assert [(each.outcome, each.reason) for each in found] == [("refused", "no_proof")]
+    assert "accepted" not in front.store.counts("acme")
+
+
+@pytest.mark.parametrize("content", [b"webhook_id=12", b"", b'{"type": "ping"}', b'{"challenge": "a"}'])
+def test_a_check_with_a_wrong_proof_is_refused_so_that_its_owner_sees_it(
+    front: Front, content: bytes
+) -> None:
+    http = front.client(None)
+    wrong = {"X-Signature": "sha256=" + "0" * 64, "X-Timestamp": str(int(time.time()))}
+    problem(http.post("/webhooks/forms", content=content, headers=wrong), 401)
+    problem(http.post("/webhooks/desk", content=content, headers={"Authorization": "Bearer wrong"}), 401)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+REASONS: tuple[RefusalReason, ...] = ("signature", "stale", "secret")
+
+
+@given(payload=VALUES, reason=st.sampled_from(REASONS))
+def test_only_what_brings_no_proof_at_all_is_a_check(payload: object, reason: RefusalReason) -> None:
+    delivery = WebhookDelivery("https://here/webhooks/a", {}, json.dumps(payload).encode())
+    assert answer_unproved(delivery, Unauthorized("no", reason=reason)) is None
+
+
+@given(
+    payload=st.fixed_dictionaries(
+        {"challenge": VALUES}, optional={"type": VALUES, "token": VALUES, "payload": VALUES, "estate": VALUES}
+    )
+)
+def test_what_is_sent_back_is_harmless_and_a_body_with_more_in_it_is_a_message(
+    payload: Mapping[str, Any],
+) -> None:
+    answer = answer_check(replace(ZOOM, scheme="bearer"), payload)
+    if answer:
+        assert CHALLENGE.fullmatch(str(answer["challenge"]))
+        assert payload.keys() <= {"challenge", "type", "token"}
+
+
+@pytest.mark.parametrize(("answer", "has_body"), [(200, True), (202, True), (204, False)])
+def test_a_delivery_that_is_taken_is_answered_with_the_status_that_its_sender_knows(
+    front: Front, monkeypatch: pytest.MonkeyPatch, answer: int, has_body: bool
+) -> None:
+    desk = replace(
+        front.runtime.settings.sources["desk"], name=f"desk{answer}", answer=answer, answer_faults=202
+    )
+    use(front, monkeypatch, desk)
+    http = httpx.Client(
+        base_url=front.url, headers={"Authorization": f"Bearer {SECRETS['DESK_SECRET']}"}, timeout=20
+    )
+    message = {"action": "create", "type": "estate:address:buyer", "parent": 1, "children": [2], "at": None}
+    unreadable = {**message, "parent": "x"}
+    for body in (message, message, unreadable):
+        response = http.post(f"/webhooks/{desk.name}", json=body)
+        assert (response.status_code, bool(response.content)) == (answer, has_body)
+    never = http.post(f"/webhooks/{desk.name}", content=b"x", headers={"Content-Encoding": "br"})
+    assert never.status_code == answer
+    problem(http.post(f"/webhooks/{desk.name}", json=message, headers={"Authorization": "Bearer no"}), 401)
+    assert front.store.counts("acme")["accepted"] == 2
