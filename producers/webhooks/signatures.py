@@ -17,6 +17,7 @@ DIGITS_OF_UNITS: Final = {13: 10**3, 16: 10**6, 19: 10**9}  # of a time from 200
 PLACEHOLDER: Final = re.compile(r"\{(body|timestamp|method|url)\}")
 SEPARATORS: Final = re.compile(r"[,;\s]+")  # between signatures, or between the fields of one header
 # Characters that HubSpot decodes in the URL before it signs it; of others the escapes stay.
+LEAST_KEY: Final = 16  # bytes of a key that is not taken as it is written
 HUBSPOT_ESCAPES: Final = re.compile(r"%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
 
 
@@ -76,20 +77,28 @@ def make_digests(source: Source, delivery: WebhookDelivery, timestamp: str) -> l
     contents = dict.fromkeys(
         _fill_template(template, delivery._replace(url=url), timestamp) for url in _spellings(delivery.url)
     )
-    return [
-        hmac.digest(secret.reveal().encode(), content, source.algorithm)
-        for secret in source.secrets
-        for content in contents
-    ]
+    keys = [key for secret in source.secrets for key in _read_keys(secret.reveal())]
+    return [hmac.digest(key, content, source.algorithm) for key in keys for content in contents]
+
+
+def _read_keys(secret: str) -> list[bytes]:
+    """Return the keys that a secret may stand for: its text, and the bytes that it writes as hex or base64.
+
+    Whoever does not know the secret knows none of them.
+    """
+    written = secret.removeprefix("whsec_")
+    decoded = {key for encoding in ("hex", "base64") if (key := _decode_bytes(written, encoding))}
+    return [secret.encode(), *(key for key in decoded if len(key) >= LEAST_KEY)]
 
 
 def read_digests(source: Source, received: Iterable[str]) -> list[bytes]:
     """Return the digests that a sender wrote as hex or base64, behind a prefix or without it."""
     texts = (text.removeprefix(source.prefix).removeprefix(f"{source.algorithm}=") for text in received)
-    return [digest for text in texts if (digest := _read_digest(text, source.encoding)) is not None]
+    return [digest for text in texts if (digest := _decode_bytes(text, source.encoding)) is not None]
 
 
-def _read_digest(text: str, encoding: str) -> bytes | None:
+def _decode_bytes(text: str, encoding: str) -> bytes | None:
+    """Return the bytes that a text writes as hex or base64 of either alphabet; as either if none is named."""
     if encoding != "base64" and re.fullmatch(r"([0-9A-Fa-f]{2})+", text):
         return bytes.fromhex(text)
     if encoding == "hex":

@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -384,6 +384,37 @@ def test_signatures_and_times_are_read_in_the_notations_that_senders_have(
     refused(replace(FORMS, **how), delivery._replace(body=b"{ }"))
     if "timestamp_header" in how or "timestamp_field" in how:
         assert "clock" in refused(replace(FORMS, **how), delivery, now=NOW + 302)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda key: b64encode(key).decode(),  # Airtable, Quo
+        lambda key: urlsafe_b64encode(key).decode().rstrip("="),
+        lambda key: "whsec_" + b64encode(key).decode(),
+        lambda key: key.hex(),  # Close
+        lambda key: key.hex().upper(),
+    ],
+    ids=["base64", "base64url", "whsec_", "hex", "HEX"],
+)
+@given(key=st.binary(min_size=16, max_size=40), body=st.binary(max_size=40))
+def test_a_secret_may_be_the_key_itself_or_write_its_bytes(
+    write: Callable[[bytes], str], key: bytes, body: bytes
+) -> None:
+    source = replace(FORMS, secrets=(Secret(write(key)),))
+    for used in (key, write(key).encode()):
+        mac = hmac.new(used, body, hashlib.sha256).hexdigest()
+        assert verify(source, WebhookDelivery("https://here", {"x-signature": mac}, body), now=NOW)
+    wrong = hmac.new(key + b"x", body, hashlib.sha256).hexdigest()
+    refused(source, WebhookDelivery("https://here", {"x-signature": wrong}, body))
+
+
+@pytest.mark.parametrize("secret", ["00" * 15, "AAAAAAAAAAAAAAAAAAAA", "whsec_"])
+def test_bytes_that_are_too_few_for_a_key_are_none(secret: str) -> None:
+    source = replace(FORMS, secrets=(Secret(secret),))
+    for key in (b"", bytes(15)):
+        mac = hmac.new(key, b"{}", hashlib.sha256).hexdigest()
+        refused(source, WebhookDelivery("https://here", {"x-signature": mac}, b"{}"))
 
 
 def test_an_encoding_that_is_named_is_the_only_one() -> None:
