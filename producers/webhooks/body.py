@@ -8,7 +8,7 @@ import codecs
 import json
 import re
 from contextlib import suppress
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 from python_multipart.exceptions import FormParserError
@@ -28,9 +28,11 @@ BOMS: Final = (  # the longer ones first, since one begins like another
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-CHARSETS: Final = ("utf-8", "utf-16", "iso-8859-1", "iso-8859-15", "latin-1", "windows-1252", "us-ascii")
+# By the names that Python gives them, whatever a sender calls them.
+CHARSETS: Final = re.compile(r"utf-(8|16|32)(-[bl]e)?|ascii|iso8859-[0-9]{1,2}|cp125[0-8]|mac-roman")
+WINDOWS: Final = "windows-1252"  # what is no Unicode and says nothing of itself
 CHARSET: Final = re.compile(r"charset=[\"']?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
-BOUNDARY: Final = re.compile(rb"--([^\r\n]{1,70})\r?\nContent-", re.IGNORECASE)
+BOUNDARY: Final = re.compile(rb"\s{0,8}--([^\r\n]{1,70})\r?\n[A-Za-z][A-Za-z0-9-]{0,60}:")
 FORM: Final = re.compile(rb"[^\s={}<>\"]{1,200}=[\x20-\x7e\x80-\xff\r\n]*")
 OTHER_KINDS: Final = (
     (b"%PDF", "a PDF"),
@@ -48,7 +50,7 @@ def read_body_value(delivery: WebhookDelivery) -> object:
     if not body.strip():
         return None
     if boundary := BOUNDARY.match(body):
-        return _read_multipart(body, boundary[1])
+        return _read_multipart(body.lstrip(), boundary[1])
     if is_mail(body):
         return read_mail(body, _read_content)
     return _read_content(body, content_type)
@@ -81,6 +83,15 @@ _EXPECTED: Final = "expected JSON, XML or a form"
 
 
 def _read_json(body: bytes, content_type: str) -> object:
+    """Return the value of JSON: of lines of it a list, and of a text that is JSON itself what that is."""
+    value = _decode_json(body, content_type)
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        with suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
+            return msgspec.json.decode(value)
+    return value
+
+
+def _decode_json(body: bytes, content_type: str) -> object:
     try:
         return msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
@@ -88,8 +99,15 @@ def _read_json(body: bytes, content_type: str) -> object:
     # Slower, for what msgspec does not take: other encodings, marks of byte order, lone surrogates.
     with suppress(ValueError, LookupError, RecursionError):
         return json.loads(_decode(body, content_type), parse_constant=_refuse_constant)
+    with suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
+        return _decode_lines(body)
     kind = next((name for magic, name in OTHER_KINDS if body.startswith(magic)), "")
     raise _refused(f"{_EXPECTED}, got what is {kind}" if kind else f"expected JSON: {reason}")
+
+
+def _decode_lines(body: bytes) -> list[object]:
+    """Return the objects of NDJSON; raise msgspec's error if a line is none."""
+    return list(msgspec.json.Decoder(dict[str, Any]).decode_lines(body))
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -99,9 +117,19 @@ def _refuse_constant(name: str) -> NoReturn:
 def _decode(body: bytes, content_type: str, errors: str = "strict") -> str:
     """Return the text of a body by its mark of byte order, else as declared, else as it looks."""
     marked = next((name for mark, name in BOMS if body.startswith(mark)), "")
-    charset = CHARSET.search(content_type)
-    declared = charset[1].lower() if charset and charset[1].lower() in CHARSETS else ""
-    return body.decode(marked or declared or json.detect_encoding(body), errors)
+    try:
+        return body.decode(marked or _find_charset(content_type) or json.detect_encoding(body), errors)
+    except UnicodeDecodeError:
+        return body.decode(WINDOWS, "replace")
+
+
+def _find_charset(content_type: str) -> str:
+    """Return the charset that a content type declares; nothing if none is, or one that nobody knows."""
+    declared = CHARSET.search(content_type)
+    with suppress(LookupError):
+        name = codecs.lookup(declared[1]).name if declared else ""
+        return name if CHARSETS.fullmatch(name) else ""
+    return ""
 
 
 def _decode_start(body: bytes) -> str:

@@ -221,6 +221,8 @@ def _reference(_scope: Scope, module: object, fields: object) -> object:
 
 
 def _parse_json(_scope: Scope, text: object) -> object:
+    if isinstance(text, dict | list):  # some senders write it as JSON at one time, and as a text at another
+        return text
     return read_json_text(text) if isinstance(text, str) and text.strip() else None
 
 

@@ -1,5 +1,6 @@
 """Hostile and broken clients: each is refused, and no other client notices."""
 
+import gzip
 import json
 import socket
 import subprocess
@@ -153,6 +154,15 @@ def test_a_coding_that_is_not_read_is_refused_with_those_that_are(http: httpx.Cl
     answer = http.post("/v1/changes", content=b"[]", headers={**JSON, "Content-Encoding": coding})
     problem(answer, 415)
     assert answer.headers["accept-encoding"].startswith("gzip, deflate")
+
+
+@pytest.mark.parametrize("named", ["utf-8", "UTF8", "iso-8859-1", "none", "identity", "8bit", "binary", ""])
+def test_a_charset_where_a_coding_should_stand_is_no_coding(http: httpx.Client, named: str) -> None:
+    content, headers = json.dumps(BUYER).encode(), {**JSON, "Content-Encoding": named}
+    assert http.post("/v1/changes", content=content, headers=headers).status_code == 202
+    packed = gzip.compress(content)
+    headers = {**JSON, "Content-Encoding": f"{named}, gzip"}
+    assert http.post("/v1/changes", content=packed, headers=headers).status_code == 202
 
 
 def test_more_changes_than_one_body_may_bring_are_refused_whole_and_counted(

@@ -40,6 +40,14 @@ def test_json_is_read_in_every_encoding_and_whatever_it_is_called(content_type: 
         ("", b"", None),
         ("", b" \r\n", None),
         ("application/json; charset=iso-8859-1", b'{"ort": "K\xf6ln"}', {"ort": "Köln"}),
+        ("application/json; charset=latin1", b'{"ort": "K\xf6ln"}', {"ort": "Köln"}),
+        ("application/json; charset=cp1252", b'{"preis": "1 \x80"}', {"preis": "1 €"}),
+        ("application/json; charset=nonsense", b'{"a": 1}', {"a": 1}),
+        ("application/json", b'{"ort": "K\xf6ln", "preis": "1 \x80"}', {"ort": "Köln", "preis": "1 €"}),
+        ("application/json", rb'"{\"id\": 7, \"note\": \"\\\"\"}"', {"id": 7, "note": '"'}),
+        ("text/plain", b'"[1, 2]"', [1, 2]),
+        ("application/json", b'"{id}"', "{id}"),
+        ("application/x-ndjson", b'{"id": 7}\n{"id": 8}\r\n\n', [{"id": 7}, {"id": 8}]),
         ("", rb'{"note": "\ud83d", "id": 7}', {"note": "\ud83d", "id": 7}),
         (FORM, b"a=1&b=K%C3%B6ln&c=K%F6ln&d=x+y", {"a": "1", "b": "Köln", "c": "Köln", "d": "x y"}),
         (
@@ -78,6 +86,15 @@ def test_forms_xml_and_odd_json_are_read_as_a_kept_message_is_without_its_conten
     assert read(body, content_type) == value
     if "charset" not in content_type:
         assert read(body) == value
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n", b"\n"])
+@pytest.mark.parametrize("first", [b"Content-Type: text/plain", b"X-Part: 1", b"content-length: 1"])
+def test_a_form_of_several_parts_is_known_whatever_its_sender_writes_first(
+    before: bytes, first: bytes
+) -> None:
+    part = b'\r\nContent-Disposition: form-data; name="json"\r\n\r\n{"id": 7}\r\n'
+    assert read(before + b"--b0\r\n" + first + part + b"--b0--\r\n") == {"json": '{"id": 7}'}
 
 
 @pytest.mark.parametrize(

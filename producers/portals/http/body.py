@@ -1,6 +1,7 @@
 """Reading the body of a request within its bounds, also one that comes compressed."""
 
 import asyncio
+import re
 import zlib
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -128,10 +129,14 @@ DECOMPRESSORS: Final[Mapping[str, Callable[[bytes], Decompressor]]] = {
 ACCEPTED: Final = ", ".join(name for name in DECOMPRESSORS if not name.startswith("x-"))
 
 
+# What says nothing of a compression, although it stands there: clients name their charset so, and mails this.
+NO_CODING: Final = re.compile(r"(identity|none|binary|[78]bit|utf-?(8|16)|iso-8859-[0-9]{1,2}|(us-)?ascii)?")
+
+
 def read_coding(header: str) -> str:
     """Return the coding that a Content-Encoding header names; empty for none. Raises Unsupported."""
     codings = [word.strip().lower() for word in header.split(",")]
-    applied = [word for word in codings if word not in ("", "identity")]
+    applied = [word for word in codings if not NO_CODING.fullmatch(word)]
     if not applied:
         return ""
     if len(applied) > 1 or applied[0] not in DECOMPRESSORS:
