@@ -329,6 +329,14 @@ PROPSTACK = b"POST /webhooks/propstack/SECRET/"
 GITHUB = b"POST /webhooks/github HTTP/1.1\nX-GitHub-Delivery: 1\nX-GitHub-Event: "
 
 
+def test_a_form_that_was_sent_off_makes_its_change_whatever_it_says_of_that(cli: Cli) -> None:
+    name = add(cli, "tally")
+    for given in (("data.isCompleted", True), ("data.isPartial", False), ("data.status", "COMPLETED")):
+        body = sample_of("tally", given)
+        answer = json.loads(cli("sources", "try", name, "-", "--json", stdin=body).stdout)
+        assert (len(answer["changes"]), answer["outcome"]) == (1, "made")
+
+
 @pytest.mark.parametrize(
     ("name", "body"),
     [
@@ -341,6 +349,11 @@ GITHUB = b"POST /webhooks/github HTTP/1.1\nX-GitHub-Delivery: 1\nX-GitHub-Event:
         ("typeform", sample_of("typeform", ("event_type", "form_response_partial"))),
         ("typeform", sample_of("typeform", ("form_response.answers.1.email", "an_account@example.com"))),
         ("tally", sample_of("tally", ("eventType", "FORM_UPDATED"))),
+        ("tally", sample_of("tally", ("data.isCompleted", False))),
+        ("tally", sample_of("tally", ("data.isPartial", True))),
+        ("tally", sample_of("tally", ("data.status", "PARTIAL"))),
+        ("website-form", b'{"email": "a@x.test", "objektnr": "1", "status": "Abandoned"}'),
+        ("website-form", b"email=a%40x.test&objektnr=1&is_draft=1"),
         ("website-form", b'{"email": "a@x.test", "objektnr": "1", "is_preview": true}'),
         ("website-form", b"email=a%40x.test&objektnr=1&spam=1"),
         ("website-form", b'{"email": "a@x.test", "objektnr": "1", "status": "spam"}'),
