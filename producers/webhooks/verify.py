@@ -133,11 +133,12 @@ def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str
             challenge="Basic",
             reason="no_proof",
         )
-    given = ""
+    sent = b""
     with suppress(ValueError):
-        given = b64decode(token.strip(), validate=True).decode("utf-8", "replace")
+        sent = b64decode(token.strip(), validate=True)
+    given = [_decode(sent), sent.decode("latin-1")]  # clients write either
     try:
-        _check_secret(source, [given, given.partition(":")[2]])
+        _check_secret(source, [*given, *(text.partition(":")[2] for text in given)])
     except Unauthorized as error:
         raise Unauthorized(str(error), challenge="Basic", reason=error.reason) from None
     return make_message_id(source, delivery)
@@ -166,13 +167,15 @@ def _in_header(delivery: WebhookDelivery, name: str) -> Iterator[str]:
 
 
 def _in_query(delivery: WebhookDelivery, name: str) -> Iterator[str]:
-    for given, value in split_fields(delivery.url.partition("?")[2].encode("latin-1")):
+    query = delivery.url.partition("?")[2].encode("latin-1")
+    # People write a plus as it is into an address, where it stands for a blank.
+    for given, value in (*split_fields(query), *split_fields(query.replace(b"+", b"%2B"))):
         if given.encode("latin-1") == name.encode():
             yield _decode(value.encode("latin-1"))
 
 
 def _in_path(delivery: WebhookDelivery, _name: str) -> Iterator[str]:
-    for part, _ in further_parts(delivery.url):
+    for part, _ in further_parts(delivery):
         yield _decode(part)
 
 

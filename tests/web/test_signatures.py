@@ -441,13 +441,13 @@ def test_basic_authentication_is_user_and_password_or_only_the_password(
     secret: str, given: str, is_right: bool
 ) -> None:
     source = replace(DESK, scheme="basic", secrets=(Secret(secret),))
-    delivery = WebhookDelivery(
-        "https://here", {"authorization": f"Basic {b64encode(given.encode()).decode()}"}, b"{}"
-    )
-    if is_right:
-        assert verify(source, delivery, now=NOW)
-    else:
-        refused(source, delivery)
+    for charset in ("utf-8", "latin-1"):
+        header = f"Basic {b64encode(given.encode(charset)).decode()}"
+        delivery = WebhookDelivery("https://here", {"authorization": header}, b"{}")
+        if is_right:
+            assert verify(source, delivery, now=NOW)
+        else:
+            refused(source, delivery)
     refused(source, delivery._replace(headers={"authorization": "Basic \xff"}))
 
 
@@ -479,6 +479,13 @@ def test_a_secret_may_stand_in_a_header_the_query_the_path_or_the_body(
     assert SHARED not in refused(source, wrong) + refused(
         source, WebhookDelivery("https://here/", {}, b"[" * 9000)
     )
+
+
+@pytest.mark.parametrize("written", ["ab+cd/ef12==", "ab%2Bcd%2Fef12%3D%3D", "ab%2bcd/ef12=="])
+def test_a_secret_in_base64_may_stand_in_an_address_as_people_write_it(written: str) -> None:
+    source = replace(DESK, scheme="secret", secret_in="query:k", secrets=(Secret("ab+cd/ef12=="),))
+    assert verify(source, WebhookDelivery(f"https://here/webhooks/desk?k={written}&a=b", {}, b"{}"), now=NOW)
+    refused(source, WebhookDelivery("https://here/webhooks/desk?k=ab%20cd/ef12==", {}, b"{}"))
 
 
 @pytest.mark.parametrize("charset", ["latin-1", "utf-8"])
