@@ -51,10 +51,11 @@ def translate(scope: Scope, table: str, value: object) -> object:
     return None
 
 
-def further_parts(url: str) -> list[tuple[bytes, str]]:
+def further_parts(delivery: WebhookDelivery) -> list[tuple[bytes, str]]:
     """Return the parts of an address behind `/webhooks/NAME`, as they are meant and as they were sent."""
-    path = url.partition("?")[0].partition("://")[2].partition("/")[2]
-    return [(unquote_to_bytes(raw.encode("latin-1")), raw) for raw in path.split("/")[2:]]
+    _, slash, path = delivery.url.partition("?")[0].partition("://")[2].partition("/")
+    below = f"{slash}{path}".removeprefix(delivery.root)
+    return [(unquote_to_bytes(raw.encode("latin-1")), raw) for raw in below.split("/")[3:]]
 
 
 # --- around
@@ -84,7 +85,7 @@ def _query(delivery: WebhookDelivery, name: object) -> object:
 
 
 def _path(delivery: WebhookDelivery, position: object) -> object:
-    parts = [decode_text(part) for part, _ in further_parts(delivery.url)]
+    parts = [decode_text(part) for part, _ in further_parts(delivery)]
     return parts[position] if isinstance(position, int) and 0 <= position < len(parts) else None
 
 

@@ -14,7 +14,7 @@ from producers.errors import Unauthorized
 from producers.webhooks.body import read_body_value
 from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Source
-from worker.errors import InvalidChange
+from worker.errors import Fault, Invalid, InvalidChange
 
 # Parameters of the address that are sent back, as Meta, Dropbox and Microsoft (in either case) have them.
 CHALLENGES: Final = ("hub.challenge", "challenge", "validationToken", "validationtoken")
@@ -23,6 +23,20 @@ CHALLENGE_FIELDS: Final = frozenset({"challenge", "type", "token"})  # all that 
 EVENT_NAMES: Final = ("type", "event", "eventType", "event_type", "triggerEvent", "topic", "action")
 PING: Final = re.compile(r"((web)?hook|endpoint|event)?[._: -]?(ping|test)", re.IGNORECASE)
 MAX_PING: Final = 4096  # bytes
+LOST: Final = (
+    "a signature came by GET, without its message: a redirect, such as from http to https, drops what is "
+    "posted; give the sender the address that it ends at"
+)
+
+
+def check_not_lost(source: Source, headers: Mapping[str, str]) -> None:
+    """Raise Invalid for a signature without a message: it was posted, and a redirect has made a GET of it.
+
+    Taken for a look, all that its sender sends would be lost, and well on both sides.
+    """
+    names = {"hmac": (source.header,), "standard-webhooks": ("webhook-signature", "svix-signature")}
+    if any(headers.get(name.lower()) for name in names.get(source.scheme, ())):
+        raise Invalid([Fault("", LOST)])
 
 
 def find_challenge(query: Mapping[str, str]) -> str:

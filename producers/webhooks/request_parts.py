@@ -67,7 +67,7 @@ def _expressions(source: Source) -> Iterator[str]:
 def show_path(source: Source, delivery: WebhookDelivery) -> str:
     """Return the further parts of the address, with stars in place of a secret."""
     secrets = {secret.reveal().encode() for secret in source.secrets}
-    return "".join(f"/{STARS if part in secrets else raw}" for part, raw in further_parts(delivery.url))
+    return "".join(f"/{STARS if part in secrets else raw}" for part, raw in further_parts(delivery))
 
 
 def show_query(source: Source, delivery: WebhookDelivery) -> str:

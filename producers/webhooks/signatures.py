@@ -24,13 +24,14 @@ HUBSPOT_ESCAPES: Final = re.compile(r"%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", r
 class WebhookDelivery(NamedTuple):
     """A webhook as it arrived. `headers` are looked up in lower case; `url` is the one the sender used.
 
-    The URL has every byte as a character of Latin-1.
+    The URL has every byte as a character of Latin-1. `root` is what its path has above `/webhooks/NAME`.
     """
 
     url: str
     headers: Mapping[str, str]
     body: bytes
     method: str = "POST"
+    root: str = ""
 
 
 def check_time(text: str, now: float, *, only_seconds: bool = False) -> None:

@@ -1,7 +1,11 @@
 """Behind proxies: below a path of theirs, and connections that are kept longer than theirs."""
 
+import hashlib
+import hmac
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -10,7 +14,8 @@ from ops.web.routes import operator_routes
 from producers.portals.http.application import application
 from producers.portals.http.forwarded import clean_root_path
 from producers.portals.http.server import KEEP_ALIVE_SECONDS, Server
-from tests.support.http_front import BUYER, KEYS, Front
+from tests.support.http_front import BUYER, KEYS, SECRETS, Front
+from worker.ports import DeliveryFilter
 
 PREFIX = "/crm/relations"
 
@@ -37,6 +42,43 @@ def test_addresses_that_are_told_can_be_followed_through_the_proxy(below: httpx.
     assert location == f"{PREFIX}/v1/jobs/{answer.json()['jobs'][0]['id']}"
     assert below.get(location).status_code == below.get(location.removeprefix(PREFIX)).status_code == 200
     assert below.get(f"{sent}/openapi.json").json()["servers"] == [{"url": PREFIX}]
+
+
+@pytest.mark.parametrize("sent", ["", PREFIX], ids=["stripped", "whole"])
+def test_a_webhook_below_a_path_is_read_as_one_that_is_not(
+    front: Front, below: httpx.Client, sent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = replace(
+        front.runtime.settings.sources["office"].rules[0], when="path(`1`) == 'created'", parentid="estate"
+    )
+    office = front.runtime.settings.sources["office"]
+    shared = replace(
+        office, name="box", scheme="secret", secret_in="path", rules=(replace(rule, childid="person"),)
+    )
+    sources = {**front.runtime.settings.sources, "box": shared}
+    monkeypatch.setattr(
+        front.runtime.live_settings, "current", replace(front.runtime.settings, sources=sources)
+    )
+    answer = below.post(
+        f"{sent}/webhooks/box/{SECRETS['OFFICE_SECRET']}/created", json={"estate": 1, "person": 2}
+    )
+    assert [job["state"] for job in answer.json()["jobs"]] == ["queued"]
+    (kept,) = front.runtime.deliveries.find(DeliveryFilter(sources=("box",))).deliveries
+    request = front.runtime.deliveries.get(kept.id)
+    assert request is not None
+    assert request.request.startswith(b"POST /webhooks/box/***/created HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("sent", ["", PREFIX], ids=["stripped", "whole"])
+def test_a_signature_covers_the_address_with_the_path_that_a_proxy_may_have_taken_off(
+    below: httpx.Client, sent: str
+) -> None:
+    fields = {"estateId": "4.629", "timestamp": str(int(time.time())), "userId": "21"}
+    address = f"{str(below.base_url).rstrip('/')}{PREFIX}/webhooks/office"
+    content = f"{address}?{urlencode(sorted(fields.items()))}"
+    mac = hmac.new(SECRETS["OFFICE_SECRET"].encode(), content.encode(), hashlib.sha256).hexdigest()
+    answer = below.get(f"{sent}/webhooks/office", params={**fields, "signature": mac})
+    assert answer.status_code == 202
 
 
 @pytest.mark.parametrize("prefix", ["//evil.test", "/a b", "/a\tb", "/" + "a" * 300, "evil", "/a/../b?c"])

@@ -6,9 +6,12 @@ Nothing is accepted of a check, and none of them lets anybody in, or anything be
 import hashlib
 import hmac
 import json
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -207,3 +210,46 @@ def test_a_delivery_that_is_taken_is_answered_with_the_status_that_its_sender_kn
     assert never.status_code == answer
     problem(http.post(f"/webhooks/{desk.name}", json=message, headers={"Authorization": "Bearer no"}), 401)
     assert front.store.counts("acme")["accepted"] == 2
+
+
+@contextmanager
+def redirecting(status: int, target: str) -> Iterator[str]:
+    """Serve redirects to the target, as the plain port of a proxy does; yield its address."""
+
+    class Redirect(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Location", target + self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("status", "taken"), [(301, False), (302, False), (307, True), (308, True)])
+def test_a_message_that_a_redirect_has_emptied_is_refused_and_says_so(
+    front: Front, status: int, taken: bool
+) -> None:
+    body = json.dumps(
+        {"action": "create", "type": "estate:address:buyer", "parent": 1, "children": [2], "tenant": 2}
+    )
+    at = str(int(time.time()))
+    mac = hmac.new(SECRETS["FORMS_SECRET"].encode(), f"{at}.{body}".encode(), hashlib.sha256).hexdigest()
+    headers = {"X-Signature": f"sha256={mac}", "X-Timestamp": at}
+    with redirecting(status, front.url) as plain:
+        answer = httpx.post(f"{plain}/webhooks/forms", content=body, headers=headers, follow_redirects=True)
+    if taken:
+        assert answer.status_code == 202
+        return
+    assert "a redirect" in problem(answer, 422)["detail"]
+    assert [event for event, _ in front.events] == ["webhook.refused"]
+    assert front.client(None).get("/webhooks/forms").status_code == 200

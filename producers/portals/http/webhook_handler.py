@@ -21,7 +21,7 @@ from producers.portals.http.deps import HttpDeps
 from producers.portals.http.problems import JobEntry, accepted_response, json_response
 from producers.portals.http.refusals import faults_of, reason_of
 from producers.webhooks.claims import KeptClaim, keep_claim
-from producers.webhooks.handshake import answer_unproved, find_challenge
+from producers.webhooks.handshake import answer_unproved, check_not_lost, find_challenge
 from producers.webhooks.mapping import MappedChange
 from producers.webhooks.record import MappedDelivery, map_delivery, record_delivery, record_refusal
 from producers.webhooks.reparse import make_unreadable_message
@@ -60,13 +60,14 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
         raise
     if source.gone:
         raise HTTPException(410, "this webhook was removed on purpose; delete it at its sender")
-    if request.method in ("HEAD", "GET") and (answer := _answer_look(request)):
-        return answer
     try:
+        if request.method in ("HEAD", "GET") and (answer := _answer_look(source, request)):
+            return answer
         raw, coding = await read_sent_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
         if not raw and (challenge := find_challenge(request.query_params)):
             return _send_back(challenge)
-        sent = WebhookDelivery(_sent_url(request), _joined_headers(request), raw, request.method)
+        root = request.scope.get("root_path", "")
+        sent = WebhookDelivery(_sent_url(request, root), _joined_headers(request), raw, request.method, root)
         mapped, claim = await deps.threads.run_mapping(
             partial(_map_sent, source, sent, deps.now(), deps.current_settings().accounts, coding=coding)
         )
@@ -78,9 +79,12 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
         return _refuse_delivery(deps, source, request, error, check)
 
 
-def _answer_look(request: Request) -> Response | None:
+def _answer_look(source: Source, request: Request) -> Response | None:
     """Return the answer to a sender that only looks whether somebody is here; None for a message."""
-    if request.method == "HEAD" or not request.scope["query_string"]:
+    if request.method == "HEAD":
+        return json_response({"jobs": []})
+    if not request.scope["query_string"]:
+        check_not_lost(source, request.headers)
         return json_response({"jobs": []})
     challenge = find_challenge(request.query_params)
     return _send_back(challenge) if challenge else None
@@ -90,11 +94,15 @@ def _send_back(challenge: str) -> Response:
     return PlainTextResponse(challenge, headers={"X-Content-Type-Options": "nosniff"})
 
 
-def _sent_url(request: Request) -> str:
-    """Return the URL of a request byte by byte, as characters of Latin-1, not as the server understood it."""
+def _sent_url(request: Request, root: str) -> str:
+    """Return the URL of a request byte by byte, as characters of Latin-1, not as the server understood it.
+
+    It has the path above us, `root`, also where a proxy has taken that off.
+    """
     scope = request.scope
     host = request.headers.get("host") or "{}:{}".format(*scope["server"])
     target, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+    target = target if target.startswith(f"{root}/") else f"{root}{target}"
     return f"{scope['scheme']}://{host}{target}{f'?{query}' if query else ''}"
 
 
