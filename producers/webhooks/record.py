@@ -17,7 +17,7 @@ from producers.webhooks.trace import explain_rules
 from worker.config import Source, redact
 from worker.contract import MAX_FAULTS
 from worker.errors import Fault, InvalidChange, RelationsError
-from worker.ports import Delivery, DeliveryOutcome, KeptDelivery
+from worker.ports import Delivery, DeliveryOutcome, KeptDelivery, RuleTrace
 
 MAX_FAULT: Final = 500  # characters of a fault that is kept
 
@@ -26,7 +26,7 @@ class MappedDelivery(NamedTuple):
     """A genuine delivery: the id of its message, its payload, and its changes or why it makes none.
 
     That is the `error` of one that cannot be read, or the reason why there is nothing to do (`because`).
-    `is_read` says whether there is a payload at all. A sender that only checks the address gets the `reply`.
+    `is_read` says whether rules have a payload. A sender that only checks the address gets the `reply`.
     """
 
     delivery: WebhookDelivery
@@ -57,9 +57,10 @@ def map_delivery(source: Source, delivery: WebhookDelivery, message_id: str) -> 
     """Return the delivery with the changes that the source's rules make of it."""
     mapped = MappedDelivery(delivery, message_id)
     try:
-        mapped = mapped._replace(payload=read_payload(source, delivery), is_read=True)
-        if reply := answer_check(source, mapped.payload):
+        payload = read_payload(source, delivery)
+        if reply := answer_check(source, payload):
             return mapped._replace(because="its sender checks this address", reply=reply)
+        mapped = mapped._replace(payload=payload, is_read=True)
         changes = build_changes(source, mapped.payload, message_id, delivery)
         ignored_by = (
             None if changes else find_ignore_rule(source, make_scope(source, mapped.payload, delivery))
@@ -72,14 +73,20 @@ def map_delivery(source: Source, delivery: WebhookDelivery, message_id: str) -> 
     return mapped._replace(changes=changes, because=because)
 
 
+def explain_delivery(
+    source: Source, mapped: MappedDelivery, jobs: Sequence[str] = ()
+) -> tuple[RuleTrace, ...]:
+    """Return what each rule did; nothing if none was asked, since there is no payload for rules."""
+    if not mapped.is_read:
+        return ()
+    payload, delivery, error = mapped.payload, mapped.delivery, mapped.error
+    return explain_rules(source, payload, delivery, made=mapped.changes, jobs=jobs, error=error)
+
+
 def record_delivery(source: Source, mapped: MappedDelivery, jobs: Sequence[str]) -> KeptDelivery:
     """Return what is kept of a delivery; its `jobs` are those of its changes, in their order."""
     delivery, error = mapped.delivery, mapped.error
-    rules = (
-        explain_rules(source, mapped.payload, delivery, made=mapped.changes, jobs=jobs, error=error)
-        if mapped.is_read
-        else ()
-    )
+    rules = explain_delivery(source, mapped, jobs)
     request, is_cut = make_kept_request(source, delivery)
     is_nameless = redact(mapped.id) != mapped.id
     record = Delivery(

@@ -117,7 +117,7 @@ def test_a_sender_that_proved_itself_gets_its_token_signed_and_nobody_else(
         assert "encryptedToken" not in refused.text
         problem(refused, 401)
     (kept,) = front.runtime.deliveries.find(DeliveryFilter(outcome="nothing_to_do")).deliveries
-    assert kept.reason == "its sender checks this address"
+    assert (kept.reason, kept.rules) == ("its sender checks this address", ())
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -13,8 +13,7 @@ from ops.explain.text import format_change, pluralize
 from ops.serializers.deliveries import serialize_trace
 from ops.source_trials import map_payload
 from producers.webhooks.mapping import MappedChange, check_rules
-from producers.webhooks.record import MappedDelivery
-from producers.webhooks.trace import explain_rules
+from producers.webhooks.record import MappedDelivery, explain_delivery
 from worker.config import Source
 from worker.config.table import nearest
 from worker.contract import to_message
@@ -77,7 +76,7 @@ def try_payload(context: CommandContext, name: str, file: Path) -> None:
         raise NotFound(f'there is no source "{name}"{nearest(name, context.settings.sources)}')
     overrides = context.runtime.live_settings.overrides
     mapped = map_payload(source, _read_payload(file), overrides)
-    rules = explain_rules(source, mapped.payload, mapped.delivery, made=mapped.changes)
+    rules = explain_delivery(source, mapped)
     context.answer(
         {
             "source": name,
