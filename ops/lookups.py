@@ -4,6 +4,7 @@ from collections.abc import Collection
 from datetime import tzinfo
 
 from ops.explain import Explanation, collect_evidence, explain
+from ops.explain.sentence import Sentence
 from ops.explain.text import format_instant
 from ops.serializers.accounts import AccountDict, PaceDict, PauseDict, WaitsDict
 from producers.webhooks.redelivery import is_visible
@@ -49,8 +50,9 @@ def describe_stop(waits: WaitsDict | None) -> str:
     """Return why nothing of an account is sent and until when, by the `waits` of its status, or nothing."""
     if not waits or waits["reason"] not in ACCOUNT_REASONS:
         return ""
-    until = f"; until {waits['until']}" if waits["until"] else ""
-    return f"{waits['message']}{until}"
+    why = Sentence(waits["message"])
+    until = waits["until"]
+    return Sentence("{why}; until {until}", why=why, until=Sentence(until)) if until else why
 
 
 def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> AccountDict:

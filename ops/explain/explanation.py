@@ -64,17 +64,17 @@ class Explanation:
             "wanted": {
                 "open": self.is_open,
                 "presence": self.presence,
-                "text": self.wanted,
-                "but": self.why_not_sending or None,
+                "text": str(self.wanted),
+                "but": str(self.why_not_sending) or None,
             },
-            "known": list(self.known),
+            "known": list(map(str, self.known)),
             "jobs": [
                 {
                     "id": job.job,
                     "state": job.state,
-                    "text": job.text,
+                    "text": str(job.text),
                     **job.facts,
-                    "requests": list(job.requests),
+                    "requests": [{**request, "text": str(request["text"])} for request in job.requests],
                 }
                 for job in self.jobs
             ],

@@ -11,17 +11,22 @@ from ops.explain.advice import advise
 from ops.explain.evidence import Evidence
 from ops.explain.explanation import Explanation, JobExplanation
 from ops.explain.requests import RequestPart, find_part
-from ops.explain.text import describe_reference, format_info, format_instant, pluralize
+from ops.explain.sentence import Sentence, join
+from ops.explain.text import Instant, describe_reference, format_info, pluralize
 from worker.contract import write_instant
 from worker.planner.fold import NEVER, JobVersion
 from worker.planner.relation_state import Refusal, RelationState, contradicts, reopen
 from worker.ports import CANCELLED, ERASED, OPEN_STATES, JobRecord, JobReference, RelationEvent
 
 SUPERSEDED_BY_OPERATOR: Final[Mapping[str, str]] = {
-    CANCELLED: "cancelled before it was sent",
-    ERASED: "ended when a record was erased",
+    CANCELLED: Sentence("cancelled before it was sent"),
+    ERASED: Sentence("ended when a record was erased"),
 }
-TARGETS: Final = {True: "that it is there", False: "that it is not there", None: "its info"}
+TARGETS: Final = {
+    True: Sentence("that it is there"),
+    False: Sentence("that it is not there"),
+    None: Sentence("its info"),
+}
 
 
 def explain(evidence: Evidence, *, zone: tzinfo) -> Explanation:
@@ -57,45 +62,70 @@ class _Explainer:
     def describe_target(self) -> str:
         """Return what the open intents come to."""
         if self.state is None:
-            waiting = "what a change in the inbox asks for; it has not been read yet"
-            return waiting if self.is_waiting else "nothing is open"
+            waiting = Sentence("what a change in the inbox asks for; it has not been read yet")
+            return waiting if self.is_waiting else Sentence("nothing is open")
         target = self.state.target
-        what = f"{TARGETS[target.presence]}{format_info(target.patch)}"
+        what = join("", [TARGETS[target.presence], format_info(target.patch)])
         if target.presence is None:
             return what
-        return f"{what}, as of {self.at(target.decisive.version.occurred_at)} ({target.decisive.job})"
+        decisive = target.decisive
+        at = self.at(decisive.version.occurred_at)
+        return Sentence("{what}, as of {at} ({job})", what=what, at=at, job=decisive.job)
 
     def describe_known(self) -> Iterator[str]:
         """Yield what the API confirmed, and what may still take effect."""
         confirmed, doubt = self.evidence.record.confirmed, self.evidence.record.doubt
         if confirmed.presence != NEVER:
-            word = "there" if confirmed.present > confirmed.absent else "not there"
-            yield f"{word}, confirmed {self.describe_version(confirmed.presence)}"
+            version = self.describe_version(confirmed.presence)
+            if confirmed.present > confirmed.absent:
+                yield Sentence("there, confirmed {version}", version=version)
+            else:
+                yield Sentence("not there, confirmed {version}", version=version)
         for key, info in sorted(confirmed.info.items()):
-            removed = "gone again, but " if info.removed else ""
-            yield f"{key}, {removed}confirmed {self.describe_version(info.job_version)}"
+            removed = Sentence("gone again, but ") if info.removed else ""
+            version = self.describe_version(info.job_version)
+            yield Sentence("{key}, {removed}confirmed {version}", key=key, removed=removed, version=version)
         if doubt and doubt.until > self.evidence.now:
-            yield f"in doubt until {self.at(doubt.until)}: a {doubt.kind} got no answer and may still land"
+            yield Sentence(
+                "in doubt until {until}: a {kind} got no answer and may still land",
+                until=self.at(doubt.until),
+                kind=Sentence(doubt.kind),
+            )
         if confirmed.presence == NEVER and not confirmed.info:
-            yield "nothing was confirmed, or longer ago than is remembered"
+            yield Sentence("nothing was confirmed, or longer ago than is remembered")
 
     def describe_progress(self, job: str) -> str:
         """Return what an open job waits for here."""
         if self.state is None or all(intent.job != job for intent in self.state.open.intents):
-            return "waits in the inbox"
+            return Sentence("waits in the inbox")
         opened, doubt, now = self.state.open, self.state.doubt, self.evidence.now
-        tried = f" after {pluralize(opened.rejections, 'rejection')}" if opened.rejections else ""
-        last = f"; last: {_describe_refusal(opened.refusal)}" if opened.refusal else ""
-        until = f" until {self.at(opened.not_before)}" if opened.not_before > now else ""
+        parts = {
+            "until": Sentence(" until {at}", at=self.at(opened.not_before))
+            if opened.not_before > now
+            else "",
+            "tried": Sentence(" after {rejections}", rejections=pluralize(opened.rejections, "rejection"))
+            if opened.rejections
+            else "",
+        }
         if opened.held:
-            why = opened.refusal.message if opened.refusal else "another relation of its record is in its way"
-            return f"is held{until}{tried}: {why}"
+            in_its_way = Sentence("another relation of its record is in its way")
+            why = _tell(opened.refusal) if opened.refusal else in_its_way
+            return Sentence("is held{until}{tried}: {why}", **parts, why=why)
         if doubt and doubt.until > now and contradicts(doubt, self.state.target):
-            earlier = f"an earlier {doubt.kind} without an answer may still land and undo it"
-            return f"is in doubt until {self.at(doubt.until)}: {earlier}"
+            return Sentence(
+                "is in doubt until {until}: an earlier {kind} without an answer may still land and undo it",
+                until=self.at(doubt.until),
+                kind=Sentence(doubt.kind),
+            )
+        refusal = _describe_refusal(opened.refusal) if opened.refusal else ""
+        parts["last"] = Sentence("; last: {refusal}", refusal=refusal) if refusal else ""
         if opened.stage.reads:
-            return f"is verifying: it is read back before anything is written again{until}{last}"
-        return f"is waiting{until}{tried}{last}" if until else f"is due now{tried}{last}"
+            return Sentence(
+                "is verifying: it is read back before anything is written again{until}{last}", **parts
+            )
+        is_later = opened.not_before > now
+        due = Sentence("is due now{tried}{last}", **parts)
+        return Sentence("is waiting{until}{tried}{last}", **parts) if is_later else due
 
     # --- each job
 
@@ -105,8 +135,11 @@ class _Explainer:
         return JobExplanation(
             job=event.job,
             state=event.result or (job.state if job else "queued"),
-            text=f"{self.describe_job(event.job)}: {self.describe_outcome(event, job)}"
-            + "".join(f"; {each}" for each in self.describe_references(job)),
+            text=Sentence(
+                "{asked}: {became}",
+                asked=self.describe_job(event.job),
+                became=join("; ", [self.describe_outcome(event, job), *self.describe_references(job)]),
+            ),
             facts=self.get_facts(event, job),
             requests=tuple(part.to_json(self.zone) for part in self.find_parts(job)),
         )
@@ -147,9 +180,10 @@ class _Explainer:
                 return self.describe_applied(event.detail)
             case "superseded":
                 by_operator = SUPERSEDED_BY_OPERATOR.get(event.detail)
-                return by_operator or f"superseded by {self.describe_job(event.detail)}"
+                return by_operator or Sentence("superseded by {job}", job=self.describe_job(event.detail))
             case "stale":
-                return f"stale: {self.describe_job(event.detail)} is newer and was confirmed before it came"
+                newer = self.describe_job(event.detail)
+                return Sentence("stale: {job} is newer and was confirmed before it came", job=newer)
             case "failed":
                 return self.describe_failure(event, job)
         return self.describe_progress(event.job)
@@ -159,22 +193,35 @@ class _Explainer:
         part = self.find_part(request)
         if part is None:
             if any(request in job.requests for job in self.evidence.jobs.values()):
-                return f"applied with request {request}, which is no longer kept"
-            return "applied: it was confirmed already"
+                return Sentence("applied with request {request}, which is no longer kept", request=request)
+            return Sentence("applied: it was confirmed already")
         answer = part.describe_answer()
         if part.is_read:
-            return f"applied: request {request} read it back and found it as wanted, {answer}"
+            return Sentence(
+                "applied: request {request} read it back and found it as wanted, {answer}",
+                request=request,
+                answer=answer,
+            )
         actions = part.request.actions
-        size = pluralize(sum(len(action.relations) for action in actions), "relation")
-        return f"applied with request {request} ({pluralize(len(actions), 'action')} for {size}), {answer}"
+        return Sentence(
+            "applied with request {request} ({actions} for {relations}), {answer}",
+            request=request,
+            actions=pluralize(len(actions), "action"),
+            relations=pluralize(sum(len(action.relations) for action in actions), "relation"),
+            answer=answer,
+        )
 
     def describe_failure(self, event: RelationEvent, job: JobRecord | None) -> str:
         """Return the code, its text, and what to do."""
         code, _, error = event.detail.partition(" ")
         refusal = self.find_refusal(job) or Refusal(int(code or 0), error, "")
         was_replayed = job and job.state in OPEN_STATES and self.evidence.relation not in job.failed
-        replayed = "; a replay put it back" if was_replayed else ""
-        return f"failed: {_describe_refusal(refusal)}{replayed}. {advise(refusal.code, refusal.error)}"
+        return Sentence(
+            "failed: {refusal}{replayed}. {advice}",
+            refusal=_describe_refusal(refusal),
+            replayed=Sentence("; a replay put it back") if was_replayed else "",
+            advice=Sentence(advise(refusal.code, refusal.error)),
+        )
 
     # --- parts
 
@@ -194,7 +241,8 @@ class _Explainer:
     def describe_references(self, job: JobRecord | None) -> Iterator[str]:
         """Yield how the records of the relation were found that the job names by references."""
         yield from (
-            f"{each.side} {describe_reference(each, self.zone)}" for each in self.find_references(job)
+            join(" ", [Sentence(each.side), describe_reference(each, self.zone)])
+            for each in self.find_references(job)
         )
 
     def find_refusal(self, job: JobRecord | None) -> Refusal | None:
@@ -208,20 +256,33 @@ class _Explainer:
         """Return the job with what it asked for, if it is still kept."""
         job = self.evidence.jobs.get(job_id)
         if job is None:
-            return f"{job_id} (no longer kept)"
-        what = f"{job.action}{format_info(job.info)}"
-        return f"{job_id} {what} at {self.at(job.occurred_at)} by {job.source or 'api'}"
+            return Sentence("{job} (no longer kept)", job=job_id)
+        return Sentence(
+            "{job} {action}{info} at {at} by {source}",
+            job=job_id,
+            action=Sentence(job.action),
+            info=format_info(job.info),
+            at=self.at(job.occurred_at),
+            source=job.source or "api",
+        )
 
     def describe_version(self, confirmed: JobVersion) -> str:
         """Return when a confirmed change happened, and its job."""
-        return f"for the change of {self.at(confirmed.version.occurred_at)} ({confirmed.job})"
+        at = self.at(confirmed.version.occurred_at)
+        return Sentence("for the change of {at} ({job})", at=at, job=confirmed.job)
 
-    def at(self, micros: int) -> str:
+    def at(self, micros: int) -> Instant:
         """Return the instant in the reader's time zone."""
-        return format_instant(micros, self.zone)
+        return Instant(micros, self.zone)
 
 
 def _describe_refusal(refusal: Refusal) -> str:
     """Return such as `80 No such record (record)`."""
-    answer = " ".join(filter(None, (str(refusal.code or ""), refusal.message)))
-    return f"{answer} ({refusal.error})" if answer else refusal.error
+    answer = join(" ", filter(None, (str(refusal.code or ""), _tell(refusal))))
+    error = Sentence(refusal.error)
+    return Sentence("{answer} ({error})", answer=answer, error=error) if answer else error
+
+
+def _tell(refusal: Refusal) -> str:
+    """Return what was said: by the API, where there is a code, else by us."""
+    return refusal.message if refusal.code else Sentence(refusal.message)

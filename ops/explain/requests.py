@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Any, NamedTuple
 
-from ops.explain.text import format_instant, pluralize
+from ops.explain.sentence import Sentence
+from ops.explain.text import Instant, pluralize
 from worker.contract import Relation, write_instant
 from worker.planner.actions import Action
 from worker.ports import RequestRecord
@@ -27,25 +28,30 @@ class RequestPart(NamedTuple):
     def describe_answer(self) -> str:
         """Return what the API answered to the action, or why there is no answer."""
         if self.request.observed:
-            return "would be sent; the account only observes"
-        reason = self.message or self.request.message
+            return Sentence("would be sent; the account only observes")
+        reason = Sentence(self.message or self.request.message)
         answers = {
-            "ok": "API answered ok",
-            "rejected": f"API answered {self.code} {self.message}".rstrip(),
-            "unknown": f"no usable answer ({reason or 'none at all'})",
-            "not_sent": f"it never left ({reason or 'no connection'})",
+            "ok": Sentence("API answered ok"),
+            "rejected": Sentence("API answered {answer}", answer=f"{self.code} {self.message}".rstrip()),
+            "unknown": Sentence("no usable answer ({reason})", reason=reason or Sentence("none at all")),
+            "not_sent": Sentence("it never left ({reason})", reason=reason or Sentence("no connection")),
         }
-        return f"{answers[self.verdict]} after {self.request.seconds:.2f} s"
+        answer = answers[self.verdict]
+        return Sentence("{answer} after {seconds:.2f} s", answer=answer, seconds=self.request.seconds)
 
     def describe(self, zone: tzinfo) -> str:
         """Return what was sent when, and what the API answered."""
-        verb = "read back" if self.is_read else self.action.kind
-        what = f"{verb} of {pluralize(len(self.action.relations), 'relation')}"
-        at = format_instant(self.request.at, zone)
-        return f"{self.request.id} at {at}: {what}, {self.describe_answer()}"
+        return Sentence(
+            "{request} at {at}: {verb} of {relations}, {answer}",
+            request=self.request.id,
+            at=Instant(self.request.at, zone),
+            verb=Sentence("read back" if self.is_read else self.action.kind),
+            relations=pluralize(len(self.action.relations), "relation"),
+            answer=self.describe_answer(),
+        )
 
     def to_json(self, zone: tzinfo) -> Mapping[str, Any]:
-        """Return the same as plain data."""
+        """Return the same as data; its text is a sentence."""
         return {
             "id": self.request.id,
             "at": write_instant(self.request.at),

@@ -2,14 +2,28 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
+from typing import Self
 
+from ops.explain.sentence import Sentence, join
 from worker.contract import Change, Info, Reference
 from worker.ports import JobRecord, JobReference, Side, Waiting
 
 
-def pluralize(number: int, noun: str) -> str:
+class Instant(str):
+    """An instant as `format_instant` writes it, which remembers its µs."""
+
+    __slots__ = ("micros",)
+    micros: int
+
+    def __new__(cls, micros: int, zone: tzinfo) -> Self:  # noqa: D102 - the class says it
+        self = super().__new__(cls, format_instant(micros, zone))
+        self.micros = micros
+        return self
+
+
+def pluralize(number: int, noun: str) -> Sentence:
     """Return the number with its noun: `1 action`, `11 relations`, `1,000 ids`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return Sentence(f"1 {noun}") if number == 1 else Sentence(f"{{n:,}} {noun}s", n=number)
 
 
 def format_instant(micros: int, zone: tzinfo) -> str:
@@ -20,7 +34,8 @@ def format_instant(micros: int, zone: tzinfo) -> str:
 
 def format_info(info: Info) -> str:
     """Return ` with statusTerminbestaetigung "gesendet"`, or an empty text."""
-    return " with " + ", ".join(f'{key} "{value}"' for key, value in info) if info else ""
+    pairs = ", ".join(f'{key} "{value}"' for key, value in info)
+    return Sentence(" with {pairs}", pairs=pairs) if info else ""
 
 
 def format_tally(counts: Mapping[str, int]) -> str:
@@ -58,7 +73,8 @@ def format_change(change: Change) -> str:
         (change.children, change.child_references),
     )
     named = (" ".join(filter(None, [format_ids(ids), *map(str, others)])) for ids, others in sides)
-    return f"{change.action} {change.type} {' → '.join(named)}{format_info(change.info)}"
+    relations = f"{change.type} {' → '.join(named)}"
+    return join(" ", [Sentence(change.action), join("", [relations, format_info(change.info)])])
 
 
 def format_records(job: JobRecord, *, most: int = 12, name: Callable[[Reference], str] = str) -> str:
@@ -79,12 +95,15 @@ def _format_side(
 
 def describe_reference(each: JobReference, zone: tzinfo) -> str:
     """Return a reference with what is known of it: the record, who says so and when; or candidates."""
-    at = format_instant(each.asked_at, zone) if each.asked_at else ""
+    at = Instant(each.asked_at, zone) if each.asked_at else ""
+    known = {"reference": str(each.reference), "record": str(each.record), "by": each.by, "at": at}
     if each.record:
-        how = f"chosen by {each.by}" if each.by else "looked up"
-        return f"{each.reference} is {each.record}, {how} {at}"
-    candidates = f"; candidates {format_ids(each.candidates)}" if each.candidates else ""
-    return f"{each.reference}: no record yet, {f'looked up {at}' if at else 'not looked up'}{candidates}"
+        chosen = Sentence("{reference} is {record}, chosen by {by} {at}", **known)
+        return chosen if each.by else Sentence("{reference} is {record}, looked up {at}", **known)
+    ids = format_ids(each.candidates)
+    known["candidates"] = Sentence("; candidates {ids}", ids=ids) if ids else ""
+    looked_up = Sentence("{reference}: no record yet, looked up {at}{candidates}", **known)
+    return looked_up if at else Sentence("{reference}: no record yet, not looked up{candidates}", **known)
 
 
 def join_names(names: Sequence[str]) -> str:
