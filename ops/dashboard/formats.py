@@ -7,7 +7,9 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
+from ops.dashboard.saying import Speaker
 from ops.dashboard.texts import Texts
+from ops.explain.sentence import Sentence
 from worker.contract import TYPES, Relation, write_instant
 from worker.ports import JobRecord
 from worker.ports.references import JobReference
@@ -73,6 +75,10 @@ class Formatter:
         """Return a number with its thousands apart."""
         return self.texts.number(value)
 
+    def seconds(self, value: float) -> str:
+        """Return how long something took."""
+        return self.say(Sentence("{seconds:.2f} s", seconds=value))
+
     def badge(self, word: str) -> Markup:
         """Return a state, an outcome or a level as a badge."""
         return Markup('<span class="badge {}">{}</span>').format(
@@ -101,6 +107,18 @@ class Formatter:
         """Return the id of a record as a list shows it."""
         text = str(number)
         return f"{MASKED}{text[-2:]}" if self.masks and module == PERSONS else text
+
+    def say(self, text: str) -> str:
+        """Return a text that the core wrote, in the language of the page."""
+        return Speaker(self.texts, self.instant).say(text)
+
+    def refusal(self, code: int, error: str, message: str) -> str:
+        """Return what was refused: in the words of the API where it gave a code, else in ours."""
+        return f"{code} {message or self.say(error)}" if code else self.say(message or error)
+
+    def selection(self, words: str) -> str:
+        """Return how jobs were selected; `words` has its conditions with commas between."""
+        return ", ".join(map(self.say, words.split(", ")))
 
     def info(self, pairs: Sequence[tuple[str, str]]) -> Markup:
         """Return relation info as short text."""

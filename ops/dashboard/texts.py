@@ -20,12 +20,18 @@ class Texts:
 
     def __init__(self, language: str) -> None:
         self.language = language if language in LANGUAGES else "en"
-        self._texts = {} if self.language == "en" else read_catalogue(self.language)
+        is_english = self.language == "en"
+        self.catalogue: Mapping[str, str] = {} if is_english else read_catalogue(self.language)
+        self._meanings = {} if is_english else read_catalogue(f"{self.language}.codes")
 
     def __call__(self, text: str, /, **values: object) -> str:
         """Return the text; one without a translation is returned in English."""
-        found = self._texts.get(text, text)
+        found = self.catalogue.get(text, text)
         return found.format(**values) if values else found
+
+    def meaning(self, text: str) -> str:
+        """Return what a code of the API means, by its text in our table."""
+        return self._meanings.get(text, text)
 
     def count(self, number: int, one: str, many: str) -> str:
         """Return how many of something there are: `one` or `many`, with `{n}` for the number."""
@@ -37,9 +43,9 @@ class Texts:
 
 
 @cache
-def read_catalogue(language: str) -> Mapping[str, str]:
-    """Return the translations of a language, by the English text."""
-    text = files("ops.dashboard").joinpath("catalogue", f"{language}.json").read_text("utf-8")
+def read_catalogue(name: str) -> Mapping[str, str]:
+    """Return the translations of a catalogue, by the English text: that of a language, or its `.codes`."""
+    text = files("ops.dashboard").joinpath("catalogue", f"{name}.json").read_text("utf-8")
     catalogue: Mapping[str, str] = json.loads(text)
     return catalogue
 

@@ -1,0 +1,162 @@
+"""What the core says in English is said in German on German pages, and nothing else is touched."""
+
+import re
+from datetime import UTC
+from pathlib import Path
+from string import Formatter as Filler
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.dashboard.formats import Formatter
+from ops.dashboard.rendering import MENU
+from ops.dashboard.texts import Texts, read_catalogue
+from ops.explain.sentence import Sentence, join
+from ops.explain.text import Instant, pluralize
+from producers.replay.eligibility import REASONS
+from tests.dashboard.test_what_is_shown import fill
+from tests.support.browsing import Browse, text_of
+from tests.support.http_front import Front
+from tests.support.sentences import sentences_of, templates_of
+from worker.contract import write_instant
+from worker.onoffice.codes import describe, table
+from worker.planner.actions import ErrorClass, Verdict
+from worker.ports import ERROR_CLASSES, JobState, Pause
+from worker.ports.waiting import WaitReason
+
+TREE = Path(__file__).parents[2]
+SAYING = (  # modules whose sentences pages show
+    *("ops/doctor/credentials.py", "ops/doctor/server.py", "ops/doctor/settings.py", "ops/resuming.py"),
+    *("ops/explain/advice.py", "ops/lookups.py", "ops/dashboard/endpoint.py", "ops/dashboard/prepared.py"),
+    *("producers/job_admin/resolve.py", "producers/job_admin/selection.py"),
+    *("producers/portals/http/access.py", "producers/portals/http/problems.py"),
+    *("producers/portals/http/query.py", "producers/webhooks/redelivery.py"),
+    *("producers/replay/eligibility.py", "producers/replay/prepare.py", "producers/replay/resend.py"),
+    *("producers/replay/service.py", "worker/onoffice/codes.py", "worker/onoffice/wire.py"),
+    *("worker/planner/apply_reply.py", "worker/planner/guard.py", "worker/planner/lookup.py"),
+    *("worker/redis/client.py", "worker/usecases/batch.py", "worker/usecases/health.py"),
+    *("worker/usecases/look_up.py", "worker/usecases/waiting.py"),
+    *(
+        str(file.relative_to(TREE))
+        for file in (TREE / "ops/dashboard/pages").iterdir()
+        if file.suffix == ".py"
+    ),
+)
+OF_OTHERS = {  # texts of Redis, and a command
+    "DB index is out of range",
+    "TTL exhausted",
+    "max number of clients",
+    "unknown command",
+    "relations accounts resume {0}",
+}
+WORDS = {
+    *(*get_args(JobState), *get_args(WaitReason), *ERROR_CLASSES, *map(str, ErrorClass), *REASONS),
+    *("create", "modify", "delete", "replace", "read back", "parent", "child"),
+    *(verdict.replace("_", " ") for verdict in map(str, Verdict)),
+}
+GERMAN = read_catalogue("de")
+NOON = 1_763_985_600_000_000  # µs
+
+
+def say(text: str, language: str = "de") -> str:
+    return Formatter(Texts(language), UTC, NOON).say(text)
+
+
+def placeholders(template: str) -> list[str]:
+    return sorted(f"{name}:{spec}" for _, name, spec, _ in Filler().parse(template) if name is not None)
+
+
+def test_every_sentence_of_the_core_that_pages_show_is_translated() -> None:
+    said = {text for module in SAYING for text in sentences_of(TREE / module)}
+    assert said - GERMAN.keys() - OF_OTHERS == set()
+
+
+def test_every_explanation_is_translated() -> None:
+    templates = {text for file in (TREE / "ops").rglob("*.py") for text in templates_of(file)}
+    assert {text for text in templates if re.search("[a-z]{2}", text)} - GERMAN.keys() == set()
+    for noun in ("action", "relation", "rejection"):
+        assert {str(pluralize(1, noun)), pluralize(2, noun).template} <= GERMAN.keys()
+
+
+def test_every_word_that_sentences_use_is_translated() -> None:
+    assert WORDS - GERMAN.keys() == set()
+
+
+def test_every_code_that_we_may_meet_has_a_german_meaning() -> None:
+    met = {describe(code) for code, known in table().items() if known.error is not ErrorClass.OTHER}
+    assert read_catalogue("de.codes").keys() == met
+
+
+def test_translations_have_the_same_values() -> None:
+    assert [text for text, german in GERMAN.items() if placeholders(text) != placeholders(german)] == []
+
+
+@pytest.mark.parametrize("template", [text for text in GERMAN if re.search(r"{\d", text)])
+def test_a_text_is_recognised_by_its_template(template: str) -> None:
+    pieces = list(Filler().parse(template))
+    specs = [spec for _, name, spec, _ in pieces if name is not None]
+    values = [at + 2.5 if spec else f"Xy-{at}" for at, spec in enumerate(specs)]
+    german = re.sub(r"{(\d)[^}]*}", r"{\1}", GERMAN[template])
+    written = [
+        format(value, spec).replace(".", ",") if spec else value
+        for value, spec in zip(values, specs, strict=True)
+    ]
+    assert say(template.format(*values)) == german.format(*written)
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_english_stays_as_it_is(first: str, second: str) -> None:
+    sentence = Sentence("{first}: {second}", first=first, second=join("; ", [first, second]))
+    assert sentence == f"{first}: {first}; {second}"
+    assert say(sentence, "en") is sentence
+
+
+@given(st.text(max_size=300))
+def test_any_text_can_be_said(text: str) -> None:
+    assert say(Sentence("API answered {answer}", answer=text)) == f"Antwort der API: {text}"
+    assert isinstance(say(text), str)
+
+
+def test_numbers_and_instants_are_written_in_german() -> None:
+    assert say(pluralize(1234, "relation")) == "1.234 Beziehungen"
+    assert say(Sentence("{answer} after {seconds:.2f} s", answer="x", seconds=1.5)) == "x, nach 1,50 s"
+    assert say(Sentence(" until {at}", at=Instant(NOON, UTC))) == " bis 24.11.2025 12:00:00"
+    assert say(f"until {write_instant(NOON)}") == "bis 24.11.2025 12:00:00"
+
+
+def test_names_and_the_words_of_others_stay_as_they_are() -> None:
+    assert say("account open only observes: nothing but reads is sent").startswith("Das Konto open ")
+    assert say("account acme is paused (hand: failed); it goes on by itself: until noon") == (
+        "Das Konto acme ist angehalten (von Hand: failed); es geht von selbst weiter: bis noon"
+    )
+    assert say(Sentence("API answered {answer}", answer="failed")) == "Antwort der API: failed"
+    assert say("ConnectError: connection refused") == "ConnectError: connection refused"
+    f = Formatter(Texts("de"), UTC, NOON)
+    assert f.refusal(80, "record", "no usable answer") == "80 no usable answer"
+    assert f.refusal(0, "unknown", "no usable answer") == "keine brauchbare Antwort"
+    assert f.refusal(0, "poison", "") == "Absturz"
+
+
+def test_what_was_made_of_pieces_is_said_piece_by_piece() -> None:
+    assert say("childid[2]: the id of a record, a positive whole number") == (
+        "childid[2]: die Kennung eines Datensatzes, eine positive ganze Zahl"
+    )
+    assert say("no address by email is found, or the API user may not see it; nearly so: 1, 2") == (
+        "Nicht gefunden: Person mit email; oder der API-Benutzer darf sie nicht sehen; ähnlich sind: 1, 2"
+    )
+    assert say("; ".join(["x: y z"] * 500))
+
+
+def test_german_pages_have_no_english_sentence(front: Front, browse: Browse) -> None:
+    paths = [*(path for path, _, _ in MENU), *fill(front).values(), "/accounts/acme", "/jobs?parentid=x"]
+    front.store.pause("acme", Pause("hand", "moving"))
+    browser = browse("admin")
+    browser.post("/language", data={"language": "de", "next": "/"})
+    english = [text for text, german in GERMAN.items() if text.count(" ") > 1 and text != german]
+    pieces = {words.strip() for text in english for words, *_ in Filler().parse(text) if words.count(" ") > 2}
+    for path in paths:
+        page = browser.get(path).text
+        assert 'lang="en"' not in page.replace('value="en" lang="en"', "")
+        assert [words for words in pieces if words in text_of(page)] == [], path
