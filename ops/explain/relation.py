@@ -99,18 +99,13 @@ class _Explainer:
         if self.state is None or all(intent.job != job for intent in self.state.open.intents):
             return Sentence("waits in the inbox")
         opened, doubt, now = self.state.open, self.state.doubt, self.evidence.now
-        parts = {
-            "until": Sentence(" until {at}", at=self.at(opened.not_before))
-            if opened.not_before > now
-            else "",
-            "tried": Sentence(" after {rejections}", rejections=pluralize(opened.rejections, "rejection"))
-            if opened.rejections
-            else "",
-        }
+        is_later, rejections = opened.not_before > now, pluralize(opened.rejections, "rejection")
+        until = Sentence(" until {at}", at=self.at(opened.not_before)) if is_later else ""
+        tried = Sentence(" after {rejections}", rejections=rejections) if opened.rejections else ""
         if opened.held:
             in_its_way = Sentence("another relation of its record is in its way")
             why = _tell(opened.refusal) if opened.refusal else in_its_way
-            return Sentence("is held{until}{tried}: {why}", **parts, why=why)
+            return Sentence("is held{until}{tried}: {why}", until=until, tried=tried, why=why)
         if doubt and doubt.until > now and contradicts(doubt, self.state.target):
             return Sentence(
                 "is in doubt until {until}: an earlier {kind} without an answer may still land and undo it",
@@ -118,14 +113,16 @@ class _Explainer:
                 kind=Sentence(doubt.kind),
             )
         refusal = _describe_refusal(opened.refusal) if opened.refusal else ""
-        parts["last"] = Sentence("; last: {refusal}", refusal=refusal) if refusal else ""
+        last = Sentence("; last: {refusal}", refusal=refusal) if opened.refusal else ""
         if opened.stage.reads:
             return Sentence(
-                "is verifying: it is read back before anything is written again{until}{last}", **parts
+                "is verifying: it is read back before anything is written again{until}{last}",
+                until=until,
+                last=last,
             )
-        is_later = opened.not_before > now
-        due = Sentence("is due now{tried}{last}", **parts)
-        return Sentence("is waiting{until}{tried}{last}", **parts) if is_later else due
+        if is_later:
+            return Sentence("is waiting{until}{tried}{last}", until=until, tried=tried, last=last)
+        return Sentence("is due now{tried}{last}", tried=tried, last=last)
 
     # --- each job
 

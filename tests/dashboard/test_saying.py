@@ -15,6 +15,7 @@ from ops.dashboard.rendering import MENU
 from ops.dashboard.texts import Texts, read_catalogue
 from ops.explain.sentence import Sentence, join
 from ops.explain.text import Instant, pluralize
+from producers.errors import RefusalReason
 from producers.replay.eligibility import REASONS
 from tests.dashboard.test_what_is_shown import fill
 from tests.support.browsing import Browse, text_of
@@ -54,6 +55,7 @@ OF_OTHERS = {  # texts of Redis, and a command
 WORDS = {
     *(*get_args(JobState), *get_args(WaitReason), *ERROR_CLASSES, *map(str, ErrorClass), *REASONS),
     *("create", "modify", "delete", "replace", "read back", "parent", "child"),
+    *get_args(RefusalReason),
     *(verdict.replace("_", " ") for verdict in map(str, Verdict)),
 }
 GERMAN = read_catalogue("de")
@@ -145,6 +147,10 @@ def test_what_was_made_of_pieces_is_said_piece_by_piece() -> None:
     )
     assert say("no address by email is found, or the API user may not see it; nearly so: 1, 2") == (
         "Nicht gefunden: Person mit email; oder der API-Benutzer darf sie nicht sehen; ähnlich sind: 1, 2"
+    )
+    assert say("append-only file, appendfsync everysec: at most the last second is lost when it dies") == (
+        "Append-only-Datei, appendfsync everysec: "
+        "Stürzt der Server ab, geht höchstens die letzte Sekunde verloren"
     )
     assert say("; ".join(["x: y z"] * 500))
 
