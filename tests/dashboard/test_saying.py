@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC
+from http import HTTPStatus
 from pathlib import Path
 from string import Formatter as Filler
 from typing import get_args
@@ -16,6 +17,7 @@ from ops.dashboard.texts import Texts, read_catalogue
 from ops.explain.sentence import Sentence, join
 from ops.explain.text import Instant, pluralize
 from producers.errors import RefusalReason
+from producers.portals.http.problems import STATUS
 from producers.replay.eligibility import REASONS
 from tests.dashboard.test_what_is_shown import fill
 from tests.support.browsing import Browse, text_of
@@ -56,6 +58,7 @@ WORDS = {
     *(*get_args(JobState), *get_args(WaitReason), *ERROR_CLASSES, *map(str, ErrorClass), *REASONS),
     *("create", "modify", "delete", "replace", "read back", "parent", "child"),
     *get_args(RefusalReason),
+    *(HTTPStatus(status).phrase for status in STATUS.values()),
     *(verdict.replace("_", " ") for verdict in map(str, Verdict)),
 }
 GERMAN = read_catalogue("de")
