@@ -23,7 +23,7 @@ from opentelemetry.trace import Link, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from worker.config import hide
-from worker.config.urls import password_of
+from worker.config.urls import passwords_of
 from worker.contract import traceparent_of
 from worker.ports import EventSink
 
@@ -80,7 +80,8 @@ class Traces:
 
     def __init__(self, service: str) -> None:
         for name in ENDPOINTS:
-            hide(password_of(os.environ.get(name, "")))
+            for password in passwords_of(os.environ.get(name, "")):
+                hide(password)
         for name, filtered in FILTERS.items():
             logging.getLogger(name).addFilter(filtered)
         resource = Resource.create({SERVICE_NAME: service}).merge(OTELResourceDetector().detect())

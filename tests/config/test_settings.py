@@ -147,7 +147,7 @@ def test_every_fault_is_named_at_once(faults: Faults) -> None:
     assert sorted(faults(text, {"RELATIONS_REDIS_URL": "http://h"})) == sorted(
         [
             "RELATIONS_REDIS_URL: expected a URL that begins with redis://, rediss://, redis+sentinel://, "
-            "redis+cluster://, unix://",
+            "rediss+sentinel://, unix://, redis+cluster://, rediss+cluster://",
             "defaults.window: expected a number from 0 to 60, got 61",
             "accounts.acme.token: env:NOT_THERE is empty or not set",
             "accounts.acme.secret: is missing; expected env:NAME, file:PATH or the secret itself",
@@ -270,8 +270,9 @@ def test_the_file_is_utf_8_whatever_the_locale(read: Read) -> None:
     assert read(ACME + SOURCE.replace("'a'", "'Straße'")).sources["immo"].rules[0].action == "Straße"
 
 
-def test_a_redis_cluster_needs_another_broker(faults: Faults) -> None:
-    assert faults(ACME, {"RELATIONS_REDIS_URL": "redis+cluster://h:7000"})[0].startswith(
+@pytest.mark.parametrize("scheme", ["redis+cluster", "rediss+cluster"])
+def test_a_redis_cluster_needs_another_broker(faults: Faults, scheme: str) -> None:
+    assert faults(ACME, {"RELATIONS_REDIS_URL": f"{scheme}://h:7000"})[0].startswith(
         "RELATIONS_BROKER_URL: is missing"
     )
 
@@ -281,7 +282,8 @@ def test_a_redis_cluster_needs_another_broker(faults: Faults) -> None:
     [
         "redis://h",
         "rediss://u:p@h:1/0",
-        "redis+sentinel://h1:26379,h2:26379/main/0",
+        "redis+sentinel://h1:26379,h2:26379/main/0?sentinel_username=u&sentinel_password=p",
+        "rediss+sentinel://h1:26379,h2:26379/main/0?ssl_ca_certs=/ca.pem&sentinel_password=p",
         "unix:///run/redis.sock",
         "redis://[::1]:6379",
     ],
@@ -299,6 +301,9 @@ def test_every_kind_of_store_is_taken(read: Read, url: str) -> None:
         ),
         ("rediss://h?ssl_certs=x", "the option ssl_certs is unknown; known are db, "),
         ("redis://h?ssl_ca_certs=x", "ssl_ options belong to rediss://"),
+        ("redis+sentinel://h?ssl_ca_certs=x", "ssl_ options belong to rediss://"),
+        ("redis+sentinel://h?db=1", "the option db is unknown; known are client_name, "),
+        ("redis://h?sentinel_password=x", "the option sentinel_password is unknown; known are db, "),
         ("redis://h/zero", "expected the number of a database"),
         ("unix:///run/redis.sock?db=x", "the option db expects the number of a database"),
         ("redis://h?socket_timeout=-1", "the option socket_timeout expects a positive number"),

@@ -1,17 +1,19 @@
-"""A socket file and an encrypted port as store and as broker, each with a database of its own."""
+"""A socket file and encrypted servers as store and as broker, each with a database of its own."""
 
 from pathlib import Path
 
 import pytest
 
 from ops.dev.redis_server import RedisServer, find_binary, free_port, run_server, start_server
-from tests.support.clusters import run_command
+from tests.support.clusters import SERVICE, run_cluster, run_command, start_sentinel
 from tests.support.forwarding import Forwarder
 from tests.support.waiting import wait_until
 from worker.config import load_settings
 from worker.errors import StoreUnavailable
+from worker.ports import Pause
 from worker.redis.client import connect
 from worker.store.metrics import RedisMetrics
+from worker.store.redis_store import RedisStore
 from worker.wakeups import TaskSender
 
 CERTIFICATE = Path(__file__).parents[1] / "onoffice/self_signed.pem"  # it is its own authority
@@ -50,6 +52,43 @@ def test_an_encrypted_server_is_believed_by_its_own_authority_alone(tmp_path: Pa
             RedisMetrics(connect(stranger), "relations").sweep_stats()
         with pytest.raises(Exception, match="certificate verify failed"):
             TaskSender(stranger, "relations").wake("acme", 0.0)
+
+
+def test_encrypted_sentinels_with_a_password_lead_to_an_encrypted_master(tmp_path: Path) -> None:
+    with (
+        run_server(tmp_path / "master") as server,
+        Forwarder(server, certificate=CERTIFICATE) as master,
+        start_sentinel(tmp_path / "sentinel", f"127.0.0.1:{master.port}", quorum=1) as sentinel,
+        Forwarder(sentinel, certificate=CERTIFICATE) as name,
+    ):
+        run_command(sentinel, "ACL SETUSER", "default", "resetpass", ">p@ss")
+        url = f"rediss+sentinel://localhost:{name.port}/{SERVICE}/3?ssl_check_hostname=false"
+        trusted = f"{url}&ssl_ca_certs={CERTIFICATE}"
+        check_url(f"{trusted}&sentinel_password=p%40ss", server, tmp_path)
+        for wrong, meaning in (
+            (trusted, f"127.0.0.1:{name.port} .*name it as sentinel_password"),
+            (f"{url}&sentinel_password=p%40ss", "sentinels cannot be reached"),
+            (f"{trusted}&sentinel_password=p%40ss".replace(SERVICE, "other"), "knows such a service"),
+        ):
+            with pytest.raises(StoreUnavailable, match=meaning.replace("127.0.0.1", "localhost")):
+                RedisMetrics(connect(wrong), "relations").sweep_stats()
+            with pytest.raises(Exception, match="No master found"):
+                TaskSender(wrong, "relations").wake("acme", 0.0)
+
+
+def test_a_cluster_is_reached_over_tls(tmp_path: Path) -> None:
+    with (
+        run_cluster(tmp_path, nodes=1) as cluster,
+        Forwarder(cluster.nodes[0], certificate=CERTIFICATE) as name,
+    ):
+        run_command(cluster.nodes[0], "CONFIG SET", "cluster-announce-ip", "127.0.0.1")
+        run_command(cluster.nodes[0], "CONFIG SET", "cluster-announce-port", name.port)
+        url = f"rediss+cluster://localhost:{name.port}?ssl_check_hostname=false"
+        store = RedisStore(connect(f"{url}&ssl_ca_certs={CERTIFICATE}"), "relations")
+        store.pause("acme", Pause("operator"))
+        assert store.get_pause("acme")
+        with pytest.raises(StoreUnavailable, match="name the authority"):
+            RedisStore(connect(url), "relations").get_pause("acme")
 
 
 def test_a_connection_is_replaced_when_it_is_older_than_wanted(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from worker.redis.broker import broker_settings
             "sentinel://:pw@a:26380/3;sentinel://:pw@b:26379/3",
             "main",
         ),
+        ("rediss+sentinel://a/main/3?sentinel_password=p", "sentinel://a:26379/3", "main"),
         ("sentinel://a,b", "sentinel://a:26379/0;sentinel://b:26379/0", "mymaster"),
         ("sentinel://u:p%40%2F@a/main", "sentinel://u:p%40%2F@a:26379/0", "main"),
     ],

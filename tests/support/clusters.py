@@ -78,7 +78,9 @@ def run_sentinels(
         replica = stack.enter_context(_start_server(directory / "replica", *follow, persist=persist))
         quorum = sentinels // 2 + 1
         started = tuple(
-            stack.enter_context(_start_sentinel(directory / f"sentinel-{number}", master, quorum=quorum))
+            stack.enter_context(
+                start_sentinel(directory / f"sentinel-{number}", _address(master), quorum=quorum)
+            )
             for number in range(sentinels)
         )
         wait_until(
@@ -147,12 +149,12 @@ def _start_server(directory: Path, *options: str, persist: Persist) -> RedisServ
     return start_server(find_binary(), directory.resolve(), persist=persist, ports=ports, options=options)
 
 
-def _start_sentinel(directory: Path, master: RedisServer, *, quorum: int) -> RedisServer:
-    """Start a sentinel, which writes what it learns into its configuration file."""
+def start_sentinel(directory: Path, master: str, *, quorum: int) -> RedisServer:
+    """Start a sentinel of the master at host:port; it writes what it learns into its configuration file."""
     directory.mkdir(parents=True, exist_ok=True)
     silence = round(DOWN_AFTER * 1000)
     lines = [
-        f"sentinel monitor {SERVICE} {_address(master).replace(':', ' ')} {quorum}",
+        f"sentinel monitor {SERVICE} {master.replace(':', ' ')} {quorum}",
         f"sentinel down-after-milliseconds {SERVICE} {silence}",
         f"sentinel failover-timeout {SERVICE} {4 * silence}",
     ]

@@ -1,4 +1,4 @@
-"""A name whose server can be changed: a port that forwards, and may speak TLS to its clients."""
+"""A name whose server can be changed: a port that forwards, and may speak TLS to clients that do."""
 
 import socket
 import ssl
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from ops.dev.redis_server import RedisServer
+
+TLS = b"\x16"  # the first byte of a handshake
 
 
 class Forwarder:
@@ -43,7 +45,7 @@ class Forwarder:
 
     def _serve(self, client: socket.socket, port: int) -> None:
         with suppress(OSError):
-            if self._context:
+            if self._context and client.recv(1, socket.MSG_PEEK) == TLS:
                 client = self._context.wrap_socket(client, server_side=True)
             with client, socket.create_connection(("127.0.0.1", port)) as server:
                 threading.Thread(target=copy, args=(server, client), daemon=True).start()

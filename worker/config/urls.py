@@ -1,7 +1,7 @@
 """What the settings must know about URLs: which are good, who can read along, and what to hide in them."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -31,10 +31,15 @@ def is_private(url: str) -> bool:
     return parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")
 
 
-def password_of(url: str) -> str:
-    """Return the password inside a URL, before the host or in the query, or nothing."""
-    found = re.search(r"://[^/]*?:(.*)@|[?&]password=([^&;#]*)", url, flags=re.IGNORECASE)
-    return (found[1] or found[2]) if found else ""
+def is_encrypted(url: str) -> bool:
+    """Whether a URL of Redis asks for TLS."""
+    return url.startswith("rediss")
+
+
+def passwords_of(url: str) -> list[str]:
+    """Return the passwords inside a URL, before the host and in the query."""
+    found = re.findall(r"://[^/]*?:(.*)@|[?&](?:sentinel_)?password=([^&;#]*)", url, flags=re.IGNORECASE)
+    return [before_host or in_query for before_host, in_query in found if before_host or in_query]
 
 
 def mask_url(url: str) -> str:
@@ -48,28 +53,30 @@ def redis_options(url: str) -> dict[str, Any]:
     """Return the options in the query of a Redis URL; raise ValueError for one that cannot be used."""
     parts = urlsplit(url)
     given = parse_qsl(parts.query, keep_blank_values=True)
-    if parts.scheme in ("redis", "rediss"):
-        if not re.fullmatch(r"/?\d*", parts.path):
-            raise ValueError("expected the number of a database after the host")
-    elif parts.scheme in SENTINEL_SCHEMES:
-        if others := [name for name, _ in given if name not in SENTINEL_OPTIONS]:
-            known = ", ".join(SENTINEL_OPTIONS)
-            raise ValueError(f"{parts.scheme}:// takes {known} only{_among_known(others[0])}")
-    elif parts.scheme != "unix" and given:
-        raise ValueError(f"{parts.scheme}:// takes no options")
-    if parts.scheme != "rediss" and any(name.startswith("ssl_") for name, _ in given):
-        raise ValueError("ssl_ options belong to rediss://")
-    return {name: _read_option(name, value) for name, value in given}
+    if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError("expected the number of a database after the host")
+    if any(name.startswith("ssl_") for name, _ in given) and not is_encrypted(url):
+        raise ValueError("ssl_ options belong to rediss://, rediss+sentinel:// and rediss+cluster://")
+    known = _known_options(parts.scheme)
+    return {name: _read_option(name, value, known) for name, value in given}
 
 
-def _among_known(name: str) -> str:
-    return f", not {name}" if name in REDIS_OPTIONS else ""  # else it may be a part of a password
+def _known_options(scheme: str) -> Sequence[str]:
+    """Return the options that a URL of this scheme may have."""
+    if scheme in SENTINEL_SCHEMES:
+        names: Sequence[str] = SENTINEL_OPTIONS
+    elif scheme in CLUSTER_SCHEMES:
+        names = NETWORK_OPTIONS
+    else:
+        names = [name for name in REDIS_OPTIONS if not name.startswith(("sentinel_", "ssl_"))]
+    encrypted = [name for name in REDIS_OPTIONS if name.startswith("ssl_")]
+    return [*names, *encrypted] if is_encrypted(scheme) else names
 
 
-def _read_option(name: str, value: str) -> Any:
-    if name not in REDIS_OPTIONS:
+def _read_option(name: str, value: str, known: Sequence[str]) -> Any:
+    if name not in known:
         shown = f" {name}" if re.fullmatch(r"[a-z_]{1,40}", name) else ""  # else a part of a password
-        raise ValueError(f"the option{shown} is unknown; known are {', '.join(REDIS_OPTIONS)}")
+        raise ValueError(f"the option{shown} is unknown; known are {', '.join(known)}")
     expected, read = REDIS_OPTIONS[name]
     try:
         return read(value)
@@ -111,6 +118,8 @@ REDIS_OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "socket_timeout": ("a positive number of seconds", _read_seconds),
     "socket_connect_timeout": ("a positive number of seconds", _read_seconds),
     "health_check_interval": ("a positive number of seconds", _read_seconds),
+    "sentinel_username": ("text", _read_text),
+    "sentinel_password": ("text", _read_text),
     "max_connections": ("a positive number", lambda value: _read_number(value, least=1)),
     "max_age": ("a positive number of seconds", _read_seconds),
     "ssl_cert_reqs": (f"one of {', '.join(CERTIFICATE_CHECKS)}", _read_certificate_check),
@@ -119,12 +128,8 @@ REDIS_OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "ssl_keyfile": ("the path of a file", _read_text),
     "ssl_check_hostname": ("true or false", lambda value: {"true": True, "false": False}[value.lower()]),
 }
-"""What may stand in the query of a `redis://`, `rediss://` or `unix://` URL, for store and broker alike."""
-SENTINEL_SCHEMES: Final = ("redis+sentinel", "sentinel")
-SENTINEL_OPTIONS: Final = (
-    "client_name",
-    "socket_timeout",
-    "socket_connect_timeout",
-    "health_check_interval",
-    "max_age",
-)
+"""What may stand in the query of a Redis URL, for store and broker alike."""
+CLUSTER_SCHEMES: Final = ("redis+cluster", "rediss+cluster")
+SENTINEL_SCHEMES: Final = ("redis+sentinel", "rediss+sentinel", "sentinel")
+NETWORK_OPTIONS: Final = ("client_name", "socket_timeout", "socket_connect_timeout", "health_check_interval")
+SENTINEL_OPTIONS: Final = (*NETWORK_OPTIONS, "max_age", "sentinel_username", "sentinel_password")

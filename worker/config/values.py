@@ -17,12 +17,13 @@ from msgspec import Meta
 
 from worker.config.secret import Secret
 from worker.config.table import nearest
-from worker.config.urls import is_api_url, is_url, mask_url
+from worker.config.urls import CLUSTER_SCHEMES, is_api_url, is_url, mask_url
 from worker.contract import LastOne, Order, Permission, explain_account_name
 from worker.contract.message import UNROUTED
 from worker.errors import InvalidSettings, NotFound
 
 API_URL: Final = "https://api.onoffice.de/api/stable/api.php"
+REDIS_SCHEMES: Final = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix")
 REDIS_URL: Final = "redis://127.0.0.1:6379/0"
 DAY: Final = 86_400  # seconds
 SIGNATURE_LIFE: Final = 120  # seconds a signed request is valid for
@@ -347,12 +348,12 @@ class Callback:
 class Environment:
     """What variables of the environment set."""
 
-    redis_url: Annotated[str, url_of("redis", "rediss", "redis+sentinel", "redis+cluster", "unix")] = field(
+    redis_url: Annotated[str, url_of(*REDIS_SCHEMES, *CLUSTER_SCHEMES)] = field(
         default=REDIS_URL, metadata={"key": "RELATIONS_REDIS_URL"}
     )
-    broker_url: Annotated[
-        str, url_of("redis", "rediss", "redis+sentinel", "unix", "sentinel", "amqp", "amqps")
-    ] = field(default=REDIS_URL, metadata={"key": "RELATIONS_BROKER_URL"})
+    broker_url: Annotated[str, url_of(*REDIS_SCHEMES, "sentinel", "amqp", "amqps")] = field(
+        default=REDIS_URL, metadata={"key": "RELATIONS_BROKER_URL"}
+    )
     api_url: ApiUrl = field(default=API_URL, metadata={"key": "RELATIONS_API_URL"})
     prefix: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9:._-]*\Z", description="letters, digits, : . _ and -")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
-from worker.config.urls import redis_options
+from worker.config.urls import SENTINEL_SCHEMES, is_encrypted, redis_options
 from worker.redis.client import SOCKET_OPTIONS
-from worker.redis.sentinel import SENTINEL_PORT
+from worker.redis.sentinel import SENTINEL_PORT, split_options
 from worker.redis.urls import MultiHostUrl
 
 AMQP_SCHEMES: Final = ("amqp://", "amqps://")
@@ -21,7 +21,6 @@ TRANSPORT_OPTIONS: Final = (  # of a URL, that kombu wants beside it
     "max_connections",
     "max_age",
 )
-SENTINEL_SCHEMES: Final = ("redis+sentinel://", "sentinel://")
 
 
 def broker_settings(url: str, prefix: str) -> dict[str, Any]:
@@ -30,19 +29,19 @@ def broker_settings(url: str, prefix: str) -> dict[str, Any]:
         return {"broker_url": url, "broker_transport_options": {"confirm_publish": True}}
     options = {**SOCKET_OPTIONS, **_key_names(prefix)}
     given = redis_options(url)
-    if url.startswith(SENTINEL_SCHEMES):
-        url, service = _sentinel_settings(MultiHostUrl.parse(url, default_port=SENTINEL_PORT))
-        return {"broker_url": url, "broker_transport_options": {**options, **given, "master_name": service}}
-    settings: dict[str, Any] = {
-        "broker_url": _plain_url(url, given),
-        "broker_transport_options": options
-        | {name: given[name] for name in TRANSPORT_OPTIONS if name in given},
-    }
-    if url.startswith("rediss://"):  # kombu checks no certificate unless it is told to
+    settings: dict[str, Any] = {}
+    if urlsplit(url).scheme in SENTINEL_SCHEMES:
+        service = MultiHostUrl.parse(url.partition("?")[0], default_port=SENTINEL_PORT)
+        options |= {"master_name": service.service, "sentinel_kwargs": split_options(url, given)[1]}
+        settings["broker_url"] = _sentinel_urls(service)
+    else:
+        settings["broker_url"] = _plain_url(url, given)
+    options |= {name: given[name] for name in TRANSPORT_OPTIONS if name in given}
+    if is_encrypted(url):  # kombu checks no certificate unless it is told to
         settings["broker_use_ssl"] = {"ssl_cert_reqs": "required"} | {
             name: value for name, value in given.items() if name.startswith("ssl_")
         }
-    return settings
+    return settings | {"broker_transport_options": options}
 
 
 def _plain_url(url: str, options: Mapping[str, Any]) -> str:
@@ -73,9 +72,8 @@ def _key_names(prefix: str) -> dict[str, str]:
     }
 
 
-def _sentinel_settings(service: MultiHostUrl) -> tuple[str, str]:
+def _sentinel_urls(service: MultiHostUrl) -> str:
     access = ""
     if service.password:
         access = f"{quote(service.username or '')}:{quote(service.password, safe='')}@"
-    urls = ";".join(f"sentinel://{access}{host}:{port}/{service.database}" for host, port in service.hosts)
-    return urls, service.service
+    return ";".join(f"sentinel://{access}{host}:{port}/{service.database}" for host, port in service.hosts)

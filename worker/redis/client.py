@@ -1,5 +1,6 @@
 """The Redis client: made from a URL with timeouts and retries; Redis's errors are translated into ours."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -9,7 +10,7 @@ from redis import exceptions as redis_errors
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
-from worker.config.urls import redis_options
+from worker.config.urls import CLUSTER_SCHEMES, SENTINEL_SCHEMES, redis_options
 from worker.errors import Fault, InvalidSettings, StoreUnavailable
 from worker.redis.cluster import connect_cluster
 from worker.redis.connection import renewed
@@ -20,6 +21,7 @@ __all__ = [
     "Client",
     "NoPermissionError",
     "OutOfMemoryError",
+    "ResponseError",
     "connect",
     "explain_error",
     "is_refusal",
@@ -31,6 +33,7 @@ __all__ = [
 Client = Redis
 NoPermissionError = redis_errors.NoPermissionError
 OutOfMemoryError = redis_errors.OutOfMemoryError
+ResponseError = redis_errors.ResponseError
 
 # Without these, a client waits for ever for a server that hangs or whose machine is gone.
 SOCKET_OPTIONS: Final = {
@@ -41,43 +44,67 @@ SOCKET_OPTIONS: Final = {
 }
 # A socket file has no network between.
 LOCAL_OPTIONS: Final = {name: SOCKET_OPTIONS[name] for name in ("socket_timeout", "health_check_interval")}
-# What the server's words mean to whoever runs it; the first that is found in the error's kind and text holds.
+# What the words of a server, or of who connects to it, mean to whoever runs it; the first that is found in
+# the error's kind and text holds.
 ADVICE: Final = {
+    "auth:AuthenticationError": "the sentinels ask for a password; name it as sentinel_password in the URL",
+    "network:": "its sentinels cannot be reached, or not in the way of the URL: rediss+sentinel:// is TLS",
+    "MasterNotFoundError": "no sentinel that answers knows such a service",
     "MovedError": "it is a node of a cluster; write redis+cluster:// instead of redis://",
     "AskError": "it is a node of a cluster; write redis+cluster:// instead of redis://",
+    "Cluster mode is not enabled": "it is no cluster; write redis:// instead of redis+cluster://",
     "TryAgainError": "a slot of the cluster is on its way to another node",
     "TTL exhausted": "a slot of the cluster is on its way to another node",
     "MasterDownError": "it is a replica without a master",
     "ClusterDownError": "the cluster has a slot that nobody serves",
     "ReadOnlyError": "it is a replica; the URL must lead to the master",
     "BusyLoadingError": "it is loading its data",
-    "NoPermissionError": "its user lacks a right; it needs ~PREFIX* and +@all",
+    "ermissions to ": "its user lacks a right, which relations doctor names",
+    "Authentication required": "it asks for a password; name it in the URL",
+    "invalid username-password pair": "user and password in the URL are not those of the server",
     "AuthenticationError": "user and password in the URL are not those of the server",
     "DB index is out of range": "it has no such database; name another in the URL",
     "max number of clients": "it has no room for another connection; raise maxclients",
     "BUSY ": "a script runs too long; if it does not end, SCRIPT KILL ends it",
     "MISCONF": "it cannot write to its disk",
     "NOREPLICAS": "too few replicas keep up",
+    "used memory >": "it is full; raise maxmemory, or wait until the backlog is smaller",
+    "limit exceeded": "it takes no more of this client; see the limits of its plan",
     "unknown command": "it lacks a command that is needed, or has renamed it",
+    "mismatch, certificate": "its certificate is for another name; write that one in the URL",
+    "CERTIFICATE_VERIFY_FAILED": "name the authority that signed its certificate by ssl_ca_certs",
+    "CERTIFICATE_REQUIRED": "it asks for a certificate of ours, ssl_certfile and ssl_keyfile",
+    "EOF occurred in violation": "it may ask for a certificate of ours, ssl_certfile and ssl_keyfile",
+    "KEY_VALUES_MISMATCH": "ssl_keyfile is not the key of ssl_certfile",
+    "NO_CERTIFICATE": "the file that ssl_ca_certs names holds no certificate",
+    "Errno 2]": "a file that the URL names is not there",
+    "Error 2 connecting": "a file that the URL names is not there",
+    "Connection reset by peer": "it ended the connection; if it speaks TLS, write rediss://",
+    "Connection closed by server": "it ended the connection; if it speaks TLS, write rediss://",
+    "Timeout connecting": "nobody answers there, or a server that speaks no TLS does",
 }
+PIPELINE: Final = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
+SENTINEL: Final = re.compile(r"<redis\.client\.Redis\(.*?\bhost=([^,]+),port=(\d+).*?\)>\)>\)>", re.DOTALL)
 
 
 def connect(url: str) -> Client:
-    """Return a client for a `redis`, `rediss`, `unix`, `redis+cluster` or `redis+sentinel` URL.
+    """Return a client for a `redis`, `unix`, `redis+cluster` or `redis+sentinel` URL; with `rediss` over TLS.
 
-    The last two name several hosts (see `MultiHostUrl`). The client connects at its first command, belongs to
-    the process that made it, and repeats a command whose answer was lost (R1). Raises InvalidSettings for a
-    URL that cannot be used.
+    Clusters and sentinels are several hosts (see `MultiHostUrl`). The client connects at its first command,
+    belongs to the process that made it, and repeats a command whose answer was lost (R1). Raises
+    InvalidSettings for a URL that cannot be used.
     """
     scheme, options = url.partition("://")[0], {**SOCKET_OPTIONS, "retry": make_retry()}
+    if scheme == "unix":
+        options = {**LOCAL_OPTIONS, "retry": make_retry()}
+    place = url.partition("?")[0]
     try:
-        if scheme == "redis+cluster":
-            return connect_cluster(url, options)
-        if scheme == "redis+sentinel":
-            return connect_sentinel(url.partition("?")[0], {**options, **redis_options(url)})
-        if scheme == "unix":
-            options = {**LOCAL_OPTIONS, "retry": make_retry()}
-        client = Redis.from_url(url.partition("?")[0], **{**options, **redis_options(url)})
+        options |= redis_options(url)
+        if scheme in CLUSTER_SCHEMES:
+            return connect_cluster(place, options)
+        if scheme in SENTINEL_SCHEMES:
+            return connect_sentinel(place, options)
+        client = Redis.from_url(place, **options)
     except ValueError as error:
         raise InvalidSettings([Fault("RELATIONS_REDIS_URL", f"cannot be used: {error}")]) from None
     pool = client.connection_pool
@@ -100,11 +127,13 @@ def is_refusal(error: StoreUnavailable) -> bool:
     return isinstance(error.__cause__, redis_errors.ResponseError)
 
 
-def explain_error(error: Exception) -> str:
+def explain_error(error: BaseException) -> str:
     """Return the error's own words, and what they mean where that is known."""
-    words = f"{' '.join(kind.__name__ for kind in type(error).__mro__)} {error}"
+    text = SENTINEL.sub(r"\1:\2", str(error)) or type(error).__name__
+    words = f"{' '.join(kind.__name__ for kind in type(error).__mro__)} {text}"
     advice = next((meaning for sign, meaning in ADVICE.items() if sign in words), "")
-    return f"{error} ({advice})" if advice else str(error) or type(error).__name__
+    # What is known holds for the server, whichever command met it.
+    return f"{PIPELINE.sub('', text)} ({advice})" if advice else text
 
 
 def make_retry() -> Retry:

@@ -10,6 +10,7 @@ from redis.cluster import ClusterNode
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from worker.config.urls import is_encrypted
 from worker.redis.connection import ServerChanged, is_server_changed
 from worker.redis.urls import MultiHostUrl
 
@@ -25,6 +26,7 @@ def connect_cluster(url: str, options: dict[str, Any]) -> Redis:
             startup_nodes=[ClusterNode(*host) for host in cluster.hosts],  # type: ignore[no-untyped-call]
             username=cluster.username,
             password=cluster.password,
+            ssl=is_encrypted(url),
             require_full_coverage=False,  # slots that nobody serves concern only the accounts in them
             **options,
         )

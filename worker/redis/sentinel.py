@@ -1,10 +1,12 @@
 """A master behind Redis Sentinel: the client asks the sentinels where the master is whenever it connects."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from redis import Redis
-from redis.sentinel import Sentinel, SentinelManagedConnection
+from redis.sentinel import Sentinel, SentinelManagedConnection, SentinelManagedSSLConnection
 
+from worker.config.urls import is_encrypted
 from worker.redis.connection import RenewedConnection
 from worker.redis.urls import MultiHostUrl
 
@@ -12,20 +14,35 @@ SENTINEL_PORT = 26379
 SENTINEL_TIMEOUT = 5.0  # seconds, and less where the URL says so
 
 
-def connect_sentinel(url: str, options: dict[str, Any]) -> Redis:
+def connect_sentinel(url: str, options: Mapping[str, Any]) -> Redis:
     """Return a client of the master that the URL's service names."""
     service = MultiHostUrl.parse(url, default_port=SENTINEL_PORT)
-    timeout = min(SENTINEL_TIMEOUT, options.get("socket_timeout", SENTINEL_TIMEOUT))
-    sentinel: Any = Sentinel(list(service.hosts), socket_timeout=timeout)  # type: ignore[no-untyped-call]
+    own, of_sentinels = split_options(url, options)
+    sentinel: Any = Sentinel(list(service.hosts), sentinel_kwargs=of_sentinels)  # type: ignore[no-untyped-call]
     client: Redis = sentinel.master_for(
         service.service,
-        connection_class=SentinelConnection,
+        connection_class=EncryptedSentinelConnection if is_encrypted(url) else SentinelConnection,
         username=service.username,
         password=service.password,
         db=service.database,
-        **options,
+        **own,
     )
     return client
+
+
+def split_options(url: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of connections to the master, and those of connections to the sentinels."""
+    own = {name: value for name, value in options.items() if not name.startswith("sentinel_")}
+    of_sentinels = {
+        name: value for name, value in options.items() if name.startswith(("ssl_", "socket_connect_timeout"))
+    }
+    of_sentinels["socket_timeout"] = min(SENTINEL_TIMEOUT, options.get("socket_timeout", SENTINEL_TIMEOUT))
+    for name in ("username", "password"):
+        if value := options.get(f"sentinel_{name}"):
+            of_sentinels[name] = value
+    if is_encrypted(url):
+        of_sentinels["ssl"] = True
+    return own, of_sentinels
 
 
 class SentinelConnection(RenewedConnection, SentinelManagedConnection):
@@ -38,3 +55,7 @@ class SentinelConnection(RenewedConnection, SentinelManagedConnection):
     def read_response(self, *args: Any, disconnect_on_error: bool | None = True, **options: Any) -> Any:
         """Read the next answer, and close the connection on an error."""
         return super().read_response(*args, disconnect_on_error=disconnect_on_error, **options)
+
+
+class EncryptedSentinelConnection(SentinelConnection, SentinelManagedSSLConnection):
+    """The same, over TLS."""
