@@ -6,7 +6,10 @@ Celery's own scheduler goes by the time of day, which may be set back, and keeps
 import time
 from typing import Any, Final
 
-from celery.beat import Scheduler
+from celery.beat import Scheduler, SchedulingError
+
+from worker import log
+from worker.redis.client import explain_error
 
 MAX_WAITING: Final = 30  # sweeps in the queue while no worker takes them; more would not be of more use
 
@@ -15,6 +18,7 @@ class SweepScheduler(Scheduler):
     """Sends each message of the schedule once per interval, unless enough of them wait already."""
 
     _next_at = 0.0
+    _trouble = ""
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Send what is due, and return the seconds until more is."""
@@ -26,6 +30,18 @@ class SweepScheduler(Scheduler):
         for entry in entries:
             self.apply_entry(entry, producer=self.producer)
         return interval
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        """Send the message; that it cannot be sent is said once, until the cause changes."""
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except Exception as error:  # whatever the broker's client raises
+            cause = explain_error(error.__context__ or error if isinstance(error, SchedulingError) else error)
+            if cause != self._trouble:
+                log.emit("sweep.failed", error=cause)
+            self._trouble = cause
+        else:
+            self._trouble = ""
 
     def apply_async(self, entry: Any, producer: Any = None, *args: Any, **options: Any) -> Any:
         """Send the message. No instant after which it is void goes with it: the worker's clock may differ."""

@@ -23,9 +23,9 @@ from kombu.utils.json import dumps
 
 from worker import log
 from worker.redis.client import Client as Redis
-from worker.redis.client import NoPermissionError, OutOfMemoryError, make_retry, no_retry
+from worker.redis.client import NoPermissionError, OutOfMemoryError, ResponseError, make_retry, no_retry
 from worker.redis.connection import renewed
-from worker.redis.sentinel import SentinelConnection
+from worker.redis.sentinel import EncryptedSentinelConnection, SentinelConnection
 
 # A full Redis refuses what brings something in, and one of version 7.0 everything inside MULTI, even reads.
 # What a worker moves within the broker does not grow it for long, so it may.
@@ -49,7 +49,8 @@ class TolerantQoS(QoS):
     """Settles messages only over a live connection; over a broken one, kombu's own may end the worker.
 
     What is not settled comes back after `visibility_timeout`, to a worker that finds nothing to do. On a full
-    Redis, too, what was received is remembered and forgotten; what cannot be given back comes back later.
+    Redis, too, what was received is remembered and forgotten; what cannot be given back, because Redis
+    refuses, comes back later.
     """
 
     def append(self, message: Any, delivery_tag: str) -> None:
@@ -58,7 +59,8 @@ class TolerantQoS(QoS):
         channel: Any = self.channel
         text = dumps([message._raw, info["exchange"], info["routing_key"]])
         own: tuple[Any, ...] = (self.unacked_index_key, self.unacked_key, time(), delivery_tag, text)
-        with channel.conn_or_acquire() as client:
+        # It was taken from its queue, so it must be worked even if a refusal leaves this its only copy.
+        with suppress(ResponseError), channel.conn_or_acquire() as client:
             client.eval(REMEMBER_UNACKED, 2, *own)
         VirtualQoS.append(self, message, delivery_tag)
 
@@ -70,9 +72,12 @@ class TolerantQoS(QoS):
             return own.eval(FORGET_UNACKED, 2, self.unacked_index_key, self.unacked_key, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge the message."""
+        """Acknowledge the message; where that is refused, another may take its place all the same."""
         if self._is_connected():
-            super().ack(delivery_tag)
+            try:
+                super().ack(delivery_tag)
+            except ResponseError:
+                VirtualQoS.ack(self, delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
         """Give back what was not acknowledged."""
@@ -81,12 +86,12 @@ class TolerantQoS(QoS):
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
         """Give back one message."""
-        with suppress(OutOfMemoryError):
+        with suppress(ResponseError):
             super().restore_by_tag(tag, client, leftmost)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         """Give back what others left unacknowledged for too long."""
-        with suppress(OutOfMemoryError):
+        with suppress(ResponseError):
             super().restore_visible(*args, **options)
 
     def _is_connected(self) -> bool:
@@ -158,6 +163,11 @@ class _OwnChannel:
             log.emit("control.refused", error=str(error))
             raise Empty from error
 
+    def maybe_refresh_binding_expiry(self) -> None:
+        """Refresh what expires of bindings; kombu would log a refusal each second, with a traceback."""
+        with suppress(ResponseError):
+            super().maybe_refresh_binding_expiry()  # type: ignore[misc]
+
     def _queue_bind(self, *names: Any) -> None:
         with suppress(OutOfMemoryError):  # it was bound when there was room
             super()._queue_bind(*names)  # type: ignore[misc]
@@ -182,6 +192,7 @@ class OwnSentinelChannel(_OwnChannel, SentinelChannel):
     """The channel to whichever Redis a Sentinel names."""
 
     connection_class = SentinelConnection
+    connection_class_ssl = EncryptedSentinelConnection
     from_transport_options = SentinelChannel.from_transport_options + _OwnChannel.own_options
 
 

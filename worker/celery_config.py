@@ -46,6 +46,8 @@ def worker_config(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         # The default, 100, ends a worker after three quarters of an hour without its broker.
         "broker_connection_max_retries": None,
+        # What a Redis refuses for a while (NOREPLICAS, MISCONF, BUSY, NOPERM) would end the worker.
+        "broker_channel_error_retry": not is_amqp,
         "task_queues": [Queue(name) for name in queues],
         "task_create_missing_queues": False,  # `-Q` with another environment's queue is a fault
         "task_default_queue": queues.ops,

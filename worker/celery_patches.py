@@ -4,6 +4,7 @@ Nothing here decides what becomes of a change.
 """
 
 import json
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +13,15 @@ from celery import Celery, Task
 from celery.exceptions import InvalidTaskError
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
+from celery.worker.state import maybe_shutdown
 from celery.worker.strategy import default
 
+from worker import log
+from worker.redis.client import ResponseError, explain_error
+
 UNDECODED = "relations.undecoded"  # the argument that has content type, error and body (base64)
+LONGEST_PAUSE = 8  # seconds until a broker that refused a command is asked again, the first time one
+QUIET = 60.0  # seconds after which what was said of the broker is said again
 MAX_DEPTH = 20  # levels of lists and objects in a message; a list of changes has five
 
 
@@ -79,9 +86,39 @@ class StrategyTable(dict[Any, Any]):
 
 
 class TolerantConsumer(Consumer):
-    """Celery's consumer, for which a message without the name of a task is an unknown task like any other."""
+    """Celery's consumer, for which a message without the name of a task is an unknown task like any other.
+
+    It says why it lost its broker, and leaves one that answers and refuses alone for a while.
+    """
 
     Strategies = StrategyTable
+    _cause, _told_at, _refusals = "", 0.0, 0
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """Say that the broker cannot be used, and wait: Celery would try again at once."""
+        self._tell(exc)
+        self._wait()
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Say what happened, and let the next connection be made anew."""
+        self._tell(exc)
+        super().on_connection_error_after_connected(exc)
+        if isinstance(exc, ResponseError):
+            self._wait()
+
+    def _tell(self, error: Exception) -> None:
+        cause, now = explain_error(error), time.monotonic()
+        if now - self._told_at > QUIET:
+            self._cause, self._refusals = "", 0
+        if cause != self._cause:
+            log.emit("broker.lost", error=cause)
+            self._cause, self._told_at = cause, now
+
+    def _wait(self) -> None:
+        self._refusals += 1
+        for _ in range(min(self._refusals, LONGEST_PAUSE)):
+            maybe_shutdown()
+            time.sleep(1.0)
 
 
 def wrap_undecodable(message: Any) -> None:

@@ -37,6 +37,7 @@ WARNINGS: Final = frozenset(
     {
         "batch.condemned",
         "breaker.opened",
+        "broker.lost",
         "callback.abandoned",
         "callback.failed",
         "claim.lost",
@@ -51,6 +52,8 @@ WARNINGS: Final = frozenset(
         "settings.missing",
         "settings.rejected",
         "store.mended",
+        "store.unavailable",
+        "sweep.failed",
         "traces.refused",
         "wake.failed",
         "webhook.refused",

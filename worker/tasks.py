@@ -3,10 +3,11 @@
 import os
 import time
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from celery import signals
 from celery.exceptions import Ignore, Reject
@@ -18,7 +19,7 @@ from worker.celery_config import ACCEPT_TASK, FLUSH_TASK, REPLAY_TASK, SWEEP_TAS
 from worker.celery_patches import UNDECODED
 from worker.config import holds_secret, load_settings
 from worker.contract import account_of, correlation_of, traceparent_of
-from worker.errors import NotFound, Unavailable
+from worker.errors import NotFound, StoreUnavailable, Unavailable
 from worker.ports import MAX_COUNTDOWN
 from worker.usecases.accept_messages import accept_messages, keep_undecoded
 from worker.usecases.replay import run_replay
@@ -30,6 +31,28 @@ MAX_REDELIVERIES = 20
 SOURCE = "celery"  # of a change that names none
 RESENDS_HEADER = "relations-waits"  # how often a message was sent once more because the store was away
 MAX_DELAY = 60.0  # seconds between tries while the store is away
+
+
+class StoreTroubles:
+    """Tells why the store cannot be used: once, until the cause changes or it can be."""
+
+    def __init__(self) -> None:
+        self._cause = ""
+
+    @contextmanager
+    def told(self, runtime: Runtime, **fields: str) -> Iterator[None]:
+        """Let the block end where the store cannot be used: the sweep finds what it left."""
+        try:
+            yield
+            self._cause = ""
+        except StoreUnavailable as error:
+            if str(error) != self._cause:
+                runtime.emit("store.unavailable", **fields, error=str(error))
+            self._cause = str(error)
+
+
+store_troubles: Final = StoreTroubles()
+"""This process's."""
 
 
 def get_runtime() -> Runtime:
@@ -97,21 +120,25 @@ def _keep_undecoded(message_id: str, parts: Any) -> None:
 def flush(account: str) -> None:
     """Work one batch of the account, then queue behind the others for the next; without a broker, go on."""
     runtime = get_runtime()
-    next_in = runtime.flush(account).next_in
-    while (
-        next_in is not None and next_in <= MAX_COUNTDOWN and not _queue_next_flush(runtime, account, next_in)
-    ):
-        time.sleep(next_in)
+    with store_troubles.told(runtime, account=account):
         next_in = runtime.flush(account).next_in
+        while (
+            next_in is not None
+            and next_in <= MAX_COUNTDOWN
+            and not _queue_next_flush(runtime, account, next_in)
+        ):
+            time.sleep(next_in)
+            next_in = runtime.flush(account).next_in
 
 
 @app.task(name=SWEEP_TASK, acks_late=False)
 def sweep() -> None:
     """Repair lost wake-ups, and replays whose message or worker was lost."""
     runtime = get_runtime()
-    for replay_id in runtime.sweeper.stalled_replays():
-        replay.apply_async((replay_id,))
-    runtime.sweep()
+    with store_troubles.told(runtime):
+        for replay_id in runtime.sweeper.stalled_replays():
+            replay.apply_async((replay_id,))
+        runtime.sweep()
 
 
 @app.task(name=REPLAY_TASK, bind=True, retry_on_worker_lost=True, max_retries=MAX_REDELIVERIES)

@@ -1,0 +1,85 @@
+"""A port before a real server at which chosen commands are answered with an error of our choice."""
+
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from io import BufferedReader
+from typing import Self
+
+import hiredis
+
+from ops.dev.redis_server import RedisServer
+from tests.support.forwarding import copy, port_of
+
+Command = list[bytes]
+ANSWER = "return redis.error_reply(ARGV[1])"  # the server itself says it, so answers keep their order
+
+
+class ErrorReplies:
+    """Forwards commands to a server; for those that `refuses` chooses, it answers with its `error`."""
+
+    def __init__(self, target: RedisServer) -> None:
+        self.target = target
+        self.error, self.refuses = "", refuse_nothing
+        self.seen, self.refused = Counter[str](), Counter[str]()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """The URL of the server behind it."""
+        return self.target.url.replace(str(port_of(self.target)), str(self.port))
+
+    def answer(self, error: str, refuses: Callable[[Command], bool] = lambda _: True) -> None:
+        """Answer with this error from now on, to every command or to those that are chosen."""
+        self.error, self.refuses = error, refuses
+
+    def recover(self) -> None:
+        """Answer as the server does from now on."""
+        self.refuses = refuse_nothing
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with (
+            suppress(OSError),
+            client,
+            socket.create_connection(("127.0.0.1", port_of(self.target))) as server,
+        ):
+            threading.Thread(target=copy, args=(server, client), daemon=True).start()
+            with client.makefile("rb") as commands:
+                while command := read_command(commands):
+                    server.sendall(self._replace(command))
+            server.shutdown(socket.SHUT_WR)
+
+    def _replace(self, command: Command) -> bytes:
+        name = command[0].decode().upper()
+        self.seen[name] += 1
+        if not self.refuses(command):
+            return hiredis.pack_command(tuple(command))
+        self.refused[name] += 1
+        return hiredis.pack_command((b"EVAL", ANSWER, b"0", self.error))
+
+
+def refuse_nothing(_command: Command) -> bool:
+    """Choose no command."""
+    return False
+
+
+def read_command(stream: BufferedReader) -> Command:
+    """Return the next command of a client, none at the end."""
+    head = stream.readline()
+    return [stream.read(int(stream.readline()[1:]) + 2)[:-2] for _ in range(int(head[1:]))] if head else []
