@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ops.doctor.accounts import check_work
 from ops.doctor.credentials import check_credentials
 from ops.doctor.findings import Finding
+from ops.doctor.rights import check_store_rights
 from ops.doctor.server import check_redis
 from ops.doctor.settings import check_settings
 from ops.doctor.webhooks import check_callback, check_deliveries
@@ -25,6 +26,7 @@ def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Itera
     yield from check_settings(settings)
     try:
         yield from check_redis(runtime)
+        yield from check_store_rights(runtime.client, settings.prefix)
         is_reachable = True
     except StoreUnavailable as error:
         message = f"{mask_url(settings.redis_url)} does not answer: {error}"

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ops.doctor.findings import Finding, report
-from worker.background import cause_of
+from ops.doctor.rights import check_broker_rights
 from worker.celery_config import queue_names
 from worker.config import Settings, mask_url
+from worker.redis.client import explain_error
 from worker.usecases.health import Health, find_memory_trouble, find_sweep_trouble, find_worker_trouble
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ def check_broker(celery: "Celery", settings: Settings, health: Health | None) ->
                 max_retries=1, interval_start=0, interval_step=0, timeout=REPLY_TIMEOUT
             )
             yield Finding("broker", "ok", mask_url(connection.as_uri()))
+            yield from check_broker_rights(connection, settings.prefix)
     except Exception as error:  # whatever the transport's client raises
-        message = f"{url} does not answer ({cause_of(error)}): what is accepted is not woken"
+        message = f"{url} does not answer ({explain_error(error)}): what is accepted is not woken"
         yield Finding("broker", "fail", message, "Start it, or set RELATIONS_BROKER_URL to one that runs.")
         return
     try:

@@ -1,0 +1,39 @@
+"""Checks that the users of Redis may do what is needed, and that the servers take writes at this moment."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ops.doctor.findings import Finding
+from worker.errors import StoreUnavailable
+from worker.redis.client import NoPermissionError, translate_errors
+from worker.redis.rights import BROKER, CHANNELS, STORE, acl_rule, find_refused
+
+if TYPE_CHECKING:
+    from kombu import Connection
+
+
+def check_store_rights(client: Any, prefix: str) -> Iterator[Finding]:
+    """Yield what keeps the store from being written to."""
+    yield from _check(client, f"{prefix}:sweep", STORE, prefix, "store")
+
+
+def check_broker_rights(connection: "Connection", prefix: str) -> Iterator[Finding]:
+    """Yield what keeps messages from being sent and taken, where the broker is a Redis."""
+    channel: Any = connection.default_channel
+    if hasattr(channel, "conn_or_acquire"):
+        with channel.conn_or_acquire() as client:
+            yield from _check(client, f"{prefix}.flush", (*BROKER, *CHANNELS), prefix, "broker")
+
+
+def _check(client: Any, key: str, commands: tuple[str, ...], prefix: str, what: str) -> Iterator[Finding]:
+    subject, grant = f"rights in the {what}", f"Grant its user: {acl_rule(prefix)}"
+    try:
+        with translate_errors():
+            refused = find_refused(client, key, commands)
+    except StoreUnavailable as error:
+        advice = grant if isinstance(error.__cause__, NoPermissionError) else "Mend what Redis says."
+        yield Finding(subject, "fail", f"nothing can be written: {error}", advice)
+    else:
+        if refused:
+            message = f"the user may not do {', '.join(refused)} with {prefix}*"
+            yield Finding(subject, "fail", message, grant)

@@ -1,0 +1,97 @@
+"""A user of Redis with the rights of the reference, and no other, is enough for every process."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.dev.redis_server import RedisServer, run_server
+from ops.dev.stack import QUICK, Shape, Stack, running
+from tests.support.cli_runner import Cli, make_cli, make_environ, write_settings
+from tests.support.clusters import run_command
+from tests.support.deploy_work import CHANGE
+from tests.support.waiting import wait_until
+from worker.redis.rights import acl_rule
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with run_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+def limited(server: RedisServer, *rules: str) -> str:
+    """Return the URL of a user with these rules."""
+    run_command(server, "ACL SETUSER", "app", "reset", "on", ">pw", *rules)
+    return server.url.replace("://", "://app:pw@")
+
+
+def test_they_are_enough_for_interface_worker_beat_and_commands(server: RedisServer, tmp_path: Path) -> None:
+    url = limited(server, *acl_rule("relations").split())
+    run_command(server, "ACL LOG", "RESET")
+    shape = Shape(accounts=("nord",), defaults={**QUICK, "window": 0.1}, store=url, concurrency=1)
+    with running(tmp_path / "stack", shape) as stack:
+        counts, cli = stack.runtime(wakes=False).store.batch_counts, make_cli(stack.environ)
+        send_changes(stack)
+        wait_until(lambda: counts("nord", "rights").get("succeeded") == 6, "nothing is sent", seconds=30)
+        stack.replace("worker")  # one that was killed leaves what it had taken to the next
+        wait_until(lambda: '"worker.started"' in stack.log("worker").read_text("utf-8"), "no worker")
+        use_commands(cli)
+        assert "rights in" not in cli("doctor", code=None).stdout
+        assert not stack.ended()
+    refused = {(each["reason"], each["object"]) for each in run_command(server, "ACL LOG")}
+    assert refused <= {("command", "config|get")}, "the doctor does without"
+
+
+def send_changes(stack: Stack) -> None:
+    """Let changes of each way in come."""
+    headers = {"Authorization": f"Bearer {stack.key}"}
+    changes = [{**CHANGE, "childid": child, "batch": "rights"} for child in range(1, 6)]
+    assert stack.http.post(f"{stack.url}/v1/changes", json=changes, headers=headers).is_success
+    stack.celery().send_task("relations.accept", [{**CHANGE, "childid": 6, "batch": "rights"}])
+
+
+def use_commands(cli: Cli) -> None:
+    """Look at everything, and act."""
+    for command in (
+        ("doctor", "--json"),
+        ("jobs", "list"),
+        ("errors",),
+        ("accounts", "list"),
+        ("accounts", "pause", "nord"),
+        ("accounts", "resume", "nord"),
+        ("audit",),
+        ("explain", CHANGE["relationtype"], "501", "1", "--account", "nord"),
+        ("doctor", "--store", "nord"),
+    ):
+        result = cli(*map(str, command), code=None)
+        assert result.exit_code in (0, 1), (command, result.output)
+
+
+@pytest.mark.parametrize(
+    ("rules", "subject", "message"),
+    [
+        (("-brpop", "-publish"), "broker", "may not do brpop, publish with relations*"),
+        (("-hset", "-lrem"), "store", "may not do hset, lrem with relations*"),
+        (("resetkeys", "~relations:*"), "broker", "No permissions to access a key"),
+        (("resetkeys", "%R~relations*"), "store", "No permissions to access a key"),
+        (("-eval",), "store", "has no permissions to run the 'eval' command"),
+        (("resetchannels", "&other*"), "broker", "may not do publish, subscribe with relations*"),
+    ],
+)
+def test_the_doctor_names_what_is_missing(
+    server: RedisServer, tmp_path: Path, rules: tuple[str, ...], subject: str, message: str
+) -> None:
+    url = limited(server, *acl_rule("relations").split(), *rules)
+    cli = make_cli(make_environ(write_settings(tmp_path, "http://127.0.0.1:1", "acme"), url))
+    findings = json.loads(cli("doctor", "--no-api", "--json", code=1).stdout)["findings"]
+    [found] = [each for each in findings if each["what"] == f"rights in the {subject}"]
+    assert message in found["text"]
+    assert found["todo"] == f"Grant its user: {acl_rule('relations')}"
+
+
+def test_the_reference_has_the_rule() -> None:
+    assert acl_rule("relations") in (ROOT / "docs/reference/redis.md").read_text("utf-8")

@@ -1,0 +1,62 @@
+"""What a user of Redis must be allowed to do for all of our processes, and what one may not do of it.
+
+A server with least rights gives its user the rule that `acl_rule` returns.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+STORE: Final = (
+    *("del", "exists", "expire", "get", "persist", "pexpire", "pttl", "set", "type"),
+    *("hdel", "hget", "hgetall", "hincrby", "hkeys", "hlen", "hmget", "hrandfield", "hscan", "hset"),
+    *("hstrlen", "hvals", "lindex", "llen", "lpos", "lpush", "lrange", "lrem", "ltrim", "rpush"),
+    *("sadd", "smembers", "zadd", "zcard", "zrandmember", "zrange", "zrangebylex", "zrangebyscore", "zrem"),
+    *("zremrangebyrank", "zrevrange", "zrevrangebyscore", "zrevrank", "zscore"),
+)
+"""What the store does to a key."""
+BROKER: Final = (
+    *("brpop", "del", "exists", "hdel", "hget", "hset", "llen", "lpush", "rpush", "sadd", "set", "smembers"),
+    *("srem", "watch", "zadd", "zrem", "zrevrangebyscore"),
+)
+"""What workers and those who wake them do to a key."""
+CHANNELS: Final = ("publish", "subscribe", "unsubscribe")
+"""What `celery inspect` and the doctor ask workers by."""
+KEYLESS: Final = (
+    "eval",
+    "evalsha",
+    "exec",
+    "multi",
+    "ping",
+    "scan",
+    "time",
+    "unwatch",
+    *("script|exists", "script|load"),
+)
+"""What is about no key, or names its keys itself."""
+OPTIONAL: Final = ("client|setinfo", "client|setname", "info", "select")
+"""What is done without, or only where the URL asks for it."""
+
+# A script so that one question is enough; a server that takes no writes refuses the script itself.
+PROBE: Final = """#!lua
+local refused = {}
+for i, name in ipairs(ARGV) do
+  local known, may = pcall(redis.acl_check_cmd, name, KEYS[1])
+  if not (known and may) then refused[#refused + 1] = name end
+end
+return refused"""
+
+
+def acl_rule(prefix: str) -> str:
+    """Return what ACL SETUSER must grant a user for everything under the prefix."""
+    names = sorted({*STORE, *BROKER, *CHANNELS, *KEYLESS, *OPTIONAL})
+    return f"~{prefix}* &{prefix}* {' '.join(f'+{name}' for name in names)}"
+
+
+def find_refused(client: Any, key: str, commands: Iterable[str]) -> Sequence[str]:
+    """Return which of the commands the client's user may not run on this key, or this channel.
+
+    Raises what the client does, also where the server takes no writes at all.
+    """
+    return [
+        name.decode() if isinstance(name, bytes) else name for name in client.eval(PROBE, 1, key, *commands)
+    ]
