@@ -1,6 +1,7 @@
 """Laws of the queries, on Redis and in memory: lists by filter and cursor, failures by error, requests."""
 
 from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from tests.support.store_values import (
     REFUSED,
     START,
     change,
+    look_up_results,
     make_request,
     make_request_record,
+    name_by_references,
     submission,
 )
 from worker.clock import IdGenerator
@@ -45,19 +48,20 @@ change_lists = st.lists(
             source=st.sampled_from(["", "portal"]),
             batch=st.sampled_from(["", "import"]),
         ),
-        st.sampled_from(["queued", "sending", "applied", "failed", "failed"]),
+        st.sampled_from(["queued", "parked", "sending", "retrying", "applied", "failed", "failed"]),
     ),
     max_size=12,
 )
 filters = st.builds(
     JobFilter,
-    state=st.sampled_from(["", "", "failed", "queued", "succeeded", "sending"]),
+    state=st.sampled_from(["", "", "failed", "succeeded", *OPEN_STATES]),
     type=st.sampled_from(["", BUYER, BROKER]),
     parent=st.sampled_from([0, 0, 1, 2]),
     child=st.sampled_from([0, 0, 9, 99]),
     error=st.sampled_from(["", "", "160", "record", "poison", "0", "none"]),
     source=st.sampled_from(["", "", "portal"]),
     batch=st.sampled_from(["", "", "import"]),
+    event_id=st.sampled_from(["", "", "", "e0", "e1"]),
     since=st.sampled_from([0, 0, START, START + HOUR, START + HOUR + 1]),
     until=st.sampled_from([0, 0, START + 1, START + HOUR, START + 2 * HOUR]),
 )
@@ -66,14 +70,23 @@ filters = st.builds(
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=settings().max_examples // 2
 )
-@given(made=change_lists, wanted=filters, limit=st.integers(1, 3))
+@given(
+    made=change_lists,
+    wanted=filters,
+    limit=st.integers(1, 3),
+    looked_at=st.lists(st.sampled_from([0, 1000]), min_size=1, max_size=3),
+)
 @example(
-    made=[(0, change(1, 9), "failed"), (1, change(1, 9), "failed")], wanted=JobFilter(error="78"), limit=1
+    made=[(0, change(1, 9), "failed"), (1, change(1, 9), "failed")],
+    wanted=JobFilter(error="78"),
+    limit=1,
+    looked_at=[0],
 )
 @pytest.mark.parametrize("kind", ["memory", "redis"])
 def test_pages_have_every_matching_job_once_newest_first(
-    redis_client: Redis, kind: str, made: list[Any], wanted: JobFilter, limit: int
+    redis_client: Redis, kind: str, made: list[Any], wanted: JobFilter, limit: int, looked_at: list[int]
 ) -> None:
+    """Whether the open jobs are few enough to look at each, for one page and not for the next."""
     redis_client.flushall()
     clock = FakeClock(START)
     store: Store = (
@@ -82,7 +95,13 @@ def test_pages_have_every_matching_job_once_newest_first(
     fill(store, clock, made)
     everything = [job for page in pages(queries_of(store), JobFilter(), 500) for job in page]
     assert len(everything) == len(made)
-    found = list(pages(queries_of(store), wanted, limit))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.store.places.PIECE", 1)
+        found, most = [], cycle(looked_at)
+        patch.setattr("worker.store.open_jobs.MAX_EXAMINED", next(most))
+        for page in pages(queries_of(store), wanted, limit):
+            found.append(page)
+            patch.setattr("worker.store.open_jobs.MAX_EXAMINED", next(most))
     assert all(len(page) <= limit for page in found)
     assert [job for page in found for job in page] == [job for job in everything if matches(job, wanted)]
     states = queries_of(store).count_by_state("acme")
@@ -178,15 +197,27 @@ def fill(store: Store, clock: FakeClock, made: list[tuple[int, Change, str]]) ->
     for number, (later, one, fate) in enumerate(made):
         clock.sleep(later / 1e6)
         job = f"{names()[:-3]}{number:03d}"
-        store.accept("acme", [submission(job, one)], max_backlog=NO_LIMIT, oldest=MONTH)
-        if fate != "queued" and all(each[2] != "queued" for each in made[:number]):
+        asked = name_by_references(one, "child") if fate == "parked" else one
+        entry = submission(job, asked, event_id=f"e{number}")
+        store.accept("acme", [entry], max_backlog=NO_LIMIT, oldest=MONTH)
+        if fate == "parked":
+            park(store)
+        elif fate != "queued" and all(each[2] != "queued" for each in made[:number]):
             work(store, one, fate, REFUSALS[number % 3])
+
+
+def park(store: Store) -> None:
+    """Park the only job whose records are to be looked up."""
+    lease = take_lease(store)
+    results, _ = look_up_results(lease.read_look_ups(1), ["none"], park=True)
+    lease.write_look_ups(results, {}, memory=60.0)
+    lease.release()
 
 
 def work(store: Store, one: Change, fate: str, refusal: Refusal) -> None:
     """Claim the only job of the inbox, and perhaps end it."""
     lease = take_lease(store)
-    [job] = claim_all(lease).jobs
+    [job] = claim_all(lease, later=60.0 * (fate == "retrying")).jobs
     if fate == "applied":
         send_and_settle(lease, f"r{job.job}", dict.fromkeys(one.relations, "applied"))
     if fate == "failed":
@@ -225,6 +256,7 @@ def matches(job: JobRecord, wanted: JobFilter) -> bool:
             not wanted.error or (job.state == "failed" and wanted.error in (str(refusal[0]), refusal[1])),
             not wanted.source or job.source == wanted.source,
             not wanted.batch or job.batch == wanted.batch,
+            not wanted.event_id or job.event_id == wanted.event_id,
             not wanted.since or job.accepted_at >= wanted.since,
             not wanted.until or job.accepted_at < wanted.until,
         )

@@ -43,6 +43,7 @@ from worker.planner.fold import RESULTS, Intent
 from worker.planner.relation_state import Stage
 from worker.ports import (
     ERASED,
+    OPEN_STATES,
     AuditEntry,
     DeleteBrake,
     JobFilter,
@@ -616,6 +617,21 @@ class SideBySide(RuleBasedStateMachine):
         self.on_both(lambda store: [store.get_request(account, name) for account, name in self.sent[-3:]])
 
     @invariant()
+    def lists_have_what_a_list_of_all_jobs_has(self) -> None:
+        for account in ACCOUNTS:
+            every = queries_of(self.memory).find_jobs(account, JobFilter(), limit=1000).jobs
+            for state in OPEN_STATES:
+                wanted = JobFilter(state=state)
+                assert list_all(self.memory, account, wanted) == [job for job in every if job.state == state]
+            failed = list_all(self.memory, account, JobFilter(state="failed"))
+            assert list_all(self.memory, account, JobFilter(state="failed", type=BUYER)) == [
+                job for job in failed if job.type == BUYER
+            ]
+            for job in [job for job in every if job.source and job.event_id][:3]:
+                named = JobFilter(source=job.source, event_id=job.event_id)
+                assert job in list_all(self.memory, account, named)
+
+    @invariant()
     def counters_equal_what_the_jobs_say(self) -> None:
         """As long as no job was forgotten: what is counted of it stays."""
         for account in ACCOUNTS:
@@ -638,6 +654,16 @@ class SideBySide(RuleBasedStateMachine):
         self.on_leases(
             self.leases[-1], lambda lease: (lease.records(RELATIONS), lease.guarded_relations(GUARDS))
         )
+
+
+def list_all(store: Store, account: str, wanted: JobFilter) -> list[JobRecord]:
+    """Return the jobs that match, read in pages of two."""
+    found, cursor = list[JobRecord](), ""
+    while True:
+        page = queries_of(store).find_jobs(account, wanted, limit=2, cursor=cursor)
+        found += page.jobs
+        if not (cursor := page.next):
+            return found
 
 
 def erase_all(erase_piece: Callable[[int], Any]) -> tuple[Counter[str], dict[Relation, int]]:

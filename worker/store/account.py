@@ -229,6 +229,18 @@ def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[s
     return found
 
 
+def read_jobs_at(
+    database: Database, account: str, index: str, places: Sequence[int]
+) -> list[LoadedJob | None]:
+    """Return the jobs at these places of an index by acceptance, None for one that is gone."""
+    reads = database.reads(account)
+    for place in places:
+        getattr(reads, "lrange" if index.startswith("order:") else "zrange")(index, place, place)
+    names = [short_id(row[0].decode()) if row else "" for row in reads.run()]
+    known = read_jobs(database, account, filter(None, names))
+    return [known.get(name) for name in names]
+
+
 def read_jobs_with_claims(database: Database, account: str, shorts: Iterable[str]) -> dict[str, LoadedJob]:
     """Return these jobs, marked if a flush has claimed them, and if a request with them is under way."""
     found = read_jobs(database, account, shorts)

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import Final
 
-from worker.ports import JobFilter, JobPage, JobRecord
-from worker.store.account import read_jobs_with_claims
+from worker.ports import FOREVER, JobFilter, JobPage, JobRecord
+from worker.store import keys
+from worker.store.account import read_jobs, read_jobs_at, read_jobs_with_claims
 from worker.store.database import Database
 from worker.store.jobs.job_view import as_record, matches
 from worker.store.keys import bucket_at, bucket_of, short_id
-from worker.store.limits import CLOCK_SLACK_US, MAX_EXAMINED
+from worker.store.limits import CLOCK_SLACK_US, CLOCK_STEP_US, MAX_EXAMINED
+from worker.store.places import PIECE, PLACE_BITS, PLACE_MASK, find_end
 
-PLACE_BITS: Final = 32
-"""A cursor above this many bits names a bucket and a place in it; any other an acceptance number."""
-PIECE: Final = 200
-"""Entries that are looked at in one round trip, unless a page is longer."""
+EVENTS: Final = ("events:0", "events:1", "events:kept")
+DIGESTS: Final = (keys.event, keys.delivery, keys.unreadable, keys.unreadable_delivery)
 
 
 class JobSearch:
@@ -26,15 +26,33 @@ class JobSearch:
         self._oldest = wanted.since - CLOCK_SLACK_US  # accepted before: so was everything before it
         self._is_past = False
 
+    def by_event(self, below: int) -> JobPage | None:
+        """Look for the job that has the idempotency key of the source; None if no job has it."""
+        digests = [digest(self._wanted.source, self._wanted.event_id) for digest in DIGESTS]
+        reads = self._database.reads(self._account)
+        for key in EVENTS:
+            reads.hmget(key, digests)
+        names = {value.partition(b" ")[0].decode() for row in reads.run() for value in row if value}
+        known = read_jobs(self._database, self._account, names)
+        if not known:
+            return None
+        entries = sorted(((job.number, short) for short, job in known.items()), reverse=True)
+        return self._page(self._look_at([entry for entry in entries if entry[0] < below]))
+
     def among_failed(self, below: int) -> JobPage:
         """Look among the failed jobs that wait for a decision, with acceptance numbers below one."""
         indexes = self._failed_indexes()
+        if below == FOREVER:  # nothing fails before it is accepted
+            until = min(filter(None, (self._wanted.until, self._wanted.failed_until)), default=0)
+            below = self._number_at("failed", until)
         while self._left:
             entries = self._newest(indexes, below, min(self._left, max(PIECE, self._limit)))
             if not entries:
                 return self._page(None)
             if (full_at := self._look_at(entries)) is not None:
                 return self._page(full_at)
+            if self._is_past:
+                return self._page(None)
             below, self._left = entries[-1][0], self._left - len(entries)
         return self._page(below)
 
@@ -45,7 +63,7 @@ class JobSearch:
             for bucket in buckets:
                 if self._is_in_time(bucket) and (page := self._among_bucket(bucket, below)):
                     return page
-            below = (1 << PLACE_BITS) - 1
+            below = min(PLACE_MASK, self._number_at("keep", self._wanted.until))
         return self._among_kept(below, set(buckets))
 
     def _among_bucket(self, bucket: int, below: int) -> JobPage | None:
@@ -55,6 +73,8 @@ class JobSearch:
         place = self._database.read(self._account, "llen", f"order:{bucket}")
         if below >> PLACE_BITS == bucket + 1:
             place = min(place, below - top - 1)
+        elif self._wanted.until and bucket >= bucket_at(self._wanted.until - CLOCK_SLACK_US):
+            place = self._end_of(f"order:{bucket}", place, self._wanted.until)
         while place > 0:
             size = min(place, self._left, max(PIECE, self._limit))
             if not size:
@@ -70,25 +90,27 @@ class JobSearch:
         return None
 
     def _among_kept(self, below: int, buckets: set[int]) -> JobPage:
-        if not self._left:
-            return self._page(below)
-        first = {"start": 0, "num": self._left, "withscores": True}
-        rows = self._database.read(self._account, "zrevrangebyscore", "keep", f"({below}", "-inf", **first)
         reads = self._database.reads(self._account)
         for bucket in buckets:
             reads.exists(f"order:{bucket}")
         alive = {bucket for bucket, exists in zip(buckets, reads.run(), strict=True) if exists}
-        entries = [(int(number), name.decode()) for name, number in rows]
-        others = [(number, short) for number, short in entries if bucket_of(short) not in alive]
-        if (full_at := self._look_at(others)) is not None:
-            return self._page(full_at)
-        return self._page(entries[-1][0] if len(entries) == self._left else None)
+        while self._left:
+            entries = self._newest(["keep"], below, min(self._left, max(PIECE, self._limit)))
+            others = [(number, short) for number, short in entries if bucket_of(short) not in alive]
+            if (full_at := self._look_at(others)) is not None:
+                return self._page(full_at)
+            if not entries or self._is_past:
+                return self._page(None)
+            below, self._left = entries[-1][0], self._left - len(entries)
+        return self._page(below)
 
     def _page(self, cursor: int | None) -> JobPage:
         return JobPage(tuple(self._found), "" if cursor is None else str(cursor))
 
     def _look_at(self, entries: Sequence[tuple[int, str]]) -> int | None:
         """Add the jobs that match; return the number of the entry that filled the page, None if none did."""
+        if self._wanted.state == "parked" and entries:
+            entries = self._skip_others(entries)
         known = read_jobs_with_claims(self._database, self._account, [short for _, short in entries])
         self._is_past = any(job.accepted_at < self._oldest for job in known.values())
         for number, short in entries:
@@ -99,12 +121,35 @@ class JobSearch:
                 return number
         return None
 
+    def _skip_others(self, entries: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
+        """Return the entries that are parked, and the last one, which shows how far back they are."""
+        times = self._database.read(self._account, "zmscore", "parked", [short for _, short in entries])
+        parked = [entry for entry, at in zip(entries[:-1], times, strict=False) if at is not None]
+        return [*parked, entries[-1]]
+
     def _failed_indexes(self) -> list[str]:
         """Return the names of the indexes that have the failures that are asked for."""
-        if not self._wanted.error:
+        if not (self._wanted.error or self._wanted.type):
             return ["failed"]
         groups = (name.decode() for name in self._database.read(self._account, "smembers", "failures"))
         return [f"failed:{group}" for group in groups if self._is_wanted(group)]
+
+    def _number_at(self, index: str, until: int) -> int:
+        """Return an acceptance number from which on no job of the index was accepted before a time."""
+        if not until:
+            return FOREVER
+        end = self._end_of(index, self._database.read(self._account, "zcard", index), until)
+        row = self._database.read(self._account, "zrange", index, end, end, withscores=True)
+        return int(row[0][1]) if row else FOREVER
+
+    def _end_of(self, index: str, size: int, until: int) -> int:
+        """Return a place in an index of this size from which on no job was accepted before a time."""
+
+        def times_at(places: Sequence[int]) -> list[int]:
+            known = read_jobs_at(self._database, self._account, index, places)
+            return [job.accepted_at if job else 0 for job in known]
+
+        return find_end(size, until + CLOCK_STEP_US, times_at)
 
     def _newest(self, indexes: Sequence[str], below: int, most: int) -> list[tuple[int, str]]:
         """Return the newest entries of the indexes below a number, each job once."""
@@ -116,7 +161,7 @@ class JobSearch:
 
     def _is_wanted(self, group: str) -> bool:
         code, error, relation_type = group.split(" ")
-        return self._wanted.error in (code, error) and self._wanted.type in ("", relation_type)
+        return self._wanted.error in ("", code, error) and self._wanted.type in ("", relation_type)
 
     def _is_in_time(self, bucket: int) -> bool:
         """Return whether a bucket may have jobs of the time that is asked for."""

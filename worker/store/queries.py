@@ -1,6 +1,7 @@
 """What people and monitors ask of the store, over bounded entries."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -10,6 +11,7 @@ from worker.contract.instant import SECOND
 from worker.errors import Fault, Invalid
 from worker.ports import (
     FOREVER,
+    OPEN_STATES,
     AccountState,
     ConfirmedPage,
     FailureGroup,
@@ -29,6 +31,7 @@ from worker.store.account import (
     META_FIELDS,
     Meta,
     group_by_account,
+    read_jobs,
     read_jobs_with_claims,
     read_memories,
     relations_sent,
@@ -39,6 +42,7 @@ from worker.store.jobs.job_view import as_record
 from worker.store.jobs.stored_job import LoadedJob
 from worker.store.lease.queue import QueueHead
 from worker.store.limits import COUNTED_STATES, MAX_EXAMINED
+from worker.store.open_jobs import OpenJobSearch
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
 GROUP_ENDS: Final = 20  # jobs at either end of a group that are read, for one that is still kept
@@ -52,10 +56,15 @@ class RedisQueries:
 
     def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
         """Return the jobs that match, newest first; a page may hold few or none and still have a next one."""
-        search = JobSearch(self._database, account, wanted, limit)
-        if wanted.error or wanted.state == "failed":
-            return search.among_failed(int(cursor) if cursor else FOREVER)
-        return search.among_all(int(cursor) if cursor else FOREVER)
+        search, below = JobSearch(self._database, account, wanted, limit), int(cursor) if cursor else FOREVER
+        page: JobPage | None = None
+        if wanted.event_id and wanted.source:
+            page = search.by_event(below)
+        if page is None and (wanted.error or wanted.state == "failed"):
+            return search.among_failed(below)
+        if page is None and wanted.state in OPEN_STATES:
+            page = OpenJobSearch(self._database, account, wanted, limit).find(below)
+        return search.among_all(below) if page is None else page
 
     def count_by_state(self, account: str) -> Mapping[str, int]:
         """Return the number of jobs by state (open: now, ended: in all), and of `unresolved` failures."""
@@ -203,9 +212,28 @@ class RedisQueries:
         return ConfirmedPage(self._database.now(), records, total, following)
 
     def failure_groups(self, account: str) -> list[FailureGroup]:
-        """Return the failed jobs that wait for a decision by error and type, the largest group first."""
+        """Return the failed jobs that wait for a decision by error and type, the largest group first.
+
+        Its first and last are those that are still kept of a bounded number of jobs at either end.
+        """
         names = sorted(name.decode() for name in self._database.read(account, "smembers", "failures"))
-        groups = [found for name in names if (found := self._read_group(account, name))]
+        reads = self._database.reads(account)
+        for name in names:
+            reads.zcard(f"failed:{name}")
+            reads.zrange(f"failed:{name}", 0, GROUP_ENDS - 1)
+            reads.zrange(f"failed:{name}", -GROUP_ENDS, -1)
+        rows = reads.run()
+        ends = [
+            list(dict.fromkeys(keys.short_id(id_.decode()) for id_ in (*oldest, *newest)))
+            for oldest, newest in zip(rows[1::3], rows[2::3], strict=True)
+        ]
+        now, known = self._database.now(), read_jobs(self._database, account, {*chain.from_iterable(ends)})
+        kept = {short: job for short, job in known.items() if not job.is_gone(now)}
+        groups = [
+            _as_group(account, name, count - len(shorts), [kept[short] for short in shorts if short in kept])
+            for name, count, shorts in zip(names, rows[::3], ends, strict=True)
+            if not kept.keys().isdisjoint(shorts)
+        ]
         return sorted(groups, key=lambda group: (-group.jobs, group.code, group.error, group.type))
 
     def list_requests(self, account: str, *, limit: int = 50, cursor: str = "") -> RequestPage:
@@ -233,23 +261,15 @@ class RedisQueries:
                     found[f"{account}-{short}"] = (account, job)
         return {id_: found[id_] for id_ in jobs if id_ in found}
 
-    def _read_group(self, account: str, name: str) -> FailureGroup | None:
-        """Read a group: its jobs, and of a bounded number at either end the first and last that are kept."""
-        key = f"failed:{name}"
-        reads = self._database.reads(account)
-        reads.zcard(key)
-        reads.zrange(key, 0, GROUP_ENDS - 1)
-        reads.zrange(key, -GROUP_ENDS, -1)
-        count, oldest, newest = reads.run()
-        ids = [id_.decode() for id_ in (*oldest, *newest)]
-        jobs = [job for id_, job in self.get_jobs(list(dict.fromkeys(ids))).items()]
-        if not jobs:
-            return None
-        first, last = jobs[0], jobs[-1]
-        code, error, relation_type = name.split(" ")
-        begun, ended = sorted((first.finished_at, last.finished_at))  # accepted first may have ended last
-        gone = len(set(ids)) - len(jobs)
-        return FailureGroup(int(code), error, relation_type, max(1, count - gone), begun, ended, last.id)
+
+def _as_group(account: str, name: str, others: int, jobs: Sequence[LoadedJob]) -> FailureGroup:
+    """Return a group by those jobs at its ends that are kept, oldest first, and how many `others` it has."""
+    first, last = jobs[0], jobs[-1]
+    code, error, relation_type = name.split(" ")
+    # What was accepted first may have ended last.
+    begun, ended = sorted((first.value.finished_at, last.value.finished_at))
+    newest = f"{account}-{last.short}"
+    return FailureGroup(int(code), error, relation_type, others + len(jobs), begun, ended, newest)
 
 
 def _read_cursor(cursor: str) -> tuple[int, int, int]:

@@ -232,6 +232,10 @@ class MemoryCommands:
         """Count the members."""
         return self.hlen(key)
 
+    def zmscore(self, key: str, members: Iterable[object]) -> list[float | None]:
+        """Return the scores of these members, None for one that is not there."""
+        return [self.zscore(key, member) for member in members]
+
     def zscore(self, key: str, member: object) -> float | None:
         """Return a member's score."""
         found: float | None = self._hash(key).get(to_bytes(member))

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from worker.contract import Reference
+from worker.contract import Reference, Relation
 from worker.planner.fold import RESULTS
-from worker.ports import Dismissal, JobFilter, JobRecord, JobReference, Parking
+from worker.ports import Dismissal, Failure, JobFilter, JobRecord, JobReference, Parking
 from worker.store.jobs.stored_job import (
     ACTION_OF,
     FAILED,
@@ -65,7 +65,6 @@ def matches(job: LoadedJob, wanted: JobFilter) -> bool:
         and wanted.type in ("", v.type)
         and (not wanted.parent or wanted.parent in v.parents)
         and (not wanted.child or wanted.child in v.children)
-        and (not (wanted.error or wanted.state == "failed") or _has_failure(job, wanted))
         and wanted.source in ("", v.source)
         and wanted.batch in ("", v.batch)
         and (not wanted.event_id or wanted.event_id == (v.event_id or job.short))
@@ -74,6 +73,7 @@ def matches(job: LoadedJob, wanted: JobFilter) -> bool:
         and (not wanted.until or job.accepted_at < wanted.until)
         and wanted.failed_since <= v.finished_at
         and (not wanted.failed_until or v.finished_at < wanted.failed_until)
+        and (not (wanted.error or wanted.state == "failed") or _has_failure(job, wanted))
     )
 
 
@@ -89,6 +89,8 @@ def _has_failure(job: LoadedJob, wanted: JobFilter) -> bool:
     if job.has_failed_as_a_whole:
         code, error = (v.refusal or UNKNOWN_REFUSAL)[:2]
         return wanted.error in ("", str(code), error)
-    return v.state == FAILED and any(
-        failure.dismissed is None and wanted.fits_failure(failure) for failure in job.failures()
+    if v.state != FAILED or v.dismissed:
+        return False
+    return any(
+        wanted.fits_failure(Failure(Relation.parse(name), *v.refusals[place])) for name, place in v.undecided
     )
