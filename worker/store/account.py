@@ -229,6 +229,18 @@ def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[s
     return found
 
 
+def read_kept_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[str, LoadedJob]:
+    """Return these jobs as `read_jobs` does; sooner if they are those that failed once."""
+    names = list(shorts)
+    texts = database.read(account, "hmget", "kept", names) if names else ()
+    kept = {
+        short: LoadedJob.read(short, text, is_kept=True)
+        for short, text in zip(names, texts, strict=True)
+        if text is not None
+    }
+    return kept | read_jobs(database, account, [short for short in names if short not in kept])
+
+
 def read_jobs_at(
     database: Database, account: str, index: str, places: Sequence[int]
 ) -> list[LoadedJob | None]:
@@ -237,13 +249,18 @@ def read_jobs_at(
     for place in places:
         getattr(reads, "lrange" if index.startswith("order:") else "zrange")(index, place, place)
     names = [short_id(row[0].decode()) if row else "" for row in reads.run()]
-    known = read_jobs(database, account, filter(None, names))
+    read = read_jobs if index.startswith("order:") else read_kept_jobs
+    known = read(database, account, filter(None, names))
     return [known.get(name) for name in names]
 
 
 def read_jobs_with_claims(database: Database, account: str, shorts: Iterable[str]) -> dict[str, LoadedJob]:
     """Return these jobs, marked if a flush has claimed them, and if a request with them is under way."""
-    found = read_jobs(database, account, shorts)
+    return mark_claims(database, account, read_jobs(database, account, shorts))
+
+
+def mark_claims(database: Database, account: str, found: dict[str, LoadedJob]) -> dict[str, LoadedJob]:
+    """Return the jobs, marked if a flush has claimed them, and if a request with them is under way."""
     if unsure := [job for job in found.values() if job.value.state in (QUEUED, SENDING)]:
         reads = database.reads(account)
         reads.lrange("claimed", 0, -1)

@@ -5,7 +5,7 @@ from typing import Final
 
 from worker.ports import FOREVER, JobFilter, JobPage, JobRecord
 from worker.store import keys
-from worker.store.account import read_jobs, read_jobs_at, read_jobs_with_claims
+from worker.store.account import mark_claims, read_jobs, read_jobs_at, read_kept_jobs
 from worker.store.database import Database
 from worker.store.jobs.job_view import as_record, matches
 from worker.store.keys import bucket_at, bucket_of, short_id
@@ -25,6 +25,7 @@ class JobSearch:
         self._found: list[JobRecord] = []
         self._oldest = wanted.since - CLOCK_SLACK_US  # accepted before: so was everything before it
         self._is_past = False
+        self._read, self._piece = read_jobs, limit  # one look at as many as are wanted, then at more
 
     def by_event(self, below: int) -> JobPage | None:
         """Look for the job that has the idempotency key of the source; None if no job has it."""
@@ -41,12 +42,12 @@ class JobSearch:
 
     def among_failed(self, below: int) -> JobPage:
         """Look among the failed jobs that wait for a decision, with acceptance numbers below one."""
-        indexes = self._failed_indexes()
+        indexes, self._read = self._failed_indexes(), read_kept_jobs
         if below == FOREVER:  # nothing fails before it is accepted
             until = min(filter(None, (self._wanted.until, self._wanted.failed_until)), default=0)
             below = self._number_at("failed", until)
         while self._left:
-            entries = self._newest(indexes, below, min(self._left, max(PIECE, self._limit)))
+            entries = self._newest(indexes, below)
             if not entries:
                 return self._page(None)
             if (full_at := self._look_at(entries)) is not None:
@@ -76,7 +77,7 @@ class JobSearch:
         elif self._wanted.until and bucket >= bucket_at(self._wanted.until - CLOCK_SLACK_US):
             place = self._end_of(f"order:{bucket}", place, self._wanted.until)
         while place > 0:
-            size = min(place, self._left, max(PIECE, self._limit))
+            size = min(place, self._left, self._piece)
             if not size:
                 return self._page(top + place + 1)
             names = self._database.read(self._account, "lrange", f"order:{bucket}", place - size, place - 1)
@@ -90,12 +91,12 @@ class JobSearch:
         return None
 
     def _among_kept(self, below: int, buckets: set[int]) -> JobPage:
-        reads = self._database.reads(self._account)
+        self._read, reads = read_kept_jobs, self._database.reads(self._account)
         for bucket in buckets:
             reads.exists(f"order:{bucket}")
         alive = {bucket for bucket, exists in zip(buckets, reads.run(), strict=True) if exists}
         while self._left:
-            entries = self._newest(["keep"], below, min(self._left, max(PIECE, self._limit)))
+            entries = self._newest(["keep"], below)
             others = [(number, short) for number, short in entries if bucket_of(short) not in alive]
             if (full_at := self._look_at(others)) is not None:
                 return self._page(full_at)
@@ -111,7 +112,8 @@ class JobSearch:
         """Add the jobs that match; return the number of the entry that filled the page, None if none did."""
         if self._wanted.state == "parked" and entries:
             entries = self._skip_others(entries)
-        known = read_jobs_with_claims(self._database, self._account, [short for _, short in entries])
+        found = self._read(self._database, self._account, [short for _, short in entries])
+        known, self._piece = mark_claims(self._database, self._account, found), max(PIECE, self._limit)
         self._is_past = any(job.accepted_at < self._oldest for job in known.values())
         for number, short in entries:
             job = known.get(short)
@@ -151,9 +153,9 @@ class JobSearch:
 
         return find_end(size, until + CLOCK_STEP_US, times_at)
 
-    def _newest(self, indexes: Sequence[str], below: int, most: int) -> list[tuple[int, str]]:
+    def _newest(self, indexes: Sequence[str], below: int) -> list[tuple[int, str]]:
         """Return the newest entries of the indexes below a number, each job once."""
-        reads = self._database.reads(self._account)
+        most, reads = min(self._left, self._piece), self._database.reads(self._account)
         for name in indexes:
             reads.zrevrangebyscore(name, f"({below}", "-inf", start=0, num=most, withscores=True)
         rows = {(int(number), short_id(id_.decode())) for row in reads.run() for id_, number in row}
