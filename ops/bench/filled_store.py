@@ -8,14 +8,17 @@ import random
 import time
 from typing import Final
 
+import msgspec
+
 from ops.bench.program import Echo
 from worker.clock import IdGenerator
-from worker.contract import Change, Relation
+from worker.contract import Change, Reference, Relation
 from worker.planner.actions import Action, Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
-from worker.ports import Lease, RequestRecord, Submission, Writes
-from worker.store.redis_store import RedisStore
+from worker.planner.search import Answer
+from worker.ports import Lease, LookUpResult, Parking, RequestRecord, Submission, Writes
+from worker.store.redis_store import RedisStore, Retention
 
 ACCOUNT: Final = "acme"
 TYPES: Final = ("estate:address:buyer", "estate:address:interested", "calendar:address")
@@ -25,7 +28,10 @@ REFUSALS: Final = (
     Refusal(0, "unknown", ""),
 )
 CHUNK: Final = 1000
+CHUNKS_PER_PARKED: Final = 100  # of which one job names a person whom nobody finds
 DAY: Final = 86_400_000_000  # µs
+KEPT: Final = Retention(60 * 86_400.0, 60 * 86_400.0, 60 * 86_400.0)
+"""Nothing is forgotten while it is asked for."""
 
 
 class Month:
@@ -46,7 +52,7 @@ class Month:
 def fill(store: RedisStore, jobs: int, times: Month, *, echo: Echo) -> list[str]:
     """Fill the store and return the ids of some of the jobs, evenly spread.
 
-    One job in twenty failed, the last thousand are still open or queued.
+    One job in twenty failed, one in a hundred thousand is parked, the last thousand are still queued.
     """
     dice, names, kept = (
         random.Random(1),
@@ -55,6 +61,8 @@ def fill(store: RedisStore, jobs: int, times: Month, *, echo: Echo) -> list[str]
     )
     for start in range(0, jobs, CHUNK):
         submissions = [_submission(names(), dice) for _ in range(min(CHUNK, jobs - start))]
+        if start // CHUNK % CHUNKS_PER_PARKED == 0:
+            submissions[-1] = _name_by_reference(submissions[-1])
         store.accept(ACCOUNT, submissions, max_backlog=2 * jobs, oldest=86_400.0)
         kept += [each.job for each in submissions[:: max(1, CHUNK // 10)]]
         if start + 2 * CHUNK <= jobs:
@@ -79,10 +87,25 @@ def _submission(name: str, dice: random.Random) -> Submission:
     return Submission(f"{ACCOUNT}-{name}", change, name)
 
 
+def _name_by_reference(entry: Submission) -> Submission:
+    """Return the submission with its child named by an address that no record has."""
+    nobody = Reference("address", (("email", f"{entry.job}@example.test"),))
+    asked = msgspec.structs.replace(entry.change, type=TYPES[0], children=(), child_references=(nobody,))
+    return msgspec.structs.replace(entry, change=asked)
+
+
 def _work_off(store: RedisStore, dice: random.Random, name: str) -> None:
-    """Everything in the inbox taken and ended by one request."""
+    """Everything in the inbox taken and ended by one request, and parked what names nobody."""
     lease = store.lease(ACCOUNT, name)
     assert lease is not None  # noqa: S101 nobody else is here
+    waiting = lease.read_look_ups(CHUNK)
+    if waiting.jobs:
+        parked = Parking(waiting.now, waiting.now + 60 * DAY, 1, "no such address")
+        results = [
+            LookUpResult(job.job, {each: Answer(0) for each in job.references}, waiting.now, parked)
+            for job in waiting.jobs
+        ]
+        lease.write_look_ups(results, {}, memory=60.0)
     work = lease.read(max_jobs=CHUNK, max_relations=CHUNK)
     lease.claim(work.jobs, work.begun, Writes())
     _settle(lease, name, [_outcome(job.job, job.relations[0], dice) for job in work.jobs])

@@ -12,7 +12,7 @@ from typing import Any, Final
 import httpx
 from rich.table import Table
 
-from ops.bench.filled_store import ACCOUNT, Month, fill
+from ops.bench.filled_store import ACCOUNT, KEPT, Month, fill
 from ops.bench.program import Echo, run_program
 from ops.bench.temporary import temporary_folder
 from ops.dashboard.routes import page_routes
@@ -23,7 +23,7 @@ from producers.portals.http.server import Server
 from worker.config import load_settings
 from worker.ports import JobFilter
 from worker.redis.client import connect
-from worker.store.redis_store import RedisStore, Retention
+from worker.store.redis_store import RedisStore
 from worker.wiring import Runtime
 
 KEY: Final = "bench-key-of-the-pages"
@@ -37,7 +37,6 @@ sha256 = "{hash_of(KEY)}"
 accounts = ["{ACCOUNT}"]
 can = ["read", "replay", "admin"]
 """
-KEPT: Final = 60 * 86_400.0  # seconds; nothing is forgotten while it is asked for
 ASKED: Final = 31  # times each page is opened
 AIM_MS: Final = 100.0  # at the median
 AIM_BYTES: Final = 60_000  # that are transferred
@@ -53,10 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(jobs: int, echo: Echo) -> dict[str, Any]:
     """Milliseconds and bytes per page."""
     times = Month(jobs)
-    kept = Retention(KEPT, KEPT, KEPT)
     with temporary_folder() as folder, run_server(folder) as redis:
         (folder / "relations.toml").write_text(SETTINGS, "utf-8")
-        store = RedisStore(connect(redis.url), "relations", keep=lambda _: kept, now=times.now)
+        store = RedisStore(connect(redis.url), "relations", keep=lambda _: KEPT, now=times.now)
         ids = fill(store, jobs, times, echo=echo)
         settings = load_settings({"RELATIONS_REDIS_URL": redis.url}, folder)
         runtime = Runtime(
@@ -78,6 +76,7 @@ def _paths(runtime: Runtime, ids: Sequence[str]) -> Mapping[str, str]:
         "jobs": "/jobs",
         "jobs, 100 rows": "/jobs?limit=100",
         "jobs, failed": "/jobs?state=failed",
+        "jobs, parked": "/jobs?state=parked",
         "jobs, of one error": f"/jobs?state=failed&error=160&account={ACCOUNT}",
         "jobs, of one parent": f"/jobs?parentid={job.parents[0]}",
         "jobs, of no source": "/jobs?source=nobody",
