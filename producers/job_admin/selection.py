@@ -5,7 +5,7 @@ What failed is a list of relations: an error and ids select those of each job th
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 import msgspec
@@ -168,11 +168,21 @@ def judge_jobs(
     """
     if isinstance(selection, NarrowedJobs) and "failed" not in states:
         raise InvalidChange([Fault("jobs", "a change is cancelled as a whole; give its id alone")])
-    for piece in find_jobs(lookups, account, restrict_to_states(selection, states)):
-        for job_id, job in piece.items():
-            reason = _reason_to_refuse(account, job_id, job, selection, states)
-            if not (reason and isinstance(selection, JobFilter)):
-                yield job_id, job, reason
+    parts = _split_by_state(restrict_to_states(selection, states), states)
+    pieces = chain.from_iterable(find_jobs(lookups, account, part) for part in parts)
+    seen = set[str]()
+    for job_id, job in chain.from_iterable(piece.items() for piece in pieces):
+        reason = _reason_to_refuse(account, job_id, job, selection, states)
+        if job_id not in seen and not (reason and isinstance(selection, JobFilter)):
+            yield job_id, job, reason
+        seen.add(job_id)
+
+
+def _split_by_state(selection: Selection, states: Sequence[JobState]) -> Sequence[Selection]:
+    """Return a filter of any state as one for each, since open jobs are found at once in a list of theirs."""
+    if not isinstance(selection, JobFilter) or selection.state or selection.error:
+        return [selection]
+    return [msgspec.structs.replace(selection, state=state) for state in states]
 
 
 def _reason_to_refuse(
