@@ -3,14 +3,22 @@
 import itertools
 from collections.abc import Sequence
 
-from ops.simulator import FaultPlan, Records
+import msgspec
+
+from ops.simulator import FaultPlan, InjectedFault, Records
 from tests.support.flow_world import World, change
-from worker.contract import Relation
+from tests.support.store_steps import job_admin_of
+from worker.contract import Change, Relation
 from worker.planner.actions import Action, Reply
 from worker.planner.search import Search
+from worker.ports import AuditEntry
 from worker.testing import MemoryStore
 
-BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
+BUYER, BROKER, UNIT = "estate:address:buyer", "estate:address:contactPerson", "estate:estateUnit"
+
+
+def replace(parent: int, *children: int, at: float) -> Change:
+    return msgspec.structs.replace(change("replace", BUYER, parent, *children, at=at), replaces="child")
 
 
 def test_what_was_begun_under_a_lost_lease_never_undoes_a_newer_change() -> None:
@@ -79,3 +87,13 @@ def test_a_guarded_delete_that_was_sent_before_is_read_back_and_does_not_fail_as
     states = [job.state for job in world.jobs()]
     assert states == ["succeeded", "failed", "failed"]
     assert list(world.relations()) == [Relation(BROKER, 501, 2)]
+
+
+def test_a_replace_that_is_cancelled_before_its_read_still_shows_what_it_applied() -> None:
+    world = World(MemoryStore)
+    world.accept(replace(501, 1, at=-1))
+    world.flush()
+    job = world.job().id
+    assert job_admin_of(world.store).cancel("acme", [job], AuditEntry("a", "ada", "cancelled", job)).done
+    _, history = world.store.relation_history("acme", Relation(BUYER, 501, 1))
+    assert [event.result for event in history] == ["applied"]

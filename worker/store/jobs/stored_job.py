@@ -256,8 +256,10 @@ class LoadedJob(msgspec.Struct, gc=False):
         )
 
     def relations(self) -> tuple[Relation, ...]:
-        """Return the relations that are left to do of a job in the queue."""
+        """Return the relations that are left to do of a job in the queue, as far as they are known."""
         v = self.value
+        if v.phase == TO_BE_READ:
+            return ()
         if v.again:
             return tuple(map(Relation.parse, v.again))
         return self.all_relations()
