@@ -97,3 +97,15 @@ def test_a_replace_that_is_cancelled_before_its_read_still_shows_what_it_applied
     assert job_admin_of(world.store).cancel("acme", [job], AuditEntry("a", "ada", "cancelled", job)).done
     _, history = world.store.relation_history("acme", Relation(BUYER, 501, 1))
     assert [event.result for event in history] == ["applied"]
+
+
+def test_an_open_change_that_a_replace_has_made_stale_has_one_outcome() -> None:
+    world = World(MemoryStore, faults=FaultPlan.script(["lost_after"]))
+    world.accept(change("create", BUYER, 501, 1, at=-2))
+    world.flush()
+    world.accept(replace(501, 2, at=-1))
+    world.flush()
+    world.clock.sleep(2)  # the first is due when the read of the second shows that it landed
+    world.drain()
+    assert (world.job().total, sum(world.job().counts.values())) == (1, 1)
+    assert world.linked() == {(501, 2)}

@@ -142,7 +142,9 @@ class _Flush:
         missing = [relation for relation in begun if relation not in work.records]
         records = {**work.records, **self.lease.records(missing)}
         self.batch.reopen(dict.fromkeys([*begun, *work.due]), records)
-        effects = self.batch.settle_overtaken(work.due, records, now=work.now)
+        named = set(work.named)  # what new jobs name is folded with them
+        overtaken = [relation for relation in work.due if relation not in named]
+        effects = self.batch.settle_overtaken(overtaken, records, now=work.now)
         if work.recovered:  # what was begun was made of these
             effects.extend(self.batch.add_intents(work.jobs, records, now=work.now))
         for entry in work.begun:
