@@ -109,3 +109,13 @@ def test_an_open_change_that_a_replace_has_made_stale_has_one_outcome() -> None:
     world.drain()
     assert (world.job().total, sum(world.job().counts.values())) == (1, 1)
     assert world.linked() == {(501, 2)}
+
+
+def test_a_create_that_lands_after_the_read_of_a_newer_replace_is_removed() -> None:
+    world = World(MemoryStore, faults=FaultPlan.script([InjectedFault("late", 60.0)]))
+    world.accept(change("create", BUYER, 501, 1, at=-2))
+    world.flush()
+    world.accept(replace(501, 2, at=-1))
+    world.drain()
+    world.clock.sleep(60)
+    assert world.linked() == {(501, 2)}

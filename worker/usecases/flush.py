@@ -93,7 +93,8 @@ class _Flush:
     def run(self) -> float:
         """Work the batch; return the seconds to rest before the next, for the sake of pace."""
         work, rest = self.read(), None
-        if work.look_ups and not work.recovered:
+        # What a dead worker has begun may land after a read, so it is judged before.
+        if work.look_ups and not (work.recovered or work.begun):
             rest = self.look_up()
             work = self.read()  # there may be more, and it may be folded in another way
             self.ends_at = self.started + FLUSH_BUDGET

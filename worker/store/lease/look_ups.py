@@ -6,6 +6,8 @@ What a look-up makes of a job is in `job_references.py`.
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
+import msgspec
+
 from worker.contract import TYPES, Reference, Relation
 from worker.ports import LookUpBatch, LookUpResult
 from worker.store.account import Before, read_jobs
@@ -15,7 +17,14 @@ from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.keys import short_id
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.reference_memory import ReferenceMemory
-from worker.store.lease.replaced import Replaced, as_replaced, note_replaced
+from worker.store.lease.replaced import (
+    OpenBeside,
+    Replaced,
+    as_replaced,
+    may_still_come,
+    note_replaced,
+    read_open_beside,
+)
 from worker.store.limits import JOBS_PER_CALL
 
 
@@ -52,9 +61,11 @@ def write_look_ups(
     memory: ReferenceMemory,
 ) -> None:
     """Write what became of the changes that were looked up, and which records references lead to."""
+    is_any_read = any(result.related is not None for result in results)
+    beside = read_open_beside(leased.database, leased.account) if is_any_read else {}
     for start in range(0, max(1, len(results)), JOBS_PER_CALL):
         piece, learned = results[start : start + JOBS_PER_CALL], {} if start else records
-        repeat_while_overtaken(leased.account, partial(_write_piece, leased, piece, learned, memory))
+        repeat_while_overtaken(leased.account, partial(_write_piece, leased, piece, learned, memory, beside))
 
 
 def _write_piece(
@@ -62,6 +73,7 @@ def _write_piece(
     results: Sequence[LookUpResult],
     records: Mapping[Reference, int],
     memory: ReferenceMemory,
+    beside: OpenBeside,
 ) -> None:
     database, account = leased.database, leased.account
     by_short = {short_id(result.job): result for result in results}
@@ -75,7 +87,8 @@ def _write_piece(
             continue  # a person has decided in between
         changed[short] = Before.of(job)
         leave_look_ups(commit, job)
-        job_references.settle(job, result, commit.totals, now=commit.now, keep=leased.keep)
+        complete = _with_unanswered(leased, job, result, beside, now=commit.now)
+        job_references.settle(job, complete, commit.totals, now=commit.now, keep=leased.keep)
         if result.parked:
             commit.run("ZADD", "parked", result.parked.until, short)
         elif job.is_open:
@@ -89,6 +102,20 @@ def _write_piece(
     leased.send(commit)
     if replaced:
         leased.meta = leased.meta._replace(replaced=1)
+
+
+def _with_unanswered(
+    leased: LeasedAccount, job: LoadedJob, result: LookUpResult, beside: OpenBeside, *, now: int
+) -> LookUpResult:
+    """Return what a replace has read, with what creates without an answer may still add to that."""
+    side = job_references.as_unresolved(job, leased.account).replaced
+    if side is None or result.related is None:
+        return result
+    record = side.record or (result.answers[side.reference].record if side.reference else 0)
+    opened = beside.get((side.type, side.asked, record), ())
+    coming = may_still_come(leased.database, leased.account, opened, now=now)
+    others = {each.child if side.asked == "parent" else each.parent for each in coming}
+    return msgspec.structs.replace(result, related=result.related | others)
 
 
 def forget_records(leased: LeasedAccount, relations: Iterable[Relation], memory: ReferenceMemory) -> None:

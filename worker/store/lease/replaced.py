@@ -1,19 +1,24 @@
 """When a side of a record was last replaced as a whole: what is older, and not of it, is to be absent."""
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from worker.contract import Relation
 from worker.planner.fold import JobVersion, Version
-from worker.ports import RelationRecord
-from worker.store.account import AccountCommit
+from worker.ports import RelationRecord, Side
+from worker.store.account import AccountCommit, read_memories
 from worker.store.database import Database
 from worker.store.jobs.stored_job import LoadedJob
 from worker.store.memories import Memory
 
 Found = Mapping[Relation, tuple[RelationRecord, Memory]]
+
+
+OpenBeside = Mapping[tuple[str, Side, int], Sequence[Relation]]
+"""Open relations by type, side and the record there."""
 
 
 class Replaced(NamedTuple):
@@ -54,6 +59,25 @@ def with_replaced(database: Database, account: str, found: Found) -> Found:
             memory.confirmed = msgspec.structs.replace(state, absent=_just_before(replaced_at))
             changed[relation] = RelationRecord(record.open, memory.confirmed, record.doubt), memory
     return {**found, **changed}
+
+
+def read_open_beside(database: Database, account: str) -> OpenBeside:
+    """Return the open relations of every record."""
+    found: dict[tuple[str, Side, int], list[Relation]] = defaultdict(list)
+    for name in database.read(account, "hkeys", "open"):
+        relation = Relation.parse(name.decode())
+        found[relation.type, "parent", relation.parent].append(relation)
+        found[relation.type, "child", relation.child].append(relation)
+    return found
+
+
+def may_still_come(
+    database: Database, account: str, relations: Sequence[Relation], *, now: int
+) -> list[Relation]:
+    """Return those of which a create without an answer may still land, whatever a read shows now."""
+    found = read_memories(database, account, relations, now=now, opens=False)
+    doubts = {relation: record.doubt for relation, (record, _) in found.items()}
+    return [each for each, doubt in doubts.items() if doubt and doubt.kind == "create" and doubt.until > now]
 
 
 def note_replaced(
