@@ -119,3 +119,12 @@ def test_a_create_that_lands_after_the_read_of_a_newer_replace_is_removed() -> N
     world.drain()
     world.clock.sleep(60)
     assert world.linked() == {(501, 2)}
+
+
+def test_a_unit_that_left_a_building_and_came_back_in_one_flush_gets_no_second_one() -> None:
+    world = World(MemoryStore, policy={"max_batch": 2})
+    world.simulator.seed("token-acme", [(UNIT, 501, 7)])
+    world.accept(change("delete", UNIT, 501, 7, at=-3), change("create", BUYER, 501, 1, at=-3))
+    world.accept(change("create", UNIT, 501, 7, at=-2), change("create", UNIT, 502, 7, at=-1))
+    world.drain()
+    assert world.simulator.violations("token-acme") == ()

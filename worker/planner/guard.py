@@ -135,6 +135,7 @@ class Guard:
         parents = (present | landing) - {mine}
         if parents or not is_read:
             return _has_parent(relation)
+        self._taken[key].discard(mine)  # it may have left this parent in the same flush
         self._confirmed[key].add(mine)
         return None
 
