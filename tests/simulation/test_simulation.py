@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from tests.torture.expected_state import AcceptedChange, expect
+from tests.torture.expected_state import AcceptedChange, expect, is_cleared
 from tests.torture.fault_profile import FaultProfile
 from tests.torture.schedule import SECOND, Schedule
 from tests.torture.simulated_broker import SimulatedBroker
@@ -18,11 +18,13 @@ from worker.contract import Change, Relation
 from worker.planner.actions import Request
 from worker.ports import DeleteBrake, Pause
 from worker.store.commit import Commit
+from worker.store.jobs import lifecycle
 from worker.testing import MemoryLease, MemoryStore
 from worker.usecases import withdrawal
 
 FIRST = 1 if "CI" in os.environ else random.SystemRandom().randrange(1, 1_000_000_000)
 SEEDS = 30
+BUYER = "estate:address:buyer"
 
 
 def test_nothing_is_lost_and_the_crm_ends_as_it_was_asked_to(redis_url: str) -> None:
@@ -66,6 +68,13 @@ def test_a_sweep_that_overlooks_work_is_caught(monkeypatch: pytest.MonkeyPatch) 
 def test_an_erasure_that_forgets_what_has_no_answer_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(withdrawal, "unfinished_until", lambda *_, **__: None)
     assert any("expected is" in wrong for seed in range(1, 200) for wrong in simulate(seed).wrong)
+
+
+def test_a_replace_that_removes_although_one_could_not_come_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lifecycle, "_has_to_remove", lambda v: bool(v.replaces) and v.phase == 0)
+    assert any("before it may" in wrong for seed in range(1, 200) for wrong in simulate(seed).wrong)
 
 
 def test_every_act_of_an_operator_happens_and_some_are_interrupted() -> None:
@@ -115,13 +124,35 @@ def test_a_lost_message_never_arrives_and_a_doubled_one_arrives_twice() -> None:
 
 def test_the_expected_state_follows_the_latest_change_and_ties_go_by_acceptance() -> None:
     def change(action: str) -> Change:
-        return Change(account="acme", action=action, type="estate:address:buyer", parents=(1,), children=(2,))
+        return Change(account="acme", action=action, type=BUYER, parents=(1,), children=(2,))
 
     accepted = [
         AcceptedChange(5, 1, "b", change("delete")),
         AcceptedChange(5, 0, "a", change("create")),
         AcceptedChange(4, 2, "c", change("create")),
     ]
-    relation = Relation("estate:address:buyer", 1, 2)
+    relation = Relation(BUYER, 1, 2)
     [state] = expect(((entry, relation) for entry in accepted), upsert=False).values()
     assert state.present is False
+
+
+def test_the_expected_state_of_what_a_replace_does_not_name_is_absent_unless_a_later_change_says_more() -> (
+    None
+):
+    wanted = Change(
+        account="acme", action="replace", type=BUYER, parents=(1,), children=(2,), replaces="child"
+    )
+    later = Change(account="acme", action="create", type=BUYER, parents=(1,), children=(4,))
+    cleared = [relation for child in (2, 3, 4) if is_cleared(wanted, relation := Relation(BUYER, 1, child))]
+    replaced = AcceptedChange(5, 1, "b", wanted)
+    pairs = [(replaced, relation) for relation in (*wanted.relations, *cleared)]
+    pairs += [(AcceptedChange(6, 0, "a", later), Relation(BUYER, 1, 4))]
+    states = expect(pairs, upsert=False)
+    assert {relation.child: state.present for relation, state in states.items()} == {
+        2: True,
+        3: False,
+        4: True,
+    }
+    assert not any(
+        is_cleared(wanted, other) for other in (Relation(BUYER, 2, 3), Relation("estate:estateUnit", 1, 3))
+    )

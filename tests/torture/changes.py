@@ -1,6 +1,7 @@
 """Random changes as careless producers send them: few relations, many contradictions, any order."""
 
 import random
+from collections.abc import Sequence
 
 import msgspec
 
@@ -17,6 +18,7 @@ TYPES_OF_RECORDS: dict[str, tuple[str, Module]] = {
     APPOINTMENT: ("calendar", "address"),
     UNIT: ("estate", "estate"),
 }
+GUARDED = ("estate:address:contactPerson", UNIT)
 BATCH = "import"
 # Ids are long and of one module each, so that nothing else in the store has their digits.
 DATES = (40_000_501, 40_000_502)
@@ -54,6 +56,32 @@ def name_records(change: Change) -> Change:
         children=change.children[len(children) :],
         parent_references=tuple(_reference("estate", each) for each in parents),
         child_references=tuple(_reference(sides[1], each) for each in children),
+    )
+
+
+def as_replaces(rng: random.Random, changes: Sequence[Change]) -> list[Change]:
+    """Return the changes, with some of the creates as replaces of the record that they share."""
+    return [
+        _as_replace(rng, change) if change.action == "create" and rng.random() < 0.5 else change
+        for change in changes
+    ]
+
+
+def _as_replace(rng: random.Random, change: Change) -> Change:
+    parents, children, side = change.parents, change.children, "child"
+    if rng.random() < 0.3:
+        others = DATES if change.type == APPOINTMENT else ESTATES
+        parents, children = tuple(rng.sample(others, rng.choice((1, 2)))), children[:1]
+        side = "parent"
+    is_emptied = change.type not in GUARDED and rng.random() < 0.1
+    return msgspec.structs.replace(
+        change,
+        action="replace",
+        parents=() if is_emptied and side == "parent" else parents,
+        children=() if is_emptied and side == "child" else children,
+        info=(),
+        replaces=side,
+        allow_empty=is_emptied,
     )
 
 

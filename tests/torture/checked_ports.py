@@ -1,23 +1,24 @@
 """The store, its leases and people's acts, with every call reported to the history checker."""
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import product
 from typing import Any
 
 import msgspec
 
 from tests.torture.history_checker import HistoryChecker
-from worker.contract import Change
+from worker.contract import Change, Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.ports import (
-    CANCELLED,
     ERASED,
     AcceptResult,
     AdminResult,
     AuditEntry,
     DeleteBrake,
     ErasedPiece,
+    LookUpResult,
     Pause,
     RecordRef,
     RelationRecord,
@@ -117,6 +118,18 @@ class CheckedLease:
             self._checker.record_begin(self._account, request, paused=paused, upsert=self._store.upsert)
         return signed
 
+    def write_look_ups(self, results: Sequence[LookUpResult], *records: Any, **options: Any) -> None:
+        """Record what replaces have to remove that waited until now: some were ended by people meanwhile."""
+        read = {result.job for result in results if result.related is not None}
+        before = {job: self._store.get_job(job) for job in read}
+        self._checked("write_look_ups", self.inner.write_look_ups)(results, *records, **options)
+        for entry in self._checker.accepted.get(self._account, ()):
+            if entry.job in read and (after := self._store.get_job(entry.job)) != before[entry.job]:
+                relations = [Relation(after.type, *pair) for pair in product(after.parents, after.children)]
+                self._checker.record_read(
+                    entry, [each for each in relations if each not in entry.change.relations]
+                )
+
     def renew(self) -> None:
         """Record the new time of expiry."""
         self._checked("renew", self.inner.renew)()
@@ -177,7 +190,7 @@ class CheckedJobAdmin:
         result: AdminResult = self._inner.cancel(account, jobs, audit_entry)
         for entry in self._checker.accepted.get(account, ()):
             if entry.job in result.done:
-                self._checker.end_by_hand(entry.job, entry.change.relations, CANCELLED)
+                self._checker.cancel(entry)
         return result
 
     def erase_jobs(

@@ -46,10 +46,22 @@ class ExpectedRelation:
         return wanted.items() <= found.items() if self.was_deleted else wanted == found
 
 
+def is_cleared(change: Change, relation: Relation) -> bool:
+    """Return whether the relation is of the record that the change replaces, and not named by it."""
+    if relation.type != change.type or relation in change.relations:
+        return False
+    if change.replaces == "child":
+        return (relation.parent,) == change.parents
+    return change.replaces == "parent" and (relation.child,) == change.children
+
+
 def expect(
     accepted: Iterable[tuple[AcceptedChange, Relation]], *, upsert: bool
 ) -> dict[Relation, ExpectedRelation]:
-    """Return the end state that the changes ask for; with `upsert`, a modify creates."""
+    """Return the end state that the changes ask for; with `upsert`, a modify creates.
+
+    A replace wants a relation that it does not name to be absent.
+    """
     expected: dict[Relation, ExpectedRelation] = {}
     eras: dict[Relation, int] = {}
     ordered = sorted(accepted, key=lambda pair: (pair[0].era, pair[0].at, pair[0].number))
@@ -59,9 +71,9 @@ def expect(
             eras[relation] = era
             if not state.present:  # info that a delete had taken away is not remembered any more
                 state.info = {}
-        if change.action == "delete":
+        if change.action == "delete" or (change.replaces and relation not in change.relations):
             state.present, state.info, state.was_deleted = False, {}, True
-        elif change.action == "create" or upsert:
+        elif change.action != "modify" or upsert:
             state.present = True
         state.info.update(change.info)
     return expected

@@ -5,11 +5,11 @@ caller ever learns of it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.torture.expected_state import AcceptedChange
+from tests.torture.expected_state import AcceptedChange, is_cleared
 from worker.contract import Relation, account_of
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
@@ -43,6 +43,9 @@ class HistoryChecker:
     An erasure takes the memory of a relation, so what is accepted later counts whatever its time: `eras` says
     how often that happened to a relation, `era` in which of them a pair had its outcome. `unanswered` are
     pairs that failed without a definite answer.
+
+    `removals` are by job the relations that a replace has to remove: what a read showed beside those that it
+    names. `unread` are replaces that a person ended while they waited for that read.
     """
 
     now: Callable[[], int]
@@ -52,6 +55,8 @@ class HistoryChecker:
     outcomes: dict[Pair, RelationOutcome] = field(default_factory=dict)
     written: Counter[tuple[str, str]] = field(default_factory=Counter)
     unanswered: set[Pair] = field(default_factory=set)
+    removals: dict[str, tuple[Relation, ...]] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
     erased: set[tuple[str, RecordRef]] = field(default_factory=set)
     eras: Counter[tuple[str, Relation]] = field(default_factory=Counter)
     era: dict[Pair, int] = field(default_factory=dict)
@@ -102,10 +107,49 @@ class HistoryChecker:
         self.outcomes[outcome.job, outcome.relation] = outcome
         self.written[account_of(outcome.job), outcome.result] += 1
 
+    # --- replaces
+
+    def relations_of(self, entry: AcceptedChange) -> tuple[Relation, ...]:
+        """Return the relations that a change has outcomes for: those it names, and those it removes."""
+        return (*entry.change.relations, *self.removals.get(entry.job, ()))
+
+    def awaits_read(self, entry: AcceptedChange) -> bool:
+        """Return whether all that a replace names is there, so that it is read what else is."""
+        named = [self.outcomes.get((entry.job, relation)) for relation in entry.change.relations]
+        return (
+            bool(entry.change.replaces)
+            and entry.job not in self.removals
+            and entry.job not in self.unread
+            and all(each and each.result != "failed" and each.by not in BY_PEOPLE for each in named)
+        )
+
+    def record_read(self, entry: AcceptedChange, removals: Iterable[Relation]) -> None:
+        """Record what a replace has to remove; it may know that only when all that it names is there."""
+        if not self.awaits_read(entry):
+            self.wrong.append(f"{entry.job} is to remove relations before it may")
+        self.removals[entry.job] = tuple(removals)
+
+    def cleared(
+        self, account: str, relations: Iterable[Relation]
+    ) -> Iterator[tuple[AcceptedChange, Relation]]:
+        """Yield the relations that a replace wants absent, and which were not there when it read."""
+        for entry in self.accepted.get(account, ()):
+            if entry.job in self.removals:
+                for relation in relations:
+                    if is_cleared(entry.change, relation) and relation not in self.removals[entry.job]:
+                        yield self.ordered(account, entry, relation), relation
+
     # --- people's acts
 
+    def cancel(self, entry: AcceptedChange) -> None:
+        """Record that a person ended what was left of a job in the inbox; a read to come counts as one."""
+        if self.awaits_read(entry):
+            self.unread.add(entry.job)
+            self.written[account_of(entry.job), "superseded"] += 1
+        self.end_by_hand(entry.job, self.relations_of(entry), CANCELLED)
+
     def end_by_hand(self, job: str, relations: Iterable[Relation], by: str) -> None:
-        """Record that a person ended what was left of a job in the inbox."""
+        """Record that a person ended these relations of a job in the inbox."""
         for relation in relations:
             if (job, relation) not in self.outcomes:
                 self._record(RelationOutcome(job, relation, "superseded", by))
@@ -133,9 +177,9 @@ class HistoryChecker:
         if upsert:
             wants["create"] = ("create", "modify")
         open_changes = {
-            (entry.change.action, relation)
+            ("delete" if relation not in entry.change.relations else entry.change.asks, relation)
             for entry in self.accepted.get(account, ())
-            for relation in entry.change.relations
+            for relation in self.relations_of(entry)
             if (entry.job, relation) not in self.outcomes
         }
         for action in request.actions:
@@ -148,8 +192,10 @@ class HistoryChecker:
     def is_void(self, job: str, relation: Relation) -> bool:
         """Return whether the change came to nothing: failed, ended by a person, or superseded by such one."""
         outcome = self.outcomes.get((job, relation))
-        if outcome is None or outcome.result in ("applied", "stale"):
+        if outcome is None or outcome.result == "applied":
             return False
+        if outcome.result == "stale":
+            return self._is_stale_for_nothing(outcome)
         return outcome.result == "failed" or outcome.by in BY_PEOPLE or self.is_void(outcome.by, relation)
 
     def is_uncertain(self, job: str, relation: Relation) -> bool:
@@ -159,9 +205,15 @@ class HistoryChecker:
         """
         outcome = self.outcomes.get((job, relation))
         is_superseded = outcome is not None and outcome.result == "superseded"
-        return (job, relation) in self.unanswered or (
-            is_superseded and outcome.by not in BY_PEOPLE and self.is_void(outcome.by, relation)
+        return (
+            (job, relation) in self.unanswered
+            or (is_superseded and outcome.by not in BY_PEOPLE and self.is_void(outcome.by, relation))
+            or (outcome is not None and outcome.result == "stale" and self._is_stale_for_nothing(outcome))
         )
+
+    def _is_stale_for_nothing(self, outcome: RelationOutcome) -> bool:
+        """Return whether a change came after a replace that was to remove its relation, and did not."""
+        return outcome.by in self.removals and self.is_void(outcome.by, outcome.relation)
 
     # --- leases
 
@@ -212,8 +264,14 @@ def _check_job(checker: HistoryChecker, store: Any, account: str, entry: Accepte
         return [f"{entry.job} is lost"]
     if job.state not in ("succeeded", "superseded", "failed") or sum(job.counts.values()) != job.total:
         return [f"{entry.job} ended {job.state} with {job.counts} of {job.total}"]
-    wrong = []
-    for relation in entry.change.relations:
+    wrong = list[str]()
+    if entry.change.replaces and job.total != len(checker.relations_of(entry)) + (
+        entry.job in checker.unread
+    ):
+        wrong.append(f"{entry.job} counts {job.total} relations, it has {checker.relations_of(entry)}")
+    if checker.awaits_read(entry):
+        wrong.append(f"{entry.job} ended without a read of what it has to remove")
+    for relation in checker.relations_of(entry):
         record, history = store.relation_history(account, relation)
         stored = [event.result for event in history if event.job == entry.job]
         outcome = checker.outcomes.get((entry.job, relation))

@@ -11,7 +11,14 @@ from typing import Any, Protocol
 
 from ops.simulator import KINDS, OF_RELATIONS, FaultPlan, InjectedFault, Records, Simulator, Switches
 from ops.simulator.faults import Record
-from tests.torture.changes import BAD_RECORDS, MISSING, fields_of_records, make_changes, name_records
+from tests.torture.changes import (
+    BAD_RECORDS,
+    MISSING,
+    as_replaces,
+    fields_of_records,
+    make_changes,
+    name_records,
+)
 from tests.torture.checked_ports import CheckedJobAdmin, CheckedStore
 from tests.torture.fault_profile import FaultProfile
 from tests.torture.history_checker import HistoryChecker
@@ -81,8 +88,12 @@ class Scenario:
         self.changes = make_changes(self.rng, accounts=self.accounts, now=START)
         self.upsert = self.rng.random() < 0.3
         self.checker = HistoryChecker(self.now, fixture.expire_lease)
-        # Drawn beside the rest, so that a seed is the same as before there were references.
+        # Drawn beside the rest, so that a seed is the same as before there were references and replaces.
         self.uses_references = random.Random(f"references {seed}").random() < 0.3
+        beside = random.Random(f"replaces {seed}")
+        self.uses_replaces = beside.random() < 0.3
+        if self.uses_replaces:
+            self.changes = as_replaces(beside, self.changes)
         self.store = CheckedStore(
             fixture.make_store(self.now),
             self.checker,
@@ -121,7 +132,7 @@ class Scenario:
         """Let no more faults happen, and resume what was paused."""
         self.is_calm = True
         self.simulator.inject(FaultPlan())
-        if self.uses_references:  # or what names them would be parked for days
+        if self.uses_references or self.uses_replaces:  # or what names them would be parked for days
             self._create_missing_records()
         for account in self.accounts:
             self.store.resume(account)
@@ -237,7 +248,7 @@ class Scenario:
             wake=self.broker.put,
             new_id=self._new_id,
             is_calm=lambda: self.is_calm,
-            may_erase=not self.uses_references,
+            may_erase=not (self.uses_references or self.uses_replaces),
             trace=self._trace_worker,
         )
         return SimulatedOperator(environment)

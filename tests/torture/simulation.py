@@ -138,7 +138,7 @@ def _run_scenario(seed: int, store: StoreKind, fixture: StoreFixture, trace: Tra
         lost=sum(
             (entry.job, relation) not in scenario.checker.outcomes
             for entry in accepted
-            for relation in entry.change.relations
+            for relation in scenario.checker.relations_of(entry)
         ),
         wrong=tuple(wrong),
     )
@@ -176,7 +176,7 @@ def _check_crm(scenario: Scenario) -> list[str]:
     wrong: list[str] = []
     checker = scenario.checker
     for account, accepted in checker.accepted.items():
-        pairs = [(entry, relation) for entry in accepted for relation in entry.change.relations]
+        pairs = [(entry, relation) for entry in accepted for relation in checker.relations_of(entry)]
         uncertain = {relation for entry, relation in pairs if checker.is_uncertain(entry.job, relation)}
         good = [
             (checker.ordered(account, entry, relation), relation)
@@ -190,8 +190,10 @@ def _check_crm(scenario: Scenario) -> list[str]:
             for key, _ in entry.change.info
             if checker.is_void(entry.job, relation)
         }
-        expected = expect(good, upsert=scenario.upsert)
         actual = scenario.simulator.relations(f"token-{account}")
+        known = {relation for _, relation in pairs} | actual.keys()
+        good += checker.cleared(account, known)
+        expected = expect(good, upsert=scenario.upsert)
         bare = scenario.simulator.violations(f"token-{account}")
         wrong += [f"{account} {relation} broke the guard" for relation in bare]
         for relation in (expected.keys() | actual.keys()) - uncertain:
