@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from random import sample
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import urlencode
 
@@ -149,7 +148,7 @@ class Callbacks:
         """Make messages of batches that have ended; return the callbacks that have some to send now."""
         due, left = set[str](), MAX_LABELS
         accounts = {account for each in self.list_callbacks().values() for account in each.accounts}
-        for account in sample(sorted(accounts), min(len(accounts), MAX_ACCOUNTS)):
+        for account in self._shuffle(sorted(accounts))[:MAX_ACCOUNTS]:
             names = [name for name, each in self.list_callbacks().items() if account in each.accounts]
             with suppress(StoreUnavailable):
                 found = self.store.due_callbacks(account, names, limit=left)
@@ -201,9 +200,13 @@ class Callbacks:
 
     def _claim_due(self, name: str) -> Iterator[CallbackMessage]:
         callback = self.list_callbacks().get(name)
-        for account in sample(callback.accounts, len(callback.accounts)) if callback else ():
+        for account in self._shuffle(callback.accounts) if callback else ():
             while message := self.store.claim_message(account, name, seconds=CLAIM_SECONDS):
                 yield message
+
+    def _shuffle(self, accounts: Sequence[str]) -> list[str]:
+        """Return the accounts in any order, so that none is always the last."""
+        return sorted(accounts, key=lambda _: self.draw())
 
     def _send(self, message: CallbackMessage) -> bool:
         callback = self.list_callbacks().get(message.callback)
