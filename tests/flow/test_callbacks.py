@@ -283,6 +283,22 @@ def test_wherever_a_process_dies_the_end_is_told_and_always_under_the_same_id(af
     assert at >= 15
 
 
+def test_processes_that_die_with_a_message_take_nothing_from_the_patience_with_its_receiver() -> None:
+    portal = Portal(answers=[CallbackAttempt(500)])
+    portal.accept(9)
+    portal.world.drain()
+    portal.world.clock.sleep(15)
+    portal.callbacks.look()
+    for _ in range(len(DELAYS) + 1):
+        assert portal.store.claim_message("acme", "portal", seconds=CLAIM_SECONDS)
+        portal.world.clock.sleep(CLAIM_SECONDS)
+    portal.sweep()
+    (message,) = portal.store.list_messages("acme").messages
+    assert (message.state, message.attempts) == ("waiting", 1)
+    portal.sweep(seconds=DELAYS[0] + 1)
+    assert portal.store.get_message(message.id).state == "delivered"
+
+
 # --- what is decided
 
 counts = st.integers(0, 5).flatmap(

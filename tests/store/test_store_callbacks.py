@@ -96,16 +96,12 @@ def test_a_message_is_claimed_by_one_at_a_time_and_again_when_that_one_is_lost(
     keep(callbacks, message(1), message(2))
     assert callbacks.due_callbacks("acme", ["portal", "none"], limit=1).callbacks == {"portal"}
     claims = [callbacks.claim_message("acme", "portal", seconds=60) for _ in range(3)]
-    assert [claim and (claim.id, claim.attempts) for claim in claims] == [
-        (message(1).id, 1),
-        (message(2).id, 1),
-        None,
-    ]
+    assert [claim and claim.id for claim in claims] == [message(1).id, message(2).id, None]
     assert not callbacks.due_callbacks("acme", ["portal"], limit=1).callbacks
     clock.sleep(60)
     again = callbacks.claim_message("acme", "portal", seconds=60)
     assert again
-    assert (again.id, again.attempts) == (message(1).id, 2)
+    assert (again.id, again.attempts) == (message(1).id, 0)  # nobody knows whether the first one sent it
     first = claims[0]
     assert first
     assert not callbacks.put_message(first, message(1, state="delivered"))  # it is another's by now

@@ -43,7 +43,8 @@ class Watch(NamedTuple):
 class CallbackMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A message of a callback, and how far it is; times in µs, 0 for not yet.
 
-    Its id is the `webhook-id` of each attempt. `status` and `error` are of the last attempt.
+    Its id is the `webhook-id` of each attempt. `attempts` are those of which it is known what came of them,
+    `status` and `error` are of the last one.
     """
 
     id: str
@@ -117,7 +118,7 @@ class CallbackStore(Protocol):
         """
 
     def claim_message(self, account: str, callback: str, *, seconds: float) -> CallbackMessage | None:
-        """Return a due message of a callback, counted as attempted; it is due again in so many seconds."""
+        """Return a due message of a callback; it is due again in so many seconds if nobody writes of it."""
 
     def put_message(self, before: CallbackMessage, after: CallbackMessage) -> bool:
         """Write what became of a message; False, with nothing written, if it is not as before any more."""

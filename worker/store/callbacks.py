@@ -126,7 +126,6 @@ class RedisCallbacks:
                 continue
             claimed = msgspec.structs.replace(
                 before,
-                attempts=before.attempts + 1,
                 tried_at=now,
                 next_at=now + round(seconds * SECOND),
                 status=0,

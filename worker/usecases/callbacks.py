@@ -215,7 +215,9 @@ class Callbacks:
         body = write_body(message, callback.link)
         now = self.store.now() / SECOND
         attempt = self.transport(callback, message_id=message.id, body=body, now=now)
-        after = decide_attempt(message, attempt, now=self.store.now(), draw=self.draw())
+        # Counted here: a process that died with a message says nothing of its receiver.
+        counted = msgspec.structs.replace(message, attempts=message.attempts + 1)
+        after = decide_attempt(counted, attempt, now=self.store.now(), draw=self.draw())
         if self.store.put_message(message, after):
             self._report(after, attempt)
         return attempt.is_taken
