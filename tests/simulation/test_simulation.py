@@ -16,11 +16,12 @@ from tests.torture.simulated_broker import SimulatedBroker
 from tests.torture.simulation import ScenarioResult, run_seeds, simulate
 from worker.contract import Change, Relation
 from worker.planner.actions import Request
-from worker.ports import DeleteBrake, Pause
+from worker.ports import CallbackAttempt, CallbackMessage, DeleteBrake, Pause
 from worker.store.commit import Commit
 from worker.store.jobs import lifecycle
 from worker.testing import MemoryLease, MemoryStore
 from worker.usecases import withdrawal
+from worker.usecases.callbacks import decide_attempt
 
 FIRST = 1 if "CI" in os.environ else random.SystemRandom().randrange(1, 1_000_000_000)
 SEEDS = 30
@@ -75,6 +76,17 @@ def test_a_replace_that_removes_although_one_could_not_come_is_caught(
 ) -> None:
     monkeypatch.setattr(lifecycle, "_has_to_remove", lambda v: bool(v.replaces) and v.phase == 0)
     assert any("before it may" in wrong for seed in range(1, 200) for wrong in simulate(seed).wrong)
+
+
+def test_a_message_that_counts_as_taken_when_nobody_answers_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def decide(message: CallbackMessage, attempt: CallbackAttempt, **options: float) -> CallbackMessage:
+        taken = attempt._replace(status=200) if attempt.error else attempt
+        return decide_attempt(message, taken, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("worker.usecases.callbacks.decide_attempt", decide)
+    assert any("as delivered" in wrong for seed in range(1, 200) for wrong in simulate(seed).wrong)
 
 
 def test_every_act_of_an_operator_happens_and_some_are_interrupted() -> None:

@@ -24,6 +24,7 @@ from tests.torture.fault_profile import FaultProfile
 from tests.torture.history_checker import HistoryChecker
 from tests.torture.schedule import SECOND, Schedule
 from tests.torture.simulated_broker import SimulatedBroker
+from tests.torture.simulated_callbacks import CallbackEnvironment, SimulatedCallbacks
 from tests.torture.simulated_operator import OperatorEnvironment, SimulatedOperator
 from tests.torture.simulated_worker import SimulatedWorker, WorkerEnvironment
 from worker.contract import TYPES, Change, guarded_side, order_of
@@ -66,6 +67,9 @@ class StoreFixture(Protocol):
     def make_metrics(self) -> Metrics:
         """Make the metrics beside the store's data."""
 
+    def make_callbacks(self) -> Any:
+        """Make the store of callbacks beside the store's data."""
+
     def names(self, account: str, who: RecordRef) -> list[str]:
         """Return the places of an account where the record's number is kept."""
 
@@ -106,12 +110,14 @@ class Scenario:
         self.broker = SimulatedBroker(self.schedule, self.faults)
         ids = (f"{number:018d}" for number in itertools.count())
         self._new_id = lambda: next(ids)
+        self.callbacks = self._make_callbacks(seed)
         self.intake = Intake(
             store=self.store,
             policy_of=_intake_policy,
             new_id=self._new_id,
             wake=self.broker.put,
             emit=lambda *_, **__: None,
+            watch=self.callbacks.make().watch if self.callbacks else lambda *_: None,
         )
         self._policies = {account: self._flush_policy(account) for account in self.accounts}
         self.workers = self._make_workers()
@@ -141,9 +147,10 @@ class Scenario:
         """Return what is not done yet, as sentences."""
         waiting = [f"{change.event_id} was not accepted" for change in self._unaccepted]
         waiting += [] if self.operator.has_finished else ["the operator has not finished"]
-        return waiting + [
+        waiting += [
             f"{account}: {name}" for account in self.accounts for name in self.fixture.open_work(account)
         ]
+        return waiting or (self.callbacks.law.unfinished() if self.callbacks else [])
 
     # --- producers, sweep, and the store's clock
 
@@ -234,6 +241,25 @@ class Scenario:
         count = self.rng.choice((1, 2, 3))
         return [SimulatedWorker(environment, f"worker {number}") for number in range(count)]
 
+    def _make_callbacks(self, seed: int) -> SimulatedCallbacks | None:
+        chance = random.Random(f"callbacks {seed}")
+        if chance.random() >= 0.3:
+            return None
+        environment = CallbackEnvironment(
+            schedule=self.schedule,
+            accounts=self.accounts,
+            store=self.store,
+            callback_store=self.fixture.make_callbacks(),
+            job_admin=self.fixture.make_job_admin(self.now),
+            metrics=self.fixture.make_metrics(),
+            checker=self.checker,
+            chance=chance,
+            new_id=self._new_id,
+            is_calm=lambda: self.is_calm,
+            trace=self._trace_worker,
+        )
+        return SimulatedCallbacks(environment)
+
     def _make_operator(self) -> SimulatedOperator:
         environment = OperatorEnvironment(
             schedule=self.schedule,
@@ -249,6 +275,7 @@ class Scenario:
             new_id=self._new_id,
             is_calm=lambda: self.is_calm,
             may_erase=not (self.uses_references or self.uses_replaces),
+            callbacks=self.callbacks,
             trace=self._trace_worker,
         )
         return SimulatedOperator(environment)

@@ -16,6 +16,7 @@ from tests.torture.changes import RECORDS, TYPES, children_of
 from tests.torture.fault_profile import FaultProfile
 from tests.torture.history_checker import HistoryChecker
 from tests.torture.schedule import SECOND, Schedule
+from tests.torture.simulated_callbacks import SimulatedCallbacks
 from tests.torture.simulated_process import InterruptiblePort, ProcessDied, SimulatedProcess
 from worker.errors import Unavailable
 from worker.ports import ERASED, JobFilter, Pause, RecordRef
@@ -48,6 +49,7 @@ class OperatorEnvironment:
     new_id: Callable[[], str]
     is_calm: Callable[[], bool]
     may_erase: bool
+    callbacks: SimulatedCallbacks | None
     trace: Callable[..., None]
 
 
@@ -59,12 +61,14 @@ class SimulatedOperator(SimulatedProcess):
         self.environment, self.has_finished = environment, False
         store = InterruptiblePort(environment.store, "store", self)
         job_admin = InterruptiblePort(environment.job_admin, "job_admin", self)
+        self.callbacks = environment.callbacks.make(self) if environment.callbacks else None
         self.intake = Intake(
             store=store,
             policy_of=environment.intake_policy_of,
             new_id=environment.new_id,
             wake=environment.wake,
             emit=lambda *_, **__: None,
+            watch=self.callbacks.watch if self.callbacks else lambda *_: None,
         )
         self.jobs = JobAdminService(
             queries=environment.queries,
@@ -109,10 +113,11 @@ class SimulatedOperator(SimulatedProcess):
     def _run(self) -> None:
         once = self._pause, self._dismiss, self._requeue
         twice = self._resume, self._cancel, self._replay, self._erase
+        more = (self._resend,) if self.callbacks else ()
         rest = self.schedule.rng.choice(RESTS)
         while not self.environment.is_calm():
             self.actor.wait(self.schedule.now + round(rest * self.random() * SECOND))
-            self._try(self.schedule.rng.choice((*once, *twice, *twice)))
+            self._try(self.schedule.rng.choice((*once, *twice, *twice, *more)))
         while not self._try(self._finish):
             self.actor.wait(self.schedule.now + SECOND)
         self.has_finished = True
@@ -181,6 +186,10 @@ class SimulatedOperator(SimulatedProcess):
         record = self.schedule.rng.choice(records)
         self._erased[account, record] = None
         erase_record(self.erasure, account, *record, by=NAME)
+
+    def _resend(self, account: str) -> None:
+        if self.callbacks and (messages := self.callbacks.store.list_messages(account).messages):
+            self.callbacks.resend(self.schedule.rng.choice(messages).id, by=NAME)
 
     def _finish(self, _: str) -> None:
         """Let every started replay run to its end, and every erasure finish."""

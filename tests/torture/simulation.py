@@ -132,7 +132,8 @@ def _run_scenario(seed: int, store: StoreKind, fixture: StoreFixture, trace: Tra
         changes=len(accepted),
         turns=scenario.schedule.turns,
         faults=sum(bool(entry.fault) for entry in scenario.simulator.log) + scenario.broker.lost,
-        crashes=sum(worker.crashes for worker in scenario.workers),
+        crashes=sum(worker.crashes for worker in scenario.workers)
+        + (scenario.callbacks.crashes if scenario.callbacks else 0),
         acts=tuple(sorted(scenario.checker.acts.items())),
         interrupted_acts=scenario.operator.crashes,
         lost=sum(
@@ -164,6 +165,7 @@ def _run_and_check(scenario: Scenario) -> list[str]:
         *checker.wrong,
         *check_jobs(checker, scenario.store, scenario.fixture.make_metrics()),
         *_check_crm(scenario),
+        *(scenario.callbacks.law.check_end() if scenario.callbacks else ()),
     ]
     for account, record in sorted(checker.erased):
         for place in scenario.fixture.names(account, record):

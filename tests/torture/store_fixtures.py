@@ -3,12 +3,13 @@
 import itertools
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import redis
 
 from tests.support.store_steps import dump_keys
 from worker.ports import RecordRef
+from worker.store.callbacks import RedisCallbacks
 from worker.store.database import Database
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
@@ -40,6 +41,10 @@ class MemoryStoreFixture:
         """Make the metrics beside the store's data."""
         return MemoryMetrics(self._store)
 
+    def make_callbacks(self) -> RedisCallbacks:
+        """Make the store of callbacks beside the store's data."""
+        return RedisCallbacks(cast(Any, self._store))
+
     def names(self, account: str, who: RecordRef) -> list[str]:
         """Return the keys of the account that have the record's number in their name or value."""
         return names_in(self._store.database.redis.contents(), account, who)
@@ -68,7 +73,7 @@ class RedisStoreFixture:
         Every third transition is called twice, as redis-py does after a lost answer.
         """
         self._client.flushdb()
-        store = RedisStore(self._client, PREFIX, now=now)
+        self._store = store = RedisStore(self._client, PREFIX, now=now)
         _repeat_scripts(store.database)
         return store
 
@@ -85,6 +90,10 @@ class RedisStoreFixture:
     def make_metrics(self) -> RedisMetrics:
         """Make the metrics beside the store's data."""
         return RedisMetrics(self._client, PREFIX)
+
+    def make_callbacks(self) -> RedisCallbacks:
+        """Make the store of callbacks beside the store's data."""
+        return RedisCallbacks(self._store)
 
     def names(self, account: str, who: RecordRef) -> list[str]:
         """Return the keys of the account that have the record's number in their name or value."""
