@@ -7,8 +7,8 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from ops.dashboard.saying import Speaker
 from ops.dashboard.texts import Texts
+from ops.dashboard.translation import Translator
 from ops.explain.sentence import Sentence
 from worker.contract import TYPES, Relation, write_instant
 from worker.ports import JobRecord
@@ -77,7 +77,7 @@ class Formatter:
 
     def seconds(self, value: float) -> str:
         """Return how long something took."""
-        return self.say(Sentence("{seconds:.2f} s", seconds=value))
+        return self.translate(Sentence("{seconds:.2f} s", seconds=value))
 
     def badge(self, word: str) -> Markup:
         """Return a state, an outcome or a level as a badge."""
@@ -108,17 +108,17 @@ class Formatter:
         text = str(number)
         return f"{MASKED}{text[-2:]}" if self.masks and module == PERSONS else text
 
-    def say(self, text: str) -> str:
+    def translate(self, text: str) -> str:
         """Return a text that the core wrote, in the language of the page."""
-        return Speaker(self.texts, self.instant).say(text)
+        return Translator(self.texts, self.instant).translate(text)
 
     def refusal(self, code: int, error: str, message: str) -> str:
         """Return what was refused: in the words of the API where it gave a code, else in ours."""
-        return f"{code} {message or self.say(error)}" if code else self.say(message or error)
+        return f"{code} {message or self.translate(error)}" if code else self.translate(message or error)
 
     def selection(self, words: str) -> str:
         """Return how jobs were selected; `words` has its conditions with commas between."""
-        return ", ".join(map(self.say, words.split(", ")))
+        return ", ".join(map(self.translate, words.split(", ")))
 
     def info(self, pairs: Sequence[tuple[str, str]]) -> Markup:
         """Return relation info as short text."""

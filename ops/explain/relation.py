@@ -104,7 +104,7 @@ class _Explainer:
         tried = Sentence(" after {rejections}", rejections=rejections) if opened.rejections else ""
         if opened.held:
             in_its_way = Sentence("another relation of its record is in its way")
-            why = _tell(opened.refusal) if opened.refusal else in_its_way
+            why = _words_of(opened.refusal) if opened.refusal else in_its_way
             return Sentence("is held{until}{tried}: {why}", until=until, tried=tried, why=why)
         if doubt and doubt.until > now and contradicts(doubt, self.state.target):
             return Sentence(
@@ -275,11 +275,11 @@ class _Explainer:
 
 def _describe_refusal(refusal: Refusal) -> str:
     """Return such as `80 No such record (record)`."""
-    answer = join(" ", filter(None, (str(refusal.code or ""), _tell(refusal))))
+    answer = join(" ", filter(None, (str(refusal.code or ""), _words_of(refusal))))
     error = Sentence(refusal.error)
     return Sentence("{answer} ({error})", answer=answer, error=error) if answer else error
 
 
-def _tell(refusal: Refusal) -> str:
+def _words_of(refusal: Refusal) -> str:
     """Return what was said: by the API, where there is a code, else by us."""
     return refusal.message if refusal.code else Sentence(refusal.message)

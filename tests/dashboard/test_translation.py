@@ -1,4 +1,4 @@
-"""What the core says in English is said in German on German pages, and nothing else is touched."""
+"""What the core writes in English is in German on German pages, and nothing else is touched."""
 
 import re
 from datetime import UTC
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ops.dashboard.formats import Formatter
 from ops.dashboard.rendering import MENU
 from ops.dashboard.texts import Texts, read_catalogue
+from ops.dashboard.translation import Pattern, patterns_of
 from ops.explain.sentence import Sentence, join
 from ops.explain.text import Instant, pluralize
 from producers.errors import RefusalReason
@@ -28,9 +29,10 @@ from worker.onoffice.codes import describe, table
 from worker.planner.actions import ErrorClass, Verdict
 from worker.ports import ERROR_CLASSES, JobState, Pause
 from worker.ports.waiting import WaitReason
+from worker.redis.client import ADVICE, PIPELINE
 
 TREE = Path(__file__).parents[2]
-SAYING = (  # modules whose sentences pages show
+SHOWN = (  # modules whose sentences pages show
     *("ops/doctor/credentials.py", "ops/doctor/server.py", "ops/doctor/settings.py", "ops/resuming.py"),
     *("ops/explain/advice.py", "ops/lookups.py", "ops/dashboard/endpoint.py", "ops/dashboard/prepared.py"),
     *("producers/job_admin/resolve.py", "producers/job_admin/selection.py"),
@@ -47,11 +49,9 @@ SAYING = (  # modules whose sentences pages show
         if file.suffix == ".py"
     ),
 )
-OF_OTHERS = {  # texts of Redis, and a command
-    "DB index is out of range",
-    "TTL exhausted",
-    "max number of clients",
-    "unknown command",
+OF_OTHERS = {  # texts of Redis and its client, and a command
+    *(sign for sign in ADVICE if " " in sign),
+    PIPELINE.pattern,
     "relations accounts resume {0}",
 }
 WORDS = {
@@ -65,8 +65,8 @@ GERMAN = read_catalogue("de")
 NOON = 1_763_985_600_000_000  # µs
 
 
-def say(text: str, language: str = "de") -> str:
-    return Formatter(Texts(language), UTC, NOON).say(text)
+def translate(text: str, language: str = "de") -> str:
+    return Formatter(Texts(language), UTC, NOON).translate(text)
 
 
 def placeholders(template: str) -> list[str]:
@@ -74,8 +74,8 @@ def placeholders(template: str) -> list[str]:
 
 
 def test_every_sentence_of_the_core_that_pages_show_is_translated() -> None:
-    said = {text for module in SAYING for text in sentences_of(TREE / module)}
-    assert said - GERMAN.keys() - OF_OTHERS == set()
+    texts = {text for module in SHOWN for text in sentences_of(TREE / module)}
+    assert texts - GERMAN.keys() - OF_OTHERS == set()
 
 
 def test_every_explanation_is_translated() -> None:
@@ -99,7 +99,7 @@ def test_translations_have_the_same_values() -> None:
 
 
 @pytest.mark.parametrize("template", [text for text in GERMAN if re.search(r"{\d", text)])
-def test_a_text_is_recognised_by_its_template(template: str) -> None:
+def test_a_text_is_recognized_by_its_template(template: str) -> None:
     pieces = list(Filler().parse(template))
     specs = [spec for _, name, spec, _ in pieces if name is not None]
     values = [at + 2.5 if spec else f"Xy-{at}" for at, spec in enumerate(specs)]
@@ -108,54 +108,66 @@ def test_a_text_is_recognised_by_its_template(template: str) -> None:
         format(value, spec).replace(".", ",") if spec else value
         for value, spec in zip(values, specs, strict=True)
     ]
-    assert say(template.format(*values)) == german.format(*written)
+    assert translate(template.format(*values)) == german.format(*written)
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_english_stays_as_it_is(first: str, second: str) -> None:
     sentence = Sentence("{first}: {second}", first=first, second=join("; ", [first, second]))
     assert sentence == f"{first}: {first}; {second}"
-    assert say(sentence, "en") is sentence
+    assert translate(sentence, "en") is sentence
 
 
 @given(st.text(max_size=300))
-def test_any_text_can_be_said(text: str) -> None:
-    assert say(Sentence("API answered {answer}", answer=text)) == f"Antwort der API: {text}"
-    assert isinstance(say(text), str)
+def test_any_text_can_be_translated(text: str) -> None:
+    assert translate(Sentence("API answered {answer}", answer=text)) == f"Antwort der API: {text}"
+    assert isinstance(translate(text), str)
+
+
+@given(st.sampled_from(patterns_of("de")), st.data())
+def test_the_values_of_a_text_are_found_as_an_expression_would_find_them(
+    pattern: Pattern, data: st.DataObject
+) -> None:
+    some = st.sampled_from([*pattern.words, "", "x", " "])
+    text = "".join(data.draw(st.lists(some, max_size=8).map("".join)) + words for words in pattern.words)
+    found = re.fullmatch("(.*?)".join(map(re.escape, pattern.words)), text, re.DOTALL)
+    assert pattern.values_of(text) == (list(found.groups()) if found else None)
 
 
 def test_numbers_and_instants_are_written_in_german() -> None:
-    assert say(pluralize(1234, "relation")) == "1.234 Beziehungen"
-    assert say(Sentence("{answer} after {seconds:.2f} s", answer="x", seconds=1.5)) == "x, nach 1,50 s"
-    assert say(Sentence(" until {at}", at=Instant(NOON, UTC))) == " bis 24.11.2025 12:00:00"
-    assert say(f"until {write_instant(NOON)}") == "bis 24.11.2025 12:00:00"
+    assert translate(pluralize(1234, "relation")) == "1.234 Beziehungen"
+    assert translate(Sentence("{answer} after {seconds:.2f} s", answer="x", seconds=1.5)) == "x, nach 1,50 s"
+    assert translate(Sentence(" until {at}", at=Instant(NOON, UTC))) == " bis 24.11.2025 12:00:00"
+    assert translate(f"until {write_instant(NOON)}") == "bis 24.11.2025 12:00:00"
 
 
 def test_names_and_the_words_of_others_stay_as_they_are() -> None:
-    assert say("account open only observes: nothing but reads is sent").startswith("Das Konto open ")
-    assert say("account acme is paused (hand: failed); it goes on by itself: until noon") == (
+    assert translate("account open only observes: nothing but reads is sent").startswith("Das Konto open ")
+    assert translate("account acme is paused (hand: failed); it goes on by itself: until noon") == (
         "Das Konto acme ist angehalten (von Hand: failed); es geht von selbst weiter: bis noon"
     )
-    assert say(Sentence("API answered {answer}", answer="failed")) == "Antwort der API: failed"
-    assert say("ConnectError: connection refused") == "ConnectError: connection refused"
+    assert translate(Sentence("API answered {answer}", answer="failed")) == "Antwort der API: failed"
+    assert translate("ConnectError: connection refused") == "ConnectError: connection refused"
     f = Formatter(Texts("de"), UTC, NOON)
     assert f.refusal(80, "record", "no usable answer") == "80 no usable answer"
     assert f.refusal(0, "unknown", "no usable answer") == "keine brauchbare Antwort"
     assert f.refusal(0, "poison", "") == "Absturz"
 
 
-def test_what_was_made_of_pieces_is_said_piece_by_piece() -> None:
-    assert say("childid[2]: the id of a record, a positive whole number") == (
+def test_what_was_made_of_pieces_is_translated_piece_by_piece() -> None:
+    assert translate("childid[2]: the id of a record, a positive whole number") == (
         "childid[2]: die Kennung eines Datensatzes, eine positive ganze Zahl"
     )
-    assert say("no address by email is found, or the API user may not see it; nearly so: 1, 2") == (
+    assert translate("no address by email is found, or the API user may not see it; nearly so: 1, 2") == (
         "Nicht gefunden: Person mit email; oder der API-Benutzer darf sie nicht sehen; ähnlich sind: 1, 2"
     )
-    assert say("append-only file, appendfsync everysec: at most the last second is lost when it dies") == (
+    assert translate(
+        "append-only file, appendfsync everysec: at most the last second is lost when it dies"
+    ) == (
         "Append-only-Datei, appendfsync everysec: "
         "Stürzt der Server ab, geht höchstens die letzte Sekunde verloren"
     )
-    assert say("; ".join(["x: y z"] * 500))
+    assert translate("; ".join(["x: y z"] * 500))
 
 
 def test_german_pages_have_no_english_sentence(front: Front, browse: Browse) -> None:
