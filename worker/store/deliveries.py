@@ -95,7 +95,9 @@ class RedisDeliveries:
 
     def find(self, wanted: DeliveryFilter, *, limit: int = 50, cursor: str = "") -> DeliveryPage:
         """Return the deliveries that match, newest first, of a bounded number that are looked at."""
-        places = self._list_places(wanted, cursor)
+        # A first page of all needs no more than it shows; after a cursor, others of its instant come first.
+        most = MAX_EXAMINED if cursor or wanted.outcome else min(MAX_EXAMINED, limit + 1)
+        places = self._list_places(wanted, cursor, most)
         found, last = list[Delivery](), cursor
         for start in range(0, len(places), PIECE):
             for delivery in self._read_places(places[start : start + PIECE]):
@@ -104,10 +106,10 @@ class RedisDeliveries:
                 last = f"{delivery.at}:{delivery.id}"
                 if wanted.outcome in ("", delivery.outcome):
                     found.append(delivery)
-        return DeliveryPage(tuple(found), last if len(places) == MAX_EXAMINED else "")
+        return DeliveryPage(tuple(found), "{}:{}".format(*places[-1]) if len(places) == most else "")
 
-    def _list_places(self, wanted: DeliveryFilter, cursor: str) -> list[tuple[int, str]]:
-        """Return times and ids of the deliveries that may match, newest first, and at most MAX_EXAMINED."""
+    def _list_places(self, wanted: DeliveryFilter, cursor: str, most: int) -> list[tuple[int, str]]:
+        """Return times and ids of so many deliveries that may match, newest first."""
         after = _read_cursor(cursor)
         until = min(after[0], wanted.until - 1 if wanted.until else after[0])
         classes = [name for name in CLASSES if not wanted.outcome or name == class_of(wanted)]
@@ -116,10 +118,10 @@ class RedisDeliveries:
             since = max(wanted.since, now - round(self._retention(source).seconds * 1e6))
             reads = self._database.reads(keys.source_tag(source))
             for name in classes:
-                reads.zrevrangebyscore(name, until, since, start=0, num=MAX_EXAMINED + 1, withscores=True)
+                reads.zrevrangebyscore(name, until, since, start=0, num=most + 1, withscores=True)
             rows = [row for answer in reads.run() for row in answer]
             places += [(int(at), name.decode()) for name, at in rows]
-        return sorted((place for place in places if place < after), reverse=True)[:MAX_EXAMINED]
+        return sorted((place for place in places if place < after), reverse=True)[:most]
 
     def _read_places(self, places: Sequence[tuple[int, str]]) -> Iterator[Delivery]:
         """Yield the deliveries of these places that are still there, in their order."""
