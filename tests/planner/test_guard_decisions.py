@@ -1,7 +1,7 @@
 """The guard in itself: what it reads, what it knows from answers, and what it refuses."""
 
 from collections.abc import Iterator, Mapping
-from itertools import chain, combinations
+from itertools import chain, combinations, product
 
 import pytest
 from hypothesis import given
@@ -85,59 +85,56 @@ def worlds(known: set[int], doubts: Mapping[int, Doubt]) -> Iterator[set[int]]:
         yield (known - deleted) | created
 
 
-SOME_DOUBTS = st.dictionaries(
-    PEOPLE, st.builds(Doubt, st.sampled_from((NOW, NOW + 1)), st.sampled_from(("create", "delete")))
-)
-LEARNED = st.lists(st.tuples(PEOPLE, st.booleans()), max_size=4)
+OTHERS = (1, 2)
+SHOWN = (None, set[int](), {1}, {2}, {1, 2})
+DOUBTS = [None, *(Doubt(until, kind) for until in (NOW, NOW + 1) for kind in ("create", "delete"))]
+STEPS = [*product(("is there", "is gone", "decide"), OTHERS)]
+"""What happens in a flush, and to which of a record's others: it is confirmed, or is to be written."""
 
 
-@given(shown=st.none() | st.sets(PEOPLE), learned=LEARNED, doubts=SOME_DOUBTS, mine=PEOPLE)
+@pytest.mark.parametrize("shown", SHOWN)
 def test_a_broker_may_go_if_another_stands_in_every_world_or_none_is_taken_away(
-    shown: set[int] | None, learned: list[tuple[int, bool]], doubts: dict[int, Doubt], mine: int
+    shown: set[int] | None,
 ) -> None:
-    guard, known = new_guard(), set(shown or ())
-    if shown is not None:
-        read(guard, 501, related={501: shown})
-    for child, present in learned:
-        confirm(guard, Relation(BROKER, 501, child), present=present)
-        known = known | {child} if present else known - {child}
-    # What may still be created stands surely in no world.
-    of_others = {child: doubt for child, doubt in doubts.items() if doubt.kind == "delete" or child in known}
-    stands = all(world - {mine} for world in worlds(known, of_others))
-    takes_nothing = shown is not None and mine not in known
-    refusal = guard.refuse(
-        Relation(BROKER, 501, mine),
-        {Relation(BROKER, 501, child): doubt for child, doubt in doubts.items()},
-        now=NOW,
-    )
-    assert (refusal is None) == (stands or takes_nothing)
+    for each, steps in product(product(DOUBTS, repeat=2), product(STEPS, repeat=3)):
+        guard, known = new_guard(), set(shown or ())
+        doubts = {child: doubt for child, doubt in zip(OTHERS, each, strict=True) if doubt}
+        of_relations = {Relation(BROKER, 501, child): doubt for child, doubt in doubts.items()}
+        if shown is not None:
+            read(guard, 501, related={501: shown})
+        for step, child in steps:
+            relation = Relation(BROKER, 501, child)
+            if step != "decide":
+                confirm(guard, relation, present=step == "is there")
+                known = known | {child} if step == "is there" else known - {child}
+                continue
+            # What may still be created stands surely in no world.
+            sure = {child: doubt for child, doubt in doubts.items() if child in known}
+            stands = all(world - {child} for world in worlds(known, sure))
+            takes_nothing = shown is not None and child not in known
+            may_go = guard.refuse(relation, of_relations, now=NOW) is None
+            assert may_go == (stands or takes_nothing), (doubts, steps)
+            known -= {child} if may_go else set()
 
 
-@given(
-    shown=st.none() | st.sets(st.integers(1, 4)),
-    learned=st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=4),
-    doubts=st.dictionaries(
-        st.integers(1, 4),
-        st.builds(Doubt, st.sampled_from((NOW, NOW + 1)), st.sampled_from(("create", "delete"))),
-    ),
-    mine=st.integers(1, 4),
-)
-def test_a_unit_may_come_if_it_has_no_other_building_in_any_world(
-    shown: set[int] | None, learned: list[tuple[int, bool]], doubts: dict[int, Doubt], mine: int
-) -> None:
-    guard, known = new_guard(), set(shown or ())
-    if shown is not None:
-        read_units(guard, 70, related={70: shown})
-    for parent, present in learned:
-        confirm(guard, Relation(UNIT, parent, 70), present=present)
-        known = known | {parent} if present else known - {parent}
-    is_free = shown is not None and not any(world - {mine} for world in worlds(known, doubts))
-    refusal = guard.refuse(
-        Relation(UNIT, mine, 70),
-        {Relation(UNIT, parent, 70): doubt for parent, doubt in doubts.items()},
-        now=NOW,
-    )
-    assert (refusal is None) == is_free
+@pytest.mark.parametrize("shown", SHOWN)
+def test_a_unit_may_come_if_it_has_no_other_building_in_any_world(shown: set[int] | None) -> None:
+    for each, steps in product(product(DOUBTS, repeat=2), product(STEPS, repeat=3)):
+        guard, known = new_guard(), set(shown or ())
+        doubts = {parent: doubt for parent, doubt in zip(OTHERS, each, strict=True) if doubt}
+        of_relations = {Relation(UNIT, parent, 70): doubt for parent, doubt in doubts.items()}
+        if shown is not None:
+            read_units(guard, 70, related={70: shown})
+        for step, parent in steps:
+            relation = Relation(UNIT, parent, 70)
+            if step != "decide":
+                confirm(guard, relation, present=step == "is there")
+                known = known | {parent} if step == "is there" else known - {parent}
+                continue
+            is_free = shown is not None and not any(world - {parent} for world in worlds(known, doubts))
+            may_come = guard.refuse(relation, of_relations, now=NOW) is None
+            assert may_come == is_free, (doubts, steps)
+            known |= {parent} if may_come else set()
 
 
 # --- what is sent
