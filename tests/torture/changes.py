@@ -47,7 +47,8 @@ def fields_of_records() -> dict[str, dict[int, dict[str, str]]]:
 def name_records(change: Change) -> Change:
     """Return the change with its estates and addresses named by references, if its event id says so."""
     sides = TYPES_OF_RECORDS[change.type]
-    chosen = int((change.event_id or "0").rpartition("-")[2]) % 4
+    number = (change.event_id or "0").rpartition("-")[2]
+    chosen = int(number) % 4 if number.isdecimal() else 0
     parents = change.parents if sides[0] == "estate" and chosen in (1, 3) else ()
     children = change.children[:1] if chosen in (2, 3) else ()
     return msgspec.structs.replace(

@@ -25,7 +25,9 @@ from tests.torture.history_checker import HistoryChecker
 from tests.torture.schedule import SECOND, Schedule
 from tests.torture.simulated_broker import SimulatedBroker
 from tests.torture.simulated_callbacks import CallbackEnvironment, SimulatedCallbacks
+from tests.torture.simulated_drift import DriftEnvironment, SimulatedDrift
 from tests.torture.simulated_operator import OperatorEnvironment, SimulatedOperator
+from tests.torture.simulated_process import SimulatedProcess
 from tests.torture.simulated_worker import SimulatedWorker, WorkerEnvironment
 from worker.contract import TYPES, Change, guarded_side, order_of
 from worker.planner.plan import Limits
@@ -120,8 +122,11 @@ class Scenario:
             watch=self.callbacks.make().watch if self.callbacks else lambda *_: None,
         )
         self._policies = {account: self._flush_policy(account) for account in self.accounts}
+        self._worker_environment = self._make_worker_environment()
+        self._operator_environment = self._make_operator_environment()
         self.workers = self._make_workers()
-        self.operator = self._make_operator()
+        self.operator = SimulatedOperator(self._operator_environment)
+        self.drift = self._make_drift(seed)
         self._schedule_events()
 
     # --- its state
@@ -134,6 +139,12 @@ class Scenario:
         """Return what may go wrong now; at the end, nothing."""
         return NO_FAULTS if self.is_calm else self._faults
 
+    @property
+    def processes(self) -> list[SimulatedProcess]:
+        """The processes whose deaths are counted."""
+        callbacks = self.callbacks.processes if self.callbacks else ()
+        return [*self.workers, *callbacks, *((self.drift,) if self.drift else ())]
+
     def end_faults(self) -> None:
         """Let no more faults happen, and resume what was paused."""
         self.is_calm = True
@@ -145,12 +156,17 @@ class Scenario:
 
     def unfinished(self) -> list[str]:
         """Return what is not done yet, as sentences."""
+        if waiting := self._open_work():
+            return waiting
+        waiting = self.callbacks.law.unfinished() if self.callbacks else []
+        return waiting + (["drift is not read"] if self.drift and not self.drift.has_finished else [])
+
+    def _open_work(self) -> list[str]:
         waiting = [f"{change.event_id} was not accepted" for change in self._unaccepted]
         waiting += [] if self.operator.has_finished else ["the operator has not finished"]
-        waiting += [
+        return waiting + [
             f"{account}: {name}" for account in self.accounts for name in self.fixture.open_work(account)
         ]
-        return waiting or (self.callbacks.law.unfinished() if self.callbacks else [])
 
     # --- producers, sweep, and the store's clock
 
@@ -226,8 +242,8 @@ class Scenario:
         if caller := self.schedule.current:
             caller.wait(self.schedule.now + round(seconds * SECOND))
 
-    def _make_workers(self) -> list[SimulatedWorker]:
-        environment = WorkerEnvironment(
+    def _make_worker_environment(self) -> WorkerEnvironment:
+        return WorkerEnvironment(
             schedule=self.schedule,
             faults=self.faults,
             store=self.store,
@@ -238,8 +254,10 @@ class Scenario:
             new_id=self._new_id,
             trace=self._trace_worker,
         )
+
+    def _make_workers(self) -> list[SimulatedWorker]:
         count = self.rng.choice((1, 2, 3))
-        return [SimulatedWorker(environment, f"worker {number}") for number in range(count)]
+        return [SimulatedWorker(self._worker_environment, f"worker {number}") for number in range(count)]
 
     def _make_callbacks(self, seed: int) -> SimulatedCallbacks | None:
         chance = random.Random(f"callbacks {seed}")
@@ -260,8 +278,21 @@ class Scenario:
         )
         return SimulatedCallbacks(environment)
 
-    def _make_operator(self) -> SimulatedOperator:
-        environment = OperatorEnvironment(
+    def _make_drift(self, seed: int) -> SimulatedDrift | None:
+        chance = random.Random(f"drift {seed}")
+        if chance.random() >= 0.3:
+            return None
+        environment = DriftEnvironment(
+            worker=self._worker_environment,
+            operator=self._operator_environment,
+            checker=self.checker,
+            chance=chance,
+            others_have_finished=lambda: self.is_calm and not self._open_work(),
+        )
+        return SimulatedDrift(environment)
+
+    def _make_operator_environment(self) -> OperatorEnvironment:
+        return OperatorEnvironment(
             schedule=self.schedule,
             faults=self.faults,
             accounts=self.accounts,
@@ -278,7 +309,6 @@ class Scenario:
             callbacks=self.callbacks,
             trace=self._trace_worker,
         )
-        return SimulatedOperator(environment)
 
     def _flush_policy(self, account: str) -> FlushPolicy:
         rng = self.rng

@@ -256,11 +256,6 @@ class SimulatedCallbacks:
             emit=lambda *_, **__: None,
         )
 
-    @property
-    def crashes(self) -> int:
-        """How often one of the processes died."""
-        return sum(process.crashes for process in self.processes)
-
 
 def _callback(name: str, accounts: tuple[str, ...], quiet: float) -> Callback:
     return Callback(

@@ -21,6 +21,7 @@ from tests.torture.simulated_process import InterruptiblePort, ProcessDied, Simu
 from worker.errors import Unavailable
 from worker.ports import ERASED, JobFilter, Pause, RecordRef
 from worker.store.deliveries import RedisDeliveries
+from worker.usecases.callbacks import Callbacks
 from worker.usecases.cancel_taken import TakenJobs
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 from worker.usecases.flush_context import FlushPolicy
@@ -62,14 +63,7 @@ class SimulatedOperator(SimulatedProcess):
         store = InterruptiblePort(environment.store, "store", self)
         job_admin = InterruptiblePort(environment.job_admin, "job_admin", self)
         self.callbacks = environment.callbacks.make(self) if environment.callbacks else None
-        self.intake = Intake(
-            store=store,
-            policy_of=environment.intake_policy_of,
-            new_id=environment.new_id,
-            wake=environment.wake,
-            emit=lambda *_, **__: None,
-            watch=self.callbacks.watch if self.callbacks else lambda *_: None,
-        )
+        self.intake = make_intake(environment, store=store, callbacks=self.callbacks)
         self.jobs = JobAdminService(
             queries=environment.queries,
             job_admin=job_admin,
@@ -84,14 +78,7 @@ class SimulatedOperator(SimulatedProcess):
                 new_id=environment.new_id,
             ).cancel,
         )
-        self.replays = ReplayService(
-            store=store,
-            queries=environment.queries,
-            job_admin=job_admin,
-            intake=self.intake,
-            dry_run=self._dry_run,
-            reparse=lambda *_: (),
-        )
+        self.replays = make_replays(environment, store=store, job_admin=job_admin, intake=self.intake)
         database = environment.store.database
         self.erasure = EraseService(
             store=store,
@@ -207,9 +194,38 @@ class SimulatedOperator(SimulatedProcess):
         jobs = [entry.job for entry in self.environment.checker.accepted.get(account, ())]
         return self.schedule.rng.sample(jobs, min(len(jobs), self.schedule.rng.choice((1, 2, 5))))
 
-    def _dry_run(self, account: str, *jobs_and_records: Any) -> Any:
-        policy = self.environment.policy_of(account)
+
+def make_replays(
+    environment: OperatorEnvironment, *, store: Any, job_admin: Any, intake: Intake
+) -> ReplayService:
+    """Return the service of a process that has these ports."""
+
+    def dry_run(account: str, *jobs_and_records: Any) -> Any:
+        policy = environment.policy_of(account)
         planned_by = DryRunPolicy(
             policy.limits, policy.order, policy.guarded, policy.retry.upsert, policy.max_batch
         )
         return dry_run_jobs(*jobs_and_records, planned_by)
+
+    return ReplayService(
+        store=store,
+        queries=environment.queries,
+        job_admin=job_admin,
+        intake=intake,
+        dry_run=dry_run,
+        reparse=lambda *_: (),
+    )
+
+
+def make_intake(
+    environment: OperatorEnvironment, *, store: Any, callbacks: Callbacks | None = None
+) -> Intake:
+    """Return the intake of a process that has this store."""
+    return Intake(
+        store=store,
+        policy_of=environment.intake_policy_of,
+        new_id=environment.new_id,
+        wake=environment.wake,
+        emit=lambda *_, **__: None,
+        watch=callbacks.watch if callbacks else lambda *_: None,
+    )

@@ -78,7 +78,14 @@ class SimulatedWorker(SimulatedProcess):
     def _flush(self, account: str) -> None:
         """Do what the Celery task does."""
         environment = self.environment
-        deps = FlushDeps(
+        next_in = flush(environment.policy_of(account), self.flush_deps(account)).next_in
+        if next_in is not None and next_in <= MAX_COUNTDOWN:
+            environment.broker.put(account, next_in)
+
+    def flush_deps(self, account: str) -> FlushDeps:
+        """Return what works an account, interrupted at every call."""
+        environment = self.environment
+        return FlushDeps(
             store=InterruptiblePort(environment.store, "store", self),
             limiter=InterruptiblePort(environment.limiter, "limiter", self),
             api=SimulatedApi(self, self._client(account)),
@@ -89,9 +96,6 @@ class SimulatedWorker(SimulatedProcess):
             draw=self.schedule.rng.random,
             emit=self._emit,
         )
-        next_in = flush(environment.policy_of(account), deps).next_in
-        if next_in is not None and next_in <= MAX_COUNTDOWN:
-            environment.broker.put(account, next_in)
 
     def _emit(self, event: str, /, **fields: object) -> None:
         self.trace(event, fields)

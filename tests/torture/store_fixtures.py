@@ -85,7 +85,7 @@ class RedisStoreFixture:
 
     def make_queries(self) -> RedisQueries:
         """Make the queries over the store's data."""
-        return RedisQueries(self._client, PREFIX)
+        return RedisQueries(self._client, PREFIX, now=self._store.database.now)
 
     def make_metrics(self) -> RedisMetrics:
         """Make the metrics beside the store's data."""
