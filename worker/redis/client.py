@@ -52,7 +52,7 @@ ADVICE: Final = {
     "MasterNotFoundError": "no sentinel that answers knows such a service",
     "MovedError": "it is a node of a cluster; write redis+cluster:// instead of redis://",
     "AskError": "it is a node of a cluster; write redis+cluster:// instead of redis://",
-    "Cluster mode is not enabled": "it is no cluster; write redis:// instead of redis+cluster://",
+    "Cluster mode is not enabled": "it is no cluster (write redis://), or its user lacks +cluster|slots",
     "TryAgainError": "a slot of the cluster is on its way to another node",
     "TTL exhausted": "a slot of the cluster is on its way to another node",
     "MasterDownError": "it is a replica without a master",
