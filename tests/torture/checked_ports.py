@@ -32,6 +32,7 @@ READS = (
     "read_look_ups",
     "known_records",
     "forget_records",
+    "note_request",  # which the next step writes
 )  # methods of a lease that anyone may call
 
 
