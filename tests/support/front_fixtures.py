@@ -20,9 +20,10 @@ def shared_front(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisSe
 
 
 @pytest.fixture
-def front(shared_front: Front, redis_client: redis.Redis) -> Front:
-    """Return the running interface over an empty Redis."""
+def front(shared_front: Front, redis_client: redis.Redis) -> Iterator[Front]:
+    """Yield the running interface over an empty Redis; clients of it end with the test."""
     shared_front.woken.clear()
     shared_front.sent_replays.clear()
     shared_front.events.clear()
-    return shared_front
+    yield shared_front
+    shared_front.close()

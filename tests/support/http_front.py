@@ -178,8 +178,8 @@ class Front:
 
     def close(self) -> None:
         """Close every client."""
-        for client in self._clients:
-            client.close()
+        while self._clients:
+            self._clients.pop().close()
 
 
 def settings(folder: Path, redis_url: str, api_url: str) -> Settings:

@@ -198,9 +198,8 @@ def test_a_delivery_that_is_taken_is_answered_with_the_status_that_its_sender_kn
         front.runtime.settings.sources["desk"], name=f"desk{answer}", answer=answer, answer_faults=202
     )
     use(front, monkeypatch, desk)
-    http = httpx.Client(
-        base_url=front.url, headers={"Authorization": f"Bearer {SECRETS['DESK_SECRET']}"}, timeout=20
-    )
+    http = front.client(None)
+    http.headers["Authorization"] = f"Bearer {SECRETS['DESK_SECRET']}"
     message = {"action": "create", "type": "estate:address:buyer", "parent": 1, "children": [2], "at": None}
     unreadable = {**message, "parent": "x"}
     for body in (message, message, unreadable):
