@@ -25,6 +25,7 @@ from tests.support.store_steps import (
     take_lease,
 )
 from tests.support.store_values import BROKER, BUYER, MONTH, NO_LIMIT, START, change, submission
+from worker.clock import id_prefix
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter
@@ -103,6 +104,34 @@ def test_an_event_id_is_known_for_its_time_after_the_end_of_its_job(
     ]
     receipts = store.accept("acme", again, max_backlog=NO_LIMIT, oldest=MONTH).receipts
     assert receipts == (Receipt("acme-000", duplicate=True), Receipt("acme-001", duplicate=True))
+
+
+@pytest.mark.parametrize("turns", ["accept", "tidy"])
+def test_an_event_id_is_known_while_its_job_is_open_however_close_to_it_a_generation_began(
+    redis_store: RedisStore, clock: FakeClock, turns: str
+) -> None:
+    period, started = 7 * 86_400.0, clock.monotonic()
+
+    def accept_now(name: str) -> Receipt:
+        job = f"{id_prefix(clock.now())}{name}"
+        asked = [submission(job, change(1, 9), event_id=name)]
+        return redis_store.accept("acme", asked, max_backlog=NO_LIMIT, oldest=MONTH).receipts[0]
+
+    accept_now("first")
+    claim_all(lease := take_lease(redis_store))
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
+    lease.release()
+    clock.sleep(period - 1.0)
+    job = accept_now("open").job
+    clock.sleep(2.0)
+    accept_now("of the next generation")
+    while clock.monotonic() < started + 4 * period:
+        clock.sleep(86_400.0)
+        if turns == "tidy":
+            redis_store.tidy("acme")
+        else:
+            accept_now(f"of {clock.monotonic()}")
+    assert accept_now("open") == Receipt(job, duplicate=True)
 
 
 def test_a_requeued_job_keeps_its_batch_and_itself_while_it_is_open(

@@ -31,7 +31,7 @@ def tidy(database: Database, account: str, keep: Retention, after: int) -> int:
     part = _Tidying(database, account, keep, meta)
     part.end_pause(KnownPause.read(pause))
     counts = {int(number): int(count) for number, count in buckets.items()}
-    if not any(count > 0 and bucket < bucket_at(meta.events_since) for bucket, count in counts.items()):
+    if not any(count > 0 and bucket <= bucket_at(meta.events_since) for bucket, count in counts.items()):
         part.turn_events()
     part.turn_memories()
     part.drop_buckets(counts)

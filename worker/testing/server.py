@@ -156,7 +156,7 @@ def accept(  # noqa: C901 as long as the script that it does the same as
     server.hset(keys[0], "bytes", size)
     since, present = int(meta.get(b"events_since", 0)), int(meta.get(b"events", 0))
     is_any_open = any(
-        int(open_jobs) > 0 and int(bucket) < bucket_at(since)
+        int(open_jobs) > 0 and int(bucket) <= bucket_at(since)
         for bucket, open_jobs in server.hgetall(keys[7]).items()
     )
     if not since or (at - since > int(period) and not is_any_open):

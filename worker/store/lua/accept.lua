@@ -53,11 +53,11 @@ if bytes > tonumber(ARGV[8]) then return {'full', 'bytes'} end
 redis.call('HSET', KEYS[1], 'bytes', bytes)
 
 local present = tonumber(meta[3] or 0)
-local function is_any_open_before(since) -- a job that was accepted then, by the time in its bucket's number
+local function is_any_open_before(since) -- a job of a bucket that began by then: its key may be an older one
   local buckets = redis.call('HGETALL', KEYS[8])
   for i = 1, #buckets, 2 do
     local bucket, open = tonumber(buckets[i]), tonumber(buckets[i + 1])
-    if open > 0 and bucket < math.floor(since / 1000 / BUCKET_MS) then return true end
+    if open > 0 and bucket <= math.floor(since / 1000 / BUCKET_MS) then return true end
   end
 end
 -- The older generation goes when it has outlived what its keys stand for.
