@@ -11,7 +11,7 @@ STORE: Final = (
     *("hdel", "hget", "hgetall", "hincrby", "hkeys", "hlen", "hmget", "hrandfield", "hscan", "hset"),
     *("hstrlen", "hvals", "lindex", "llen", "lpos", "lpush", "lrange", "lrem", "ltrim", "rpush"),
     *("sadd", "smembers", "zadd", "zcard", "zrandmember", "zrange", "zrangebylex", "zrangebyscore", "zrem"),
-    *("zremrangebyrank", "zrevrange", "zrevrangebyscore", "zrevrank", "zscore"),
+    *("zmscore", "zremrangebyrank", "zrevrange", "zrevrangebyscore", "zrevrank", "zscore"),
 )
 """What the store does to a key."""
 BROKER: Final = (
