@@ -77,14 +77,16 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             status=reply.status,
             seconds=reply.seconds,
             message=reply.message,
-            actions=tuple(each for each in asked if isinstance(each, Action)),
+            actions=tuple([each for each in asked if isinstance(each, Action)]),
             answers=tuple((result.verdict.value, result.code, result.message) for result in reply.results),
             correlations=correlations,
             kind=kind,
             searches=tuple(
-                SearchRecord(each.module, each.field, len(each.values), len(result.found))
-                for each, result in zip(asked, reply.results, strict=True)
-                if isinstance(each, Search)
+                [
+                    SearchRecord(each.module, each.field, len(each.values), len(result.found))
+                    for each, result in zip(asked, reply.results, strict=True)
+                    if isinstance(each, Search)
+                ]
             ),
         )
 
