@@ -103,8 +103,9 @@ def serialize_request(request: RequestRecord) -> RequestDict:
 
 
 def read_request(document: RequestDict) -> RequestRecord:
-    """Return the request."""
-    answers = [each["answer"] for each in (*document["actions"], *document["searches"])]
+    """Return the request; one of an older server has neither kind nor searches."""
+    searches = document.get("searches", [])
+    answers = [each["answer"] for each in (*document["actions"], *searches)]
     return RequestRecord(
         id=document["id"],
         at=read_instant(document["at"]),
@@ -114,10 +115,9 @@ def read_request(document: RequestDict) -> RequestRecord:
         actions=tuple(map(_read_action, document["actions"])),
         answers=tuple((answer["verdict"], answer["code"], answer["message"]) for answer in answers),
         correlations=tuple(document["correlations"]),
-        kind=document["kind"],
+        kind=document.get("kind", "changes"),
         searches=tuple(
-            SearchRecord(each["module"], each["field"], each["values"], each["found"])
-            for each in document["searches"]
+            SearchRecord(each["module"], each["field"], each["values"], each["found"]) for each in searches
         ),
     )
 

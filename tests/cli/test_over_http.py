@@ -776,6 +776,11 @@ def test_a_request_is_read_as_it_is_shown(
         correlations=(text,),
     )
     assert read_request(serialize_request(request)) == request
+    document = serialize_request(request)
+    of_an_older_server: Any = {
+        name: value for name, value in document.items() if name not in ("kind", "searches")
+    }
+    assert read_request(of_an_older_server) == request
 
 
 @given(
