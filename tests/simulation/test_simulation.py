@@ -19,7 +19,6 @@ from worker.planner.actions import Request
 from worker.ports import CallbackAttempt, CallbackMessage, DeleteBrake, Pause
 from worker.store.commit import Commit
 from worker.store.jobs import lifecycle
-from worker.store.queries import RedisQueries
 from worker.testing import MemoryLease, MemoryStore
 from worker.usecases import withdrawal
 from worker.usecases.callbacks import decide_attempt
@@ -90,9 +89,9 @@ def test_a_message_that_counts_as_taken_when_nobody_answers_is_caught(
     assert any("as delivered" in wrong for seed in range(1, 200) for wrong in simulate(seed).wrong)
 
 
-def test_a_read_of_drift_that_does_not_wait_for_work_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RedisQueries, "is_work_due", lambda *_, **__: False)
-    assert any("drift" in wrong for seed in range(1, 300) for wrong in simulate(seed).wrong)
+def test_a_read_of_drift_that_takes_everything_as_there_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.usecases.drift.is_seen", lambda *_: True)
+    assert any("drift of" in wrong for seed in range(1, 200) for wrong in simulate(seed).wrong)
 
 
 def test_every_act_of_an_operator_happens_and_some_are_interrupted() -> None:
