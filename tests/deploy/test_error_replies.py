@@ -72,7 +72,6 @@ REPLIES = {
         is_any,
         "a script runs too long",
     ),
-    "NOAUTH Authentication required.": (is_any, "it asks for a password"),
     "WRONGPASS invalid username-password pair or user is disabled.": (is_any, "user and password in the URL"),
     "NOPERM User app has no permissions to run the 'evalsha' command": (
         is_called("EVALSHA", "EVAL"),
@@ -181,10 +180,8 @@ def read_troubles(stack: Stack) -> list[str]:
     ("reply", "refuses"),
     [
         ("NOREPLICAS Not enough good replicas to write.", is_write),
-        (MISCONF, is_write),
         ("NOPERM User app has no permissions to run the 'brpop' command", is_called("BRPOP")),
         ("ERR unknown command 'EVAL', with args beginning with: ", is_called("EVAL", "EVALSHA")),
-        ("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", is_any),
     ],
     ids=lambda case: case.split()[0] if isinstance(case, str) else "",
 )

@@ -27,7 +27,7 @@ def front(
         yield served, replies
 
 
-@pytest.mark.parametrize("scripts", [0, 3, 5], ids=["accepted", "claimed", "being sent"])
+@pytest.mark.parametrize("scripts", [0, 5], ids=["accepted", "being sent"])
 def test_without_any_one_of_its_keys_an_account_goes_on_and_loses_no_more_than_the_key_had(
     scripts: int, front: tuple[Front, ErrorReplies], redis_client: redis.Redis
 ) -> None:
