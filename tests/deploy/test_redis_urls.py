@@ -11,7 +11,7 @@ from tests.support.waiting import wait_until
 from worker.config import load_settings
 from worker.errors import StoreUnavailable
 from worker.ports import Pause
-from worker.redis.client import connect
+from worker.redis.client import connect, no_retry
 from worker.store.metrics import RedisMetrics
 from worker.store.redis_store import RedisStore
 from worker.wakeups import TaskSender
@@ -73,8 +73,10 @@ def test_encrypted_sentinels_with_a_password_lead_to_an_encrypted_master(tmp_pat
                 "knows such a service",
             ),
         ):
+            client = connect(wrong)
+            client.set_retry(no_retry())
             with pytest.raises(StoreUnavailable, match=meaning.replace("127.0.0.1", "localhost")):
-                RedisMetrics(connect(wrong), "relations").sweep_stats()
+                RedisMetrics(client, "relations").sweep_stats()
 
 
 def test_a_cluster_is_reached_over_tls(tmp_path: Path) -> None:
