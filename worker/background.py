@@ -152,12 +152,27 @@ class ThreadedSender:
         return request_id, done.result()
 
 
+class RepeatedFailure:
+    """Why something fails again and again, so that it is reported once and not at each try."""
+
+    def __init__(self) -> None:
+        self.cause = ""
+
+    def is_news(self, cause: str) -> bool:
+        """Note the cause; return whether it is another one than before, or it had been over."""
+        before, self.cause = self.cause, cause
+        return cause != before
+
+    def forget(self) -> None:
+        """Note that it is over."""
+        self.cause = ""
+
+
 class WakeupQueue:
     """Sends wake-ups from a thread of its own, so that a slow or dead broker keeps nobody waiting.
 
     One that fails is reported and tried again until the process ends. What does not fit is reported and
-    dropped: a wake-up is a hint, and the sweep finds the change. `trouble` says why the last one failed,
-    until one is sent.
+    dropped: a wake-up is a hint, and the sweep finds the change.
     """
 
     def __init__(self, send: Wake, *, emit: EventSink = log.emit, max_size: int = MAX_WAKEUPS) -> None:
@@ -167,7 +182,12 @@ class WakeupQueue:
     def _reset(self) -> None:
         self._queue: Queue[tuple[str, float]] = Queue(self._max_size)
         self._started, self._closing, self._pid = threading.Lock(), threading.Event(), os.getpid()
-        self.trouble = ""
+        self._failure = RepeatedFailure()
+
+    @property
+    def trouble(self) -> str:
+        """Why the last wake-up failed; empty once one was sent."""
+        return self._failure.cause
 
     def __call__(self, account: str, seconds: float) -> None:
         """Let the wake-up be sent soon."""
@@ -199,16 +219,11 @@ class WakeupQueue:
         try:
             self._send(account, seconds)
         except Exception as error:  # whatever the broker's client raises
-            self._report(account, error)
+            if self._failure.is_news(cause := cause_of(error)):
+                self._emit("wake.failed", account=account, error=cause)
             return False
-        self.trouble = ""
+        self._failure.forget()
         return True
-
-    def _report(self, account: str, error: Exception) -> None:
-        cause = cause_of(error)
-        if cause != self.trouble:  # once, not once a second
-            self.trouble = cause
-            self._emit("wake.failed", account=account, error=cause)
 
 
 def cause_of(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from celery.beat import Scheduler, SchedulingError
 
 from worker import log
+from worker.background import RepeatedFailure
 from worker.redis.client import explain_error
 
 MAX_WAITING: Final = 30  # sweeps in the queue while no worker takes them; more would not be of more use
@@ -18,7 +19,10 @@ class SweepScheduler(Scheduler):
     """Sends each message of the schedule once per interval, unless enough of them wait already."""
 
     _next_at = 0.0
-    _trouble = ""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._failure = RepeatedFailure()
+        super().__init__(*args, **options)
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Send what is due, and return the seconds until more is."""
@@ -37,11 +41,10 @@ class SweepScheduler(Scheduler):
             self.apply_async(entry, producer=producer, advance=False)
         except Exception as error:  # whatever the broker's client raises
             cause = explain_error(error.__context__ or error if isinstance(error, SchedulingError) else error)
-            if cause != self._trouble:
+            if self._failure.is_news(cause):
                 log.emit("sweep.failed", error=cause)
-            self._trouble = cause
         else:
-            self._trouble = ""
+            self._failure.forget()
 
     def apply_async(self, entry: Any, producer: Any = None, *args: Any, **options: Any) -> Any:
         """Send the message. No instant after which it is void goes with it: the worker's clock may differ."""

@@ -17,6 +17,7 @@ from celery.worker.state import maybe_shutdown
 from celery.worker.strategy import default
 
 from worker import log
+from worker.background import RepeatedFailure
 from worker.redis.client import ResponseError, explain_error
 
 UNDECODED = "relations.undecoded"  # the argument that has content type, error and body (base64)
@@ -92,27 +93,32 @@ class TolerantConsumer(Consumer):
     """
 
     Strategies = StrategyTable
-    _cause, _told_at, _refusals = "", 0.0, 0
+    _reported_at, _refusals = 0.0, 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._failure = RepeatedFailure()
+        super().__init__(*args, **options)
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         """Say that the broker cannot be used, and wait: Celery would try again at once."""
-        self._tell(exc)
+        self._report(exc)
         self._wait()
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Say what happened, and let the next connection be made anew."""
-        self._tell(exc)
+        self._report(exc)
         super().on_connection_error_after_connected(exc)
         if isinstance(exc, ResponseError):
             self._wait()
 
-    def _tell(self, error: Exception) -> None:
+    def _report(self, error: Exception) -> None:
         cause, now = explain_error(error), time.monotonic()
-        if now - self._told_at > QUIET:
-            self._cause, self._refusals = "", 0
-        if cause != self._cause:
+        if now - self._reported_at > QUIET:
+            self._failure.forget()
+            self._refusals = 0
+        if self._failure.is_news(cause):
             log.emit("broker.lost", error=cause)
-            self._cause, self._told_at = cause, now
+            self._reported_at = now
 
     def _wait(self) -> None:
         self._refusals += 1

@@ -14,7 +14,7 @@ from celery.exceptions import Ignore, Reject
 
 from worker import log
 from worker.app import app
-from worker.background import WakeupQueue, cause_of
+from worker.background import RepeatedFailure, WakeupQueue, cause_of
 from worker.celery_config import ACCEPT_TASK, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
 from worker.celery_patches import UNDECODED
 from worker.config import holds_secret, load_settings
@@ -33,26 +33,19 @@ RESENDS_HEADER = "relations-waits"  # how often a message was sent once more bec
 MAX_DELAY = 60.0  # seconds between tries while the store is away
 
 
-class StoreTroubles:
-    """Tells why the store cannot be used: once, until the cause changes or it can be."""
-
-    def __init__(self) -> None:
-        self._cause = ""
-
-    @contextmanager
-    def told(self, runtime: Runtime, **fields: str) -> Iterator[None]:
-        """Let the block end where the store cannot be used: the sweep finds what it left."""
-        try:
-            yield
-            self._cause = ""
-        except StoreUnavailable as error:
-            if str(error) != self._cause:
-                runtime.emit("store.unavailable", **fields, error=str(error))
-            self._cause = str(error)
+store_failure: Final = RepeatedFailure()
+"""Why this process cannot use the store, if it cannot."""
 
 
-store_troubles: Final = StoreTroubles()
-"""This process's."""
+@contextmanager
+def report_unavailable_store(runtime: Runtime, **fields: str) -> Iterator[None]:
+    """Let the block end where the store cannot be used: the sweep finds what it left."""
+    try:
+        yield
+        store_failure.forget()
+    except StoreUnavailable as error:
+        if store_failure.is_news(str(error)):
+            runtime.emit("store.unavailable", **fields, error=str(error))
 
 
 def get_runtime() -> Runtime:
@@ -120,7 +113,7 @@ def _keep_undecoded(message_id: str, parts: Any) -> None:
 def flush(account: str) -> None:
     """Work one batch of the account, then queue behind the others for the next; without a broker, go on."""
     runtime = get_runtime()
-    with store_troubles.told(runtime, account=account):
+    with report_unavailable_store(runtime, account=account):
         next_in = runtime.flush(account).next_in
         while (
             next_in is not None
@@ -135,7 +128,7 @@ def flush(account: str) -> None:
 def sweep() -> None:
     """Repair lost wake-ups, and replays whose message or worker was lost."""
     runtime = get_runtime()
-    with store_troubles.told(runtime):
+    with report_unavailable_store(runtime):
         for replay_id in runtime.sweeper.stalled_replays():
             replay.apply_async((replay_id,))
         runtime.sweep()

@@ -22,8 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from worker.config import hide
-from worker.config.urls import passwords_of
+from worker.config.urls import hide_passwords
 from worker.contract import traceparent_of
 from worker.ports import EventSink
 
@@ -80,8 +79,7 @@ class Traces:
 
     def __init__(self, service: str) -> None:
         for name in ENDPOINTS:
-            for password in passwords_of(os.environ.get(name, "")):
-                hide(password)
+            hide_passwords(os.environ.get(name, ""))
         for name, filtered in FILTERS.items():
             logging.getLogger(name).addFilter(filtered)
         resource = Resource.create({SERVICE_NAME: service}).merge(OTELResourceDetector().detect())

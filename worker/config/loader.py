@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from worker.config import checks
 from worker.config.checks import UnreadableSecret, Warned, under
-from worker.config.secret import Secret, hide, hide_key
+from worker.config.secret import Secret, hide_key
 from worker.config.table import TableReader, join, keys_of, nearest
-from worker.config.urls import passwords_of
+from worker.config.urls import CLUSTER_SCHEMES, hide_passwords
 from worker.config.values import (
     Account,
     AccountLimits,
@@ -134,7 +134,7 @@ def read_environment(environ: Mapping[str, str], reader: TableReader) -> tuple[E
             found.append(Warned(name, f"is not read{hint}"))
     if "RELATIONS_BROKER_URL" not in given:
         variables = replace(variables, broker_url=variables.redis_url)
-    if variables.broker_url.startswith(("redis+cluster:", "rediss+cluster:")):
+    if variables.broker_url.partition(":")[0] in CLUSTER_SCHEMES:
         reason = "a Redis Cluster cannot be the Celery broker; name a single Redis or RabbitMQ"
         found.append(Fault("RELATIONS_BROKER_URL", f"is missing: {reason}"))
     found += checks.check_redis_url("RELATIONS_REDIS_URL", variables.redis_url)
@@ -143,8 +143,8 @@ def read_environment(environ: Mapping[str, str], reader: TableReader) -> tuple[E
     found += checks.check_encryption("RELATIONS_API_URL", variables.api_url)
     found += checks.check_proxy(variables.api_url, environ)
     found += checks.check_traces("RELATIONS_TRACES", variables.traces)
-    for password in passwords_of(variables.redis_url) + passwords_of(variables.broker_url):
-        hide(password)
+    hide_passwords(variables.redis_url)
+    hide_passwords(variables.broker_url)
     return variables, found
 
 
@@ -204,8 +204,7 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
     for name, source in settings.sources.items():
         given = document["sources"][name]
         yield from under(join("sources", name), checks.check_source(source, given, settings.accounts))
-        for password in passwords_of(source.url):
-            hide(password)
+        hide_passwords(source.url)
     yield from under("dashboard", checks.check_dashboard(settings.dashboard, settings.keys))
     for name, callback in settings.callbacks.items():
         yield from under(join("callbacks", name), checks.check_callback(callback, settings.accounts))

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from worker.config.secret import hide
+
 CERTIFICATE_CHECKS: Final = ("required", "optional", "none")
 
 
@@ -40,6 +42,12 @@ def passwords_of(url: str) -> list[str]:
     """Return the passwords inside a URL, before the host and in the query."""
     found = re.findall(r"://[^/]*?:(.*)@|[?&](?:sentinel_)?password=([^&;#]*)", url, flags=re.IGNORECASE)
     return [before_host or in_query for before_host, in_query in found if before_host or in_query]
+
+
+def hide_passwords(url: str) -> None:
+    """Hide the passwords inside a URL from logs and errors."""
+    for password in passwords_of(url):
+        hide(password)
 
 
 def mask_url(url: str) -> str:

@@ -18,7 +18,8 @@ def connect_sentinel(url: str, options: Mapping[str, Any]) -> Redis:
     """Return a client of the master that the URL's service names."""
     service = MultiHostUrl.parse(url, default_port=SENTINEL_PORT)
     own, of_sentinels = split_options(url, options)
-    sentinel: Any = Sentinel(list(service.hosts), sentinel_kwargs=of_sentinels)  # type: ignore[no-untyped-call]
+    make_sentinel: Any = Sentinel
+    sentinel = make_sentinel(list(service.hosts), sentinel_kwargs=of_sentinels)
     client: Redis = sentinel.master_for(
         service.service,
         connection_class=EncryptedSentinelConnection if is_encrypted(url) else SentinelConnection,

@@ -209,6 +209,14 @@ def _failure_keys(groups: frozenset[str], *, is_last: bool) -> list[str]:
 # --- reading
 
 
+def read_alive(database: Database, account: str, buckets: Iterable[int]) -> set[int]:
+    """Return which of these buckets of jobs have not expired."""
+    names, reads = list(buckets), database.reads(account)
+    for bucket in names:
+        reads.exists(f"order:{bucket}")
+    return {bucket for bucket, exists in zip(names, reads.run(), strict=True) if exists}
+
+
 def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[str, LoadedJob]:
     """Return these jobs, also such whose lifetime is over, without those that are not stored."""
     found: dict[str, LoadedJob] = {}

@@ -5,7 +5,7 @@ from typing import Final
 
 from worker.ports import FOREVER, JobFilter, JobPage, JobRecord
 from worker.store import keys
-from worker.store.account import mark_claims, read_jobs, read_jobs_at, read_kept_jobs
+from worker.store.account import mark_claims, read_alive, read_jobs, read_jobs_at, read_kept_jobs
 from worker.store.database import Database
 from worker.store.jobs.job_view import as_record, matches
 from worker.store.keys import bucket_at, bucket_of, short_id
@@ -91,10 +91,7 @@ class JobSearch:
         return None
 
     def _among_kept(self, below: int, buckets: set[int]) -> JobPage:
-        self._read, reads = read_kept_jobs, self._database.reads(self._account)
-        for bucket in buckets:
-            reads.exists(f"order:{bucket}")
-        alive = {bucket for bucket, exists in zip(buckets, reads.run(), strict=True) if exists}
+        self._read, alive = read_kept_jobs, read_alive(self._database, self._account, buckets)
         while self._left:
             entries = self._newest(["keep"], below)
             others = [(number, short) for number, short in entries if bucket_of(short) not in alive]

@@ -8,7 +8,7 @@ from typing import Final
 
 from worker.ports import JobFilter, JobPage
 from worker.store import codec
-from worker.store.account import read_jobs_at, read_jobs_with_claims
+from worker.store.account import read_alive, read_jobs_at, read_jobs_with_claims
 from worker.store.database import Database
 from worker.store.jobs.job_view import as_record, matches
 from worker.store.jobs.stored_job import LoadedJob
@@ -45,7 +45,7 @@ class OpenJobSearch:
             return None
         known = read_jobs_with_claims(self._database, self._account, names).values()
         found = [job for job in known if matches(job, self._wanted)]
-        alive = self._read_alive({bucket_of(job.short) for job in found})
+        alive = read_alive(self._database, self._account, {bucket_of(job.short) for job in found})
         start = self._rank_of(below, alive)
         if start is None:
             return None
@@ -75,13 +75,6 @@ class OpenJobSearch:
         names = {name.decode() for name in chain.from_iterable(rows.values())}
         names.update(short_id(intent.job) for work in works for intent in work.intents)
         return names if len(names) <= MAX_EXAMINED else None
-
-    def _read_alive(self, buckets: set[int]) -> set[int]:
-        """Return which of the buckets are still there."""
-        reads = self._database.reads(self._account)
-        for bucket in buckets:
-            reads.exists(f"order:{bucket}")
-        return {bucket for bucket, exists in zip(buckets, reads.run(), strict=True) if exists}
 
     def _rank_of(self, below: int, alive: set[int]) -> tuple[int, float] | None:
         """Return the rank that the jobs after a cursor are below; None where its job is gone."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from worker.contract import Relation
-from worker.store.account import META_FIELDS, AccountCommit, Meta, read_jobs, read_memories
+from worker.store.account import META_FIELDS, AccountCommit, Meta, read_alive, read_jobs, read_memories
 from worker.store.acts import commit_of_people
 from worker.store.audit_log import trim_audit_log
 from worker.store.database import Database
@@ -81,11 +81,9 @@ class _Tidying:
 
     def drop_buckets(self, counts: Mapping[int, int]) -> None:
         """Forget buckets that have expired."""
-        reads = self._database.reads(self._account)
-        for bucket in counts:
-            reads.exists(f"order:{bucket}")
-        for (bucket, count), exists in zip(counts.items(), reads.run(), strict=True):
-            if not exists:
+        alive = read_alive(self._database, self._account, counts)
+        for bucket, count in counts.items():
+            if bucket not in alive:
                 commit = self._commit()
                 commit.check("buckets", str(bucket), count)
                 commit.run("HDEL", "buckets", bucket)

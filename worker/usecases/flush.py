@@ -143,7 +143,7 @@ class _Flush:
         missing = [relation for relation in begun if relation not in work.records]
         records = {**work.records, **self.lease.records(missing)}
         self.batch.reopen(dict.fromkeys([*begun, *work.due]), records)
-        named = set(work.named)  # what new jobs name is folded with them
+        named = dict.fromkeys(work.named)  # what new jobs name is folded with them
         overtaken = [relation for relation in work.due if relation not in named]
         effects = self.batch.settle_overtaken(overtaken, records, now=work.now)
         if work.recovered:  # what was begun was made of these
@@ -153,7 +153,7 @@ class _Flush:
             effects.extend(self.guarded.apply(apply_lost_request(self.batch.states, entry.request, context)))
         if not work.recovered:
             effects.extend(self.batch.add_intents(work.jobs, records, now=work.now))
-        self.batch.keep_only([*work.due, *work.named])
+        self.batch.keep_only([*work.due, *named])
         states = self.batch.states
         self.telemetry.batch_folded(work, relations=len(states), correlations=self.batch.correlations(states))
         return effects
