@@ -10,15 +10,14 @@ from ops.dev.processes import free_port
 from producers.portals.http.application import application
 from producers.portals.http.server import Server
 from tests.support.browsing import HTML
-from tests.support.http_front import KEYS, SECRETS, settings
+from tests.support.http_front import KEYS, set_secrets, settings
 from worker.wiring import Runtime
 
 ADMIN = KEYS["admin"][0]
 
 
 def test_pages_say_that_redis_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
+    set_secrets(monkeypatch)
     away = settings(tmp_path, f"redis://127.0.0.1:{free_port()}/0", "http://127.0.0.1:9/api")
     events = list[str]()
     runtime = Runtime(

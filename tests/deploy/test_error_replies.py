@@ -15,7 +15,7 @@ from ops.dev.stack import running as running_stack
 from tests.support.cli_runner import make_cli, make_environ, write_settings
 from tests.support.deploy_work import CHANGE
 from tests.support.error_replies import Command, ErrorReplies
-from tests.support.http_front import BUYER, SECRETS, Front, problem, running
+from tests.support.http_front import BUYER, Front, problem, running
 from tests.support.waiting import wait_until
 from worker.errors import StoreUnavailable
 from worker.ports import Pause
@@ -91,11 +91,7 @@ CASES = [pytest.param(reply, *case, id=f"{reply[:24]}-{case[0].__name__}") for r
 
 
 @pytest.fixture
-def front(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str
-) -> Iterator[tuple[Front, ErrorReplies]]:
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
+def front(tmp_path: Path, redis_url: str) -> Iterator[tuple[Front, ErrorReplies]]:
     with ErrorReplies(RedisServer(redis_url)) as replies, running(tmp_path, replies.url) as made:
         yield made, replies
 

@@ -10,7 +10,7 @@ from ops.dev.redis_server import RedisServer, find_binary, start_server
 from ops.doctor.server import check_redis
 from ops.doctor.workers import check_system
 from tests.support.clusters import run_command
-from tests.support.http_front import BUYER, SECRETS, settings
+from tests.support.http_front import BUYER, set_secrets, settings
 from worker.contract import from_message
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime
@@ -20,8 +20,7 @@ FORBIDDEN = ("config", "client", "acl", "info", "debug", "keys", "flushall", "sh
 
 @pytest.fixture
 def limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
+    set_secrets(monkeypatch)
     return start_server(find_binary(), tmp_path, persist="no", ports=[free_port()])
 
 

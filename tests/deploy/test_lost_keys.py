@@ -10,7 +10,7 @@ import redis
 
 from ops.dev.redis_server import RedisServer
 from tests.support.error_replies import Command, ErrorReplies
-from tests.support.http_front import BUYER, SECRETS, Front, running
+from tests.support.http_front import BUYER, Front, running
 from worker.errors import StoreUnavailable
 
 KEYS = "relations:{acme}:*"
@@ -18,11 +18,7 @@ ROUNDS = 4  # flushes until nothing is due
 
 
 @pytest.fixture
-def front(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str
-) -> Iterator[tuple[Front, ErrorReplies]]:
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
+def front(tmp_path: Path, redis_url: str) -> Iterator[tuple[Front, ErrorReplies]]:
     with ErrorReplies(RedisServer(redis_url)) as replies, running(tmp_path, replies.url) as served:
         yield served, replies
 

@@ -6,32 +6,16 @@ from typing import NoReturn
 import pytest
 
 from ops.simulator import FaultPlan, InjectedFault
-from producers.job_admin.erase import EraseService
-from tests.support.erasing import erase_record
+from tests.support.erasing import erase_record, erasure_of
 from tests.support.flow_world import INFO, START, World, change
-from tests.support.store_steps import deliveries_of, job_admin_of
+from tests.support.store_steps import job_admin_of
 from worker.contract import Relation, write_instant
 from worker.errors import Unavailable
-from worker.ports import ERASED, Pause
-from worker.testing import skip_renewal
-from worker.usecases.withdrawal import withdraw_record
+from worker.ports import Pause
 
 BUYER, DAY = "estate:address:buyer", 86_400.0
 LATE, SENT, OTHER = Relation(BUYER, 501, 9001), Relation(BUYER, 502, 9001), Relation(BUYER, 501, 9002)
 Make = Callable[..., World]
-
-
-def erasure_of(world: World) -> EraseService:
-    return EraseService(
-        store=world.store,
-        job_admin=job_admin_of(world.store),
-        deliveries=deliveries_of(world.store),
-        clock=world.clock,
-        new_id=world.new_id,
-        withdraw=lambda account, *known: withdraw_record(*known, world.policy_of(account), by=ERASED),
-        now=world.clock.now,
-        keep_lease=skip_renewal,
-    )
 
 
 def erase(world: World) -> dict[str, int]:

@@ -8,22 +8,20 @@ from typing import Any
 import pytest
 
 from ops.simulator import FaultPlan, Records
-from producers.job_admin.erase import EraseService
 from tests.support.crashes import CrashPoint, crash_points, run_with_crash
-from tests.support.erasing import erase_record
+from tests.support.erasing import erase_record, erasure_of
 from tests.support.flow_world import World
 from tests.support.references import FIELDS, address, email, seed, wish
-from tests.support.store_steps import deliveries_of, job_admin_of, queries_of, run_scripts_twice
+from tests.support.store_steps import queries_of, run_scripts_twice
 from worker.errors import StoreUnavailable, Unavailable
 from worker.planner.actions import Action, Reply
 from worker.planner.plan import Limits
 from worker.planner.search import Search
-from worker.ports import ERASED, Api, DriftFilter, RequestRecord
+from worker.ports import Api, DriftFilter, RequestRecord
 from worker.ports.requests import UNSETTLED
 from worker.store.redis_store import RedisStore
-from worker.testing import MemoryStore, skip_renewal
+from worker.testing import MemoryStore
 from worker.usecases.drift import DriftReader
-from worker.usecases.withdrawal import withdraw_record
 
 Make = Callable[..., World]
 VALUES = (b"anna@example.test", b"nobody@example.test", b"PC910", b'"815"')
@@ -146,17 +144,7 @@ def test_no_value_that_was_searched_for_is_kept_and_a_record_that_was_read_is_er
     database = world.store.database
     kept = [database.redis.get(database.key("acme", f"request:{each.id}")) for each in records_of(world)]
     assert not [value for value in VALUES for text in kept if value in text]
-    erasure = EraseService(
-        store=world.store,
-        job_admin=job_admin_of(world.store),
-        deliveries=deliveries_of(world.store),
-        clock=world.clock,
-        new_id=world.new_id,
-        withdraw=lambda account, *known: withdraw_record(*known, world.policy_of(account), by=ERASED),
-        now=world.clock.now,
-        keep_lease=skip_renewal,
-    )
-    erase_record(erasure, "acme", "address", 9001, by="ada")
+    erase_record(erasure_of(world), "acme", "address", 9001, by="ada")
     assert not [each for each in records_of(world) if "9001" in str(each.actions)]
 
 

@@ -4,6 +4,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from producers.job_admin.erase import EraseService
+from tests.support.flow_world import World
+from tests.support.store_steps import deliveries_of, job_admin_of
+from worker.ports import ERASED
+from worker.testing import skip_renewal
+from worker.usecases.withdrawal import withdraw_record
+
+
+def erasure_of(world: World) -> EraseService:
+    """Return what erases records of a world."""
+    return EraseService(
+        store=world.store,
+        job_admin=job_admin_of(world.store),
+        deliveries=deliveries_of(world.store),
+        clock=world.clock,
+        new_id=world.new_id,
+        withdraw=lambda account, *known: withdraw_record(*known, world.policy_of(account), by=ERASED),
+        now=world.clock.now,
+        keep_lease=skip_renewal,
+    )
 
 
 def erase_record(

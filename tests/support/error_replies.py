@@ -6,27 +6,24 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from io import BufferedReader
-from typing import Self
 
 import hiredis
 
 from ops.dev.redis_server import RedisServer
-from tests.support.forwarding import copy, port_of
+from tests.support.forwarding import Listener, copy, port_of
 
 Command = list[bytes]
 ANSWER = "return redis.error_reply(ARGV[1])"  # the server itself says it, so answers keep their order
 
 
-class ErrorReplies:
+class ErrorReplies(Listener):
     """Forwards commands to a server; for those that `refuses` chooses, it answers with its `error`."""
 
     def __init__(self, target: RedisServer) -> None:
         self.target = target
         self.error, self.refuses = "", refuse_nothing
         self.seen, self.refused = Counter[str](), Counter[str]()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
     @property
     def url(self) -> str:
@@ -41,19 +38,8 @@ class ErrorReplies:
         """Answer as the server does from now on."""
         self.refuses = refuse_nothing
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
+        """Forward one connection, command by command."""
         with (
             suppress(OSError),
             client,

@@ -12,23 +12,14 @@ from ops.dev.redis_server import RedisServer
 TLS = b"\x16"  # the first byte of a handshake
 
 
-class Forwarder:
-    """Forwards each connection to the server that is the target when it is made; older ones stay."""
+class Listener:
+    """A port whose connections are each served in a thread of its own, until it is closed."""
 
-    def __init__(self, target: RedisServer, *, certificate: Path | None = None) -> None:
-        self.target, self.connections = target, 0
-        self._context: ssl.SSLContext | None = None
-        if certificate:
-            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._context.load_cert_chain(certificate)
+    def __init__(self) -> None:
+        self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        """The URL of the server behind it."""
-        return f"redis://127.0.0.1:{self.port}/0"
 
     def __enter__(self) -> Self:
         return self
@@ -41,9 +32,32 @@ class Forwarder:
             while True:
                 client, _ = self._listener.accept()
                 self.connections += 1
-                threading.Thread(target=self._serve, args=(client, port_of(self.target)), daemon=True).start()
+                threading.Thread(target=self.serve, args=(client,), daemon=True).start()
 
-    def _serve(self, client: socket.socket, port: int) -> None:
+    def serve(self, client: socket.socket) -> None:
+        """Serve one connection."""
+        raise NotImplementedError
+
+
+class Forwarder(Listener):
+    """Forwards each connection to the server that is the target when it is made; older ones stay."""
+
+    def __init__(self, target: RedisServer, *, certificate: Path | None = None) -> None:
+        self.target = target
+        self._context: ssl.SSLContext | None = None
+        if certificate:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(certificate)
+        super().__init__()
+
+    @property
+    def url(self) -> str:
+        """The URL of the server behind it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def serve(self, client: socket.socket) -> None:
+        """Forward one connection, to the server that is the target now."""
+        port = port_of(self.target)
         with suppress(OSError):
             if self._context and client.recv(1, socket.MSG_PEEK) == TLS:
                 client = self._context.wrap_socket(client, server_side=True)

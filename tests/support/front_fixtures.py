@@ -6,17 +6,14 @@ import pytest
 import redis
 
 from ops.dev.redis_server import RedisServer
-from tests.support.http_front import SECRETS, Front, running
+from tests.support.http_front import Front, running
 
 
 @pytest.fixture(scope="session")
 def shared_front(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Front]:
-    """Serve the interface, with the secrets in the environment."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in SECRETS.items():
-            patch.setenv(name, value)
-        with running(tmp_path_factory.mktemp("front"), redis_server.url) as front:
-            yield front
+    """Serve the interface."""
+    with running(tmp_path_factory.mktemp("front"), redis_server.url) as front:
+        yield front
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from ops.dashboard.routes import page_routes
 from ops.simulator import Records, Simulator, serve
@@ -204,12 +205,21 @@ def wake(front: Callable[[], Front]) -> Callable[[str, float], None]:
     return note
 
 
+def set_secrets(patch: pytest.MonkeyPatch) -> None:
+    """Put the secrets that the settings name into the environment."""
+    for name, value in SECRETS.items():
+        patch.setenv(name, value)
+
+
 @contextmanager
 def running(folder: Path, redis_url: str) -> Iterator[Front]:
-    """Serve the interface in front of a simulated CRM that lacks one address.
+    """Serve the interface in front of a simulated CRM that lacks one address, with its secrets."""
+    with pytest.MonkeyPatch.context() as patch:
+        set_secrets(patch)
+        yield from _serve(folder, redis_url)
 
-    The secrets have to be in the environment.
-    """
+
+def _serve(folder: Path, redis_url: str) -> Iterator[Front]:
     made: list[Front] = []
     records = Records(missing=frozenset({("address", MISSING)}))
     simulator = Simulator(

@@ -16,7 +16,7 @@ from tests.torture.fault_profile import FaultProfile
 from tests.torture.history_checker import HistoryChecker
 from tests.torture.schedule import SECOND
 from tests.torture.simulated_operator import OperatorEnvironment, make_intake, make_replays
-from tests.torture.simulated_process import InterruptiblePort, ProcessDied
+from tests.torture.simulated_process import InterruptiblePort
 from tests.torture.simulated_worker import SimulatedWorker, WorkerEnvironment
 from worker.contract import Change, Relation
 from worker.errors import Unavailable
@@ -96,34 +96,19 @@ class SimulatedDrift(SimulatedWorker):
             if self.chance.random() < 0.2:
                 self._edit([each for each in TYPES if each not in GUARDED], self._any_account())
             else:
-                self._try(lambda: self._note(self._any_account()))
+                self.attempt(lambda: self._note(self._any_account()))
         self._wait_for_others()
         for account in self.drift.operator.accounts:
             self._edit(TYPES, account, times=self.chance.choice((1, 3, 6)))
         self._repairs_from = self.schedule.now
         self._faulty_until = self.schedule.now + round(FAULTY_SECONDS * SECOND)
-        while not self._try(self._repair_all):
+        while not self.attempt(self._repair_all):
             self._pause(1)
         self._wait_for_others()
-        while not self._try(self._check_all):
+        while not self.attempt(self._check_all):
             self._pause(1)
         self.has_finished = True
         self.actor.wait()
-
-    def _try(self, act: Callable[[], None]) -> bool:
-        """Act; return whether that came to its end."""
-        try:
-            act()
-        except Unavailable as error:
-            self.trace("was refused", error)
-            return False
-        except ProcessDied:
-            self.crashes += 1
-            self.trace("died")
-            self.start_clock()
-            self._clients.clear()
-            return False
-        return True
 
     def _pause(self, seconds: float) -> None:
         self.actor.wait(self.schedule.now + round(seconds * SECOND))

@@ -17,8 +17,7 @@ from tests.torture.fault_profile import FaultProfile
 from tests.torture.history_checker import HistoryChecker
 from tests.torture.schedule import SECOND, Schedule
 from tests.torture.simulated_callbacks import SimulatedCallbacks
-from tests.torture.simulated_process import InterruptiblePort, ProcessDied, SimulatedProcess
-from worker.errors import Unavailable
+from tests.torture.simulated_process import InterruptiblePort, SimulatedProcess
 from worker.ports import ERASED, JobFilter, Pause, RecordRef
 from worker.store.deliveries import RedisDeliveries
 from worker.usecases.callbacks import Callbacks
@@ -114,15 +113,7 @@ class SimulatedOperator(SimulatedProcess):
         """Act on one of the accounts; return whether it came to its end."""
         account = self.schedule.rng.choice(self.environment.accounts)
         self.trace(act.__name__.strip("_"), account)
-        try:
-            act(account)
-        except Unavailable as error:
-            self.trace("was refused", error)
-            return False
-        except ProcessDied:
-            self.crashes += 1
-            self.trace("died")
-            self.start_clock()
+        if not self.attempt(lambda: act(account)):
             return False
         self.environment.checker.acts[act.__name__.strip("_")] += 1
         return True

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.torture.fault_profile import FaultProfile
 from tests.torture.schedule import SECOND, Actor, Schedule
-from worker.errors import LeaseLost, StoreUnavailable
+from worker.errors import LeaseLost, StoreUnavailable, Unavailable
 from worker.ports import Lease
 
 RENEWAL = 3.0  # seconds between renewals of a lease
@@ -74,6 +74,24 @@ class SimulatedProcess:
             yield
         finally:
             active = False
+
+    def attempt(self, act: Callable[[], object]) -> bool:
+        """Act; return whether that came to its end. A process that died of it starts again."""
+        try:
+            act()
+        except Unavailable as error:
+            self.trace("was refused", error)
+            return False
+        except ProcessDied:
+            self.crashes += 1
+            self.trace("died")
+            self.start_again()
+            return False
+        return True
+
+    def start_again(self) -> None:
+        """Start with nothing of what the process knew."""
+        self.start_clock()
 
     # --- interruptions
 

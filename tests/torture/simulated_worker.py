@@ -72,7 +72,11 @@ class SimulatedWorker(SimulatedProcess):
         if self.random() < 0.5:
             self.environment.broker.put(account, 10 * self.random())
         self.actor.wait(self.schedule.now + round(5 * self.random() * SECOND))
-        self.start_clock()
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Start with nothing of what the process knew, nor its connections."""
+        super().start_again()
         self._clients.clear()
 
     def _flush(self, account: str) -> None:

@@ -11,7 +11,7 @@ import redis
 from ops.dev.redis_server import RedisServer, find_binary, free_port, start_server
 from tests.support.cli_runner import make_cli, make_environ, write_settings
 from tests.support.clusters import run_command
-from tests.support.http_front import BUYER, SECRETS, problem, running
+from tests.support.http_front import BUYER, problem, running
 from tests.support.waiting import wait_until
 
 Prepare = Callable[[RedisServer], str]
@@ -95,10 +95,8 @@ def server_in(folder: Path, *options: str) -> Iterator[RedisServer]:
 
 @pytest.mark.parametrize(("prepare", "reason"), CASES, ids=[case[0].__name__ for case in CASES])
 def test_every_answer_of_the_store_is_told_with_its_reason(
-    prepare: Prepare, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepare: Prepare, reason: str, tmp_path: Path
 ) -> None:
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
     with server_in(tmp_path / "redis") as server:
         url = prepare(server)
         with running(tmp_path, url) as front:
