@@ -3,27 +3,23 @@
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 from urllib.parse import quote, quote_plus
-
-from worker.planner.actions import Action
-from worker.planner.search import Search
 
 MAX_MESSAGE: Final = 500  # characters
 _SHORT: Final = 4  # characters; what is shorter stands in many a word, and is hidden where it is one itself
 _HIDDEN: Final = "***"
 
 
-def clean(text: str, hidden: Sequence[str], actions: Iterable[Action | Search] = ()) -> str:
-    """Return the text without secrets and without the values that the actions search for, then cut.
+def clean(text: str, hidden: Sequence[str], searched: Collection[str] = ()) -> str:
+    """Return the text without secrets and without the values that records are searched by, then cut.
 
     Those are personal data. They are found in any case, and as JSON, HTML, URLs and SQL escape them.
     """
     for secret in sorted(filter(None, hidden), key=len, reverse=True):
         text = text.replace(secret, _HIDDEN)
-    values = {value for action in actions if isinstance(action, Search) for value in action.values}
-    return _without(text, values)[:MAX_MESSAGE] if values and text else text[:MAX_MESSAGE]
+    return _without(text, searched)[:MAX_MESSAGE] if searched and text else text[:MAX_MESSAGE]
 
 
 def _without(text: str, values: Iterable[str]) -> str:

@@ -122,7 +122,8 @@ def read(
     for. Where there are results they alone decide: the API answers 400 or 500 with results of which some
     succeeded.
     """
-    clean_message = partial(clean, hidden=hidden, actions=actions)
+    searched = {value for action in actions if isinstance(action, Search) for value in action.values}
+    clean_message = partial(clean, hidden=hidden, searched=searched)
     document = _document(answer)
     rows = _rows(document)
     if not any(rows):

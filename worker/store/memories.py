@@ -94,8 +94,8 @@ class Memory(msgspec.Struct, gc=False):
     def add(self, short: str, result: Result, why: str) -> None:
         """Add the outcome of a job, in place of an earlier one of it."""
         events = self.events
-        if events and any(event[0] == short for event in events):
-            events = tuple(event for event in events if event[0] != short)
+        if events and short in [event[0] for event in events]:
+            events = tuple([event for event in events if event[0] != short])
         self.events = (*events, (short, NUMBERS[result], why))
 
     def result_of(self, short: str) -> Result | None:
