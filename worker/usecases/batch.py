@@ -4,6 +4,7 @@ Pure bookkeeping over `planner`: it takes records and returns effects and writes
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from worker.contract import Relation
@@ -160,7 +161,7 @@ class Batch:
     def correlations(self, relations: Iterable[Relation]) -> tuple[str, ...]:
         """Return the ids of the calls behind these relations: the first few."""
         known = filter(None, map(self.states.get, relations))
-        return first_correlations([intent.correlation for state in known for intent in state.open.intents])
+        return first_correlations(intent.correlation for state in known for intent in state.open.intents)
 
     # --- what is next
 
@@ -256,12 +257,8 @@ def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Inte
 
 def first_correlations(correlations: Iterable[str]) -> tuple[str, ...]:
     """Return the ids of calls without repetitions and empty ones: the first few."""
-    ids: dict[str, None] = {}
-    for correlation in filter(None, correlations):
-        ids[correlation] = None
-        if len(ids) == MAX_CORRELATIONS:
-            break
-    return tuple(ids)
+    ids = dict.fromkeys(filter(None, correlations))
+    return tuple(islice(ids, MAX_CORRELATIONS))
 
 
 def _not_held(state: RelationState) -> RelationState:
