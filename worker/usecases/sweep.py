@@ -5,7 +5,7 @@ Each sweep does a bounded amount of work, on accounts drawn by chance, so that a
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -26,8 +26,10 @@ from worker.ports import (
 MAX_ACCOUNTS = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue
 MAX_REPLAY_ACCOUNTS = 20  # accounts of which one sweep looks for replays that stand still
 STALLED_AFTER = 60.0  # seconds without progress of a replay: a piece takes less than one
-# Parts of an index that one sweep tidies: 5,000 jobs a second are far more than can be kept for a day.
+# Parts of an index that one sweep tidies: 5,000 jobs each time are far more than can be kept for a day.
 TIDIED_PARTS = 5
+RESTED_SWEEPS = 30  # sweeps, a minute, for which an account that was tidied to its end is left alone
+INSPECTED_ACCOUNTS = 5  # accounts of which one sweep looks whether their data contradicts itself
 TIDIED_SOURCES = 2  # webhooks of which one sweep lets old deliveries go
 CLOCK_JITTER = 2.0  # seconds by which the nodes of a store may differ
 
@@ -45,7 +47,9 @@ class Sweeper:
     wake: Callable[[str, float], None]
     inspector: StoreInspector
     emit: EventSink
+    _sweeps: int = 0
     _tidy_cursors: dict[str, int] = field(default_factory=dict)
+    _rests_until: dict[str, int] = field(default_factory=dict)  # account → the sweep that tidies it again
     _noted: int = -1  # the last bucket of the accounts' history that this process noted
 
     def sweep(self) -> int:
@@ -61,7 +65,9 @@ class Sweeper:
         with suppress(StoreUnavailable):
             self.metrics.record_sweep(len(due), at=(now := self.metrics.now()))
             self._note_history(accounts, now)
-        self._tidy()
+        known = self.store.accounts()
+        self._tidy(known)
+        self._mend(known)
         self._tidy_deliveries()
         return len(due)
 
@@ -93,13 +99,15 @@ class Sweeper:
             self.metrics.record_history(accounts, at=now)
             self._noted = bucket
 
-    def _tidy(self) -> None:
+    def _tidy(self, accounts: Sequence[str]) -> None:
         """Let indexes forget, also those of accounts that have left the settings."""
-        accounts = self.store.accounts()
-        for account in random.choices(accounts, k=TIDIED_PARTS) if accounts else ():
-            self._tidy_cursors[account] = self.store.tidy(account, self._tidy_cursors.get(account, 0))
-            with suppress(Unavailable):
-                self._mend(account)
+        self._sweeps += 1
+        due = [account for account in accounts if self._rests_until.get(account, 0) <= self._sweeps]
+        for account in random.choices(due, k=TIDIED_PARTS) if due else ():
+            if self._rests_until.get(account, 0) <= self._sweeps:
+                cursor = self.store.tidy(account, self._tidy_cursors.get(account, 0))
+                self._tidy_cursors[account] = cursor
+                self._rests_until[account] = 0 if cursor else self._sweeps + RESTED_SWEEPS
 
     def _tidy_deliveries(self) -> None:
         """Let old deliveries go; where that cannot be done now, a later sweep does it."""
@@ -107,13 +115,15 @@ class Sweeper:
             for source in _sample(self.deliveries.sources(), TIDIED_SOURCES):
                 self.deliveries.tidy(source)
 
-    def _mend(self, account: str) -> None:
-        """Mend an account whose data contradicts itself, and tell of it."""
-        if flaws := self.inspector.mend(account):
-            kinds = Counter(f"mended:{flaw.kind}" for flaw in flaws)
-            self.metrics.add(account, kinds)
-            self.emit("store.mended", account=account, **describe_flaws(flaws))
-            self.wake(account, 0.0)
+    def _mend(self, accounts: Sequence[str]) -> None:
+        """Mend accounts whose data contradicts itself, and tell of it."""
+        for account in _sample(accounts, INSPECTED_ACCOUNTS):
+            with suppress(Unavailable):
+                if flaws := self.inspector.mend(account):
+                    kinds = Counter(f"mended:{flaw.kind}" for flaw in flaws)
+                    self.metrics.add(account, kinds)
+                    self.emit("store.mended", account=account, **describe_flaws(flaws))
+                    self.wake(account, 0.0)
 
 
 def _sample(accounts: Iterable[str], size: int) -> list[str]:
