@@ -15,8 +15,8 @@ from ops.dashboard.rendering import HEADERS, html_response, render, static_respo
 from ops.dashboard.session import Visitor, find_visitor, is_own_page
 from ops.dashboard.texts import Texts
 from producers.errors import Forbidden, Unauthorized
-from producers.portals.http.access import check_access
 from producers.portals.http.body import read_body
+from producers.portals.http.endpoint import check_access
 from producers.portals.http.problems import INTERNAL_ERROR, status_of
 from worker.config import Settings, redact_answer
 from worker.config.values import Right

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from ops.dashboard.texts import Texts
-from producers.portals.http.access import check_access
+from producers.portals.http.endpoint import check_access
 from worker.config import Key, Settings
 from worker.config.values import Right
 from worker.ports import UNROUTED

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from producers.errors import Unauthorized
-from producers.portals.http.access import authenticate
+from producers.portals.http.endpoint import authenticate
 from worker.config import Key, Settings
 from worker.config.values import Dashboard
 

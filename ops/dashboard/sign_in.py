@@ -23,7 +23,7 @@ from ops.dashboard.endpoint import (
 from ops.dashboard.page import first_value
 from ops.dashboard.session import TooMany, cookie_name, set_cookie
 from producers.errors import Forbidden, Unauthorized
-from producers.portals.http.access import authenticate, check_access
+from producers.portals.http.endpoint import authenticate, check_access
 from producers.portals.http.problems import status_of
 from worker.config import Key
 from worker.errors import RelationsError

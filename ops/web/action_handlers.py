@@ -28,8 +28,8 @@ from ops.web.forms import (
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED
 from producers.job_admin.selection import describe_selection, narrow_to_relations
-from producers.portals.http.access import check_access, job_account
 from producers.portals.http.api_route import ApiCall
+from producers.portals.http.endpoint import check_access, job_account
 from producers.portals.http.problems import error_response, json_response
 from worker.ports import UNROUTED, AdminResult, JobState, Replay
 

@@ -36,7 +36,7 @@ SHOWN = (  # modules whose sentences pages show
     *("ops/doctor/credentials.py", "ops/doctor/server.py", "ops/doctor/settings.py", "ops/resuming.py"),
     *("ops/explain/advice.py", "ops/lookups.py", "ops/dashboard/endpoint.py", "ops/dashboard/prepared.py"),
     *("producers/job_admin/resolve.py", "producers/job_admin/selection.py"),
-    *("producers/portals/http/access.py", "producers/portals/http/problems.py"),
+    *("producers/portals/http/endpoint.py", "producers/portals/http/problems.py"),
     *("producers/portals/http/query.py", "producers/webhooks/redelivery.py"),
     *("producers/replay/eligibility.py", "producers/replay/prepare.py", "producers/replay/resend.py"),
     *("producers/replay/service.py", "worker/onoffice/codes.py", "worker/onoffice/wire.py"),

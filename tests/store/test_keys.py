@@ -273,7 +273,7 @@ def test_an_account_that_the_registry_has_lost_is_registered_again(
     redis_store: RedisStore, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = 1000.0
-    monkeypatch.setattr("worker.store.registry.monotonic", lambda: seconds)
+    monkeypatch.setattr("worker.store.database.monotonic", lambda: seconds)
     accept(redis_store, change(1, 9))
     assert redis_store.accounts() == ["acme"]
     redis_client.flushall()  # as an older backup or a failover may

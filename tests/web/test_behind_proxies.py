@@ -12,7 +12,7 @@ import pytest
 
 from ops.web.routes import operator_routes
 from producers.portals.http.application import application
-from producers.portals.http.forwarded import clean_root_path
+from producers.portals.http.middleware import clean_root_path
 from producers.portals.http.server import KEEP_ALIVE_SECONDS, Server
 from tests.support.http_front import BUYER, KEYS, SECRETS, Front
 from worker.ports import DeliveryFilter

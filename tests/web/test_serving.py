@@ -18,7 +18,8 @@ import redis
 
 from ops.web.routes import operator_routes
 from producers.errors import CannotStart
-from producers.portals.http.application import CorrelationMiddleware, application
+from producers.portals.http.application import application
+from producers.portals.http.middleware import CorrelationMiddleware
 from producers.portals.http.server import Server
 from tests.support.http_front import BUYER, SECRETS, Front, problem, request_head, settings
 from worker.store.redis_store import RedisStore

@@ -19,7 +19,7 @@ import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from producers.portals.http.forwarded import ForwardedMiddleware
+from producers.portals.http.middleware import ForwardedMiddleware
 from producers.services import build_services
 from tests.support.http_front import BUYER, SECRETS, Front, problem
 from worker.config import Rule, Secret

@@ -1,9 +1,12 @@
-"""One account's keys on a server: its clock, its scripts, and reads in one round trip."""
+"""One account's keys on a server: its clock, its scripts, and reads in one round trip; and who has keys."""
 
-import time
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from time import monotonic
 from typing import Any, Final, Protocol
 
+from worker.errors import StoreUnavailable
 from worker.redis.client import Client, translate_errors
 from worker.redis.cluster import LazyClusterClient
 from worker.redis.scripts import load_script
@@ -59,11 +62,11 @@ class Database:
         """Return the server's time (µs), asked every few seconds."""
         if self._given_now:
             return self._given_now()
-        local = time.monotonic()
+        local = monotonic()
         if local > self._clock_until:
             with translate_errors():
                 seconds, micros = self._ask_time()
-            local = time.monotonic()
+            local = monotonic()
             self._clock_offset, self._clock_until = seconds + micros / 1e6 - local, local + CLOCK_LIFETIME
         return round((self._clock_offset + local) * 1e6)
 
@@ -174,3 +177,28 @@ def _load(client: Client) -> dict[str, ServerScript]:
         name: load_script(client, "worker.store", file, constants=CONSTANTS, first_line=first_line)
         for name, (file, first_line) in SCRIPTS.items()
     }
+
+
+class Registry:
+    """The names of all accounts, or of all sources: no script can write them, in a slot of their own.
+
+    One that was added `seconds` ago is added again: a failover may have lost it.
+    """
+
+    def __init__(self, database: Database, key: str, *, seconds: float) -> None:
+        self._database, self._key, self._seconds = database, key, seconds
+        self._added_at: dict[str, float] = {}
+
+    def add(self, name: str) -> None:
+        """Add the name, or leave it to a later call: a cluster's node may be down."""
+        now = monotonic()
+        if now - self._added_at.get(name, -math.inf) < self._seconds:
+            return
+        with suppress(StoreUnavailable), translate_errors():
+            self._database.redis.sadd(self._key, name)
+            self._added_at[name] = now
+
+    def names(self) -> set[str]:
+        """Return all names that were added."""
+        with translate_errors():
+            return {name.decode() for name in self._database.redis.smembers(self._key)}

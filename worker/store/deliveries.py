@@ -24,12 +24,11 @@ from worker.redis.client import Client, translate_errors
 from worker.store import codec, keys
 from worker.store.account import read_jobs
 from worker.store.commit import Commit
-from worker.store.database import Database
+from worker.store.database import Database, Registry
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs import job_references
 from worker.store.keys import short_id
 from worker.store.limits import MAX_EXAMINED, MAX_REFUSED_BYTES
-from worker.store.registry import Registry
 
 CLASSES: Final = ("genuine", "refused")
 DELIVER_KEYS: Final = ("meta", "kept", "requests", *CLASSES)

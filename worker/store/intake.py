@@ -13,11 +13,11 @@ from worker.store import codec, keys
 from worker.store.account import META_FIELDS, Meta, read_jobs
 from worker.store.acts import Acts, commit_of_people, send_act
 from worker.store.commit import Overtaken
+from worker.store.database import Registry
 from worker.store.jobs.new_job import encode_submission, needs_look_up, unreadable_job
 from worker.store.keys import LAYOUT, bucket_of, short_id
 from worker.store.limits import MAX_PAYLOAD_BYTES, MAX_PAYLOADS, UNBOUNDED, to_us
 from worker.store.migration import ensure_layout
-from worker.store.registry import Registry
 
 REGISTRATION_MEMORY: Final = 60.0
 """Seconds after which an account is registered again: a failover or an older backup may have lost it."""

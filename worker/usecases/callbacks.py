@@ -5,7 +5,7 @@ same. It is kept before it is sent, and sent until its receiver takes it or it i
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
@@ -130,12 +130,11 @@ class Callbacks:
     draw: Callable[[], float]
     emit: EventSink
 
-    def watch(self, account: str, labels: Iterable[str]) -> None:
+    def watch(self, account: str, labels: Collection[str]) -> None:
         """Watch the labels that a callback is told of, before changes with them are accepted."""
         watched: dict[str, tuple[list[str], float]] = {}
-        given = set(filter(None, labels))
-        callbacks = self.list_callbacks().values() if given else ()
-        for label in given if callbacks else ():
+        callbacks = self.list_callbacks().values()
+        for label in labels if callbacks else ():
             if interested := [each for each in callbacks if each.is_about(account, label)]:
                 names = [each.name for each in interested]
                 watched[label] = (names, min(each.quiet for each in interested))

@@ -4,7 +4,7 @@ Knows no HTTP, Celery or Redis. A change is accepted when `accept` returns, not 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -86,7 +86,7 @@ class Intake:
     new_id: Callable[[], str]
     wake: Callable[[str, float], None]
     emit: EventSink
-    watch: Callable[[str, Iterable[str]], None] = lambda _account, _labels: None
+    watch: Callable[[str, Collection[str]], None] = lambda _account, _labels: None
 
     def accept(self, changes: Sequence[Change]) -> list[Receipt]:
         """Accept all of one account's changes or none, and return their receipts.
@@ -97,12 +97,9 @@ class Intake:
         if not changes:
             return []
         policy = self.policy_of(changes[0].account)
-        self._check(changes, policy)
-        submissions = [self._submission(change, policy) for change in changes]
-        self.watch(policy.account, (change.batch for change in changes))
         result = self.store.accept(
             policy.account,
-            submissions,
+            self._submissions(changes, policy),
             max_backlog=policy.max_backlog,
             oldest=policy.memory,
             max_bytes=policy.max_backlog_bytes,
@@ -120,11 +117,10 @@ class Intake:
         def submissions() -> Iterator[list[Submission]]:
             nonlocal total
             for changes in chunks:
-                self._check(changes, policy, start=total)
+                checked = self._submissions(changes, policy, start=total)
                 unanswered.append((total, changes))
                 total += len(changes)
-                self.watch(account, (change.batch for change in changes))
-                yield [self._submission(change, policy) for change in changes]
+                yield checked
 
         for result in self.store.accept_rounds(
             account,
@@ -189,7 +185,19 @@ class Intake:
         except RelationsError as error:
             return AccountResult.refused(positions, error)
 
-    def _check(self, changes: Sequence[Change], policy: IntakePolicy, *, start: int = 0) -> None:
+    def _submissions(
+        self, changes: Sequence[Change], policy: IntakePolicy, *, start: int = 0
+    ) -> list[Submission]:
+        """Return the changes under new job ids, once they are checked and their batch labels watched."""
+        self._check(changes, policy, start)
+        if labels := {change.batch for change in changes if change.batch}:
+            self.watch(policy.account, labels)
+        return [
+            Submission(f"{policy.account}-{(new_id := self.new_id())}", change, change.event_id or new_id)
+            for change in changes
+        ]
+
+    def _check(self, changes: Sequence[Change], policy: IntakePolicy, start: int) -> None:
         """Emit the warnings of the changes; raise InvalidChange for those that the policy denies."""
         faults: list[Fault] = []
         for position, change in enumerate(changes, start):
@@ -204,10 +212,6 @@ class Intake:
                 faults += error.at(position).faults
         if faults:
             raise InvalidChange(faults)
-
-    def _submission(self, change: Change, policy: IntakePolicy) -> Submission:
-        new_id = self.new_id()
-        return Submission(f"{policy.account}-{new_id}", change, change.event_id or new_id)
 
     def _receipts(
         self, result: AcceptResult, changes: Sequence[Change], policy: IntakePolicy, *, start: int = 0

@@ -51,7 +51,7 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
     from ops.dashboard.routes import page_routes  # slow to import
     from ops.web.routes import operator_routes
     from producers.portals.http.application import serve
-    from producers.portals.http.forwarded import clean_root_path
+    from producers.portals.http.middleware import clean_root_path
 
     try:
         root_path = clean_root_path(root_path)

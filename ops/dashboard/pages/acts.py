@@ -15,7 +15,7 @@ from ops.dashboard.prepared import Act, PreparedAct, PreparedActs, new_token
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED
 from producers.job_admin.selection import OF_RELATIONS, Selection, narrow
-from producers.portals.http.access import job_account
+from producers.portals.http.endpoint import job_account
 from producers.replay.resend import parse_correction
 from worker.errors import Fault, InvalidChange, RelationsError
 from worker.ports import JobFilter, JobState, Replay

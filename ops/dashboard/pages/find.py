@@ -7,7 +7,7 @@ from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import relation_path
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
 from ops.lookups import resolve_relation
-from producers.portals.http.access import job_account
+from producers.portals.http.endpoint import job_account
 from worker.contract import TYPES, Relation
 from worker.contract.message import MAX_ID
 from worker.contract.reference import is_short_form

@@ -12,7 +12,7 @@ from ops.explain.advice import advise
 from ops.job_outcomes import read_outcomes
 from producers.job_admin.cancel_dismiss import CANCELLABLE
 from producers.job_admin.resolve import RecordChoice
-from producers.portals.http.access import job_account
+from producers.portals.http.endpoint import job_account
 from worker.contract import TYPES
 from worker.contract.message import MAX_ID
 from worker.contract.values import read_whole

@@ -5,7 +5,7 @@ from typing import Final
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.page import Answer, Page, SeeOther, Visit
-from producers.portals.http.access import job_account
+from producers.portals.http.endpoint import job_account
 from worker.config.values import Right
 
 REPLAYS: Final = 50

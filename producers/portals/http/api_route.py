@@ -1,6 +1,6 @@
 """Routes as values: one declaration of a route is what is served, checked and described.
 
-A handler runs only after its route's checks have passed, which are in `access`.
+A handler runs only after its route's checks have passed, which are in `endpoint`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

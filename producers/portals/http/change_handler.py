@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from producers.errors import Forbidden, TooLarge
-from producers.portals.http.access import check_access
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.body import read_body
 from producers.portals.http.deps import HttpDeps
+from producers.portals.http.endpoint import check_access
 from producers.portals.http.problems import JobEntry, accepted_response, partly_refused
 from worker.config import Key
 from worker.contract import MAX_BODY, Change, parse_many, places_of

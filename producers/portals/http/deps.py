@@ -101,14 +101,13 @@ class RareQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpDeps:
-    """The dependencies; `now` is in seconds since the epoch, a body may take `body_seconds` to come."""
+    """The dependencies; a body may take `body_seconds` to come."""
 
     current_settings: Callable[[], Settings]  # read again after a change, so that a revoked key stops working
     intake: Intake
     store: Store
     queries: Queries
     emit: EventSink
-    now: Callable[[], float]
     body_seconds: float
     commit_group: CommitGroup
     job_poller: JobPoller
@@ -120,9 +119,7 @@ class HttpDeps:
     deliveries: DeliveryLog
 
 
-def http_deps(
-    runtime: Runtime, *, now: Callable[[], float], body_seconds: float, is_stopping: Callable[[], bool]
-) -> HttpDeps:
+def http_deps(runtime: Runtime, *, body_seconds: float, is_stopping: Callable[[], bool]) -> HttpDeps:
     """Build the dependencies from a runtime."""
 
     intake, threads = runtime.intake(), Threads()
@@ -137,7 +134,6 @@ def http_deps(
         store=runtime.store,
         queries=runtime.queries,
         emit=runtime.emit,
-        now=now,
         body_seconds=body_seconds,
         commit_group=CommitGroup(intake.accept, run=threads.run_intake),
         job_poller=JobPoller(runtime.queries.get_states, run=threads.run_intake, is_stopping=is_stopping),

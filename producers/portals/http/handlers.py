@@ -2,9 +2,9 @@
 
 from starlette.responses import Response
 
-from producers.portals.http.access import check_access, job_account
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.deps import HttpDeps
+from producers.portals.http.endpoint import check_access, job_account
 from producers.portals.http.problems import json_response
 from producers.portals.http.query import AccountQuery, JobLookupForm, JobPageQuery
 from producers.portals.http.start_page import start_response

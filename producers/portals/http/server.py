@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 
 from producers.errors import cannot_listen
 from producers.portals.http.connection import BoundedProtocol
-from producers.portals.http.forwarded import ForwardedMiddleware
+from producers.portals.http.middleware import ForwardedMiddleware
 
 SHUTDOWN_SECONDS: Final = 15  # that requests may take to end when the server stops
 # That a connection may be kept between requests: longer than proxies keep theirs (nginx and AWS 60 s), or one
@@ -138,7 +138,7 @@ def _uvicorn_config(app: Any, keep_alive: float, bounds: Mapping[str, float]) ->
         log_level="warning",
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # `forwarded` reads more of them
+        proxy_headers=False,  # `middleware` reads more of them
         lifespan="off",
         ws="none",
         backlog=BACKLOG,

@@ -3,6 +3,7 @@
 What a message means is `producers.webhooks`; here is what its sender is answered.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -69,7 +70,7 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
         root = request.scope.get("root_path", "")
         sent = WebhookDelivery(_sent_url(request, root), _joined_headers(request), raw, request.method, root)
         mapped, claim = await deps.threads.run_mapping(
-            partial(_map_sent, source, sent, deps.now(), deps.current_settings().accounts, coding=coding)
+            partial(_map_sent, source, sent, time.time(), deps.current_settings().accounts, coding=coding)
         )
         if claim:
             _report_claim(deps, source, claim)

@@ -176,15 +176,21 @@ def _build_references(values: Mapping[str, str]) -> tuple[dict[str, Any], list[F
         side, _, name = column.rpartition("=")
         module, _, field = name.partition(":")
         side, text = side or _find_side(values.get("relationtype", ""), module), values[column]
-        if not side:
-            faults.append(Fault("", f"say which side {name} is on: childid={name}, or parentid={name}"))
-        elif hint := explain_exponent(text):
-            faults.append(Fault(side, f"expected a text, got {quote(text)}{hint}"))
-        elif set(references.setdefault(side, {module: {}})) != {module}:
-            faults.append(Fault(side, "is named by fields of an estate and of an address"))
+        record = references.get(side, {module: {}})
+        if fault := _find_reference_fault(side, name, text, is_same=module in record):
+            faults.append(fault)
         else:
-            references[side][module][field] = read_value(text)
+            references.setdefault(side, record)[module][field] = read_value(text)
     return references, faults
+
+
+def _find_reference_fault(side: str, name: str, text: str, *, is_same: bool) -> Fault | None:
+    """Return what is wrong with a cell of a record's field, beside fields of the same module or not."""
+    if not side:
+        return Fault("", f"say which side {name} is on: childid={name}, or parentid={name}")
+    if hint := explain_exponent(text):
+        return Fault(side, f"expected a text, got {quote(text)}{hint}")
+    return None if is_same else Fault(side, "is named by fields of an estate and of an address")
 
 
 def _find_side(relationtype: str, module: str) -> str:

@@ -1,14 +1,19 @@
-"""What a trusted proxy says of the request as its client made it: address, scheme, host, the path above us.
-
-Only proxies of `FORWARDED_ALLOW_IPS` are believed: addresses and networks, or `*`; else this machine's own.
-"""
+"""What every request passes before its route: what a trusted proxy says of it, and its correlation id."""
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import Message, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from producers.portals.http.problems import INTERNAL_ERROR, problem_response
+from worker import log
+from worker.config import HOLDS_SECRET, holds_secret
+from worker.contract import correlation_of, traceparent_of
+from worker.errors import Fault
+from worker.ports import EventSink
 
 THIS_MACHINE: Final = "127.0.0.1,::1"
 ROOT_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
@@ -27,12 +32,62 @@ def clean_root_path(path: str) -> str:
     return path
 
 
-class ForwardedMiddleware(ProxyHeadersMiddleware):
-    """uvicorn's middleware, which also reads other names of the headers, and lets us live below a path.
+class CorrelationMiddleware:
+    """Gives every request a correlation id, its own or a fresh one, which the log and the response carry.
 
-    The path is the one given, else what a trusted proxy sends as `X-Forwarded-Prefix`. Requests may come with
-    it or without; `Location` has it, and so has every path that the application tells. Without trusted hosts,
-    proxies on this machine are believed.
+    An error that got past everything else is logged here, once, and answered.
+    """
+
+    def __init__(self, app: ASGIApp, new_id: Callable[[], str], emit: EventSink) -> None:
+        self._app, self._new_id, self._emit = app, new_id, emit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        headers = Headers(scope=scope)
+        # A caller that traces is followed by its trace: proxies give every request an X-Request-Id.
+        trace = traceparent_of(headers.get("traceparent"))
+        given = correlation_of(headers.get("x-correlation-id"), trace, headers.get("x-request-id"))
+        is_refused = holds_secret(given)
+        correlation = self._new_id() if is_refused or not given else given
+        scope["state"] = {**scope.get("state", {}), "correlation": correlation}
+
+        is_answering = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal is_answering
+            is_answering = True
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Correlation-Id"] = correlation
+            await send(message)
+
+        if is_refused:
+            refused = [Fault("X-Correlation-Id", HOLDS_SECRET)]
+            await problem_response(422, str(refused[0]), faults=refused)(scope, receive, send_with_id)
+            return
+        with log.context(correlation=correlation):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:  # a bug of ours, or of a library
+                path = _shown_path(scope)
+                self._emit("request.failed", path=path, error=type(error).__name__, exc_info=error)
+                if not is_answering:
+                    await problem_response(500, INTERNAL_ERROR)(scope, receive, send_with_id)
+
+
+def _shown_path(scope: Scope) -> str:
+    """Return the path of a request for the log: what follows the name of a webhook may be a secret."""
+    path = str(scope.get("path", ""))
+    return "/".join(path.split("/")[:3]) if path.startswith("/webhooks/") else path
+
+
+class ForwardedMiddleware(ProxyHeadersMiddleware):
+    """What a trusted proxy says of a request as its client made it: address, scheme, host, the path above us.
+
+    It is uvicorn's middleware, which also reads other names of the headers. Only proxies of
+    `FORWARDED_ALLOW_IPS` are believed: addresses and networks, or `*`; else this machine's own.
+
+    The path above us is the one given, else what a trusted proxy sends as `X-Forwarded-Prefix`. Requests may
+    come with it or without; `Location` has it, and so has every path that the application tells.
     """
 
     def __init__(self, app: Any, trusted_hosts: str, *, root_path: str = "") -> None:
