@@ -1,81 +1,46 @@
 """The contract with producers: the message of a change, the relation types, their JSON Schema. Pure."""
 
-from worker.contract.account_name import ACCOUNT_NAME, account_of, check_account_name, explain_account_name
-from worker.contract.change import Change, Info, Relation, correlation_of, to_message, traceparent_of
-from worker.contract.faults import MAX_FAULTS, check_each, limit_faults
-from worker.contract.instant import (
-    read_instant,
-    read_optional_instant,
-    write_instant,
-    write_optional_instant,
-)
-from worker.contract.message import MAX_BODY, MAX_IDS, MAX_MESSAGE, MessageDict
-from worker.contract.parsing import ParsedChange, from_message, parse_many, places_of
-from worker.contract.permissions import (
-    Override,
-    Permission,
-    check,
-    guarded_side,
-    order_of,
-    permission_of,
-)
-from worker.contract.reference import Module, Reference, read_reference
-from worker.contract.schema import schema
-from worker.contract.types import (
-    TYPES,
-    ChangeAction,
-    GuardedSide,
-    LastOne,
-    Order,
-    RelationType,
-    ResolvedType,
-    Verb,
-    resolve,
-)
-
-__all__ = [
-    "ACCOUNT_NAME",
-    "MAX_BODY",
-    "MAX_FAULTS",
-    "MAX_IDS",
-    "MAX_MESSAGE",
-    "TYPES",
-    "Change",
-    "ChangeAction",
-    "GuardedSide",
-    "Info",
-    "LastOne",
-    "MessageDict",
-    "Module",
-    "Order",
-    "Override",
-    "ParsedChange",
-    "Permission",
-    "Reference",
-    "Relation",
-    "RelationType",
-    "ResolvedType",
-    "Verb",
-    "account_of",
-    "check",
-    "check_account_name",
-    "check_each",
-    "correlation_of",
-    "explain_account_name",
-    "from_message",
-    "guarded_side",
-    "limit_faults",
-    "order_of",
-    "parse_many",
-    "permission_of",
-    "places_of",
-    "read_instant",
-    "read_optional_instant",
-    "read_reference",
-    "resolve",
-    "schema",
-    "to_message",
-    "traceparent_of",
-    "write_instant",
-    "write_optional_instant",
-]
+from worker.contract.account_name import ACCOUNT_NAME as ACCOUNT_NAME
+from worker.contract.account_name import account_of as account_of
+from worker.contract.account_name import check_account_name as check_account_name
+from worker.contract.account_name import explain_account_name as explain_account_name
+from worker.contract.change import Change as Change
+from worker.contract.change import Info as Info
+from worker.contract.change import Relation as Relation
+from worker.contract.change import correlation_of as correlation_of
+from worker.contract.change import to_message as to_message
+from worker.contract.change import traceparent_of as traceparent_of
+from worker.contract.faults import MAX_FAULTS as MAX_FAULTS
+from worker.contract.faults import check_each as check_each
+from worker.contract.faults import limit_faults as limit_faults
+from worker.contract.instant import read_instant as read_instant
+from worker.contract.instant import read_optional_instant as read_optional_instant
+from worker.contract.instant import write_instant as write_instant
+from worker.contract.instant import write_optional_instant as write_optional_instant
+from worker.contract.message import MAX_BODY as MAX_BODY
+from worker.contract.message import MAX_IDS as MAX_IDS
+from worker.contract.message import MAX_MESSAGE as MAX_MESSAGE
+from worker.contract.message import MessageDict as MessageDict
+from worker.contract.parsing import ParsedChange as ParsedChange
+from worker.contract.parsing import from_message as from_message
+from worker.contract.parsing import parse_many as parse_many
+from worker.contract.parsing import places_of as places_of
+from worker.contract.permissions import Override as Override
+from worker.contract.permissions import Permission as Permission
+from worker.contract.permissions import check as check
+from worker.contract.permissions import guarded_side as guarded_side
+from worker.contract.permissions import order_of as order_of
+from worker.contract.permissions import permission_of as permission_of
+from worker.contract.reference import Module as Module
+from worker.contract.reference import Reference as Reference
+from worker.contract.reference import read_reference as read_reference
+from worker.contract.schema import schema as schema
+from worker.contract.types import TYPES as TYPES
+from worker.contract.types import ChangeAction as ChangeAction
+from worker.contract.types import GuardedSide as GuardedSide
+from worker.contract.types import LastOne as LastOne
+from worker.contract.types import Order as Order
+from worker.contract.types import RelationType as RelationType
+from worker.contract.types import ResolvedType as ResolvedType
+from worker.contract.types import Verb as Verb
+from worker.contract.types import resolve as resolve

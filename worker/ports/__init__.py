@@ -4,249 +4,125 @@ The adapters are `store/`, `onoffice/` and `limiter/`; `worker.testing` ships an
 tested to equal Redis.
 """
 
-from worker.contract.message import UNROUTED
-from worker.planner.relation_state import RelationRecord
-from worker.ports.audit import AuditEntry, AuditLog, AuditPage
-from worker.ports.callbacks import (
-    BatchCounts,
-    CallbackAttempt,
-    CallbackMessage,
-    CallbackStore,
-    DueCallbacks,
-    MessagePage,
-    MessageState,
-    Watch,
-)
-from worker.ports.deliveries import (
-    GENUINE,
-    MAX_DELIVERY_BODY,
-    Deliveries,
-    Delivery,
-    DeliveryFilter,
-    DeliveryFlaw,
-    DeliveryOutcome,
-    DeliveryPage,
-    DeliveryRetention,
-    KeptDelivery,
-    RuleOutcome,
-    RuleTrace,
-)
-from worker.ports.drift import ConfirmedPage, DriftedRelation, DriftFilter, DriftPage, DriftState
-from worker.ports.erasure import (
-    ERASED,
-    ErasedPiece,
-    Erasure,
-    RecordRef,
-    UnsettledRequests,
-    Withdrawal,
-    record_ref,
-)
-from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
-from worker.ports.job_admin import (
-    ALL_FAILED,
-    CANCELLED,
-    REPLACED,
-    AdminResult,
-    JobAdmin,
-    Payload,
-    summarize_ids,
-    waiting_failures,
-)
-from worker.ports.metrics import (
-    BOUNDS,
-    HISTORY_BUCKETS,
-    HISTORY_SECONDS,
-    AccountStats,
-    HistoryPoint,
-    MemoryUsage,
-    Metrics,
-    SweepStats,
-    WorkerInfo,
-    count_open_jobs,
-)
-from worker.ports.queries import AccountState, JobLookups, Queries
-from worker.ports.records import (
-    ERROR_CLASSES,
-    FOREVER,
-    OPEN_STATES,
-    Dismissal,
-    Failure,
-    FailureGroup,
-    JobFilter,
-    JobPage,
-    JobRecord,
-    JobState,
-    RelationEvent,
-)
-from worker.ports.references import (
-    JobReference,
-    LookUpBatch,
-    LookUpResult,
-    Parking,
-    ReplacedSide,
-    Side,
-    UnresolvedJob,
-)
-from worker.ports.replays import Replay, ReplayEntry, Replays, ReplayState
-from worker.ports.requests import RequestKind, RequestPage, RequestRecord, SearchRecord
-from worker.ports.services import (
-    Api,
-    BreakerChange,
-    Clock,
-    EventSink,
-    Feedback,
-    Grant,
-    LeaseKeeper,
-    Limiter,
-    Pace,
-    Reason,
-    Sender,
-    SenderOpener,
-)
-from worker.ports.store import (
-    MAX_KEPT_BODY,
-    NOBODY,
-    AcceptResult,
-    Receipt,
-    RefusedChange,
-    Store,
-    Submission,
-    UnreadableMessage,
-)
-from worker.ports.waiting import ACCOUNT_REASONS, Pause, Waiting, WaitReason
-from worker.ports.work import (
-    LEASE_LIFETIME,
-    MAX_COUNTDOWN,
-    BegunRequest,
-    ClaimedJob,
-    DeleteBrake,
-    Lease,
-    OpenWrite,
-    WorkBatch,
-    Writes,
-)
-
-__all__ = [
-    "ACCOUNT_REASONS",
-    "ALL_FAILED",
-    "BOUNDS",
-    "CANCELLED",
-    "ERASED",
-    "ERROR_CLASSES",
-    "FOREVER",
-    "GENUINE",
-    "HISTORY_BUCKETS",
-    "HISTORY_SECONDS",
-    "LEASE_LIFETIME",
-    "MAX_COUNTDOWN",
-    "MAX_DELIVERY_BODY",
-    "MAX_KEPT_BODY",
-    "NOBODY",
-    "OPEN_STATES",
-    "REPLACED",
-    "UNROUTED",
-    "AcceptResult",
-    "AccountState",
-    "AccountStats",
-    "AdminResult",
-    "Api",
-    "AuditEntry",
-    "AuditLog",
-    "AuditPage",
-    "BatchCounts",
-    "BegunRequest",
-    "BreakerChange",
-    "CallbackAttempt",
-    "CallbackMessage",
-    "CallbackStore",
-    "ClaimedJob",
-    "Clock",
-    "ConfirmedPage",
-    "DeleteBrake",
-    "Deliveries",
-    "Delivery",
-    "DeliveryFilter",
-    "DeliveryFlaw",
-    "DeliveryOutcome",
-    "DeliveryPage",
-    "DeliveryRetention",
-    "Dismissal",
-    "DriftFilter",
-    "DriftPage",
-    "DriftState",
-    "DriftedRelation",
-    "DueCallbacks",
-    "ErasedPiece",
-    "Erasure",
-    "EventSink",
-    "Failure",
-    "FailureGroup",
-    "Feedback",
-    "FlawProgress",
-    "Grant",
-    "HistoryPoint",
-    "Inspection",
-    "JobAdmin",
-    "JobFilter",
-    "JobLookups",
-    "JobPage",
-    "JobRecord",
-    "JobReference",
-    "JobState",
-    "KeptDelivery",
-    "Lease",
-    "LeaseKeeper",
-    "Limiter",
-    "LookUpBatch",
-    "LookUpResult",
-    "MemoryUsage",
-    "MessagePage",
-    "MessageState",
-    "Metrics",
-    "OpenWrite",
-    "Pace",
-    "Parking",
-    "Pause",
-    "Payload",
-    "Queries",
-    "Reason",
-    "Receipt",
-    "RecordRef",
-    "RefusedChange",
-    "RelationEvent",
-    "RelationRecord",
-    "ReplacedSide",
-    "Replay",
-    "ReplayEntry",
-    "ReplayState",
-    "Replays",
-    "RequestKind",
-    "RequestPage",
-    "RequestRecord",
-    "RuleOutcome",
-    "RuleTrace",
-    "SearchRecord",
-    "Sender",
-    "SenderOpener",
-    "Side",
-    "Store",
-    "StoreFlaw",
-    "StoreInspector",
-    "Submission",
-    "SweepStats",
-    "UnreadableMessage",
-    "UnresolvedJob",
-    "UnsettledRequests",
-    "WaitReason",
-    "Waiting",
-    "Watch",
-    "Withdrawal",
-    "WorkBatch",
-    "WorkerInfo",
-    "Writes",
-    "count_open_jobs",
-    "describe_flaws",
-    "record_ref",
-    "summarize_ids",
-    "waiting_failures",
-]
+from worker.contract.message import UNROUTED as UNROUTED
+from worker.planner.relation_state import RelationRecord as RelationRecord
+from worker.ports.audit import AuditEntry as AuditEntry
+from worker.ports.audit import AuditLog as AuditLog
+from worker.ports.audit import AuditPage as AuditPage
+from worker.ports.callbacks import BatchCounts as BatchCounts
+from worker.ports.callbacks import CallbackAttempt as CallbackAttempt
+from worker.ports.callbacks import CallbackMessage as CallbackMessage
+from worker.ports.callbacks import CallbackStore as CallbackStore
+from worker.ports.callbacks import DueCallbacks as DueCallbacks
+from worker.ports.callbacks import MessagePage as MessagePage
+from worker.ports.callbacks import MessageState as MessageState
+from worker.ports.callbacks import Watch as Watch
+from worker.ports.deliveries import GENUINE as GENUINE
+from worker.ports.deliveries import MAX_DELIVERY_BODY as MAX_DELIVERY_BODY
+from worker.ports.deliveries import Deliveries as Deliveries
+from worker.ports.deliveries import Delivery as Delivery
+from worker.ports.deliveries import DeliveryFilter as DeliveryFilter
+from worker.ports.deliveries import DeliveryFlaw as DeliveryFlaw
+from worker.ports.deliveries import DeliveryOutcome as DeliveryOutcome
+from worker.ports.deliveries import DeliveryPage as DeliveryPage
+from worker.ports.deliveries import DeliveryRetention as DeliveryRetention
+from worker.ports.deliveries import KeptDelivery as KeptDelivery
+from worker.ports.deliveries import RuleOutcome as RuleOutcome
+from worker.ports.deliveries import RuleTrace as RuleTrace
+from worker.ports.drift import ConfirmedPage as ConfirmedPage
+from worker.ports.drift import DriftedRelation as DriftedRelation
+from worker.ports.drift import DriftFilter as DriftFilter
+from worker.ports.drift import DriftPage as DriftPage
+from worker.ports.drift import DriftState as DriftState
+from worker.ports.erasure import ERASED as ERASED
+from worker.ports.erasure import ErasedPiece as ErasedPiece
+from worker.ports.erasure import Erasure as Erasure
+from worker.ports.erasure import RecordRef as RecordRef
+from worker.ports.erasure import UnsettledRequests as UnsettledRequests
+from worker.ports.erasure import Withdrawal as Withdrawal
+from worker.ports.erasure import record_ref as record_ref
+from worker.ports.integrity import FlawProgress as FlawProgress
+from worker.ports.integrity import Inspection as Inspection
+from worker.ports.integrity import StoreFlaw as StoreFlaw
+from worker.ports.integrity import StoreInspector as StoreInspector
+from worker.ports.integrity import describe_flaws as describe_flaws
+from worker.ports.job_admin import ALL_FAILED as ALL_FAILED
+from worker.ports.job_admin import CANCELLED as CANCELLED
+from worker.ports.job_admin import REPLACED as REPLACED
+from worker.ports.job_admin import AdminResult as AdminResult
+from worker.ports.job_admin import JobAdmin as JobAdmin
+from worker.ports.job_admin import Payload as Payload
+from worker.ports.job_admin import summarize_ids as summarize_ids
+from worker.ports.job_admin import waiting_failures as waiting_failures
+from worker.ports.metrics import BOUNDS as BOUNDS
+from worker.ports.metrics import HISTORY_BUCKETS as HISTORY_BUCKETS
+from worker.ports.metrics import HISTORY_SECONDS as HISTORY_SECONDS
+from worker.ports.metrics import AccountStats as AccountStats
+from worker.ports.metrics import HistoryPoint as HistoryPoint
+from worker.ports.metrics import MemoryUsage as MemoryUsage
+from worker.ports.metrics import Metrics as Metrics
+from worker.ports.metrics import SweepStats as SweepStats
+from worker.ports.metrics import WorkerInfo as WorkerInfo
+from worker.ports.metrics import count_open_jobs as count_open_jobs
+from worker.ports.queries import AccountState as AccountState
+from worker.ports.queries import JobLookups as JobLookups
+from worker.ports.queries import Queries as Queries
+from worker.ports.records import ERROR_CLASSES as ERROR_CLASSES
+from worker.ports.records import FOREVER as FOREVER
+from worker.ports.records import OPEN_STATES as OPEN_STATES
+from worker.ports.records import Dismissal as Dismissal
+from worker.ports.records import Failure as Failure
+from worker.ports.records import FailureGroup as FailureGroup
+from worker.ports.records import JobFilter as JobFilter
+from worker.ports.records import JobPage as JobPage
+from worker.ports.records import JobRecord as JobRecord
+from worker.ports.records import JobState as JobState
+from worker.ports.records import RelationEvent as RelationEvent
+from worker.ports.references import JobReference as JobReference
+from worker.ports.references import LookUpBatch as LookUpBatch
+from worker.ports.references import LookUpResult as LookUpResult
+from worker.ports.references import Parking as Parking
+from worker.ports.references import ReplacedSide as ReplacedSide
+from worker.ports.references import Side as Side
+from worker.ports.references import UnresolvedJob as UnresolvedJob
+from worker.ports.replays import Replay as Replay
+from worker.ports.replays import ReplayEntry as ReplayEntry
+from worker.ports.replays import Replays as Replays
+from worker.ports.replays import ReplayState as ReplayState
+from worker.ports.requests import RequestKind as RequestKind
+from worker.ports.requests import RequestPage as RequestPage
+from worker.ports.requests import RequestRecord as RequestRecord
+from worker.ports.requests import SearchRecord as SearchRecord
+from worker.ports.services import Api as Api
+from worker.ports.services import BreakerChange as BreakerChange
+from worker.ports.services import Clock as Clock
+from worker.ports.services import EventSink as EventSink
+from worker.ports.services import Feedback as Feedback
+from worker.ports.services import Grant as Grant
+from worker.ports.services import LeaseKeeper as LeaseKeeper
+from worker.ports.services import Limiter as Limiter
+from worker.ports.services import Pace as Pace
+from worker.ports.services import Reason as Reason
+from worker.ports.services import Sender as Sender
+from worker.ports.services import SenderOpener as SenderOpener
+from worker.ports.store import MAX_KEPT_BODY as MAX_KEPT_BODY
+from worker.ports.store import NOBODY as NOBODY
+from worker.ports.store import AcceptResult as AcceptResult
+from worker.ports.store import Receipt as Receipt
+from worker.ports.store import RefusedChange as RefusedChange
+from worker.ports.store import Store as Store
+from worker.ports.store import Submission as Submission
+from worker.ports.store import UnreadableMessage as UnreadableMessage
+from worker.ports.waiting import ACCOUNT_REASONS as ACCOUNT_REASONS
+from worker.ports.waiting import Pause as Pause
+from worker.ports.waiting import Waiting as Waiting
+from worker.ports.waiting import WaitReason as WaitReason
+from worker.ports.work import LEASE_LIFETIME as LEASE_LIFETIME
+from worker.ports.work import MAX_COUNTDOWN as MAX_COUNTDOWN
+from worker.ports.work import BegunRequest as BegunRequest
+from worker.ports.work import ClaimedJob as ClaimedJob
+from worker.ports.work import DeleteBrake as DeleteBrake
+from worker.ports.work import Lease as Lease
+from worker.ports.work import OpenWrite as OpenWrite
+from worker.ports.work import WorkBatch as WorkBatch
+from worker.ports.work import Writes as Writes

@@ -4,28 +4,18 @@
 `RowLoader` sends them. Knows no terminal and no Redis.
 """
 
-from producers.portals.imports.columns import FIELDS, REQUIRED, check_values, find_field
-from producers.portals.imports.detect import FileFormat, detect_format
-from producers.portals.imports.header import TableOptions
-from producers.portals.imports.lines import InputRow
-from producers.portals.imports.load import LoadCounts, ParsedRow, RowDefaults, RowLoader
-from producers.portals.imports.reader import read_ndjson, read_rows
-from producers.portals.imports.unpack import unpack
-
-__all__ = [
-    "FIELDS",
-    "REQUIRED",
-    "FileFormat",
-    "InputRow",
-    "LoadCounts",
-    "ParsedRow",
-    "RowDefaults",
-    "RowLoader",
-    "TableOptions",
-    "check_values",
-    "detect_format",
-    "find_field",
-    "read_ndjson",
-    "read_rows",
-    "unpack",
-]
+from producers.portals.imports.columns import FIELDS as FIELDS
+from producers.portals.imports.columns import REQUIRED as REQUIRED
+from producers.portals.imports.columns import check_values as check_values
+from producers.portals.imports.columns import find_field as find_field
+from producers.portals.imports.detect import FileFormat as FileFormat
+from producers.portals.imports.detect import detect_format as detect_format
+from producers.portals.imports.header import TableOptions as TableOptions
+from producers.portals.imports.lines import InputRow as InputRow
+from producers.portals.imports.load import LoadCounts as LoadCounts
+from producers.portals.imports.load import ParsedRow as ParsedRow
+from producers.portals.imports.load import RowDefaults as RowDefaults
+from producers.portals.imports.load import RowLoader as RowLoader
+from producers.portals.imports.reader import read_ndjson as read_ndjson
+from producers.portals.imports.reader import read_rows as read_rows
+from producers.portals.imports.unpack import unpack as unpack
