@@ -48,14 +48,6 @@ class IdGenerator:
         return self._prefix + pairs + ALPHABET[bits >> 40 & 31]
 
 
-def time_of_id(text: str) -> int:
-    """Return when an id was made (µs since the epoch), read from its first nine characters."""
-    milliseconds = 0
-    for digit in text[:9]:
-        milliseconds = milliseconds << 5 | ALPHABET.index(digit)
-    return 1000 * milliseconds
-
-
 def id_prefix(micros: int) -> str:
     """Return the first nine characters of every id made at that time (µs since the epoch)."""
     return "".join([ALPHABET[(micros // 1000 >> shift) & 31] for shift in range(40, -5, -5)])

@@ -4,17 +4,13 @@ It runs in-process for tests (`ops.simulator.inprocess`) and on a socket for `re
 demo. Of the worker it imports the contract only, so that the two read the documentation independently.
 """
 
-from ops.simulator.crm import Crm as Crm
 from ops.simulator.crm import Records as Records
 from ops.simulator.faults import KINDS as KINDS
 from ops.simulator.faults import FaultPlan as FaultPlan
 from ops.simulator.faults import InjectedFault as InjectedFault
 from ops.simulator.keeping import KeptSimulator as KeptSimulator
-from ops.simulator.log import LogEntry as LogEntry
-from ops.simulator.responses import Dropped as Dropped
 from ops.simulator.serve import SimulatorServer as SimulatorServer
 from ops.simulator.serve import serve as serve
-from ops.simulator.simulator import API_PATH as API_PATH
 from ops.simulator.simulator import Simulator as Simulator
 from ops.simulator.switches import OF_READS as OF_READS
 from ops.simulator.switches import OF_RELATIONS as OF_RELATIONS

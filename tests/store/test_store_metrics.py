@@ -12,7 +12,7 @@ from redis import Redis
 from tests.support.store_steps import accept, claim_all, job_admin_of, metrics_of, send_and_settle, take_lease
 from tests.support.store_values import MONTH, NO_LIMIT, START, change, submission
 from worker.background import WorkerHeartbeat
-from worker.clock import IdGenerator, time_of_id
+from worker.clock import IdGenerator
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
@@ -150,11 +150,6 @@ def test_metrics_that_cannot_be_written_are_no_reason_to_fail() -> None:
         metrics.record_sweep(1, at=START)
         with pytest.raises(StoreUnavailable):
             metrics.account_stats(["acme"])
-
-
-@given(st.integers(0, 2**45 - 1))
-def test_an_id_shows_when_it_was_made(milliseconds: int) -> None:
-    assert time_of_id(IdGenerator(lambda: milliseconds, lambda count: bytes(count))()) == 1000 * milliseconds
 
 
 def test_a_worker_sends_heartbeats_until_it_stops(redis_url: str, redis_client: Redis) -> None:

@@ -20,4 +20,3 @@ from worker.config.values import Key as Key
 from worker.config.values import Rule as Rule
 from worker.config.values import Settings as Settings
 from worker.config.values import Source as Source
-from worker.config.values import TypePolicy as TypePolicy

@@ -19,7 +19,6 @@ from worker.config.secret import Secret
 from worker.config.table import nearest
 from worker.config.urls import CLUSTER_SCHEMES, is_api_url, is_url, mask_url
 from worker.contract import LastOne, Order, Permission, explain_account_name
-from worker.contract.message import UNROUTED
 from worker.errors import InvalidSettings, NotFound
 
 API_URL: Final = "https://api.onoffice.de/api/stable/api.php"
@@ -385,10 +384,6 @@ class Settings(Environment):
         if name not in self.accounts:
             raise NotFound(f'there is no account "{name}"{nearest(name, self.accounts)}')
         return self.accounts[name]
-
-    def inbox_name(self, name: str) -> str:
-        """Return the name, if it is an account's or `unrouted`; raises NotFound."""
-        return name if name == UNROUTED else self.account(name).name
 
     def __repr__(self) -> str:
         values = {item.name: getattr(self, item.name) for item in fields(self)}

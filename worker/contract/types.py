@@ -30,8 +30,7 @@ NEAR_PREFIX = re.compile(r"(urn:on-?office-?[a-z]{0,2}-?ns:smart:2\.5:)?relation
 class RelationType:
     """One kind of relation the API knows, under its short name, e.g. `estate:address:buyer`.
 
-    `documented` are the writes that its documentation names; `alias_of` is set if it is a second name of a
-    type.
+    `documented` are the writes that its documentation names.
     """
 
     name: str
@@ -42,7 +41,6 @@ class RelationType:
     read_only: bool = False
     order: Order = "free"
     info_keys: tuple[str, ...] = ()
-    alias_of: str = ""
     note: str = ""
 
     @property
@@ -76,7 +74,6 @@ def _type(name: str, documented: str, description: str) -> RelationType:
         read_only=name in catalogue.READ_ONLY,
         order=_order(name),
         info_keys=catalogue.INFO_KEYS.get(name, ()),
-        alias_of=catalogue.ALIASES.get(name, ("", False))[0],
         note=catalogue.NOTES.get(name, ""),
     )
 

@@ -7,7 +7,6 @@ tested to equal Redis.
 from worker.contract.message import UNROUTED as UNROUTED
 from worker.planner.relation_state import RelationRecord as RelationRecord
 from worker.ports.audit import AuditEntry as AuditEntry
-from worker.ports.audit import AuditLog as AuditLog
 from worker.ports.audit import AuditPage as AuditPage
 from worker.ports.callbacks import BatchCounts as BatchCounts
 from worker.ports.callbacks import CallbackAttempt as CallbackAttempt
@@ -36,7 +35,6 @@ from worker.ports.drift import DriftPage as DriftPage
 from worker.ports.drift import DriftState as DriftState
 from worker.ports.erasure import ERASED as ERASED
 from worker.ports.erasure import ErasedPiece as ErasedPiece
-from worker.ports.erasure import Erasure as Erasure
 from worker.ports.erasure import RecordRef as RecordRef
 from worker.ports.erasure import UnsettledRequests as UnsettledRequests
 from worker.ports.erasure import Withdrawal as Withdrawal
@@ -87,7 +85,6 @@ from worker.ports.references import Side as Side
 from worker.ports.references import UnresolvedJob as UnresolvedJob
 from worker.ports.replays import Replay as Replay
 from worker.ports.replays import ReplayEntry as ReplayEntry
-from worker.ports.replays import Replays as Replays
 from worker.ports.replays import ReplayState as ReplayState
 from worker.ports.requests import RequestKind as RequestKind
 from worker.ports.requests import RequestPage as RequestPage

@@ -29,7 +29,6 @@ JOBS_PER_CALL: Final = 500  # that one call of a script acts on, so that none bl
 RELATIONS_PER_CALL: Final = 5000  # after which a script that ends jobs leaves the rest to the next call
 
 MAX_HISTORY: Final = 40  # jobs remembered per relation
-HISTORY_SLACK: Final = 8  # jobs more than that before the oldest go
 REQUEST_IDS_LENGTH: Final = 120  # characters of request ids remembered per job
 MAX_REQUESTS: Final = 10_000  # listed per account
 MAX_AUDIT_ENTRIES: Final = 10_000  # kept per account

@@ -8,12 +8,10 @@ from producers.portals.imports.columns import FIELDS as FIELDS
 from producers.portals.imports.columns import REQUIRED as REQUIRED
 from producers.portals.imports.columns import check_values as check_values
 from producers.portals.imports.columns import find_field as find_field
-from producers.portals.imports.detect import FileFormat as FileFormat
 from producers.portals.imports.detect import detect_format as detect_format
 from producers.portals.imports.header import TableOptions as TableOptions
 from producers.portals.imports.lines import InputRow as InputRow
 from producers.portals.imports.load import LoadCounts as LoadCounts
-from producers.portals.imports.load import ParsedRow as ParsedRow
 from producers.portals.imports.load import RowDefaults as RowDefaults
 from producers.portals.imports.load import RowLoader as RowLoader
 from producers.portals.imports.reader import read_ndjson as read_ndjson
