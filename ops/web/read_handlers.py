@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from prometheus_client.exposition import choose_encoder
@@ -41,7 +40,7 @@ async def explain_relation(deps: OperatorDeps, call: ApiCall[ExplainQuery]) -> R
     if bad:
         raise Invalid([Fault(side, "expected the id of a record, a positive whole number") for side in bad])
     relation = resolve_relation(path["type"], parent, child)
-    operations = replace(deps.operations, zone=find_zone(call.input.utc_offset))
+    operations = deps.operations.in_zone(find_zone(call.input.utc_offset))
     explained = await deps.run(call, lambda: operations.explain(call.account, relation).to_json())
     return json_response(explained)
 
@@ -85,7 +84,7 @@ async def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Re
 
 async def list_accounts(deps: OperatorDeps, call: ApiCall[TextsQuery]) -> Response:
     """Show the key, and its accounts in the order of the settings."""
-    operations = replace(deps.operations, zone=find_zone(call.input.utc_offset))
+    operations = deps.operations.in_zone(find_zone(call.input.utc_offset))
     accounts = [name for name in deps.runtime.settings.accounts if name in call.key.accounts]
     described = await deps.run(call, lambda: list(map(operations.get_account, accounts)))
     return json_response({"accounts": described, "key": serialize_key(call.key), "totals": sum_up(described)})
