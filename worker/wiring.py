@@ -46,13 +46,7 @@ from worker.usecases.drift import DriftReader
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushResult
-from worker.usecases.health import (
-    AccountHealth,
-    Health,
-    Trouble,
-    find_process_troubles,
-    find_troubles,
-)
+from worker.usecases.health import AccountHealth, Health, Trouble, find_process_troubles, find_troubles
 from worker.usecases.intake import Intake
 from worker.usecases.sweep import Sweeper
 from worker.usecases.waiting import WaitReader

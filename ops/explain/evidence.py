@@ -5,15 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.contract import Relation
-from worker.ports import (
-    JobFilter,
-    JobRecord,
-    Queries,
-    RelationEvent,
-    RelationRecord,
-    RequestRecord,
-    Store,
-)
+from worker.ports import JobFilter, JobRecord, Queries, RelationEvent, RelationRecord, RequestRecord, Store
 
 PAGES: Final = 200  # of the index that are searched for jobs that still wait
 PAGE: Final = 500

@@ -6,6 +6,7 @@ from datetime import UTC
 from typing import Any, ParamSpec, TypeVar
 
 from ops.operations.local import LocalOperations
+from ops.web.forms import PageQuery
 from ops.web.metrics import MetricsReader
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.threads import Threads
@@ -39,6 +40,11 @@ class OperatorDeps:
     ) -> Result:
         """Run in a thread what a call asks for, a few at a time for each key."""
         return await self.threads.run_for(call.key.name, function, *args, **options)
+
+    async def run_page(self, call: ApiCall[PageQuery], list_entries: Callable[..., Result]) -> Result:
+        """Run what lists a page of an account's entries."""
+        query = call.input
+        return await self.run(call, list_entries, query.account, limit=query.limit, cursor=query.cursor)
 
 
 def operator_deps(

@@ -24,13 +24,7 @@ from ops.web.metric_tables import (
 from producers.portals.http.deps import RedisProbe
 from worker.errors import StoreUnavailable
 from worker.ports import BOUNDS, UNROUTED, AccountStats, DeliveryOutcome
-from worker.usecases.health import (
-    Health,
-    Trouble,
-    find_process_troubles,
-    find_store_trouble,
-    find_troubles,
-)
+from worker.usecases.health import Health, Trouble, find_process_troubles, find_store_trouble, find_troubles
 from worker.wiring import Runtime
 
 SCRAPE_SECONDS: Final = 4.0  # that a scrape waits for Redis; Prometheus itself waits for 10, many set 5

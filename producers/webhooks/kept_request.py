@@ -9,13 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from producers.webhooks.fields import drop_claim
-from producers.webhooks.request_parts import (
-    list_read_headers,
-    read_kept,
-    show_path,
-    show_query,
-    write_head,
-)
+from producers.webhooks.request_parts import list_read_headers, read_kept, show_path, show_query, write_head
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import still_proves
 from worker.config import Source, redact_bytes

@@ -10,16 +10,7 @@ from msgspec.structs import replace
 
 from tests.support.planner_values import intent
 from worker.contract import Relation
-from worker.planner.actions import (
-    Action,
-    ActionResult,
-    ErrorClass,
-    Kind,
-    Operation,
-    Reply,
-    Request,
-    Verdict,
-)
+from worker.planner.actions import Action, ActionResult, ErrorClass, Kind, Operation, Reply, Request, Verdict
 from worker.planner.apply_reply import Effects
 from worker.planner.fold import NEVER, ConfirmedState, IntentAction, JobVersion, Version
 from worker.planner.guard import MAX_CHECKED, Guard, guard_key, makes_way

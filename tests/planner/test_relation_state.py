@@ -20,15 +20,7 @@ from tests.support.planner_values import (
 )
 from worker.contract import Info
 from worker.planner.actions import Kind, Operation
-from worker.planner.fold import (
-    NEVER,
-    NOTHING,
-    ConfirmedInfo,
-    ConfirmedState,
-    Intent,
-    Target,
-    fold,
-)
+from worker.planner.fold import NEVER, NOTHING, ConfirmedInfo, ConfirmedState, Intent, Target, fold
 from worker.planner.relation_state import (
     ALONE,
     CREATE_KEYS,

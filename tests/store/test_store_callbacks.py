@@ -3,14 +3,7 @@
 import pytest
 from redis import Redis
 
-from tests.support.store_steps import (
-    BASE,
-    accept,
-    claim_all,
-    job_admin_of,
-    send_and_settle,
-    take_lease,
-)
+from tests.support.store_steps import BASE, accept, claim_all, job_admin_of, send_and_settle, take_lease
 from tests.support.store_values import BUYER, START, change
 from worker.contract import Relation
 from worker.ports import BatchCounts, CallbackMessage, RecordRef, Store, Watch

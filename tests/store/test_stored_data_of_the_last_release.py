@@ -15,16 +15,7 @@ from worker.contract import Change, Relation
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.planner.actions import Action
 from worker.planner.relation_state import Stage
-from worker.ports import (
-    AuditEntry,
-    JobFilter,
-    JobRecord,
-    Pause,
-    Receipt,
-    ReplayEntry,
-    Submission,
-    WorkerInfo,
-)
+from worker.ports import AuditEntry, JobFilter, JobRecord, Pause, Receipt, ReplayEntry, Submission, WorkerInfo
 from worker.store.database import Database
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.limits import Retention

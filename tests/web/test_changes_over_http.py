@@ -13,16 +13,7 @@ import httpx
 import pytest
 
 from producers.portals.http.body import ZSTD
-from tests.support.http_front import (
-    BUYER,
-    KEYS,
-    SECRETS,
-    Front,
-    problem,
-    request_head,
-    running,
-    sha256,
-)
+from tests.support.http_front import BUYER, KEYS, SECRETS, Front, problem, request_head, running, sha256
 from worker.contract import MAX_BODY
 
 
