@@ -4,8 +4,7 @@ from collections.abc import Collection
 from datetime import tzinfo
 
 from ops.explain import Explanation, collect_evidence, explain
-from ops.explain.sentence import Sentence
-from ops.explain.text import format_instant
+from ops.explain.text import Sentence, format_instant
 from ops.serializers.accounts import AccountDict, PaceDict, PauseDict, WaitsDict
 from producers.webhooks.redelivery import is_visible
 from worker.config import Account

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from ops.dashboard.texts import Texts
 from ops.dashboard.translation import Translator
-from ops.explain.sentence import Sentence
+from ops.explain.text import Sentence
 from worker.contract import TYPES, Relation, write_instant
 from worker.ports import JobRecord
 from worker.ports.references import JobReference

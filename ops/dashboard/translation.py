@@ -12,8 +12,7 @@ from string import Formatter as Filler
 from typing import Any, Final, NamedTuple
 
 from ops.dashboard.texts import Texts, read_catalogue
-from ops.explain.sentence import Sentence
-from ops.explain.text import Instant
+from ops.explain.text import Instant, Sentence
 from worker.contract import read_instant
 from worker.contract.instant import RFC3339
 

@@ -11,8 +11,7 @@ from ops.explain.advice import advise
 from ops.explain.evidence import Evidence
 from ops.explain.explanation import Explanation, JobExplanation
 from ops.explain.requests import RequestPart, find_part
-from ops.explain.sentence import Sentence, join
-from ops.explain.text import Instant, describe_reference, format_info, pluralize
+from ops.explain.text import Instant, Sentence, describe_reference, format_info, join, pluralize
 from worker.contract import write_instant
 from worker.planner.fold import NEVER, JobVersion
 from worker.planner.relation_state import Refusal, RelationState, contradicts, reopen

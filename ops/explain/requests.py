@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Any, NamedTuple
 
-from ops.explain.sentence import Sentence
-from ops.explain.text import Instant, pluralize
+from ops.explain.text import Instant, Sentence, pluralize
 from worker.contract import Relation, write_instant
 from worker.planner.actions import Action
 from worker.ports import RequestRecord

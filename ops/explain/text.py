@@ -1,12 +1,33 @@
-"""Numbers, ids, info and instants as people read them. Pure; the time zone is an argument."""
+"""Sentences that remember what they are made of; numbers, ids and instants as people read them. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import Self
 
-from ops.explain.sentence import Sentence, join
 from worker.contract import Change, Info, Reference
 from worker.ports import JobRecord, JobReference, Side, Waiting
+
+
+class Sentence(str):
+    """The text of an English template with its values, both of which it remembers.
+
+    Values may be sentences. One without values is a text of ours that was made elsewhere, or a word.
+    """
+
+    __slots__ = ("template", "values")
+    template: str
+    values: Mapping[str, object]
+
+    def __new__(cls, template: str, /, **values: object) -> Self:  # noqa: D102 - the class says it
+        self = super().__new__(cls, template.format(**values) if values else template)
+        self.template, self.values = template, values
+        return self
+
+
+def join(separator: str, parts: Iterable[str]) -> Sentence:
+    """Return the parts as one sentence; those that are sentences stay so."""
+    values = {f"part{at}": part for at, part in enumerate(parts)}
+    return Sentence(separator.join(f"{{{name}}}" for name in values), **values)
 
 
 class Instant(str):

@@ -49,7 +49,6 @@ class LocalOperations:
         self.get_request = runtime.store.get_request
         self.audit_log = job_admin.audit_log
         self.find_deliveries = runtime.deliveries.find
-        self.preview = services.jobs.preview
         self.cancel = services.jobs.cancel
         self.dismiss = services.jobs.dismiss
         self.resolve = services.references.resolve

@@ -1,6 +1,6 @@
 """The interface: every method is one thing that an operator asks or does."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ops.doctor.findings import Finding
@@ -29,7 +29,6 @@ from worker.ports import (
     FailureGroup,
     JobLookups,
     JobRecord,
-    JobState,
     MessagePage,
     Payload,
     Replay,
@@ -130,11 +129,6 @@ class Operations(JobLookups, Protocol):
 
     def accept(self, changes: Sequence[Change]) -> Iterable[AccountResult]:
         """Accept changes, each account's part as a whole or not at all."""
-
-    def preview(
-        self, account: str, selection: Selection, states: Sequence[JobState]
-    ) -> Iterator[tuple[list[str], dict[str, str]]]:
-        """Yield the account's jobs in these states, and why other selected jobs are refused."""
 
     def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:
         """End changes that wait, in the inbox or taken, as superseded."""

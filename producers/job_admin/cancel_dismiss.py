@@ -1,6 +1,6 @@
 """Cancels queued changes and dismisses failed jobs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -15,7 +15,6 @@ from producers.job_admin.selection import (
     judge_jobs,
     name_picked,
     pick_failures,
-    preview_act,
 )
 from worker.config import refuse_secrets
 from worker.ports import AdminResult, AuditEntry, JobAdmin, JobState, Queries
@@ -77,9 +76,3 @@ class JobAdminService:
         what = describe_selection(selection)
         refuse_secrets(selection=what, by=by, note=note)
         return AuditEntry(self.new_id(), by, act, what, note)
-
-    def preview(
-        self, account: str, selection: Selection, states: Sequence[JobState]
-    ) -> Iterator[tuple[list[str], dict[str, str]]]:
-        """Yield the account's jobs in these states, and why other selected jobs are refused, one by one."""
-        return preview_act(self.queries, account, selection, states)

@@ -15,8 +15,7 @@ from ops.dashboard.formats import Formatter
 from ops.dashboard.rendering import MENU
 from ops.dashboard.texts import Texts, read_catalogue
 from ops.dashboard.translation import Pattern, patterns_of
-from ops.explain.sentence import Sentence, join
-from ops.explain.text import Instant, pluralize
+from ops.explain.text import Instant, Sentence, join, pluralize
 from producers.errors import RefusalReason
 from producers.portals.http.problems import STATUS
 from producers.replay.eligibility import REASONS

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from producers.webhooks.mapping import build_changes, check_rules, read_payload
-from producers.webhooks.sides import MAX_PARENTS
+from producers.webhooks.mapping import MAX_PARENTS, build_changes, check_rules, read_payload
 from producers.webhooks.verify import WebhookDelivery
 from tests.torture import input_fuzz, webhook_fuzz
 from tests.torture.fuzz import all_fuzzers, run_once

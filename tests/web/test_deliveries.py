@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from producers.webhooks.kept_request import make_kept_request
+from producers.webhooks.record import make_kept_request
 from producers.webhooks.request_parts import read_kept
 from producers.webhooks.signatures import WebhookDelivery
 from tests.support.http_front import SECRETS, Front, problem

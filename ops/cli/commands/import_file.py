@@ -14,9 +14,8 @@ from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.import_steps.cost_estimate import CostEstimate
 from ops.cli.import_steps.follow import JobFollower
-from ops.cli.import_steps.mail_files import DASH, open_mails
-from ops.cli.import_steps.mails import find_mail_source, label_changes, load_mails, try_mails
-from ops.cli.import_steps.open_input import OpenInput, get_name, is_input, open_input
+from ops.cli.import_steps.mails import find_mail_source, label_changes, load_mails, open_mails, try_mails
+from ops.cli.import_steps.open_input import DASH, OpenInput, get_name, is_input, open_input
 from ops.cli.import_steps.options import ImportOptions, parse_options
 from ops.cli.import_steps.rejects import RejectsFile
 from ops.cli.import_steps.retry import Retry

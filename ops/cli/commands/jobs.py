@@ -6,8 +6,7 @@ from typing import Any, Final
 
 import click
 
-from ops.cli.commands.jobs_cancel_dismiss import cancel_jobs, dismiss_jobs
-from ops.cli.commands.jobs_resolve import look_up_jobs, resolve_job
+from ops.cli.commands.jobs_acts import cancel_jobs, dismiss_jobs, look_up_jobs, resolve_job
 from ops.cli.commands.jobs_watch import watch_jobs
 from ops.cli.context import CommandContext, account_option, limit_option, with_context
 from ops.cli.job_selection import with_job_filter

@@ -12,10 +12,9 @@ import click
 
 from ops import samples
 from ops.cli.context import CommandContext, account_option, print_note, with_context
-from ops.cli.delivery import SendDelivery, deliver
 from ops.cli.errors import Exit, exit_with, print_error
 from ops.cli.offline_rules import OfflineRules
-from ops.cli.send_input import SendEntry, from_lines, from_words
+from ops.cli.sending import SendDelivery, SendEntry, deliver, from_lines, from_words
 from ops.explain import explain_plan
 from worker.errors import Fault, InvalidChange
 

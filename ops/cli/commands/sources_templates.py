@@ -2,14 +2,19 @@
 
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from ops.cli.context import CommandContext, account_option, with_local_context
-from ops.cli.settings_file import add_to_settings, give_to_owner_of
 from ops.source_templates import Template, find_template, list_templates
+from producers.webhooks.mapping import check_rules
+from worker.config import load_settings
+from worker.config.loader import FILE_VARIABLE
 from worker.config.table import explain_name
 from worker.contract import resolve
 from worker.errors import Fault, Invalid, InvalidSettings
@@ -148,3 +153,39 @@ def _explain(name: str, template: Template, file: Path, made: Path | None) -> li
         f"How to set it there: docs/{template.page}",
         f"Try it: relations sources templates {template.name} --sample | relations sources try {name} -",
     ]
+
+
+def add_to_settings(file: Path, text: str, path: str) -> None:
+    """Write the text behind what the file holds: checked before, whole or not at all.
+
+    Raises InvalidSettings with the faults of the tables below `path`, OSError if the file cannot be written.
+    """
+    file = file.resolve()
+    before = file.read_bytes().rstrip()
+    handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        with os.fdopen(handle, "wb") as fresh:
+            fresh.write(before + f"\n\n{text.strip()}\n".encode())
+        if faults := [fault for fault in _find_faults(Path(name)) if fault.path.startswith(path)]:
+            raise InvalidSettings(faults)
+        shutil.copymode(file, name)
+        give_to_owner_of(file, Path(name))
+        os.replace(name, file)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def give_to_owner_of(file: Path, fresh: Path) -> None:
+    """Give a new file to the owner of the settings, who reads it, if whoever makes it is another and may."""
+    status = file.stat()
+    with suppress(PermissionError):
+        os.chown(fresh, status.st_uid, status.st_gid)
+
+
+def _find_faults(file: Path) -> list[Fault]:
+    environ = {**os.environ, FILE_VARIABLE: str(file)}
+    try:
+        check_rules(load_settings(environ, file.parent))
+    except InvalidSettings as error:
+        return list(error.faults)
+    return []

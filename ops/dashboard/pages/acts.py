@@ -14,7 +14,7 @@ from ops.dashboard.pages.replays import start_replay
 from ops.dashboard.prepared import Act, PreparedAct, PreparedActs, new_token
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED
-from producers.job_admin.selection import OF_RELATIONS, Selection, narrow
+from producers.job_admin.selection import OF_RELATIONS, Selection, narrow, preview_act
 from producers.portals.http.endpoint import job_account
 from producers.replay.resend import parse_correction
 from worker.errors import Fault, InvalidChange, RelationsError
@@ -106,7 +106,7 @@ def _fix_jobs(deps: DashboardDeps, prepared: PreparedAct, chosen: Mapping[str, S
     more = False
     for account, selection in chosen.items():
         fit = list[str]()
-        for good, bad in deps.services.jobs.preview(account, selection, STATES[prepared.act]):
+        for good, bad in preview_act(deps.runtime.queries, account, selection, STATES[prepared.act]):
             if len(fit) + len(good) > left:
                 more = True
                 break

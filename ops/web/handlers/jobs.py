@@ -16,7 +16,7 @@ from ops.web.forms import JobActionForm, ResolveForm
 from ops.web.operator_route import OF_JOB, get, post
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED
-from producers.job_admin.selection import describe_selection, narrow_to_relations
+from producers.job_admin.selection import describe_selection, narrow_to_relations, preview_act
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.endpoint import job_account
 from producers.portals.http.problems import json_response
@@ -161,7 +161,7 @@ def _select(
     Raises InvalidChange if nothing or everything is selected.
     """
     jobs, refused = list[str](), dict[str, str]()
-    for fit, unfit in deps.operations.preview(form.account, form.ids_or_filter(), states):
+    for fit, unfit in preview_act(deps.operations, form.account, form.ids_or_filter(), states):
         jobs += fit
         refused |= unfit
         if len(jobs) > MAX_JOBS:

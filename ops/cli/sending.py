@@ -1,18 +1,24 @@
-"""What `relations send` reads: words of a command line or NDJSON, as changes that know their place.
+"""What `relations send` reads, changes that know their place; how it hands them over; what became of each.
 
-No output and no store here; the faults of a file are all named before anything is sent.
+No output here; the faults of a file are all named before anything is sent.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO, TextIOWrapper
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 from producers.portals.imports import RowDefaults, read_ndjson
 from producers.portals.imports.load import SOURCE
 from worker.contract import MAX_FAULTS, Change, from_message
 from worker.contract.reference import read_records
-from worker.errors import Fault, InvalidChange
+from worker.errors import Fault, InvalidChange, RelationsError, StoreUnavailable
+from worker.usecases.intake import AccountResult
+
+AT_ONCE: Final = 1000  # changes per round trip
+
+Accept = Callable[[Sequence[Change]], Iterable[AccountResult]]
 
 
 class SendEntry(NamedTuple):
@@ -78,3 +84,57 @@ def cap_faults(faults: Sequence[Fault]) -> list[Fault]:
     """Return the first faults, and how many more there are."""
     rest = len(faults) - MAX_FAULTS
     return [*faults[:MAX_FAULTS], *([Fault("", f"and {rest:,} more")] if rest > 0 else [])]
+
+
+class SentJob(NamedTuple):
+    """The job of an accepted change, and whether it existed before."""
+
+    id: str
+    is_duplicate: bool
+
+
+class SendDelivery(NamedTuple):
+    """The jobs of what was accepted, in order, and every reason why something was not."""
+
+    jobs: Sequence[SentJob]
+    errors: Sequence[RelationsError]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the jobs as the HTTP interface answers them."""
+        return {
+            "jobs": [{"id": job.id, "state": "queued", "duplicate": job.is_duplicate} for job in self.jobs]
+        }
+
+
+def deliver(accept: Accept, entries: Sequence[SendEntry]) -> SendDelivery:
+    """Send the entries in order and in bounded pieces, until the store is gone.
+
+    An account's part of a piece is accepted as a whole or not at all.
+    """
+    jobs, errors = list[SentJob](), list[RelationsError]()
+    for piece in _split(entries):
+        delivery = _deliver_piece(accept, piece)
+        jobs += delivery.jobs
+        errors += delivery.errors
+        if any(isinstance(error, StoreUnavailable) for error in delivery.errors):
+            break
+    return SendDelivery(jobs, errors)
+
+
+def _split(entries: Sequence[SendEntry]) -> Iterator[Sequence[SendEntry]]:
+    rest = iter(entries)
+    while piece := list(islice(rest, AT_ONCE)):
+        yield piece
+
+
+def _deliver_piece(accept: Accept, piece: Sequence[SendEntry]) -> SendDelivery:
+    jobs, errors = dict[int, SentJob](), list[RelationsError]()
+    for result in accept([entry.change for entry in piece]):
+        if isinstance(result.error, InvalidChange):
+            moved = result.error.moved(lambda position: piece[position].where)
+            errors.append(InvalidChange(cap_faults(moved.faults)))
+        elif result.error:
+            errors.append(result.error)
+        for position, receipt in zip(result.positions, result.receipts, strict=False):
+            jobs[position] = SentJob(receipt.job, receipt.duplicate)
+    return SendDelivery([job for _, job in sorted(jobs.items())], errors)

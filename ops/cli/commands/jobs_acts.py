@@ -1,0 +1,197 @@
+"""`relations jobs cancel`, `dismiss`, `resolve` and `look-up`: previews, and the acts with `--yes`."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Final
+
+import click
+
+from ops.cli.context import CommandContext, with_context
+from ops.cli.errors import Exit, exit_with
+from ops.cli.job_selection import JobSelection, by_option, find_owner, with_job_selection
+from ops.explain.text import format_tally, pluralize
+from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
+from producers.job_admin.resolve import PARKED, RecordChoice, preview_choice
+from producers.job_admin.selection import preview_act
+from worker.contract.message import MAX_ID
+from worker.contract.values import read_whole
+from worker.ports import AdminResult, JobState
+
+MAX_LISTED: Final = 10
+LOOKED_UP: Final = "due to be looked up now"
+RECORD: Final = click.IntRange(1, MAX_ID)
+
+Act = Callable[..., AdminResult]
+
+
+@click.command("cancel")
+@click.option("--yes", is_flag=True, help="Do it.")
+@by_option
+@with_context
+@with_job_selection
+def cancel_jobs(context: CommandContext, selection: JobSelection, yes: bool, by: str) -> None:
+    """End changes that wait, as superseded: in the inbox, or taken and held, or before another try.
+
+    What is under way, has no answer yet or has overruled other changes goes on, and the command says so.
+
+    \b
+    Examples:
+      relations jobs cancel acme-0f3k9x2b7c1d4e5g6h --yes
+      relations jobs cancel --account acme --batch import-7
+    """
+    if yes:
+        act_on_jobs(context, selection, context.operations.cancel, "cancelled", by=by)
+    else:
+        preview_selected(context, selection, CANCELLABLE, "cancelled")
+
+
+@click.command("dismiss")
+@click.option("--yes", is_flag=True, help="Do it.")
+@by_option
+@with_context
+@with_job_selection
+def dismiss_jobs(context: CommandContext, selection: JobSelection, yes: bool, by: str) -> None:
+    """Take failed jobs that need no replay off the list of failures; they stay failed.
+
+    Beside ids, --parent, --child, --type and --error say which failed relations of them.
+
+    \b
+    Examples:
+      relations jobs dismiss acme-0f3k9x2b7c1d4e5g6h --yes
+      relations jobs dismiss --account acme --error 160 --until 3d --yes
+    """
+    if yes:
+        act_on_jobs(context, selection, context.operations.dismiss, "dismissed", by=by)
+    else:
+        preview_selected(context, selection, DISMISSABLE, "dismissed")
+
+
+def act_on_jobs(context: CommandContext, selection: JobSelection, act: Act, done: str, *, by: str) -> None:
+    """Act on the selected jobs, and print what became of them; exits."""
+    jobs, refused = list[str](), dict[str, str]()
+    for account, selected in selection.by_account(context).items():
+        result = act(account, selected, by=by)
+        jobs += result.done
+        refused |= result.refused
+    print_result(context, jobs, refused, done)
+
+
+def print_result(context: CommandContext, jobs: Sequence[str], refused: Mapping[str, str], done: str) -> None:
+    """Print which jobs were acted on, and why others were not; exits."""
+    context.answer(
+        {"preview": False, "jobs": list(jobs), "refused": dict(refused)},
+        [
+            f"{pluralize(len(jobs), 'job')} {done}.",
+            *(f"note: {job} is {reason}" for job, reason in islice(refused.items(), MAX_LISTED)),
+        ],
+    )
+    exit_with(Exit.OK if jobs and not refused else Exit.PARTLY if jobs else Exit.FAILED)
+
+
+def preview_selected(
+    context: CommandContext, selection: JobSelection, states: Sequence[JobState], done: str
+) -> None:
+    """Print which of the selected jobs would be acted on; exits."""
+    jobs, refused = list[str](), dict[str, str]()
+    for account, selected in selection.by_account(context).items():
+        for fit, unfit in preview_act(context.operations, account, selected, states):
+            jobs += fit
+            refused |= unfit
+    print_preview(context, jobs, refused, done)
+
+
+def print_preview(
+    context: CommandContext, jobs: Sequence[str], refused: Mapping[str, str], done: str
+) -> None:
+    """Print which jobs would be acted on; exits."""
+    listed = f": {', '.join(jobs[:MAX_LISTED])}" if jobs else ""
+    more = " …" if len(jobs) > MAX_LISTED else ""
+    lines = [f"{pluralize(len(jobs), 'job')} would be {done}{listed}{more}"]
+    if refused:
+        lines.append(f"not {done}: {format_tally(Counter(refused.values()))}")
+    if jobs:
+        lines.append("Nothing was done. Add --yes.")
+    context.answer({"preview": True, "jobs": list(jobs), "refused": dict(refused)}, lines)
+    exit_with(Exit.OK if jobs else Exit.FAILED)
+
+
+@click.command("resolve")
+@click.argument("job_id", metavar="JOB")
+@click.option("--parent", type=RECORD, metavar="ID", help="The parent is this record.")
+@click.option("--child", type=RECORD, metavar="ID", help="The child is this record.")
+@click.option(
+    "--reference",
+    "pairs",
+    multiple=True,
+    metavar="REFERENCE=ID",
+    help="What is meant by a reference; where one side has several.",
+)
+@click.option("--all", "everywhere", is_flag=True, help="Also of other parked jobs that name it like this.")
+@click.option("--yes", is_flag=True, help="With --all: do it.")
+@by_option
+@with_context
+def resolve_job(
+    context: CommandContext,
+    job_id: str,
+    parent: int | None,
+    child: int | None,
+    pairs: tuple[str, ...],
+    everywhere: bool,
+    yes: bool,
+    by: str,
+) -> None:
+    """Say which record a change means that is parked, or that has failed because none or several were found.
+
+    Once all its records are known, it is carried out. `jobs show` names the candidates.
+
+    \b
+    Examples:
+      relations jobs resolve acme-0f3k9x2b7c1d4e5g6h --child 9001
+      relations jobs resolve acme-0f3k9x2b7c1d4e5g6h --child 9001 --all
+      relations jobs resolve acme-0f3k9x2b7c1d4e5g6h --reference address:email=x@example.test=9001
+    """
+    choice = RecordChoice(parent=parent or 0, child=child or 0, references=_parse_pairs(pairs))
+    if choice == RecordChoice(references={}):
+        raise click.UsageError("Say which record it is: --parent ID, --child ID or --reference REFERENCE=ID.")
+    account = find_owner(context, job_id)
+    if everywhere and not yes:
+        _, jobs = preview_choice(context.operations, account, job_id, choice, everywhere=True)
+        print_preview(context, jobs, {}, "resolved")
+        return
+    result = context.operations.resolve(account, job_id, choice, by=by, everywhere=everywhere)
+    print_result(context, result.done, result.refused, "resolved")
+
+
+def _parse_pairs(pairs: Sequence[str]) -> Mapping[str, int]:
+    """Return the records by the texts of references, which may contain equals signs."""
+    chosen = dict[str, int]()
+    for pair in pairs:
+        text, equals, number = pair.rpartition("=")
+        record = read_whole(number.strip())
+        if not (equals and text.strip() and record):
+            raise click.UsageError(
+                "--reference wants REFERENCE=ID, such as address:email=x@example.test=9001."
+            )
+        chosen[text.strip()] = record
+    return chosen
+
+
+@click.command("look-up")
+@click.option("--yes", is_flag=True, help="Do it; of jobs that are named it is done without.")
+@by_option
+@with_context
+@with_job_selection
+def look_up_jobs(context: CommandContext, selection: JobSelection, yes: bool, by: str) -> None:
+    """Look up the records of parked changes now, instead of when their delay is over.
+
+    \b
+    Examples:
+      relations jobs look-up acme-0f3k9x2b7c1d4e5g6h
+      relations jobs look-up --state parked --yes
+      relations jobs look-up --reference address:email=x@example.test --yes
+    """
+    if yes or selection.job_ids:
+        act_on_jobs(context, selection, context.operations.look_up, LOOKED_UP, by=by)
+    else:
+        preview_selected(context, selection, PARKED, LOOKED_UP)
