@@ -12,7 +12,7 @@ from worker.contract import TYPES, GuardedSide, Order, Override, guarded_side, o
 from worker.errors import Fault, InvalidSettings
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports import EventSink
+from worker.ports import DeliveryRetention, EventSink, Retention
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import IntakePolicy
 from worker.usecases.waiting import WaitPolicy
@@ -95,6 +95,22 @@ class LiveSettings:
             overrides=self.overrides,
             memory=account.failed_retention_days * DAY,
         )
+
+    def retention(self, name: str) -> Retention:
+        """Return how long an account's jobs are kept; the usual time for one that the settings have not."""
+        account = self.current.accounts.get(name)
+        if account is None:
+            return Retention()
+        return Retention(
+            account.retention_days * DAY, account.failed_retention_days * DAY, account.remember_days * DAY
+        )
+
+    def delivery_retention(self, name: str) -> DeliveryRetention:
+        """Return how long a source's deliveries are kept, and how many bytes of them."""
+        source = self.current.sources.get(name)
+        if source is None:
+            return DeliveryRetention()
+        return DeliveryRetention(source.delivery_days * DAY, source.delivery_bytes)
 
     def wait_policy(self, name: str) -> WaitPolicy:
         """Return what of an account's settings decides whether it waits; raise NotFound for no account."""

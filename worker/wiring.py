@@ -12,7 +12,6 @@ from worker.callbacks.transport import find_addresses, send
 from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Callback, Settings
 from worker.config.proxy import find_proxy
-from worker.config.values import DAY
 from worker.contract import Relation
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.live_settings import LiveSettings, credentials_fingerprint
@@ -23,7 +22,6 @@ from worker.ports import (
     ERASED,
     Api,
     ClaimedJob,
-    DeliveryRetention,
     DriftFilter,
     DriftPage,
     EventSink,
@@ -39,7 +37,7 @@ from worker.store.inspection.inspector import RedisInspector
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
-from worker.store.redis_store import RedisStore, Retention
+from worker.store.redis_store import RedisStore
 from worker.usecases.callbacks import Callbacks
 from worker.usecases.cancel_taken import TakenJobs
 from worker.usecases.drift import DriftReader
@@ -68,13 +66,13 @@ class Runtime:
         self.wake, self.emit = wake, emit
         self.live_settings = LiveSettings(settings, emit)
         self.client = client or connect(settings.redis_url)
-        self.store = RedisStore(self.client, settings.prefix, keep=self._retention)
+        self.store = RedisStore(self.client, settings.prefix, keep=self.live_settings.retention)
         self.queries = RedisQueries(self.client, settings.prefix)
-        self.job_admin = RedisJobAdmin(self.client, settings.prefix, keep=self._retention)
+        self.job_admin = RedisJobAdmin(self.client, settings.prefix, keep=self.live_settings.retention)
         self.deliveries = RedisDeliveries(
             self.client,
             settings.prefix,
-            keep=self._delivery_retention,
+            keep=self.live_settings.delivery_retention,
             known=lambda: self.settings.sources,
         )
         self.limiter = RedisLimiter(self.client, settings.prefix)
@@ -242,22 +240,6 @@ class Runtime:
         if account not in self.settings.accounts:
             return ""
         return guard_key(relation, self.live_settings.flush_policy(account).guarded(relation.type))
-
-    def _retention(self, name: str) -> Retention:
-        account = self.settings.accounts.get(name)
-        if account is None:
-            return Retention()
-        return Retention(
-            account.retention_days * DAY, account.failed_retention_days * DAY, account.remember_days * DAY
-        )
-
-    def _delivery_retention(self, name: str) -> DeliveryRetention:
-        source = self.settings.sources.get(name)
-        return (
-            DeliveryRetention(source.delivery_days * DAY, source.delivery_bytes)
-            if source
-            else DeliveryRetention()
-        )
 
 
 class ApiClients:

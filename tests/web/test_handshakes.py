@@ -78,7 +78,6 @@ def test_a_challenge_in_the_address_is_sent_back_with_200_whichever_method_bring
 def test_a_message_is_no_challenge_whatever_stands_in_its_address(front: Front) -> None:
     http = front.client(None)
     problem(http.post("/webhooks/desk?challenge=1158201444", content=b"{}"), 401)
-    assert front.events[-1][0] == "webhook.refused"
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -107,6 +107,7 @@ from worker.ports.store import NOBODY as NOBODY
 from worker.ports.store import AcceptResult as AcceptResult
 from worker.ports.store import Receipt as Receipt
 from worker.ports.store import RefusedChange as RefusedChange
+from worker.ports.store import Retention as Retention
 from worker.ports.store import Store as Store
 from worker.ports.store import Submission as Submission
 from worker.ports.store import UnreadableMessage as UnreadableMessage

@@ -19,6 +19,19 @@ MAX_KEPT_BODY: Final = 64 * 1024  # bytes kept of an unreadable message
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
+class Retention(NamedTuple):
+    """How long finished jobs and failed jobs are kept, and event ids remembered at least, in seconds."""
+
+    finished: float = 7 * 86_400.0
+    failed: float = 30 * 86_400.0
+    remembered: float = 4 * 86_400.0
+
+    @property
+    def memory(self) -> float:
+        """How long a relation's memory is kept: as long as the longest-lived job it may judge (R8)."""
+        return max(self.finished, self.failed)
+
+
 class Submission(msgspec.Struct, frozen=True, gc=False):
     """A change with the job id that it gets if it is new.
 

@@ -4,9 +4,10 @@ The store on Redis, its Lua scripts and the store in memory share these. A scrip
 numbers here gets it as a local. Durations are seconds, those in `_US` microseconds.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from worker.ports import LEASE_LIFETIME, MAX_KEPT_BODY
+from worker.ports import Retention as Retention
 
 LEASE_LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)
 MAX_EXAMINED: Final = 1000  # entries one page looks at, however few of them match
@@ -53,19 +54,6 @@ COUNTED_STATES: Final = (
     *("succeeded", "superseded", "failed"),
 )
 """The states of jobs that the account's counters hold; queued jobs are counted by the inbox."""
-
-
-class Retention(NamedTuple):
-    """How long finished jobs and failed jobs are kept, and event ids remembered at least, in seconds."""
-
-    finished: float = 7 * 86_400.0
-    failed: float = 30 * 86_400.0
-    remembered: float = 4 * 86_400.0
-
-    @property
-    def memory(self) -> float:
-        """How long a relation's memory is kept: as long as the longest-lived job it may judge (R8)."""
-        return max(self.finished, self.failed)
 
 
 def to_us(seconds: float) -> int:
