@@ -12,7 +12,7 @@ from worker.contract import TYPES, GuardedSide, Order, Override, guarded_side, o
 from worker.errors import Fault, InvalidSettings
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports import DeliveryRetention, EventSink, Retention
+from worker.ports import DeliveryRetention, EventSink, IntakeBounds, Retention
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import IntakePolicy
 from worker.usecases.waiting import WaitPolicy
@@ -90,10 +90,10 @@ class LiveSettings:
         return IntakePolicy(
             account=account.name,
             window=account.window,
-            max_backlog=account.max_backlog,
-            max_backlog_bytes=account.max_backlog_bytes,
+            bounds=IntakeBounds(
+                account.max_backlog, account.failed_retention_days * DAY, account.max_backlog_bytes
+            ),
             overrides=self.overrides,
-            memory=account.failed_retention_days * DAY,
         )
 
     def retention(self, name: str) -> Retention:

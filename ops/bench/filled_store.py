@@ -17,7 +17,7 @@ from worker.planner.actions import Action, Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
 from worker.planner.search import Answer
-from worker.ports import Lease, LookUpResult, Parking, RequestRecord, Submission, Writes
+from worker.ports import IntakeBounds, Lease, LookUpResult, Parking, RequestRecord, Submission, Writes
 from worker.store.redis_store import RedisStore, Retention
 
 ACCOUNT: Final = "acme"
@@ -63,7 +63,7 @@ def fill(store: RedisStore, jobs: int, times: Month, *, echo: Echo) -> list[str]
         submissions = [_submission(names(), dice) for _ in range(min(CHUNK, jobs - start))]
         if start // CHUNK % CHUNKS_PER_PARKED == 0:
             submissions[-1] = _name_by_reference(submissions[-1])
-        store.accept(ACCOUNT, submissions, max_backlog=2 * jobs, oldest=86_400.0)
+        store.accept(ACCOUNT, submissions, IntakeBounds(2 * jobs, 86_400.0))
         kept += [each.job for each in submissions[:: max(1, CHUNK // 10)]]
         if start + 2 * CHUNK <= jobs:
             _work_off(store, dice, names())

@@ -95,7 +95,7 @@ class ReplayService:
             reason = f"expected 1 to {MAX_RELATIONS} relations, got {len(by_relation)}"
             raise InvalidChange([Fault("relations", reason)])
         builder = self._builder(account)
-        memory = self.intake.policy_of(account).memory
+        memory = self.intake.policy_of(account).bounds.oldest
         oldest = max(found.read_at for found in by_relation.values()) - round(memory * SECOND)
         records = self.queries.get_records(account, by_relation)
         judge_drift(builder, list(by_relation.values()), records, oldest=oldest)

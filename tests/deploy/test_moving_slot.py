@@ -24,6 +24,7 @@ from tests.support.store_values import MONTH, NO_LIMIT, submission
 from tests.support.waiting import wait_until
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
+from worker.ports import IntakeBounds
 from worker.redis.client import connect
 from worker.store.redis_store import RedisStore
 
@@ -57,7 +58,7 @@ class Load:
         number = next(self._numbers)
         asked = submission(f"{number:09d}", change("create", BUYER, number, 9))
         try:
-            self._store.accept("acme", [asked], max_backlog=NO_LIMIT, oldest=MONTH)
+            self._store.accept("acme", [asked], IntakeBounds(NO_LIMIT, MONTH))
         except StoreUnavailable:  # which HTTP answers as 503 with Retry-After
             self.later += 1
         else:

@@ -8,7 +8,7 @@ from redis import Redis
 from tests.support.store_steps import accept, list_jobs
 from tests.support.store_values import MONTH, NO_LIMIT, change, submission
 from worker.errors import BacklogFull
-from worker.ports import Store, Submission
+from worker.ports import IntakeBounds, Store, Submission
 from worker.store.redis_store import RedisStore
 
 ROUNDS = [
@@ -19,7 +19,7 @@ ROUNDS = [
 
 def test_rounds_are_accepted_in_order_and_a_repetition_answers_the_same(store: Store) -> None:
     for is_repeated in (False, True):
-        answers = list(store.accept_rounds("acme", iter(ROUNDS), max_backlog=NO_LIMIT, oldest=MONTH))
+        answers = list(store.accept_rounds("acme", iter(ROUNDS), IntakeBounds(NO_LIMIT, MONTH)))
         assert [[receipt.job for receipt in answer.receipts] for answer in answers] == [
             [each.job for each in one] for one in ROUNDS
         ]
@@ -38,7 +38,7 @@ def test_a_connection_that_breaks_loses_no_round_and_doubles_none(
             yield one
 
     accept(redis_store, change(99, 9), first=900)  # the server knows the script
-    answers = list(redis_store.accept_rounds("acme", rounds(), max_backlog=NO_LIMIT, oldest=MONTH))
+    answers = list(redis_store.accept_rounds("acme", rounds(), IntakeBounds(NO_LIMIT, MONTH)))
     assert [[receipt.job for receipt in answer.receipts] for answer in answers] == [
         [each.job for each in one] for one in ROUNDS
     ]
@@ -49,14 +49,14 @@ def test_a_connection_that_breaks_loses_no_round_and_doubles_none(
 
 def test_an_abandoned_iteration_leaves_no_answer_for_others(redis_store: RedisStore) -> None:
     accept(redis_store, change(99, 9), first=900)
-    first = next(redis_store.accept_rounds("acme", iter(ROUNDS), max_backlog=NO_LIMIT, oldest=MONTH))
+    first = next(redis_store.accept_rounds("acme", iter(ROUNDS), IntakeBounds(NO_LIMIT, MONTH)))
     assert [receipt.job for receipt in first.receipts] == [each.job for each in ROUNDS[0]]
     assert redis_store.get_job("acme-000") is not None
     assert redis_store.counts("acme")["accepted"] in (4, 7, 10)  # rounds on their way may have arrived
 
 
 def test_a_full_inbox_stops_the_rounds(store: Store) -> None:
-    answers = store.accept_rounds("acme", iter(ROUNDS), max_backlog=4, oldest=MONTH)
+    answers = store.accept_rounds("acme", iter(ROUNDS), IntakeBounds(4, MONTH))
     next(answers)
     with pytest.raises(BacklogFull):
         next(answers)

@@ -5,7 +5,7 @@ import pytest
 from tests.support.store_steps import accept, claim_all, job_admin_of
 from tests.support.store_values import MONTH, change, submission
 from worker.errors import BacklogFull
-from worker.ports import AuditEntry, Receipt, Store
+from worker.ports import AuditEntry, IntakeBounds, Receipt, Store
 from worker.store.redis_store import RedisStore
 
 BIG = [change(501, *range(2**50, 2**50 + 500)), change(502, *range(2**50, 2**50 + 500))]  # 4.5 kB each
@@ -14,7 +14,7 @@ ROOM = 10_000
 
 def take(store: Store, name: str, number: int = 0) -> list[Receipt]:
     entry = submission(name, BIG[number])
-    return list(store.accept("acme", [entry], max_backlog=1000, oldest=MONTH, max_bytes=ROOM).receipts)
+    return list(store.accept("acme", [entry], IntakeBounds(1000, MONTH, ROOM)).receipts)
 
 
 def bytes_of(store: Store) -> int:

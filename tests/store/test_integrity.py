@@ -19,7 +19,7 @@ from tests.support.store_values import (
     settle_all,
     submission,
 )
-from worker.ports import Inspection, Store, Writes
+from worker.ports import Inspection, IntakeBounds, Store, Writes
 from worker.store.keys import bucket_of
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
@@ -115,7 +115,7 @@ def test_a_flush_that_finds_nothing_doubles_its_own_delay_until_there_is_work(
         if delays[-1]:
             clock.sleep(delays[-1])
     assert delays == [min(0.05 * 2**turn, 60.0) for turn in range(15)]
-    answer = store.accept("acme", [submission("9", change(2, 9))], max_backlog=NO_LIMIT, oldest=MONTH)
+    answer = store.accept("acme", [submission("9", change(2, 9))], IntakeBounds(NO_LIMIT, MONTH))
     assert answer.wake  # what is new has a message of its own, and waits for nothing
     lease = take_lease(store, "new")
     assert len(read_all(lease).jobs) == 1

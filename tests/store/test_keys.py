@@ -29,7 +29,7 @@ from worker.clock import id_prefix
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter
-from worker.ports import Delivery, KeptDelivery, Pause, Receipt
+from worker.ports import Delivery, IntakeBounds, KeptDelivery, Pause, Receipt
 from worker.redis.client import connect
 from worker.redis.scripts import Script
 from worker.store.database import CONSTANTS
@@ -102,7 +102,7 @@ def test_an_event_id_is_known_for_its_time_after_the_end_of_its_job(
         submission(f"x{child}", change(1, child), event_id=event)
         for child, event in ((9, "000"), (10, "001"))
     ]
-    receipts = store.accept("acme", again, max_backlog=NO_LIMIT, oldest=MONTH).receipts
+    receipts = store.accept("acme", again, IntakeBounds(NO_LIMIT, MONTH)).receipts
     assert receipts == (Receipt("acme-000", duplicate=True), Receipt("acme-001", duplicate=True))
 
 
@@ -115,7 +115,7 @@ def test_an_event_id_is_known_while_its_job_is_open_however_close_to_it_a_genera
     def accept_now(name: str) -> Receipt:
         job = f"{id_prefix(clock.now())}{name}"
         asked = [submission(job, change(1, 9), event_id=name)]
-        return redis_store.accept("acme", asked, max_backlog=NO_LIMIT, oldest=MONTH).receipts[0]
+        return redis_store.accept("acme", asked, IntakeBounds(NO_LIMIT, MONTH)).receipts[0]
 
     accept_now("first")
     claim_all(lease := take_lease(redis_store))
@@ -147,7 +147,7 @@ def test_a_requeued_job_keeps_its_batch_and_itself_while_it_is_open(
     clock.sleep(2 * MONTH)
     redis_store.tidy("acme")
     again = [submission("x", change(1, 9, batch="import"), event_id="000")]
-    receipts = redis_store.accept("acme", again, max_backlog=NO_LIMIT, oldest=MONTH).receipts
+    receipts = redis_store.accept("acme", again, IntakeBounds(NO_LIMIT, MONTH)).receipts
     assert receipts == (Receipt("acme-000", duplicate=True),)
     claim_all(lease := take_lease(redis_store))
     send_and_settle(lease, "r2", {Relation(BUYER, 1, 9): "applied"})
@@ -244,7 +244,7 @@ def test_a_full_server_accepts_nothing_but_lets_the_backlog_drain(
             accept(redis_store, change(2, 9), change(2, 10), first=10)
         with pytest.raises(StoreUnavailable):
             redis_store.accept(
-                "baker", [submission("1", change(1, 9, account="baker"))], max_backlog=NO_LIMIT, oldest=MONTH
+                "baker", [submission("1", change(1, 9, account="baker"))], IntakeBounds(NO_LIMIT, MONTH)
             )
         assert dump_keys(redis_client) == before
         lease = take_lease(redis_store)

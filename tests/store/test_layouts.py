@@ -10,7 +10,7 @@ from tests.support.store_steps import BASE, accept, read_all, take_lease
 from tests.support.store_values import change
 from worker.contract import Change
 from worker.errors import StoreUnavailable
-from worker.ports import Submission, UnreadableMessage, Writes
+from worker.ports import IntakeBounds, Submission, UnreadableMessage, Writes
 from worker.store.redis_store import RedisStore
 
 RELEASE = json.loads((Path(__file__).parent / "data" / "release_0_1_0.json").read_text())
@@ -54,7 +54,7 @@ def test_the_layout_of_a_newer_release_is_refused_with_one_clear_sentence(
     message = UnreadableMessage("acme", "celery", "u", ("parentid: is required",), b"{}")
     for use in (
         lambda: accept(redis_store, change(1, 10), first=1),
-        lambda: list(redis_store.accept_rounds("acme", iter(()), max_backlog=9, oldest=1.0)),
+        lambda: list(redis_store.accept_rounds("acme", iter(()), IntakeBounds(9, 1.0))),
         lambda: redis_store.lease("acme", "h1"),
         lambda: redis_store.reject("acme", "acme-u", message),
     ):
@@ -77,10 +77,10 @@ def test_an_account_that_an_old_worker_has_is_moved_as_soon_as_that_one_is_done(
     accept_by_old_release(redis_client)
     redis_client.hset(f"{PREFIX}:{{baker}}:lease", mapping={"token": "old worker", "step": 3})
     with pytest.raises(StoreUnavailable, match="a worker of an earlier release has account baker"):
-        store.accept("baker", [submission("1", 9)], max_backlog=9, oldest=MONTH)
+        store.accept("baker", [submission("1", 9)], IntakeBounds(9, MONTH))
     assert store.get_job(OLD_JOB) is None
     redis_client.delete(f"{PREFIX}:{{baker}}:lease")
-    store.accept("baker", [submission("1", 9)], max_backlog=9, oldest=MONTH)
+    store.accept("baker", [submission("1", 9)], IntakeBounds(9, MONTH))
     lease = store.lease("baker", "h1")
     assert lease is not None
     assert [job.job for job in read_all(lease).jobs] == [OLD_JOB, "baker-1"]
@@ -89,7 +89,7 @@ def test_an_account_that_an_old_worker_has_is_moved_as_soon_as_that_one_is_done(
 def test_what_an_old_producer_accepts_meanwhile_is_found_by_the_sweep_and_worked(
     store: RedisStore, redis_client: Redis
 ) -> None:
-    store.accept("baker", [submission("1", 9)], max_backlog=9, oldest=MONTH)
+    store.accept("baker", [submission("1", 9)], IntakeBounds(9, MONTH))
     first = store.lease("baker", "h1")
     assert first is not None
     first.claim(read_all(first).jobs, (), Writes())

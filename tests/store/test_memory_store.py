@@ -5,7 +5,7 @@ from copy import deepcopy
 from tests.support.store_steps import accept, claim_all, list_jobs, read_all, send_and_settle, take_lease
 from tests.support.store_values import BUYER, MONTH, NO_LIMIT, START, change, submission
 from worker.contract import Relation
-from worker.ports import Clock, LeaseKeeper, Store
+from worker.ports import Clock, IntakeBounds, LeaseKeeper, Store
 from worker.store.limits import Retention
 from worker.testing import FakeClock, MemoryStore, skip_renewal
 
@@ -26,13 +26,13 @@ def test_finished_jobs_and_all_that_belongs_to_them_expire(
     assert store.get_request("acme", "r1") is None
     assert store.batch_counts("acme", "import")["accepted"] == 2
     again = submission("002", change(1, 9), event_id="000")
-    assert store.accept("acme", [again], max_backlog=NO_LIMIT, oldest=MONTH).receipts[0].duplicate
+    assert store.accept("acme", [again], IntakeBounds(NO_LIMIT, MONTH)).receipts[0].duplicate
     for _ in range(2):  # the idempotency keys of two generations
         clock.sleep(1.0)
         store.tidy("acme")
         clock.sleep(WEEK)
     store.tidy("acme")
-    assert not store.accept("acme", [again], max_backlog=NO_LIMIT, oldest=MONTH).receipts[0].duplicate
+    assert not store.accept("acme", [again], IntakeBounds(NO_LIMIT, MONTH)).receipts[0].duplicate
     clock.sleep(MONTH - 3 * WEEK)
     assert store.get_job("acme-001") is None
     assert store.relation_history("acme", relation)[1] == ()
@@ -104,5 +104,5 @@ def test_the_store_and_the_keeper_fit_their_ports(clock: FakeClock) -> None:
     keeper: LeaseKeeper = skip_renewal
     lease = take_lease(store)
     with keeper(lease):
-        store.accept("acme", [submission("1", change(1, 9))], max_backlog=NO_LIMIT, oldest=MONTH)
+        store.accept("acme", [submission("1", change(1, 9))], IntakeBounds(NO_LIMIT, MONTH))
     assert lease.release() == 0.0

@@ -28,6 +28,7 @@ from worker.ports import (
     AdminResult,
     AuditEntry,
     DeleteBrake,
+    IntakeBounds,
     JobFilter,
     Pause,
     Receipt,
@@ -89,7 +90,7 @@ def test_cancelling_makes_room_at_once_and_an_account_with_all_cancelled_is_not_
 
 
 def accept_at_most(store: Store, backlog: int) -> None:
-    store.accept("acme", [submission("900", change(9, 9))], max_backlog=backlog, oldest=MONTH)
+    store.accept("acme", [submission("900", change(9, 9))], IntakeBounds(backlog, MONTH))
 
 
 def test_a_job_cancelled_between_read_and_claim_is_not_sent_and_its_batch_loses_nothing(

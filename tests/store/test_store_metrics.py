@@ -16,7 +16,7 @@ from worker.clock import IdGenerator
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
-from worker.ports import BOUNDS, AuditEntry, Pause, Store, SweepStats, WorkerInfo
+from worker.ports import BOUNDS, AuditEntry, IntakeBounds, Pause, Store, SweepStats, WorkerInfo
 from worker.redis.client import connect
 from worker.store.metrics import RedisMetrics
 from worker.usecases.flush_telemetry import FlushCounters
@@ -51,7 +51,7 @@ def test_account_stats_show_what_waits_what_is_open_and_what_failed(store: Store
     claim_all(lease)
     send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
     lease.begin("r2", Request((Action("create", BUYER, (1,), (11,)),)))
-    store.accept("acme", [submission(new_id(), change(2, 9))], max_backlog=NO_LIMIT, oldest=MONTH)
+    store.accept("acme", [submission(new_id(), change(2, 9))], IntakeBounds(NO_LIMIT, MONTH))
     store.pause("acme", Pause("hand", "moving"))
     stats = metrics.account_stats(["acme", "other"])
     acme = stats["acme"]

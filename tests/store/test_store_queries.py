@@ -28,7 +28,7 @@ from worker.clock import IdGenerator
 from worker.contract import Change, Relation
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
-from worker.ports import OPEN_STATES, JobFilter, JobRecord, Queries, Store, Writes
+from worker.ports import OPEN_STATES, IntakeBounds, JobFilter, JobRecord, Queries, Store, Writes
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
 
@@ -199,7 +199,7 @@ def fill(store: Store, clock: FakeClock, made: list[tuple[int, Change, str]]) ->
         job = f"{names()[:-3]}{number:03d}"
         asked = name_by_references(one, "child") if fate == "parked" else one
         entry = submission(job, asked, event_id=f"e{number}")
-        store.accept("acme", [entry], max_backlog=NO_LIMIT, oldest=MONTH)
+        store.accept("acme", [entry], IntakeBounds(NO_LIMIT, MONTH))
         if fate == "parked":
             park(store)
         elif fate != "queued" and all(each[2] != "queued" for each in made[:number]):

@@ -15,7 +15,17 @@ from worker.contract import Change, Relation
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.planner.actions import Action
 from worker.planner.relation_state import Stage
-from worker.ports import AuditEntry, JobFilter, JobRecord, Pause, Receipt, ReplayEntry, Submission, WorkerInfo
+from worker.ports import (
+    AuditEntry,
+    IntakeBounds,
+    JobFilter,
+    JobRecord,
+    Pause,
+    Receipt,
+    ReplayEntry,
+    Submission,
+    WorkerInfo,
+)
 from worker.store.database import Database
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.limits import Retention
@@ -422,7 +432,7 @@ def test_an_event_id_that_the_release_stored_is_a_delivery_s_only_if_a_webhook_w
         delivered=True,
     )
     entry = Submission("acme-new", delivered, "e-1")
-    (receipt,) = store.accept("acme", [entry], max_backlog=1000, oldest=30 * 86_400).receipts
+    (receipt,) = store.accept("acme", [entry], IntakeBounds(1000, 30 * 86_400)).receipts
     assert receipt == (Receipt(known, duplicate=True) if is_known else Receipt("acme-new"))
 
 

@@ -46,6 +46,7 @@ from worker.ports import (
     OPEN_STATES,
     AuditEntry,
     DeleteBrake,
+    IntakeBounds,
     JobFilter,
     JobRecord,
     Lease,
@@ -211,9 +212,7 @@ class SideBySide(RuleBasedStateMachine):
     @rule()
     def repeat_last_accept(self) -> None:
         account, submissions, backlog = self.last
-        answer = self.on_both(
-            lambda store: store.accept(account, submissions, max_backlog=backlog, oldest=MONTH)
-        )
+        answer = self.on_both(lambda store: store.accept(account, submissions, IntakeBounds(backlog, MONTH)))
         if not isinstance(answer, RaisedError):
             self.jobs[account] += [receipt.job for receipt in answer.receipts if not receipt.duplicate]
 

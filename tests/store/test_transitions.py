@@ -41,7 +41,7 @@ from tests.support.store_values import (
 from worker.contract import Change, Relation
 from worker.errors import BacklogFull, LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
-from worker.ports import Pause, Receipt, Store, Writes
+from worker.ports import IntakeBounds, Pause, Receipt, Store, Writes
 from worker.store.limits import LEASE_LIFETIME_MS
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
@@ -62,15 +62,9 @@ def test_the_same_accept_twice_writes_nothing_and_answers_the_same(
 def test_an_event_id_known_under_another_job_is_answered_with_the_first(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
-    redis_store.accept(
-        "acme", [submission("1", change(1, 9), event_id="e")], max_backlog=NO_LIMIT, oldest=MONTH
-    )
-    again = redis_store.accept(
-        "acme", [submission("2", change(1, 9), event_id="e")], max_backlog=0, oldest=MONTH
-    )
-    other = redis_store.accept(
-        "acme", [submission("3", change(2, 9), event_id="e")], max_backlog=0, oldest=MONTH
-    )
+    redis_store.accept("acme", [submission("1", change(1, 9), event_id="e")], IntakeBounds(NO_LIMIT, MONTH))
+    again = redis_store.accept("acme", [submission("2", change(1, 9), event_id="e")], IntakeBounds(0, MONTH))
+    other = redis_store.accept("acme", [submission("3", change(2, 9), event_id="e")], IntakeBounds(0, MONTH))
     assert again.receipts == (Receipt("acme-1", duplicate=True),)
     assert [(refused.reason, refused.job) for refused in other.refused] == [("conflict", "acme-1")]
     assert queued(redis_client) == ["acme-1"]
@@ -81,7 +75,7 @@ def test_a_delivery_is_its_event_id_whatever_is_in_it_and_no_producer_s_change_c
 ) -> None:
     def receipt(job: str, asked: Change, *, delivered: bool) -> Receipt:
         entry = submission(job, asked, event_id="e", redelivered=delivered)
-        return store.accept("acme", [entry], max_backlog=NO_LIMIT, oldest=MONTH).receipts[0]
+        return store.accept("acme", [entry], IntakeBounds(NO_LIMIT, MONTH)).receipts[0]
 
     assert receipt("1", change(1, 9), delivered=False) == Receipt("acme-1")
     assert receipt("2", change(1, 9), delivered=True) == Receipt("acme-2")
@@ -94,15 +88,14 @@ def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(
 ) -> None:
     ahead = change(1, 10, occurred_at=START + 301_000_000)
     answer = redis_store.accept(
-        "acme", [submission("1", change(1, 9)), submission("2", ahead)], max_backlog=NO_LIMIT, oldest=MONTH
+        "acme", [submission("1", change(1, 9)), submission("2", ahead)], IntakeBounds(NO_LIMIT, MONTH)
     )
     assert [(refused.position, refused.reason) for refused in answer.refused] == [(1, "ahead")]
     with pytest.raises(BacklogFull):
         redis_store.accept(
             "acme",
             [submission("1", change(1, 9)), submission("2", change(1, 10))],
-            max_backlog=1,
-            oldest=MONTH,
+            IntakeBounds(1, MONTH),
         )
     assert set(dump_keys(redis_client, f"{BASE}*")) == {
         f"{BASE}{name}".encode() for name in ("meta", "lease")
@@ -112,7 +105,7 @@ def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(
 def test_exactly_one_of_many_concurrent_accepts_is_to_wake_a_worker(redis_store: RedisStore) -> None:
     def one(number: int) -> bool:
         return redis_store.accept(
-            "acme", [submission(str(number), change(number, 9))], max_backlog=NO_LIMIT, oldest=MONTH
+            "acme", [submission(str(number), change(number, 9))], IntakeBounds(NO_LIMIT, MONTH)
         ).wake
 
     with ThreadPoolExecutor(16) as threads:
@@ -123,7 +116,7 @@ def test_exactly_one_of_many_concurrent_accepts_is_to_wake_a_worker(redis_store:
 
 def test_occurred_at_zero_is_the_epoch_and_not_now(store: Store) -> None:
     answer = store.accept(
-        "acme", [submission("1", change(1, 9, occurred_at=0))], max_backlog=NO_LIMIT, oldest=MONTH
+        "acme", [submission("1", change(1, 9, occurred_at=0))], IntakeBounds(NO_LIMIT, MONTH)
     )
     assert [refused.reason for refused in answer.refused] == ["too_old"]
 
@@ -347,7 +340,7 @@ def test_release_marks_the_account_as_woken_when_work_remains_and_the_sweep_trus
     accept(store, change(1, 9))
     lease = take_lease(store)
     assert lease.release() == 0.0
-    again = store.accept("acme", [submission("2", change(2, 9))], max_backlog=NO_LIMIT, oldest=MONTH)
+    again = store.accept("acme", [submission("2", change(2, 9))], IntakeBounds(NO_LIMIT, MONTH))
     assert not again.wake
     assert store.due_accounts(["acme"]) == []
     clock.sleep(2.0)

@@ -14,7 +14,7 @@ from worker.contract import TYPES, Change, Relation, guarded_side, order_of
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports import JobRecord, Receipt, Store
+from worker.ports import IntakeBounds, JobRecord, Receipt, Store
 from worker.testing import FakeClock, skip_renewal
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush import flush
@@ -154,7 +154,7 @@ class World:
         )
 
     def _intake_policy(self, account: str) -> IntakePolicy:
-        return IntakePolicy(account=account, window=1.0, max_backlog=1_000_000)
+        return IntakePolicy(account=account, window=1.0, bounds=IntakeBounds(1_000_000, 30 * 86_400.0))
 
 
 def generous_policy(account: str) -> FlushPolicy:

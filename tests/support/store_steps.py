@@ -24,6 +24,7 @@ from worker.planner.fold import Result
 from worker.ports import (
     AuditEntry,
     DeliveryRetention,
+    IntakeBounds,
     JobFilter,
     JobRecord,
     Lease,
@@ -52,7 +53,7 @@ BASE = "t:{acme}:"
 def accept(store: Store, *changes: Change, first: int = 0) -> list[Receipt]:
     """Accept the changes as jobs acme-000, acme-001, …"""
     submissions = [submission(f"{first + number:03d}", each) for number, each in enumerate(changes)]
-    return list(store.accept("acme", submissions, max_backlog=NO_LIMIT, oldest=MONTH).receipts)
+    return list(store.accept("acme", submissions, IntakeBounds(NO_LIMIT, MONTH)).receipts)
 
 
 def job_of(store: Store, number: int = 0) -> JobRecord:

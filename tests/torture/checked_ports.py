@@ -18,6 +18,7 @@ from worker.ports import (
     AuditEntry,
     DeleteBrake,
     ErasedPiece,
+    IntakeBounds,
     LookUpResult,
     Pause,
     RecordRef,
@@ -53,22 +54,12 @@ class CheckedStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def accept(
-        self,
-        account: str,
-        submissions: Sequence[Submission],
-        *,
-        max_backlog: int,
-        oldest: float,
-        max_bytes: int = 2**50,
-    ) -> AcceptResult:
+    def accept(self, account: str, submissions: Sequence[Submission], bounds: IntakeBounds) -> AcceptResult:
         """Record new changes; the store gets them with the names of records that are to be looked up."""
         named = [
             msgspec.structs.replace(each, change=self._name_records(each.change)) for each in submissions
         ]
-        result: AcceptResult = self._inner.accept(
-            account, named, max_backlog=max_backlog, oldest=oldest, max_bytes=max_bytes
-        )
+        result: AcceptResult = self._inner.accept(account, named, bounds)
         self.checker.record_accept(account, submissions, result)
         return result
 

@@ -32,7 +32,7 @@ from tests.torture.simulated_worker import SimulatedWorker, WorkerEnvironment
 from worker.contract import TYPES, Change, guarded_side, order_of
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports import Metrics, RecordRef
+from worker.ports import IntakeBounds, Metrics, RecordRef
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import Intake, IntakePolicy
@@ -335,4 +335,4 @@ class Scenario:
 
 
 def _intake_policy(account: str) -> IntakePolicy:
-    return IntakePolicy(account=account, window=1.0, max_backlog=1_000_000)
+    return IntakePolicy(account=account, window=1.0, bounds=IntakeBounds(1_000_000, 30 * 86_400.0))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from producers.portals.http.group_commit import Accept, CommitGroup, Results
 from worker.contract import Change
 from worker.errors import RelationsError, StoreUnavailable
-from worker.ports import Receipt
+from worker.ports import IntakeBounds, Receipt
 from worker.testing import MemoryStore
 from worker.usecases.intake import Intake, IntakePolicy
 
@@ -24,7 +24,9 @@ def intake(*, max_backlog: int = 1_000_000) -> Intake:
     ids = (f"{number:018d}" for number in itertools.count())
     return Intake(
         store=MemoryStore(lambda: NOW),
-        policy_of=lambda name: IntakePolicy(account=name, window=1.0, max_backlog=max_backlog),
+        policy_of=lambda name: IntakePolicy(
+            account=name, window=1.0, bounds=IntakeBounds(max_backlog, 30 * 86_400.0)
+        ),
         new_id=lambda: next(ids),
         wake=lambda *_: None,
         emit=lambda *_, **__: None,

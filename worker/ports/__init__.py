@@ -105,6 +105,7 @@ from worker.ports.services import SenderOpener as SenderOpener
 from worker.ports.store import MAX_KEPT_BODY as MAX_KEPT_BODY
 from worker.ports.store import NOBODY as NOBODY
 from worker.ports.store import AcceptResult as AcceptResult
+from worker.ports.store import IntakeBounds as IntakeBounds
 from worker.ports.store import Receipt as Receipt
 from worker.ports.store import RefusedChange as RefusedChange
 from worker.ports.store import Retention as Retention

@@ -70,6 +70,14 @@ class AcceptResult(NamedTuple):
     wake: bool = False
 
 
+class IntakeBounds(NamedTuple):
+    """How many changes of an account may wait, how many seconds old they may be, and how many bytes."""
+
+    backlog: int
+    oldest: float
+    backlog_bytes: int = 2**53
+
+
 class UnreadableMessage(NamedTuple):
     """A message that is no change: the account it names (perhaps unknown), every fault, and its bytes.
 
@@ -89,28 +97,14 @@ class UnreadableMessage(NamedTuple):
 class Store(Protocol):
     """The status store and the accounts' inboxes."""
 
-    def accept(
-        self,
-        account: str,
-        submissions: Sequence[Submission],
-        *,
-        max_backlog: int,
-        oldest: float,
-        max_bytes: int = ...,
-    ) -> AcceptResult:
-        """Write the submissions, all or none; a repeated call returns the same. `oldest` is in seconds."""
+    def accept(self, account: str, submissions: Sequence[Submission], bounds: IntakeBounds) -> AcceptResult:
+        """Write the submissions, all or none; a repeated call returns the same."""
 
     def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
         """Keep a message as a failed job that needs a decision; a repeated message is the same job."""
 
     def accept_rounds(
-        self,
-        account: str,
-        rounds: Iterable[Sequence[Submission]],
-        *,
-        max_backlog: int,
-        oldest: float,
-        max_bytes: int = ...,
+        self, account: str, rounds: Iterable[Sequence[Submission]], bounds: IntakeBounds
     ) -> Iterator[AcceptResult]:
         """Accept list after list, each all or none; one may be prepared while the one before is written."""
 

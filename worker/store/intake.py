@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from worker.errors import BacklogFull
-from worker.ports import AcceptResult, Receipt, RefusedChange, Submission, UnreadableMessage
+from worker.ports import AcceptResult, IntakeBounds, Receipt, RefusedChange, Submission, UnreadableMessage
 from worker.redis.client import translate_errors
 from worker.redis.scripts import ScriptCall
 from worker.store import codec, keys
@@ -16,7 +16,7 @@ from worker.store.commit import Overtaken
 from worker.store.database import Registry
 from worker.store.jobs.new_job import encode_submission, needs_look_up, unreadable_job
 from worker.store.keys import LAYOUT, bucket_of, short_id
-from worker.store.limits import MAX_PAYLOAD_BYTES, MAX_PAYLOADS, UNBOUNDED, to_us
+from worker.store.limits import MAX_PAYLOAD_BYTES, MAX_PAYLOADS, to_us
 from worker.store.migration import ensure_layout
 
 REGISTRATION_MEMORY: Final = 60.0
@@ -43,31 +43,17 @@ class RedisIntake(Acts):
         key = keys.accounts(self.database.prefix)
         return Registry(self.database, key, seconds=REGISTRATION_MEMORY)
 
-    def accept(
-        self,
-        account: str,
-        submissions: Sequence[Submission],
-        *,
-        max_backlog: int,
-        oldest: float,
-        max_bytes: int = UNBOUNDED,
-    ) -> AcceptResult:
+    def accept(self, account: str, submissions: Sequence[Submission], bounds: IntakeBounds) -> AcceptResult:
         """Write the submissions, all or none; a repeated call answers the same."""
         if not submissions:
             return AcceptResult(())
         self.registry.add(account)
-        call = self._accept_call(account, submissions, max_backlog, oldest, max_bytes)
+        call = self._accept_call(account, submissions, bounds)
         answer = self._accept(account, call)
-        return _read_accepted(answer, account, submissions, max_backlog, max_bytes)
+        return _read_accepted(answer, account, submissions, bounds)
 
     def accept_rounds(
-        self,
-        account: str,
-        rounds: Iterable[Sequence[Submission]],
-        *,
-        max_backlog: int,
-        oldest: float,
-        max_bytes: int = UNBOUNDED,
+        self, account: str, rounds: Iterable[Sequence[Submission]], bounds: IntakeBounds
     ) -> Iterator[AcceptResult]:
         """Accept one round after the other; the next is on its way while Redis writes the one before."""
         self.registry.add(account)
@@ -79,7 +65,7 @@ class RedisIntake(Acts):
 
         def list_calls() -> Iterator[ScriptCall]:
             for submissions in rounds:
-                call = self._accept_call(account, submissions, max_backlog, oldest, max_bytes)
+                call = self._accept_call(account, submissions, bounds)
                 sent.append((submissions, call))
                 yield call
 
@@ -88,7 +74,7 @@ class RedisIntake(Acts):
                 submissions, call = sent.popleft()
                 if answer[0] == b"layout":
                     answer = self._accept(account, call)
-                yield _read_accepted(answer, account, submissions, max_backlog, max_bytes)
+                yield _read_accepted(answer, account, submissions, bounds)
 
     def _accept(self, account: str, call: ScriptCall) -> Any:
         """Run the script, on a new account once more after it got its layout."""
@@ -101,12 +87,7 @@ class RedisIntake(Acts):
         return answer
 
     def _accept_call(
-        self,
-        account: str,
-        submissions: Sequence[Submission],
-        max_backlog: int,
-        oldest: float,
-        max_bytes: int,
+        self, account: str, submissions: Sequence[Submission], bounds: IntakeBounds
     ) -> ScriptCall:
         base = keys.base(self.database.prefix, account)
         rows: list[Any] = []
@@ -128,8 +109,9 @@ class RedisIntake(Acts):
         names += [f"{base}:batch:{label}" for label in labels]
         keep = self.retention(account)
         period = to_us(max(keep.finished, keep.remembered))
-        head = (self.database.now_text(), max_backlog, to_us(oldest), period, LAYOUT, len(buckets))
-        return ScriptCall(names, [*head, len(submissions), max_bytes, *buckets, *rows])
+        oldest = to_us(bounds.oldest)
+        head = (self.database.now_text(), bounds.backlog, oldest, period, LAYOUT, len(buckets))
+        return ScriptCall(names, [*head, len(submissions), bounds.backlog_bytes, *buckets, *rows])
 
     def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
         """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
@@ -182,12 +164,12 @@ class RedisIntake(Acts):
 
 
 def _read_accepted(
-    answer: Any, account: str, submissions: Sequence[Submission], max_backlog: int, max_bytes: int
+    answer: Any, account: str, submissions: Sequence[Submission], bounds: IntakeBounds
 ) -> AcceptResult:
     """Read the answer of accept.lua; raises BacklogFull."""
     if answer[0] == b"full":
         in_bytes = answer[1] == b"bytes"
-        most = f"max_backlog_bytes, {max_bytes}" if in_bytes else f"max_backlog, {max_backlog}"
+        most = f"max_backlog_bytes, {bounds.backlog_bytes}" if in_bytes else f"max_backlog, {bounds.backlog}"
         raise BacklogFull(
             f"the changes of account {account} that wait would be more than {most}; "
             "try again when some are done",

@@ -23,7 +23,6 @@ DEADLY_LOSSES: Final = (
     3  # workers that died with one thing alone in their batch, before it is condemned (R21)
 )
 
-UNBOUNDED: Final = 2**53  # bytes
 BUCKET_MS: Final = 2**25  # milliseconds of ids that are one bucket: 9.3 hours
 
 JOBS_PER_CALL: Final = 500  # that one call of a script acts on, so that none blocks the server for long

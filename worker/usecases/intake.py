@@ -16,6 +16,7 @@ from worker.ports import (
     UNROUTED,
     AcceptResult,
     EventSink,
+    IntakeBounds,
     Receipt,
     RefusedChange,
     Store,
@@ -24,7 +25,6 @@ from worker.ports import (
 )
 
 MAX_FAULT: Final = 500  # characters of a fault that is kept
-RELATION_MEMORY = 30 * 86_400.0  # seconds; an older change cannot be ordered any more (R3, R8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +33,8 @@ class IntakePolicy:
 
     account: str
     window: float
-    max_backlog: int
-    max_backlog_bytes: int = 2**30
+    bounds: IntakeBounds
     overrides: Mapping[str, Override] = field(default_factory=dict)
-    memory: float = RELATION_MEMORY
 
 
 class AccountResult(NamedTuple):
@@ -97,13 +95,7 @@ class Intake:
         if not changes:
             return []
         policy = self.policy_of(changes[0].account)
-        result = self.store.accept(
-            policy.account,
-            self._submissions(changes, policy),
-            max_backlog=policy.max_backlog,
-            oldest=policy.memory,
-            max_bytes=policy.max_backlog_bytes,
-        )
+        result = self.store.accept(policy.account, self._submissions(changes, policy), policy.bounds)
         return self._receipts(result, changes, policy)
 
     def accept_stream(self, account: str, chunks: Iterable[Sequence[Change]]) -> Iterator[list[Receipt]]:
@@ -122,13 +114,7 @@ class Intake:
                 total += len(changes)
                 yield checked
 
-        for result in self.store.accept_rounds(
-            account,
-            submissions(),
-            max_backlog=policy.max_backlog,
-            oldest=policy.memory,
-            max_bytes=policy.max_backlog_bytes,
-        ):
+        for result in self.store.accept_rounds(account, submissions(), policy.bounds):
             start, changes = unanswered.popleft()
             yield self._receipts(result, changes, policy, start=start)
 
