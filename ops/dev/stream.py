@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from ops.explain.text import format_records, pluralize
 from worker.contract import Reference
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import describe
-from worker.ports import OPEN_STATES, UNROUTED, JobFilter, JobRecord, Queries
+from worker.ports import OPEN_STATES, UNROUTED, JobFilter, JobRecord, Queries, walk_pages
 
 PAGE: Final = 100  # jobs that are looked up at once
 MOST_LINES: Final = 20  # per look and account; of a burst the others are counted
@@ -65,15 +66,11 @@ class JobStream:
 
     def _find_new(self, account: str) -> Iterator[JobRecord]:
         """Yield the jobs since the last look, newest first."""
-        cursor = ""
-        while True:
-            page = self._queries.find_jobs(account, JobFilter(), limit=PAGE, cursor=cursor)
-            for job in page.jobs:
-                if job.number <= self._newest[account]:
-                    return
-                yield job
-            if not (cursor := page.next):
-                return
+        pages = walk_pages(
+            lambda cursor: self._queries.find_jobs(account, JobFilter(), limit=PAGE, cursor=cursor)
+        )
+        newest = self._newest[account]
+        yield from takewhile(lambda job: job.number > newest, (job for page in pages for job in page.jobs))
 
     def _print_changes(self) -> None:
         """Print what became of the jobs that were open or had failed at the last look."""

@@ -2,10 +2,20 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from worker.contract import Relation
-from worker.ports import JobFilter, JobRecord, Queries, RelationEvent, RelationRecord, RequestRecord, Store
+from worker.ports import (
+    JobFilter,
+    JobRecord,
+    Queries,
+    RelationEvent,
+    RelationRecord,
+    RequestRecord,
+    Store,
+    walk_pages,
+)
 
 PAGES: Final = 200  # of the index that are searched for jobs that still wait
 PAGE: Final = 500
@@ -64,13 +74,8 @@ def _find_waiting(queries: Queries, account: str, relation: Relation, since: int
     waiting = JobFilter(
         state="queued", type=relation.type, parent=relation.parent, child=relation.child, since=since
     )
-    found, cursor = list[JobRecord](), ""
-    for _ in range(PAGES):
-        page = queries.find_jobs(account, waiting, limit=PAGE, cursor=cursor)
-        found += page.jobs
-        if not (cursor := page.next):
-            break
-    return found
+    pages = walk_pages(lambda cursor: queries.find_jobs(account, waiting, limit=PAGE, cursor=cursor))
+    return [job for page in islice(pages, PAGES) for job in page.jobs]
 
 
 def _named_jobs(events: Sequence[RelationEvent]) -> Iterable[str]:

@@ -12,7 +12,16 @@ import msgspec
 
 from worker.contract import account_of, limit_faults, write_instant
 from worker.errors import Fault, InvalidChange
-from worker.ports import Failure, JobFilter, JobLookups, JobRecord, JobState, summarize_ids, waiting_failures
+from worker.ports import (
+    Failure,
+    JobFilter,
+    JobLookups,
+    JobRecord,
+    JobState,
+    summarize_ids,
+    waiting_failures,
+    walk_pages,
+)
 
 MAX_JOBS: Final = 100_000  # jobs that one call acts on
 MAX_ID: Final = 64  # characters of the id of a job; ours have at most 51
@@ -197,10 +206,6 @@ def is_foreign(job_id: str, account: str) -> bool:
 def _find_by_filter(
     queries: JobLookups, account: str, wanted: JobFilter
 ) -> Iterator[Mapping[str, JobRecord]]:
-    cursor = ""
-    while True:
-        page = queries.find_jobs(account, wanted, limit=PIECE, cursor=cursor)
+    for page in walk_pages(lambda cursor: queries.find_jobs(account, wanted, limit=PIECE, cursor=cursor)):
         if page.jobs:
             yield {job.id: job for job in page.jobs}
-        if not (cursor := page.next):
-            return

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from worker.contract import TYPES, Relation
-from worker.ports import Failure, JobFilter, JobRecord, Queries
+from worker.ports import Failure, JobFilter, JobRecord, Queries, walk_pages
 
 MAX_JOBS: Final = 2000  # failed jobs that are looked at, the newest first
 PAGE: Final = 500
@@ -36,15 +37,9 @@ def find_suspects(queries: Queries, account: str, *, most: int = MAX_JOBS) -> li
 
     Of the `most` newest failed jobs.
     """
-    found, cursor, looked_at = list[JobRecord](), "", 0
-    while looked_at < most:
-        size = min(PAGE, most - looked_at)
-        page = queries.find_jobs(account, JobFilter(state="failed"), limit=size, cursor=cursor)
-        found += page.jobs
-        looked_at += size
-        if not (cursor := page.next):
-            break
-    return group_by_suspect(found)
+    failed = JobFilter(state="failed")
+    pages = walk_pages(lambda cursor: queries.find_jobs(account, failed, limit=PAGE, cursor=cursor))
+    return group_by_suspect(job for page in islice(pages, most // PAGE) for job in page.jobs)
 
 
 def group_by_suspect(jobs: Iterable[JobRecord]) -> list[RecordFailures]:

@@ -65,6 +65,7 @@ from worker.ports.metrics import count_open_jobs as count_open_jobs
 from worker.ports.queries import AccountState as AccountState
 from worker.ports.queries import JobLookups as JobLookups
 from worker.ports.queries import Queries as Queries
+from worker.ports.queries import walk_pages as walk_pages
 from worker.ports.records import ERROR_CLASSES as ERROR_CLASSES
 from worker.ports.records import FOREVER as FOREVER
 from worker.ports.records import OPEN_STATES as OPEN_STATES

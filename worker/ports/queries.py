@@ -1,7 +1,7 @@
 """What people and monitors ask of the status store; no change passes here."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 from worker.contract import Relation
 from worker.planner.relation_state import RelationRecord
@@ -27,6 +27,27 @@ class AccountState(NamedTuple):
     oldest: int = 0
     next_due: Relation | None = None
     sent: frozenset[Relation] = frozenset()
+
+
+class Page(Protocol):
+    """Some entries of a list, and the cursor of those behind them; empty after the last."""
+
+    @property
+    def next(self) -> str:
+        """The cursor."""
+
+
+AnyPage = TypeVar("AnyPage", bound=Page)
+
+
+def walk_pages(find_page: Callable[[str], AnyPage]) -> Iterator[AnyPage]:
+    """Yield the pages of a list from the first to the last, each found by its cursor."""
+    cursor = ""
+    while True:
+        page = find_page(cursor)
+        yield page
+        if not (cursor := page.next):
+            return
 
 
 class JobLookups(Protocol):

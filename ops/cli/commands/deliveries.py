@@ -18,7 +18,7 @@ from ops.web.forms import DeliveryQuery
 from producers.portals.http.query import read_query
 from producers.webhooks.redelivery import SKIPPED, Remapped, RemappedChange
 from worker.errors import Invalid, NotFound
-from worker.ports import Delivery, DeliveryFilter, DeliveryOutcome, DeliveryPage
+from worker.ports import Delivery, DeliveryFilter, DeliveryOutcome, DeliveryPage, walk_pages
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PAGE: Final = 200  # deliveries that are selected at once
@@ -185,13 +185,9 @@ def remap_deliveries(context: CommandContext, wanted: DeliveryFilter, yes: bool,
 
 def _select(context: CommandContext, wanted: DeliveryFilter) -> Iterator[list[str]]:
     """Yield the ids of the deliveries that fit; refused ones are not kept, so only if they are asked for."""
-    cursor = ""
-    while True:
-        page = context.operations.find_deliveries(wanted, limit=PAGE, cursor=cursor)
+    for page in walk_pages(lambda at: context.operations.find_deliveries(wanted, limit=PAGE, cursor=at)):
         if ids := [each.id for each in page.deliveries if wanted.outcome or each.outcome != "refused"]:
             yield ids
-        if not (cursor := page.next):
-            return
 
 
 def _answer(context: CommandContext, found: Sequence[Remapped], *, acted: bool) -> None:

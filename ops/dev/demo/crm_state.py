@@ -9,7 +9,7 @@ from ops.dev.demo.agency import CrmRelations
 from ops.dev.stack import Stack
 from worker.contract import Relation
 from worker.errors import RelationsError
-from worker.ports import OPEN_STATES, JobFilter, JobRecord, Queries, Store
+from worker.ports import OPEN_STATES, JobFilter, JobRecord, Queries, Store, walk_pages
 
 POLL: Final = 0.1
 PAGE: Final = 500
@@ -51,13 +51,8 @@ def describe_differences(
 
 def list_jobs(queries: Queries, account: str) -> Iterator[JobRecord]:
     """Yield every job of an account, newest first."""
-    cursor = ""
-    while True:
-        page = queries.find_jobs(account, JobFilter(), limit=PAGE, cursor=cursor)
+    for page in walk_pages(lambda at: queries.find_jobs(account, JobFilter(), limit=PAGE, cursor=at)):
         yield from page.jobs
-        if not page.next or not page.jobs:
-            return
-        cursor = page.next
 
 
 def count_outcomes(queries: Queries, accounts: Mapping[str, object]) -> tuple[Counter[str], Counter[str]]:
