@@ -22,7 +22,7 @@ from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.trace import explain_rules
 from producers.webhooks.verify import still_proves
 from worker.config import Source, redact, redact_bytes
-from worker.contract import MAX_FAULTS
+from worker.contract import MAX_FAULTS, Override, check, check_each
 from worker.errors import Fault, InvalidChange, RelationsError
 from worker.ports import MAX_DELIVERY_BODY, Delivery, DeliveryOutcome, KeptDelivery, RuleTrace
 
@@ -85,6 +85,20 @@ def map_delivery(source: Source, delivery: WebhookDelivery, message_id: str) -> 
         return mapped.failed(error)
     because = "" if ignored_by is None else source.ignore[ignored_by].because
     return mapped._replace(changes=changes, because=because)
+
+
+def map_payload(source: Source, body: bytes, overrides: Mapping[str, Override]) -> MappedDelivery:
+    """Return what the rules make of the payload, checked as intake would.
+
+    Raises InvalidChange with every fault. The body may have the head of a request before it. Signatures
+    are not checked.
+    """
+    delivery = read_kept(source, body.strip().removeprefix(b"?") if source.scheme == "onoffice" else body)
+    mapped = map_delivery(source, delivery, "try")
+    if mapped.error:
+        raise mapped.error
+    check_each(((each.path, each.change) for each in mapped.changes), lambda change: check(change, overrides))
+    return mapped
 
 
 def explain_delivery(

@@ -11,9 +11,8 @@ from ops.cli.context import CommandContext, with_local_context
 from ops.explain.deliveries import describe_trace
 from ops.explain.text import format_change, pluralize
 from ops.serializers.deliveries import serialize_trace
-from ops.source_trials import map_payload
 from producers.webhooks.mapping import MappedChange, check_rules
-from producers.webhooks.record import MappedDelivery, explain_delivery
+from producers.webhooks.record import MappedDelivery, explain_delivery, map_payload
 from worker.config import Source
 from worker.config.table import nearest
 from worker.contract import to_message

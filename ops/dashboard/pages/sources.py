@@ -7,8 +7,8 @@ from typing import Final
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Page, Visit, first_value
 from ops.explain.text import format_change
-from ops.source_trials import map_payload
 from producers.webhooks.mapping import MappedChange
+from producers.webhooks.record import map_payload
 from worker.config import Rule, Source
 from worker.errors import InvalidChange, NotFound
 
