@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from worker import log
 from worker.background import NamedThreads, Wake, cause_of, keep_lease, open_sender
 from worker.callbacks.transport import find_addresses, send
 from worker.clock import IdGenerator, SystemClock
-from worker.config import Account, Callback, Settings
+from worker.config import Account, Settings
 from worker.config.proxy import find_proxy
 from worker.contract import Relation
 from worker.limiter.redis_limiter import RedisLimiter
@@ -77,7 +77,8 @@ class Runtime:
         )
         self.limiter = RedisLimiter(self.client, settings.prefix)
         self.metrics = RedisMetrics(self.client, settings.prefix)
-        self.api_clients = ApiClients(settings.prefix)
+        self.api: Callable[[Account], Api] = ApiClients(settings.prefix).get
+        self.find_callback_addresses = find_addresses
         self._new_id = IdGenerator()
         self.callbacks = Callbacks(
             store=RedisCallbacks(self.store),
@@ -226,14 +227,6 @@ class Runtime:
         """Return what ends the record's relations among the known ones, and which of them must wait."""
         policy = self.live_settings.flush_policy(account)
         return withdraw_record(record, known, unsettled, policy, by=ERASED)
-
-    def find_callback_addresses(self, callback: Callback) -> list[str]:
-        """Return the addresses at which a callback would be told now; raises httpcore.ConnectError."""
-        return find_addresses(callback)
-
-    def api(self, account: Account) -> Api:
-        """Return the account's API client."""
-        return self.api_clients.get(account)
 
     def _guard_of(self, account: str, relation: Relation) -> str:
         """Return the guarded record of a relation (R12), none for an account that the settings have not."""

@@ -21,8 +21,7 @@ from typing import Final
 
 from rich.console import Console
 
-from ops.dev.kept_ports import KeptPorts
-from ops.dev.processes import occupy, require_free_port, write_private
+from ops.dev.processes import KeptPorts, occupy, require_free_port, write_private
 from ops.dev.stack import Shape, Stack, running
 from ops.dev.stream import JobStream, RefusalStream
 from ops.dev.supervisor import Supervisor

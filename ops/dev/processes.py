@@ -1,10 +1,11 @@
-"""Child processes that log to a file, can be waited for until they are ready, and never outlive us.
+"""Child processes that log to a file, are waited for until they are ready, never outlive us; and their ports.
 
 For the demo, `relations dev`, benches and process tests; how a child is tied to its parent is in
 `ops.dev.child_guard`.
 """
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -14,13 +15,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from producers.errors import CannotStart, cannot_listen
 from worker.errors import RelationsError
 
 GUARD_SCRIPT = Path(__file__).with_name("child_guard.py")
 POLL = 0.01
+PORTS_FILE: Final = "ports.json"
 
 
 class StartFailed(RelationsError):
@@ -176,3 +178,37 @@ class Process:
 
     def _failure(self, what: str) -> StartFailed:
         return StartFailed(f"{' '.join(self.command[:4])} {what}; the end of {self.log}:\n{self.tail()}")
+
+
+class KeptPorts:
+    """The ports of a directory's stack by name: the same at every start, so that what was told stays true."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / PORTS_FILE
+        self._ports: dict[str, int] = {}
+        with suppress(OSError, ValueError):
+            self._ports = {
+                name: int(port) for name, port in json.loads(self._path.read_text("utf-8")).items()
+            }
+
+    def choose(self, name: str, wanted: int, *, echo: Callable[[str], None]) -> int:
+        """Return the wanted port; for 0 the one of the last start, or if that is taken any free one."""
+        port, last = wanted, self._ports.get(name, 0)
+        if not port:
+            port = last if last and is_free(last) else free_port()
+            if last and port != last:
+                echo(f"Port {last} of the last start is taken: {name} has {port} now")
+        self._ports[name] = port
+        self._path.write_text(json.dumps(self._ports), "utf-8")
+        return port
+
+
+def is_free(port: int) -> bool:
+    """Return whether nobody listens on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -7,8 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.dev.kept_ports import KeptPorts, is_free
-from ops.dev.processes import free_port
+from ops.dev.processes import KeptPorts, free_port, is_free
 from ops.dev.stream import MOST_LINES, JobStream, RefusalStream
 from ops.simulator import KeptSimulator, Records, Simulator
 from tests.support.flow_world import INFO, World, change

@@ -29,7 +29,7 @@ class AccountState(NamedTuple):
     sent: frozenset[Relation] = frozenset()
 
 
-class Page(Protocol):
+class CursorPage(Protocol):
     """Some entries of a list, and the cursor of those behind them; empty after the last."""
 
     @property
@@ -37,7 +37,7 @@ class Page(Protocol):
         """The cursor."""
 
 
-AnyPage = TypeVar("AnyPage", bound=Page)
+AnyPage = TypeVar("AnyPage", bound=CursorPage)
 
 
 def walk_pages(find_page: Callable[[str], AnyPage]) -> Iterator[AnyPage]:
