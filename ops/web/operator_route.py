@@ -8,20 +8,9 @@ from starlette.responses import Response
 
 from producers.portals.http.api_route import ApiRoute, ResponseDoc
 from producers.portals.http.query import AccountName, AccountQuery
-from producers.portals.http.routes import JobId
+from producers.portals.http.routes import JOB_ID, JobId
 from worker.config.values import Right
 
-ReplayId = Annotated[
-    str,
-    Meta(description="The id of a replay; it begins with its account.", examples=["acme-1m7y8t1vgssvve752b"]),
-]
-MessageId = Annotated[
-    str,
-    Meta(
-        description="The id of a message of a callback; it begins with its account.",
-        examples=["acme-1m7y8t1vgssvve752b"],
-    ),
-]
 PROBLEMS: Final = (404, 422, 503)
 
 Handler = Callable[..., Awaitable[Response]]
@@ -65,7 +54,13 @@ def _named_by(parameter: str, meaning: Any) -> Mapping[str, Any]:
     return {"path_params": {parameter: meaning}, "account_in": parameter, "query": None}
 
 
+def _id_of(what: str) -> Any:
+    return Annotated[
+        str, Meta(description=f"The id of {what}; it begins with its account.", examples=[JOB_ID])
+    ]
+
+
 OF_ACCOUNT: Final = _named_by("account", AccountName)
 OF_JOB: Final = _named_by("id", JobId)
-OF_REPLAY: Final = _named_by("id", ReplayId)
-OF_MESSAGE: Final = _named_by("id", MessageId)
+OF_REPLAY: Final = _named_by("id", _id_of("a replay"))
+OF_MESSAGE: Final = _named_by("id", _id_of("a message of a callback"))

@@ -55,22 +55,14 @@ AccountName = Annotated[  # which `explain_account_name` checks, so that its tex
     Meta(description=ACCOUNT_NAME, examples=["acme"], extra_json_schema={"pattern": f"^{ACCOUNT}$"}),
 ]
 RecordId = Annotated[int, Meta(ge=1, le=MAX_ID, description="the id of a record, a positive whole number")]
-Label = Annotated[
-    str,
-    Meta(
-        max_length=MAX_LABEL,
-        pattern=f"^[^{CONTROLS}]+$",
-        description=f"1 to {MAX_LABEL} printable characters",
-    ),
-]
-EventId = Annotated[
-    str,
-    Meta(
-        max_length=MAX_EVENT_ID,
-        pattern=f"^[^{CONTROLS}]+$",
-        description=f"1 to {MAX_EVENT_ID} printable characters",
-    ),
-]
+
+
+def _printable(most: int) -> Meta:
+    return Meta(max_length=most, pattern=f"^[^{CONTROLS}]+$", description=f"1 to {most} printable characters")
+
+
+Label = Annotated[str, _printable(MAX_LABEL)]
+EventId = Annotated[str, _printable(MAX_EVENT_ID)]
 Timestamp = Annotated[
     str,
     Meta(

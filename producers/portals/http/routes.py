@@ -1,6 +1,6 @@
 """The routes for portals, as a table; a new one is a row here and a row in `docs/reference/http.md`."""
 
-from typing import Annotated, Any, Final, NotRequired, TypedDict
+from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -79,6 +79,26 @@ CHANGES_BODY: Final = {
     },
 }
 
+WEBHOOK_BODY: Final = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+
+def _webhook_route(
+    method: Literal["GET", "POST"], below: str, summary: str, *, operation: str = ""
+) -> ApiRoute:
+    """Return a route by which a source's messages come, at its address or below it."""
+    return ApiRoute(
+        receive_webhook,
+        method,
+        f"/webhooks/{{source}}{below}",
+        summary,
+        {202: ACCEPTED, 200: PRESENT},
+        operation=operation,
+        path_params={"source": SourceName, **({"rest": MorePath} if below else {})},
+        body=WEBHOOK_BODY if method == "POST" else {},
+        problems=(401, 404, 405, 410, 503),
+    )
+
+
 PORTAL_ROUTES: Final = (
     ApiRoute(
         post_changes,
@@ -134,46 +154,24 @@ PORTAL_ROUTES: Final = (
         query=AccountQuery,
         problems=(404, 422, 503),
     ),
-    ApiRoute(
-        receive_webhook,
+    _webhook_route(
         "GET",
-        "/webhooks/{source}",
+        "",
         "Take a message whose query carries all, as onOffice's; without a query, only answer",
-        {202: ACCEPTED, 200: PRESENT},
         operation="receiveOnofficeWebhook",
-        path_params={"source": SourceName},
-        problems=(401, 404, 405, 410, 503),
     ),
-    ApiRoute(
-        receive_webhook,
-        "POST",
-        "/webhooks/{source}",
-        "Take a message of a webhook, proved as the source's scheme has it",
-        {202: ACCEPTED, 200: PRESENT},
-        path_params={"source": SourceName},
-        body={"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-        problems=(401, 404, 405, 410, 503),
-    ),
-    ApiRoute(
-        receive_webhook,
+    _webhook_route("POST", "", "Take a message of a webhook, proved as the source's scheme has it"),
+    _webhook_route(
         "GET",
-        "/webhooks/{source}/{rest:path}",
+        "/{rest:path}",
         "The same, where the address has more parts",
-        {202: ACCEPTED, 200: PRESENT},
         operation="receiveOnofficeWebhookBelow",
-        path_params={"source": SourceName, "rest": MorePath},
-        problems=(401, 404, 405, 410, 503),
     ),
-    ApiRoute(
-        receive_webhook,
+    _webhook_route(
         "POST",
-        "/webhooks/{source}/{rest:path}",
+        "/{rest:path}",
         "Take a message of a webhook whose address has more parts: a secret, or what it is about",
-        {202: ACCEPTED, 200: PRESENT},
         operation="receiveWebhookBelow",
-        path_params={"source": SourceName, "rest": MorePath},
-        body={"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-        problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(
         handlers.get_start_page,
