@@ -303,7 +303,11 @@ def test_a_person_says_which_record_a_reference_is(front: Front, browse: Browse)
 
 
 @pytest.mark.parametrize(
-    ("reference", "record", "status"), [("0", "x", 422), ("0", "0", 422), ("9", "1", 404), ("", "1", 404)]
+    ("reference", "record", "status"),
+    [
+        *(("0", record, 422) for record in ("x", "0", "9" * 5000)),
+        *((reference, "1", 404) for reference in ("9", "", "-1", "9" * 5000)),
+    ],
 )
 def test_what_is_no_record_resolves_nothing(
     front: Front, browse: Browse, reference: str, record: str, status: int

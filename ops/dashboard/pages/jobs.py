@@ -135,12 +135,12 @@ def resolve_reference(deps: DashboardDeps, visit: Visit) -> Answer:
     """Say which record a reference of a job is; then the change is carried out."""
     job_id = visit.named("id")
     account = visit.check("replay", job_account(job_id))
-    job, at = deps.runtime.store.get_job(job_id), visit.sent("reference")
-    if job is None or not at.isdecimal() or int(at) >= len(job.references):
+    job, at = deps.runtime.store.get_job(job_id), read_whole(visit.sent("reference"))
+    if job is None or at is None or not 0 <= at < len(job.references):
         raise NotFound(f"there is no job {job_id} with such a reference (any more)")
     record = read_whole(visit.sent("record"))
     if not record or record > MAX_ID:
         raise InvalidChange([Fault("record", "expected the id of a record, a positive whole number")])
-    choice = RecordChoice(references={str(job.references[int(at)].reference): record})
+    choice = RecordChoice(references={str(job.references[at].reference): record})
     deps.services.references.resolve(account, job_id, choice, by=visit.by)
     return SeeOther(f"/jobs/{job_id}")
