@@ -1,5 +1,6 @@
 """One call of the HTTP interface: a request, its answer as plain data, or the error that it stands for."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from worker.errors import (
     StoreUnavailable,
     Unavailable,
 )
+from worker.network.headers import retry_after
 
 TIMEOUT: Final = httpx.Timeout(10.0, read=300.0)  # seconds; an erasure looks at everything that is kept
 KINDS: Final[Mapping[str, type[RelationsError]]] = {
@@ -96,6 +98,6 @@ def _make_error(
     if issubclass(kind, Invalid):
         return kind([http_answers.read_fault(fault) for fault in problem.errors])
     if issubclass(kind, Unavailable):
-        after = response.headers.get("retry-after", "")
-        return kind(problem.detail, retry_after=float(after) if after.isdecimal() else 1.0)
+        wait = retry_after(response.headers, now=time.time())
+        return kind(problem.detail, retry_after=1.0 if wait is None else wait)
     return kind(problem.detail)

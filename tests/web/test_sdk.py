@@ -112,6 +112,24 @@ def test_it_waits_as_long_as_retry_after_says_and_gives_up_at_its_timeout() -> N
     assert clock.monotonic() < 35
 
 
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [("Sun, 06 Nov 1994 08:49:44 GMT", 7), ("9" * 5000, 86_400), ("-5", 0), (" ", 0), ("soon", 0)],
+)
+def test_a_wait_may_be_a_date_as_proxies_write_it_and_is_bounded(value: str, wait: float) -> None:
+    headers = {"Retry-After": value, "Date": "Sun, 06 Nov 1994 08:49:37 GMT"}
+    relations = Relations(
+        "http://here",
+        "key",
+        timeout=0,
+        transport=respond_with(httpx.Response(503, headers=headers, text="<html>")),
+        clock=FakeClock(),
+    )
+    with pytest.raises(Unavailable, match="HTTP 503") as raised:
+        relations.job("acme-1")
+    assert raised.value.retry_after == wait
+
+
 def test_a_gateways_error_page_is_as_curable_as_our_own() -> None:
     relations = Relations(
         "http://here", "key", transport=respond_with(httpx.Response(502, text="<html>")), clock=FakeClock()

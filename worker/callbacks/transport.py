@@ -91,5 +91,5 @@ def _post(callback: Callback, headers: dict[str, str], body: bytes) -> CallbackA
         network.connection_pool(deadline, 1, resolve=resolve) as pool,
         pool.stream("POST", target, headers=list((own | headers).items()), content=body) as response,
     ):
-        wait = httpx.Headers(response.headers).get("Retry-After")
-        return CallbackAttempt(response.status, retry_after=retry_after(wait, now=time.time()) or 0.0)
+        wait = retry_after(httpx.Headers(response.headers), now=time.time()) or 0.0
+        return CallbackAttempt(response.status, retry_after=wait)

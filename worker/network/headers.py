@@ -3,10 +3,16 @@
 A time that cannot be read is None, never an error.
 """
 
+import re
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cache
 from importlib.metadata import version
+from typing import Final
+
+LONGEST_WAIT: Final = 86_400.0  # seconds that a `Retry-After` is kept to
+SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?")  # some write a fraction, which the standard does not have
 
 
 @cache
@@ -25,10 +31,17 @@ def http_date(text: str | None) -> float | None:
         return None
 
 
-def retry_after(text: str | None, *, now: float) -> float | None:
-    """Return the seconds to wait, from either form of `Retry-After`; a date is compared with `now`."""
-    value = (text or "").strip()
-    if value.isascii() and value.isdigit() and len(value) <= 9:
-        return float(value)
+def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Return the seconds that an answer asks to wait, from either form of `Retry-After`; at most a day.
+
+    A date is compared with that of the answer, so that no clock but its server's counts; with `now` where it
+    has none.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if SECONDS.fullmatch(value):
+        return min(float(value), LONGEST_WAIT)
     until = http_date(value)
-    return None if until is None else max(0.0, until - now)
+    if until is None:
+        return None
+    date = http_date(headers.get("Date"))
+    return min(max(0.0, until - (now if date is None else date)), LONGEST_WAIT)

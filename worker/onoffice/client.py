@@ -158,7 +158,7 @@ class Client:
     ) -> Reply:
         headers = httpx.Headers(response.headers)
         now, date = clock + time.monotonic(), http_date(headers.get("Date"))
-        wait = retry_after(headers.get("Retry-After"), now=now if date is None else date)
+        wait = retry_after(headers, now=now)
         message = ""
         try:
             body = _read_body(response)

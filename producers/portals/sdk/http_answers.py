@@ -1,6 +1,7 @@
 """What the HTTP interface answers a client: read as values, or turned into the errors that it stands for."""
 
 import re
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -11,6 +12,7 @@ import msgspec
 from producers.errors import Forbidden, Unauthorized
 from producers.portals.sdk.protocol import Call, GetBatch, GetJob, GetJobs, SendChanges, Sent
 from worker.errors import BacklogFull, Fault, InvalidChange, NotFound, RelationsError, Unavailable
+from worker.network.headers import retry_after
 
 CURABLE: Final = (408, 429, 502, 503, 504)
 DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -105,9 +107,8 @@ def error_of_response(response: httpx.Response) -> RelationsError:
     detail = f"{detail} (HTTP {response.status_code})"
     if response.status_code in CURABLE:
         is_full = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
-        after = response.headers.get("retry-after", "")
-        retry_after = float(after) if after.isdecimal() else 0.0
-        return (BacklogFull if is_full else Unavailable)(detail, retry_after=retry_after)
+        wait = retry_after(response.headers, now=time.time()) or 0.0
+        return (BacklogFull if is_full else Unavailable)(detail, retry_after=wait)
     if response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
         faults = list(map(read_fault, problem.errors))
         return InvalidChange(faults or [Fault("", detail)])
