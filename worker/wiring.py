@@ -13,6 +13,7 @@ from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Settings
 from worker.config.proxy import find_proxy
 from worker.contract import Relation
+from worker.errors import StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.live_settings import LiveSettings, credentials_fingerprint
 from worker.onoffice.client import Client as ApiClient
@@ -31,6 +32,7 @@ from worker.ports import (
     Withdrawal,
 )
 from worker.redis.client import Client, connect
+from worker.redis.rights import check_writable
 from worker.store.callbacks import RedisCallbacks
 from worker.store.deliveries import RedisDeliveries
 from worker.store.inspection.inspector import RedisInspector
@@ -170,7 +172,7 @@ class Runtime:
         )
 
     def read_health(self, accounts: Sequence[str] | None = None) -> Health:
-        """Read how the system is doing, in six round trips; by default of all accounts of the settings."""
+        """Read how the system is doing, in seven round trips; by default of all accounts of the settings."""
         known = self.settings.accounts
         names = list(known) if accounts is None else list(accounts)
         stats, paces = self.metrics.account_stats(names), self.limiter.states(names)
@@ -184,7 +186,19 @@ class Runtime:
                 name: AccountHealth(stats[name], paces[name], name in observing, self._claim_written_at(name))
                 for name in names
             },
+            refusal=self._find_refusal(),
         )
+
+    def check_writable(self) -> None:
+        """Raise StoreUnavailable, with the reason, if the store takes no changes at this moment."""
+        check_writable(self.client, self.settings.prefix)
+
+    def _find_refusal(self) -> str:
+        try:
+            self.check_writable()
+        except StoreUnavailable as error:
+            return str(error)
+        return ""
 
     def _claim_written_at(self, name: str) -> float | None:
         account = self.settings.accounts.get(name)

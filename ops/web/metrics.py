@@ -71,7 +71,7 @@ class MetricsReader:
     def _read_stored(self) -> tuple[list[Metric], list[Trouble]]:
         """Return every metric that is in Redis, and what is wrong with the system; raise Unavailable.
 
-        It costs six round trips however many accounts there are.
+        It costs seven round trips however many accounts there are.
         """
         health = self._runtime.read_health([*self._runtime.settings.accounts, UNROUTED])
         health = health._replace(now=self._now())

@@ -120,7 +120,8 @@ def test_a_refusal_is_told_wherever_it_is_met_and_what_was_accepted_is_done_when
     ):
         with pytest.raises(StoreUnavailable, match="Redis cannot be used: "):
             act()
-    for path in ("/v1/jobs?account=acme", "/v1/errors?account=acme", "/metrics", "/readyz"):
+    assert meaning in problem(served.client().get("/readyz"), 503)["detail"]
+    for path in ("/v1/jobs?account=acme", "/v1/errors?account=acme", "/metrics"):
         assert served.client("admin").get(path).status_code in (200, 503), path
     assert "request.failed" not in [event for event, _ in served.events]
 

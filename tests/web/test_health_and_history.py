@@ -11,7 +11,6 @@ from ops.history import COUNTS, HistoryBucket, gather, make_buckets
 from producers.portals.http.deps import RareQuestion
 from tests.support.http_front import BUYER, KEYS, MISSING, Front, problem
 from tests.web.test_one_verdict import STATES, make_healthy
-from worker.errors import StoreUnavailable
 from worker.ports import AccountStats, HistoryPoint, JobFilter
 
 BUCKET = 300_000_000
@@ -24,7 +23,7 @@ def test_a_key_is_told_who_it_is_and_what_it_may(front: Front) -> None:
             assert answer == {"name": name, "can": list(can), "accounts": list(accounts)}
 
 
-@pytest.mark.parametrize("state", [name for name in STATES if name != "full"])
+@pytest.mark.parametrize("state", [name for name in STATES if name not in ("full", "refuses")])
 def test_the_verdict_is_the_worst_of_what_the_doctor_finds(front: Front, state: str) -> None:
     make, expected = STATES[state]
     make_healthy(front)
@@ -199,24 +198,16 @@ def test_the_filter_of_the_store_knows_event_ids(front: Front) -> None:
     assert front.runtime.queries.find_jobs("acme", JobFilter(event_id="evt")).jobs == ()
 
 
-def test_a_costly_question_rests_while_a_ping_still_shows_that_the_store_answers() -> None:
-    clock, asked, away = [0.0], [0], list[StoreUnavailable]()
+def test_the_answer_to_a_costly_question_is_kept_for_a_while() -> None:
+    clock, asked = [0.0], [0]
 
     def ask() -> int:
         asked[0] += 1
         return asked[0]
 
-    def ping() -> None:
-        for error in away:
-            raise error
-
-    question = RareQuestion(ask, ping=ping, rest=lambda: 10.0, clock=lambda: clock[0])
+    question = RareQuestion(ask, rest=lambda: 10.0, clock=lambda: clock[0])
     assert [question(), question()] == [1, 1]
     clock[0] = 9.9
-    away.append(StoreUnavailable("away"))
-    with pytest.raises(StoreUnavailable):
-        question()
-    away.clear()
     assert question() == 1
     clock[0] = 10.0
     assert question() == 2

@@ -12,6 +12,7 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from ops.doctor.accounts import check_account
+from ops.doctor.rights import check_store_rights
 from ops.doctor.workers import check_system, check_workers
 from ops.resuming import resume_account
 from tests.support.http_front import BUYER, Front
@@ -62,6 +63,10 @@ STATES: dict[str, tuple[Callable[[Front], object], Troubles]] = {
     "by hand": (lambda front: front.store.pause("acme", Pause("hand", "x")), {("paused_by_hand", "acme")}),
     "breaker": (open_breaker, {("breaker_open", "acme")}),
     "old": (let_wait, {("backlog_old", "acme")}),
+    "refuses": (
+        lambda front: front.runtime.client.config_set("min-replicas-to-write", 1),
+        {("store_refuses", "")},
+    ),
     "full": (fill, {("store_full", "")}),
     "several": (
         lambda front: (front.runtime.client.flushall(), open_breaker(front)),
@@ -84,7 +89,7 @@ def levels_of_doctor(front: Front) -> Counter[str]:
     runtime = front.runtime
     health, queues = runtime.read_health(), queue_names(runtime.settings.prefix)
     found = [check_workers({"w": [{"name": name} for name in queues]}, queues, health)]
-    found += check_system(health)
+    found += [*check_system(health), *check_store_rights(runtime.client, runtime.settings.prefix)]
     for account in runtime.settings.accounts.values():
         found += check_account(account, health)
     return Counter(finding.level for finding in found if finding.level != "ok")
@@ -97,11 +102,14 @@ def test_all_three_tell_the_same(front: Front, redis_client: redis.Redis, state:
     try:
         make(front)
         alerts = read_alerts(front)
-        notes = httpx.get(f"{front.url}/readyz").json().get("notes", [])
+        ready = httpx.get(f"{front.url}/readyz")
         levels = levels_of_doctor(front)
     finally:
         redis_client.config_set("maxmemory", 0)
+        redis_client.config_set("min-replicas-to-write", 0)
     assert alerts == {(name, account): SEVERITIES[name] for name, account in expected}
+    assert ready.status_code == (503 if state == "refuses" else 200)
+    notes = [ready.json()["detail"]] if state == "refuses" else ready.json().get("notes", [])
     assert len(notes) == len(expected)
     assert all(any(f"account {account}: " in note for note in notes) for _, account in expected if account)
     assert levels == Counter({"page": "fail", "ticket": "warn"}[SEVERITIES[name]] for name, _ in expected)

@@ -1,10 +1,12 @@
 """Whatever the store answers, the client is told 503 and why; no command ends in a traceback."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 
@@ -83,6 +85,51 @@ CASES = [
     (put_another_type, "WRONGTYPE"),
     (run_endless_script, "a script runs too long"),
 ]
+
+
+def lose_its_disk(server: RedisServer) -> None:
+    folder = Path(run_command(server, "CONFIG GET", "dir")["dir"])
+    run_command(server, "CONFIG SET", "save", "3600 1")
+    shutil.rmtree(folder)
+    run_command(server, "BGSAVE")
+    wait_until(
+        lambda: run_command(server, "INFO", "persistence")["rdb_last_bgsave_status"] == "err", "it saves"
+    )
+
+
+REFUSALS: dict[str, tuple[Callable[[RedisServer], object], tuple[str, ...]]] = {
+    "too few replicas keep up": (
+        lambda server: run_command(server, "CONFIG SET", "min-replicas-to-write", 1),
+        ("CONFIG SET", "min-replicas-to-write", "0"),
+    ),
+    "it cannot write to its disk": (lose_its_disk, ("CONFIG SET", "save", "")),
+    "it is a replica": (make_replica, ("REPLICAOF", "NO", "ONE")),
+    "it is full": (leave_room_for_nobody, ("CONFIG SET", "maxmemory", "0")),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_who_can_accept_nothing_is_not_ready_and_says_why_until_it_is_over(
+    reason: str, tmp_path: Path
+) -> None:
+    refuse, recover = REFUSALS[reason]
+    with server_in(tmp_path / "redis") as server, running(tmp_path, server.url) as front:
+        ready, alert = f"{front.url}/readyz", 'relations_trouble{account="",severity="page",trouble="%s"} 1.0'
+        assert httpx.get(ready).status_code == 200
+        before = run_command(server, "INFO", "persistence")["rdb_changes_since_last_save"]
+        assert [httpx.get(ready).status_code for _ in range(3)] == [200] * 3
+        assert run_command(server, "INFO", "persistence")["rdb_changes_since_last_save"] == before
+        refuse(server)
+        assert reason in problem(httpx.get(ready), 503)["detail"]
+        assert reason in problem(front.client().post("/v1/changes", json=BUYER), 503)["detail"]
+        metrics = httpx.get(f"{front.url}/metrics").text
+        assert alert % "store_refuses" in metrics
+        assert "relations_store_up 1.0" in metrics
+        findings = front.client("admin").get("/v1/health").json()["findings"]
+        assert any(reason in finding["text"] for finding in findings)
+        run_command(server, *recover)
+        wait_until(lambda: httpx.get(ready).status_code == 200, "it is not ready again")
+        assert front.client().post("/v1/changes", json=BUYER).status_code == 202
 
 
 @contextmanager

@@ -6,6 +6,8 @@ A server with least rights gives its user the rule that `acl_rule` returns.
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from worker.redis.client import translate_errors
+
 STORE: Final = (
     *("del", "exists", "expire", "get", "persist", "pexpire", "pttl", "set", "type"),
     *("hdel", "hget", "hgetall", "hincrby", "hkeys", "hlen", "hmget", "hrandfield", "hscan", "hset"),
@@ -46,10 +48,24 @@ end
 return refused"""
 
 
+# It writes nothing, and might: a server that takes no writes, or nothing more, refuses it as it refuses those
+# that do.
+WRITABLE: Final = "#!lua\nreturn 1"
+
+
 def acl_rule(prefix: str) -> str:
     """Return what ACL SETUSER must grant a user for everything under the prefix."""
     names = sorted({*STORE, *BROKER, *CHANNELS, *KEYLESS, *OPTIONAL})
     return f"~{prefix}* &{prefix}* {' '.join(f'+{name}' for name in names)}"
+
+
+def check_writable(client: Any, prefix: str) -> None:
+    """Raise StoreUnavailable, with the server's reason, if no change can be accepted at this moment.
+
+    Nothing is written. Of a cluster, one node is asked.
+    """
+    with translate_errors():
+        client.eval(WRITABLE, 1, f"{prefix}:sweep")
 
 
 def find_refused(client: Any, key: str, commands: Iterable[str]) -> Sequence[str]:

@@ -20,6 +20,7 @@ MAX_FULL: Final = 0.9  # share of the store's memory
 
 SEVERITIES: Final[Mapping[str, Severity]] = {
     "store_away": "page",
+    "store_refuses": "page",
     "not_woken": "page",
     "settings_stale": "page",
     "no_worker": "page",
@@ -65,13 +66,14 @@ class AccountHealth(NamedTuple):
 
 
 class Health(NamedTuple):
-    """What the store tells of the system at a time (seconds)."""
+    """What the store tells of the system at a time (seconds); `refusal`: why it takes no changes then."""
 
     now: float
     workers: Sequence[WorkerInfo]
     sweeps: SweepStats
     memory: MemoryUsage | None
     accounts: Mapping[str, AccountHealth]
+    refusal: str = ""
 
     @property
     def live_workers(self) -> list[WorkerInfo]:
@@ -96,6 +98,8 @@ def find_store_trouble(reason: str) -> Trouble:
 def find_troubles(health: Health) -> Iterator[Trouble]:
     """Yield everything that is wrong with the system, account by account last."""
     found = find_worker_trouble(health), find_sweep_trouble(health), find_memory_trouble(health)
+    if health.refusal:
+        yield Trouble("store_refuses", f"no change is accepted: {health.refusal}", "Mend what Redis says.")
     yield from filter(None, found)
     for name in health.accounts:
         yield from find_account_troubles(health, name)

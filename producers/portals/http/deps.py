@@ -18,6 +18,7 @@ from producers.webhooks.mapping import check_rules
 from worker.config import Settings, Source
 from worker.errors import InvalidSettings, NotFound, StoreUnavailable
 from worker.ports import EventSink, Queries, Store
+from worker.usecases.health import Trouble
 from worker.usecases.intake import Intake
 from worker.usecases.waiting import WaitReader
 from worker.wiring import Runtime
@@ -72,28 +73,22 @@ class RedisProbe:
 
 
 class RareQuestion:
-    """Asks what is costly to answer, and keeps the answer for `rest()` seconds.
-
-    In between a `ping` shows that Redis answers.
-    """
+    """Asks what is costly to answer, and keeps the answer for `rest()` seconds."""
 
     def __init__(
         self,
         ask: Callable[[], Any],
         *,
-        ping: Callable[[], object],
         rest: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask, self._ping, self._rest, self._clock = ask, ping, rest, clock
+        self._ask, self._rest, self._clock = ask, rest, clock
         self._answer: Any = None
         self._next_at = -math.inf
 
     def __call__(self) -> Any:
         """Return the answer."""
-        if self._clock() < self._next_at:
-            self._ping()
-        else:
+        if self._clock() >= self._next_at:
             self._answer = self._ask()
             self._next_at = self._clock() + self._rest()
         return self._answer
@@ -123,11 +118,12 @@ def http_deps(runtime: Runtime, *, body_seconds: float, is_stopping: Callable[[]
     """Build the dependencies from a runtime."""
 
     intake, threads = runtime.intake(), Threads()
-    read_health = RareQuestion(
-        runtime.read_health,
-        ping=runtime.metrics.now,
-        rest=lambda: HEALTH_REST * len(runtime.settings.accounts),
-    )
+    read_health = RareQuestion(runtime.read_health, rest=lambda: HEALTH_REST * len(runtime.settings.accounts))
+
+    def find_troubles() -> list[Trouble]:
+        runtime.check_writable()  # each time, which shows that changes are accepted
+        return runtime.find_troubles(read_health())
+
     return HttpDeps(
         current_settings=runtime.live_settings.refresh,
         intake=intake,
@@ -138,7 +134,7 @@ def http_deps(runtime: Runtime, *, body_seconds: float, is_stopping: Callable[[]
         commit_group=CommitGroup(intake.accept, run=threads.run_intake),
         job_poller=JobPoller(runtime.queries.get_states, run=threads.run_intake, is_stopping=is_stopping),
         sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
-        redis_probe=RedisProbe(lambda: runtime.find_troubles(read_health())),
+        redis_probe=RedisProbe(find_troubles),
         threads=threads,
         waits=runtime.waits,
         refusals=RefusalLog(runtime.emit, GatheredCounts(runtime.metrics.add_refusals), Sampler()),

@@ -69,7 +69,7 @@ async def healthz(_deps: HttpDeps, _call: ApiCall[None]) -> Response:
 
 
 async def readyz(deps: HttpDeps, _call: ApiCall[None]) -> Response:
-    """Answer once Redis has answered, and note what is wrong: what is accepted waits until it is mended."""
+    """Answer if changes are accepted, and note what is wrong: what is accepted waits until it is mended."""
     deps.current_settings()  # which reads them again if they changed
     troubles = await deps.redis_probe.check()
     notes = [redact(str(trouble)) for trouble in troubles]

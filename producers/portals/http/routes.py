@@ -181,5 +181,7 @@ PORTAL_ROUTES: Final = (
         {200: ResponseDoc("It.", StartDict)},
     ),
     ApiRoute(handlers.healthz, "GET", "/healthz", "Whether the process is up", {200: HEALTHY}),
-    ApiRoute(handlers.readyz, "GET", "/readyz", "Whether Redis answers", {200: HEALTHY}, problems=(503,)),
+    ApiRoute(
+        handlers.readyz, "GET", "/readyz", "Whether Redis takes changes", {200: HEALTHY}, problems=(503,)
+    ),
 )

@@ -17,7 +17,7 @@ NAME: Final = "onoffice-relations"
 LINKS: Final = {
     "openapi.json": "all of this for programs (OpenAPI 3.1)",
     "healthz": "whether the process is up",
-    "readyz": "whether Redis answers",
+    "readyz": "whether Redis takes changes",
 }
 WHAT: Final = "Takes changes of relations between records of the onOffice CRM, and says what became of them."
 KEYS: Final = (
