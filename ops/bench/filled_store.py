@@ -27,6 +27,7 @@ REFUSALS: Final = (
     Refusal(72, "rights", "no right"),
     Refusal(0, "unknown", ""),
 )
+SMALL_BATCH: Final = "spring"
 CHUNK: Final = 1000
 CHUNKS_PER_PARKED: Final = 100  # of which one job names a person whom nobody finds
 DAY: Final = 86_400_000_000  # µs
@@ -52,7 +53,8 @@ class Month:
 def fill(store: RedisStore, jobs: int, times: Month, *, echo: Echo) -> list[str]:
     """Fill the store and return the ids of some of the jobs, evenly spread.
 
-    One job in twenty failed, one in a hundred thousand is parked, the last thousand are still queued.
+    One job in twenty failed, one in a hundred thousand is parked, the last thousand are still queued. Ten of
+    three days ago have the batch SMALL_BATCH.
     """
     dice, names, kept = (
         random.Random(1),
@@ -63,6 +65,8 @@ def fill(store: RedisStore, jobs: int, times: Month, *, echo: Echo) -> list[str]
         submissions = [_submission(names(), dice) for _ in range(min(CHUNK, jobs - start))]
         if start // CHUNK % CHUNKS_PER_PARKED == 0:
             submissions[-1] = _name_by_reference(submissions[-1])
+        if start // CHUNK == jobs // CHUNK * 9 // 10:
+            submissions[:10] = [_put_in(SMALL_BATCH, each) for each in submissions[:10]]
         store.accept(ACCOUNT, submissions, IntakeBounds(2 * jobs, 86_400.0))
         kept += [each.job for each in submissions[:: max(1, CHUNK // 10)]]
         if start + 2 * CHUNK <= jobs:
@@ -85,6 +89,10 @@ def _submission(name: str, dice: random.Random) -> Submission:
         batch=f"import-{number // 100_000}",
     )
     return Submission(f"{ACCOUNT}-{name}", change, name)
+
+
+def _put_in(batch: str, entry: Submission) -> Submission:
+    return msgspec.structs.replace(entry, change=msgspec.structs.replace(entry.change, batch=batch))
 
 
 def _name_by_reference(entry: Submission) -> Submission:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from redis import Redis
 from rich.table import Table
 
-from ops.bench.filled_store import ACCOUNT, DAY, KEPT, TYPES, Month, fill
+from ops.bench.filled_store import ACCOUNT, DAY, KEPT, SMALL_BATCH, TYPES, Month, fill
 from ops.bench.program import Echo, run_program
 from ops.bench.temporary import temporary_folder
 from ops.dev.redis_server import run_server
@@ -44,6 +44,7 @@ SEARCHED: Final[Mapping[str, JobFilter]] = {  # page by page, among all jobs or 
     "of a type": JobFilter(type=TYPES[0]),
     "of a source": JobFilter(source="portal"),
     "of a batch": JobFilter(batch="import-3"),
+    "of a batch of ten, of three days ago": JobFilter(batch=SMALL_BATCH),
     "superseded (there is none)": JobFilter(state="superseded"),
     "of a source without jobs": JobFilter(source="nobody"),
     "failed, of a source without jobs": JobFilter(state="failed", source="nobody"),

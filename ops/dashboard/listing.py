@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from producers.portals.http.query import PLACE
 from worker.ports import JobFilter, JobLookups, JobRecord
 
 MAX_ACCOUNTS: Final = 20  # of one list
@@ -57,7 +58,7 @@ def read_cursor(cursor: str, accounts: Collection[str]) -> dict[str, str]:
     starts = dict[str, str]()
     for part in cursor.split(SEPARATOR) if cursor else ():
         account, _, start = part.rpartition(":")
-        if account not in accounts or not (start == AT_END or re.fullmatch("[0-9]{0,15}", start)):
+        if account not in accounts or not (start == AT_END or re.fullmatch(f"({PLACE})?", start)):
             return {}
         starts[account] = start
     return starts if len(starts) <= MAX_ACCOUNTS else {}

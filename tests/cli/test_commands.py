@@ -252,6 +252,7 @@ def test_jobs_are_listed_page_by_page_newest_first(cli: Cli) -> None:
     second = json.loads(cli("jobs", "list", "--limit", "2", "--cursor", first["next"], "--json").stdout)
     assert [job["id"] for job in first["jobs"] + second["jobs"]] == sent[::-1]
     assert second["next"] is None
+    assert "what the last page named" in cli("jobs", "list", "--cursor", "-1", code=2).stderr
     assert cli("jobs", "list", "--state", "queued").stdout.count(" queued ") == 3
     assert cli("jobs", "list", "--state", "failed").stdout.count("\n") == 1  # the heads
 

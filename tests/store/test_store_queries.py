@@ -28,7 +28,16 @@ from worker.clock import IdGenerator
 from worker.contract import Change, Relation
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
-from worker.ports import OPEN_STATES, IntakeBounds, JobFilter, JobRecord, Queries, Store, Writes
+from worker.ports import (
+    OPEN_STATES,
+    IntakeBounds,
+    JobFilter,
+    JobRecord,
+    Queries,
+    Retention,
+    Store,
+    Writes,
+)
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
 
@@ -117,6 +126,31 @@ def test_a_page_examines_a_bounded_number_of_entries_and_has_a_cursor(
     accept(store, change(7, 9), *(change(number, 9) for number in range(100, 109)))
     found = list(pages(queries_of(store), JobFilter(parent=7), 5))
     assert [len(page) for page in found] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("wanted", [JobFilter(batch="spring"), JobFilter(batch="spring", state="queued")])
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_a_list_of_a_batch_ends_with_the_last_job_of_the_batch(
+    store: Store, monkeypatch: pytest.MonkeyPatch, wanted: JobFilter, limit: int
+) -> None:
+    monkeypatch.setattr("worker.store.job_search.MAX_EXAMINED", 3)
+    monkeypatch.setattr("worker.store.open_jobs.MAX_EXAMINED", 0)
+    others = [change(number, 9) for number in range(100, 130)]
+    accept(store, *others[:20], change(1, 9, batch="spring"), others[20], change(2, 9, batch="spring"))
+    accept(store, *others[21:], first=30)
+    found = list(pages(queries_of(store), wanted, limit))
+    assert [job.parents for page in found for job in page] == [(2,), (1,)]
+    assert len(found) <= 6, "eight pages of three have the rest"
+
+
+def test_the_counts_of_a_batch_live_as_long_as_any_of_its_jobs(redis_client: Redis, clock: FakeClock) -> None:
+    store = RedisStore(redis_client, "t", keep=lambda _: Retention(200.0, 100.0, 50.0), now=clock.now)
+    accept(store, change(1, 9, batch="spring"))
+    lease = take_lease(store)
+    claim_all(lease)
+    lease.begin("r1", make_request([Relation(BUYER, 1, 9)]))
+    lease.settle("r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "applied")]))
+    assert 199_000 < redis_client.pttl("t:{acme}:batch:spring") <= 200_000
 
 
 def test_a_job_that_failed_with_two_errors_of_one_class_is_listed_once(store: Store) -> None:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from ops.dev.redis_server import run_server
-from tests.support.http_front import MISSING, Front, problem, running
+from tests.support.http_front import BUYER, MISSING, Front, problem, running
 from worker.contract import from_message
 
 BUYERS = {
@@ -120,6 +120,16 @@ def test_pages_show_every_job_once_newest_first(front: Front, http: httpx.Client
     assert (seen, cursor) == (sent[::-1], None)
 
 
+def test_pages_of_a_batch_end_with_its_last_job(front: Front, http: httpx.Client) -> None:
+    for batch in ("other", "spring"):
+        changes = [{**BUYER, "childid": child, "batch": batch} for child in range(1, 6)]
+        assert front.client().post("/v1/changes", json=changes).status_code == 202
+    query = {"account": "acme", "batch": "spring", "limit": 3}
+    first = http.get("/v1/jobs", params=query).json()
+    second = http.get("/v1/jobs", params={**query, "cursor": first["next"]}).json()
+    assert ([len(page["jobs"]) for page in (first, second)], second["next"]) == ([3, 2], None)
+
+
 def test_a_state_picks_jobs(front: Front, http: httpx.Client) -> None:
     good, bad = send(front, 1, MISSING)
     front.runtime.flush("acme")
@@ -141,7 +151,7 @@ def test_a_state_picks_jobs(front: Front, http: httpx.Client) -> None:
         ({"account": "acme", "limit": "0"}, ["limit"]),
         ({"account": "acme", "limit": "-1"}, ["limit"]),
         ({"account": "acme", "limit": "000000100999"}, ["limit"]),
-        ({"account": "acme", "cursor": "9" * 400}, ["cursor"]),
+        *(({"account": "acme", "cursor": text}, ["cursor"]) for text in ("9" * 400, ".5", "5.", "5.5.5")),
     ],
 )
 def test_a_query_that_cannot_be_answered_names_every_fault(

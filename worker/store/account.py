@@ -181,7 +181,7 @@ class AccountCommit(Commit):
             if counts["failed"] < 0:
                 self.run("PERSIST", f"batch:{label}")
             else:
-                self.run("PEXPIRE", f"batch:{label}", self._failed_ms)
+                self.run("PEXPIRE", f"batch:{label}", round(1000 * self.keep.memory))
         super().send(commit_id)
 
     def _end(self, job: LoadedJob, event: bytes | None) -> None:

@@ -17,10 +17,17 @@ DIGESTS: Final = (keys.event, keys.delivery, keys.unreadable, keys.unreadable_de
 
 
 class JobSearch:
-    """One page of a list: a bounded number of entries is looked at."""
+    """One page of a list: a bounded number of entries is looked at.
 
-    def __init__(self, database: Database, account: str, wanted: JobFilter, limit: int) -> None:
+    A list of a batch ends with the last job that the batch has, by what is counted of it: `seen` are those of
+    the pages before, whatever else the list asks for.
+    """
+
+    def __init__(
+        self, database: Database, account: str, wanted: JobFilter, limit: int, *, seen: int = 0
+    ) -> None:
         self._database, self._account, self._wanted, self._limit = database, account, wanted, limit
+        self._seen, self._of_batch = seen, 0
         self._now, self._left = database.now(), MAX_EXAMINED
         self._found: list[JobRecord] = []
         self._oldest = wanted.since - CLOCK_SLACK_US  # accepted before: so was everything before it
@@ -59,6 +66,11 @@ class JobSearch:
 
     def among_all(self, below: int) -> JobPage:
         """Look among all jobs: bucket by bucket, then those that are kept longer than their bucket."""
+        if self._wanted.batch:
+            accepted = self._database.read(self._account, "hget", f"batch:{self._wanted.batch}", "accepted")
+            self._of_batch = int(accepted or 0)
+            if self._has_seen_batch():
+                return self._page(None)
         buckets = sorted(map(int, self._database.read(self._account, "hkeys", "buckets")), reverse=True)
         if below >> PLACE_BITS:
             for bucket in buckets:
@@ -103,7 +115,11 @@ class JobSearch:
         return self._page(below)
 
     def _page(self, cursor: int | None) -> JobPage:
-        return JobPage(tuple(self._found), "" if cursor is None else str(cursor))
+        text = "" if cursor is None else f"{cursor}.{self._seen}" if self._of_batch else str(cursor)
+        return JobPage(tuple(self._found), text)
+
+    def _has_seen_batch(self) -> bool:
+        return 0 < self._of_batch <= self._seen
 
     def _look_at(self, entries: Sequence[tuple[int, str]]) -> int | None:
         """Add the jobs that match; return the number of the entry that filled the page, None if none did."""
@@ -114,10 +130,13 @@ class JobSearch:
         self._is_past = any(job.accepted_at < self._oldest for job in known.values())
         for number, short in entries:
             job = known.get(short)
-            if job and not job.is_gone(self._now) and matches(job, self._wanted):
-                self._found.append(as_record(job, self._account))
+            if job and not job.is_gone(self._now):
+                self._seen += job.value.batch == self._wanted.batch
+                if matches(job, self._wanted):
+                    self._found.append(as_record(job, self._account))
             if len(self._found) == self._limit:
                 return number
+        self._is_past |= self._has_seen_batch()
         return None
 
     def _skip_others(self, entries: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:

@@ -69,7 +69,7 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     counts           hash    accepted, jobs by state, outcomes as the jobs       no end, a fixed set of fields
                              have them, unreadable, requests, actions; lost:
                              accepted jobs that an inspection did not find
-    batch:<label>    hash    accepted, succeeded, superseded, failed             as a failed job
+    batch:<label>    hash    accepted, succeeded, superseded, failed             as the last of its jobs
     watched          hash    label → when a change with it came last (µs), and    as a failed job, the latest
                              the callbacks that are told of it                   10,000
     looks            zset    the same labels by when to look at them next (µs)   with `watched`

@@ -56,7 +56,9 @@ class RedisQueries:
 
     def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
         """Return the jobs that match, newest first; a page may hold few or none and still have a next one."""
-        search, below = JobSearch(self._database, account, wanted, limit), int(cursor) if cursor else FOREVER
+        place, _, seen = cursor.partition(".")
+        search = JobSearch(self._database, account, wanted, limit, seen=int(seen or 0))
+        below = int(place) if place else FOREVER
         page: JobPage | None = None
         if wanted.event_id and wanted.source:
             page = search.by_event(below)

@@ -1,5 +1,6 @@
 """`relations jobs`: `list` and `show`; the others are in modules beside this one."""
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -20,6 +21,7 @@ from ops.explain.text import (
     pluralize,
 )
 from producers.errors import Forbidden
+from producers.portals.http.query import PLACE
 from producers.portals.serializers import job_json
 from worker.errors import NotFound
 from worker.onoffice.codes import describe
@@ -46,14 +48,22 @@ jobs.add_command(resolve_job)
 jobs.add_command(watch_jobs)
 
 
+def _check_cursor(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if value and not re.fullmatch(PLACE, value):
+        raise click.BadParameter("expected what the last page named")
+    return value
+
+
 @jobs.command("list")
 @account_option
 @limit_option
-@click.option("--cursor", type=click.IntRange(1), help="Where the last page ended.")
+@click.option(
+    "--cursor", metavar="PLACE", default="", callback=_check_cursor, help="Where the last page ended."
+)
 @with_context
 @with_job_filter
 def list_jobs(
-    context: CommandContext, account: str | None, limit: int, cursor: int | None, job_filter: JobFilter
+    context: CommandContext, account: str | None, limit: int, cursor: str, job_filter: JobFilter
 ) -> None:
     """List jobs, newest first: of an account, or without one of all.
 
@@ -66,7 +76,7 @@ def list_jobs(
     """
     if account or len(context.account_names()) == 1:
         name = context.find_inbox(account)
-        page = _find_full_page(context, name, job_filter, limit, str(cursor or ""))
+        page = _find_full_page(context, name, job_filter, limit, cursor)
     elif cursor:
         raise click.UsageError("--cursor is where a page of one account ended; say which with --account.")
     else:

@@ -89,7 +89,8 @@ ReferenceShort = Annotated[
     ),
 ]
 Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE, description=f"a whole number from 1 to {MAX_PAGE}")]
-Cursor = Annotated[str, Meta(pattern="^[0-9]{0,15}$", description="the `next` of a page")]
+PLACE: Final = r"[0-9]{1,15}(\.[0-9]{1,10})?"  # where a page of jobs begins
+Cursor = Annotated[str, Meta(pattern=f"^({PLACE})?$", description="the `next` of a page")]
 
 
 class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -64,7 +64,7 @@ class Tally:
         for label, right in self._labels.items():
             known, wrong = labels.get(label, {}), dict[str, int]()
             if known.get("accepted", 0) < right["accepted"]:
-                continue  # it has ended, as a failed job does, and was perhaps begun anew
+                continue  # it has ended, as the last of its jobs did, and was perhaps begun anew
             for name in ("accepted", *(STATES[state] for state in ENDED)):
                 short = right[name] - known.get(name, 0)
                 if short > 0 or (short < 0 and self._is_exact and accepted == self._stored.accepted):
