@@ -159,7 +159,9 @@ class _OwnChannel:
     def _receive_one(self, client: Any) -> Any:
         try:
             return super()._receive_one(client)  # type: ignore[misc]
-        except NoPermissionError as error:
+        except ResponseError as error:
+            if not (isinstance(error, NoPermissionError) or str(error).startswith("unknown command")):
+                raise
             log.emit("control.refused", error=str(error))
             raise Empty from error
 

@@ -1,20 +1,23 @@
 """Checks that the users of Redis may do what is needed, and that the servers take writes at this moment."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ops.doctor.findings import Finding
 from worker.errors import StoreUnavailable
 from worker.redis.client import NoPermissionError, translate_errors
-from worker.redis.rights import BROKER, CHANNELS, STORE, acl_rule, find_refused
+from worker.redis.rights import BROKER, CHANNELS, KEYLESS, STORE, acl_rule, find_refused
 
 if TYPE_CHECKING:
     from kombu import Connection
 
 
+USE: Final = "Use Redis or Valkey 7.0 or newer."
+
+
 def check_store_rights(client: Any, prefix: str) -> Iterator[Finding]:
     """Yield what keeps the store from being written to."""
-    yield from _check(client, f"{prefix}:sweep", STORE, prefix, "store")
+    yield from _check(client, f"{prefix}:sweep", (*STORE, "scan", "time"), prefix, "store")
 
 
 def check_broker_rights(connection: "Connection", prefix: str) -> Iterator[Finding]:
@@ -22,7 +25,7 @@ def check_broker_rights(connection: "Connection", prefix: str) -> Iterator[Findi
     channel: Any = connection.default_channel
     if hasattr(channel, "conn_or_acquire"):
         with channel.conn_or_acquire() as client:
-            yield from _check(client, f"{prefix}.flush", (*BROKER, *CHANNELS), prefix, "broker")
+            yield from _check(client, f"{prefix}.flush", (*BROKER, *CHANNELS, *KEYLESS), prefix, "broker")
 
 
 def _check(client: Any, key: str, commands: tuple[str, ...], prefix: str, what: str) -> Iterator[Finding]:
@@ -34,6 +37,9 @@ def _check(client: Any, key: str, commands: tuple[str, ...], prefix: str, what: 
         advice = grant if isinstance(error.__cause__, NoPermissionError) else "Mend what Redis says."
         yield Finding(subject, "fail", f"nothing can be written: {error}", advice)
     else:
-        if refused:
-            message = f"the user may not do {', '.join(refused)} with {prefix}*"
+        if refused.forbidden:
+            message = f"the user may not do {', '.join(refused.forbidden)} with {prefix}*"
             yield Finding(subject, "fail", message, grant)
+        if refused.unknown:
+            message = f"the server has no {', '.join(refused.unknown)}, or another name for it"
+            yield Finding(subject, "fail", message, f"{USE} It must not rename what the rule has.")

@@ -7,11 +7,14 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from ops.doctor.findings import Finding
+from ops.doctor.rights import USE
 from worker.config import mask_url
 from worker.redis.client import translate_errors
 from worker.redis.scripts import MIN_SERVER_VERSION
 from worker.wiring import Runtime
 
+SUPPORTED: Final = ("redis", "valkey")
+OTHERS: Final = ("dragonfly", "garnet", "kvrocks", "upstash")  # which have their version in INFO
 MAX_CLOCK_DRIFT: Final = 2.0  # seconds between two clocks that nobody needs to look at
 
 
@@ -42,11 +45,24 @@ def check_redis(runtime: Runtime) -> Iterator[Finding]:
 
 def check_server_version(info: Mapping[str, Any], url: str) -> Finding:
     """Check that the server is new enough."""
-    number = str(info.get("redis_version", "0"))
-    server = f"{info.get('server_name', 'redis')} {info.get('valkey_version', number)} at {url}"
-    if int(number.partition(".")[0]) < MIN_SERVER_VERSION:
-        return Finding("redis", "fail", f"{server} is too old", "Use Redis or Valkey 7.0 or newer.")
+    number, kind = str(info.get("redis_version", "unknown")), find_kind(info)
+    server = f"{kind} {info.get(f'{kind}_version', number)} at {url}"
+    major = number.partition(".")[0]
+    if major.isdecimal() and int(major) < MIN_SERVER_VERSION:
+        as_redis = "" if kind in SUPPORTED else f", which is like Redis {number},"
+        return Finding("redis", "fail", f"{server}{as_redis} is too old", USE)
+    if kind not in SUPPORTED:
+        message = f"{server} says that it is like Redis {number}: nobody has tried whether it does"
+        return Finding("redis", "warn", message, USE)
     return Finding("redis", "ok", server)
+
+
+def find_kind(info: Mapping[str, Any]) -> str:
+    """Return what the server calls itself; other servers tell the version of Redis that they are like."""
+    if "keydb" in str(info.get("executable", "")):
+        return "keydb"
+    others = (name for name in OTHERS if f"{name}_version" in info)
+    return next(others, str(info.get("server_name", "redis")))
 
 
 def check_role(info: Mapping[str, Any], url: str) -> Iterator[Finding]:
@@ -61,7 +77,10 @@ def check_role(info: Mapping[str, Any], url: str) -> Iterator[Finding]:
 
 def check_eviction(info: Mapping[str, Any]) -> Finding:
     """Check that a full server refuses new changes rather than drop accepted ones."""
-    policy, limit = str(info.get("maxmemory_policy", "unknown")), int(info.get("maxmemory", 0))
+    policy, limit = str(info.get("maxmemory_policy", "")), int(info.get("maxmemory", 0))
+    if not policy:
+        message = "INFO does not tell the maxmemory-policy: any but noeviction may drop accepted changes"
+        return Finding("eviction", "warn", message, "Ask who runs it, and choose noeviction.")
     if policy != "noeviction":
         message = f"maxmemory-policy is {policy}: a full server drops accepted changes"
         return Finding("eviction", "fail" if limit else "warn", message, "Set maxmemory-policy noeviction.")
@@ -86,7 +105,10 @@ def _to_text(value: bytes | str) -> str:
 
 def check_persistence(info: Mapping[str, Any], fsync: str) -> Finding:
     """Check how much is lost when the server dies."""
-    if not info.get("aof_enabled"):
+    if "aof_enabled" not in info:
+        message = "INFO does not tell whether there is an append-only file"
+        return Finding("persistence", "warn", message, "Ask who runs it what is lost when the server ends.")
+    if not info["aof_enabled"]:
         message = "no append-only file: what was accepted is lost when the server ends"
         return Finding("persistence", "warn", message, "Set appendonly yes.")
     if info.get("aof_last_write_status", "ok") != "ok":

@@ -33,7 +33,7 @@ def check_broker(celery: "Celery", settings: Settings, health: Health | None) ->
     try:
         queues = celery.control.inspect(timeout=REPLY_TIMEOUT).active_queues() or {}
     except Exception as error:  # such as a user of Redis without a right to channels
-        message = f"they cannot be asked: {error}"
+        message = f"they cannot be asked: {explain_error(error)}"
         yield Finding(
             "workers", "warn", message, f"Let the broker's user use the channels {settings.prefix}*."
         )

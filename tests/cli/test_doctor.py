@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from ops.dev.redis_server import RedisServer
 from ops.doctor.accounts import check_account, check_rights, check_work
 from ops.doctor.findings import Finding
 from ops.doctor.server import check_clock, check_eviction, check_persistence, check_server_version
 from ops.doctor.workers import check_workers
 from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
 from tests.support.cli_runner import SECRET, TOKEN, Cli, make_cli, make_environ, write_settings
+from tests.support.error_replies import OtherReplies
 from worker.config import load_settings
 from worker.contract import from_message
 from worker.ports import Pause
@@ -33,6 +35,52 @@ def test_servers_from_version_7_on_are_ok(number: str, level: str) -> None:
 def test_a_valkey_is_called_by_its_own_name_and_number() -> None:
     info = {"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.1.0"}
     assert check_server_version(info, "redis://here").message == "valkey 9.1.0 at redis://here"
+
+
+@pytest.mark.parametrize(
+    ("info", "level", "message"),
+    [
+        ({"redis_version": "7.4.0", "dragonfly_version": "df-v1.30.0"}, "warn", "dragonfly df-v1.30.0"),
+        ({"redis_version": "7.4.3", "garnet_version": "1.0.80"}, "warn", "garnet 1.0.80"),
+        ({"redis_version": "7.0.0", "kvrocks_version": "2.11.0"}, "warn", "kvrocks 2.11.0"),
+        (
+            {"redis_version": "6.3.4", "executable": "/usr/bin/keydb-server"},
+            "fail",
+            "like Redis 6.3.4",
+        ),
+        ({"redis_version": "7.2.4", "server_name": "redict"}, "warn", "redict"),
+        ({"redis_version": "6.2.6", "upstash_version": "1.9"}, "fail", "upstash 1.9"),
+        ({"redis_version": "255.255.255"}, "ok", "redis 255.255.255"),
+        ({"redis_version": "unstable"}, "ok", "redis unstable"),
+        ({}, "ok", "redis unknown"),
+    ],
+)
+def test_a_server_that_nobody_tried_is_called_by_its_name(
+    info: dict[str, Any], level: str, message: str
+) -> None:
+    found = check_server_version(info, "redis://here")
+    assert (found.level, message in found.message) == (level, True), found.message
+
+
+def test_what_info_does_not_tell_is_not_claimed() -> None:
+    assert (check_eviction({}).level, check_persistence({}, "unknown").level) == ("warn", "warn")
+    assert check_eviction({}).message.startswith("INFO does not tell")
+    assert check_persistence({}, "unknown").message.startswith("INFO does not tell")
+
+
+@pytest.mark.parametrize("text", ["", "maxmemory:0", "used_memory:?", "redis_version:7.0.0", "# Server\n"])
+def test_a_server_of_whatever_info_is_ready_measured_and_examined(
+    text: str, tmp_path: Path, redis_url: str
+) -> None:
+    with OtherReplies(RedisServer(redis_url)) as replies:
+        replies.answer(text, lambda command: command[0].upper() == b"INFO")
+        environ = make_environ(write_settings(tmp_path, "http://127.0.0.1:1", "acme"), replies.url)
+        runtime = Runtime(load_settings(environ, tmp_path), wake=lambda *_: None)
+        assert runtime.read_health().memory is None
+        assert "store_refuses" not in {trouble.name for trouble in runtime.find_troubles()}
+        cli = make_cli(environ)
+        assert "INFO does not tell" in cli("doctor", "--no-api", code=1).stdout
+        runtime.client.close()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.support.cli_runner import Cli, make_cli, make_environ, write_settings
 from tests.support.clusters import run_command
 from tests.support.deploy_work import CHANGE
 from tests.support.waiting import wait_until
-from worker.redis.rights import KEYLESS, OPTIONAL, STORE, acl_rule
+from worker.redis.rights import KEYLESS, OPTIONAL, SCRIPTS, STORE, acl_rule
 
 DONE_WITHOUT = ("client|setinfo", "config|get")
 ROOMS = ("store", "limiter")
@@ -83,6 +83,7 @@ def use_commands(cli: Cli) -> None:
     ("rules", "subject", "message"),
     [
         (("-brpop", "-publish"), "broker", "may not do brpop, publish with relations*"),
+        (("-script|load", "-multi"), "broker", "may not do multi, script|load with relations*"),
         (("-hset", "-lrem"), "store", "may not do hset, lrem with relations*"),
         (("resetkeys", "~relations:*"), "broker", "permissions to access"),
         (("resetkeys", "%R~relations*"), "store", "permissions to access"),
@@ -108,7 +109,7 @@ def test_every_command_of_the_store_and_the_limiter_is_in_the_rule() -> None:
         if pattern := SPOKEN.get(file.suffix):
             spoken |= {name.lower() for name in pattern.findall(file.read_text("utf-8"))}
     assert {"hset", "zmscore", "time"} <= spoken
-    known = {command.partition("|")[0] for command in (*STORE, *KEYLESS, *OPTIONAL)}
+    known = {command.partition("|")[0] for command in (*STORE, *SCRIPTS, *KEYLESS, *OPTIONAL)}
     assert spoken - known - OUR_OWN == set()
 
 

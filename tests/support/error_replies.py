@@ -19,6 +19,8 @@ ANSWER = "return redis.error_reply(ARGV[1])"  # the server itself says it, so an
 class ErrorReplies(Listener):
     """Forwards commands to a server; for those that `refuses` chooses, it answers with its `error`."""
 
+    script = ANSWER
+
     def __init__(self, target: RedisServer) -> None:
         self.target = target
         self.error, self.refuses = "", refuse_nothing
@@ -57,7 +59,13 @@ class ErrorReplies(Listener):
         if not self.refuses(command):
             return hiredis.pack_command(tuple(command))
         self.refused[name] += 1
-        return hiredis.pack_command((b"EVAL", ANSWER, b"0", self.error))
+        return hiredis.pack_command((b"EVAL", self.script, b"0", self.error))
+
+
+class OtherReplies(ErrorReplies):
+    """Answers those commands with a text in place of an error."""
+
+    script = "return ARGV[1]"
 
 
 def refuse_nothing(_command: Command) -> bool:

@@ -167,7 +167,7 @@ class RedisMetrics:
             pipeline.execute()
 
     def memory_usage(self) -> MemoryUsage | None:
-        """Return how full the server is, or all nodes of a cluster together; None without a right to INFO."""
+        """Return how full the server is, or all nodes of a cluster together; None where it does not tell."""
         try:
             with translate_errors():
                 info = self._redis.info("memory")
@@ -175,7 +175,9 @@ class RedisMetrics:
             if is_refusal(error):
                 return None
             raise
-        nodes = [info] if "used_memory" in info else list(info.values())
+        nodes = [node for node in info.values() if isinstance(node, dict)] or [info]
+        if not all(isinstance(node.get("used_memory"), int) for node in nodes):
+            return None  # of a server that tells less than Redis does
         used = sum(node["used_memory"] for node in nodes)
         return MemoryUsage(used, sum(node.get("maxmemory", 0) for node in nodes))
 

@@ -1,0 +1,66 @@
+"""A hosted server without commands that are not ours is enough; without one of ours, the doctor names it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ops.dev.processes import free_port
+from ops.dev.redis_server import RedisServer, find_binary, start_server
+from ops.dev.stack import QUICK, Shape, running
+from tests.support.cli_runner import make_cli, make_environ, write_settings
+from tests.support.deploy_work import CHANGE
+from tests.support.waiting import wait_until
+
+NOT_OURS = ("ACL", "CLIENT", "COMMAND", "CONFIG", "DEBUG", "FUNCTION", "KEYS", "MEMORY", "MIGRATE", "SLOWLOG")
+DONE_WITHOUT = ("SELECT", "PUBLISH", "SUBSCRIBE", "PSUBSCRIBE", "WAIT")
+
+
+@contextmanager
+def server_without(folder: Path, *names: str) -> Iterator[RedisServer]:
+    """Start a server that has none of these commands."""
+    folder.mkdir()
+    options = [option for name in names for option in ("--rename-command", name, "")]
+    with start_server(
+        find_binary(), folder, persist="no", ports=[free_port()], options=tuple(options)
+    ) as server:
+        yield server
+
+
+def test_changes_are_worked_and_looked_at_without_what_hosted_servers_forbid(tmp_path: Path) -> None:
+    with server_without(tmp_path / "redis", *NOT_OURS, *DONE_WITHOUT) as server:
+        shape = Shape(accounts=("nord",), defaults={**QUICK, "window": 0.1}, store=server.url, concurrency=1)
+        with running(tmp_path / "stack", shape) as stack:
+            headers = {"Authorization": f"Bearer {stack.key}"}
+            change = {**CHANGE, "batch": "hosted"}
+            assert stack.http.post(f"{stack.url}/v1/changes", json=change, headers=headers).status_code == 202
+            counts = stack.runtime(wakes=False).store.batch_counts
+            wait_until(lambda: counts("nord", "hosted").get("succeeded") == 1, "it is not sent", seconds=30)
+            assert stack.http.get(f"{stack.url}/readyz").status_code == 200
+            findings = json.loads(make_cli(stack.environ)("doctor", "--json", code=None).stdout)["findings"]
+            [found] = [each for each in findings if each["what"] == "rights in the broker"]
+            assert "the server has no publish, subscribe, or" in found["text"]
+            assert not [each for each in findings if each["what"] == "rights in the store"]
+            assert not stack.ended()
+
+
+@pytest.mark.parametrize(
+    ("lacking", "subject", "message"),
+    [
+        (("SCRIPT",), "rights in the broker", "the server has no script|exists, script|load, or"),
+        (("ZMSCORE", "LPOS"), "rights in the store", "the server has no lpos, zmscore, or"),
+        (("EVAL",), "rights in the store", "unknown command 'EVAL'"),
+        (("TIME",), "redis", "unknown command 'TIME'"),
+    ],
+)
+def test_the_doctor_names_what_a_server_does_not_have(
+    tmp_path: Path, lacking: tuple[str, ...], subject: str, message: str
+) -> None:
+    with server_without(tmp_path / "redis", *lacking) as server:
+        cli = make_cli(make_environ(write_settings(tmp_path, "http://127.0.0.1:1", "acme"), server.url))
+        findings = json.loads(cli("doctor", "--no-api", "--json", code=1).stdout)["findings"]
+        [found] = [each for each in findings if each["what"] == subject and each["level"] == "fail"]
+        assert message in found["text"]
+        assert "Grant" not in found["todo"]
