@@ -1,4 +1,4 @@
-"""`relations dev`: it comes up, says what happens, goes on where it ended, and ends at a signal."""
+"""`relations dev`: it comes up, says what happens, ends at a signal, and goes on where it ended."""
 
 import os
 import re
@@ -49,9 +49,12 @@ def crm_children(env: dict[str, str]) -> set[int]:
     return {edge["childid"] for edge in state["relations"]}
 
 
-def test_it_says_what_happens_and_the_next_start_goes_on_with_everything(tmp_path: Path) -> None:
+def test_it_says_what_happens_ends_with_0_at_either_signal_and_the_next_start_goes_on_with_everything(
+    tmp_path: Path,
+) -> None:
     with started(command(tmp_path)) as (process, output):
         env, pids = read_environment(tmp_path), dict(re.findall(r"(simulator|beat) ([0-9]+)", output))
+        check_places(tmp_path, env, output)
         done, failed = send(env, childid=9001, event_id="Erika"), send(env, childid=404)
         lines = [wait_for(process, done, "in"), wait_for(process, failed, "failed", "80 Unknown record")]
         assert not any("Erika" in line for line in lines)
@@ -77,22 +80,20 @@ def test_it_says_what_happens_and_the_next_start_goes_on_with_everything(tmp_pat
             http.post(f"/v1/replays/{replay['id']}/run")
         wait_for(process, failed, "succeeded")
         assert crm_children(env) == {9001, 404}
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_prints_where_everything_is_and_ends_with_0_at_a_signal(tmp_path: Path, number: int) -> None:
-    with started(command(tmp_path)) as (process, output):
-        env = read_environment(tmp_path)
-        for name in ("URL", "KEY", "SIMULATOR"):
-            assert env[name] in output
-        for file in ("env.sh", "crm.json"):
-            assert stat.S_IMODE((tmp_path / file).stat().st_mode) == 0o600
-        password = env["RELATIONS_REDIS_URL"].split("@")[0].removeprefix("redis://:")
-        assert password not in output
-        with pytest.raises(redis.AuthenticationError):
-            redis.Redis.from_url(env["RELATIONS_REDIS_URL"].replace(f":{password}@", "")).ping()
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
+
+
+def check_places(directory: Path, env: dict[str, str], output: str) -> None:
+    """Check that it prints where everything is, and shows nobody the password of its Redis."""
+    for name in ("URL", "KEY", "SIMULATOR"):
+        assert env[name] in output
+    for file in ("env.sh", "crm.json"):
+        assert stat.S_IMODE((directory / file).stat().st_mode) == 0o600
+    password = env["RELATIONS_REDIS_URL"].split("@")[0].removeprefix("redis://:")
+    assert password not in output
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis.from_url(env["RELATIONS_REDIS_URL"].replace(f":{password}@", "")).ping()
 
 
 def test_it_ends_though_ctrl_c_comes_where_python_drops_exceptions(tmp_path: Path) -> None:
