@@ -10,10 +10,11 @@ import redis
 from hypothesis import settings
 
 from ops.dev.redis_server import RedisServer, run_server
-from tests.support.surroundings import forget_settings
+from tests.support.surroundings import forget_settings, share_certificates
 from worker.redis.client import connect
 
 forget_settings(os.environ)
+share_certificates()
 
 # A suite that a script runs in the background starts with SIGINT ignored, and so would every process that
 # a test starts and interrupts. The children of a process with a handler start with the default action.
