@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 from ops.doctor.accounts import check_work
 from ops.doctor.credentials import check_credentials
 from ops.doctor.findings import Finding
-from ops.doctor.rights import check_store_rights
+from ops.doctor.rights import advise_on_refusal, check_store_rights
 from ops.doctor.server import check_redis
 from ops.doctor.settings import check_settings
 from ops.doctor.webhooks import check_callback, check_deliveries
 from ops.doctor.workers import check_broker, check_system
 from worker.config import mask_url
 from worker.errors import StoreUnavailable
+from worker.redis.client import is_refusal
 from worker.usecases.health import Health
 from worker.wiring import Runtime
 
@@ -29,8 +30,11 @@ def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Itera
         yield from check_store_rights(runtime.client, settings.prefix)
         is_reachable = True
     except StoreUnavailable as error:
-        message = f"{mask_url(settings.redis_url)} does not answer: {error}"
-        yield Finding("redis", "fail", message, "Start it, or set RELATIONS_REDIS_URL to one that runs.")
+        refuses = is_refusal(error)
+        how = "answers, and refuses what is asked" if refuses else "does not answer"
+        start = "Start it, or set RELATIONS_REDIS_URL to one that runs."
+        advice = advise_on_refusal(error) if refuses else start
+        yield Finding("redis", "fail", f"{mask_url(settings.redis_url)} {how}: {error}", advice)
         is_reachable = False
     health = _read_health(runtime) if is_reachable else None
     yield from check_broker(celery, settings, health)

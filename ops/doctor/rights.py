@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 USE: Final = "Use Redis or Valkey 7.0 or newer."
 
 
+def advise_on_refusal(error: StoreUnavailable) -> str:
+    """Return what to do about a server that answers, and does not do what it was asked."""
+    is_other = any(sign in str(error) for sign in ("unknown command", "unexpected symbol near '#'"))
+    return USE if is_other else "Mend what Redis says."
+
+
 def check_store_rights(client: Any, prefix: str) -> Iterator[Finding]:
     """Yield what keeps the store from being written to."""
     yield from _check(client, f"{prefix}:sweep", (*STORE, "scan", "time"), prefix, "store")
@@ -34,7 +40,7 @@ def _check(client: Any, key: str, commands: tuple[str, ...], prefix: str, what: 
         with translate_errors():
             refused = find_refused(client, key, commands)
     except StoreUnavailable as error:
-        advice = grant if isinstance(error.__cause__, NoPermissionError) else "Mend what Redis says."
+        advice = grant if isinstance(error.__cause__, NoPermissionError) else advise_on_refusal(error)
         yield Finding(subject, "fail", f"nothing can be written: {error}", advice)
     else:
         if refused.forbidden:

@@ -49,8 +49,10 @@ def check_server_version(info: Mapping[str, Any], url: str) -> Finding:
     server = f"{kind} {info.get(f'{kind}_version', number)} at {url}"
     major = number.partition(".")[0]
     if major.isdecimal() and int(major) < MIN_SERVER_VERSION:
-        as_redis = "" if kind in SUPPORTED else f", which is like Redis {number},"
-        return Finding("redis", "fail", f"{server}{as_redis} is too old", USE)
+        message = f"{server} is too old"
+        if kind not in SUPPORTED:
+            message = f"{server} is like Redis {number}, which is too old"
+        return Finding("redis", "fail", message, USE)
     if kind not in SUPPORTED:
         message = f"{server} says that it is like Redis {number}: nobody has tried whether it does"
         return Finding("redis", "warn", message, USE)

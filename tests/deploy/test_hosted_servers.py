@@ -12,6 +12,7 @@ from ops.dev.redis_server import RedisServer, find_binary, start_server
 from ops.dev.stack import QUICK, Shape, running
 from tests.support.cli_runner import make_cli, make_environ, write_settings
 from tests.support.deploy_work import CHANGE
+from tests.support.error_replies import ErrorReplies
 from tests.support.waiting import wait_until
 
 NOT_OURS = ("ACL", "CLIENT", "COMMAND", "CONFIG", "DEBUG", "FUNCTION", "KEYS", "MEMORY", "MIGRATE", "SLOWLOG")
@@ -52,7 +53,7 @@ def test_changes_are_worked_and_looked_at_without_what_hosted_servers_forbid(tmp
         (("SCRIPT",), "rights in the broker", "the server has no script|exists, script|load, or"),
         (("ZMSCORE", "LPOS"), "rights in the store", "the server has no lpos, zmscore, or"),
         (("EVAL",), "rights in the store", "unknown command 'EVAL'"),
-        (("TIME",), "redis", "unknown command 'TIME'"),
+        (("TIME",), "redis", "refuses what is asked: Redis cannot be used: unknown command 'TIME'"),
     ],
 )
 def test_the_doctor_names_what_a_server_does_not_have(
@@ -63,4 +64,27 @@ def test_the_doctor_names_what_a_server_does_not_have(
         findings = json.loads(cli("doctor", "--no-api", "--json", code=1).stdout)["findings"]
         [found] = [each for each in findings if each["what"] == subject and each["level"] == "fail"]
         assert message in found["text"]
-        assert "Grant" not in found["todo"]
+        assert found["todo"].startswith("Use Redis or Valkey 7.0 or newer.")
+
+
+@pytest.mark.parametrize(
+    ("error", "command", "subject"),
+    [
+        ("ERR unknown command 'HELLO', with args beginning with: '3'", b"HELLO", "redis"),
+        (
+            "ERR Error compiling script (new function): user_script:1: unexpected symbol near '#'",
+            b"EVAL",
+            "rights in the store",
+        ),
+    ],
+)
+def test_what_is_older_than_redis_7_or_only_like_it_is_told(
+    tmp_path: Path, redis_url: str, error: str, command: bytes, subject: str
+) -> None:
+    with ErrorReplies(RedisServer(redis_url)) as replies:
+        replies.answer(error, lambda asked: asked[0].upper() == command)
+        cli = make_cli(make_environ(write_settings(tmp_path, "http://127.0.0.1:1", "acme"), replies.url))
+        findings = json.loads(cli("doctor", "--no-api", "--json", code=1).stdout)["findings"]
+        [found] = [each for each in findings if each["what"] == subject and each["level"] == "fail"]
+        assert "it is older than Redis" in found["text"]
+        assert found["todo"] == "Use Redis or Valkey 7.0 or newer."

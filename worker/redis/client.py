@@ -71,6 +71,7 @@ ADVICE: Final = {
     "used memory >": "it is full; raise maxmemory, or wait until the backlog is smaller",
     "limit exceeded": "it takes no more of this client; see the limits of its plan",
     "unexpected symbol near '#'": "it is older than Redis 7.0, or something else that is like it",
+    "unknown command 'HELLO'": "it is older than Redis 6, or something else that is like it",
     "unknown command": "it lacks a command that is needed, or has renamed it",
     "mismatch, certificate": "its certificate is for another name; write that one in the URL",
     "CERTIFICATE_VERIFY_FAILED": "name the authority that signed its certificate by ssl_ca_certs",
