@@ -6,7 +6,9 @@ CI runs the same scenarios every time, other runs new ones; a failing one prints
 import os
 import random
 from collections import Counter
+from typing import Any
 
+import msgspec
 import pytest
 
 from tests.torture.expected_state import AcceptedChange, expect, is_cleared
@@ -16,9 +18,12 @@ from tests.torture.simulated_broker import SimulatedBroker
 from tests.torture.simulation import ScenarioResult, run_seeds, simulate
 from worker.contract import Change, Relation
 from worker.planner.actions import Request
+from worker.planner.fold import NEVER
 from worker.ports import CallbackAttempt, CallbackMessage, DeleteBrake, Pause
 from worker.store.commit import Commit
 from worker.store.jobs import lifecycle
+from worker.store.lease import replaced
+from worker.store.memories import Memory
 from worker.testing import MemoryLease, MemoryStore
 from worker.usecases import withdrawal
 from worker.usecases.callbacks import decide_attempt
@@ -76,6 +81,23 @@ def test_a_replace_that_removes_although_one_could_not_come_is_caught(
 ) -> None:
     monkeypatch.setattr(lifecycle, "_has_to_remove", lambda v: bool(v.replaces) and v.phase == 0)
     assert any("before it may" in wrong for seed in range(1, 200) for wrong in simulate(seed).wrong)
+
+
+def test_a_removal_that_failed_and_counts_as_done_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Memory.read
+
+    def read_without(*given: Any) -> Memory:
+        return msgspec.structs.replace(read(*given), own_replace=NEVER.version)
+
+    monkeypatch.setattr(Memory, "read", read_without)
+    assert any("expected is" in wrong for seed in range(180, 280) for wrong in simulate(seed).wrong)
+
+
+def test_what_replaces_did_not_find_any_more_and_is_not_remembered_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replaced, "with_replaced", lambda _database, _account, found: found)
+    assert any("drift of" in wrong for seed in range(30, 130) for wrong in simulate(seed).wrong)
 
 
 def test_a_message_that_counts_as_taken_when_nobody_answers_is_caught(

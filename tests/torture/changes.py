@@ -29,6 +29,8 @@ ADDRESSES = (90_000_901, 90_000_902, 90_000_903, 90_000_904)
 MISSING = (*(("address", number) for number in ADDRESSES[2:]), *(("estate", number) for number in UNITS[2:]))
 BAD_RECORDS = (("address", ADDRESSES[0]), ("estate", ESTATES[0]), ("calendar", DATES[1]))
 """Records of which in some scenarios one makes every request fail that names it."""
+BARRED = (*(("address", number) for number in ADDRESSES), *(("estate", number) for number in ESTATES))
+"""Records of which in some scenarios the API user may not write one, until what is missing is created."""
 RECORDS = (
     *(("calendar", number) for number in DATES),
     *(("estate", number) for number in (*ESTATES, *UNITS)),

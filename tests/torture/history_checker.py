@@ -192,10 +192,8 @@ class HistoryChecker:
     def is_void(self, job: str, relation: Relation) -> bool:
         """Return whether the change came to nothing: failed, ended by a person, or superseded by such one."""
         outcome = self.outcomes.get((job, relation))
-        if outcome is None or outcome.result == "applied":
+        if outcome is None or outcome.result in ("applied", "stale"):
             return False
-        if outcome.result == "stale":
-            return self._is_stale_for_nothing(outcome)
         return outcome.result == "failed" or outcome.by in BY_PEOPLE or self.is_void(outcome.by, relation)
 
     def is_uncertain(self, job: str, relation: Relation) -> bool:
@@ -205,15 +203,22 @@ class HistoryChecker:
         """
         outcome = self.outcomes.get((job, relation))
         is_superseded = outcome is not None and outcome.result == "superseded"
-        return (
-            (job, relation) in self.unanswered
-            or (is_superseded and outcome.by not in BY_PEOPLE and self.is_void(outcome.by, relation))
-            or (outcome is not None and outcome.result == "stale" and self._is_stale_for_nothing(outcome))
+        return (job, relation) in self.unanswered or (
+            is_superseded and outcome.by not in BY_PEOPLE and self.is_void(outcome.by, relation)
         )
 
-    def _is_stale_for_nothing(self, outcome: RelationOutcome) -> bool:
-        """Return whether a change came after a replace that was to remove its relation, and did not."""
-        return outcome.by in self.removals and self.is_void(outcome.by, outcome.relation)
+    def is_confirmed(self, account: str, relation: Relation) -> bool | None:
+        """Return whether the relation is confirmed to be there, or gone, by what was applied; None: neither.
+
+        A replace that has read confirms that what it did not find is gone.
+        """
+        told = [
+            (entry.at, entry.number, relation in entry.change.relations and entry.change.asks != "delete")
+            for entry in self.accepted.get(account, ())
+            if (outcome := self.outcomes.get((entry.job, relation))) and outcome.result == "applied"
+        ]
+        told += [(entry.at, entry.number, False) for entry, _ in self.cleared(account, [relation])]
+        return max(told)[2] if told else None
 
     # --- leases
 

@@ -13,6 +13,7 @@ from ops.simulator import KINDS, OF_RELATIONS, FaultPlan, InjectedFault, Records
 from ops.simulator.faults import Record
 from tests.torture.changes import (
     BAD_RECORDS,
+    BARRED,
     MISSING,
     as_replaces,
     fields_of_records,
@@ -100,6 +101,8 @@ class Scenario:
         self.uses_replaces = beside.random() < 0.3
         if self.uses_replaces:
             self.changes = as_replaces(beside, self.changes)
+        is_barred = self.uses_replaces and beside.random() < 0.4
+        self._barred = frozenset([beside.choice(BARRED)] if is_barred else [])
         self.store = CheckedStore(
             fixture.make_store(self.now),
             self.checker,
@@ -227,7 +230,9 @@ class Scenario:
             faults=replace(
                 FaultPlan.random(seed, self._faults.api_fault, API_FAULTS), records=self._bad_records()
             ),
-            records=Records(missing=frozenset(MISSING if self.rng.random() < 0.5 else ())),
+            records=Records(
+                missing=frozenset(MISSING if self.rng.random() < 0.5 else ()), no_write=self._barred
+            ),
             clock=lambda: self.schedule.now / SECOND + skew,
             sleep=self._pause_caller,
         )

@@ -11,7 +11,6 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.torture.changes import APPOINTMENT, DATES, ESTATES, GUARDED, TYPES, children_of
-from tests.torture.expected_state import is_cleared
 from tests.torture.fault_profile import FaultProfile
 from tests.torture.history_checker import HistoryChecker
 from tests.torture.schedule import SECOND
@@ -182,33 +181,29 @@ class SimulatedDrift(SimulatedWorker):
     def _check(self, account: str) -> Found:
         """Read everything; that must be exactly what differs from what is remembered."""
         found, actual = self._read_all(account), self._relations(account)
-        voided = self._voided(account)
         expected = dict[Relation, str]()
-        for relation in self._named(account) - voided:
+        for relation in self._named(account):
             is_wanted = self._is_confirmed(account, relation)
             if is_wanted is not None and is_wanted != (relation in actual):
                 expected[relation] = "returned" if relation in actual else "missing"
         known = {relation: state for relation, state in expected.items() if relation not in found.unknown}
-        states = {relation: state for relation, state in found.states.items() if relation not in voided}
-        if states != known or found.open:
+        if found.states != known or found.open:
             self._violate(f"drift of {account} is {expected}, found {found}")
         self.reported.update((account, relation) for relation in found.states)
         return found
 
     def _is_confirmed(self, account: str, relation: Relation) -> bool | None:
-        """Return whether a relation was confirmed to be there, or gone; None if nothing was."""
-        confirmed = self.environment.store.relation_history(account, relation)[0].confirmed
-        return None if confirmed.presence == NEVER else confirmed.present > confirmed.absent
+        """Return whether a relation was confirmed to be there, or gone; None if nothing is remembered of it.
 
-    def _voided(self, account: str) -> set[Relation]:
-        """Return the relations about which a replace has a say that does not name them."""
-        checker = self.drift.checker
-        read = [entry for entry in checker.accepted.get(account, ()) if entry.job in checker.removals]
-        return {
-            relation
-            for relation in self._named(account)
-            if any(is_cleared(entry.change, relation) for entry in read)
-        }
+        The outcomes tell; but for what an erasure has taken, and where presence is confirmed before info is.
+        """
+        record, history = self.environment.store.relation_history(account, relation)
+        if not history:
+            return None
+        if relation.type != APPOINTMENT and not self.drift.checker.eras[account, relation]:
+            return self.drift.checker.is_confirmed(account, relation)
+        confirmed = record.confirmed
+        return None if confirmed.presence == NEVER else confirmed.present > confirmed.absent
 
     def _named(self, account: str) -> set[Relation]:
         entries = self.drift.checker.accepted.get(account, ())
@@ -290,7 +285,7 @@ class SimulatedDrift(SimulatedWorker):
         for account, relation in sorted(self.reported - self.edited.keys()):
             entries = checker.accepted.get(account, ())
             is_known = not any(checker.is_uncertain(entry.job, relation) for entry in entries)
-            if is_known and relation not in self._voided(account):
+            if is_known:
                 wrong.append(f"{relation} of {account} was reported as drift, nobody has edited it")
         for entry in (each for entries in checker.accepted.values() for each in entries):
             if entry.change.source == NAME and entry.at >= self._repairs_from:

@@ -41,6 +41,7 @@ from worker.store.job_search import JobSearch
 from worker.store.jobs.job_view import as_record
 from worker.store.jobs.stored_job import LoadedJob
 from worker.store.lease.queue import QueueHead
+from worker.store.lease.replaced import read_relations
 from worker.store.limits import COUNTED_STATES, MAX_EXAMINED
 from worker.store.open_jobs import OpenJobSearch
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
@@ -109,7 +110,7 @@ class RedisQueries:
         """Return what is open and known of these relations now."""
         wanted, records, now = list(relations), dict[Relation, RelationRecord](), self._database.now()
         for start in range(0, len(wanted), MAX_EXAMINED):
-            found = read_memories(self._database, account, wanted[start : start + MAX_EXAMINED], now=now)
+            found = read_relations(self._database, account, wanted[start : start + MAX_EXAMINED], now=now)
             records |= {relation: record for relation, (record, _) in found.items()}
         return records
 

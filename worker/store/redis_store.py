@@ -20,13 +20,14 @@ from worker.ports import (
     RequestRecord,
 )
 from worker.store import codec
-from worker.store.account import read_jobs, read_jobs_with_claims, read_memories
+from worker.store.account import read_jobs, read_jobs_with_claims
 from worker.store.clock_step import bring_forward
 from worker.store.due import wake_due_accounts
 from worker.store.intake import RedisIntake
 from worker.store.jobs.job_view import as_record
 from worker.store.keys import short_id
 from worker.store.lease.lease import RedisLease, take_lease
+from worker.store.lease.replaced import read_relations
 from worker.store.limits import Retention
 from worker.store.pauses import end_pause, read_pause, set_pause
 from worker.store.requeue import requeue
@@ -89,9 +90,8 @@ class RedisStore(RedisIntake):
         self, account: str, relation: Relation
     ) -> tuple[RelationRecord, tuple[RelationEvent, ...]]:
         """Return what is kept of a relation, and the jobs that named it, oldest first."""
-        [(record, memory)] = read_memories(
-            self.database, account, [relation], now=self.database.now()
-        ).values()
+        found = read_relations(self.database, account, [relation], now=self.database.now())
+        record, memory = found[relation]
         waiting = [
             RelationEvent(intent.job, "", "") for intent in (record.open.intents if record.open else ())
         ]

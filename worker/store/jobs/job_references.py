@@ -33,11 +33,12 @@ def as_unresolved(job: LoadedJob, account: str) -> UnresolvedJob:
     """Return the job as a look-up reads it."""
     v = job.value
     wanted = dict.fromkeys(each.reference for each in v.references if not each.record)
-    parked, replaced = Parking(*v.parked) if v.parked else None, _replaced(v)
+    parked, replaced = Parking(*v.parked) if v.parked else None, replaced_side(v)
     return UnresolvedJob(f"{account}-{job.short}", tuple(wanted), parked, replaced, v.correlation)
 
 
-def _replaced(v: StoredJob) -> ReplacedSide | None:
+def replaced_side(v: StoredJob) -> ReplacedSide | None:
+    """Return the side of which a replace waits for a read; None of another job."""
     if v.phase != TO_BE_READ:
         return None
     asked = "c" if v.replaces == "p" else "p"

@@ -13,7 +13,7 @@ from worker.store.database import Database
 from worker.store.jobs.stored_job import FAILED, LoadedJob
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange
 from worker.store.lease.queue import Queue
-from worker.store.lease.replaced import Found, with_replaced
+from worker.store.lease.replaced import Found, read_relations
 from worker.store.limits import Retention
 from worker.store.memories import Memory
 
@@ -44,8 +44,8 @@ class LeasedAccount:
 
     def read_relations(self, relations: Iterable[Relation], *, now: int) -> Found:
         """Read what is open and remembered of these relations."""
-        found = read_memories(self.database, self.account, list(relations), now=now)
-        return with_replaced(self.database, self.account, found) if self.meta.replaced else found
+        read = read_relations if self.meta.replaced else read_memories
+        return read(self.database, self.account, list(relations), now=now)
 
     def note(self, found: Found) -> dict[Relation, RelationRecord]:
         """Remember what was read of relations; return it, with the open work that is claimed only."""

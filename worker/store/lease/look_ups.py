@@ -9,23 +9,17 @@ from functools import partial
 import msgspec
 
 from worker.contract import TYPES, Reference, Relation
-from worker.ports import LookUpBatch, LookUpResult
-from worker.store.account import Before, read_jobs
+from worker.ports import LookUpBatch, LookUpResult, RelationRecord
+from worker.store.account import AccountCommit, Before, read_jobs
 from worker.store.commit import Commit, repeat_while_overtaken
 from worker.store.jobs import job_references
 from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.keys import short_id
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.reference_memory import ReferenceMemory
-from worker.store.lease.replaced import (
-    OpenBeside,
-    Replaced,
-    as_replaced,
-    may_still_come,
-    note_replaced,
-    read_open_beside,
-)
-from worker.store.limits import JOBS_PER_CALL
+from worker.store.lease.replaced import Place, note_replaced, read_coming
+from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED
+from worker.store.memories import Memory
 
 
 def read_look_ups(leased: LeasedAccount, most: int) -> LookUpBatch:
@@ -61,11 +55,9 @@ def write_look_ups(
     memory: ReferenceMemory,
 ) -> None:
     """Write what became of the changes that were looked up, and which records references lead to."""
-    is_any_read = any(result.related is not None for result in results)
-    beside = read_open_beside(leased.database, leased.account) if is_any_read else {}
     for start in range(0, max(1, len(results)), JOBS_PER_CALL):
         piece, learned = results[start : start + JOBS_PER_CALL], {} if start else records
-        repeat_while_overtaken(leased.account, partial(_write_piece, leased, piece, learned, memory, beside))
+        repeat_while_overtaken(leased.account, partial(_write_piece, leased, piece, learned, memory))
 
 
 def _write_piece(
@@ -73,49 +65,58 @@ def _write_piece(
     results: Sequence[LookUpResult],
     records: Mapping[Reference, int],
     memory: ReferenceMemory,
-    beside: OpenBeside,
 ) -> None:
     database, account = leased.database, leased.account
     by_short = {short_id(result.job): result for result in results}
     found = read_jobs(database, account, by_short)
     leased.jobs |= found
-    commit, resolved = leased.commit(), list[LoadedJob]()
-    changed, replaced = dict[str, Before](), list[Replaced]()
+    commit, changed = leased.commit(), dict[str, Before]()
+    resolved, replaces = list[LoadedJob](), list[LoadedJob]()
+    places = {short: _place_read(job, by_short[short]) for short, job in found.items()}
+    coming = read_coming(database, account, {*filter(None, places.values())}, now=commit.now)
     for short, result in by_short.items():
         job = found.get(short)
         if job is None or not job_references.waits(job):
             continue  # a person has decided in between
         changed[short] = Before.of(job)
         leave_look_ups(commit, job)
-        complete = _with_unanswered(leased, job, result, beside, now=commit.now)
-        job_references.settle(job, complete, commit.totals, now=commit.now, keep=leased.keep)
+        if place := places[short]:
+            replaces.append(job)
+            result = _with_more(result, coming.get(place, frozenset()))
+        job_references.settle(job, result, commit.totals, now=commit.now, keep=leased.keep)
         if result.parked:
             commit.run("ZADD", "parked", result.parked.until, short)
         elif job.is_open:
             resolved.append(job)
-        if result.related is not None:
-            replaced.append(as_replaced(job, account))
-    note_replaced(commit, database, account, replaced)
+    _note_replaced(leased, commit, replaces)
     leased.put_jobs(commit, changed)
     enter_list(commit, "queue", resolved)
     memory.write(commit, records)
     leased.send(commit)
-    if replaced:
+
+
+def _note_replaced(leased: LeasedAccount, commit: AccountCommit, replaces: Sequence[LoadedJob]) -> None:
+    """Remember of these replaces that they have read, and which relations are their own."""
+    if replaces:
+        relations = list(dict.fromkeys(relation for job in replaces for relation in job.all_relations()))
+        found = dict[Relation, tuple[RelationRecord, Memory]]()
+        for start in range(0, len(relations), MAX_EXAMINED):
+            found |= leased.read_relations(relations[start : start + MAX_EXAMINED], now=commit.now)
+        leased.memories |= note_replaced(commit, leased.database, replaces, found)
         leased.meta = leased.meta._replace(replaced=1)
 
 
-def _with_unanswered(
-    leased: LeasedAccount, job: LoadedJob, result: LookUpResult, beside: OpenBeside, *, now: int
-) -> LookUpResult:
-    """Return what a replace has read, with what creates without an answer may still add to that."""
-    side = job_references.as_unresolved(job, leased.account).replaced
+def _with_more(result: LookUpResult, others: frozenset[int]) -> LookUpResult:
+    return msgspec.structs.replace(result, related=(result.related or frozenset()) | others)
+
+
+def _place_read(job: LoadedJob, result: LookUpResult) -> Place | None:
+    """Return the record of which a replace has read what there is, if the result is of such a read."""
+    side = job_references.replaced_side(job.value)
     if side is None or result.related is None:
-        return result
-    record = side.record or (result.answers[side.reference].record if side.reference else 0)
-    opened = beside.get((side.type, side.asked, record), ())
-    coming = may_still_come(leased.database, leased.account, opened, now=now)
-    others = {each.child if side.asked == "parent" else each.parent for each in coming}
-    return msgspec.structs.replace(result, related=result.related | others)
+        return None
+    found = result.answers[side.reference].record if side.reference else 0
+    return side.type, side.asked, side.record or found
 
 
 def forget_records(leased: LeasedAccount, relations: Iterable[Relation], memory: ReferenceMemory) -> None:

@@ -1,45 +1,24 @@
-"""When a side of a record was last replaced as a whole: what is older, and not of it, is to be absent."""
+"""When a side of a record was last replaced as a whole: what its read did not show is absent since then.
+
+What a replace names, or has found and removes, has an outcome of its own, which tells what became of it.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 
 import msgspec
 
 from worker.contract import Relation
-from worker.planner.fold import JobVersion, Version
+from worker.planner.fold import NEVER, JobVersion, Version
 from worker.ports import RelationRecord, Side
 from worker.store.account import AccountCommit, read_memories
 from worker.store.database import Database
-from worker.store.jobs.stored_job import LoadedJob
+from worker.store.jobs.stored_job import SIDES, LoadedJob
 from worker.store.memories import Memory
 
 Found = Mapping[Relation, tuple[RelationRecord, Memory]]
-
-
-OpenBeside = Mapping[tuple[str, Side, int], Sequence[Relation]]
-"""Open relations by type, side and the record there."""
-
-
-class Replaced(NamedTuple):
-    """The one record of a replace, by type and side (p, c), and the version of its job."""
-
-    type: str
-    side: str
-    record: int
-    version: JobVersion
-
-    @property
-    def field(self) -> str:
-        """Its field in the hash."""
-        return field_of(self.side, self.type, self.record)
-
-
-def as_replaced(job: LoadedJob, account: str) -> Replaced:
-    """Return what a replace is remembered as once it knows all that it has to remove."""
-    v, version = job.value, JobVersion(Version(job.occurred_at, job.number), f"{account}-{job.short}")
-    side, ids = ("c", v.children) if v.replaces == "p" else ("p", v.parents)
-    return Replaced(v.type, side, ids[0], version)
+Place = tuple[str, Side, int]
+"""A relation type, a side, and the record there."""
 
 
 def field_of(side: str, type_: str, record: int) -> str:
@@ -47,58 +26,85 @@ def field_of(side: str, type_: str, record: int) -> str:
     return f"{side}:{type_}:{record}"
 
 
+def read_relations(database: Database, account: str, relations: Sequence[Relation], *, now: int) -> Found:
+    """Return what is open and remembered of relations, with what replaces have shown to be absent since."""
+    return with_replaced(database, account, read_memories(database, account, relations, now=now))
+
+
 def with_replaced(database: Database, account: str, found: Found) -> Found:
-    """Return what was read of relations, with what replaces have taken away since as absent."""
+    """Return what was read of relations, with what replaces have shown to be absent since."""
     fields = {relation: _fields_of(relation) for relation in found}
     known = _read(database, account, dict.fromkeys(each for pair in fields.values() for each in pair))
     changed = {}
-    for relation, (record, memory) in found.items():
-        replaced_at = max((known[each] for each in fields[relation] if each in known), default=None)
+    for relation, (record, memory) in found.items() if known else ():
+        replaced_at = max((known[each] for each in fields[relation] if each in known), default=NEVER)
         state = memory.state
-        if replaced_at and replaced_at > max(state.present, state.absent):
+        if replaced_at > state.presence and replaced_at.version > memory.own_replace:
             memory.confirmed = msgspec.structs.replace(state, absent=_just_before(replaced_at))
             changed[relation] = RelationRecord(record.open, memory.confirmed, record.doubt), memory
     return {**found, **changed}
 
 
-def read_open_beside(database: Database, account: str) -> OpenBeside:
-    """Return the open relations of every record."""
-    found: dict[tuple[str, Side, int], list[Relation]] = defaultdict(list)
-    for name in database.read(account, "hkeys", "open"):
-        relation = Relation.parse(name.decode())
-        found[relation.type, "parent", relation.parent].append(relation)
-        found[relation.type, "child", relation.child].append(relation)
-    return found
-
-
-def may_still_come(
-    database: Database, account: str, relations: Sequence[Relation], *, now: int
-) -> list[Relation]:
-    """Return those of which a create without an answer may still land, whatever a read shows now."""
-    found = read_memories(database, account, relations, now=now, opens=False)
-    doubts = {relation: record.doubt for relation, (record, _) in found.items()}
-    return [each for each, doubt in doubts.items() if doubt and doubt.kind == "create" and doubt.until > now]
+def read_coming(
+    database: Database, account: str, places: Set[Place], *, now: int
+) -> Mapping[Place, frozenset[int]]:
+    """Return what creates without an answer may still add to these records, whatever a read shows now."""
+    if not places:
+        return {}
+    opened = (Relation.parse(name.decode()) for name in database.read(account, "hkeys", "open"))
+    beside = [each for each in opened if not places.isdisjoint(_places_of(each))]
+    coming: dict[Place, set[int]] = defaultdict(set)
+    for relation, (record, _) in read_memories(database, account, beside, now=now, opens=False).items():
+        if record.doubt and record.doubt.kind == "create" and record.doubt.until > now:
+            by_parent, by_child = _places_of(relation)
+            coming[by_parent].add(relation.child)
+            coming[by_child].add(relation.parent)
+    return {place: frozenset(others) for place, others in coming.items()}
 
 
 def note_replaced(
-    commit: AccountCommit, database: Database, account: str, replaced: Iterable[Replaced]
-) -> None:
-    """Remember the newest replace of each record, for as long as memories are kept."""
-    listed = list(replaced)
-    known = _read(database, account, [each.field for each in listed])
-    for each in sorted(listed, key=lambda each: each.version):
-        if each.field not in known or known[each.field] < each.version:
-            version, job = each.version.version, each.version.job.rpartition("-")[2]
-            commit.hset("replaced", each.field, f"{version.occurred_at} {version.accepted} {job}")
-    if listed:
-        commit.run("HSET", "meta", "replaced", 1)
-        commit.run("PEXPIRE", "replaced", round(1000 * commit.keep.memory))
+    commit: AccountCommit, database: Database, jobs: Collection[LoadedJob], found: Found
+) -> dict[Relation, Memory]:
+    """Remember that these replaces have read what there is, for as long as memories are kept.
+
+    `found` is what is known of all their relations. Return the memories that are written: of those of which
+    nothing is confirmed that is as new.
+    """
+    known = _read(database, commit.account, {_field_replaced(job) for job in jobs})
+    own: dict[Relation, Memory] = {}
+    for job in sorted(jobs, key=_version_of):
+        version, field = _version_of(job), _field_replaced(job)
+        if field not in known or known[field].version < version:
+            commit.hset("replaced", field, f"{version.occurred_at} {version.accepted} {job.short}")
+        for relation in job.all_relations():
+            memory = found[relation][1]
+            if max(memory.state.presence.version, memory.own_replace) < version:
+                memory.own_replace = version
+                own[relation] = memory
+    commit.put_memories(own.values())
+    commit.run("HSET", "meta", "replaced", 1)
+    commit.run("PEXPIRE", "replaced", round(1000 * commit.keep.memory))
+    return own
+
+
+def _version_of(job: LoadedJob) -> Version:
+    return Version(job.occurred_at, job.number)
+
+
+def _field_replaced(job: LoadedJob) -> str:
+    v = job.value
+    return field_of("c", v.type, v.children[0]) if v.replaces == "p" else field_of("p", v.type, v.parents[0])
 
 
 def _just_before(replaced_at: JobVersion) -> JobVersion:
-    """Return the version of everything older: what the replace itself removes is still to be done."""
+    """Return the version of everything older: what the replace itself asks for is still to be done."""
     at, number = replaced_at.version.occurred_at, replaced_at.version.accepted
     return JobVersion(Version(at, number - 1), replaced_at.job)
+
+
+def _places_of(relation: Relation) -> tuple[Place, Place]:
+    by_parent = (relation.type, SIDES["p"], relation.parent)
+    return by_parent, (relation.type, SIDES["c"], relation.child)
 
 
 def _fields_of(relation: Relation) -> tuple[str, str]:
