@@ -5,7 +5,7 @@ from typing import Final
 
 from producers.job_admin.selection import NarrowedJobs, Selection, is_foreign, pick_failures
 from worker.contract import Relation
-from worker.planner.fold import LostIntent
+from worker.planner.fold import Intent, LostIntent
 from worker.ports import ERASED, REPLACED, Failure, JobRecord, RelationRecord
 
 REASONS: Final[Mapping[str, str]] = {
@@ -112,7 +112,7 @@ def jobs_without_effect(
     without_effect = {}
     for job, relations in jobs:
         reasons = [
-            _reason_of_relation(job, dropped.get((job.id, relation)), records.get(relation, RelationRecord()))
+            _reason_of_relation(dropped.get((job.id, relation)), records.get(relation, RelationRecord()))
             for relation in relations
         ]
         if all(reasons):
@@ -120,23 +120,24 @@ def jobs_without_effect(
     return without_effect
 
 
-def _reason_of_relation(job: JobRecord, lost: LostIntent | None, record: RelationRecord) -> str:
+def _reason_of_relation(lost: LostIntent | None, record: RelationRecord) -> str:
     """Return why nothing would be sent for one of the job's relations; empty if something would."""
     if lost is None:
         return ""
     if lost.result == "superseded":
         return "contradicts"
-    return "as asked" if lost.result == "applied" or _has_effect_already(job, record) else "superseded"
+    is_so = lost.result == "applied" or _has_effect_already(lost.intent, record)
+    return "as asked" if is_so else "superseded"
 
 
-def _has_effect_already(job: JobRecord, record: RelationRecord) -> bool:
-    """Return whether the relation is confirmed to be as the job wants it."""
+def _has_effect_already(intent: Intent, record: RelationRecord) -> bool:
+    """Return whether the relation is confirmed to be as a job wants it."""
     confirmed = record.confirmed
-    if job.action == "delete":
+    if intent.action == "delete":
         return confirmed.absent > confirmed.present
-    if job.action == "create" and confirmed.present <= confirmed.absent:
+    if intent.action == "create" and confirmed.present <= confirmed.absent:
         return False
     return all(
         key in confirmed.info and confirmed.info[key].value == value and not confirmed.info[key].removed
-        for key, value in job.info
+        for key, value in intent.info
     )

@@ -75,12 +75,13 @@ def claim_job(job: JobRecord, relations: tuple[Relation, ...]) -> ClaimedJob:
     """Return what a flush would read of the job once these of its relations are back in the inbox."""
     return ClaimedJob(
         job.id,
-        job.asks,
+        "create" if job.action == "replace" else job.action,  # type: ignore[arg-type]
         relations,
         job.info,
         job.occurred_at,
         job.number,
         allow_empty=job.allow_empty,
+        removes=frozenset(job.removals),
     )
 
 

@@ -62,19 +62,22 @@ def make_new_change(
 ) -> Change:
     """Return these failed relations of a job as a new, corrected change; raises InvalidChange.
 
-    Without any it is the whole job, whose references are looked up anew. Records can be corrected where all
+    Without any it is the whole job, whose references are looked up anew; so it is with relations of which it
+    creates some and removes others, which only a replace does. Records can be corrected where all
     the relations share them, so that no relation is lost. It occurs now if it is forced, so that it overrules
     newer changes, else when the job did. Its event id is of the job and the replay: however often one replay
     sends it, it is the same change.
     """
     if refused := [name for name in OF_MESSAGES if name in correction]:
         raise InvalidChange([Fault(name, "can be corrected of unreadable messages only") for name in refused])
-    records = _name_records(job, relations)
+    actions = {job.asks_of(relation) for relation in relations}
+    part = relations if len(actions) == 1 else ()
+    records = _name_records(job, part)
     if lost := [name for name, known in records.items() if _loses_relations(correction.get(name), known)]:
         raise InvalidChange([Fault(name, _which_relation(name, records[name])) for name in lost])
     message: dict[str, Any] = {
         "account": job.account,
-        "action": job.asks if relations else job.action,  # a part of a replace replaces nothing
+        "action": actions.pop() if part else job.action,  # a part of a replace replaces nothing
         "relationtype": job.type,
         **records,
         "relationinfo": dict(job.info) or None,
@@ -84,7 +87,10 @@ def make_new_change(
         "event_id": f"{job.id}:{replay_id}",
         "source": SOURCE,
     }
-    return from_message(apply_correction(message, correction)).change
+    corrected = apply_correction(message, correction)
+    if job.replaces and corrected.get("action") == "replace":
+        corrected = _with_sides(corrected, f"{job.replaces}id")
+    return from_message(corrected).change
 
 
 def _name_records(job: JobRecord, relations: Sequence[Relation]) -> dict[str, list[Any]]:
@@ -95,11 +101,26 @@ def _name_records(job: JobRecord, relations: Sequence[Relation]) -> dict[str, li
             "childid": list(dict.fromkeys(relation.child for relation in relations)),
         }
     named: dict[str, list[Any]] = {"parentid": [*job.parents], "childid": [*job.children]}
+    if job.replaces:
+        found = {getattr(each, job.replaces) for each in job.removals}
+        listed = named[f"{job.replaces}id"]
+        listed[:] = [each for each in listed if each not in found]
     for each in job.references:
         side = named[f"{each.side}id"]
         if not (each.record and each.record in side):  # it joined the ids, if all were found
             side.append(each.record if each.by else each.reference.as_object())
     return named
+
+
+def _with_sides(message: dict[str, Any], listed: str) -> dict[str, Any]:
+    """Return the message of a replace with its `listed` side as a list, and a single record of the other."""
+    sides: dict[str, Any] = {name: message[name] for name in ("parentid", "childid") if name in message}
+    for name, value in sides.items():
+        if name == listed and not isinstance(value, list):
+            sides[name] = [value]
+        elif name != listed and isinstance(value, list) and len(value) == 1:
+            sides[name] = value[0]
+    return {**message, **sides}
 
 
 def hide_values(correction: Correction) -> Correction:

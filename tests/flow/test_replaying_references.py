@@ -12,9 +12,10 @@ from producers.job_admin.selection import narrow
 from producers.replay.resend import parse_correction
 from tests.support.flow_world import World, change
 from tests.support.references import BUYER, ESTATE, FIELDS, email, seed, wish
-from tests.support.replaying import replays_of, run_replay
+from tests.support.replaying import newest, replay, replays_of
 from tests.support.store_steps import job_admin_of, queries_of
-from worker.ports import AuditEntry, JobFilter, JobRecord, Replay
+from worker.contract import Reference
+from worker.ports import AuditEntry, JobFilter
 
 OFFICE = email("office@example.test")  # two have it
 NOBODY = email("nobody@example.test")
@@ -27,15 +28,6 @@ def world(make_world: Callable[..., World]) -> World:
     made.policy = {"park_for": 600.0}
     seed(made, FIELDS)
     return made
-
-
-def replay(world: World, selection: Any, **how: Any) -> Replay:
-    return run_replay(world, replays_of(world).prepare("acme", selection, by="ada", **how))
-
-
-def newest(world: World) -> JobRecord:
-    [found] = queries_of(world.store).find_jobs("acme", JobFilter(), limit=1).jobs
-    return found
 
 
 def test_a_failed_look_up_is_replayed_as_it_was_and_looked_up_anew(world: World) -> None:
@@ -120,6 +112,19 @@ def test_a_correction_names_ids_and_references(text: str) -> None:
         "7,address:email=a@b.c,address:KdNr=00815": [7, "address:email=a@b.c", "address:KdNr=00815"],
     }
     assert parse_correction([f"childid={text}"]) == {"childid": expected[text]}
+
+
+def test_a_replace_of_parents_that_is_sent_anew_as_a_whole_is_still_one_of_parents(world: World) -> None:
+    world.simulator.seed("token-acme", [(BUYER, 501, 9001), (BUYER, 501, 9002), (BUYER, 502, 9001)])
+    unknown = Reference("estate", (("objektnr_extern", "unknown"),))
+    asked = wish(9001, estate=unknown, action="replace")
+    world.accept(msgspec.structs.replace(asked, replaces="parent"))
+    world.drain()
+    assert world.job().state == "failed"
+    correction = parse_correction(["parentid=502"])
+    assert replay(world, [world.job().id], correction=correction, forced=True).back == 1
+    world.drain()
+    assert world.linked() == {(501, 9002), (502, 9001)}
 
 
 def test_a_part_of_a_replace_that_is_sent_anew_removes_nothing(make_world: Callable[..., World]) -> None:

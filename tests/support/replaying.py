@@ -1,9 +1,11 @@
 """Replays and repairs in a world, prepared and run as an operator does."""
 
+from typing import Any
+
 from producers.replay.service import ReplayService
 from tests.support.flow_world import World
 from tests.support.store_steps import job_admin_of, queries_of
-from worker.ports import Replay
+from worker.ports import JobFilter, JobRecord, Replay
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 
 
@@ -26,3 +28,14 @@ def run_replay(world: World, replay: Replay) -> Replay:
     service = replays_of(world)
     service.start(replay.id, by="ada")
     return service.run(replay.id)
+
+
+def replay(world: World, selection: Any, **how: Any) -> Replay:
+    """Replay what is selected."""
+    return run_replay(world, replays_of(world).prepare("acme", selection, by="ada", **how))
+
+
+def newest(world: World) -> JobRecord:
+    """Return the job that was accepted last."""
+    [found] = queries_of(world.store).find_jobs("acme", JobFilter(), limit=1).jobs
+    return found

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.torture.changes import UNIT
 from tests.torture.expected_state import AcceptedChange, is_cleared
 from worker.contract import Relation, account_of
 from worker.planner.actions import Request
@@ -114,14 +115,16 @@ class HistoryChecker:
         return (*entry.change.relations, *self.removals.get(entry.job, ()))
 
     def awaits_read(self, entry: AcceptedChange) -> bool:
-        """Return whether all that a replace names is there, so that it is read what else is."""
+        """Return whether it is next to read what is there beside what a replace names.
+
+        All that it names is there by then; of the building of a unit, nothing has been tried.
+        """
+        if not entry.change.replaces or entry.job in self.removals or entry.job in self.unread:
+            return False
         named = [self.outcomes.get((entry.job, relation)) for relation in entry.change.relations]
-        return (
-            bool(entry.change.replaces)
-            and entry.job not in self.removals
-            and entry.job not in self.unread
-            and all(each and each.result != "failed" and each.by not in BY_PEOPLE for each in named)
-        )
+        if entry.change.type == UNIT and entry.change.replaces == "parent":
+            return not any(named)
+        return all(each and each.result != "failed" and each.by not in BY_PEOPLE for each in named)
 
     def record_read(self, entry: AcceptedChange, removals: Iterable[Relation]) -> None:
         """Record what a replace has to remove; it may know that only when all that it names is there."""

@@ -31,6 +31,7 @@ from worker.contract.permissions import check as check
 from worker.contract.permissions import guarded_side as guarded_side
 from worker.contract.permissions import order_of as order_of
 from worker.contract.permissions import permission_of as permission_of
+from worker.contract.permissions import removes_first as removes_first
 from worker.contract.reference import Module as Module
 from worker.contract.reference import Reference as Reference
 from worker.contract.reference import read_reference as read_reference

@@ -52,6 +52,13 @@ def guarded_side(relation_type: RelationType, override: Override | None = None) 
     return "child" if order == "delete_first" else ""
 
 
+def removes_first(change: Change, overrides: Mapping[str, Override] | None = None) -> bool:
+    """Return whether a replace has to remove before it creates: of a child that has one parent at most."""
+    if change.replaces != "parent":
+        return False
+    return guarded_side(TYPES[change.type], overrides.get(change.type) if overrides else None) == "child"
+
+
 def check(change: Change, overrides: Mapping[str, Override] | None = None) -> list[str]:
     """Return warnings about a change that may be tried; raise `InvalidChange` if it may not.
 

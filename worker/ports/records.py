@@ -5,7 +5,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from worker.contract import Reference, Relation
+from worker.contract import GuardedSide, Reference, Relation
 from worker.planner.actions import ErrorClass
 from worker.planner.fold import IntentAction
 from worker.ports.references import JobReference, Parking
@@ -50,7 +50,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     `replayed_by` are those that replace it, `replay` is the last replay that handled it. `failures` are the
     relations that failed, each with its refusal; `refusal` is the first: (code, error class, text, relation).
     It is `dismissed` when all of them are. The records of its `references` are among its ids once they were
-    found; until then it may be `parked`. A replace `removes` once all that it names is there.
+    found; until then it may be `parked`. A replace has the side that it `replaces`, and
+    `removals` once it has read what there is.
     """
 
     id: str
@@ -83,13 +84,13 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     allow_empty: bool = False
     references: tuple[JobReference, ...] = ()
     parked: Parking | None = None
-    removes: bool = False
+    replaces: GuardedSide = ""
+    removals: tuple[Relation, ...] = ()
 
-    @property
-    def asks(self) -> IntentAction:
-        """What it asks of the relations that are left to do: a replace creates first, and then removes."""
+    def asks_of(self, relation: Relation) -> IntentAction:
+        """Return what it asks of one of its relations: a replace removes what it has found."""
         if self.action == "replace":
-            return "delete" if self.removes else "create"
+            return "delete" if relation in self.removals else "create"
         return self.action  # type: ignore[return-value]
 
     @property

@@ -35,12 +35,14 @@ class Retention(NamedTuple):
 class Submission(msgspec.Struct, frozen=True, gc=False):
     """A change with the job id that it gets if it is new.
 
-    One that a webhook delivered is recognised by its event id alone, not by its content.
+    One that a webhook delivered is recognised by its event id alone, not by its content. A replace that
+    `removes_first` does not wait with that until all that it names is there.
     """
 
     job: str
     change: Change
     event_id: str
+    removes_first: bool = False
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):

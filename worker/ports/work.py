@@ -28,7 +28,8 @@ class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
 
     `relations` are those without an outcome. `occurred_at` is in µs, `accepted` its place in the order of
     acceptance. `accepted_at` (µs) is 0 for a job that was put back. A delete with `allow_empty` may take the
-    last relation of a guarded record (R12). With `reads_first` nothing is sent that is there already.
+    last relation of a guarded record (R12). With `reads_first` nothing is created that is there already. A
+    replace creates, but for those of its relations that it `removes`.
     """
 
     job: str
@@ -41,6 +42,11 @@ class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
     correlation: str = ""
     allow_empty: bool = False
     reads_first: bool = False
+    removes: frozenset[Relation] = frozenset()
+
+    def asks_of(self, relation: Relation) -> IntentAction:
+        """Return what it asks of one of its relations."""
+        return "delete" if relation in self.removes else self.action
 
 
 class BegunRequest(NamedTuple):

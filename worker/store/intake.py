@@ -100,7 +100,7 @@ class RedisIntake(Acts):
             label = labels.setdefault(change.batch, len(labels) + 1) if change.batch else 0
             fingerprint = "" if change.delivered else change.fingerprint
             occurred = 0 if change.occurred_at is None else max(1, change.occurred_at)
-            if needs_look_up(change):
+            if needs_look_up(entry):
                 bucket = -bucket
             rows += (short, digest, fingerprint, occurred, bucket, label, value)
         names = [f"{base}:{name}" for name in ACCEPT_KEYS]

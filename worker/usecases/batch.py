@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
+import msgspec
+
 from worker.contract import Relation
 from worker.contract.instant import SECOND
 from worker.planner.actions import Operation
@@ -88,7 +90,10 @@ class Batch:
         jobs = list(jobs)
         for relation, intents in intents_by_relation(jobs).items():
             self._fold(effects, relation, intents, self._record(relation, records), now)
-        for relation in [relation for job in jobs if job.reads_first for relation in job.relations]:
+        created = (
+            each for job in jobs if job.reads_first for each in job.relations if each not in job.removes
+        )
+        for relation in created:
             state = effects.states.get(relation)
             if state and state.open.stage is Stage.WRITE:
                 effects.states[relation] = state.with_progress(stage=Stage.READ_BACK)
@@ -249,9 +254,11 @@ def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Inte
     for job in jobs:
         version = Version(job.occurred_at, job.accepted)
         intent = Intent(version, job.job, job.action, job.info, job.correlation, job.allow_empty)
+        removal = msgspec.structs.replace(intent, action="delete") if job.removes else None
         for relation in job.relations:
+            wanted = removal if removal and relation in job.removes else intent
             earlier = intents.get(relation)
-            intents[relation] = (*earlier, intent) if earlier else (intent,)
+            intents[relation] = (*earlier, wanted) if earlier else (wanted,)
     return intents
 
 

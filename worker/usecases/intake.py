@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from worker.config.secret import HOLDS_SECRET, holds_secret, redact_answer, redact_bytes
-from worker.contract import MAX_FAULTS, Change, Override, check
+from worker.contract import MAX_FAULTS, Change, Override, check, removes_first
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.ports import (
     MAX_KEPT_BODY,
@@ -178,10 +178,12 @@ class Intake:
         self._check(changes, policy, start)
         if labels := {change.batch for change in changes if change.batch}:
             self.watch(policy.account, labels)
-        return [
-            Submission(f"{policy.account}-{(new_id := self.new_id())}", change, change.event_id or new_id)
-            for change in changes
-        ]
+        return [self._submission(change, policy) for change in changes]
+
+    def _submission(self, change: Change, policy: IntakePolicy) -> Submission:
+        new_id = self.new_id()
+        first = removes_first(change, policy.overrides)
+        return Submission(f"{policy.account}-{new_id}", change, change.event_id or new_id, first)
 
     def _check(self, changes: Sequence[Change], policy: IntakePolicy, start: int) -> None:
         """Emit the warnings of the changes; raise InvalidChange for those that the policy denies."""

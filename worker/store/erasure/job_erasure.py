@@ -88,7 +88,7 @@ def _erase_unresolved(commit: AccountCommit, job: LoadedJob, who: RecordRef, cou
     counts["jobs"] += 1
     counts["emptied"] += erased_job.erase(job, who)
     if job.is_open:
-        job_references.shrink(job)
+        job_references.count_left(job.value)
     return 1
 
 

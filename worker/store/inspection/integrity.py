@@ -237,9 +237,8 @@ class Survey:
         """Yield the writes that let a relation be worked for a job, beside others that ask for it."""
         claimed, name = job.as_claimed(self.account, ()), str(relation)
         version = Version(claimed.occurred_at, claimed.accepted)
-        intent = Intent(
-            version, claimed.job, claimed.action, claimed.info, claimed.correlation, claimed.allow_empty
-        )
+        action = claimed.asks_of(relation)
+        intent = Intent(version, claimed.job, action, claimed.info, claimed.correlation, claimed.allow_empty)
         before = self._reopened.get(name) or record.open or OpenRelation((), since=self.now)
         # What was sent of it is not known, so it is read back first (R14).
         stage = before.stage if before.stage.reads else Stage.READ_BACK

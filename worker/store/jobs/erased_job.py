@@ -10,6 +10,8 @@ from worker.store.jobs.stored_job import NO_EVENT, LoadedJob, StoredJob, StoredR
 def erase(job: LoadedJob, who: RecordRef) -> bool:
     """Take the record from a job whose open work about it has ended; return whether nothing is left of it."""
     v, is_emptied = job.value, is_nothing_without(job.value, who)
+    listed = v.parents if v.replaces == "p" else v.children
+    v.named -= sum(who.is_on(v.replaces, v.type, each) for each in listed[: v.named])
     (v.parents, v.children), v.references = ids_without(v, who), references_without(v, who)
     kept = _without(v.failed, who)
     v.refused = tuple(place for name, place in zip(v.failed, v.refused, strict=True) if name in kept)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from worker.contract import Reference, Relation
+from worker.contract import Reference
 from worker.planner.search import Answer
 from worker.ports import LookUpResult, Parking, RecordRef, ReplacedSide, UnresolvedJob
 from worker.store.jobs import erased_job, lifecycle
@@ -13,10 +13,10 @@ from worker.store.jobs.stored_job import (
     FAILED,
     PARKED,
     QUEUED,
-    REMOVES,
+    READ,
     SIDES,
     STATES,
-    TO_BE_READ,
+    TO_BE_READ_FIRST,
     LoadedJob,
     StoredJob,
     StoredReference,
@@ -39,7 +39,7 @@ def as_unresolved(job: LoadedJob, account: str) -> UnresolvedJob:
 
 def replaced_side(v: StoredJob) -> ReplacedSide | None:
     """Return the side of which a replace waits for a read; None of another job."""
-    if v.phase != TO_BE_READ:
+    if not v.awaits_read:
         return None
     asked = "c" if v.replaces == "p" else "p"
     named = [each for each in v.references if each.side == asked]
@@ -57,9 +57,9 @@ def settle(job: LoadedJob, result: LookUpResult, totals: Counter[str], *, now: i
         totals["failed"] += 1
     elif result.parked:
         v.state, v.parked = PARKED, result.parked
-    elif v.phase == TO_BE_READ and result.related is not None:
+    elif v.awaits_read and result.related is not None:
         _resolve(v)
-        _remove_others(job, result.related, totals, now=now, keep=keep)
+        _add_others(job, result.related, totals, now=now, keep=keep)
     elif not job.is_unresolved:
         _resolve(v)
     _count_state(totals, before, v.state)
@@ -119,7 +119,7 @@ def look_up_again(job: LoadedJob, mark: str, totals: Counter[str], *, now: int) 
     """Let a job that failed because a record was not found be looked up anew."""
     v = job.value
     v.state, v.refusal, v.parked = QUEUED, None, None
-    shrink(job)
+    count_left(v)
     v.requeued_at, v.finished_at, v.expires, v.dismissed = now, 0, 0, None
     v.replay = mark or v.replay
     totals["failed"] -= 1
@@ -137,10 +137,9 @@ def names(job: LoadedJob, who: RecordRef) -> bool:
     return is_among_ids or erased_job.references_without(v, who) != v.references
 
 
-def shrink(job: LoadedJob) -> None:
+def count_left(v: StoredJob) -> None:
     """Count the relations anew of a job that waits; what a replace has to remove counts as one."""
-    v = job.value
-    v.left = 1 if v.phase == TO_BE_READ else v.size
+    v.left = v.not_ended
     v.total = v.left + sum(v.counts)
 
 
@@ -159,26 +158,25 @@ def _resolve(v: StoredJob) -> None:
     v.parents = tuple(dict.fromkeys((*v.parents, *found["p"])))
     v.children = tuple(dict.fromkeys((*v.children, *found["c"])))
     v.state, v.parked = QUEUED, None
-    if v.phase != TO_BE_READ:
-        v.total = v.left = v.size
+    count_left(v)
 
 
-def _remove_others(
+def _add_others(
     job: LoadedJob, related: frozenset[int], totals: Counter[str], *, now: int, keep: Retention
 ) -> None:
-    """Let a replace remove what is there beside what it names; with nothing to remove it has ended."""
+    """Let a replace remove what is there beside what it names; with nothing to do it has ended."""
     v, done = job.value, sum(job.value.counts)
     named = v.parents if v.replaces == "p" else v.children
     others = tuple(sorted(related - {*named}))
-    v.phase, v.total, v.left = REMOVES, done + len(others), len(others)
     if v.replaces == "p":
         v.parents = (*v.parents, *others)
-        removed = [Relation(v.type, other, v.children[0]) for other in others]
     else:
         v.children = (*v.children, *others)
-        removed = [Relation(v.type, v.parents[0], other) for other in others]
-    v.again = tuple(map(str, removed))
-    if not others:
+    was_first, v.phase, v.named = v.phase == TO_BE_READ_FIRST, READ, len(named)
+    to_do = job.all_relations() if was_first else job.removals()
+    v.again = tuple(map(str, to_do))
+    v.total, v.left = done + len(to_do), len(to_do)
+    if not to_do:
         lifecycle.end(job, totals, now=now, keep=keep)
 
 

@@ -9,7 +9,6 @@ from worker.store.jobs.stored_job import (
     ACTION_OF,
     FAILED,
     NO_EVENT,
-    REMOVES,
     SIDES,
     UNKNOWN_REFUSAL,
     LoadedJob,
@@ -53,7 +52,8 @@ def as_record(job: LoadedJob, account: str) -> JobRecord:
             for each in v.references
         ),
         parked=Parking(*v.parked) if v.parked else None,
-        removes=v.phase == REMOVES,
+        replaces=SIDES[v.replaces] if v.replaces else "",
+        removals=job.removals(),
     )
 
 

@@ -6,7 +6,14 @@ import msgspec
 
 from worker.contract import Change, Reference
 from worker.ports import Submission
-from worker.store.jobs.stored_job import ACTIONS, FAILED, TO_BE_READ, LoadedJob, StoredJob, StoredReference
+from worker.store.jobs.stored_job import (
+    ACTIONS,
+    FAILED,
+    TO_BE_READ_FIRST,
+    LoadedJob,
+    StoredJob,
+    StoredReference,
+)
 from worker.store.keys import delivery, event, short_id
 from worker.store.limits import MAX_FAULT_LENGTH, Retention, to_us
 
@@ -34,18 +41,22 @@ def encode_submission(entry: Submission) -> tuple[str, bytes, bytes]:
     )
     if change.replaces or change.parent_references or change.child_references:
         references = (*_stored("p", change.parent_references), *_stored("c", change.child_references))
-        phase = 0 if change.replaces == "" or _names_any(change) else TO_BE_READ
+        phase = TO_BE_READ_FIRST if _is_read_first(entry) else 0
         stored = StoredJob(*value, references=references, replaces=change.replaces[:1], phase=phase)
-        if phase == TO_BE_READ:
-            stored.total = stored.left = 1
+        if phase:
+            stored.total = stored.left = stored.not_ended
         return short, digest, _pack(stored)
     return short, digest, _pack(value)
 
 
-def needs_look_up(change: Change) -> bool:
+def needs_look_up(entry: Submission) -> bool:
     """Return whether something has to be read before the change can be carried out."""
-    has_references = bool(change.parent_references or change.child_references)
-    return has_references or (bool(change.replaces) and not _names_any(change))
+    return bool(entry.change.parent_references or entry.change.child_references) or _is_read_first(entry)
+
+
+def _is_read_first(entry: Submission) -> bool:
+    """Return whether it is a replace that has nothing to create before it removes."""
+    return bool(entry.change.replaces) and (entry.removes_first or not _names_any(entry.change))
 
 
 def _names_any(change: Change) -> bool:

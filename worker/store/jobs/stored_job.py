@@ -28,8 +28,8 @@ ACTIONS: Final = {"create": "c", "modify": "m", "delete": "d", "replace": "r", "
 ACTION_OF: Final = {letter: action for action, letter in ACTIONS.items()}
 COUNTED: Final = frozenset({"sending", "retrying", "verifying", "held", "parked"})  # the queue counts its own
 SIDES: Final[Mapping[str, Side]] = {"p": "parent", "c": "child"}
-TO_BE_READ, REMOVES = 1, 2
-"""The phases of a replace, after the first, in which it creates."""
+TO_BE_READ, READ, TO_BE_READ_FIRST = 1, 2, 3
+"""The phases of a replace, but for the usual first, in which it creates."""
 UNKNOWN_REFUSAL: Final = (0, "other", "", "")
 """Of a failure that nothing is known about."""
 NO_EVENT: Final = "\0"
@@ -69,7 +69,9 @@ class StoredJob(msgspec.Struct, array_like=True, gc=False):
     more: name, when, by whom, and why; `dismissed` is the same of the whole job. Records of `references` are
     among the ids once they were found; `parked` is since when it waits for that, until when, after how many
     look-ups, why, and how many of them the API did not answer. A replace has the side that it `replaces` (p
-    or c), and goes through phases: it creates, waits for a read of what else is there, and removes that.
+    or c), and goes through phases: it creates, waits for a read of what else is there, and removes that. One
+    that is read first creates and removes at once. `named` is how many records of that side it names, once
+    what it has found follows them.
     """
 
     action: str = ""
@@ -108,6 +110,17 @@ class StoredJob(msgspec.Struct, array_like=True, gc=False):
     parked: tuple[int, int, int, str, int] | None = None
     replaces: str = ""
     phase: int = 0
+    named: int = 0
+
+    @property
+    def awaits_read(self) -> bool:
+        """Whether it is a replace of which what is there is still to be read."""
+        return self.phase in (TO_BE_READ, TO_BE_READ_FIRST)
+
+    @property
+    def not_ended(self) -> int:
+        """The number of its relations without an outcome before a flush takes it; a read to come is one."""
+        return 1 if self.phase == TO_BE_READ else self.size + self.awaits_read
 
     @property
     def size(self) -> int:
@@ -208,7 +221,7 @@ class LoadedJob(msgspec.Struct, gc=False):
     def is_unresolved(self) -> bool:
         """Whether a record that it names is still to be found, or what a replace has to remove."""
         v = self.value
-        return v.phase == TO_BE_READ or (v.references != () and any(not each.record for each in v.references))
+        return v.awaits_read or (v.references != () and any(not each.record for each in v.references))
 
     @property
     def is_open(self) -> bool:
@@ -271,13 +284,19 @@ class LoadedJob(msgspec.Struct, gc=False):
             return (Relation(v.type, v.parents[0], v.children[0]),)
         return tuple([Relation(v.type, parent, child) for parent in v.parents for child in v.children])
 
+    def removals(self) -> tuple[Relation, ...]:
+        """Return the relations that a replace has found and removes."""
+        v = self.value
+        if v.phase != READ:
+            return ()
+        if v.replaces == "p":
+            return tuple([Relation(v.type, found, v.children[0]) for found in v.parents[v.named :]])
+        return tuple([Relation(v.type, v.parents[0], found) for found in v.children[v.named :]])
+
     def as_claimed(self, account: str, relations: tuple[Relation, ...]) -> ClaimedJob:
         """Return the job as a flush reads it, for these of its relations."""
         v = self.value
-        is_replace = bool(v.replaces)
-        action: Any = ACTION_OF[v.action]
-        if is_replace:
-            action = "delete" if v.phase == REMOVES else "create"
+        action: Any = "create" if v.replaces else ACTION_OF[v.action]
         return ClaimedJob(
             f"{account}-{self.short}",
             action,
@@ -288,5 +307,6 @@ class LoadedJob(msgspec.Struct, gc=False):
             0 if v.again else self.accepted_at,
             v.correlation,
             v.allow_empty,
-            is_replace and v.phase != REMOVES,
+            bool(v.replaces),
+            frozenset(self.removals()) if v.replaces else frozenset(),
         )
