@@ -1,6 +1,7 @@
 """A replace: one record has exactly those that it names; what else is there goes once they are there."""
 
 from collections.abc import Callable, Collection
+from random import Random
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.simulator import OF_RELATIONS, FaultPlan, Records, Switches
-from tests.support.broken_stores import inspector_of
+from tests.support.broken_stores import Place, inspector_of, lose_event
 from tests.support.crashes import crash_everywhere
 from tests.support.flow_world import World, change
 from worker.contract import Change, Reference
@@ -160,6 +161,22 @@ def test_a_crash_at_any_step_changes_no_end() -> None:
         assert world.linked() == {(501, 2), (501, 3), (501, 5)}, at
         assert (world.job().state, world.job().counts["failed"]) == ("succeeded", 0), at
         assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
+@pytest.mark.parametrize("side", ["child", "parent"])
+def test_an_event_id_that_the_store_has_lost_is_known_again_after_a_repair(
+    make_world: Callable[..., World], side: Any
+) -> None:
+    world = make_world()
+    seed(world, {(501, 1), (502, 1)})
+    wanted = msgspec.structs.replace(replace(501, 1, event_id="e1"), replaces=side)
+    world.accept(wanted, msgspec.structs.replace(replace(503, event_id="e2"), allow_empty=True))
+    world.drain()
+    place = Place(world.store.database, "acme", Random(1))
+    while inspector_of(world.store).inspect("acme").flaws == ():
+        lose_event(place)
+    inspector_of(world.store).inspect("acme", repair=True)
+    assert all(receipt.duplicate for receipt in world.accept(wanted))
 
 
 CHILDREN = (1, 2, 3, 4)

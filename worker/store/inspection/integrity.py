@@ -141,7 +141,7 @@ class Survey:
         if value.event_id == NO_EVENT or not value.digest:
             return
         key = "events:kept" if value.state == FAILED else f"events:{self.stored.events}"
-        if not (value.total or value.references):
+        if not (value.total or value.references or value.replaces):
             text = f"{job.short} unreadable"
         else:
             text = f"{job.short} {fingerprint_of(self.account, job)}"

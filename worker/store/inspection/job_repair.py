@@ -9,6 +9,7 @@ from worker.store.inspection.flaws import ENDED, Write
 from worker.store.jobs.stored_job import (
     ACTION_OF,
     FAILED,
+    SIDES,
     STATES,
     SUCCEEDED,
     SUPERSEDED,
@@ -39,6 +40,7 @@ def restore(job: LoadedJob, results: Counter[str], left: int, *, now: int, keep:
 def fingerprint_of(account: str, job: LoadedJob) -> str:
     """Return the fingerprint of the change that became the job; "" for one that a webhook delivered."""
     v, found = job.value, {(each.side, each.record) for each in job.value.references}
+    found |= {("p", each.parent) if v.replaces == "p" else ("c", each.child) for each in job.removals()}
     event_id = v.event_id or job.short
     if v.digest == delivery(v.source, event_id) or v.digest != event(v.source, event_id):
         return ""
@@ -53,6 +55,7 @@ def fingerprint_of(account: str, job: LoadedJob) -> str:
         allow_empty=v.allow_empty,
         parent_references=tuple(each.reference for each in v.references if each.side == "p"),
         child_references=tuple(each.reference for each in v.references if each.side == "c"),
+        replaces=SIDES[v.replaces] if v.replaces else "",
     )
     return change.fingerprint
 
