@@ -51,6 +51,7 @@ class HistoryChecker:
 
     now: Callable[[], int]
     expire_lease: Callable[[str], None]
+    keep_lease: Callable[[str], None] = lambda _: None
     leases: dict[str, tuple[str, int]] = field(default_factory=dict)
     accepted: dict[str, list[AcceptedChange]] = field(default_factory=dict)
     outcomes: dict[Pair, RelationOutcome] = field(default_factory=dict)
@@ -235,6 +236,7 @@ class HistoryChecker:
 
     def record_lease(self, account: str, holder: str) -> None:
         """Record that the account is leased from now on."""
+        self.keep_lease(account)
         self.leases[account] = holder, self.now() + LEASE_US
 
     def require_holder(self, account: str, holder: str, method: str) -> None:

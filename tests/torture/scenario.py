@@ -76,6 +76,9 @@ class StoreFixture(Protocol):
     def names(self, account: str, who: RecordRef) -> list[str]:
         """Return the places of an account where the record's number is kept."""
 
+    def keep_lease(self, account: str) -> None:
+        """Keep the lease of this account until it has expired by the scenario's clock."""
+
     def expire_lease(self, account: str) -> None:
         """Remove the lease of this account, which has expired by the scenario's clock."""
 
@@ -94,7 +97,7 @@ class Scenario:
         self.accounts = self.rng.choice((("acme",), ("acme", "bart")))
         self.changes = make_changes(self.rng, accounts=self.accounts, now=START)
         self.upsert = self.rng.random() < 0.3
-        self.checker = HistoryChecker(self.now, fixture.expire_lease)
+        self.checker = HistoryChecker(self.now, fixture.expire_lease, fixture.keep_lease)
         # Drawn beside the rest, so that a seed is the same as before there were references and replaces.
         self.uses_references = random.Random(f"references {seed}").random() < 0.3
         beside = random.Random(f"replaces {seed}")

@@ -49,6 +49,9 @@ class MemoryStoreFixture:
         """Return the keys of the account that have the record's number in their name or value."""
         return names_in(self._store.database.redis.contents(), account, who)
 
+    def keep_lease(self, account: str) -> None:
+        """Do nothing: the store keeps it by the scenario's clock."""
+
     def expire_lease(self, account: str) -> None:
         """Do nothing: the store does it."""
 
@@ -61,7 +64,7 @@ class MemoryStoreFixture:
 class RedisStoreFixture:
     """The store on a Redis server, with the scenario's clock.
 
-    The server expires leases by its own clock, too slowly for the scenario, so the scenario removes them.
+    The server would expire leases by its own clock, sooner or later than the scenario, which removes them.
     """
 
     def __init__(self, url: str) -> None:
@@ -99,6 +102,10 @@ class RedisStoreFixture:
         """Return the keys of the account that have the record's number in their name or value."""
         dumped = dump_keys(self._client, f"{PREFIX}:{{{account}}}:*")
         return names_in({key.decode(): value for key, (value, _) in dumped.items()}, account, who)
+
+    def keep_lease(self, account: str) -> None:
+        """Let the server not remove the lease, however long its machine takes for this scenario."""
+        self._client.persist(f"{PREFIX}:{{{account}}}:holder")
 
     def expire_lease(self, account: str) -> None:
         """Remove the lease."""
