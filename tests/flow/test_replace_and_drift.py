@@ -138,6 +138,23 @@ def test_a_failed_removal_holds_back_no_older_change_and_can_be_replayed(
     assert inspector_of(world.store).inspect("acme").flaws == ()
 
 
+def test_an_older_replace_that_comes_late_tells_what_it_did_not_find_where_a_newer_one_came_to_nothing(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+    work(world, change("create", BUYER, 1, 10))
+    between = world.clock.now() + 1
+    let_nobody_write(world, 10)
+    work(world, replace(1, 11))
+    let_nobody_write(world)
+    edit(world, drop=[10])
+    work(world, msgspec.structs.replace(replace(1, 12), occurred_at=between))
+    assert children_of(world) == {11}
+    assert confirmed(world, 10) == (False, world.job(2).id)
+    edit(world, put=[10])
+    assert drifted(world) == {10: "returned"}
+
+
 @st.composite
 def acts(draw: st.DrawFn) -> list[tuple[str, set[int]]]:
     """Draw changes of estate 1, edits, and records that nobody may write from then on."""

@@ -18,7 +18,6 @@ from tests.torture.simulated_broker import SimulatedBroker
 from tests.torture.simulation import ScenarioResult, run_seeds, simulate
 from worker.contract import Change, Relation
 from worker.planner.actions import Request
-from worker.planner.fold import NEVER
 from worker.ports import CallbackAttempt, CallbackMessage, DeleteBrake, Pause
 from worker.store.commit import Commit
 from worker.store.jobs import lifecycle
@@ -87,7 +86,7 @@ def test_a_removal_that_failed_and_counts_as_done_is_caught(monkeypatch: pytest.
     read = Memory.read
 
     def read_without(*given: Any) -> Memory:
-        return msgspec.structs.replace(read(*given), own_replace=NEVER.version)
+        return msgspec.structs.replace(read(*given), own_replaces=())
 
     monkeypatch.setattr(Memory, "read", read_without)
     assert any("expected is" in wrong for seed in range(180, 280) for wrong in simulate(seed).wrong)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from worker.contract import Change, Relation
 from worker.planner.actions import Action, Request
 from worker.planner.apply_reply import RelationOutcome
-from worker.planner.fold import NEVER, RESULTS, ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
+from worker.planner.fold import RESULTS, ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
 from worker.ports import BegunRequest, Pause, RequestRecord, Submission
 from worker.store import codec
@@ -112,16 +112,16 @@ def test_what_is_open_of_a_relation_comes_back(opened: OpenRelation) -> None:
     memories,
     st.lists(relation_outcomes, max_size=60, unique_by=lambda entry: entry.job),
     st.booleans(),
-    st.just(NEVER.version) | st.builds(Version, st.integers(0, 2**62), st.integers(0, 2**40)),
+    st.lists(st.builds(Version, st.integers(0, 2**62), st.integers(0, 2**40)), max_size=3).map(tuple),
 )
 def test_what_is_remembered_of_a_relation_comes_back_until_its_lifetime_is_over(
     memory: tuple[ConfirmedState, Doubt | None] | None,
     outcomes: list[RelationOutcome],
     is_over: bool,
-    own_replace: Version,
+    own_replaces: tuple[Version, ...],
 ) -> None:
     kept, now = Memory("a", *memory) if memory else Memory("a"), 1_800_000_000_000_000
-    kept.own_replace = own_replace
+    kept.own_replaces = own_replaces
     for entry in outcomes:
         kept.add(short_id(entry.job), entry.result, why_of(entry, "r1"))
     later = now + round(Retention().memory * 1e6) + (1_000_000 if is_over else -1)
@@ -130,7 +130,7 @@ def test_what_is_remembered_of_a_relation_comes_back_until_its_lifetime_is_over(
         assert (again.confirmed, again.doubt, again.events) == (None, None, ())
         return
     assert (again.confirmed, again.doubt) == (memory or (None, None))
-    assert again.own_replace == own_replace
+    assert again.own_replaces == own_replaces
     newest = sorted(entry.job for entry in outcomes)[-MAX_HISTORY:]
     assert [event.job for event in again.history("acme")] == newest
     assert {event.job: event.result for event in again.history("acme")} == {

@@ -18,7 +18,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     references:<n>   hash    digest of a reference → "<id> <asked µs>"; record →  two periods of
                              when the API knew it no more (µs)                    `look_up_memory`
     replaced         hash    side of a record that was replaced → version of the  as memories, from the
-                             last replace: "<occurred µs> <number> <id>"          last replace
+                             last replace: "<occurred µs> <number> <id>", and of  last replace
+                             older ones that have read later
     claimed          list    ids of claimed jobs whose open relations are not    until all are written or
                              written yet: the holder of the lease has them       ended
     jobs:<bucket>    hash    id → job                                            `finished` after the end of

@@ -29,7 +29,7 @@ class StoredMemory(msgspec.Struct, array_like=True, gc=False):
 
     `expires` in whole seconds. A version is (occurred_at, number, id); its id is "" if it is that of the last
     outcome. `events` are the last outcomes, `info` has (key, occurred_at, number, id, value, removed),
-    `own_replace` (occurred_at, number).
+    `own_replaces` (occurred_at, number).
     """
 
     expires: int = 0
@@ -39,7 +39,7 @@ class StoredMemory(msgspec.Struct, array_like=True, gc=False):
     info: tuple[tuple[str, int, int, str, str, bool], ...] = ()
     doubt: Doubt | None = None
     is_known: bool = False
-    own_replace: Version = NEVER.version
+    own_replaces: tuple[Version, ...] = ()
 
 
 _decode = msgspec.msgpack.Decoder(StoredMemory).decode
@@ -48,15 +48,15 @@ _decode = msgspec.msgpack.Decoder(StoredMemory).decode
 class Memory(msgspec.Struct, gc=False):
     """What is remembered of a relation: what is confirmed and in doubt (None: nothing), last outcomes.
 
-    `own_replace` is the newest replace that names the relation, or found it and is to remove it: what became
-    of that is told by its outcome, and not by the read of that replace or of an older one.
+    `own_replaces` are the last replaces that name the relation, or found it and are to remove it: what became
+    of that is told by their outcomes, and not by their reads.
     """
 
     name: str = ""
     confirmed: ConfirmedState | None = None
     doubt: Doubt | None = None
     events: tuple[Event, ...] = ()
-    own_replace: Version = NEVER.version
+    own_replaces: tuple[Version, ...] = ()
 
     @classmethod
     def read(cls, name: str, text: bytes | None, account: str, now: int) -> "Memory":
@@ -67,7 +67,7 @@ class Memory(msgspec.Struct, gc=False):
         if stored.expires * SECOND <= now:
             return cls(name)
         if not stored.is_known and not (stored.present or stored.absent):
-            return cls(name, events=stored.events, own_replace=stored.own_replace)
+            return cls(name, events=stored.events, own_replaces=stored.own_replaces)
         last = stored.events[-1][0] if stored.events else ""
 
         def version(kept: tuple[int, int, str] | None) -> JobVersion:
@@ -78,27 +78,27 @@ class Memory(msgspec.Struct, gc=False):
             for key, at, number, job, value, removed in stored.info
         }
         confirmed = ConfirmedState(version(stored.present), version(stored.absent), info)
-        return cls(name, confirmed, stored.doubt, stored.events, stored.own_replace)
+        return cls(name, confirmed, stored.doubt, stored.events, stored.own_replaces)
 
     def encode(self, expires: int) -> bytes:
         """Encode what is remembered until then (seconds)."""
-        events, confirmed, is_own = self.events, self.confirmed, self.own_replace != NEVER.version
+        events, confirmed, own = self.events, self.confirmed, self.own_replaces
         if len(events) > MAX_HISTORY:  # ids sort by time
             newest = {event[0] for event in sorted(events)[-MAX_HISTORY:]}
             self.events = events = tuple(event for event in events if event[0] in newest)
-        if confirmed is None and not is_own:
+        if confirmed is None and not own:
             return _pack((expires, events))
         confirmed = self.state
         last = events[-1][0] if events else ""
         present, absent = _short_version(confirmed.present, last), _short_version(confirmed.absent, last)
-        if (present or absent) and not (confirmed.info or self.doubt or is_own):
+        if (present or absent) and not (confirmed.info or self.doubt or own):
             return _pack((expires, events, present, absent) if absent else (expires, events, present))
         info = tuple(
             (key, *_shorten(known.version, known.job, last), known.value, known.removed)
             for key, known in confirmed.info.items()
         )
         whole = (expires, events, present, absent, info, self.doubt, self.confirmed is not None)
-        return _pack((*whole, self.own_replace) if is_own else whole)
+        return _pack((*whole, own) if own else whole)
 
     def add(self, short: str, result: Result, why: str) -> None:
         """Add the outcome of a job, in place of an earlier one of it."""

@@ -5,6 +5,7 @@ What a replace names, or has found and removes, has an outcome of its own, which
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from typing import Final
 
 import msgspec
 
@@ -14,9 +15,11 @@ from worker.ports import RelationRecord, Side
 from worker.store.account import AccountCommit, read_memories
 from worker.store.database import Database
 from worker.store.jobs.stored_job import SIDES, LoadedJob
+from worker.store.keys import short_id
 from worker.store.memories import Memory
 
 Found = Mapping[Relation, tuple[RelationRecord, Memory]]
+MAX_OWN: Final = 8  # replaces of which a relation remembers that it is their own
 Place = tuple[str, Side, int]
 """A relation type, a side, and the record there."""
 
@@ -37,9 +40,10 @@ def with_replaced(database: Database, account: str, found: Found) -> Found:
     known = _read(database, account, dict.fromkeys(each for pair in fields.values() for each in pair))
     changed = {}
     for relation, (record, memory) in found.items() if known else ():
-        replaced_at = max((known[each] for each in fields[relation] if each in known), default=NEVER)
-        state = memory.state
-        if replaced_at > state.presence and replaced_at.version > memory.own_replace:
+        state, own = memory.state, memory.own_replaces
+        replaces = (each for field in fields[relation] for each in known.get(field, ()))
+        replaced_at = max((each for each in replaces if each.version not in own), default=NEVER)
+        if replaced_at > state.presence:
             memory.confirmed = msgspec.structs.replace(state, absent=_just_before(replaced_at))
             changed[relation] = RelationRecord(record.open, memory.confirmed, record.doubt), memory
     return {**found, **changed}
@@ -67,19 +71,20 @@ def note_replaced(
 ) -> dict[Relation, Memory]:
     """Remember that these replaces have read what there is, for as long as memories are kept.
 
-    `found` is what is known of all their relations. Return the memories that are written: of those of which
-    nothing is confirmed that is as new.
+    `found` is what is known of all their relations, by older ones that have read before, too: so one takes
+    their place. Return the memories that are written: of those of which nothing is confirmed that is as new.
     """
     known = _read(database, commit.account, {_field_replaced(job) for job in jobs})
     own: dict[Relation, Memory] = {}
-    for job in sorted(jobs, key=_version_of):
+    for job in sorted(jobs, key=_version_of, reverse=True):  # so that none takes the place of another
         version, field = _version_of(job), _field_replaced(job)
-        if field not in known or known[field].version < version:
-            commit.hset("replaced", field, f"{version.occurred_at} {version.accepted} {job.short}")
+        newer = [each for each in known.get(field, ()) if each.version > version]
+        known[field] = [*newer, JobVersion(version, job.short)]
+        commit.hset("replaced", field, " ".join(map(_as_text, known[field])))
         for relation in job.all_relations():
             memory = found[relation][1]
-            if max(memory.state.presence.version, memory.own_replace) < version:
-                memory.own_replace = version
+            if memory.state.presence.version < version:
+                memory.own_replaces = (*memory.own_replaces, version)[-MAX_OWN:]
                 own[relation] = memory
     commit.put_memories(own.values())
     commit.run("HSET", "meta", "replaced", 1)
@@ -112,7 +117,12 @@ def _fields_of(relation: Relation) -> tuple[str, str]:
     return by_parent, field_of("c", relation.type, relation.child)
 
 
-def _read(database: Database, account: str, fields: Iterable[str]) -> dict[str, JobVersion]:
+def _as_text(replaced_at: JobVersion) -> str:
+    version = replaced_at.version
+    return f"{version.occurred_at} {version.accepted} {short_id(replaced_at.job)}"
+
+
+def _read(database: Database, account: str, fields: Iterable[str]) -> dict[str, list[JobVersion]]:
     if not (wanted := list(fields)):
         return {}
     reads = database.reads(account)
@@ -120,6 +130,9 @@ def _read(database: Database, account: str, fields: Iterable[str]) -> dict[str, 
     found = {}
     for field, text in zip(wanted, reads.run()[0], strict=True):
         if text:
-            at, number, short = text.decode().split(" ")
-            found[field] = JobVersion(Version(int(at), int(number)), f"{account}-{short}")
+            words = iter(text.decode().split(" "))
+            found[field] = [
+                JobVersion(Version(int(at), int(number)), f"{account}-{short}")
+                for at, number, short in zip(words, words, words, strict=True)
+            ]
     return found
