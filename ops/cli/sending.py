@@ -3,13 +3,14 @@
 No output here; the faults of a file are all named before anything is sent.
 """
 
+import codecs
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO, TextIOWrapper
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from producers.portals.imports import RowDefaults, read_ndjson
+from producers.portals.imports import RowDefaults, detect_format, read_ndjson
 from producers.portals.imports.load import SOURCE
 from worker.contract import MAX_FAULTS, Change, from_message
 from worker.contract.reference import read_records
@@ -19,6 +20,8 @@ from worker.usecases.intake import AccountResult
 AT_ONCE: Final = 1000  # changes per round trip
 
 Accept = Callable[[Sequence[Change]], Iterable[AccountResult]]
+
+WIDE_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # PowerShell's `>` writes UTF-16
 
 
 class SendEntry(NamedTuple):
@@ -52,7 +55,9 @@ def from_lines(content: bytes, account: str, *, name: str = "") -> list[SendEntr
     Raises InvalidChange with the faults of all lines; `name` leads their places.
     """
     defaults = RowDefaults(sha256(content).hexdigest()[:16], account)
-    text = TextIOWrapper(BytesIO(content), "utf-8", errors="surrogateescape", newline="\n")
+    is_wide = content.startswith(WIDE_MARKS)
+    encoding = detect_format(BytesIO(content)).encoding if is_wide else "utf-8-sig"
+    text = TextIOWrapper(BytesIO(content), encoding, errors="surrogateescape", newline="\n")
     entries, faults = list[SendEntry](), list[Fault]()
     for row in read_ndjson(text):
         where = f"{name} line {row.line}".strip()

@@ -13,6 +13,7 @@ from ops.simulator import Simulator
 from tests.support.cli_runner import MISSING, TOKEN, Cli, first_job, make_cli
 from worker.config import load_settings
 from worker.contract import TYPES, write_instant
+from worker.ports import JobFilter
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
@@ -85,6 +86,14 @@ def test_standard_input_is_read_with_a_dash(cli: Cli, runtime: Runtime) -> None:
     )
     cli("send", "-", stdin=line.encode())
     assert runtime.store.counts("acme")["backlog"] == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_that_windows_wrote_is_read(cli: Cli, runtime: Runtime, encoding: str) -> None:
+    line = {"action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1, "batch": "Haus Ö"}
+    text = "\r\n".join(json.dumps({**line, "childid": n}, ensure_ascii=False) for n in (1, 2))
+    cli("send", "-", stdin=f"{text}\r\n".encode(encoding))
+    assert [job.batch for job in runtime.queries.find_jobs("acme", JobFilter()).jobs] == ["Haus Ö"] * 2
 
 
 def test_one_bad_line_is_named_and_nothing_of_the_file_is_sent(cli: Cli, runtime: Runtime) -> None:

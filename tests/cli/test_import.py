@@ -22,6 +22,7 @@ from ops import samples
 from ops.cli import main
 from ops.cli.errors import Exit
 from ops.cli.progress import ProgressLines
+from producers.portals.imports.unpack import OLD_EXCEL, PASSWORD
 from tests.support.cli_runner import MISSING, Cli, run_when_accepted
 from tests.support.spreadsheets import make_xlsx
 from worker.ports import JobFilter
@@ -116,6 +117,16 @@ def test_a_rejected_row_of_a_spreadsheet_has_its_number_there(cli: Cli, tmp_path
     assert 'line 6: parentid: expected an id, a positive whole number, got "1.5"' in result.output
 
 
+def test_line_ends_in_a_cell_of_a_spreadsheet_are_blanks(cli: Cli, runtime: Runtime) -> None:
+    cells = [
+        ["parentid", "childid"],
+        [5, "6_x000D_\n7_x000D_8"],
+        [9, 10],
+    ]  # as Excel writes a carriage return
+    cli("import", "-", *LINKS, stdin=make_xlsx({"a": cells}))
+    assert pairs(runtime) == [((5,), (6, 7, 8)), ((9,), (10,))]
+
+
 def test_a_spreadsheet_without_its_library_is_named(
     cli: Cli, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,8 +143,12 @@ def test_a_spreadsheet_without_its_library_is_named(
         (b"PK\x03\x04\x00", "a zip archive; read it from `unzip -p FILE`"),
         (b"PK\x03\x04[Content_Types].xml", "the spreadsheet cannot be read"),
         (b"%PDF-1.7", "a PDF document"),
+        (b"\xef\xbb\xbf\r\n<!DOCTYPE html><table><tr><td>1", "HTML or XML, which some programs name .xls"),
+        (b'<?xml version="1.0"?><Workbook/>', "HTML or XML"),
+        (b"PK\x03\x04\x14\x00Index/Document.iwa", "a document of Numbers; export it as CSV"),
+        (OLD_EXCEL + bytes(504) + PASSWORD, "is protected by a password; save it without one"),
     ],
-    ids=["cut", "damaged", "zip", "broken", "pdf"],
+    ids=["cut", "damaged", "zip", "broken", "pdf", "html", "xml", "numbers", "password"],
 )
 def test_a_file_that_holds_no_text_is_named(cli: Cli, content: bytes, words: str) -> None:
     assert words in cli("import", "-", *LINKS, stdin=content, code=Exit.FAILED).output
@@ -297,7 +312,8 @@ def test_options_that_mean_nothing_are_named(cli: Cli, words: tuple[str, ...]) -
 
 
 def test_a_file_that_is_not_there_is_a_fault_of_the_command_line(cli: Cli) -> None:
-    assert "cannot be read" in cli("import", "/nowhere.csv", code=Exit.USAGE).output
+    for path in ("/nowhere.csv", "~/units.csv", "https://example.test/units.csv"):
+        assert f"{path} cannot be read: No such file" in cli("import", path, code=Exit.USAGE).output
 
 
 def test_waiting_ends_with_what_became_of_every_job(

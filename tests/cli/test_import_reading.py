@@ -55,6 +55,22 @@ def header_faults(text: str, mapping: dict[str, str] | None = None) -> str:
     return str(refused.value)
 
 
+# --- what shows nothing
+
+
+INVISIBLE = "\ufeff\u200b\u200e\u00ad\u202a\u202c\u2060"
+
+
+def test_what_shows_nothing_does_not_count_around_a_name_or_a_value() -> None:
+    for mark in (INVISIBLE, *INVISIBLE, "\u00a0\u200b\u00a0"):
+        head = f"{mark}parent{mark}id;childid{mark};batch"
+        text = f"{head}\n{mark}1{mark};2{mark};{mark}Ö-{mark}x{mark}\n3;4;{mark}\n"
+        first, second = read(f"\ufeff{text}")
+        assert first.message == {**LINK, "parentid": 1, "childid": 2, "batch": f"Ö-{mark}x"}
+        assert (second.message, second.faults) == ({**LINK, "parentid": 3, "childid": 4}, [])
+        assert [row.message for row in read(text, {"child id": "childid"})] == [first.message, second.message]
+
+
 # --- columns without a name
 
 

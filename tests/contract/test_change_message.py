@@ -398,6 +398,34 @@ def test_a_lone_surrogate_is_refused_wherever_it_hides() -> None:
             fault.encode()
 
 
+@pytest.mark.parametrize(
+    ("text", "half"),
+    [
+        (r"Ä \ud83d", r"\ud83d"),
+        (r"\uD83Dx", r"\uD83D"),
+        (r"\ud83d\u0041", r"\ud83d"),
+        (r"\ude00 \u00e4", r"\ude00"),
+        (r"\ud83d\ud83d\ude00", r"\ud83d"),
+        (r"\ud83d\ude00\ude00", r"\ude00"),
+        (r"\\\ud83d", r"\ud83d"),
+    ],
+)
+def test_half_of_a_character_is_named(text: str, half: str) -> None:
+    raw = json.dumps({**PLAIN, "batch": "?"}).replace("?", text).encode()
+    for body in (raw, b"[" + raw + b"]", raw + b"\n" + raw):
+        with pytest.raises(InvalidChange, match=re.escape(f"expected JSON: {half} is half of a character")):
+            parse_many(body)
+
+
+@pytest.mark.parametrize("text", [r"\ud83d\ude00", r"\\ud83d", r"\\\\ude00"])
+def test_a_whole_character_is_no_half(text: str) -> None:
+    raw = json.dumps({**PLAIN, "batch": "?"}).replace("?", text).encode()
+    assert parse_many(raw)[0].change.batch == json.loads(f'"{text}"')
+    with pytest.raises(InvalidChange, match="expected JSON: ") as refused:
+        parse_many(raw[:-1])
+    assert "half of a character" not in str(refused.value)
+
+
 # The fingerprint: 12 characters for the content.
 
 

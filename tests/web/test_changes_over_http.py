@@ -1,9 +1,11 @@
 """POST /v1/changes on a real socket: a change becomes a job, or its faults are named by their paths."""
 
+import codecs
 import gzip
 import json
 import socket
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -251,6 +253,17 @@ def test_a_compressed_body_is_read(http: httpx.Client, coding: str, body: bytes)
         for damaged in (body[:-1], body[:9], b"[]" + body):
             answer = http.post("/v1/changes", content=damaged, headers=headers)
             assert "cannot be read as" in problem(answer, 422)["detail"]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_byte_order_mark_before_a_body_does_not_count(
+    http: httpx.Client, pack: Callable[[bytes], bytes]
+) -> None:
+    coding = {"Content-Encoding": "gzip"} if pack is gzip.compress else {}
+    for kind in ("application/json", "application/x-ndjson"):
+        body = pack(codecs.BOM_UTF8 + json.dumps(BUYER).encode())
+        answer = http.post("/v1/changes", content=body, headers={"Content-Type": kind, **coding})
+        assert len(answer.json()["jobs"]) == 1
 
 
 @pytest.mark.parametrize("body", [b"", b"   ", b"[", b'"text"', b"\xff", b"[" * 5000, b'{"account": 1e999}'])

@@ -21,7 +21,7 @@ from worker.contract.instant import read_instant
 from worker.contract.message import MAX_BODY, SOURCE, Message, Records
 from worker.contract.reference import Reference, read_reference
 from worker.contract.types import EXACT, GuardedSide, RelationType, resolve
-from worker.contract.values import has_repeated_names, read_json, to_plain_message
+from worker.contract.values import explain_broken_json, has_repeated_names, read_json, to_plain_message
 from worker.errors import Fault, InvalidChange, NotFound, Place
 
 
@@ -210,7 +210,7 @@ def _decode(raw: bytes, read: Callable[[bytes], object]) -> object:
     try:
         return read(raw)
     except msgspec.MsgspecError as error:
-        raise InvalidChange([Fault("", f"expected JSON: {error}")]) from None
+        raise InvalidChange([Fault("", explain_broken_json(raw, error))]) from None
     except UnicodeError:
         raise InvalidChange([Fault("", NOT_UTF8)]) from None
     except RecursionError:

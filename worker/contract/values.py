@@ -21,6 +21,11 @@ SEPARATOR = re.compile(r"[ \t\r\n]*")  # what stands between values
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 PLAIN = (int, bool, type(None))
 LEVELS = 4  # of objects and arrays; a list of changes has three
+# Half of a character beyond the first 65,536, written as an escape that is none itself.
+LONE_HALF = re.compile(
+    rb"(?<!\\)(?:\\\\)*(\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2}))"
+)
 BOUND = 2**64  # beyond it no number is made an integer: its digits may be millions
 
 
@@ -48,6 +53,15 @@ def read_json(raw: bytes) -> object:
     return json.loads(
         raw.decode(), parse_int=_read_written, parse_float=_read_written, object_pairs_hook=_read_object
     )
+
+
+def explain_broken_json(raw: bytes, error: Exception) -> str:
+    """Return what was expected where a decoder found no JSON."""
+    if half := LONE_HALF.search(raw):
+        return (
+            f"expected JSON: {half[1].decode()} is half of a character; was a text cut inside of one?"
+        )
+    return f"expected JSON: {error}"
 
 
 def _count_quotes(value: object) -> int:

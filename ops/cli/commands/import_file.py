@@ -15,7 +15,7 @@ from ops.cli.errors import Exit, exit_with
 from ops.cli.import_steps.cost_estimate import CostEstimate
 from ops.cli.import_steps.follow import JobFollower
 from ops.cli.import_steps.mails import find_mail_source, label_changes, load_mails, open_mails, try_mails
-from ops.cli.import_steps.open_input import DASH, OpenInput, get_name, is_input, open_input
+from ops.cli.import_steps.open_input import DASH, OpenInput, get_name, is_input, open_input, require_file
 from ops.cli.import_steps.options import ImportOptions, parse_options
 from ops.cli.import_steps.rejects import RejectsFile
 from ops.cli.import_steps.retry import Retry
@@ -136,6 +136,7 @@ def import_file(
         sheet=sheet,
         is_local=not url,
     )
+    require_file(file)
     is_stream = get_name(file) == "stdin"
     path = rejects or Path(f"{'stdin' if is_stream else file}.rejects.ndjson")
     if is_input(file, path):

@@ -54,6 +54,15 @@ def get_name(file: str) -> str:
     return "stdin" if file == DASH or file.startswith("/dev/") else Path(file).name
 
 
+def require_file(file: str) -> None:
+    """Raise UsageError if there is no such file: before any other that is made beside it is missed."""
+    try:
+        if file != DASH:
+            Path(file).stat()
+    except OSError as error:
+        raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
+
+
 def is_input(file: str, path: Path) -> bool:
     """Return whether the path leads to the file that is read, by whatever name or link."""
     try:

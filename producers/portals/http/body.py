@@ -1,6 +1,7 @@
 """Reading the body of a request within its bounds, also one that comes compressed."""
 
 import asyncio
+import codecs
 import re
 import zlib
 from collections.abc import Callable, Collection, Mapping
@@ -32,6 +33,7 @@ async def read_body(
 ) -> bytes:
     """Return the body, if it is of one of these content types (of any, if none is given), decompressed.
 
+    A byte order mark, which .NET and PowerShell write, is left out.
     Raises Unsupported before anything is read, TooLarge as soon as the limit is passed by what came or by
     what it becomes, TooSlow after these seconds.
     """
@@ -40,7 +42,8 @@ async def read_body(
         got = content_type or "a body without Content-Type"
         raise Unsupported(f"send {' or '.join(content_types)}, not {got}")
     body, coding = await read_sent_body(request, limit, seconds=seconds)
-    return await run_in_threadpool(decode, body, coding, limit) if coding else body
+    plain = await run_in_threadpool(decode, body, coding, limit) if coding else body
+    return plain.removeprefix(codecs.BOM_UTF8)
 
 
 async def read_form(request: Request, form_type: type[Form], *, seconds: float, required: bool) -> Form:

@@ -44,6 +44,11 @@ REQUIRED: Final = ("action", "relationtype", "parentid", "childid")
 GAPS: Final = frozenset(("nan", "NaN", "NULL", "null", "None", "<NA>", "NaT", r"\N", "#N/A"))
 EITHER: Final = frozenset(("NA", "N/A", "n/a"))  # R's gap, or a label
 NO_VALUES: Final = GAPS | EITHER
+# Blanks, and what shows nothing: copies of web pages, mails and Windows dialogs leave it around a text.
+INVISIBLE: Final = (
+    "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"  # in a class of characters
+)
+BLANKS: Final = "".join(re.findall(rf"[\s{INVISIBLE}]", "".join(map(chr, range(0x10000)))))
 INDEX_HINT: Final = "; if the first column only numbers the lines, --index leaves it out"
 
 
@@ -77,11 +82,13 @@ class TableLayout:
 
     def parse(self, cells: Sequence[str]) -> ParsedCells:
         """Return the message of a row, and what is wrong with its cells."""
-        if len(cells) < self._min_width or any(map(str.strip, cells[self._width :])):
+        if len(cells) < self._min_width or any(cell.strip(BLANKS) for cell in cells[self._width :]):
             expected = f"expected {self._min_width} cells as in the header, got {len(cells)}"
             hint = INDEX_HINT if len(cells) == self._min_width + 1 else ""
             return ParsedCells(None, [Fault("", expected + hint)])
         values = {field: cell for index, field in self._fields if (cell := cells[index].strip())}
+        if not "".join(values.values()).isascii():  # seldom, and slower
+            values = {field: cell for field, text in values.items() if (cell := text.strip(BLANKS))}
         unclear = list[Fault]()
         if not NO_VALUES.isdisjoint(values.values()):  # hardly ever
             values = {field: cell for field, cell in values.items() if cell not in GAPS or field in REQUIRED}
@@ -89,7 +96,7 @@ class TableLayout:
         nameless = [
             _explain_nameless(index + 1, cells[index])
             for index in self._nameless
-            if index < len(cells) and cells[index].strip()
+            if index < len(cells) and cells[index].strip(BLANKS)
         ]
         message, faults = build_message({**self._constants, **values})
         # A wrong cell with a line break most likely holds the next lines, after a quotation mark left open.
@@ -109,8 +116,8 @@ def _explain_either(field: str, cell: str) -> Fault:
 
 
 def normalize(name: str) -> str:
-    """Return a column's name as it is compared: in lower case, without blanks, `_`, `.` and `-`."""
-    return re.sub(r"[\s_.-]", "", name).lower()
+    """Return a column's name as it compares: in lower case, without `_`, `.`, `-` and what shows nothing."""
+    return re.sub(rf"[\s{INVISIBLE}_.-]", "", name).lower()
 
 
 FIELD_BY_NAME: Final[dict[str, str]] = {normalize(field): field for field in FIELDS} | {

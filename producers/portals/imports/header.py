@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from producers.portals.imports.columns import (
+    BLANKS,
     FIELDS,
     REQUIRED,
     SIDES,
@@ -108,7 +109,7 @@ def _split(head: Sequence[str], delimiter: str) -> list[list[str]]:
     rows = list[list[str]]()
     with suppress(csv.Error):
         for cells in csv.reader(head, delimiter=delimiter, strict=True):
-            rows.append([cell.strip() for cell in cells])
+            rows.append([cell.strip(BLANKS) for cell in cells])
     return [row for row in rows if any(row)] if rows and any(rows[0]) else []
 
 

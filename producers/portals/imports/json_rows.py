@@ -14,7 +14,7 @@ import msgspec
 from producers.portals.imports.lines import MAX_SHOWN_TEXT, InputRow, LineReader
 from worker.contract import MAX_MESSAGE
 from worker.contract.quoting import quote
-from worker.contract.values import read_json
+from worker.contract.values import explain_broken_json, read_json
 from worker.errors import Fault, InvalidChange
 
 TOKEN: Final = re.compile(  # a string, which the end of a piece may cut; a brace; what is between them
@@ -79,12 +79,13 @@ def _read_objects(lines: LineReader, defaults: Mapping[str, Any]) -> Iterator[In
 
 
 def _parse_object(number: int, text: str, defaults: Mapping[str, Any], part: int = 0) -> InputRow:
+    raw = text.encode(errors="surrogateescape")
     try:
-        message = read_json(text.encode(errors="surrogateescape"))
+        message = read_json(raw)
     except InvalidChange as error:
         return InputRow(number, text, None, error.faults, part=part)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        return InputRow(number, text, None, [Fault("", f"expected JSON: {error}")], part=part)
+        return InputRow(number, text, None, [Fault("", explain_broken_json(raw, error))], part=part)
     if not isinstance(message, dict):
         fault = Fault("", f"expected a change (an object), got {quote(message)}")
         return InputRow(number, text, None, [fault], part=part)

@@ -4,6 +4,7 @@ import bz2
 import csv
 import gzip
 import lzma
+import re
 import shutil
 import tempfile
 import zlib
@@ -28,8 +29,12 @@ OTHERS: Final = {
     b"%PDF": "a PDF document; save the table as CSV UTF-8",
 }
 ZIP: Final = b"PK\x03\x04"  # .xlsx, .xlsb and .ods are zip archives too
+MARKUP: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<([!?]|(html|head|meta|body|table)\b)", re.IGNORECASE)
 OLD_EXCEL: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+NUMBERS: Final = b"Index/"
+PASSWORD: Final = "EncryptedPackage".encode("utf-16-le")  # the part that an encrypted .xlsx consists of
 ZIP_PARTS: Final = (b"[Content_Types].xml", b"xl/", b"application/vnd.oasis.opendocument.spreadsheet")
+LINE_END: Final = re.compile(r"\r\n?|\n")
 HEAD: Final = 4096  # bytes in which these parts are named
 INSTALL: Final = "install `onoffice-relations[spreadsheets]`, or save it as CSV UTF-8"
 
@@ -45,16 +50,24 @@ def unpack(file: BinaryIO, sheet: str = "") -> BinaryIO:
     for mark, (name, open_file) in COMPRESSIONS.items():
         if head.startswith(mark):
             return unpack(_decompress(open_file(file), name), sheet)
-    for mark, what in OTHERS.items():
-        if head.startswith(mark):
-            raise Invalid([Fault("", f"expected text, got {what}")])
     if head.startswith(OLD_EXCEL) or (head.startswith(ZIP) and any(part in head for part in ZIP_PARTS)):
         return _write_csv(_read_sheet(file, sheet))
-    if head.startswith(ZIP):
-        raise Invalid([Fault("", "expected text, got a zip archive; read it from `unzip -p FILE`")])
+    if other := _find_other(head):
+        raise Invalid([Fault("", f"expected text, got {other}")])
     if sheet:
         raise Invalid([Fault("", "--sheet is for spreadsheets, and this is text")])
     return file
+
+
+def _find_other(head: bytes) -> str:
+    """Return what a file is by its beginning, and what to do about it; empty if it may be a table."""
+    if MARKUP.match(head):
+        return "HTML or XML, which some programs name .xls; open it in a spreadsheet, save it as CSV UTF-8"
+    if head.startswith(ZIP):
+        if NUMBERS in head:
+            return "a document of Numbers; export it as CSV"
+        return "a zip archive; read it from `unzip -p FILE`"
+    return next((what for mark, what in OTHERS.items() if head.startswith(mark)), "")
 
 
 def _decompress(packed: IO[bytes], name: str) -> BinaryIO:
@@ -76,7 +89,12 @@ def _decompress(packed: IO[bytes], name: str) -> BinaryIO:
 
 def _read_sheet(file: BinaryIO, name: str) -> Sequence[Sequence[object]]:
     try:
-        from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum  # an extra
+        from python_calamine import (  # an extra
+            CalamineError,
+            CalamineWorkbook,
+            PasswordError,
+            SheetVisibleEnum,
+        )
     except ImportError:
         raise Invalid([Fault("", f"expected text, got a spreadsheet; {INSTALL}")]) from None
     try:
@@ -85,7 +103,12 @@ def _read_sheet(file: BinaryIO, name: str) -> Sequence[Sequence[object]]:
         sheet = _choose_sheet({each: book.get_sheet_by_name(each) for each in visible}, name)
         return sheet.to_python(skip_empty_area=False)
     except CalamineError as error:
-        raise Invalid([Fault("", f"the spreadsheet cannot be read: {error}; save it as CSV UTF-8")]) from None
+        file.seek(0)
+        if isinstance(error, PasswordError) or PASSWORD in file.read():
+            problem = "the spreadsheet is protected by a password; save it without one"
+        else:
+            problem = f"the spreadsheet cannot be read: {error}; save it as CSV UTF-8"
+        raise Invalid([Fault("", problem)]) from None
 
 
 def _choose_sheet(sheets: Mapping[str, "CalamineSheet"], name: str) -> "CalamineSheet":
@@ -115,4 +138,4 @@ def _write_cell(cell: object) -> str:
         return cell.isoformat()
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    return "" if isinstance(cell, timedelta) else " ".join(str(cell).split("\n"))
+    return "" if isinstance(cell, timedelta) else LINE_END.sub(" ", str(cell))
