@@ -217,6 +217,18 @@ def test_a_record_is_found_among_the_jobs_that_name_it(front: Front, browse: Bro
     assert any("row-acme" in browser.get(link).text for link in lists)
 
 
+def test_an_event_is_found_by_its_key_however_many_jobs_are_newer(front: Front, browse: Browse) -> None:
+    [by_nobody] = send(front, 1, event_id="4711")
+    [by_portal] = send(front, 2, event_id="deal 1", source="portal")
+    for start in (0, 1000):
+        newer = [{**BUYER, "childid": start + n} for n in range(1, 1001)]
+        front.client("admin").post("/v1/changes", json=newer)
+    browser = browse("admin")
+    assert browser.get("/find", params={"q": "portal deal 1"}).url.path == f"/jobs/{by_portal}"
+    assert f"/jobs/{by_nobody}" in links_of(browser.get("/find", params={"q": "4711"}).text)
+    assert "Look for it among all event ids" in browser.get("/find", params={"q": "deal 1"}).text
+
+
 def test_jobs_and_replays_and_requests_are_found_by_their_ids(front: Front, browse: Browse) -> None:
     browser = browse("admin")
     for name, path in fill(front).items():

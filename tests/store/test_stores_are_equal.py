@@ -629,6 +629,7 @@ class SideBySide(RuleBasedStateMachine):
             for job in [job for job in every if job.source and job.event_id][:3]:
                 named = JobFilter(source=job.source, event_id=job.event_id)
                 assert job in list_all(self.memory, account, named)
+                assert job in queries_of(self.memory).find_event(account, job.event_id, ["none", job.source])
 
     @invariant()
     def counters_equal_what_the_jobs_say(self) -> None:

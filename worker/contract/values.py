@@ -58,9 +58,7 @@ def read_json(raw: bytes) -> object:
 def explain_broken_json(raw: bytes, error: Exception) -> str:
     """Return what was expected where a decoder found no JSON."""
     if half := LONE_HALF.search(raw):
-        return (
-            f"expected JSON: {half[1].decode()} is half of a character; was a text cut inside of one?"
-        )
+        return f"expected JSON: {half[1].decode()} is half of a character; was a text cut inside of one?"
     return f"expected JSON: {error}"
 
 

@@ -1,6 +1,6 @@
 """What people and monitors ask of the status store; no change passes here."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from worker.contract import Relation
@@ -62,6 +62,9 @@ class JobLookups(Protocol):
 
 class Queries(JobLookups, Protocol):
     """Reads of the store; each examines a bounded number of entries, however many jobs there are."""
+
+    def find_event(self, account: str, event_id: str, sources: Collection[str]) -> Sequence[JobRecord]:
+        """Return the jobs that one of these sources has given this event id, however many jobs there are."""
 
     def count_by_state(self, account: str) -> Mapping[str, int]:
         """Count jobs by state: those open now, all that ever ended, and `unresolved` failures."""

@@ -1,6 +1,6 @@
 """Looks for jobs that match a filter, in the index with the fewest entries, a bounded number at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from worker.ports import FOREVER, JobFilter, JobPage, JobRecord
@@ -34,9 +34,9 @@ class JobSearch:
         self._is_past = False
         self._read, self._piece = read_jobs, limit  # one look at as many as are wanted, then at more
 
-    def by_event(self, below: int) -> JobPage | None:
-        """Look for the job that has the idempotency key of the source; None if no job has it."""
-        digests = [digest(self._wanted.source, self._wanted.event_id) for digest in DIGESTS]
+    def by_event(self, sources: Iterable[str], below: int) -> JobPage | None:
+        """Look for the jobs that have the idempotency key of one of the sources; None if no job has one."""
+        digests = [digest(source, self._wanted.event_id) for source in sources for digest in DIGESTS]
         reads = self._database.reads(self._account)
         for key in EVENTS:
             reads.hmget(key, digests)

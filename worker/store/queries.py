@@ -1,6 +1,6 @@
 """What people and monitors ask of the store, over bounded entries."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
@@ -62,12 +62,18 @@ class RedisQueries:
         below = int(place) if place else FOREVER
         page: JobPage | None = None
         if wanted.event_id and wanted.source:
-            page = search.by_event(below)
+            page = search.by_event([wanted.source], below)
         if page is None and (wanted.error or wanted.state == "failed"):
             return search.among_failed(below)
         if page is None and wanted.state in OPEN_STATES:
             page = OpenJobSearch(self._database, account, wanted, limit).find(below)
         return search.among_all(below) if page is None else page
+
+    def find_event(self, account: str, event_id: str, sources: Collection[str]) -> Sequence[JobRecord]:
+        """Return the jobs that one of these sources has given this event id, by their keys."""
+        search = JobSearch(self._database, account, JobFilter(event_id=event_id), MAX_EXAMINED)
+        page = search.by_event(sources, FOREVER)
+        return page.jobs if page else ()
 
     def count_by_state(self, account: str) -> Mapping[str, int]:
         """Return the number of jobs by state (open: now, ended: in all), and of `unresolved` failures."""

@@ -8,12 +8,15 @@ from ops.dashboard.formats import relation_path
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
 from ops.lookups import resolve_relation
 from producers.portals.http.endpoint import job_account
+from producers.portals.imports.load import SOURCE as CLI_SOURCE
 from worker.contract import TYPES, Relation
 from worker.contract.message import MAX_ID
+from worker.contract.message import SOURCE as DEFAULT_SOURCE
 from worker.contract.reference import is_short_form
 from worker.errors import RelationsError
 from worker.ports import JobFilter, JobRecord
 
+SOURCES: Final = (DEFAULT_SOURCE, CLI_SOURCE)  # of producers that name none
 MAX_LOOKED_UP: Final = 20  # accounts that are asked for something without an account
 MAX_TEXT: Final = 300  # characters of what is looked for
 NUMBER: Final = re.compile(r"[0-9]{1,19}")
@@ -55,7 +58,7 @@ def _look_up(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
     if record := RECORD.fullmatch(text):
         return _by_record(visit, MODULES[record[1].lower()], int(record[2]))
     if NUMBER.fullmatch(text):
-        return _by_record(visit, "", int(text))
+        return [*_by_record(visit, "", int(text)), *_by_event(deps, visit, text)]
     return _by_event(deps, visit, text)
 
 
@@ -109,10 +112,15 @@ def _by_record(visit: Visit, module: str, number: int) -> list[Found]:
 
 
 def _by_event(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
-    """Return the jobs of this event id among the newest of each account, and a list that looks further."""
-    t, jobs = visit.texts, list[JobRecord]()
+    """Return the jobs of this event id: by their keys, of the sources that are known, and among the newest.
+
+    A source that stands before the event id is known by that.
+    """
+    queries, jobs = deps.runtime.queries, list[JobRecord]()
+    sources = [*SOURCES, *deps.runtime.settings.sources]
+    source, _, event = text.partition(" ")
     for account in visit.inboxes[:MAX_LOOKED_UP]:
-        jobs += deps.runtime.queries.find_jobs(account, JobFilter(event_id=text), limit=5).jobs
-    if jobs:
-        return [Found(t("job of this event"), job.id, f"/jobs/{job.id}") for job in jobs]
-    return []
+        jobs += queries.find_event(account, text, sources)
+        jobs += queries.find_event(account, event.strip(), [source]) if event else ()
+        jobs += queries.find_jobs(account, JobFilter(event_id=text), limit=5).jobs
+    return [Found(visit.texts("job of this event"), job.id, f"/jobs/{job.id}") for job in jobs]
