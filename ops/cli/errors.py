@@ -34,7 +34,11 @@ class RootGroup(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the program; whatever it prints, a terminal can be trusted with."""
         with safe_streams():
-            return super().main(*args, **options)
+            try:
+                return super().main(*args, **options)
+            except RelationsError as error:  # of the help, which is printed before there is a command
+                click.echo(str(error), err=True)
+                sys.exit(Exit.FAILED)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors of ours end it here, all others are bugs and keep their traceback."""

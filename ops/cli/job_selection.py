@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar, get_args
 import click
 import msgspec
 
-from ops.cli.context import CommandContext, account_option, add_options, check_length
+from ops.cli.context import CommandContext, account_option, add_options, check_length, read_id
 from ops.operations.filters import FILTER_FIELDS, TIME_FIELDS
 from producers.job_admin.selection import Selection, narrow
 from producers.portals.http import query
@@ -25,8 +25,9 @@ from worker.ports import UNROUTED, JobFilter, JobState
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 TIME_UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}  # seconds
-TIME_AGO: Final = re.compile(r"([0-9]{1,6})([smhdw])")
+TIME_AGO: Final = re.compile(r"([0-9]{1,6}) ?([smhdw])( ago)?")
 DAYS_AGO: Final[Mapping[str, int]] = {"today": 0, "yesterday": 1}
+URL_HINT: Final = ", `+` written as %2B"  # in the words of the HTTP interface
 DATES: Final = ("%Y-%m-%d", "%d.%m.%Y")
 # Option → parameter of the HTTP interface.
 PARAMETERS: Final[Mapping[str, str]] = {
@@ -121,7 +122,7 @@ def with_job_selection(function: Function) -> Function:
     ) -> Any:
         return function(context, *args, selection=JobSelection(job_ids, account, job_filter), **options)
 
-    return click.argument("job_ids", nargs=-1, metavar="[JOB]…")(run)  # type: ignore[return-value]
+    return click.argument("job_ids", nargs=-1, type=read_id, metavar="[JOB]…")(run)  # type: ignore[return-value]
 
 
 def with_job_filter(function: Function) -> Function:
@@ -167,7 +168,8 @@ def explain_fault(fault: Fault) -> str:
     """Return what is wrong with an option, and for a time also what else it may be."""
     if fault.path not in TIME_FIELDS:
         return fault.message
-    return f"{fault.message}; or today, yesterday, 2026-11-21, 21.11.2026, or 90m, 2h, 3d, 1w ago"
+    expected = fault.message.replace(URL_HINT, "")
+    return f"{expected}; or today, yesterday, 2026-11-21, 21.11.2026, or 90m, 2h, 3d, 1w ago"
 
 
 def parse_time(text: str, context: CommandContext) -> str:

@@ -5,13 +5,16 @@ Reasons, ids, file names and messages of the API come from others. Our own colou
 
 import codecs
 import io
+import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, TextIO
 
 from worker.contract.quoting import make_printable
+from worker.errors import RelationsError
 
 COLOURS: Final = re.compile(r"(\x1b\[(?:0|1|2|3[1-7])m)")  # as `click.style` writes them
 
@@ -33,26 +36,39 @@ class SafeWriter(io.TextIOWrapper):
         """Write the text."""
         pieces = COLOURS.split(text)
         pieces[::2] = map(make_printable, pieces[::2])
-        super().write("".join(pieces))
+        try:
+            super().write("".join(pieces))
+        except BrokenPipeError:  # its reader has ended, which is no fault
+            raise
+        except OSError as error:
+            self._drop_the_rest()
+            raise RelationsError(f"what was to be printed cannot be written: {error.strerror}") from None
         return len(text)
+
+    def _drop_the_rest(self) -> None:
+        """Let nothing that is still kept here be written again, by whoever ends the program."""
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), self.fileno())
 
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Let everything that is printed in the block cross the border."""
+    """Let everything that is printed in the block cross the border; to a closed stream goes nothing."""
     before = sys.stdout, sys.stderr
-    wrapped = [SafeWriter(stream) if hasattr(stream, "buffer") else stream for stream in before]
-    for stream in before:
-        stream.flush()
-    sys.stdout, sys.stderr = wrapped
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
-        for stream in wrapped:
-            if isinstance(stream, SafeWriter):
-                stream.flush()
-                stream.detach()
+    with Path(os.devnull).open("w") as nowhere:
+        originals = [stream or nowhere for stream in before]  # there is none that was closed before the start
+        wrapped = [SafeWriter(stream) if hasattr(stream, "buffer") else stream for stream in originals]
+        for stream in originals:
+            stream.flush()
+        sys.stdout, sys.stderr = wrapped
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
+            for stream in wrapped:
+                if isinstance(stream, SafeWriter):
+                    stream.flush()
+                    stream.detach()
 
 
 def drawing_stream(stream: TextIO) -> TextIO:

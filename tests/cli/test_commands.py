@@ -163,8 +163,24 @@ def test_jobs_of_all_accounts_are_listed_newest_first(two_accounts: dict[str, st
     assert "say which with --account" in cli("jobs", "list", "--cursor", "3", code=2).stderr
 
 
+@pytest.mark.parametrize("around", ["{}", " {} ", '"{}",', "'{}';", "\u00a0{}\n", "`{}`"])
+def test_an_id_is_taken_as_it_is_pasted(cli: Cli, around: str) -> None:
+    job = first_job(cli("send", "create", BUYER, "1", "1"))
+    assert job in cli("jobs", "show", around.format(job)).stdout
+    assert "1 job would be cancelled" in cli("jobs", "cancel", around.format(job)).stdout
+
+
 @pytest.mark.parametrize(
-    "begin", ["today", "yesterday", "1w", "2m", "{:%Y-%m-%d}", "{:%d.%m.%Y}", "2026-01-01"]
+    "words", [(BUYER, "1", "→", "2"), (f"{BUYER} 1 → 2",), (BUYER, "1,", "2"), (BUYER, "1 2")]
+)
+def test_a_relation_is_taken_as_lists_show_it(cli: Cli, words: tuple[str, ...]) -> None:
+    cli("send", "create", BUYER, "1", "2")
+    assert "estate:address:buyer:1:2" in cli("explain", *words).stdout
+
+
+@pytest.mark.parametrize(
+    "begin",
+    ["today", "yesterday", "1w", "1w ago", "2 h ago", "2m", "{:%Y-%m-%d}", "{:%d.%m.%Y}", "2026-01-01"],
 )
 def test_times_are_said_as_people_say_them(cli: Cli, runtime: Runtime, drain: Drain, begin: str) -> None:
     job = first_job(cli("send", "create", BUYER, "1", str(MISSING)))
@@ -174,7 +190,9 @@ def test_times_are_said_as_people_say_them(cli: Cli, runtime: Runtime, drain: Dr
         assert job in cli("jobs", "list", since, begin.format(day)).stdout
         assert job not in cli("jobs", "list", until, begin.format(day)).stdout
         assert job not in cli("jobs", "list", since, "31.12.2200").stdout
-    assert "or today, yesterday" in cli("jobs", "list", "--since", "32.13.2026", code=2).stderr
+    fault = cli("jobs", "list", "--since", "32.13.2026", code=2).stderr
+    assert "or today, yesterday" in fault
+    assert "%2B" not in fault
     refused = cli("jobs", "list", "--failed-since", begin.format(day), "--state", "queued", code=2)
     assert "--state: expected failed" in refused.stderr
 

@@ -6,6 +6,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -50,6 +51,33 @@ def test_a_terminal_without_umlauts_is_told_in_escapes(cli: Cli, env: dict[str, 
         )
         assert ended.returncode == 0, ended.stderr
         assert printed in ended.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
+@pytest.mark.parametrize("words", [("accounts", "list"), ("accounts", "list", "--json"), ("--help",)])
+def test_output_that_cannot_be_written_is_one_line_and_no_traceback(
+    env: dict[str, str], words: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = start(words, env, stdout=full, stderr=subprocess.PIPE)
+    assert (ended.returncode, ended.stderr.count(b"\n")) == (1, 1)
+    assert b"cannot be written: No space left on device" in ended.stderr
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
+def test_a_closed_output_changes_nothing(env: dict[str, str], closed: tuple[int, ...]) -> None:
+    ended = start(
+        ("accounts", "pause", "acme", "--why", "closed"),
+        env,
+        preexec_fn=lambda: [os.close(number) for number in closed],
+    )
+    assert ended.returncode == 0
+    assert b"closed" in start(("accounts", "list"), env, stdout=subprocess.PIPE).stdout
+
+
+def start(words: tuple[str, ...], env: dict[str, str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "ops.cli", *words]
+    return subprocess.run(command, env={**os.environ, **env}, cwd=ROOT, check=False, **options)
 
 
 def test_a_table_on_a_terminal_is_coloured_by_us_alone(env: dict[str, str]) -> None:

@@ -233,7 +233,9 @@ def test_jobs_and_replays_and_requests_are_found_by_their_ids(front: Front, brow
     browser = browse("admin")
     for name, path in fill(front).items():
         if name in ("done", "failed", "replay", "request"):
-            assert browser.get("/find", params={"q": path.rpartition("/")[2]}).url.path == path
+            for pasted in ("{}", '"{}",', " '{}' "):
+                text = pasted.format(path.rpartition("/")[2])
+                assert browser.get("/find", params={"q": text}).url.path == path
 
 
 def test_ids_of_persons_are_masked_in_lists_if_the_settings_say_so(front: Front, browse: Browse) -> None:

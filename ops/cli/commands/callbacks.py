@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import click
 
-from ops.cli.context import CommandContext, account_option, limit_option, with_context
+from ops.cli.context import CommandContext, account_option, limit_option, read_id, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_instant, pluralize
@@ -61,7 +61,7 @@ def list_messages(context: CommandContext, account: str | None, limit: int, curs
 
 
 @callbacks.command("show")
-@click.argument("message_id", metavar="MESSAGE")
+@click.argument("message_id", metavar="MESSAGE", type=read_id)
 @with_context
 def show_message(context: CommandContext, message_id: str) -> None:
     """Show one message: what it tells, and how far it is.
@@ -75,7 +75,7 @@ def show_message(context: CommandContext, message_id: str) -> None:
 
 
 @callbacks.command("resend")
-@click.argument("message_id", metavar="MESSAGE")
+@click.argument("message_id", metavar="MESSAGE", type=read_id)
 @by_option
 @with_context
 def resend_message(context: CommandContext, message_id: str, by: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from ops.cli.context import CommandContext, add_options, limit_option, with_context
+from ops.cli.context import CommandContext, add_options, limit_option, read_id, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option, explain_fault, parse_time
 from ops.explain.deliveries import describe_delivery, describe_outcome
@@ -113,7 +113,7 @@ def _find_full_page(context: CommandContext, wanted: DeliveryFilter, limit: int,
 
 
 @deliveries.command("show")
-@click.argument("delivery_id", metavar="DELIVERY")
+@click.argument("delivery_id", metavar="DELIVERY", type=read_id)
 @click.option("--payload", is_flag=True, help="Print the request as it is kept, without secrets.")
 @with_context
 def show_delivery(context: CommandContext, delivery_id: str, payload: bool) -> None:
@@ -136,7 +136,7 @@ def show_delivery(context: CommandContext, delivery_id: str, payload: bool) -> N
 
 
 @deliveries.command("redeliver")
-@click.argument("delivery_ids", metavar="DELIVERY…", nargs=-1, required=True)
+@click.argument("delivery_ids", metavar="DELIVERY…", type=read_id, nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do it.")
 @by_option
 @with_context

@@ -1,5 +1,6 @@
 """`relations explain`: one relation, or a shipped sample, explained."""
 
+import re
 from collections.abc import Sequence
 
 import click
@@ -36,9 +37,10 @@ def explain(context: CommandContext, words: tuple[str, ...], account: str | None
 
 
 def _parse_relation(words: Sequence[str]) -> Relation:
-    if len(words) != 3:
+    parts = [part for part in re.split(r"[\s,→]+", " ".join(words)) if part]  # lists write 501 → 9001
+    if len(parts) != 3:
         raise click.UsageError("Expected TYPE PARENT CHILD, or --sample NAME.")
-    type_name, *ids = words
+    type_name, *ids = parts
     parent, child = map(read_whole, ids)
     if parent is None or child is None:
         raise click.UsageError(f"Expected two ids after {type_name}, got {' '.join(ids)}.")

@@ -9,7 +9,7 @@ import click
 
 from ops.cli.commands.jobs_acts import cancel_jobs, dismiss_jobs, look_up_jobs, resolve_job
 from ops.cli.commands.jobs_watch import watch_jobs
-from ops.cli.context import CommandContext, account_option, limit_option, with_context
+from ops.cli.context import CommandContext, account_option, limit_option, read_id, with_context
 from ops.cli.job_selection import with_job_filter
 from ops.explain.advice import advise
 from ops.explain.text import (
@@ -141,7 +141,7 @@ def _describe_state(job: JobRecord) -> str:
 
 
 @jobs.command("show")
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="JOB", type=read_id)
 @click.option(
     "--payload",
     is_flag=True,

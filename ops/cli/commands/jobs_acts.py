@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from ops.cli.context import CommandContext, with_context
+from ops.cli.context import CommandContext, read_id, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import JobSelection, by_option, find_owner, with_job_selection
 from ops.explain.text import format_tally, pluralize
@@ -117,7 +117,7 @@ def print_preview(
 
 
 @click.command("resolve")
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="JOB", type=read_id)
 @click.option("--parent", type=RECORD, metavar="ID", help="The parent is this record.")
 @click.option("--child", type=RECORD, metavar="ID", help="The child is this record.")
 @click.option(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import click
 
-from ops.cli.context import CommandContext, account_option, limit_option, with_context
+from ops.cli.context import CommandContext, account_option, limit_option, read_id, with_context
 from ops.explain.text import format_ids, format_info, format_instant, pluralize
 from ops.serializers.requests import serialize_request
 from worker.errors import NotFound
@@ -50,7 +50,7 @@ def list_requests(
 
 
 @requests.command("show")
-@click.argument("request_id", metavar="REQUEST")
+@click.argument("request_id", metavar="REQUEST", type=read_id)
 @account_option
 @with_context
 def show_request(context: CommandContext, request_id: str, account: str | None) -> None:

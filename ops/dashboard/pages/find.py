@@ -18,6 +18,7 @@ from worker.ports import JobFilter, JobRecord
 
 SOURCES: Final = (DEFAULT_SOURCE, CLI_SOURCE)  # of producers that name none
 MAX_LOOKED_UP: Final = 20  # accounts that are asked for something without an account
+PASTED_AROUND: Final = " \t\u00a0,;\"'`"  # an id
 MAX_TEXT: Final = 300  # characters of what is looked for
 NUMBER: Final = re.compile(r"[0-9]{1,19}")
 RECORD: Final = re.compile(r"(?i)(estate|objekt|immobilie|address|person|adresse)[\s:#]+([0-9]{1,19})")
@@ -45,7 +46,7 @@ def find(deps: DashboardDeps, visit: Visit) -> Answer:
 
 
 def _look_up(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
-    if owned := _by_id(deps, visit, text):
+    if owned := _by_id(deps, visit, text.strip(PASTED_AROUND)):
         return owned
     if relation := read_relation(text):
         t = visit.texts
