@@ -15,13 +15,15 @@ NAMES: Final = (
     "key",
     "ref",
     "id",
+    "column_id",
     "name",
     "slug",
     "label",
     "title",
     "question",
+    "column_name",
 )  # the identifying ones first
-VALUES: Final = ("value", "answer", "raw_value", "text")
+VALUES: Final = ("value", "answer", "raw_value", "text", "string_value", "values")
 EMPTY: Final[tuple[object, ...]] = (None, "", [])
 
 

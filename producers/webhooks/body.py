@@ -8,7 +8,7 @@ import codecs
 import json
 import re
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 from python_multipart.exceptions import FormParserError
@@ -33,7 +33,7 @@ CHARSETS: Final = re.compile(r"utf-(8|16|32)(-[bl]e)?|ascii|iso8859-[0-9]{1,2}|c
 WINDOWS: Final = "windows-1252"  # what is no Unicode and says nothing of itself
 CHARSET: Final = re.compile(r"charset=[\"']?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 BOUNDARY: Final = re.compile(rb"\s{0,8}--([^\r\n]{1,70})\r?\n[A-Za-z][A-Za-z0-9-]{0,60}:")
-FORM: Final = re.compile(rb"[^\s={}<>\"]{1,200}=[\x20-\x7e\x80-\xff\r\n]*")
+FORM: Final = re.compile(rb"&?[^\s={}<>\"]{1,200}=[\x20-\x7e\x80-\xff\r\n]*")
 OTHER_KINDS: Final = (
     (b"%PDF", "a PDF"),
     (b"PK\x03\x04", "a ZIP archive"),
@@ -63,10 +63,14 @@ def _read_content(body: bytes, content_type: str) -> object:
         raise _refused(f"{_EXPECTED}, got a page of HTML")
     if start.startswith("<"):
         return read_xml(body)
-    is_form = "form-urlencoded" in content_type.lower() or "json" not in content_type.lower()
-    if is_form and not start.startswith(("{", "[")) and FORM.fullmatch(body.strip()):
-        return plain_fields(make_tree(split_fields(body.strip())))
-    return _read_json(body, content_type)
+    form = read_form_fields(body)
+    return _read_json(body, content_type) if form is None else plain_fields(make_tree(form, repeated=True))
+
+
+def read_form_fields(body: bytes) -> list[tuple[str, str]] | None:
+    """Return the fields of a form in their order, as Latin-1 texts; None of a body that is none."""
+    body = body.strip().removeprefix(codecs.BOM_UTF8)
+    return split_fields(body) if FORM.fullmatch(body) else None
 
 
 def read_json_text(text: str) -> object:
@@ -77,6 +81,11 @@ def read_json_text(text: str) -> object:
 def read_xml_text(text: str) -> object:
     """Return the value of XML within a field; raise InvalidChange if it is none."""
     return read_xml(text.encode("utf-8", "surrogatepass"))
+
+
+def read_mail_text(text: str) -> object:
+    """Return the value of a mail within a field, as the body of a delivery has it."""
+    return read_mail(text.encode("utf-8", "surrogatepass"), _read_content)
 
 
 _EXPECTED: Final = "expected JSON, XML or a form"
@@ -96,9 +105,10 @@ def _decode_json(body: bytes, content_type: str) -> object:
         return msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         reason = error
-    # Slower, for what msgspec does not take: other encodings, marks of byte order, lone surrogates.
+    # Slower, for what msgspec does not take: other encodings, marks of byte order, lone surrogates, ends of
+    # lines within texts as templates of form builders write them, and NaN, by which Python means nothing.
     with suppress(ValueError, LookupError, RecursionError):
-        return json.loads(_decode(body, content_type), parse_constant=_refuse_constant)
+        return json.loads(_decode(body, content_type), parse_constant=lambda _: None, strict=False)
     with suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
         return _decode_lines(body)
     kind = next((name for magic, name in OTHER_KINDS if body.startswith(magic)), "")
@@ -108,10 +118,6 @@ def _decode_json(body: bytes, content_type: str) -> object:
 def _decode_lines(body: bytes) -> list[object]:
     """Return the objects of NDJSON; raise msgspec's error if a line is none."""
     return list(msgspec.json.Decoder(dict[str, Any]).decode_lines(body))
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are no JSON
 
 
 def _decode(body: bytes, content_type: str, errors: str = "strict") -> str:
@@ -157,7 +163,7 @@ def _read_multipart(body: bytes, boundary: bytes) -> object:
         parser.finalize()
     except (FormParserError, ValueError) as error:
         raise _refused(f"expected a form of several parts: {escape_unprintable(str(error))}") from None
-    return plain_fields(make_tree(pairs))
+    return plain_fields(make_tree(pairs, repeated=True))
 
 
 def _name(name: bytes | None) -> str:

@@ -33,10 +33,13 @@ def drop_claim(query: bytes) -> bytes:
     )
 
 
-def make_tree(pairs: Sequence[tuple[str, object]], *, as_php_reads: bool = True) -> Tree:
+def make_tree(
+    pairs: Sequence[tuple[str, object]], *, as_php_reads: bool = True, repeated: bool = False
+) -> Tree:
     """Return the fields as a tree; raise InvalidChange for one that is named twice.
 
-    `as_php_reads` turns dots and blanks in names into underscores.
+    `as_php_reads` turns dots and blanks in names into underscores. A name that is `repeated` with single
+    values may be a list of them, as boxes of HTML are sent.
     """
     if len(pairs) > MAX_FIELDS:
         raise InvalidChange([Fault("", f"has more than {MAX_FIELDS} fields")])
@@ -44,7 +47,7 @@ def make_tree(pairs: Sequence[tuple[str, object]], *, as_php_reads: bool = True)
     for name, value in pairs:
         first, *rest = _split_name(name, as_php_reads=as_php_reads)
         if first:
-            _put(tree, [first, *rest], name, value)
+            _put(tree, [first, *rest], name, value, repeated=repeated)
     return tree
 
 
@@ -69,6 +72,8 @@ def decode_text(text: bytes) -> str:
 def _plain_value(value: object) -> object:
     if isinstance(value, str):
         return decode_text(value.encode("latin-1"))
+    if isinstance(value, list):
+        return [_plain_value(each) for each in value]
     if not isinstance(value, Tree):
         return value
     is_list = list(value) == [str(index) for index in range(len(value))]
@@ -92,16 +97,20 @@ def _split_name(name: str, *, as_php_reads: bool) -> list[str]:
     return names
 
 
-def _put(tree: Tree, names: Sequence[str], shown: str, value: object) -> None:
+def _put(tree: Tree, names: Sequence[str], shown: str, value: object, *, repeated: bool) -> None:
     for name in names[:-1]:
         inner = tree.setdefault(name or str(len(tree)), Tree())
         if not isinstance(inner, Tree):
             raise _twice(shown)
         tree = inner
     last = names[-1] or str(len(tree))
-    if last in tree:
+    known = tree.get(last)
+    if last in tree and (not repeated or isinstance(known, Tree)):
         raise _twice(shown)
-    tree[last] = value
+    if isinstance(known, list):
+        known.append(value)
+    else:
+        tree[last] = [known, value] if last in tree else value
 
 
 def _twice(name: str) -> InvalidChange:

@@ -4,12 +4,14 @@ Each takes the scope of a rule and its arguments; nothing in means nothing out. 
 rules is `docs/reference/rule-functions.md`.
 """
 
+import binascii
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from producers.webhooks.answers import find_chosen, find_field
-from producers.webhooks.body import read_json_text, read_xml_text
+from producers.webhooks.body import read_json_text, read_mail_text, read_xml_text
 from producers.webhooks.contacts import normalize_email, normalize_phone
 from producers.webhooks.fields import decode_text, split_fields
 from producers.webhooks.scope import Scope
@@ -231,6 +233,21 @@ def _parse_xml(_scope: Scope, text: object) -> object:
     return read_xml_text(text) if isinstance(text, str) and text.strip() else None
 
 
+def _parse_mail(_scope: Scope, text: object) -> object:
+    return read_mail_text(text) if isinstance(text, str) and text.strip() else None
+
+
+def _decode_base64(_scope: Scope, text: object) -> object:
+    """Return the text that a text writes as base64 of either alphabet, with its `=` or without."""
+    if not isinstance(text, str) or not text.strip():
+        return None
+    plain = "".join(text.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
+    try:
+        return decode_text(b64decode(plain + "=" * (-len(plain) % 4), validate=True))
+    except (binascii.Error, ValueError):
+        raise ValueError("decode_base64() wants a text in base64") from None
+
+
 FUNCTIONS: Final[Mapping[str, RuleFunction]] = {
     "root": RuleFunction(_root, "root()", 0, 0),
     "outer": RuleFunction(_outer, "outer() or outer(`2`)", 0, 1),
@@ -250,4 +267,6 @@ FUNCTIONS: Final[Mapping[str, RuleFunction]] = {
     "reference": RuleFunction(_reference, "reference(module, {field: value})", 2, 2),
     "parse_json": RuleFunction(_parse_json, "parse_json(text)", 1, 1),
     "parse_xml": RuleFunction(_parse_xml, "parse_xml(text)", 1, 1),
+    "parse_mail": RuleFunction(_parse_mail, "parse_mail(text)", 1, 1),
+    "decode_base64": RuleFunction(_decode_base64, "decode_base64(text)", 1, 1),
 }

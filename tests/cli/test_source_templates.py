@@ -115,6 +115,14 @@ def test_what_is_added_stands_at_the_end_and_its_secret_in_a_file_of_its_own(cli
     assert "viewings" in cli("sources", "list").stdout
 
 
+def test_a_form_is_answered_200_since_builders_show_their_visitors_an_error_for_anything_else(
+    cli: Cli, config: Path
+) -> None:
+    add(cli, "website-form")
+    settings = load_settings(make_environ(config, "redis://127.0.0.1:9/0"), config.parent)
+    assert settings.sources["website-form"].answer == 200
+
+
 def test_nothing_is_overwritten_and_nothing_half_written(cli: Cli, config: Path) -> None:
     cli("sources", "add", "viewings", "--template", "calendly")
     before = config.read_text("utf-8")

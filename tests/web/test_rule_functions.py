@@ -127,6 +127,16 @@ def test_a_zone_that_is_not_there_is_named() -> None:
         ("parse_json(@).a", '{"a": 1}', 1),
         ("parse_xml(@).a.b", "<a><b>1</b></a>", "1"),
         ("parse_xml(@)", None, None),
+        (
+            "parse_mail(@).mails[0].from",
+            "From: Ada <ada@example.test>\nSubject: Hello\n\nText",
+            "ada@example.test",
+        ),
+        ("parse_mail(@)", None, None),
+        ("parse_json(decode_base64(@)).id", "eyJpZCI6IDd9", 7),
+        ("decode_base64(@)", "S8O2bG4_fg==", "Köln?~"),
+        ("decode_base64(@)", "S8O2\r\nbG4_fg", "Köln?~"),
+        ("decode_base64(@)", None, None),
     ],
 )
 def test_texts_are_taken_apart_and_put_right(expression: str, value: object, found: object) -> None:
@@ -410,11 +420,27 @@ def test_a_source_says_which_event_its_hook_stands_for() -> None:
     assert find("event()", {}, make_source()) is None
 
 
+def test_what_is_no_base64_is_said_without_being_repeated() -> None:
+    assert refusal_of("decode_base64(@)", "person@example.test").endswith("wants a text in base64")
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        ([{"column_id": "EMAIL", "column_name": "User Email", "string_value": "a@b"}], "EMAIL"),  # Google Ads
+        ([{"column_id": "EMAIL", "column_name": "User Email", "string_value": "a@b"}], "User Email"),
+        ([{"name": "email", "values": ["a@b"]}], "email"),  # Meta's lead ads
+    ],
+)
+def test_answers_to_advertisements_are_fields_too(form: object, name: str) -> None:
+    assert find(f"field(@, '{name}')", form) == "a@b"
+
+
 def test_the_reference_lists_every_function_and_none_that_is_not_there() -> None:
     page = (Path(__file__).parents[2] / "docs" / "reference" / "rule-functions.md").read_text("utf-8")
     listed = {
         name
         for cell in re.findall(r"^\| (.*?) \|", page, re.MULTILINE)
-        for name in re.findall(r"`([a-z_]+)\(", cell)
+        for name in re.findall(r"`([a-z0-9_]+)\(", cell)
     }
     assert listed == {*FUNCTIONS, "map"}

@@ -56,6 +56,19 @@ def test_json_is_read_in_every_encoding_and_whatever_it_is_called(content_type: 
             {"ids": ["8", "9"], "f": {"mail": {"value": "a@b"}}},
         ),
         ("", b"payload=%7B%22id%22%3A7%7D", {"payload": '{"id":7}'}),
+        ("application/json", b"payload=%7B%22id%22%3A7%7D", {"payload": '{"id":7}'}),  # called what it holds
+        (FORM, b"\xef\xbb\xbfid=7&&mail=a@b&", {"id": "7", "mail": "a@b"}),
+        (FORM, b"wish=a&wish=b&id=7&wish=c", {"wish": ["a", "b", "c"], "id": "7"}),  # boxes of HTML
+        (FORM, b"a[b]=1&a[b]=2&a[c]=3", {"a": {"b": ["1", "2"], "c": "3"}}),
+        ("application/json", b'{"note": "Hello\n\tAda", "id": 7}', {"note": "Hello\n\tAda", "id": 7}),
+        (
+            "application/json",
+            b'{"area": NaN, "rent": -Infinity, "id": 7}',
+            {"area": None, "rent": None, "id": 7},
+        ),
+        ("", b'{"id": 18446744073709551617, "nr": "00815"}', {"id": 2**64 + 1, "nr": "00815"}),
+        ("", b'{"id": 7, "id": 8}', {"id": 8}),
+        ("", b"null", None),
         ("text/xml", b"<a><id>00815</id><p/><p>2</p></a>", {"a": {"id": "00815", "p": [None, "2"]}}),
         (
             "",
@@ -103,14 +116,15 @@ def test_a_form_of_several_parts_is_known_whatever_its_sender_writes_first(
         (b"{", "expected JSON"),
         (b"\xff", "expected JSON"),
         (b"[" * 5000, "expected JSON"),
-        (b'{"a": NaN}', "expected JSON"),
+        (b'{"id": 00815}', "expected JSON"),
         (b"hello there", "expected JSON"),
         (b"%PDF-1.7 x", "a PDF"),
         (b"PK\x03\x04x", "a ZIP archive"),
         (b"\x1f\x8bx", "compressed by gzip"),
         (b"<!DOCTYPE html><html></html>", "a page of HTML"),
         (b"<a><b></a>", "expected XML: mismatched tag"),
-        (b"a=1&a=2", "a: is named twice"),
+        (b"a=1&a[b]=2", r"a\[b\]: is named twice"),
+        (b"a[b]=1&a=2", "a: is named twice"),
         (MULTIPART[:60], "expected a form of several parts"),
     ],
 )
