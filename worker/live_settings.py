@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from worker.config import Account, Settings, fingerprint, load_settings
-from worker.config.values import DAY
+from worker.config.kinds import DAY
 from worker.contract import TYPES, GuardedSide, Order, Override, guarded_side, order_of, resolve
 from worker.errors import Fault, InvalidSettings
 from worker.planner.plan import Limits

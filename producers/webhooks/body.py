@@ -68,9 +68,10 @@ def _read_content(body: bytes, content_type: str) -> object:
 
 
 def read_form_fields(body: bytes) -> list[tuple[str, str]] | None:
-    """Return the fields of a form in their order, as Latin-1 texts; None of a body that is none."""
-    body = body.strip().removeprefix(codecs.BOM_UTF8)
-    return split_fields(body) if FORM.fullmatch(body) else None
+    """Return the fields of a form in their order, as Latin-1 texts; None of a body that is anything else."""
+    form = body.strip().removeprefix(codecs.BOM_UTF8)
+    is_form = FORM.fullmatch(form) and not BOUNDARY.match(body) and not is_mail(body)
+    return split_fields(form) if is_form else None
 
 
 def read_json_text(text: str) -> object:

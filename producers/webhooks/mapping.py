@@ -17,6 +17,7 @@ from producers.webhooks.fields import plain_fields
 from producers.webhooks.mail import explain_unread_mail
 from producers.webhooks.scope import NO_DELIVERY, TooMuchWork
 from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.signed_content import list_expressions
 from producers.webhooks.texts import compose, read_time
 from producers.webhooks.verify import signed_fields
 from worker.config import Rule, Settings, Source
@@ -74,6 +75,10 @@ def _find_broken_expressions(source: Source) -> Iterator[Fault]:
     for number, rule in enumerate(source.rules):
         expressions |= {f"rules[{number}].{name}": getattr(rule, name) for name in EXPRESSIONS}
         expressions |= {f"rules[{number}].each[{level}]": text for level, text in enumerate(rule.each)}
+    for key in ("secret_in", "secret_from", "signature_in", "timestamp_in"):
+        place, _, expression = getattr(source, key).partition(":")
+        expressions[key] = expression if place == "body" else ""
+    expressions |= {f"signed[{number}]": text for number, text in enumerate(list_expressions(source.signed))}
     known = {*source.maps, *(name for account in source.owners.values() for name in account.maps)}
     for path, expression in expressions.items():
         if not expression:

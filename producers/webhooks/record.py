@@ -20,7 +20,7 @@ from producers.webhooks.mapping import MappedChange, build_changes, check_mail_i
 from producers.webhooks.request_parts import list_read_headers, read_kept, show_path, show_query, write_head
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.trace import explain_rules
-from producers.webhooks.verify import still_proves
+from producers.webhooks.verify import hide_signature, still_proves
 from worker.config import Source, redact, redact_bytes
 from worker.contract import MAX_FAULTS, Override, check, check_each
 from worker.errors import Fault, InvalidChange, RelationsError
@@ -176,6 +176,7 @@ def make_kept_request(source: Source, delivery: WebhookDelivery) -> tuple[bytes,
     if source.scheme == "onoffice":
         query = delivery.url.partition("?")[2].encode("latin-1")
         return redact_bytes(drop_claim(query), MAX_DELIVERY_BODY), len(query) > MAX_DELIVERY_BODY
+    delivery = hide_signature(source, delivery)
     target = f"/webhooks/{source.name}{show_path(source, delivery)}{show_query(source, delivery)}"
     is_long = len(target) > MAX_TARGET
     head = _make_head(source, delivery, f"/webhooks/{source.name}" if is_long else target)
@@ -193,8 +194,9 @@ def _make_head(source: Source, delivery: WebhookDelivery, target: str) -> bytes:
 
 def _list_headers(source: Source, delivery: WebhookDelivery) -> Iterator[str]:
     """Yield the names of headers that rules read now, then of those that they may come to read."""
-    place, _, name = source.secret_in.partition(":")
-    never = {"authorization", source.header.lower(), name.lower() if place == "header" else ""}
+    proofs = (f"header:{source.header}", source.secret_in, source.signature_in)
+    never = {place.removeprefix("header:").lower() for place in proofs if place.startswith("header:")}
+    never.add("authorization")
     read = [name for name in list_read_headers(source) if name in delivery.headers and name not in never]
     names = [name for name in delivery.headers if TELLING.match(name) and not PROVING.match(name)]
     yield from read

@@ -71,12 +71,12 @@ def show_path(source: Source, delivery: WebhookDelivery) -> str:
 
 
 def show_query(source: Source, delivery: WebhookDelivery) -> str:
-    """Return the query with its question mark, without the field that holds a secret."""
-    place, _, name = source.secret_in.partition(":")
-    hidden = name.encode() if place == "query" else None
+    """Return the query with its question mark, without the fields that hold a secret or a signature."""
+    proofs = (source.secret_in, source.signature_in)
+    hidden = {place.removeprefix("query:").encode() for place in proofs if place.startswith("query:")}
     pieces = [
         piece
         for piece in delivery.url.partition("?")[2].split("&")
-        if not any(given.encode("latin-1") == hidden for given, _ in split_fields(piece.encode("latin-1")))
+        if not any(given.encode("latin-1") in hidden for given, _ in split_fields(piece.encode("latin-1")))
     ]
     return f"?{'&'.join(pieces)}" if any(pieces) else ""

@@ -3,7 +3,7 @@
 import hmac
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -14,11 +14,8 @@ from worker.contract.instant import SECOND, read_instant
 TOLERANCE: Final = 300.0  # seconds between the sender's clock and ours
 WHOLE_SECONDS: Final = re.compile(r"[0-9]{1,11}")
 DIGITS_OF_UNITS: Final = {13: 10**3, 16: 10**6, 19: 10**9}  # of a time from 2001 to 2286, per second
-PLACEHOLDER: Final = re.compile(r"\{(body|timestamp|method|url)\}")
 SEPARATORS: Final = re.compile(r"[,;\s]+")  # between signatures, or between the fields of one header
-# Characters that HubSpot decodes in the URL before it signs it; of others the escapes stay.
 LEAST_KEY: Final = 16  # bytes of a key that is not taken as it is written
-HUBSPOT_ESCAPES: Final = re.compile(r"%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
 
 
 class WebhookDelivery(NamedTuple):
@@ -72,14 +69,10 @@ def parse_fields(header: str) -> dict[str, list[str]]:
     return fields
 
 
-def make_digests(source: Source, delivery: WebhookDelivery, timestamp: str) -> list[bytes]:
+def make_digests(source: Source, contents: Iterable[bytes]) -> list[bytes]:
     """Return the digests by each of the source's secrets of each content that the sender may have signed."""
-    template = source.signed or ("{timestamp}.{body}" if timestamp else "{body}")
-    contents = dict.fromkeys(
-        _fill_template(template, delivery._replace(url=url), timestamp) for url in _spellings(delivery.url)
-    )
     keys = [key for secret in source.secrets for key in _read_keys(secret.reveal())]
-    return [hmac.digest(key, content, source.algorithm) for key in keys for content in contents]
+    return [hmac.digest(key, content, source.algorithm) for content in contents for key in keys]
 
 
 def _read_keys(secret: str) -> list[bytes]:
@@ -119,20 +112,3 @@ def any_equal(expected: Sequence[bytes], received: Sequence[bytes]) -> bool:
 def refusal(message: str, *, reason: RefusalReason = "signature") -> Unauthorized:
     """Return the error of a signature that does not prove who sent it."""
     return Unauthorized(message, challenge="Signature", reason=reason)
-
-
-def _spellings(url: str) -> Iterator[str]:
-    yield url
-    yield HUBSPOT_ESCAPES.sub(lambda escape: chr(int(escape[1], 16)), url)
-
-
-def _fill_template(template: str, delivery: WebhookDelivery, timestamp: str) -> bytes:
-    """Return the signed content: the template with its placeholders replaced."""
-    values = {
-        "body": delivery.body,
-        "timestamp": timestamp.encode(),
-        "method": delivery.method.encode(),
-        "url": delivery.url.encode("latin-1"),
-    }
-    parts = PLACEHOLDER.split(template)  # text, name, text, name, …, text
-    return b"".join(values[part] if index % 2 else part.encode() for index, part in enumerate(parts))

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
@@ -18,12 +18,10 @@ from xml.sax.saxutils import escape
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from producers.errors import Unauthorized
-from producers.webhooks.body import read_body_value
-from producers.webhooks.expressions import search
 from producers.webhooks.fields import Tree, encode_tree, make_tree, split_fields
 from producers.webhooks.functions import further_parts
-from producers.webhooks.request_parts import make_head
-from producers.webhooks.scope import Scope
+from producers.webhooks.places import Places
+from producers.webhooks.request_parts import STARS, make_head
 from producers.webhooks.signatures import (
     SEPARATORS,
     WebhookDelivery,
@@ -34,6 +32,7 @@ from producers.webhooks.signatures import (
     read_digests,
     refusal,
 )
+from producers.webhooks.signed_content import make_contents
 from worker.config import Secret, Source, hide
 from worker.config.values import Scheme
 from worker.errors import Fault, InvalidChange, InvalidSettings
@@ -50,15 +49,19 @@ def verify(source: Source, delivery: WebhookDelivery, *, now: float) -> str:
     would be.
     """
     if source.scheme != "secret":  # which signs nothing, and may stand in the address as it came
-        delivery = delivery._replace(url=_sent_url(source, delivery.url))
+        delivery = delivery._replace(url=_sent_url(source, delivery))
     return CHECKS[source.scheme](source, delivery, now)
 
 
-def _sent_url(source: Source, url: str) -> str:
-    """Return the URL as the sender knows it: behind a proxy, the configured one with the query that came."""
-    query = url.partition("?")[2]
-    known = source.url.encode().decode("latin-1")
-    return f"{known}{f'?{query}' if query else ''}" if known else url
+def _sent_url(source: Source, delivery: WebhookDelivery) -> str:
+    """Return the URL as the sender knows it: behind a proxy, the configured one with what came behind it.
+
+    That is the query, and the further parts of the address, unless the configured one ends in them.
+    """
+    known, query = source.url.encode().decode("latin-1"), delivery.url.partition("?")[2]
+    further = "".join(f"/{raw}" for _, raw in further_parts(delivery))
+    known += "" if known.endswith(further) else further
+    return f"{known}{f'?{query}' if query else ''}" if source.url else delivery.url
 
 
 def _verify_standard(source: Source, delivery: WebhookDelivery, now: float) -> str:
@@ -93,21 +96,24 @@ def _verify_hmac(source: Source, delivery: WebhookDelivery, now: float) -> str:
     By default that is the body, after the timestamp and a dot if there is a timestamp. Two deliveries with
     equal bodies are the same message.
     """
-    header = _require_header(delivery, source.header)
-    if header == UNSIGNED:
+    places = Places(delivery)
+    written = _require(places, source.signature_place, "signature")
+    if UNSIGNED in written:
         raise refusal(
             "its sender has no secret for this hook: set the one of this source there", reason="no_proof"
         )
-    fields = parse_fields(header) if source.signature_field else {}
+    fields = parse_fields(written[0]) if source.signature_field else {}
     timestamp = ""
-    if source.timestamp_header:
-        timestamp = _require_header(delivery, source.timestamp_header).strip()
+    if source.timestamp_place:
+        timestamp = _require(places, source.timestamp_place, "time")[0]
     elif source.timestamp_field:
         timestamp = fields.get(source.timestamp_field, [""])[0]
-    if source.timestamp_header or source.timestamp_field:
+    if source.timestamp_place or source.timestamp_field:
         check_time(timestamp, now)
-    received = fields.get(source.signature_field, []) if source.signature_field else SEPARATORS.split(header)
-    expected = make_digests(source, delivery, timestamp)
+    received = [part for text in written for part in SEPARATORS.split(text)]
+    if source.signature_field:
+        received = fields.get(source.signature_field, [])
+    expected = make_digests(source, make_contents(source, places, timestamp))
     if not any_equal(expected, read_digests(source, received)):
         raise refusal("the signature does not match")
     return make_message_id(source, delivery)
@@ -136,7 +142,7 @@ def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str
     sent = b""
     with suppress(ValueError):
         sent = b64decode(token.strip(), validate=True)
-    given = [_decode(sent), sent.decode("latin-1")]  # clients write either
+    given = [sent.decode("utf-8", "replace"), sent.decode("latin-1")]  # clients write either
     try:
         _check_secret(source, [*given, *(text.partition(":")[2] for text in given)])
     except Unauthorized as error:
@@ -146,51 +152,28 @@ def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str
 
 def _verify_secret(source: Source, delivery: WebhookDelivery, _now: float) -> str:
     """Verify a secret that stands in a header, in the query, in the path or in the body."""
-    place, _, name = source.secret_in.partition(":")
     for secret in source.secrets:
         _hide_spellings(secret.reveal())
-    _check_secret(source, [text for text in PLACES[place](delivery, name) if text])
+    _check_secret(source, Places(delivery).find(source.secret_in))
     return make_message_id(source, delivery)
 
 
+def hide_signature(source: Source, delivery: WebhookDelivery) -> WebhookDelivery:
+    """Return the delivery with stars in place of a signature that stands in its body."""
+    if not source.signature_in.startswith("body:"):
+        return delivery
+    body = delivery.body
+    for text in Places(delivery).find(source.signature_in):
+        body = body.replace(text.encode("utf-8", "surrogatepass"), STARS.encode())
+    return delivery._replace(body=body)
+
+
 def still_proves(source: Source, delivery: WebhookDelivery) -> bool:
-    """Return whether the secret of a source that is sent as it is can be found at its place."""
-    place, _, name = source.secret_in.partition(":")
-    secrets = {secret.reveal() for secret in source.secrets}
-    return bool(place) and not secrets.isdisjoint(PLACES[place](delivery, name))
-
-
-def _in_header(delivery: WebhookDelivery, name: str) -> Iterator[str]:
-    value = delivery.headers.get(name.lower(), "").strip()
-    yield value
-    yield _decode(value.encode("latin-1", "ignore"))  # what is read as Latin-1 may be UTF-8
-
-
-def _in_query(delivery: WebhookDelivery, name: str) -> Iterator[str]:
-    query = delivery.url.partition("?")[2].encode("latin-1")
-    # People write a plus as it is into an address, where it stands for a blank.
-    for given, value in (*split_fields(query), *split_fields(query.replace(b"+", b"%2B"))):
-        if given.encode("latin-1") == name.encode():
-            yield _decode(value.encode("latin-1"))
-
-
-def _in_path(delivery: WebhookDelivery, _name: str) -> Iterator[str]:
-    for part, _ in further_parts(delivery):
-        yield _decode(part)
-
-
-def _in_body(delivery: WebhookDelivery, expression: str) -> Iterator[str]:
-    with suppress(InvalidChange):  # the sender is not known yet, so it learns nothing of the body either
-        found = search(expression, Scope(read_body_value(delivery)), "secret_in")
-        yield found if isinstance(found, str) else ""
-
-
-PLACES: Final[Mapping[str, Callable[[WebhookDelivery, str], Iterator[str]]]] = {
-    "header": _in_header,
-    "query": _in_query,
-    "path": _in_path,
-    "body": _in_body,
-}
+    """Return whether a secret or a signature that is sent as it is can be found at its place."""
+    places = Places(delivery)
+    secrets = {secret.reveal() for secret in source.secrets} if source.secret_in else set()
+    signatures = {*places.find(source.signature_in)} - {STARS}
+    return bool(signatures) or not secrets.isdisjoint(places.find(source.secret_in))
 
 
 def _verify_onoffice(source: Source, delivery: WebhookDelivery, now: float) -> str:
@@ -235,10 +218,18 @@ CHECKS: Final[Mapping[Scheme, Callable[[Source, WebhookDelivery, float], str]]] 
 
 
 def _require_header(delivery: WebhookDelivery, name: str) -> str:
-    value = delivery.headers.get(name.lower(), "")
-    if not value:
+    if not (value := delivery.headers.get(name.lower(), "")):
         raise refusal(f"the header {name} is missing", reason="no_proof")
     return value
+
+
+def _require(places: Places, place: str, what: str) -> list[str]:
+    """Return what stands at a place; raise Unauthorized if that is nothing."""
+    kind, _, name = place.partition(":")
+    if not (found := places.find(place)):
+        missing = f"the header {name} is missing" if kind == "header" else f"there is no {what} at {place}"
+        raise refusal(missing, reason="no_proof")
+    return found
 
 
 def _check_equal(expected: list[str], received: list[str]) -> None:
@@ -278,7 +269,3 @@ def make_message_id(source: Source, delivery: WebhookDelivery) -> str:
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
-
-
-def _decode(text: bytes) -> str:
-    return text.decode("utf-8", "replace")

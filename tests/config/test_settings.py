@@ -347,6 +347,22 @@ def test_what_is_no_url_is_a_fault(faults: Faults, url: str) -> None:
             ("secret =", "prefix = 'v1='\nsecret ="),
             'prefix: belongs to scheme "hmac"; scheme "bearer" has no use for it',
         ),
+        (
+            ("'bearer'", "'hmac'\nheader = 'X-Sign'\nsignature_in = 'query:s'"),
+            "signature_in: says what header says, too; leave one of them out",
+        ),
+        (
+            ("'bearer'", "'hmac'\nheader = 'X-Sign'\ntimestamp_in = 'query:t'\ntimestamp_header = 'X-Time'"),
+            "timestamp_in: says what timestamp_header says, too; leave one of them out",
+        ),
+        (
+            ("'bearer'", "'hmac'\nheader = 'X-Sign'\nsecret_from = 'header:X-Secret'"),
+            'secret_from: needs secret = "file:…", to write there what the sender hands over',
+        ),
+        (
+            ("secret =", "answer = 204\nanswer_body = 'OK'\nsecret ="),
+            "answer_body: cannot be sent with answer = 204, which has no body",
+        ),
         (("'env:IMMO_SECRET'", "['env:IMMO_SECRET', 'env:OLD']"), "secret: env:OLD is empty or not set"),
         (
             ("'env:IMMO_SECRET'", "[]"),
@@ -516,6 +532,32 @@ def test_a_webhook_with_an_empty_or_short_secret_or_without_a_time_is_a_fault_or
     else:
         warnings = read(text, {"IMMO_SECRET": secret}).warnings
         assert [found[: len(warning)] for found in warnings] == ([warning] if warning else [])
+
+
+@pytest.mark.parametrize(
+    "signed", ["", "x", "{timestamp}", "{url}", "{body", "{body:}", "{body}{cookie:a}", "{header:}{body}"]
+)
+def test_what_is_signed_is_put_together_of_what_is_known(
+    faults: Callable[..., list[str]], signed: str
+) -> None:
+    text = SOURCE.replace("'bearer'", f"'hmac'\nheader = 'X-Sign'\nsigned = '{signed}'")
+    assert faults(ACME + text)[0].startswith("sources.immo.signed: expected a text with {body}, {form} or")
+
+
+def test_a_signature_that_does_not_cover_the_body_is_warned_about(read: Read) -> None:
+    text = SOURCE.replace("'bearer'", "'hmac'\nsignature_in = 'body:s'\nsigned = '{body:a}{header:X-Id}'")
+    warned = read(ACME + text, {"IMMO_SECRET": "0123456789abcdef"}).warnings
+    assert any(text.startswith("sources.immo.signed: does not cover the whole body") for text in warned)
+
+
+def test_a_secret_that_its_sender_has_yet_to_hand_over_is_no_reason_not_to_start(
+    read: Read, tmp_path: Path
+) -> None:
+    text = SOURCE.replace("'bearer'", "'hmac'\nheader = 'X-Sign'\nsecret_from = 'header:X-Secret'")
+    text = text.replace("env:IMMO_SECRET", "file:not-there")
+    settings = read(ACME + text)
+    assert not settings.spared
+    assert any(warning.startswith("sources.immo.secret: is not there yet") for warning in settings.warnings)
 
 
 def test_a_secret_has_one_place_that_is_named(faults: Callable[..., list[str]]) -> None:

@@ -6,6 +6,8 @@ from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from random import Random
+from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 from hypothesis import given
@@ -496,3 +498,65 @@ def test_a_secret_with_umlauts_is_taken_in_a_header_of_either_encoding(charset: 
     assert verify(
         source, WebhookDelivery("https://here/webhooks/desk", {"x-api-key": header}, b"{}"), now=NOW
     )
+
+
+FIELDS = st.dictionaries(
+    st.text("abcXYZ09_-", min_size=1, max_size=6), st.text(max_size=12), min_size=1, max_size=6
+)
+
+
+@given(fields=FIELDS, random=st.randoms())
+def test_a_form_is_signed_by_its_fields_in_whatever_order_and_spelling_they_come(
+    fields: dict[str, str], random: Random
+) -> None:
+    source = replace(FORMS, signed="{form}")
+    text = "".join(f"{name}{fields[name]}" for name in sorted(fields))
+    names = random.sample(sorted(fields), len(fields))
+    spelled = urlencode({name: fields[name] for name in names}, quote_via=random.choice([quote, quote_plus]))
+    right = WebhookDelivery("https://here", {"x-signature": compute_mac(text).hex()}, spelled.encode())
+    assert verify(source, right, now=NOW)
+    refused(source, right._replace(body=spelled.encode() + b"x"))
+    refused(source, right._replace(body=b"more=1&" + spelled.encode()))
+
+
+@pytest.mark.parametrize("body", [b"{}", b"<a/>", b"--b0\r\nA: b\r\n\r\n--b0--", b"From: a=b\nTo: c\n\ntext"])
+def test_what_rules_do_not_read_as_a_form_is_not_taken_for_one(body: bytes) -> None:
+    source, fields = replace(FORMS, signed="{url}{form}"), [("", "")]
+    for name, value in (*fields, ("From: a", "b\nTo: c\n\ntext")):
+        mac = compute_mac(f"https://here{name}{value}").hex()
+        delivery = WebhookDelivery("https://here", {"x-signature": mac}, body)
+        assert "is not a form" in refused(source, delivery)
+
+
+def test_what_a_signature_covers_beside_the_body_must_be_there() -> None:
+    source = replace(FORMS, signed="{header:X-Id}.{query:a}.{body:nested.id}.{body}")
+    body = b'{"nested": {"id": 7}}'
+    mac = compute_mac(f"m1.b c.7.{body.decode()}").hex()
+    right = WebhookDelivery("https://here/?a=b%20c", {"x-signature": mac, "x-id": "m1"}, body)
+    assert verify(source, right, now=NOW)
+    assert "header:X-Id" in refused(source, right._replace(headers={"x-signature": mac}))
+    assert "query:a" in refused(source, right._replace(url="https://here/"))
+    assert "body:nested.id" in refused(source, right._replace(body=b"{}"))
+    assert "body:nested.id" in refused(source, right._replace(body=b"\xff"))
+
+
+@pytest.mark.parametrize(
+    ("url", "signed"),
+    [
+        ("https://hooks.agency.example/in/hub", "https://hooks.agency.example/in/hub/created/a%2Fb?c=1"),
+        (
+            "https://hooks.agency.example/in/created/a%2Fb",
+            "https://hooks.agency.example/in/created/a%2Fb?c=1",
+        ),
+    ],
+)
+def test_further_parts_of_the_address_are_behind_the_one_that_the_settings_name(
+    url: str, signed: str
+) -> None:
+    source = replace(FORMS, signed="{url}{body}", url=url)
+    mac = compute_mac(f"{signed}{{}}").hex()
+    delivery = WebhookDelivery(
+        "http://10.0.0.7/sub/webhooks/forms/created/a%2Fb?c=1", {"x-signature": mac}, b"{}", root="/sub"
+    )
+    assert verify(source, delivery, now=NOW)
+    refused(source, delivery._replace(url=delivery.url.replace("created", "deleted")))

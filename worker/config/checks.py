@@ -12,12 +12,12 @@ from importlib.metadata import PackageNotFoundError, distribution
 from ipaddress import ip_network
 from typing import Any, Final
 
+from worker.config.kinds import DAY
 from worker.config.proxy import find_proxy
 from worker.config.secret import SHORT_SECRET, SHORTEST, Secret
 from worker.config.table import join, keys_of, nearest, quote
 from worker.config.urls import is_private, redis_options
 from worker.config.values import (
-    DAY,
     SIGNATURE_LIFE,
     Account,
     AccountLimits,
@@ -33,8 +33,10 @@ from worker.contract import resolve
 from worker.contract.message import UNROUTED
 from worker.errors import Fault, InvalidSettings, RelationsError
 
+NO_CONTENT: Final = 204  # the status of HTTP
 LENGTHS: Final = {"token": 32, "secret": 64}
 SWAPPED: Final = {"token": 64, "secret": 32}
+TIMES: Final = ("timestamp_header", "timestamp_in", "timestamp_field")  # each says where the time stands
 TRACE_PACKAGES: Final = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
 
 
@@ -194,12 +196,19 @@ def check_source(
 ) -> Iterator[Fault]:
     """Yield what keeps a source from working; `given` is its table as written."""
     for secret in source.secrets or ():
+        if source.secret_from and secret.file and not secret.written_at:
+            yield Warned("secret", "is not there yet; the sender hands it over when its hook is made")
+            continue
         yield from check_secret("secret", secret)
         yield from check_strength(source.scheme, value_of(secret))
+    if source.secret_from and not all(secret.file for secret in source.secrets or ()):
+        yield Fault("secret_from", 'needs secret = "file:…", to write there what the sender hands over')
     yield from check_signature(source, given)
     yield from check_proof(source, given)
     yield from check_owner(source, given, accounts)
     yield from check_claims(source, accounts)
+    if source.answer_body and source.answer == NO_CONTENT:
+        yield Fault("answer_body", "cannot be sent with answer = 204, which has no body")
     if not given.get("rules"):
         yield Fault("rules", f"is missing; add a [[{join('sources', source.name)}.rules]] table")
 
@@ -225,9 +234,11 @@ def check_strength(scheme: Scheme | None, value: str) -> Iterator[Fault]:
 
 def check_proof(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield a proof that can be copied from one delivery to another, or whose place nobody has named."""
-    if source.scheme == "hmac" and not {"timestamp_header", "timestamp_field"}.intersection(given):
+    if source.scheme == "hmac" and given.keys().isdisjoint(TIMES):
         advice = "name the header or field with the time of sending, if the sender has one"
         yield Warned("timestamp_header", f"is missing, so a copy of a delivery is good for ever; {advice}")
+    if source.signed and "{body}" not in source.signed and "{form}" not in source.signed:
+        yield Warned("signed", "does not cover the whole body: who has seen one delivery may send others")
     if source.scheme == "secret" and "secret_in" not in given:
         yield Fault(
             "secret_in", 'is missing; expected "path", "header:NAME", "query:NAME" or "body:EXPRESSION"'
@@ -238,14 +249,17 @@ def check_proof(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
 
 def check_signature(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield keys about the signature that are missing, or that the scheme has no use for."""
-    if source.scheme == "hmac" and "header" not in given:
+    if source.scheme == "hmac" and given.keys().isdisjoint(("header", "signature_in")):
         yield Fault("header", "is missing; expected the name of the header that carries the signature")
+    for key, others in (("signature_in", ("header",)), ("timestamp_in", TIMES)):
+        if found := [other for other in others if key in given and other in given and other != key]:
+            yield Fault(key, f"says what {found[0]} says, too; leave one of them out")
     if "timestamp_field" in given and "signature_field" not in given:
         yield Fault(
             "signature_field", "is missing; expected the field of the header that holds the signature"
         )
-    if "{timestamp}" in source.signed and not {"timestamp_header", "timestamp_field"}.intersection(given):
-        wanted = "timestamp_header or timestamp_field to say where it stands"
+    if "{timestamp}" in source.signed and given.keys().isdisjoint(TIMES):
+        wanted = "timestamp_header, timestamp_in or timestamp_field to say where it stands"
         yield Fault("signed", f"has a {{timestamp}}; expected {wanted}")
     if source.scheme not in ("hmac", None):
         for key in keys_of(HmacFormat).keys() & given:

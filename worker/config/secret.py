@@ -7,7 +7,8 @@ import hashlib
 import hmac
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NoReturn
@@ -163,17 +164,33 @@ class Secret:
         if self.written_at and self.file.read_bytes().strip() == value.encode():
             os.utime(self.file, (at, at))
             return False
-        fresh = self.file.with_name(f".{self.file.name}.{os.getpid()}.{threading.get_ident()}")
+        with self._written_beside(value) as fresh:
+            os.utime(fresh, (at, at))
+            fresh.replace(self.file)
+        return True
+
+    def create(self, value: str) -> bool:
+        """Write a value into the file, unless there is one; return whether there was none. Raises OSError."""
+        if self.file is None:
+            raise ValueError(f"{self} is no file")
+        with self._written_beside(value) as fresh, suppress(FileExistsError):
+            os.link(fresh, self.file)  # at once whole, and never in place of another
+            return True
+        return False
+
+    @contextmanager
+    def _written_beside(self, value: str) -> Iterator[Path]:
+        """Yield a file beside that of the secret, with this value, closed to others, until the end."""
+        path = self._folder / self._reference.partition(":")[2]
+        fresh = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             fresh.unlink(missing_ok=True)
             opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(opened, "w", encoding="utf-8") as file:
                 file.write(f"{value}\n")
-            os.utime(fresh, (at, at))
-            fresh.replace(self.file)
+            yield fresh
         finally:
             fresh.unlink(missing_ok=True)
-        return True
 
     @property
     def literal(self) -> bool:

@@ -4,27 +4,49 @@ Every field is a key of its TOML table, except `name`, which stands in the table
 what a key may be: its `Meta` is the range, and the words for it where the range does not say enough.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, tzinfo
 from fnmatch import fnmatchcase
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
+from worker.config.kinds import (
+    DAY,
+    SECRET,
+    SECRETS,
+    AnswerBody,
+    ApiUrl,
+    Backoff,
+    Country,
+    Days,
+    Expression,
+    Expressions,
+    FieldName,
+    HeaderName,
+    Maps,
+    Networks,
+    Patterns,
+    ProofPlace,
+    Reason,
+    SecretPlace,
+    SignedText,
+    Text,
+    private,
+    url_of,
+)
 from worker.config.secret import Secret
 from worker.config.table import nearest
-from worker.config.urls import CLUSTER_SCHEMES, is_api_url, is_url, mask_url
+from worker.config.urls import CLUSTER_SCHEMES, mask_url
 from worker.contract import LastOne, Order, Permission, explain_account_name
 from worker.errors import InvalidSettings, NotFound
 
 API_URL: Final = "https://api.onoffice.de/api/stable/api.php"
 REDIS_SCHEMES: Final = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix")
 REDIS_URL: Final = "redis://127.0.0.1:6379/0"
-DAY: Final = 86_400  # seconds
 SIGNATURE_LIFE: Final = 120  # seconds a signed request is valid for
 ACCEPTED: Final = 202  # the status of HTTP
 ANSWERS: Final = (200, ACCEPTED, 204)  # statuses by which a sender may be told that its delivery was taken
@@ -32,86 +54,6 @@ LARGEST: Final = 1e15  # no setting comes near; it keeps infinity out
 
 Right = Literal["send", "read", "replay", "admin"]
 Scheme = Literal["standard-webhooks", "hmac", "onoffice", "bearer", "basic", "secret"]
-
-
-def private(
-    expected: str, accepts: Callable[[Any], bool] = bool, *, listed: bool = False, pattern: str | None = None
-) -> Meta:
-    """Return what a value must be that may be a secret: no fault repeats it. A `listed` one may be a list."""
-    extra = {"private": True, "accepts": accepts, "listed": listed}
-    return Meta(description=expected, extra=extra, pattern=pattern)
-
-
-def url_of(*schemes: str) -> Meta:
-    """Return that a value must be a URL with one of these schemes; it may carry a password."""
-    known = ", ".join(f"{scheme}://" for scheme in schemes)
-    return private(f"a URL that begins with {known}", lambda value: is_url(value, *schemes))
-
-
-def is_backoff(pair: tuple[float, float]) -> bool:
-    """Whether these are two positive delays in order, at most a day."""
-    return 0 < pair[0] <= pair[1] <= DAY
-
-
-Days = Annotated[float, Meta(ge=0.0001, le=3650)]
-Backoff = Annotated[
-    tuple[float, float],
-    Meta(description=f"[first, longest] with 0 < first <= longest <= {DAY}", extra={"accepts": is_backoff}),
-]
-Text = Annotated[str, Meta(min_length=1, description="text")]
-_EXPRESSION: Final = "a JMESPath expression as text"
-Expression = Annotated[str, Meta(min_length=1, description=_EXPRESSION)]
-Expressions = Annotated[
-    tuple[Expression, ...],
-    Meta(min_length=1, description=f"{_EXPRESSION}, or a list of them", extra={"listed": True}),
-]
-Reason = Annotated[str, Meta(min_length=1, max_length=200, description="text of at most 200 characters")]
-HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+\Z", description="the name of an HTTP header")]
-FieldName = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9_-]+\Z", description="the name of a field in the header of the signature")
-]
-SignedText = Annotated[
-    str,
-    Meta(
-        pattern=r"(?s)^(?=.*\{body\})([^{}]|\{(body|timestamp|method|url)\})*\Z",
-        description="a text with {body} and any of {timestamp}, {method}, {url}",
-    ),
-]
-SecretPlace = Annotated[
-    str,
-    Meta(
-        pattern=r"^(path|header:[A-Za-z0-9-]+|query:[^&=\s]+|body:.+)\Z",
-        description='"path", "header:NAME", "query:NAME" or "body:" and a JMESPath expression',
-    ),
-]
-Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z", description="a country of two letters, such as DE")]
-Maps = Annotated[
-    Mapping[str, Mapping[str, str]],
-    Meta(description='tables of texts by name, such as stage = { "17" = "sold" }'),
-]
-
-
-def are_networks(values: tuple[str, ...]) -> bool:
-    """Whether all of these are networks or addresses of IP, without bits behind the mask."""
-    try:
-        return all(ip_network(value) for value in values)
-    except ValueError:
-        return False
-
-
-Patterns = Annotated[
-    tuple[Text, ...], Meta(min_length=1, description="a pattern, or a list of them", extra={"listed": True})
-]
-Networks = Annotated[
-    tuple[str, ...],
-    Meta(
-        description='networks such as "10.1.0.0/16", in a list',
-        extra={"listed": True, "accepts": are_networks},
-    ),
-]
-ApiUrl = Annotated[str, private("an https:// or http:// URL without user and password", is_api_url)]
-SECRET: Final = private("env:NAME, file:PATH or the secret itself")
-SECRETS: Final = private(f"{SECRET.description}, or a list of them", listed=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,16 +178,32 @@ class IgnoreRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HmacFormat:
-    """How a signature of the scheme `hmac` is written; the other schemes fix that themselves."""
+    """How a signature of the scheme `hmac` is written; the other schemes fix that themselves.
+
+    `secret_from` is where its sender hands over the secret at the first contact.
+    """
 
     header: HeaderName = ""
+    signature_in: ProofPlace = ""
+    secret_from: ProofPlace = ""
     algorithm: Literal["sha256", "sha512", "sha1"] = "sha256"
     encoding: Literal["", "hex", "base64"] = ""  # either
     prefix: Text = ""
     timestamp_header: HeaderName = ""
+    timestamp_in: ProofPlace = ""
     timestamp_field: FieldName = ""
     signature_field: FieldName = ""
     signed: SignedText = ""
+
+    @property
+    def signature_place(self) -> str:
+        """Where the signature stands, whichever way it is named."""
+        return self.signature_in or f"header:{self.header}"
+
+    @property
+    def timestamp_place(self) -> str:
+        """Where the time of sending stands; empty if it is part of the signature, or not sent."""
+        return self.timestamp_in or (self.timestamp_header and f"header:{self.timestamp_header}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,7 +213,8 @@ class Source(HmacFormat):
     It has either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for
     rotation. `url` is the address its senders know, where a proxy hides it. One that is `gone` tells them so.
     The rules to `ignore` a payload come before all others. `answer` is the status of a delivery that was
-    taken, and `answer_faults` of one that never will be, 0 for that of its fault. Deliveries are kept so many
+    taken, `answer_body` its text in place of the jobs, and `answer_faults` the status of one that never will
+    be, 0 for that of its fault. Deliveries are kept so many
     days (0: not at all), and bytes.
     `event` is what its senders name nowhere; `country` and `maps` are as those of an account, whose own maps
     come first. `owners` are the accounts that its changes may be for, as the loader finds them.
@@ -278,6 +237,7 @@ class Source(HmacFormat):
     gone: Annotated[bool, Meta(description="true or false")] = False
     keeps_claim: Annotated[bool, Meta(description="true or false")] = False
     answer: Annotated[int, Meta(description="200, 202 or 204", extra={"accepts": ANSWERS.__contains__})] = 202
+    answer_body: AnswerBody = None
     answer_faults: Annotated[int, Meta(description="202", extra={"accepts": ACCEPTED.__eq__})] = 0
     delivery_days: Annotated[float, Meta(ge=0, le=3650)] = 7
     delivery_bytes: Annotated[int, Meta(ge=2**16, le=2**40)] = 2**24

@@ -22,6 +22,7 @@ from producers.portals.http.deps import HttpDeps
 from producers.portals.http.problems import JobEntry, accepted_response, json_response
 from producers.portals.http.refusals import faults_of, reason_of
 from producers.webhooks.claims import KeptClaim, keep_claim
+from producers.webhooks.first_contact import take_secret
 from producers.webhooks.handshake import answer_unproved, check_not_lost, find_challenge
 from producers.webhooks.mapping import MappedChange
 from producers.webhooks.record import MappedDelivery, map_delivery, record_delivery, record_refusal
@@ -42,6 +43,8 @@ from worker.errors import (
 from worker.ports import Receipt
 from worker.usecases.intake import group_by_account
 
+# By how an answer of the settings begins.
+ANSWER_TYPES: Final = {"<": "text/xml", "{": "application/json", "[": "application/json"}
 MAX_DIGITS: Final = 16  # of an announced length
 SETTINGS_RETRY_AFTER: Final = 60.0  # seconds until a secret may be readable again
 
@@ -69,6 +72,8 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
             return _send_back(challenge)
         root = request.scope.get("root_path", "")
         sent = WebhookDelivery(_sent_url(request, root), _joined_headers(request), raw, request.method, root)
+        if source.secret_from and (answer := await _take_secret(deps, source, sent)):
+            return answer
         mapped, claim = await deps.threads.run_mapping(
             partial(_map_sent, source, sent, time.time(), deps.current_settings().accounts, coding=coding)
         )
@@ -111,6 +116,15 @@ def _joined_headers(request: Request) -> Mapping[str, str]:
     """Return the headers by name in lower case, with the values of one that came several times joined."""
     names = dict.fromkeys(request.headers.keys())
     return {name: ", ".join(request.headers.getlist(name)) for name in names}
+
+
+async def _take_secret(deps: HttpDeps, source: Source, sent: WebhookDelivery) -> Response | None:
+    """Return the answer to a sender that hands over the secret of its hook; None of anything else."""
+    headers = await deps.threads.run_mapping(partial(take_secret, source, sent))
+    if headers is None:
+        return None
+    deps.emit("secret.taken", source=source.name)
+    return json_response({"jobs": [], "detail": "the secret of this hook was taken"}, headers=headers)
 
 
 def _map_sent(
@@ -162,9 +176,12 @@ async def _accept_delivery(
 
 
 def _taken(source: Source, jobs: Sequence[JobEntry]) -> Response:
-    """Return the answer to a delivery that was taken, with the status that its sender knows."""
+    """Return the answer to a delivery that was taken, with the status and the text that its sender knows."""
     if source.answer == HTTPStatus.NO_CONTENT:
         return Response(status_code=source.answer)
+    if (text := source.answer_body) is not None:
+        kind = ANSWER_TYPES.get(text[:1], "text/plain")
+        return Response(text, source.answer, media_type=kind)
     answer = accepted_response(jobs)
     answer.status_code = source.answer
     return answer

@@ -1,0 +1,57 @@
+"""What the signature of scheme `hmac` covers, put together as `signed` of a source says. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from producers.webhooks.body import read_form_fields
+from producers.webhooks.places import Places
+from producers.webhooks.signatures import WebhookDelivery, refusal
+from worker.config import Source
+
+# What is put in by its name, and what is looked for at a place.
+PLACEHOLDER: Final = re.compile(r"\{(body|form|timestamp|method|url|(?:header|query|body):[^{}]+)\}")
+# Characters that HubSpot decodes in the URL before it signs it; of others the escapes stay.
+HUBSPOT_ESCAPES: Final = re.compile(r"%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
+
+
+def make_contents(source: Source, places: Places, timestamp: str) -> list[bytes]:
+    """Return each content that the sender may have signed, by the ways to write the address.
+
+    Raises Unauthorized if something that it covers is not there.
+    """
+    template = source.signed or ("{timestamp}.{body}" if timestamp else "{body}")
+    parts = PLACEHOLDER.split(template)  # text, name, text, name, …, text
+    delivery, urls = places.delivery, _spellings(places.delivery.url)
+    values = {"body": delivery.body, "timestamp": timestamp.encode(), "method": delivery.method.encode()}
+    for name in {*parts[1::2]} - {*values, "url"}:
+        values[name] = _read_form(delivery) if name == "form" else _read_place(places, name)
+    return [_fill(parts, {**values, "url": url.encode("latin-1")}) for url in dict.fromkeys(urls)]
+
+
+def _fill(parts: Sequence[str], values: Mapping[str, bytes]) -> bytes:
+    return b"".join(values[part] if index % 2 else part.encode() for index, part in enumerate(parts))
+
+
+def list_expressions(signed: str) -> list[str]:
+    """Return the expressions by which a text of `signed` looks into the body."""
+    return [name.removeprefix("body:") for name in PLACEHOLDER.findall(signed) if name.startswith("body:")]
+
+
+def _spellings(url: str) -> Iterator[str]:
+    yield url
+    yield HUBSPOT_ESCAPES.sub(lambda escape: chr(int(escape[1], 16)), url)
+
+
+def _read_place(places: Places, place: str) -> bytes:
+    if not (found := places.find(place)):
+        raise refusal(f"there is nothing at {place}, which its signature covers")
+    return found[0].encode("utf-8", "surrogatepass")
+
+
+def _read_form(delivery: WebhookDelivery) -> bytes:
+    """Return the fields of a form, sorted, each as its name and its value with nothing between them."""
+    fields = read_form_fields(delivery.body) if delivery.body else []
+    if fields is None:
+        raise refusal("the body is not a form, so nobody signed it")
+    return "".join(f"{name}{value}" for name, value in sorted(fields)).encode("latin-1")
