@@ -31,10 +31,11 @@ class WebhookDelivery(NamedTuple):
     root: str = ""
 
 
-def check_time(text: str, now: float, *, only_seconds: bool = False) -> None:
+def check_time(text: str, now: float, *, only_seconds: bool = False, max_age: float = TOLERANCE) -> None:
     """Raise Unauthorized unless a time of sending is readable and near `now`.
 
-    It is in whole seconds since 1970 or, unless only these are allowed, in milliseconds or by RFC 3339.
+    It may be so many seconds ago, since some repeat for hours under the time of the first try. It is in
+    whole seconds since 1970 or, unless only these are allowed, in milliseconds or by RFC 3339.
     """
     sent = _read_time(text, only_seconds=only_seconds)
     if sent is None:
@@ -42,9 +43,11 @@ def check_time(text: str, now: float, *, only_seconds: bool = False) -> None:
             "whole seconds since 1970" if only_seconds else "seconds or milliseconds since 1970 or RFC 3339"
         )
         raise refusal(f"the time of sending is missing, or not in {known}", reason="no_proof")
-    if abs(sent - now) > TOLERANCE:
+    if not -TOLERANCE <= now - sent <= max_age:
         raise refusal(
-            f"the time of sending is more than {TOLERANCE:g} seconds from this server's clock", reason="stale"
+            f"the time of sending is more than {max_age if sent < now else TOLERANCE:g} seconds from this "
+            "server's clock",
+            reason="stale",
         )
 
 

@@ -109,7 +109,7 @@ def _verify_hmac(source: Source, delivery: WebhookDelivery, now: float) -> str:
     elif source.timestamp_field:
         timestamp = fields.get(source.timestamp_field, [""])[0]
     if source.timestamp_place or source.timestamp_field:
-        check_time(timestamp, now)
+        check_time(timestamp, now, max_age=source.max_age)
     received = [part for text in written for part in SEPARATORS.split(text)]
     if source.signature_field:
         received = fields.get(source.signature_field, [])

@@ -364,6 +364,8 @@ def test_a_form_that_was_sent_off_makes_its_change_whatever_it_says_of_that(cli:
         ("website-form", b"email=a%40x.test&objektnr=1&is_draft=1"),
         ("website-form", b'{"email": "a@x.test", "objektnr": "1", "is_preview": true}'),
         ("website-form", b"email=a%40x.test&objektnr=1&spam=1"),
+        ("website-form", b"null"),
+        ("website-form", b"{}"),
         ("website-form", b'{"email": "a@x.test", "objektnr": "1", "status": "spam"}'),
         ("github", sample_of("github", head=GITHUB + b"ping")),
         ("github", sample_of("github", ("action", "opened"), head=GITHUB + b"issues")),

@@ -505,6 +505,17 @@ FIELDS = st.dictionaries(
 )
 
 
+@pytest.mark.parametrize("age", [TOLERANCE, 30_000.0])
+def test_a_sender_that_repeats_under_its_first_time_may_be_as_late_as_the_settings_say(age: float) -> None:
+    source = replace(FORMS, timestamp_header="X-Time", max_age=age)
+    headers = {"x-time": str(NOW), "x-signature": compute_mac(f"{NOW}.{{}}").hex()}
+    delivery = WebhookDelivery("https://here", headers, b"{}")
+    assert verify(source, delivery, now=NOW + age)
+    assert verify(source, delivery, now=NOW - TOLERANCE)
+    for now in (NOW + age + 1, NOW - TOLERANCE - 1):
+        assert "clock" in refused(source, delivery, now=now)
+
+
 @given(fields=FIELDS, random=st.randoms())
 def test_a_form_is_signed_by_its_fields_in_whatever_order_and_spelling_they_come(
     fields: dict[str, str], random: Random

@@ -258,6 +258,8 @@ def check_signature(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]
         yield Fault(
             "signature_field", "is missing; expected the field of the header that holds the signature"
         )
+    if "max_age" in given and given.keys().isdisjoint(TIMES):
+        yield Fault("max_age", "is of a time of sending; expected timestamp_header, timestamp_in or so, too")
     if "{timestamp}" in source.signed and given.keys().isdisjoint(TIMES):
         wanted = "timestamp_header, timestamp_in or timestamp_field to say where it stands"
         yield Fault("signed", f"has a {{timestamp}}; expected {wanted}")

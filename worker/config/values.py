@@ -180,7 +180,8 @@ class IgnoreRule:
 class HmacFormat:
     """How a signature of the scheme `hmac` is written; the other schemes fix that themselves.
 
-    `secret_from` is where its sender hands over the secret at the first contact.
+    `secret_from` is where its sender hands over the secret at the first contact, `max_age` how many seconds
+    ago it may have been sent.
     """
 
     header: HeaderName = ""
@@ -192,6 +193,7 @@ class HmacFormat:
     timestamp_header: HeaderName = ""
     timestamp_in: ProofPlace = ""
     timestamp_field: FieldName = ""
+    max_age: Annotated[float, Meta(ge=300, le=7 * DAY)] = 300.0
     signature_field: FieldName = ""
     signed: SignedText = ""
 
