@@ -37,8 +37,8 @@ def application(
 ) -> Starlette:
     """Return the application over this runtime.
 
-    `pages` are for browsers, come first, and are no part of the description. `note_body` is called of every
-    body that was accepted.
+    `pages` are for browsers and no part of the description; they come before all paths but those that take
+    changes. `note_body` is called of every body that was accepted.
 
     Raises InvalidSettings if a webhook's rules cannot be used.
     """
@@ -49,15 +49,15 @@ def application(
         if note_body and route.method == "POST" and route.path.startswith(TAKING):
             endpoint = noted(endpoint, route.path, note_body)
         methods.setdefault(route.path, {})[route.method] = endpoint
-    literal_paths_first = sorted(methods, key=lambda path: "{" in path)
+
+    def route_to(path: str) -> Route:
+        return Route(path, dispatch(methods[path]), methods=[*methods[path], "OPTIONS"])
+
+    # Routes are tried in their order: first where most calls go, and literal paths before patterns.
+    taking = [path for path in methods if path.startswith(TAKING)]
+    others = sorted((path for path in methods if path not in taking), key=lambda path: "{" in path)
     app = Starlette(
-        routes=[
-            *pages,
-            *(
-                Route(path, dispatch(methods[path]), methods=[*methods[path], "OPTIONS"])
-                for path in literal_paths_first
-            ),
-        ],
+        routes=[*map(route_to, taking), *pages, *map(route_to, others)],
         middleware=[Middleware(CorrelationMiddleware, new_id=deps.intake.new_id, emit=deps.emit)],
         exception_handlers={HTTPException: _http_problem},
     )
