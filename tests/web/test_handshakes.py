@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from producers.errors import RefusalReason, Unauthorized
 from producers.webhooks.handshake import CHALLENGE, answer_check, answer_unproved
 from producers.webhooks.signatures import WebhookDelivery
-from tests.support.http_front import SECRETS, Front, problem
+from tests.support.http_front import SECRETS, Front, problem, running
 from tests.support.waiting import wait_until
 from worker.config import Rule, Secret, Source
 from worker.ports import DeliveryFilter
@@ -75,9 +76,11 @@ def test_a_challenge_in_the_address_is_sent_back_with_200_whichever_method_bring
     problem(http.request(method, f"/webhooks/{source}", params={name: "<script>"}), 401)
 
 
-def test_a_message_is_no_challenge_whatever_stands_in_its_address(front: Front) -> None:
-    http = front.client(None)
-    problem(http.post("/webhooks/desk?challenge=1158201444", content=b"{}"), 401)
+def test_a_message_is_no_challenge_whatever_stands_in_its_address(tmp_path: Path, redis_url: str) -> None:
+    with running(tmp_path, redis_url) as front:  # of its own: only ten refusals a minute are logged
+        http = front.client(None)
+        problem(http.post("/webhooks/desk?challenge=1158201444", content=b"{}"), 401)
+        assert front.events[-1][0] == "webhook.refused"
 
 
 @pytest.mark.parametrize("source", SOURCES)
