@@ -35,7 +35,7 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def print_styled(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     """Print columns for a terminal; words of a column without blanks are never cut."""
-    from rich.console import Console  # slow to import, and of use on a terminal only
+    from rich.console import Console, ConsoleDimensions  # slow to import, and of use on a terminal only
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
@@ -43,12 +43,13 @@ def print_styled(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for head, column in zip(heads, zip(*cells, strict=True) if cells else [()] * len(heads), strict=True):
         # An id that is cut, or goes on in the next line, cannot be copied.
-        table.add_column(head, no_wrap=not any(" " in cell for cell in column))
+        longest = max((len(word) for cell in column for word in cell.split()), default=0)
+        table.add_column(head, no_wrap=not any(" " in cell for cell in column), min_width=longest)
     for row in cells:
         table.add_row(*(Text(make_printable(cell)) for cell in row))
     console = Console(file=drawing_stream(sys.stdout))
     least = Measurement.get(console, console.options.update(width=MAX_WIDTH), table).minimum
-    console.width = max(console.width, least)
+    console.size = ConsoleDimensions(max(console.width, least), console.height)  # a dumb terminal's, too
     console.print(table)
 
 

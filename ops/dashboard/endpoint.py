@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
@@ -29,6 +29,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 MAX_FORM: Final = 2**20  # bytes
 FORM_SECONDS: Final = 30.0  # that a form may take to come
 HOME: Final = "/"
+ENDED: Final = "Your session has ended, and nothing was done. Sign in to go on."
 
 
 def page_endpoint(deps: DashboardDeps, handler: Handler, right: Right) -> Endpoint:
@@ -106,11 +107,23 @@ def check_form_is_ours(request: Request, visitor: Visitor | None) -> None:
 
 
 def ask_to_sign_in(request: Request, texts: Texts) -> Response:
-    """Return the way to the sign-in page, from which it goes on; the first page shows it right here."""
-    path = path_of(request)
-    if request.method != "POST" and path == HOME and not request.url.query:
+    """Return the way to the sign-in page, from which it goes on; the first page shows it right here.
+
+    For a form it goes on with the page on which the form stands, and says that nothing was done.
+    """
+    if request.method == "POST":
+        return see_other(link("/sign-in", next=_page_of_form(request), ended="1"))
+    if path_of(request) == HOME and not request.url.query:
         return sign_in_page(request, texts)
     return see_other(link("/sign-in", next=here_of(request)))
+
+
+def _page_of_form(request: Request) -> str:
+    """Return the path below our root of the page on which a form stood; the first page if it is not known."""
+    page = urlsplit(request.headers.get("referer", ""))
+    if page.netloc != request.headers.get("host"):
+        return HOME
+    return page._replace(scheme="", netloc="", fragment="").geturl().removeprefix(root_of(request)) or HOME
 
 
 def sign_in_page(

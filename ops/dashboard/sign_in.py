@@ -9,6 +9,7 @@ from starlette.responses import Response
 from ops.dashboard import texts as languages
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.endpoint import (
+    ENDED,
     HOME,
     check_enabled,
     check_form_is_ours,
@@ -42,7 +43,9 @@ def endpoint(deps: DashboardDeps) -> Endpoint:
         try:
             check_enabled(deps.runtime.live_settings.refresh())
             if request.method != "POST":
-                return sign_in_page(request, texts, then=own_path(request.query_params.get("next", "")))
+                asked = request.query_params
+                fault = texts(ENDED) if "ended" in asked else ""
+                return sign_in_page(request, texts, fault=fault, then=own_path(asked.get("next", "")))
             check_form_is_ours(request, None)
             return await _sign_in(deps, request)
         except RelationsError as error:

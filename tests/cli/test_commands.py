@@ -218,15 +218,19 @@ def test_a_failed_job_that_was_decided_about_reads_by_the_decision(cli: Cli, dra
     assert cli("jobs", "show", replaced).stdout.startswith(f"{replaced}  replaced\n")
 
 
+@pytest.mark.parametrize("dumb", [{}, {"TERM": "dumb", "FORCE_COLOR": "1"}], ids=["", "dumb"])
 @pytest.mark.parametrize("width", ["20", "60", "80"])
 def test_an_id_is_never_cut_on_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: str, dumb: dict[str, str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", width)
+    for name, value in {"COLUMNS": width, **dumb}.items():
+        monkeypatch.setenv(name, value)
     job, relations = f"an-account-with-a-long-name-{'0' * 18}", f"{BUYER} 501 → 9001 and 9002 others"
     row = [job, "verifying", relations, "2026-11-29 08:00"]
     print_styled(("JOB", "STATE", "RELATIONS", "ACCEPTED"), [row])
-    assert any(line.startswith(f"{job}  verifying  ") for line in capsys.readouterr().out.splitlines())
+    printed = capsys.readouterr().out
+    assert any(line.startswith(f"{job}  verifying  ") for line in printed.splitlines())
+    assert all(word in printed.split() for word in relations.split())
     print_styled(("JOB", "STATE"), [])
 
 

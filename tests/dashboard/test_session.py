@@ -55,6 +55,21 @@ def test_without_a_session_every_page_leads_to_the_sign_in_and_back(
     assert (then.status_code, then.headers["location"]) == (303, f"{path}?a=1")
 
 
+def test_a_form_that_outlives_its_session_does_nothing_and_says_so(front: Front, browse: Browse) -> None:
+    job = front.client("admin").post("/v1/changes", json=BUYER).json()["jobs"][0]["id"]
+    browser = browse("admin")
+    preview = browser.post("/acts", data={"act": "cancel", "scope": "job", "job": job})
+    browser.cookies.clear()
+    for page, then in ((str(preview.url), preview.url.path), ("http://elsewhere.test/x", "/"), ("", "/")):
+        late = browser.post(preview.url.path, headers={"Referer": page})
+        assert late.url.path == "/sign-in"
+        assert "Your session has ended, and nothing was done." in late.text
+        assert f'name="next" value="{then}"' in late.text
+    assert "Your session has ended" not in browser.get("/sign-in").text
+    back = browser.post("/sign-in", data={"key": ADMIN, "next": preview.url.path})
+    assert "Cancel 1 job now" in text_of(back.text)
+
+
 def test_a_wrong_key_opens_nothing_and_is_counted(front: Front, browse: Browse) -> None:
     browser = browse(None)
     answer = browser.post("/sign-in", data={"key": "canary-wrong-key"})
