@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
@@ -16,10 +17,12 @@ from tests.support.store_values import (
     change,
     intents_by_relation,
     look_up_results,
+    name_by_references,
     settle_all,
     submission,
 )
 from worker.ports import Inspection, IntakeBounds, Store, Writes
+from worker.store.jobs.stored_job import PARKED, QUEUED
 from worker.store.keys import bucket_of
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
@@ -157,6 +160,29 @@ def test_the_sweep_mends_an_account_that_rests_with_open_jobs(store: Store, cloc
     clock.sleep(60.0)
     assert store.due_accounts(["acme"]) == ["acme"]
     drain(store, clock)
+    assert store.counts("acme")["succeeded"] == 1
+
+
+@pytest.mark.parametrize(("is_parked", "broken"), [(True, QUEUED), (False, PARKED)])
+def test_what_waits_for_a_record_waits_as_it_says(
+    store: Store, clock: FakeClock, is_parked: bool, broken: int
+) -> None:
+    assert isinstance(store, RedisStore)
+    accept(store, name_by_references(change(1, 9), "child"))
+    if is_parked:
+        lease = take_lease(store)
+        results, found = look_up_results(lease.read_look_ups(10), ["none"], park=True)
+        lease.write_look_ups(results, found, memory=60.0)
+        lease.release()
+    place = Place(store.database, "acme", random.Random(1))
+    (job,) = place.jobs()
+    job.value.state = broken
+    place.put(job)
+    found_flaws = inspector_of(store).inspect("acme", repair=True).flaws
+    assert "job" in {flaw.kind for flaw in found_flaws}
+    assert inspector_of(store).inspect("acme").flaws == ()
+    drain(store, clock)
+    assert inspector_of(store).inspect("acme").flaws == ()
     assert store.counts("acme")["succeeded"] == 1
 
 

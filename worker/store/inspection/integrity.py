@@ -18,7 +18,7 @@ from worker.store.inspection.flaws import ENDED, Flaw, StoredNumbers, Write, fla
 from worker.store.inspection.job_repair import count_writes, fingerprint_of, keep_writes, restore
 from worker.store.inspection.tally import Tally
 from worker.store.jobs import job_references
-from worker.store.jobs.stored_job import FAILED, NO_EVENT, QUEUED, STATES, LoadedJob
+from worker.store.jobs.stored_job import FAILED, NO_EVENT, PARKED, QUEUED, STATES, LoadedJob
 from worker.store.keys import bucket_of, short_id
 from worker.store.limits import Retention
 from worker.store.memories import Memory
@@ -127,6 +127,7 @@ class Survey:
             self.stranded.append(job)
         elif job_references.waits(job):
             self.unresolved[job.short] = v.parked[1] if v.parked else 0
+            yield from self._check_parked(job)
         elif v.state == QUEUED:
             self.waiting[job.short] = None
             if job.short in self._claimed:
@@ -135,6 +136,15 @@ class Survey:
             yield flaw("job", self._id(job.short), "has failed and is not kept", *keep_writes(job))
         elif job.waits_for_decision and not job.is_gone(self.now):
             self._failures[self._id(job.short)] = (job.number, job.groups)
+
+    def _check_parked(self, job: LoadedJob) -> Iterator[Flaw]:
+        """Yield the flaw of a job that waits for a look-up in another state than it says of that."""
+        v, state = job.value, job.value.state
+        v.state = PARKED if v.parked else QUEUED
+        if v.state != state:
+            message = f"is {STATES[state]} and waits as one that is {STATES[v.state]}"
+            writes = (*self._put(job, was_open=True), *count_writes(job, state, {}))
+            yield flaw("job", self._id(job.short), message, *writes)
 
     def _check_event(self, job: LoadedJob) -> Iterator[Flaw]:
         value = job.value
