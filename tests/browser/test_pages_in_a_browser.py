@@ -157,8 +157,10 @@ def test_no_page_has_a_serious_fault_for_people_with_a_disability(
         assert not serious, (path, [(each["id"], each["nodes"][0]["html"]) for each in serious])
 
 
-def test_every_page_fits_a_phone(open_page: Open, ids: dict[str, str]) -> None:
-    page = open_page("/", viewport={"width": 360, "height": 740})
+@pytest.mark.parametrize(("width", "language"), [(360, "en"), (320, "de")])  # 320: a desk at 400 %
+def test_every_page_fits_a_phone(open_page: Open, ids: dict[str, str], width: int, language: str) -> None:
+    page = open_page("/", viewport={"width": width, "height": 740})
+    page.set_extra_http_headers({"Accept-Language": language})
     for path in (
         *PATHS,
         f"/jobs/{ids['failed']}",

@@ -12,9 +12,11 @@ import pytest
 import ops.dashboard
 from ops.dashboard.rendering import MENU, STATIC
 from ops.dashboard.texts import choose_language, read_catalogue
+from producers.services import build_services
 from tests.dashboard.test_acts import send, work
 from tests.dashboard.test_session import settings_with
 from tests.support.browsing import Browse, links_of, text_of
+from tests.support.erasing import erase_record
 from tests.support.http_front import BUYER, MISSING, SECRETS, Front
 from worker.ports import JobFilter, Pause
 
@@ -215,6 +217,14 @@ def test_a_record_is_found_among_the_jobs_that_name_it(front: Front, browse: Bro
         link for link in links_of(browser.get("/find", params={"q": text}).text) if link.startswith("/jobs?")
     ]
     assert any("row-acme" in browser.get(link).text for link in lists)
+
+
+def test_a_job_of_an_erased_record_says_so(front: Front, browse: Browse) -> None:
+    [job] = send(front, 9001)
+    work(front)
+    erase_record(build_services(front.runtime).erasure, "acme", "address", 9001, by="admin")
+    for path in ("/jobs", f"/jobs/{job}"):
+        assert "of a record that was erased" in browse("admin").get(path).text
 
 
 def test_an_event_is_found_by_its_key_however_many_jobs_are_newer(front: Front, browse: Browse) -> None:
