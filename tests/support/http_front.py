@@ -16,6 +16,7 @@ import pytest
 from ops.dashboard.routes import page_routes
 from ops.simulator import Records, Simulator, serve
 from ops.web.routes import operator_routes
+from producers.portals.http import deps
 from producers.portals.http.application import application
 from producers.portals.http.server import Server
 from worker.config import Settings, load_settings
@@ -216,6 +217,7 @@ def running(folder: Path, redis_url: str) -> Iterator[Front]:
     """Serve the interface in front of a simulated CRM that lacks one address, with its secrets."""
     with pytest.MonkeyPatch.context() as patch:
         set_secrets(patch)
+        patch.setattr(deps, "HEALTH_REST", 0.0)  # no test is told how the one before it was
         yield from _serve(folder, redis_url)
 
 
