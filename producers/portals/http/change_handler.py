@@ -44,9 +44,8 @@ async def post_changes(deps: HttpDeps, call: ApiCall[None]) -> Response:
         raise TooLarge(MAX_CHANGES, "changes")
     changes = with_correlation([item.change for item in parsed], request)
     changes = _with_event_ids(changes, key) if key else changes
-    results = await asyncio.gather(
-        *(_accept_part(deps, call.key, changes, positions) for positions in group_by_account(changes))
-    )
+    parts = [_accept_part(deps, call.key, changes, positions) for positions in group_by_account(changes)]
+    results = [await parts[0]] if len(parts) == 1 else await asyncio.gather(*parts)
     receipts = {
         position: receipt
         for result in results

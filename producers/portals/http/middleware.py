@@ -1,10 +1,10 @@
 """What every request passes before its route: what a trusted proxy says of it, and its correlation id."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -22,6 +22,9 @@ HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2
 DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 SCHEME_HEADERS: Final = ("x-forwarded-proto", "x-forwarded-protocol", "x-forwarded-scheme", "x-url-scheme")
 TLS_HEADERS: Final = ("x-forwarded-ssl", "front-end-https")  # whose value is "on"
+HOST_HEADERS: Final = ("forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix")
+FORWARDED: Final = frozenset(name.encode() for name in (*SCHEME_HEADERS, *TLS_HEADERS, *HOST_HEADERS))
+CORRELATING: Final = frozenset((b"traceparent", b"x-correlation-id", b"x-request-id"))
 
 
 def clean_root_path(path: str) -> str:
@@ -30,6 +33,12 @@ def clean_root_path(path: str) -> str:
     if path and (len(path) > MAX_ROOT_PATH or not ROOT_PATH.fullmatch(path)):
         raise ValueError("expected a path such as /relations: letters, digits and . _ ~ - between slashes")
     return path
+
+
+def find_headers(scope: Scope, names: frozenset[bytes]) -> dict[str, str]:
+    """Return the first of each of these headers of a request; every request is asked, few have any."""
+    found = [(name, value) for name, value in scope["headers"] if name in names]
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(found)}
 
 
 class CorrelationMiddleware:
@@ -43,7 +52,7 @@ class CorrelationMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        headers = Headers(scope=scope)
+        headers = find_headers(scope, CORRELATING)
         # A caller that traces is followed by its trace: proxies give every request an X-Request-Id.
         trace = traceparent_of(headers.get("traceparent"))
         given = correlation_of(headers.get("x-correlation-id"), trace, headers.get("x-request-id"))
@@ -98,9 +107,9 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
         """Serve one request; `peer` of the scope is the address that the connection came from."""
         scope = {**scope, "peer": (scope.get("client") or ("",))[0].removeprefix("::ffff:")}
         root = self._root_path
-        if self._is_trusted(scope):
-            scope = _as_client_sent(scope)
-            root = root or _forwarded_prefix(scope)
+        if self._is_trusted(scope) and (forwarded := find_headers(scope, FORWARDED)):
+            scope = _as_client_sent(scope, forwarded)
+            root = root or _forwarded_prefix(forwarded)
         if not root:
             return await super().__call__(scope, receive, send)
         path = scope["path"]
@@ -116,17 +125,15 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
         return client[0].removeprefix("::ffff:") in self.trusted_hosts  # IPv4 on a socket that speaks both
 
 
-def _forwarded_prefix(scope: Scope) -> str:
-    given = next((value for name, value in scope["headers"] if name == b"x-forwarded-prefix"), b"")
+def _forwarded_prefix(headers: Mapping[str, str]) -> str:
     try:
-        return clean_root_path(given.decode("latin-1").strip())
+        return clean_root_path(headers.get("x-forwarded-prefix", "").strip())
     except ValueError:
         return ""
 
 
-def _as_client_sent(scope: Scope) -> Scope:
+def _as_client_sent(scope: Scope, headers: Mapping[str, str]) -> Scope:
     """Return the request with the scheme and the host that its client used."""
-    headers = Headers(scope=scope)
     scheme = forwarded_scheme(headers) or scope["scheme"]
     others = [pair for pair in scope["headers"] if pair[0] != b"host"]
     host = forwarded_host(headers, scheme)
@@ -134,14 +141,14 @@ def _as_client_sent(scope: Scope) -> Scope:
     return {**scope, "scheme": scheme, "headers": sent}
 
 
-def forwarded_scheme(headers: Headers) -> str:
+def forwarded_scheme(headers: Mapping[str, str]) -> str:
     """Return the scheme that the client used; the first proxy in a list of them saw it."""
     named = [_forwarded(headers, "proto"), *(_first(headers, name) for name in SCHEME_HEADERS)]
     tls = ["https" for name in TLS_HEADERS if _first(headers, name).lower() == "on"]
     return next((scheme.lower() for scheme in (*named, *tls) if scheme.lower() in DEFAULT_PORTS), "")
 
 
-def forwarded_host(headers: Headers, scheme: str) -> str:
+def forwarded_host(headers: Mapping[str, str], scheme: str) -> str:
     """Return the host that the client asked for, with a port that is not its scheme's own."""
     named = (_forwarded(headers, "host"), _first(headers, "x-forwarded-host"))
     host = next((text for text in named if HOST.fullmatch(text)), "")
@@ -151,7 +158,7 @@ def forwarded_host(headers: Headers, scheme: str) -> str:
     return host
 
 
-def _forwarded(headers: Headers, name: str) -> str:
+def _forwarded(headers: Mapping[str, str], name: str) -> str:
     """Return a value of the first element of `Forwarded: for=…;proto=https;host="…", …` (RFC 7239)."""
     for pair in _first(headers, "forwarded").split(";"):
         key, _, value = pair.strip().partition("=")
@@ -160,7 +167,7 @@ def _forwarded(headers: Headers, name: str) -> str:
     return ""
 
 
-def _first(headers: Headers, name: str) -> str:
+def _first(headers: Mapping[str, str], name: str) -> str:
     return headers.get(name, "").partition(",")[0].strip()
 
 
