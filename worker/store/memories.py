@@ -86,9 +86,10 @@ class Memory(msgspec.Struct, gc=False):
         if len(events) > MAX_HISTORY:  # ids sort by time
             newest = {event[0] for event in sorted(events)[-MAX_HISTORY:]}
             self.events = events = tuple(event for event in events if event[0] in newest)
-        if confirmed is None and not own:
-            return _pack((expires, events))
-        confirmed = self.state
+        if confirmed is None:
+            if not own:
+                return _pack((expires, events))
+            confirmed = NOTHING
         last = events[-1][0] if events else ""
         present, absent = _short_version(confirmed.present, last), _short_version(confirmed.absent, last)
         if (present or absent) and not (confirmed.info or self.doubt or own):
