@@ -122,7 +122,8 @@ def with_job_selection(function: Function) -> Function:
     ) -> Any:
         return function(context, *args, selection=JobSelection(job_ids, account, job_filter), **options)
 
-    return click.argument("job_ids", nargs=-1, type=read_id, metavar="[JOB]…")(run)  # type: ignore[return-value]
+    with_jobs = click.argument("job_ids", nargs=-1, type=read_id, metavar="[JOB]…")
+    return with_jobs(run)  # type: ignore[return-value]
 
 
 def with_job_filter(function: Function) -> Function:

@@ -58,6 +58,7 @@ def safe_streams() -> Iterator[None]:
     with Path(os.devnull).open("w") as nowhere:
         originals = [stream or nowhere for stream in before]  # there is none that was closed before the start
         wrapped = [SafeWriter(stream) if hasattr(stream, "buffer") else stream for stream in originals]
+        writers = [stream for stream in wrapped if isinstance(stream, SafeWriter)]
         for stream in originals:
             stream.flush()
         sys.stdout, sys.stderr = wrapped
@@ -65,10 +66,9 @@ def safe_streams() -> Iterator[None]:
             yield
         finally:
             sys.stdout, sys.stderr = before
-            for stream in wrapped:
-                if isinstance(stream, SafeWriter):
-                    stream.flush()
-                    stream.detach()
+            for writer in writers:
+                writer.flush()
+                writer.detach()
 
 
 def drawing_stream(stream: TextIO) -> TextIO:

@@ -63,20 +63,20 @@ def check_writable(client: Any, prefix: str) -> None:
         client.eval(WRITABLE, 1, f"{prefix}:sweep")
 
 
-class Refused(NamedTuple):
+class RefusedCommands(NamedTuple):
     """Commands that the client's user may not run, and those that the server does not have by this name."""
 
     forbidden: Sequence[str]
     unknown: Sequence[str]
 
 
-def find_refused(client: Any, key: str, commands: Iterable[str]) -> Refused:
+def find_refused(client: Any, key: str, commands: Iterable[str]) -> RefusedCommands:
     """Return which of the commands the client cannot run on this key, or this channel.
 
     Raises what the client does, also where the server takes no writes at all.
     """
     forbidden, unknown = client.eval(PROBE, 1, key, *commands)
-    return Refused(_as_texts(forbidden), _as_texts(unknown))
+    return RefusedCommands(_as_texts(forbidden), _as_texts(unknown))
 
 
 def _as_texts(names: Iterable[bytes | str]) -> list[str]:
