@@ -35,7 +35,8 @@ SOAP = (
     'envelope/"><soapenv:Body><notifications xmlns="http://soap.sforce.com/2005/09/outbound"><OrganizationId>'
     '00D000000000001</OrganizationId><Notification><Id>04l000000000001</Id><sObject xsi:type="sf:Contact" '
     'xmlns:sf="urn:sobject.enterprise.soap.sforce.com" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
-    "<sf:Estate__c>501</sf:Estate__c></sObject></Notification></notifications></soapenv:Body></soapenv:Envelope>"
+    "<sf:Estate__c>501</sf:Estate__c></sObject></Notification></notifications></soapenv:Body>"
+    "</soapenv:Envelope>"
 )
 
 
