@@ -1,6 +1,5 @@
 """The Redis client: made from a URL with timeouts and retries; Redis's errors are translated into ours."""
 
-import random
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +7,7 @@ from typing import Final
 
 from redis import Redis
 from redis import exceptions as redis_errors
-from redis.backoff import AbstractBackoff, NoBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from worker.config.urls import CLUSTER_SCHEMES, SENTINEL_SCHEMES, redis_options
@@ -16,8 +15,6 @@ from worker.errors import Fault, InvalidSettings, StoreUnavailable
 from worker.redis.cluster import connect_cluster
 from worker.redis.connection import renewed
 from worker.redis.sentinel import connect_sentinel
-
-_chance = random.SystemRandom()
 
 __all__ = [
     "SOCKET_OPTIONS",
@@ -141,19 +138,12 @@ def explain_error(error: BaseException) -> str:
     return f"{PIPELINE.sub('', text)} ({advice})" if advice else text
 
 
-class _Backoff(AbstractBackoff):
-    """Draws up to 0.05 s, doubled with each failure, at most 0.5, from a generator that nobody shares."""
-
-    def compute(self, failures: int) -> float:
-        """Return the seconds until the next try."""
-        return min(0.5, _chance.random() * 0.05 * 2.0**failures)
-
-
 def make_retry() -> Retry:
     """Return how a client tries again when its connection is lost."""
     # Only lost connections are retried: a server that hangs would cost three more times ten seconds, for the
     # connection and for the command, 160 in all.
-    return Retry(_Backoff(), retries=3, supported_errors=(redis_errors.ConnectionError,))
+    backoff = ExponentialWithJitterBackoff(base=0.05, cap=0.5)
+    return Retry(backoff, retries=3, supported_errors=(redis_errors.ConnectionError,))
 
 
 def no_retry() -> Retry:
