@@ -39,7 +39,8 @@ def find_suspects(queries: Queries, account: str, *, most: int = MAX_JOBS) -> li
     """
     failed = JobFilter(state="failed")
     pages = walk_pages(lambda cursor: queries.find_jobs(account, failed, limit=PAGE, cursor=cursor))
-    return group_by_suspect(job for page in islice(pages, most // PAGE) for job in page.jobs)
+    found = (job for page in islice(pages, -(-most // PAGE)) for job in page.jobs)
+    return group_by_suspect(islice(found, most))
 
 
 def group_by_suspect(jobs: Iterable[JobRecord]) -> list[RecordFailures]:

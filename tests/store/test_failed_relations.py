@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.job_admin.suspects import group_by_suspect
+from producers.job_admin.suspects import find_suspects, group_by_suspect
 from tests.support.store_steps import accept, claim_all, job_admin_of, list_jobs, queries_of, take_lease
 from tests.support.store_values import BUYER, change, make_request, open_write
 from worker.contract import Relation
@@ -263,3 +263,10 @@ def test_failures_are_shown_under_the_estate_or_the_address_that_most_of_them_na
         ("address", 60, 80, 1, 1),
     ]
     assert (suspects[0].first, suspects[0].last, suspects[0].example) == (1, 2, "acme-2")
+
+
+def test_suspects_are_of_so_many_newest_failed_jobs_also_where_that_is_less_than_a_page(store: Store) -> None:
+    accept(store, *(change(parent, 9) for parent in (1, 2, 3)))
+    fail(store, {Relation(BUYER, parent, 9): GONE for parent in (1, 2, 3)})
+    [suspect] = find_suspects(queries_of(store), "acme", most=2)
+    assert (suspect.module, suspect.record, suspect.jobs) == ("address", 9, 2)
