@@ -31,7 +31,6 @@ from worker.wiring import Runtime
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-PASTED_AROUND: Final = " \t\r\n\u00a0,;\"'`"
 MAX_NOTE: Final = 200  # characters of a reason, and of a name
 UNPRINTED_EVENTS: Final = frozenset({"replay.done", "drift.read", "request.done"})
 """What the command itself reports, and `relations requests` lists."""
@@ -270,11 +269,6 @@ def check_length(_context: click.Context, _parameter: click.Parameter, given: st
     if len(given) > MAX_NOTE:
         raise click.BadParameter(f"expected at most {MAX_NOTE} characters, got {len(given)}")
     return given
-
-
-def read_id(text: str) -> str:
-    """Return an id that was pasted, without the blanks, quotation marks and commas around it."""
-    return text.strip(PASTED_AROUND)
 
 
 def check_account_names(_context: click.Context, _parameter: click.Parameter, given: Any) -> Any:

@@ -14,11 +14,12 @@ from typing import Any, Final, NamedTuple, TypeVar, get_args
 import click
 import msgspec
 
-from ops.cli.context import CommandContext, account_option, add_options, check_length, read_id
+from ops.cli.context import CommandContext, account_option, add_options, check_length
 from ops.operations.filters import FILTER_FIELDS, TIME_FIELDS
 from producers.job_admin.selection import Selection, narrow
 from producers.portals.http import query
 from worker.contract import account_of, write_instant
+from worker.contract.values import strip_pasted
 from worker.errors import Fault, Invalid, InvalidChange, NotFound
 from worker.ports import UNROUTED, JobFilter, JobState
 
@@ -122,7 +123,7 @@ def with_job_selection(function: Function) -> Function:
     ) -> Any:
         return function(context, *args, selection=JobSelection(job_ids, account, job_filter), **options)
 
-    with_jobs = click.argument("job_ids", nargs=-1, type=read_id, metavar="[JOB]…")
+    with_jobs = click.argument("job_ids", nargs=-1, type=strip_pasted, metavar="[JOB]…")
     return with_jobs(run)  # type: ignore[return-value]
 
 

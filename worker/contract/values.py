@@ -169,6 +169,11 @@ def read_number(value: Any) -> object:
         return value
 
 
+def strip_pasted(text: str) -> str:
+    """Return an id that was pasted, without the blanks, quotation marks and commas around it."""
+    return text.strip(" \t\r\n\u00a0,;\"'`")
+
+
 def read_whole(text: str) -> int | None:
     """Return the number that a text writes as digits, with nothing but zeros behind a point; else None."""
     return int(text.partition(".")[0]) if WHOLE.fullmatch(text) else None

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import click
 
-from ops.cli.context import CommandContext, account_option, limit_option, read_id, with_context
+from ops.cli.context import CommandContext, account_option, limit_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_instant, pluralize
 from ops.serializers.callbacks import serialize_message
+from worker.contract.values import strip_pasted
 from worker.ports import CallbackMessage
 
 
@@ -61,7 +62,7 @@ def list_messages(context: CommandContext, account: str | None, limit: int, curs
 
 
 @callbacks.command("show")
-@click.argument("message_id", metavar="MESSAGE", type=read_id)
+@click.argument("message_id", metavar="MESSAGE", type=strip_pasted)
 @with_context
 def show_message(context: CommandContext, message_id: str) -> None:
     """Show one message: what it tells, and how far it is.
@@ -75,7 +76,7 @@ def show_message(context: CommandContext, message_id: str) -> None:
 
 
 @callbacks.command("resend")
-@click.argument("message_id", metavar="MESSAGE", type=read_id)
+@click.argument("message_id", metavar="MESSAGE", type=strip_pasted)
 @by_option
 @with_context
 def resend_message(context: CommandContext, message_id: str, by: str) -> None:

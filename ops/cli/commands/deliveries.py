@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from ops.cli.context import CommandContext, add_options, limit_option, read_id, with_context
+from ops.cli.context import CommandContext, add_options, limit_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option, explain_fault, parse_time
 from ops.explain.deliveries import describe_delivery, describe_outcome
@@ -17,6 +17,7 @@ from ops.serializers.deliveries import serialize_delivery, serialize_remapped
 from ops.web.forms import DeliveryQuery
 from producers.portals.http.query import read_query
 from producers.webhooks.redelivery import SKIPPED, Remapped, RemappedChange
+from worker.contract.values import strip_pasted
 from worker.errors import Invalid, NotFound
 from worker.ports import Delivery, DeliveryFilter, DeliveryOutcome, DeliveryPage, walk_pages
 
@@ -113,7 +114,7 @@ def _find_full_page(context: CommandContext, wanted: DeliveryFilter, limit: int,
 
 
 @deliveries.command("show")
-@click.argument("delivery_id", metavar="DELIVERY", type=read_id)
+@click.argument("delivery_id", metavar="DELIVERY", type=strip_pasted)
 @click.option("--payload", is_flag=True, help="Print the request as it is kept, without secrets.")
 @with_context
 def show_delivery(context: CommandContext, delivery_id: str, payload: bool) -> None:
@@ -136,7 +137,7 @@ def show_delivery(context: CommandContext, delivery_id: str, payload: bool) -> N
 
 
 @deliveries.command("redeliver")
-@click.argument("delivery_ids", metavar="DELIVERY…", type=read_id, nargs=-1, required=True)
+@click.argument("delivery_ids", metavar="DELIVERY…", type=strip_pasted, nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do it.")
 @by_option
 @with_context

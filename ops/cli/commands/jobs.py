@@ -9,7 +9,7 @@ import click
 
 from ops.cli.commands.jobs_acts import cancel_jobs, dismiss_jobs, look_up_jobs, resolve_job
 from ops.cli.commands.jobs_watch import watch_jobs
-from ops.cli.context import CommandContext, account_option, limit_option, read_id, with_context
+from ops.cli.context import CommandContext, account_option, limit_option, with_context
 from ops.cli.job_selection import with_job_filter
 from ops.explain.advice import advise
 from ops.explain.text import (
@@ -23,6 +23,7 @@ from ops.explain.text import (
 from producers.errors import Forbidden
 from producers.portals.http.query import PLACE
 from producers.portals.serializers import job_json
+from worker.contract.values import strip_pasted
 from worker.errors import NotFound
 from worker.onoffice.codes import describe
 from worker.ports import JobFilter, JobPage, JobRecord, Payload, Waiting
@@ -141,7 +142,7 @@ def _describe_state(job: JobRecord) -> str:
 
 
 @jobs.command("show")
-@click.argument("job_id", metavar="JOB", type=read_id)
+@click.argument("job_id", metavar="JOB", type=strip_pasted)
 @click.option(
     "--payload",
     is_flag=True,

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from ops.cli.context import CommandContext, read_id, with_context
+from ops.cli.context import CommandContext, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import JobSelection, by_option, find_owner, with_job_selection
 from ops.explain.text import format_tally, pluralize
@@ -15,7 +15,7 @@ from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED, RecordChoice, preview_choice
 from producers.job_admin.selection import preview_act
 from worker.contract.message import MAX_ID
-from worker.contract.values import read_whole
+from worker.contract.values import read_whole, strip_pasted
 from worker.ports import AdminResult, JobState
 
 MAX_LISTED: Final = 10
@@ -117,7 +117,7 @@ def print_preview(
 
 
 @click.command("resolve")
-@click.argument("job_id", metavar="JOB", type=read_id)
+@click.argument("job_id", metavar="JOB", type=strip_pasted)
 @click.option("--parent", type=RECORD, metavar="ID", help="The parent is this record.")
 @click.option("--child", type=RECORD, metavar="ID", help="The child is this record.")
 @click.option(

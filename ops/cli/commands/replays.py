@@ -3,11 +3,12 @@
 import click
 
 from ops.cli.commands.replay import run_replays
-from ops.cli.context import CommandContext, account_option, read_id, with_context
+from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.job_selection import by_option
 from ops.explain.replay import describe_replay
 from ops.explain.text import format_instant, format_tally, pluralize
 from ops.serializers.replays import serialize_replay
+from worker.contract.values import strip_pasted
 
 
 @click.group("replays")
@@ -51,7 +52,7 @@ def list_replays(context: CommandContext, account: str | None) -> None:
 
 
 @replays.command("show")
-@click.argument("replay_id", metavar="REPLAY", type=read_id)
+@click.argument("replay_id", metavar="REPLAY", type=strip_pasted)
 @with_context
 def show_replay(context: CommandContext, replay_id: str) -> None:
     """Show one replay: its set, what would be or was sent, and how far it is.
@@ -67,7 +68,7 @@ def show_replay(context: CommandContext, replay_id: str) -> None:
 
 
 @replays.command("run")
-@click.argument("replay_id", metavar="REPLAY", type=read_id)
+@click.argument("replay_id", metavar="REPLAY", type=strip_pasted)
 @click.option("--background", is_flag=True, help="Let a worker do it, and do not wait.")
 @by_option
 @with_context
@@ -82,7 +83,7 @@ def run_replay(context: CommandContext, replay_id: str, background: bool, by: st
 
 
 @replays.command("stop")
-@click.argument("replay_id", metavar="REPLAY", type=read_id)
+@click.argument("replay_id", metavar="REPLAY", type=strip_pasted)
 @by_option
 @with_context
 def stop_replay(context: CommandContext, replay_id: str, by: str) -> None:

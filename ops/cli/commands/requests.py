@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import click
 
-from ops.cli.context import CommandContext, account_option, limit_option, read_id, with_context
+from ops.cli.context import CommandContext, account_option, limit_option, with_context
 from ops.explain.text import format_ids, format_info, format_instant, pluralize
 from ops.serializers.requests import serialize_request
+from worker.contract.values import strip_pasted
 from worker.errors import NotFound
 from worker.ports import RequestRecord
 
@@ -50,7 +51,7 @@ def list_requests(
 
 
 @requests.command("show")
-@click.argument("request_id", metavar="REQUEST", type=read_id)
+@click.argument("request_id", metavar="REQUEST", type=strip_pasted)
 @account_option
 @with_context
 def show_request(context: CommandContext, request_id: str, account: str | None) -> None:

@@ -13,12 +13,12 @@ from worker.contract import TYPES, Relation
 from worker.contract.message import MAX_ID
 from worker.contract.message import SOURCE as DEFAULT_SOURCE
 from worker.contract.reference import is_short_form
+from worker.contract.values import strip_pasted
 from worker.errors import RelationsError
 from worker.ports import JobFilter, JobRecord
 
 SOURCES: Final = (DEFAULT_SOURCE, CLI_SOURCE)  # of producers that name none
 MAX_LOOKED_UP: Final = 20  # accounts that are asked for something without an account
-PASTED_AROUND: Final = " \t\u00a0,;\"'`"  # an id
 MAX_TEXT: Final = 300  # characters of what is looked for
 NUMBER: Final = re.compile(r"[0-9]{1,19}")
 RECORD: Final = re.compile(r"(?i)(estate|objekt|immobilie|address|person|adresse)[\s:#]+([0-9]{1,19})")
@@ -46,7 +46,7 @@ def find(deps: DashboardDeps, visit: Visit) -> Answer:
 
 
 def _look_up(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
-    if owned := _by_id(deps, visit, text.strip(PASTED_AROUND)):
+    if owned := _by_id(deps, visit, strip_pasted(text)):
         return owned
     if relation := read_relation(text):
         t = visit.texts
