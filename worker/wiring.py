@@ -52,8 +52,6 @@ from worker.usecases.sweep import Sweeper
 from worker.usecases.waiting import WaitReader
 from worker.usecases.withdrawal import withdraw_record
 
-_chance = random.SystemRandom()  # whose state no other thread shares
-
 if TYPE_CHECKING:
     from worker.traces import Traces
 
@@ -92,7 +90,7 @@ class Runtime:
             metrics=self.metrics,
             job_admin=self.job_admin,
             new_id=self._new_id,
-            draw=_chance.random,
+            draw=random.random,
             emit=emit,
         )
         self._senders = NamedThreads()
@@ -169,7 +167,7 @@ class Runtime:
             open_sender=open_sender,
             keep_lease=keep_lease,
             new_id=self._new_id,
-            draw=_chance.random,
+            draw=random.random,
             emit=self.emit,
         )
 

@@ -15,14 +15,17 @@ from worker.errors import Fault, InvalidSettings
 HANDED_OVER: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # nothing that could be a page, or be guessed
 
 
+def awaits_secret(source: Source) -> bool:
+    """Return whether the sender of a source has still to hand over its secret."""
+    return bool(source.secret_from) and not source.secrets[0].written_at
+
+
 def take_secret(source: Source, delivery: WebhookDelivery) -> Mapping[str, str] | None:
-    """Keep the secret that a first contact brings; return the headers of the answer, None of anything else.
+    """Keep the secret that is awaited; return the headers of the answer, None of anything else.
 
     A secret that came in a header is sent back in it. Raises InvalidSettings if it cannot be written.
     """
     secret = source.secrets[0]
-    if not source.secret_from or secret.written_at:
-        return None
     found = next(iter(Places(delivery).find(source.secret_from)), "")
     if not HANDED_OVER.fullmatch(found):
         return None

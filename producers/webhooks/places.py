@@ -26,7 +26,7 @@ class Places:
     def find(self, place: str) -> list[str]:
         """Return what stands at a place, in each way to read it; nothing if there is nothing."""
         kind, _, name = place.partition(":")
-        return [text for text in FINDERS[kind](self, name) if text] if kind else []
+        return list(dict.fromkeys(filter(None, FINDERS[kind](self, name)))) if kind else []
 
     @cached_property
     def payload(self) -> object:

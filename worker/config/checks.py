@@ -8,6 +8,7 @@ from base64 import b64decode
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, distribution
 from ipaddress import ip_network
 from typing import Any, Final
@@ -33,7 +34,6 @@ from worker.contract import resolve
 from worker.contract.message import UNROUTED
 from worker.errors import Fault, InvalidSettings, RelationsError
 
-NO_CONTENT: Final = 204  # the status of HTTP
 LENGTHS: Final = {"token": 32, "secret": 64}
 SWAPPED: Final = {"token": 64, "secret": 32}
 TIMES: Final = ("timestamp_header", "timestamp_in", "timestamp_field")  # each says where the time stands
@@ -207,7 +207,7 @@ def check_source(
     yield from check_proof(source, given)
     yield from check_owner(source, given, accounts)
     yield from check_claims(source, accounts)
-    if source.answer_body and source.answer == NO_CONTENT:
+    if source.answer_body and source.answer == HTTPStatus.NO_CONTENT:
         yield Fault("answer_body", "cannot be sent with answer = 204, which has no body")
     if not given.get("rules"):
         yield Fault("rules", f"is missing; add a [[{join('sources', source.name)}.rules]] table")

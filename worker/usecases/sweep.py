@@ -32,7 +32,6 @@ RESTED_SWEEPS = 30  # sweeps, a minute, for which an account that was tidied to 
 INSPECTED_ACCOUNTS = 5  # accounts of which one sweep looks whether their data contradicts itself
 TIDIED_SOURCES = 2  # webhooks of which one sweep lets old deliveries go
 CLOCK_JITTER = 2.0  # seconds by which the nodes of a store may differ
-_chance = random.SystemRandom()  # whose state no other thread shares
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,7 +103,7 @@ class Sweeper:
         """Let indexes forget, also those of accounts that have left the settings."""
         self._sweeps += 1
         due = [account for account in accounts if self._rests_until.get(account, 0) <= self._sweeps]
-        for account in _chance.choices(due, k=TIDIED_PARTS) if due else ():
+        for account in random.choices(due, k=TIDIED_PARTS) if due else ():
             if self._rests_until.get(account, 0) <= self._sweeps:
                 cursor = self.store.tidy(account, self._tidy_cursors.get(account, 0))
                 self._tidy_cursors[account] = cursor
@@ -129,4 +128,4 @@ class Sweeper:
 
 def _sample(accounts: Iterable[str], size: int) -> list[str]:
     listed = list(accounts)
-    return _chance.sample(listed, min(len(listed), size))
+    return random.sample(listed, min(len(listed), size))

@@ -22,7 +22,7 @@ from producers.portals.http.deps import HttpDeps
 from producers.portals.http.problems import JobEntry, accepted_response, json_response
 from producers.portals.http.refusals import faults_of, reason_of
 from producers.webhooks.claims import KeptClaim, keep_claim
-from producers.webhooks.first_contact import take_secret
+from producers.webhooks.first_contact import awaits_secret, take_secret
 from producers.webhooks.handshake import answer_unproved, check_not_lost, find_challenge
 from producers.webhooks.mapping import MappedChange
 from producers.webhooks.record import MappedDelivery, map_delivery, record_delivery, record_refusal
@@ -72,7 +72,7 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
             return _send_back(challenge)
         root = request.scope.get("root_path", "")
         sent = WebhookDelivery(_sent_url(request, root), _joined_headers(request), raw, request.method, root)
-        if source.secret_from and (answer := await _take_secret(deps, source, sent)):
+        if awaits_secret(source) and (answer := await _take_secret(deps, source, sent)):
             return answer
         mapped, claim = await deps.threads.run_mapping(
             partial(_map_sent, source, sent, time.time(), deps.current_settings().accounts, coding=coding)

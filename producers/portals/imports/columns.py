@@ -48,7 +48,7 @@ NO_VALUES: Final = GAPS | EITHER
 INVISIBLE: Final = (
     "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"  # in a class of characters
 )
-BLANKS: Final = "".join(re.findall(rf"[\s{INVISIBLE}]", "".join(map(chr, range(0x10000)))))
+BLANKS: Final = "".join(re.findall(rf"[\s{INVISIBLE}]", "".join(map(chr, (*range(0x3001), 0xFEFF)))))
 INDEX_HINT: Final = "; if the first column only numbers the lines, --index leaves it out"
 
 
