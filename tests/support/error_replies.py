@@ -74,6 +74,10 @@ def refuse_nothing(_command: Command) -> bool:
 
 
 def read_command(stream: BufferedReader) -> Command:
-    """Return the next command of a client, none at the end."""
-    head = stream.readline()
-    return [stream.read(int(stream.readline()[1:]) + 2)[:-2] for _ in range(int(head[1:]))] if head else []
+    """Return the next command of a client, none at the end, or of who speaks no RESP.
+
+    A port was perhaps another server's before, whose clients still try it.
+    """
+    if not (head := stream.readline()).startswith(b"*"):
+        return []
+    return [stream.read(int(stream.readline()[1:]) + 2)[:-2] for _ in range(int(head[1:]))]
