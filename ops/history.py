@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from worker.contract import write_instant
-from worker.ports import HISTORY_SECONDS, AccountStats, HistoryPoint, Metrics
+from worker.ports.metrics import HISTORY_SECONDS, AccountStats, HistoryPoint, Metrics
 
 COUNTS: Final = ("accepted", "actions", "requests", "applied", "superseded", "stale", "failed")
 

@@ -5,7 +5,8 @@ from typing import Final, NamedTuple
 
 from ops.serializers.jobs import RelationOutcomeDict
 from worker.contract import Relation
-from worker.ports import OPEN_STATES, JobRecord, Queries, RelationEvent
+from worker.ports.queries import Queries
+from worker.ports.records import OPEN_STATES, JobRecord, RelationEvent
 
 MAX_RELATIONS: Final = 500  # of one change
 

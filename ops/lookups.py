@@ -10,7 +10,9 @@ from producers.webhooks.redelivery import is_visible
 from worker.config import Account
 from worker.contract import Relation, resolve
 from worker.errors import NotFound
-from worker.ports import ACCOUNT_REASONS, Deliveries, KeptDelivery, Pause, Waiting, count_open_jobs
+from worker.ports.deliveries import Deliveries, KeptDelivery
+from worker.ports.metrics import count_open_jobs
+from worker.ports.waiting import ACCOUNT_REASONS, Pause, Waiting
 from worker.usecases.waiting import why_account_waits
 from worker.wiring import Runtime
 

@@ -22,7 +22,7 @@ from producers.portals.http.query import JobQuery, read_query
 from producers.portals.serializers import job_json
 from worker.config import redact
 from worker.errors import Invalid, NotFound, RelationsError
-from worker.ports import JobFilter
+from worker.ports.records import JobFilter
 
 BY: Final = "mcp"
 READS: Final = ToolAnnotations(read_only_hint=True)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import msgspec
 
 from ops.serializers.acts import PausedDict
-from worker.ports import AuditEntry, Pace
+from worker.ports.audit import AuditEntry
+from worker.ports.services import Pace
 from worker.wiring import Runtime
 
 

@@ -12,7 +12,9 @@ from worker.contract import TYPES, GuardedSide, Order, Override, guarded_side, o
 from worker.errors import Fault, InvalidSettings
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports import DeliveryRetention, EventSink, IntakeBounds, Retention
+from worker.ports.deliveries import DeliveryRetention
+from worker.ports.services import EventSink
+from worker.ports.store import IntakeBounds, Retention
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import IntakePolicy
 from worker.usecases.waiting import WaitPolicy

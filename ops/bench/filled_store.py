@@ -17,7 +17,10 @@ from worker.planner.actions import Action, Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
 from worker.planner.search import Answer
-from worker.ports import IntakeBounds, Lease, LookUpResult, Parking, RequestRecord, Submission, Writes
+from worker.ports.references import LookUpResult, Parking
+from worker.ports.requests import RequestRecord
+from worker.ports.store import IntakeBounds, Submission
+from worker.ports.work import Lease, Writes
 from worker.store.redis_store import RedisStore, Retention
 
 ACCOUNT: Final = "acme"

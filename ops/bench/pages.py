@@ -21,7 +21,7 @@ from ops.dev.stack_settings import hash_of
 from producers.portals.http.application import application
 from producers.portals.http.server import Server
 from worker.config import load_settings
-from worker.ports import JobFilter
+from worker.ports.records import JobFilter
 from worker.redis.client import connect
 from worker.store.redis_store import RedisStore
 from worker.wiring import Runtime

@@ -20,7 +20,7 @@ from ops.bench.temporary import temporary_folder
 from ops.dev.redis_server import run_server
 from producers.job_admin.suspects import find_suspects
 from worker.contract import Relation
-from worker.ports import JobFilter, JobPage, JobRecord
+from worker.ports.records import JobFilter, JobPage, JobRecord
 from worker.redis.client import connect
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore

@@ -17,7 +17,7 @@ from ops.bench.temporary import temporary_stack
 from ops.dev.stack import Shape, Stack
 from producers.services import build_services
 from worker.contract import Change
-from worker.ports import JobFilter
+from worker.ports.records import JobFilter
 from worker.wiring import Runtime
 
 ACCOUNT: Final = "one"

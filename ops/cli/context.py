@@ -24,8 +24,8 @@ from worker.config import Secret, Settings, load_settings
 from worker.config.loader import FILE_VARIABLE
 from worker.config.table import nearest
 from worker.contract import explain_account_name
+from worker.contract.message import UNROUTED
 from worker.errors import NotFound
-from worker.ports import UNROUTED
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime
 

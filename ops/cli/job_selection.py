@@ -19,9 +19,10 @@ from ops.operations.filters import FILTER_FIELDS, TIME_FIELDS
 from producers.job_admin.selection import Selection, narrow
 from producers.portals.http import query
 from worker.contract import account_of, write_instant
+from worker.contract.message import UNROUTED
 from worker.contract.values import strip_pasted
 from worker.errors import Fault, Invalid, InvalidChange, NotFound
-from worker.ports import UNROUTED, JobFilter, JobState
+from worker.ports.records import JobFilter, JobState
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

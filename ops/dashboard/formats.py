@@ -11,7 +11,7 @@ from ops.dashboard.texts import Texts
 from ops.dashboard.translation import Translator
 from ops.explain.text import Sentence
 from worker.contract import TYPES, Relation, write_instant
-from worker.ports import JobRecord
+from worker.ports.records import JobRecord
 from worker.ports.references import JobReference
 
 SECOND: Final = 1_000_000  # µs

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, get_args
 from ops.dashboard.page import Visit, first_value
 from producers.portals.http.query import JobQuery, read_query
 from worker.errors import Invalid
-from worker.ports import JobFilter, JobState
+from worker.ports.records import JobFilter, JobState
 
 STATES: Final[tuple[str, ...]] = get_args(JobState)
 FIELDS: Final = (  # in the order of the form; `account` and `state` stand beside

@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from producers.portals.http.query import PLACE
-from worker.ports import JobFilter, JobLookups, JobRecord
+from worker.ports.queries import JobLookups
+from worker.ports.records import JobFilter, JobRecord
 
 MAX_ACCOUNTS: Final = 20  # of one list
 AT_END: Final = "-"  # in the place of a cursor

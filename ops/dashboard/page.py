@@ -10,7 +10,7 @@ from ops.dashboard.texts import Texts
 from producers.portals.http.endpoint import check_access
 from worker.config import Key, Settings
 from worker.config.values import Right
-from worker.ports import UNROUTED
+from worker.contract.message import UNROUTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

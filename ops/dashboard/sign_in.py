@@ -28,7 +28,7 @@ from producers.portals.http.endpoint import authenticate, check_access
 from producers.portals.http.problems import status_of
 from worker.config import Key
 from worker.errors import RelationsError
-from worker.ports import AuditEntry
+from worker.ports.audit import AuditEntry
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 YEAR: Final = 365 * 86_400

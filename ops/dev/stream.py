@@ -14,9 +14,11 @@ from typing import Any, Final
 
 from ops.explain.text import format_records, pluralize
 from worker.contract import Reference
+from worker.contract.message import UNROUTED
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import describe
-from worker.ports import OPEN_STATES, UNROUTED, JobFilter, JobRecord, Queries, walk_pages
+from worker.ports.queries import Queries, walk_pages
+from worker.ports.records import OPEN_STATES, JobFilter, JobRecord
 
 PAGE: Final = 100  # jobs that are looked up at once
 MOST_LINES: Final = 20  # per look and account; of a burst the others are counted

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Callable
 
 from worker.clock import IdGenerator
-from worker.ports import AuditEntry, DeliveryFlaw, Inspection
+from worker.ports.audit import AuditEntry
+from worker.ports.deliveries import DeliveryFlaw
+from worker.ports.integrity import Inspection
 from worker.wiring import Runtime
 
 

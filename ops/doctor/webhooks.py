@@ -10,7 +10,7 @@ from httpcore import ConnectError
 from ops.doctor.findings import Finding
 from ops.explain.text import format_tally, pluralize
 from worker.config import Callback
-from worker.ports import DeliveryFilter
+from worker.ports.deliveries import DeliveryFilter
 from worker.wiring import Runtime
 
 LATEST: Final = 100  # deliveries of a source that are looked at

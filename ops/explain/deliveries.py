@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import tzinfo
 
 from ops.explain.text import format_instant, pluralize
-from worker.ports import Delivery, RuleTrace
+from worker.ports.deliveries import Delivery, RuleTrace
 
 
 def describe_delivery(delivery: Delivery, zone: tzinfo) -> Iterator[str]:

@@ -11,7 +11,7 @@ from worker.contract import TYPES, Change, GuardedSide, Order, guarded_side, ord
 from worker.planner.dry_run import DryRun
 from worker.planner.lookup import LookUp
 from worker.planner.plan import Limits
-from worker.ports import ClaimedJob
+from worker.ports.work import ClaimedJob
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 
 COUNTRY: Final = "DE"  # of phone numbers, each of which is searched for in a few spellings

@@ -15,7 +15,10 @@ from ops.explain.text import Instant, Sentence, describe_reference, format_info,
 from worker.contract import write_instant
 from worker.planner.fold import NEVER, JobVersion
 from worker.planner.relation_state import Refusal, RelationState, contradicts, reopen
-from worker.ports import CANCELLED, ERASED, OPEN_STATES, JobRecord, JobReference, RelationEvent
+from worker.ports.erasure import ERASED
+from worker.ports.job_admin import CANCELLED
+from worker.ports.records import OPEN_STATES, JobRecord, RelationEvent
+from worker.ports.references import JobReference
 
 SUPERSEDED_BY_OPERATOR: Final[Mapping[str, str]] = {
     CANCELLED: Sentence("cancelled before it was sent"),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ops.explain.text import format_ids, format_info, format_tally, pluralize
-from worker.ports import Replay
+from worker.ports.replays import Replay
 
 MAX_LISTED: Final = 20  # actions and refused jobs that are listed
 VERBS: Final = {"previewed": "would go", "done": "went"}

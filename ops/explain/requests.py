@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ops.explain.text import Instant, Sentence, pluralize
 from worker.contract import Relation, write_instant
 from worker.planner.actions import Action
-from worker.ports import RequestRecord
+from worker.ports.requests import RequestRecord
 
 
 class RequestPart(NamedTuple):

@@ -5,7 +5,9 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Self
 
 from worker.contract import Change, Info, Reference
-from worker.ports import JobRecord, JobReference, Side, Waiting
+from worker.ports.records import JobRecord
+from worker.ports.references import JobReference, Side
+from worker.ports.waiting import Waiting
 
 
 class Sentence(str):

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from producers.job_admin.selection import NarrowedJobs, Selection
 from worker.contract import write_instant
-from worker.ports import DeliveryFilter, JobFilter
+from worker.ports.deliveries import DeliveryFilter
+from worker.ports.records import JobFilter
 
 FILTER_FIELDS: Final[Mapping[str, str]] = {  # of the filter → parameter of the interface
     "state": "state",

@@ -26,17 +26,12 @@ from producers.job_admin.selection import PIECE, Selection, preview_act
 from producers.webhooks.redelivery import Remapped
 from worker.contract import Change, to_message
 from worker.errors import InvalidChange, RelationsError, Unavailable
-from worker.ports import (
-    AdminResult,
-    CallbackAttempt,
-    CallbackMessage,
-    DriftedRelation,
-    DriftFilter,
-    DriftPage,
-    JobFilter,
-    Receipt,
-    Replay,
-)
+from worker.ports.callbacks import CallbackAttempt, CallbackMessage
+from worker.ports.drift import DriftedRelation, DriftFilter, DriftPage
+from worker.ports.job_admin import AdminResult
+from worker.ports.records import JobFilter
+from worker.ports.replays import Replay
+from worker.ports.store import Receipt
 from worker.usecases.intake import AccountResult, group_by_account
 
 POLL_INTERVAL: Final = 0.5  # seconds between two looks at a running replay

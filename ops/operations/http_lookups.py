@@ -32,26 +32,16 @@ from producers.job_admin.suspects import RecordFailures
 from producers.portals.serializers import BatchDict, JobDict
 from worker.config import mask_url
 from worker.contract import Relation
+from worker.contract.message import UNROUTED
 from worker.errors import NotFound
-from worker.ports import (
-    OPEN_STATES,
-    UNROUTED,
-    AuditPage,
-    CallbackMessage,
-    Delivery,
-    DeliveryFilter,
-    DeliveryPage,
-    FailureGroup,
-    JobFilter,
-    JobPage,
-    JobRecord,
-    MessagePage,
-    Payload,
-    Replay,
-    RequestPage,
-    RequestRecord,
-    Waiting,
-)
+from worker.ports.audit import AuditPage
+from worker.ports.callbacks import CallbackMessage, MessagePage
+from worker.ports.deliveries import Delivery, DeliveryFilter, DeliveryPage
+from worker.ports.job_admin import Payload
+from worker.ports.records import OPEN_STATES, FailureGroup, JobFilter, JobPage, JobRecord
+from worker.ports.replays import Replay
+from worker.ports.requests import RequestPage, RequestRecord
+from worker.ports.waiting import Waiting
 
 MAX_PAGE: Final = 500  # entries of one page of the interface
 

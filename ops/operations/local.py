@@ -20,7 +20,11 @@ from producers.services import Services
 from producers.webhooks.redelivery import MAX_REMAPPED, Remapped, require_request
 from worker.config import mask_url, refuse_secrets
 from worker.contract import Change, Relation
-from worker.ports import UNROUTED, AuditEntry, CallbackMessage, Delivery, Pause
+from worker.contract.message import UNROUTED
+from worker.ports.audit import AuditEntry
+from worker.ports.callbacks import CallbackMessage
+from worker.ports.deliveries import Delivery
+from worker.ports.waiting import Pause
 from worker.usecases.intake import AccountResult
 from worker.wiring import Runtime
 

@@ -15,27 +15,16 @@ from producers.portals.serializers import BatchDict
 from producers.webhooks.redelivery import Remapped
 from worker.contract import Change, Relation
 from worker.errors import Unavailable
-from worker.ports import (
-    AdminResult,
-    AuditPage,
-    CallbackAttempt,
-    CallbackMessage,
-    Delivery,
-    DeliveryFilter,
-    DeliveryPage,
-    DriftedRelation,
-    DriftFilter,
-    DriftPage,
-    FailureGroup,
-    JobLookups,
-    JobRecord,
-    MessagePage,
-    Payload,
-    Replay,
-    RequestPage,
-    RequestRecord,
-    Waiting,
-)
+from worker.ports.audit import AuditPage
+from worker.ports.callbacks import CallbackAttempt, CallbackMessage, MessagePage
+from worker.ports.deliveries import Delivery, DeliveryFilter, DeliveryPage
+from worker.ports.drift import DriftedRelation, DriftFilter, DriftPage
+from worker.ports.job_admin import AdminResult, Payload
+from worker.ports.queries import JobLookups
+from worker.ports.records import FailureGroup, JobRecord
+from worker.ports.replays import Replay
+from worker.ports.requests import RequestPage, RequestRecord
+from worker.ports.waiting import Waiting
 from worker.usecases.intake import AccountResult
 
 

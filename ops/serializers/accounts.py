@@ -3,7 +3,7 @@
 from typing import TypedDict
 
 from worker.config import Key
-from worker.ports import WaitReason
+from worker.ports.waiting import WaitReason
 
 
 class PauseDict(TypedDict):

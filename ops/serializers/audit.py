@@ -5,7 +5,7 @@ from typing import TypedDict
 import msgspec
 
 from worker.contract import read_instant, write_instant
-from worker.ports import AuditEntry
+from worker.ports.audit import AuditEntry
 
 
 class AuditEntryDict(TypedDict):

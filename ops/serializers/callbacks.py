@@ -5,7 +5,7 @@ from typing import Final, TypedDict
 import msgspec
 
 from worker.contract import read_optional_instant, write_instant, write_optional_instant
-from worker.ports import BatchCounts, CallbackMessage, MessageState
+from worker.ports.callbacks import BatchCounts, CallbackMessage, MessageState
 
 TIMES: Final = ("made_at", "tried_at", "next_at", "ended_at")
 COUNTS: Final = ("accepted", "succeeded", "superseded", "failed")

@@ -6,7 +6,7 @@ import msgspec
 
 from producers.webhooks.redelivery import Remapped, RemappedChange, SkipReason
 from worker.contract import from_message, read_instant, to_message, write_instant
-from worker.ports import Delivery, DeliveryOutcome, RuleOutcome, RuleTrace
+from worker.ports.deliveries import Delivery, DeliveryOutcome, RuleOutcome, RuleTrace
 
 
 class RuleTraceDict(TypedDict):

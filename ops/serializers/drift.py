@@ -4,7 +4,7 @@ from typing import TypedDict
 
 from ops.serializers.relations import RelationDict, read_relation, serialize_relation
 from worker.contract import read_instant, write_instant
-from worker.ports import DriftedRelation, DriftPage, DriftState
+from worker.ports.drift import DriftedRelation, DriftPage, DriftState
 
 
 class DriftedDict(RelationDict):

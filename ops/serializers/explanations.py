@@ -5,7 +5,7 @@ from typing import Final, NotRequired, TypedDict
 from ops.explain.explanation import Explanation, JobExplanation
 from ops.serializers.relations import ErrorFact, RelationDict, read_relation
 from ops.serializers.requests import HealthVerdict
-from worker.ports import Side
+from worker.ports.references import Side
 
 EXPLAINED: Final = ("id", "state", "text", "requests")  # of a job's explanation; the rest are its facts
 

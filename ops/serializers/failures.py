@@ -7,7 +7,7 @@ from ops.explain.advice import advise
 from producers.job_admin.suspects import RecordFailures
 from worker.contract import read_instant, write_instant
 from worker.onoffice.codes import describe
-from worker.ports import FailureGroup
+from worker.ports.records import FailureGroup
 
 MAX_SUSPECTS: Final = 100  # records that are listed
 

@@ -7,7 +7,10 @@ from typing import TypedDict
 from ops.serializers.relations import ErrorFact
 from producers.portals.serializers import FailureDict, JobDict, ParkedDict, ReferenceDict
 from worker.contract import Relation, read_instant, read_optional_instant, read_reference
-from worker.ports import Dismissal, Failure, JobRecord, JobReference, Parking, Payload, Waiting
+from worker.ports.job_admin import Payload
+from worker.ports.records import Dismissal, Failure, JobRecord
+from worker.ports.references import JobReference, Parking
+from worker.ports.waiting import Waiting
 
 
 class RelationOutcomeDict(TypedDict):

@@ -6,7 +6,7 @@ from typing import Any, Final, NotRequired, TypedDict
 import msgspec
 
 from worker.contract import read_optional_instant, write_optional_instant
-from worker.ports import Replay, ReplayState
+from worker.ports.replays import Replay, ReplayState
 
 TIMES: Final = ("made_at", "run_at", "finished_at")
 

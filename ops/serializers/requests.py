@@ -4,7 +4,7 @@ from typing import Any, TypedDict
 
 from worker.contract import Relation, read_instant, write_instant
 from worker.planner.actions import Action
-from worker.ports import RequestPage, RequestRecord, SearchRecord
+from worker.ports.requests import RequestPage, RequestRecord, SearchRecord
 
 
 class HealthVerdict(TypedDict):

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import TypedDict
 
 from worker.contract import write_instant, write_optional_instant
-from worker.ports import SweepStats, WorkerInfo
+from worker.ports.metrics import SweepStats, WorkerInfo
 
 
 class FindingDict(TypedDict):

@@ -22,7 +22,8 @@ from producers.portals.http.query import (
 from producers.replay.repair import MAX_RELATIONS as MAX_REPAIRED
 from worker.contract import Relation, limit_faults, read_instant, resolve
 from worker.errors import Fault, Invalid, NotFound
-from worker.ports import DeliveryFilter, DeliveryOutcome, DriftedRelation, DriftFilter, DriftState
+from worker.ports.deliveries import DeliveryFilter, DeliveryOutcome
+from worker.ports.drift import DriftedRelation, DriftFilter, DriftState
 from worker.usecases.drift import MAX_SAMPLE
 
 JobIds = Annotated[

@@ -6,7 +6,8 @@ Labels are accounts and words of the code. `metrics` reads what the rows say and
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from worker.ports import AccountStats, Pace, count_open_jobs
+from worker.ports.metrics import AccountStats, count_open_jobs
+from worker.ports.services import Pace
 from worker.usecases.health import HEARTBEAT_AGE, SEVERITIES, Health
 
 ENDED_STATES: Final = ("succeeded", "superseded", "failed")

@@ -22,8 +22,10 @@ from ops.web.metric_tables import (
     Gauge,
 )
 from producers.portals.http.deps import RedisProbe
+from worker.contract.message import UNROUTED
 from worker.errors import StoreUnavailable
-from worker.ports import BOUNDS, UNROUTED, AccountStats, DeliveryOutcome
+from worker.ports.deliveries import DeliveryOutcome
+from worker.ports.metrics import BOUNDS, AccountStats
 from worker.usecases.health import Health, Trouble, find_process_troubles, find_store_trouble, find_troubles
 from worker.wiring import Runtime
 

@@ -17,7 +17,10 @@ from producers.job_admin.selection import (
     pick_failures,
 )
 from worker.config import refuse_secrets
-from worker.ports import AdminResult, AuditEntry, JobAdmin, JobState, Queries
+from worker.ports.audit import AuditEntry
+from worker.ports.job_admin import AdminResult, JobAdmin
+from worker.ports.queries import Queries
+from worker.ports.records import JobState
 
 CANCELLABLE: Final[tuple[JobState, ...]] = ("queued", "parked", "held", "retrying")
 DISMISSABLE: Final[tuple[JobState, ...]] = ("failed",)

@@ -22,23 +22,15 @@ from producers.job_admin.erasure_proof import (
 from worker import background
 from worker.config import refuse_secrets
 from worker.contract import Relation, write_instant
+from worker.contract.message import UNROUTED
 from worker.errors import StoreUnavailable, Unavailable
-from worker.ports import (
-    UNROUTED,
-    AuditEntry,
-    Clock,
-    Deliveries,
-    ErasedPiece,
-    JobAdmin,
-    Lease,
-    LeaseKeeper,
-    RecordRef,
-    RelationRecord,
-    Store,
-    UnsettledRequests,
-    Withdrawal,
-    record_ref,
-)
+from worker.ports.audit import AuditEntry
+from worker.ports.deliveries import Deliveries
+from worker.ports.erasure import ErasedPiece, RecordRef, UnsettledRequests, Withdrawal, record_ref
+from worker.ports.job_admin import JobAdmin
+from worker.ports.services import Clock, LeaseKeeper
+from worker.ports.store import Store
+from worker.ports.work import Lease, RelationRecord
 from worker.usecases.account_lease import acquire_lease
 
 PIECE: Final = 500  # open relations that are ended at once

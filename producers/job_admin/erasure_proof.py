@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from worker.ports import RecordRef
+from worker.ports.erasure import RecordRef
 
 REACHES_NOT: Final = (
     "the CRM itself",

@@ -12,16 +12,9 @@ import msgspec
 
 from worker.contract import account_of, limit_faults, write_instant
 from worker.errors import Fault, InvalidChange
-from worker.ports import (
-    Failure,
-    JobFilter,
-    JobLookups,
-    JobRecord,
-    JobState,
-    summarize_ids,
-    waiting_failures,
-    walk_pages,
-)
+from worker.ports.job_admin import summarize_ids, waiting_failures
+from worker.ports.queries import JobLookups, walk_pages
+from worker.ports.records import Failure, JobFilter, JobRecord, JobState
 
 MAX_JOBS: Final = 100_000  # jobs that one call acts on
 MAX_ID: Final = 64  # characters of the id of a job; ours have at most 51

@@ -6,7 +6,8 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from worker.contract import TYPES, Relation
-from worker.ports import Failure, JobFilter, JobRecord, Queries, walk_pages
+from worker.ports.queries import Queries, walk_pages
+from worker.ports.records import Failure, JobFilter, JobRecord
 
 MAX_JOBS: Final = 2000  # failed jobs that are looked at, the newest first
 PAGE: Final = 500

@@ -5,17 +5,9 @@ from typing import TypedDict
 
 from worker.contract import Relation, write_instant, write_optional_instant
 from worker.errors import NotFound
-from worker.ports import (
-    Dismissal,
-    Failure,
-    JobRecord,
-    JobReference,
-    JobState,
-    Parking,
-    Side,
-    Waiting,
-    WaitReason,
-)
+from worker.ports.records import Dismissal, Failure, JobRecord, JobState
+from worker.ports.references import JobReference, Parking, Side
+from worker.ports.waiting import Waiting, WaitReason
 
 ErrorDict = TypedDict(
     "ErrorDict", {"code": int, "class": str, "message": str, "parentid": int | None, "childid": int | None}

@@ -6,7 +6,10 @@ from typing import Final
 from producers.job_admin.selection import NarrowedJobs, Selection, is_foreign, pick_failures
 from worker.contract import Relation
 from worker.planner.fold import Intent, LostIntent
-from worker.ports import ERASED, REPLACED, Failure, JobRecord, RelationRecord
+from worker.ports.erasure import ERASED
+from worker.ports.job_admin import REPLACED
+from worker.ports.records import Failure, JobRecord
+from worker.ports.work import RelationRecord
 
 REASONS: Final[Mapping[str, str]] = {
     "gone": "is not kept any more",

@@ -9,7 +9,9 @@ from typing import Any, Final
 from worker.contract import Change, Relation
 from worker.planner.actions import Action
 from worker.planner.dry_run import DryRun
-from worker.ports import ClaimedJob, JobRecord, Queries, RelationRecord
+from worker.ports.queries import Queries
+from worker.ports.records import JobRecord
+from worker.ports.work import ClaimedJob, RelationRecord
 
 MAX_LISTED_ACTIONS: Final = 200
 MAX_LISTED_IDS: Final = 5_000  # of all listed actions together

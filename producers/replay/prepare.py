@@ -27,7 +27,10 @@ from producers.replay.plan import DryRunOf, ReplayPlan, claim_job
 from producers.replay.resend import Correction, Reparse, hide_values, make_new_change
 from worker.contract import Change, Relation, check, to_message
 from worker.errors import Fault, InvalidChange, NotFound
-from worker.ports import JobAdmin, JobRecord, Queries, Replay, ReplayEntry, waiting_failures
+from worker.ports.job_admin import JobAdmin, waiting_failures
+from worker.ports.queries import Queries
+from worker.ports.records import JobRecord
+from worker.ports.replays import Replay, ReplayEntry
 from worker.usecases.intake import IntakePolicy
 
 MAX_REASON: Final = 1000  # characters

@@ -12,7 +12,8 @@ from producers.replay.prepare import ReplayBuilder
 from worker.contract import MAX_IDS, Change, ChangeAction, Relation
 from worker.contract.change import Info
 from worker.planner.fold import ConfirmedState
-from worker.ports import DriftedRelation, RelationRecord
+from worker.ports.drift import DriftedRelation
+from worker.ports.work import RelationRecord
 
 MAX_RELATIONS: Final = 2000  # of one repair, so that they fit into a body over HTTP
 SOURCE: Final = "drift"  # the `source` of the changes

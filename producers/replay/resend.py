@@ -7,7 +7,8 @@ from typing import Any, Final
 from worker.contract import Change, Relation, from_message, limit_faults, read_reference, write_instant
 from worker.contract.reference import read_records
 from worker.errors import Fault, InvalidChange
-from worker.ports import JobRecord, Payload
+from worker.ports.job_admin import Payload
+from worker.ports.records import JobRecord
 
 OF_MESSAGES: Final = ("account", "occurred_at", "event_id", "source", "batch")  # of unreadable ones only
 CORRECTABLE: Final = ("action", "relationtype", "parentid", "childid", "allow_empty", *OF_MESSAGES)

@@ -24,7 +24,7 @@ from producers.webhooks.verify import hide_signature, still_proves
 from worker.config import Source, redact, redact_bytes
 from worker.contract import MAX_FAULTS, Override, check, check_each
 from worker.errors import Fault, InvalidChange, RelationsError
-from worker.ports import MAX_DELIVERY_BODY, Delivery, DeliveryOutcome, KeptDelivery, RuleTrace
+from worker.ports.deliveries import MAX_DELIVERY_BODY, Delivery, DeliveryOutcome, KeptDelivery, RuleTrace
 
 MAX_FAULT: Final = 500  # characters of a fault that is kept
 TELLING: Final = re.compile(

@@ -13,7 +13,9 @@ from worker.config import Source
 from worker.contract import Change
 from worker.contract.quoting import quote
 from worker.errors import Fault, InvalidChange
-from worker.ports import JobRecord, Payload, UnreadableMessage
+from worker.ports.job_admin import Payload
+from worker.ports.records import JobRecord
+from worker.ports.store import UnreadableMessage
 
 
 def make_unreadable_message(

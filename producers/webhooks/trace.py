@@ -17,7 +17,7 @@ from producers.webhooks.syntax import list_operands
 from worker.config import Source, redact_bytes
 from worker.contract import MAX_FAULTS
 from worker.errors import InvalidChange
-from worker.ports import RuleTrace
+from worker.ports.deliveries import RuleTrace
 
 MAX_LOOKS: Final = 50_000  # at values, to explain one delivery
 MAX_VALUE: Final = 120  # characters of a value that is shown

@@ -18,7 +18,7 @@ from standardwebhooks import Webhook
 from ops.dev.stack import Shape, Stack, running
 from ops.dev.stack_settings import hash_of
 from tests.support.waiting import wait_until
-from worker.ports import HISTORY_BUCKETS, HISTORY_SECONDS, HistoryPoint
+from worker.ports.metrics import HISTORY_BUCKETS, HISTORY_SECONDS, HistoryPoint
 from worker.wiring import Runtime
 
 NOBODY = 404  # an address that the simulated CRMs do not have

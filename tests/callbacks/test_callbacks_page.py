@@ -16,7 +16,7 @@ from tests.support.docs_pages import DOCS, blocks
 from tests.support.waiting import wait_until
 from worker.callbacks import transport
 from worker.config import Secret
-from worker.ports import BatchCounts, CallbackMessage
+from worker.ports.callbacks import BatchCounts, CallbackMessage
 from worker.usecases.callbacks import write_body
 
 PAGE = blocks(DOCS / "how-to/callbacks.md")

@@ -10,7 +10,7 @@ from ops.simulator import Records, Simulator
 from tests.support.cli_runner import MISSING, TOKEN, Cli, first_job
 from worker.contract import Relation, from_message
 from worker.planner.actions import Action, Request
-from worker.ports import UnreadableMessage
+from worker.ports.store import UnreadableMessage
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"

@@ -13,7 +13,7 @@ from ops.simulator import Simulator
 from tests.support.cli_runner import MISSING, TOKEN, Cli, first_job, make_cli
 from worker.config import load_settings
 from worker.contract import TYPES, write_instant
-from worker.ports import JobFilter
+from worker.ports.records import JobFilter
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"

@@ -25,7 +25,7 @@ from ops.cli.progress import ProgressLines
 from producers.portals.imports.unpack import OLD_EXCEL, PASSWORD
 from tests.support.cli_runner import MISSING, Cli, run_when_accepted
 from tests.support.spreadsheets import make_xlsx
-from worker.ports import JobFilter
+from worker.ports.records import JobFilter
 from worker.wiring import Runtime
 
 LINKS = ("--set", "action=create", "--set", "relationtype=estate:address:buyer")

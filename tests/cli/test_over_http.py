@@ -47,22 +47,13 @@ from tests.support.store_values import make_request
 from worker.config import load_settings
 from worker.contract import Reference, Relation, from_message
 from worker.planner.actions import Action
-from worker.ports import (
-    Dismissal,
-    DriftedRelation,
-    DriftPage,
-    Failure,
-    JobFilter,
-    JobRecord,
-    JobReference,
-    Parking,
-    Replay,
-    RequestRecord,
-    SearchRecord,
-    UnreadableMessage,
-    Waiting,
-    WaitReason,
-)
+from worker.ports.drift import DriftedRelation, DriftPage
+from worker.ports.records import Dismissal, Failure, JobFilter, JobRecord
+from worker.ports.references import JobReference, Parking
+from worker.ports.replays import Replay
+from worker.ports.requests import RequestRecord, SearchRecord
+from worker.ports.store import UnreadableMessage
+from worker.ports.waiting import Waiting, WaitReason
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"

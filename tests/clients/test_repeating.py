@@ -8,7 +8,7 @@ import pytest
 from ops.dev.stack import Stack
 from tests.support.foreign_clients import ACCOUNT
 from tests.support.waiting import wait_until
-from worker.ports import JobFilter, JobRecord
+from worker.ports.records import JobFilter, JobRecord
 
 FOLDER = Path(__file__).parent / "repeating"
 CLIENTS = {"node": ("node", FOLDER / "repeat.mjs"), "java": ("java", FOLDER / "Repeat.java")}

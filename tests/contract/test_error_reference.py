@@ -19,7 +19,7 @@ from worker.planner.apply_reply import UNANSWERED
 from worker.planner.guard import DEPENDENCY, LAST_ONE
 from worker.planner.relation_state import OpenRelation
 from worker.planner.retry_policy import NextStep, RetryPolicy, decide
-from worker.ports import ERROR_CLASSES
+from worker.ports.records import ERROR_CLASSES
 from worker.usecases.batch import POISON_REFUSAL
 
 REFERENCE: Final = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"

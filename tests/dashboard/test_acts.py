@@ -9,7 +9,7 @@ import pytest
 from producers.services import build_services
 from tests.support.browsing import Browse, links_of, text_of
 from tests.support.http_front import BUYER, MISSING, Front
-from worker.ports import OPEN_STATES, JobFilter
+from worker.ports.records import OPEN_STATES, JobFilter
 
 
 def send(front: Front, *children: int, account: str = "acme", parent: int = 501, **more: Any) -> list[str]:

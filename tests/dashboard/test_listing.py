@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.dashboard.listing import list_jobs, read_cursor
-from worker.ports import JobFilter, JobPage, JobRecord
+from worker.ports.records import JobFilter, JobPage, JobRecord
 
 
 def job(account: str, at: int) -> JobRecord:

@@ -21,7 +21,7 @@ from tests.support.browsing import HTML, Browse, open_browser, text_of
 from tests.support.http_front import BUYER, KEYS, Front, sha256
 from worker.config import Key, Secret, Settings
 from worker.config.values import Dashboard
-from worker.ports import JobFilter
+from worker.ports.records import JobFilter
 
 ADMIN = KEYS["admin"][0]
 PAGES = ("/jobs", "/errors", "/accounts", "/audit", "/system", "/jobs/acme-1m7y8t1vgssvve752b", "/acts/x")

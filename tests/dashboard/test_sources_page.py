@@ -4,7 +4,7 @@ import json
 
 from tests.support.browsing import Browse, text_of
 from tests.support.http_front import SECRETS, Front
-from worker.ports import JobFilter
+from worker.ports.records import JobFilter
 
 ENQUIRY = {
     "type": "enquiry.created",

@@ -24,7 +24,7 @@ from tests.support.store_values import MONTH, NO_LIMIT, submission
 from tests.support.waiting import wait_until
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
-from worker.ports import IntakeBounds
+from worker.ports.store import IntakeBounds
 from worker.redis.client import connect
 from worker.store.redis_store import RedisStore
 

@@ -10,7 +10,7 @@ from tests.support.forwarding import Forwarder
 from tests.support.waiting import wait_until
 from worker.config import load_settings
 from worker.errors import StoreUnavailable
-from worker.ports import Pause
+from worker.ports.waiting import Pause
 from worker.redis.client import connect, no_retry
 from worker.store.metrics import RedisMetrics
 from worker.store.redis_store import RedisStore

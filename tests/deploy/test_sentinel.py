@@ -25,7 +25,7 @@ from tests.support.deploy_work import (
 )
 from tests.support.waiting import wait_until
 from worker.errors import StoreUnavailable
-from worker.ports import Pause
+from worker.ports.waiting import Pause
 from worker.redis.client import connect
 from worker.store.redis_store import RedisStore
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.flow_world import World, change
 from worker.contract import Relation
-from worker.ports import AuditEntry
+from worker.ports.audit import AuditEntry
 from worker.testing import MemoryJobAdmin, MemoryStore
 
 BUYER = "estate:address:buyer"

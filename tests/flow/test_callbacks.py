@@ -16,7 +16,7 @@ from tests.support.flow_world import World
 from worker.config import Callback
 from worker.contract import Change, from_message
 from worker.errors import NotFound
-from worker.ports import BatchCounts, CallbackAttempt, CallbackMessage, Watch
+from worker.ports.callbacks import BatchCounts, CallbackAttempt, CallbackMessage, Watch
 from worker.store.callbacks import RedisCallbacks
 from worker.testing import MemoryStore
 from worker.testing.store import MemoryJobAdmin, MemoryMetrics

@@ -12,7 +12,9 @@ from tests.support.flow_world import World, change
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Relation
 from worker.errors import InvalidChange, Unavailable
-from worker.ports import CANCELLED, AdminResult, JobFilter, Pause
+from worker.ports.job_admin import CANCELLED, AdminResult
+from worker.ports.records import JobFilter
+from worker.ports.waiting import Pause
 from worker.testing import skip_renewal
 from worker.usecases.cancel_taken import AT_WORK, OVERRULED, UNFINISHED, TakenJobs
 

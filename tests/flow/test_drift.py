@@ -20,16 +20,12 @@ from worker.contract import Relation, from_message
 from worker.errors import Invalid, InvalidChange, Unavailable
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
 from worker.planner.plan import Limits
-from worker.ports import (
-    LEASE_LIFETIME,
-    Api,
-    DriftedRelation,
-    DriftFilter,
-    DriftPage,
-    JobFilter,
-    Pause,
-    RecordRef,
-)
+from worker.ports.drift import DriftedRelation, DriftFilter, DriftPage
+from worker.ports.erasure import RecordRef
+from worker.ports.records import JobFilter
+from worker.ports.services import Api
+from worker.ports.waiting import Pause
+from worker.ports.work import LEASE_LIFETIME
 from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 from worker.usecases.drift import DriftReader

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tests.support.flow_world import World, change
 from worker.contract import Relation
-from worker.ports import RequestRecord
+from worker.ports.requests import RequestRecord
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
 from worker.testing import MemoryQueries

@@ -27,7 +27,7 @@ from worker.config import load_settings
 from worker.contract import Change, from_message
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
-from worker.ports import Pause
+from worker.ports.waiting import Pause
 from worker.testing import MemoryStore
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime

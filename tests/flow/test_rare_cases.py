@@ -11,7 +11,7 @@ from tests.support.flow_world import World, change
 from worker.errors import StoreUnavailable
 from worker.planner.actions import ActionResult, ErrorClass, Reply, Verdict
 from worker.planner.plan import Limits
-from worker.ports import Pause
+from worker.ports.waiting import Pause
 from worker.store.commit import Commit, new_commit_id
 from worker.store.keys import bucket_of, short_id
 from worker.store.redis_store import RedisStore

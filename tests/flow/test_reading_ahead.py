@@ -19,7 +19,8 @@ from worker.contract import Change, Relation
 from worker.planner.actions import Action, Reply
 from worker.planner.plan import Limits
 from worker.planner.search import Search
-from worker.ports import Api, AuditEntry
+from worker.ports.audit import AuditEntry
+from worker.ports.services import Api
 from worker.testing import MemoryJobAdmin, MemoryStore
 from worker.usecases.flush import flush
 from worker.usecases.read_ahead import READ_AHEAD_FOR

@@ -17,8 +17,9 @@ from worker.errors import StoreUnavailable, Unavailable
 from worker.planner.actions import Action, Reply
 from worker.planner.plan import Limits
 from worker.planner.search import Search
-from worker.ports import Api, DriftFilter, RequestRecord
-from worker.ports.requests import UNSETTLED
+from worker.ports.drift import DriftFilter
+from worker.ports.requests import UNSETTLED, RequestRecord
+from worker.ports.services import Api
 from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 from worker.usecases.drift import DriftReader

@@ -14,7 +14,10 @@ from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Reference
 from worker.planner.actions import Action, ActionResult, Reply, Verdict
 from worker.planner.search import Search
-from worker.ports import CANCELLED, ERASED, Api, AuditEntry, ErasedPiece, RecordRef
+from worker.ports.audit import AuditEntry
+from worker.ports.erasure import ERASED, ErasedPiece, RecordRef
+from worker.ports.job_admin import CANCELLED
+from worker.ports.services import Api
 from worker.testing import MemoryStore
 
 

@@ -13,7 +13,7 @@ from tests.support.flow_world import World, change
 from tests.support.replaying import replays_of, run_replay
 from tests.support.store_steps import queries_of
 from worker.contract import Change, Relation
-from worker.ports import DriftedRelation, DriftFilter
+from worker.ports.drift import DriftedRelation, DriftFilter
 from worker.testing import MemoryStore
 from worker.usecases.drift import DriftReader
 

@@ -14,7 +14,11 @@ from tests.support.references import BUYER, ESTATE, FIELDS, address, email, seed
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Reference, Relation
 from worker.errors import InvalidChange
-from worker.ports import AdminResult, AuditEntry, JobFilter, LookUpResult, Parking, Pause, Waiting
+from worker.ports.audit import AuditEntry
+from worker.ports.job_admin import AdminResult
+from worker.ports.records import JobFilter
+from worker.ports.references import LookUpResult, Parking
+from worker.ports.waiting import Pause, Waiting
 from worker.usecases.waiting import FULL_PACE, AccountView, WaitPolicy, why_job_waits
 
 OFFICE = email("office@example.test")  # two have it

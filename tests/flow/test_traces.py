@@ -16,7 +16,7 @@ from tests.support.store_steps import queries_of
 from tests.support.trace_collector import Collector, collect
 from worker.config import Settings
 from worker.contract import from_message
-from worker.ports import DriftFilter
+from worker.ports.drift import DriftFilter
 from worker.testing import MemoryStore
 from worker.traces import MAX_FLUSHES, MAX_LINKS, Traces
 from worker.usecases.drift import DriftReader

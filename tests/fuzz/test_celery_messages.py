@@ -22,8 +22,11 @@ from tests.torture.mutate import DEPTHS, NASTY, encode, garble, mutate, nest
 from worker import tasks
 from worker.config.secret import HiddenValues
 from worker.contract import from_message
+from worker.contract.message import UNROUTED
 from worker.errors import InvalidChange
-from worker.ports import UNROUTED, JobFilter, JobRecord, Payload, UnreadableMessage
+from worker.ports.job_admin import Payload
+from worker.ports.records import JobFilter, JobRecord
+from worker.ports.store import UnreadableMessage
 from worker.usecases.accept_messages import accept_messages
 from worker.wiring import Runtime
 

@@ -17,7 +17,7 @@ from redis import Redis
 
 from ops.dev.redis_server import RedisServer
 from worker.limiter.redis_limiter import RedisLimiter
-from worker.ports import Feedback, Grant
+from worker.ports.services import Feedback, Grant
 from worker.testing.limiter import MemoryLimiter
 
 ACCOUNT = "acme"

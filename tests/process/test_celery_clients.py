@@ -14,7 +14,8 @@ from ops.dev.stack import QUICK, Shape, Stack, running
 from producers.services import build_services
 from tests.support.deploy_work import CHANGE
 from tests.support.waiting import wait_until
-from worker.ports import UNROUTED, JobFilter, JobRecord
+from worker.contract.message import UNROUTED
+from worker.ports.records import JobFilter, JobRecord
 
 CLIENT = """
 import json, sys

@@ -14,7 +14,7 @@ pytest.importorskip("opentelemetry.sdk", reason="the extra telemetry is not inst
 from ops.dev.stack import QUICK, Shape, Stack, running
 from tests.support.trace_collector import collect
 from tests.support.waiting import wait_until
-from worker.ports import JobFilter
+from worker.ports.records import JobFilter
 
 OVER_HTTP, BY_CELERY, REFUSED = ("1" * 32, "a" * 16), ("2" * 32, "b" * 16), ("3" * 32, "c" * 16)
 # redis-py imports the SDK's metrics by itself, wherever they are installed.

@@ -18,7 +18,9 @@ from tests.torture.simulated_broker import SimulatedBroker
 from tests.torture.simulation import ScenarioResult, run_seeds, simulate
 from worker.contract import Change, Relation
 from worker.planner.actions import Request
-from worker.ports import CallbackAttempt, CallbackMessage, DeleteBrake, Pause
+from worker.ports.callbacks import CallbackAttempt, CallbackMessage
+from worker.ports.waiting import Pause
+from worker.ports.work import DeleteBrake
 from worker.store.commit import Commit
 from worker.store.jobs import lifecycle
 from worker.store.lease import replaced

@@ -4,7 +4,7 @@ import pytest
 from redis import Redis
 
 from tests.support.store_values import START
-from worker.ports import Store
+from worker.ports.store import Store
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
 

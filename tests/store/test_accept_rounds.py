@@ -8,7 +8,7 @@ from redis import Redis
 from tests.support.store_steps import accept, list_jobs
 from tests.support.store_values import MONTH, NO_LIMIT, change, submission
 from worker.errors import BacklogFull
-from worker.ports import IntakeBounds, Store, Submission
+from worker.ports.store import IntakeBounds, Store, Submission
 from worker.store.redis_store import RedisStore
 
 ROUNDS = [

@@ -5,7 +5,8 @@ import pytest
 from tests.support.store_steps import accept, claim_all, job_admin_of
 from tests.support.store_values import MONTH, change, submission
 from worker.errors import BacklogFull
-from worker.ports import AuditEntry, IntakeBounds, Receipt, Store
+from worker.ports.audit import AuditEntry
+from worker.ports.store import IntakeBounds, Receipt, Store
 from worker.store.redis_store import RedisStore
 
 BIG = [change(501, *range(2**50, 2**50 + 500)), change(502, *range(2**50, 2**50 + 500))]  # 4.5 kB each

@@ -13,7 +13,10 @@ from tests.support.store_values import BUYER, change, make_request, open_write
 from worker.contract import Relation
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
-from worker.ports import AuditEntry, Failure, JobFilter, JobRecord, Store, Writes
+from worker.ports.audit import AuditEntry
+from worker.ports.records import Failure, JobFilter, JobRecord
+from worker.ports.store import Store
+from worker.ports.work import Writes
 from worker.store.jobs import job_decisions, lifecycle
 from worker.store.jobs.stored_job import FAILED, SENDING, LoadedJob, StoredJob
 from worker.store.limits import Retention

@@ -21,7 +21,9 @@ from tests.support.store_values import (
     settle_all,
     submission,
 )
-from worker.ports import Inspection, IntakeBounds, Store, Writes
+from worker.ports.integrity import Inspection
+from worker.ports.store import IntakeBounds, Store
+from worker.ports.work import Writes
 from worker.store.jobs.stored_job import PARKED, QUEUED
 from worker.store.keys import bucket_of
 from worker.store.redis_store import RedisStore

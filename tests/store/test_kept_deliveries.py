@@ -9,15 +9,9 @@ from redis import Redis
 
 from tests.support.store_steps import accept, deliveries_of, dump_keys
 from tests.support.store_values import BUYER, change
-from worker.ports import (
-    Delivery,
-    DeliveryFilter,
-    DeliveryRetention,
-    KeptDelivery,
-    RecordRef,
-    RuleTrace,
-    Store,
-)
+from worker.ports.deliveries import Delivery, DeliveryFilter, DeliveryRetention, KeptDelivery, RuleTrace
+from worker.ports.erasure import RecordRef
+from worker.ports.store import Store
 from worker.store.deliveries import RedisDeliveries
 from worker.store.limits import MAX_REFUSED_BYTES
 from worker.store.redis_store import RedisStore

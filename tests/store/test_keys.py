@@ -29,7 +29,9 @@ from worker.clock import id_prefix
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter
-from worker.ports import Delivery, IntakeBounds, KeptDelivery, Pause, Receipt
+from worker.ports.deliveries import Delivery, KeptDelivery
+from worker.ports.store import IntakeBounds, Receipt
+from worker.ports.waiting import Pause
 from worker.redis.client import connect
 from worker.redis.scripts import Script
 from worker.store.database import CONSTANTS

@@ -10,7 +10,8 @@ from tests.support.store_steps import BASE, accept, read_all, take_lease
 from tests.support.store_values import change
 from worker.contract import Change
 from worker.errors import StoreUnavailable
-from worker.ports import IntakeBounds, Submission, UnreadableMessage, Writes
+from worker.ports.store import IntakeBounds, Submission, UnreadableMessage
+from worker.ports.work import Writes
 from worker.store.redis_store import RedisStore
 
 RELEASE = json.loads((Path(__file__).parent / "data" / "release_0_1_0.json").read_text())

@@ -22,7 +22,8 @@ from worker.contract import Relation
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import Result
 from worker.planner.relation_state import Refusal
-from worker.ports import OpenWrite, Store, Writes
+from worker.ports.store import Store
+from worker.ports.work import OpenWrite, Writes
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
 

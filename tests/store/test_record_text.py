@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from worker.planner.fold import Intent, Version
 from worker.planner.relation_state import OpenRelation, Refusal
-from worker.ports import RecordRef
+from worker.ports.erasure import RecordRef
 from worker.store.erasure.record_text import RecordText
 
 BUYER = "estate:address:buyer"

@@ -5,7 +5,8 @@ from producers.job_admin.selection import judge_jobs
 from tests.support.store_steps import accept, claim_all, list_jobs, queries_of, send_and_settle, take_lease
 from tests.support.store_values import change, look_up_results, name_by_references
 from worker.contract import Relation
-from worker.ports import JobFilter, Store
+from worker.ports.records import JobFilter
+from worker.ports.store import Store
 from worker.testing import FakeClock
 
 TYPE = change(1, 9).type

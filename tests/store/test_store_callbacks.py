@@ -6,7 +6,9 @@ from redis import Redis
 from tests.support.store_steps import BASE, accept, claim_all, job_admin_of, send_and_settle, take_lease
 from tests.support.store_values import BUYER, START, change
 from worker.contract import Relation
-from worker.ports import BatchCounts, CallbackMessage, RecordRef, Store, Watch
+from worker.ports.callbacks import BatchCounts, CallbackMessage, Watch
+from worker.ports.erasure import RecordRef
+from worker.ports.store import Store
 from worker.store import callbacks as module
 from worker.store.callbacks import RedisCallbacks
 from worker.store.redis_store import RedisStore

@@ -10,7 +10,10 @@ from worker.planner.actions import Action, Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import RESULTS, ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
-from worker.ports import BegunRequest, Pause, RequestRecord, Submission
+from worker.ports.requests import RequestRecord
+from worker.ports.store import Submission
+from worker.ports.waiting import Pause
+from worker.ports.work import BegunRequest
 from worker.store import codec
 from worker.store.jobs.job_view import as_record
 from worker.store.jobs.new_job import encode_submission

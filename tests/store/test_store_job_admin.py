@@ -23,20 +23,13 @@ from tests.support.store_steps import (
 from tests.support.store_values import BUYER, MONTH, change, make_request, submission
 from worker.contract import Relation
 from worker.errors import BacklogFull
-from worker.ports import (
-    CANCELLED,
-    AdminResult,
-    AuditEntry,
-    DeleteBrake,
-    IntakeBounds,
-    JobFilter,
-    Pause,
-    Receipt,
-    RecordRef,
-    Store,
-    UnreadableMessage,
-    Writes,
-)
+from worker.ports.audit import AuditEntry
+from worker.ports.erasure import RecordRef
+from worker.ports.job_admin import CANCELLED, AdminResult
+from worker.ports.records import JobFilter
+from worker.ports.store import IntakeBounds, Receipt, Store, UnreadableMessage
+from worker.ports.waiting import Pause
+from worker.ports.work import DeleteBrake, Writes
 from worker.store.database import Database
 from worker.store.lease.lease import RedisLease
 from worker.store.limits import MAX_AUDIT_ENTRIES, MAX_PAYLOAD_BYTES

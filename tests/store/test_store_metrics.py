@@ -16,7 +16,10 @@ from worker.clock import IdGenerator
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
-from worker.ports import BOUNDS, AuditEntry, IntakeBounds, Pause, Store, SweepStats, WorkerInfo
+from worker.ports.audit import AuditEntry
+from worker.ports.metrics import BOUNDS, SweepStats, WorkerInfo
+from worker.ports.store import IntakeBounds, Store
+from worker.ports.waiting import Pause
 from worker.redis.client import connect
 from worker.store.metrics import RedisMetrics
 from worker.usecases.flush_telemetry import FlushCounters

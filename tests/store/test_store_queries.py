@@ -28,16 +28,10 @@ from worker.clock import IdGenerator
 from worker.contract import Change, Relation
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
-from worker.ports import (
-    OPEN_STATES,
-    IntakeBounds,
-    JobFilter,
-    JobRecord,
-    Queries,
-    Retention,
-    Store,
-    Writes,
-)
+from worker.ports.queries import Queries
+from worker.ports.records import OPEN_STATES, JobFilter, JobRecord
+from worker.ports.store import IntakeBounds, Retention, Store
+from worker.ports.work import Writes
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
 

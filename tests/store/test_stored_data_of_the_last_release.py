@@ -15,17 +15,12 @@ from worker.contract import Change, Relation
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.planner.actions import Action
 from worker.planner.relation_state import Stage
-from worker.ports import (
-    AuditEntry,
-    IntakeBounds,
-    JobFilter,
-    JobRecord,
-    Pause,
-    Receipt,
-    ReplayEntry,
-    Submission,
-    WorkerInfo,
-)
+from worker.ports.audit import AuditEntry
+from worker.ports.metrics import WorkerInfo
+from worker.ports.records import JobFilter, JobRecord
+from worker.ports.replays import ReplayEntry
+from worker.ports.store import IntakeBounds, Receipt, Submission
+from worker.ports.waiting import Pause
 from worker.store.database import Database
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.limits import Retention

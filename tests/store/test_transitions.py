@@ -41,7 +41,9 @@ from tests.support.store_values import (
 from worker.contract import Change, Relation
 from worker.errors import BacklogFull, LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
-from worker.ports import IntakeBounds, Pause, Receipt, Store, Writes
+from worker.ports.store import IntakeBounds, Receipt, Store
+from worker.ports.waiting import Pause
+from worker.ports.work import Writes
 from worker.store.limits import LEASE_LIFETIME_MS
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from worker.contract import TYPES, Relation, guarded_side
 from worker.planner.guard import guard_key
-from worker.ports import Store
+from worker.ports.store import Store
 from worker.store.commit import Commit, new_commit_id
 from worker.store.database import Database
 from worker.store.inspection.inspector import RedisInspector

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from tests.support.flow_world import World
-from worker.ports import Store
+from worker.ports.store import Store
 from worker.store.redis_store import RedisStore
 
 

@@ -9,7 +9,7 @@ from ops.dev.stack import QUICK, Shape, Stack
 from tests.support.waiting import wait_until
 from worker.contract import Change, from_message
 from worker.errors import StoreUnavailable
-from worker.ports import Receipt
+from worker.ports.store import Receipt
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"

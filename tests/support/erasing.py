@@ -6,7 +6,7 @@ from typing import Any
 from producers.job_admin.erase import EraseService
 from tests.support.flow_world import World
 from tests.support.store_steps import deliveries_of, job_admin_of
-from worker.ports import ERASED
+from worker.ports.erasure import ERASED
 from worker.testing import skip_renewal
 from worker.usecases.withdrawal import withdraw_record
 

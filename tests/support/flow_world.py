@@ -14,7 +14,8 @@ from worker.contract import TYPES, Change, Relation, guarded_side, order_of
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports import IntakeBounds, JobRecord, Receipt, Store
+from worker.ports.records import JobRecord
+from worker.ports.store import IntakeBounds, Receipt, Store
 from worker.testing import FakeClock, skip_renewal
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush import flush

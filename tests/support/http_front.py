@@ -21,7 +21,7 @@ from producers.portals.http.application import application
 from producers.portals.http.server import Server
 from worker.config import Settings, load_settings
 from worker.errors import Unavailable
-from worker.ports import JobRecord
+from worker.ports.records import JobRecord
 from worker.wiring import Runtime
 
 MISSING = 404  # an address that the CRM does not have

@@ -5,7 +5,8 @@ from typing import Any
 from producers.replay.service import ReplayService
 from tests.support.flow_world import World
 from tests.support.store_steps import job_admin_of, queries_of
-from worker.ports import JobFilter, JobRecord, Replay
+from worker.ports.records import JobFilter, JobRecord
+from worker.ports.replays import Replay
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 
 

@@ -21,24 +21,15 @@ from tests.support.store_values import (
 )
 from worker.contract import Change, Relation
 from worker.planner.fold import Result
-from worker.ports import (
-    AuditEntry,
-    DeliveryRetention,
-    IntakeBounds,
-    JobFilter,
-    JobRecord,
-    Lease,
-    Metrics,
-    Pause,
-    Queries,
-    Receipt,
-    Replay,
-    ReplayEntry,
-    Store,
-    UnreadableMessage,
-    WorkBatch,
-    Writes,
-)
+from worker.ports.audit import AuditEntry
+from worker.ports.deliveries import DeliveryRetention
+from worker.ports.metrics import Metrics
+from worker.ports.queries import Queries
+from worker.ports.records import JobFilter, JobRecord
+from worker.ports.replays import Replay, ReplayEntry
+from worker.ports.store import IntakeBounds, Receipt, Store, UnreadableMessage
+from worker.ports.waiting import Pause
+from worker.ports.work import Lease, WorkBatch, Writes
 from worker.store.deliveries import RedisDeliveries
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.keys import bucket_of, short_id

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 from tests.support.flow_world import World
-from worker.ports import MAX_COUNTDOWN
+from worker.ports.work import MAX_COUNTDOWN
 from worker.usecases.flush_context import FlushResult
 
 SECOND = 1_000_000

@@ -15,16 +15,11 @@ from worker.contract import Relation, account_of
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import RESULTS
-from worker.ports import (
-    CANCELLED,
-    ERASED,
-    LEASE_LIFETIME,
-    AcceptResult,
-    Metrics,
-    RecordRef,
-    RelationRecord,
-    Submission,
-)
+from worker.ports.erasure import ERASED, RecordRef
+from worker.ports.job_admin import CANCELLED
+from worker.ports.metrics import Metrics
+from worker.ports.store import AcceptResult, Submission
+from worker.ports.work import LEASE_LIFETIME, RelationRecord
 
 LEASE_US = round(LEASE_LIFETIME * 1e6)
 BY_PEOPLE = (CANCELLED, ERASED)

@@ -20,7 +20,8 @@ from ops.dev.stack import Stack
 from tests.support.store_steps import dump_keys
 from tests.torture.store_fixtures import record_pattern
 from worker.contract import Relation
-from worker.ports import OPEN_STATES, JobRecord, RecordRef
+from worker.ports.erasure import RecordRef
+from worker.ports.records import OPEN_STATES, JobRecord
 from worker.store import keys
 from worker.wiring import Runtime
 

@@ -10,7 +10,7 @@ from ops.dev.stack import Stack
 from tests.torture.expected_state import AcceptedChange, ExpectedRelation, expect
 from tests.torture.load_generator import SentChanges, seeded_relations
 from worker.contract import Relation
-from worker.ports import OPEN_STATES, JobRecord
+from worker.ports.records import OPEN_STATES, JobRecord
 from worker.wiring import Runtime
 
 LAST_SECOND: Final = 1.0  # seconds before a kill of Redis whose changes AOF `everysec` may lose

@@ -33,7 +33,9 @@ from tests.torture.simulated_worker import SimulatedWorker, WorkerEnvironment
 from worker.contract import TYPES, Change, guarded_side, order_of
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports import IntakeBounds, Metrics, RecordRef
+from worker.ports.erasure import RecordRef
+from worker.ports.metrics import Metrics
+from worker.ports.store import IntakeBounds
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import Intake, IntakePolicy

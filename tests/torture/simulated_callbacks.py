@@ -18,7 +18,8 @@ from tests.torture.history_checker import HistoryChecker
 from tests.torture.schedule import SECOND, Schedule
 from tests.torture.simulated_process import InterruptiblePort, ProcessDied, SimulatedProcess
 from worker.config import Callback
-from worker.ports import BatchCounts, CallbackAttempt, CallbackMessage, DueCallbacks, Metrics, Watch
+from worker.ports.callbacks import BatchCounts, CallbackAttempt, CallbackMessage, DueCallbacks, Watch
+from worker.ports.metrics import Metrics
 from worker.usecases.callbacks import Callbacks
 
 TROUBLE = (0.0, 0.3, 0.7)  # the share of attempts in vain, drawn for each scenario

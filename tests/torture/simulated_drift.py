@@ -20,7 +20,7 @@ from tests.torture.simulated_worker import SimulatedWorker, WorkerEnvironment
 from worker.contract import Change, Relation
 from worker.errors import Unavailable
 from worker.planner.fold import NEVER
-from worker.ports import DriftedRelation, DriftFilter, DriftPage
+from worker.ports.drift import DriftedRelation, DriftFilter, DriftPage
 from worker.usecases.drift import DriftReader
 
 NAME = "drift"

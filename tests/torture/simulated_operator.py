@@ -18,7 +18,9 @@ from tests.torture.history_checker import HistoryChecker
 from tests.torture.schedule import SECOND, Schedule
 from tests.torture.simulated_callbacks import SimulatedCallbacks
 from tests.torture.simulated_process import InterruptiblePort, SimulatedProcess
-from worker.ports import ERASED, JobFilter, Pause, RecordRef
+from worker.ports.erasure import ERASED, RecordRef
+from worker.ports.records import JobFilter
+from worker.ports.waiting import Pause
 from worker.store.deliveries import RedisDeliveries
 from worker.usecases.callbacks import Callbacks
 from worker.usecases.cancel_taken import TakenJobs

@@ -10,7 +10,7 @@ from typing import Any
 from tests.torture.fault_profile import FaultProfile
 from tests.torture.schedule import SECOND, Actor, Schedule
 from worker.errors import LeaseLost, StoreUnavailable, Unavailable
-from worker.ports import Lease
+from worker.ports.work import Lease
 
 RENEWAL = 3.0  # seconds between renewals of a lease
 DELAYS = (0.0, 0.0, 0.0, 0.001, 0.05)  # seconds that pass around a call

@@ -19,7 +19,8 @@ from worker.errors import Unavailable
 from worker.onoffice.client import Client
 from worker.planner.actions import Action, Reply
 from worker.planner.search import Search
-from worker.ports import MAX_COUNTDOWN, Api
+from worker.ports.services import Api
+from worker.ports.work import MAX_COUNTDOWN
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushPolicy

@@ -8,7 +8,7 @@ from typing import Any, cast
 import redis
 
 from tests.support.store_steps import dump_keys
-from worker.ports import RecordRef
+from worker.ports.erasure import RecordRef
 from worker.store.callbacks import RedisCallbacks
 from worker.store.database import Database
 from worker.store.job_admin import RedisJobAdmin

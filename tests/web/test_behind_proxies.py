@@ -15,7 +15,7 @@ from producers.portals.http.application import application
 from producers.portals.http.middleware import clean_root_path
 from producers.portals.http.server import KEEP_ALIVE_SECONDS, Server
 from tests.support.http_front import BUYER, KEYS, SECRETS, Front
-from worker.ports import DeliveryFilter
+from worker.ports.deliveries import DeliveryFilter
 
 PREFIX = "/crm/relations"
 

@@ -17,7 +17,8 @@ from producers.services import build_services
 from tests.support.cli_runner import make_cli, make_environ, write_settings
 from tests.support.http_front import BUYER, MISSING, SECRETS, Front, problem
 from worker.contract import from_message
-from worker.ports import JobFilter, UnreadableMessage
+from worker.ports.records import JobFilter
+from worker.ports.store import UnreadableMessage
 
 LONG = "acme-" + "x" * 60
 

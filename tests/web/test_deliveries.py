@@ -27,7 +27,8 @@ from worker.config import Rule, Secret, Source
 from worker.config.values import IgnoreRule
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
-from worker.ports import GENUINE, DeliveryFilter, RecordRef
+from worker.ports.deliveries import GENUINE, DeliveryFilter
+from worker.ports.erasure import RecordRef
 
 SECRET = 'canary-box-secret/ü+"&<ä'
 BUYER = "estate:address:buyer"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from producers.portals.http.group_commit import Accept, CommitGroup, Results
 from worker.contract import Change
 from worker.errors import RelationsError, StoreUnavailable
-from worker.ports import IntakeBounds, Receipt
+from worker.ports.store import IntakeBounds, Receipt
 from worker.testing import MemoryStore
 from worker.usecases.intake import Intake, IntakePolicy
 

@@ -26,7 +26,7 @@ from producers.webhooks.signatures import WebhookDelivery
 from tests.support.http_front import SECRETS, Front, problem, running
 from tests.support.waiting import wait_until
 from worker.config import Rule, Secret, Source
-from worker.ports import DeliveryFilter
+from worker.ports.deliveries import DeliveryFilter
 
 SOURCES = ("immo", "forms", "desk", "office")
 TOKEN = "Validation: Testing client application reachability for subscription Request-Id: 522dc9b1-bc38"

@@ -11,7 +11,8 @@ from ops.history import COUNTS, HistoryBucket, gather, make_buckets
 from producers.portals.http.deps import RareQuestion
 from tests.support.http_front import BUYER, KEYS, MISSING, Front, problem
 from tests.web.test_one_verdict import STATES, make_healthy
-from worker.ports import AccountStats, HistoryPoint, JobFilter
+from worker.ports.metrics import AccountStats, HistoryPoint
+from worker.ports.records import JobFilter
 
 BUCKET = 300_000_000
 

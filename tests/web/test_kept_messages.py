@@ -8,7 +8,9 @@ import pytest
 
 from producers.services import build_services
 from tests.support.http_front import BUYER, Front, problem
-from worker.ports import UNROUTED, JobFilter, UnreadableMessage
+from worker.contract.message import UNROUTED
+from worker.ports.records import JobFilter
+from worker.ports.store import UnreadableMessage
 
 FAULTS = ("parentid: expected a positive integer, got 0",)
 FORMS = {"tenant": "2", "action": "create", "type": "estate:address:buyer", "parent": 501, "children": [9001]}

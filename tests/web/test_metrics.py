@@ -40,7 +40,9 @@ from tests.support.docs_pages import is_current
 from tests.support.http_front import BUYER, KEYS, MISSING, Front
 from tests.support.waiting import wait_until
 from worker.contract import from_message
-from worker.ports import AuditEntry, Pause, WorkerInfo
+from worker.ports.audit import AuditEntry
+from worker.ports.metrics import WorkerInfo
+from worker.ports.waiting import Pause
 from worker.redis.client import connect
 from worker.wiring import Runtime
 

@@ -9,7 +9,7 @@ from producers.portals.http.query import JobPageQuery, read_query
 from tests.support.http_front import MISSING, Front, problem
 from worker.contract import from_message, write_instant
 from worker.errors import Invalid
-from worker.ports import JobFilter
+from worker.ports.records import JobFilter
 
 UNIT = {"relationtype": "complex:estate:units", "parentid": "5", "childid": "7"}
 

@@ -10,8 +10,13 @@ from producers.replay.service import ReplayService
 from producers.services import build_services
 from tests.support.http_front import MISSING, Front
 from worker.contract import from_message
+from worker.contract.message import UNROUTED
 from worker.errors import InvalidChange, NotFound
-from worker.ports import UNROUTED, AuditEntry, JobFilter, Pause, Replay, UnreadableMessage
+from worker.ports.audit import AuditEntry
+from worker.ports.records import JobFilter
+from worker.ports.replays import Replay
+from worker.ports.store import UnreadableMessage
+from worker.ports.waiting import Pause
 from worker.usecases.replay import PIECE, requeue
 
 BUYERS = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501}
@@ -107,7 +112,7 @@ def confirm(front: Front, kind: str, relation: Any, *, still_open: bool) -> None
     from worker.contract import TYPES, guarded_side
     from worker.planner.apply_reply import Effects, RelationOutcome
     from worker.planner.relation_state import confirm_write
-    from worker.ports import Writes
+    from worker.ports.work import Writes
     from worker.usecases.batch import Batch
 
     front.runtime.intake().accept(

@@ -23,7 +23,7 @@ from producers.portals.http.middleware import ForwardedMiddleware
 from producers.services import build_services
 from tests.support.http_front import BUYER, SECRETS, Front, problem
 from worker.config import Rule, Secret
-from worker.ports import JobFilter
+from worker.ports.records import JobFilter
 
 ACTION = {"action": "create", "type": "estate:address:buyer", "parent": 1, "children": [2], "at": None}
 ENQUIRY = {"type": "enquiry.created", "data": {"estate_id": 501, "person_ids": [1, 2], "gone": [3]}}

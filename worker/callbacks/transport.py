@@ -19,7 +19,7 @@ from worker.contract.quoting import make_printable
 from worker.errors import InvalidSettings
 from worker.network import deadline as network
 from worker.network.headers import retry_after, user_agent
-from worker.ports import CallbackAttempt
+from worker.ports.callbacks import CallbackAttempt
 
 TIMEOUT: Final = 10.0  # seconds from connecting to the status; resolving the name comes before
 MAX_ERROR: Final = 200  # characters that are kept

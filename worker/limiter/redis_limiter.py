@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from worker.contract.instant import SECOND
 from worker.limiter import policy
 from worker.limiter.policy import PaceState
-from worker.ports import BreakerChange, Feedback, Grant, Pace, Reason
+from worker.ports.services import BreakerChange, Feedback, Grant, Pace, Reason
 from worker.redis.client import Client, translate_errors
 from worker.redis.scripts import load_script
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from worker.ports import AuditEntry
+from worker.ports.audit import AuditEntry
 from worker.redis.client import Client
 from worker.store.account import META_FIELDS, AccountCommit, Meta
 from worker.store.commit import Overtaken, repeat_while_overtaken

@@ -1,6 +1,6 @@
 """The audit log of an account: who did what, newest first, and no more than so many entries."""
 
-from worker.ports import AuditEntry, AuditPage
+from worker.ports.audit import AuditEntry, AuditPage
 from worker.store import codec
 from worker.store.acts import Acts, send_act
 from worker.store.commit import Commit

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from worker.contract import account_of
-from worker.ports import BatchCounts, CallbackMessage, DueCallbacks, MessagePage, Watch
+from worker.ports.callbacks import BatchCounts, CallbackMessage, DueCallbacks, MessagePage, Watch
 from worker.store import codec
 from worker.store.commit import Commit
 from worker.store.database import Database

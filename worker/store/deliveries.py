@@ -9,8 +9,7 @@ from typing import Final
 import msgspec
 
 from worker.contract import account_of
-from worker.ports import (
-    FOREVER,
+from worker.ports.deliveries import (
     GENUINE,
     Delivery,
     DeliveryFilter,
@@ -18,8 +17,9 @@ from worker.ports import (
     DeliveryPage,
     DeliveryRetention,
     KeptDelivery,
-    RecordRef,
 )
+from worker.ports.erasure import RecordRef
+from worker.ports.records import FOREVER
 from worker.redis.client import Client, translate_errors
 from worker.store import codec, keys
 from worker.store.account import read_jobs

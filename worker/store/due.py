@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from worker.errors import StoreUnavailable
-from worker.ports import Pause
+from worker.ports.waiting import Pause
 from worker.redis.client import translate_errors
 from worker.store import keys
 from worker.store.account import AccountCommit

@@ -6,7 +6,14 @@ from functools import cached_property
 from typing import Any, Final
 
 from worker.errors import BacklogFull
-from worker.ports import AcceptResult, IntakeBounds, Receipt, RefusedChange, Submission, UnreadableMessage
+from worker.ports.store import (
+    AcceptResult,
+    IntakeBounds,
+    Receipt,
+    RefusedChange,
+    Submission,
+    UnreadableMessage,
+)
 from worker.redis.client import translate_errors
 from worker.redis.scripts import ScriptCall
 from worker.store import codec, keys

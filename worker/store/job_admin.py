@@ -7,7 +7,8 @@ from typing import NamedTuple
 import msgspec
 
 from worker.contract import Reference, account_of
-from worker.ports import ALL_FAILED, CANCELLED, AdminResult, AuditEntry, Payload
+from worker.ports.audit import AuditEntry
+from worker.ports.job_admin import ALL_FAILED, CANCELLED, AdminResult, Payload
 from worker.store.account import AccountCommit, Before, read_jobs_with_claims, read_memories
 from worker.store.acts import send_act
 from worker.store.audit_log import RedisAuditLog

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from worker.ports import FOREVER, JobFilter, JobPage, JobRecord
+from worker.ports.records import FOREVER, JobFilter, JobPage, JobRecord
 from worker.store import keys
 from worker.store.account import mark_claims, read_alive, read_jobs, read_jobs_at, read_kept_jobs
 from worker.store.database import Database

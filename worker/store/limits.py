@@ -6,8 +6,9 @@ numbers here gets it as a local. Durations are seconds, those in `_US` microseco
 
 from typing import Final
 
-from worker.ports import LEASE_LIFETIME, MAX_KEPT_BODY
-from worker.ports import Retention as Retention
+from worker.ports.store import MAX_KEPT_BODY
+from worker.ports.store import Retention as Retention
+from worker.ports.work import LEASE_LIFETIME
 
 LEASE_LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)
 MAX_EXAMINED: Final = 1000  # entries one page looks at, however few of them match
@@ -20,7 +21,7 @@ LONGEST_REST_US: Final = 3_600_000_000  # for which a mark of a flush message is
 FIRST_IDLE_US: Final = 50_000  # before the next flush after one that found nothing; doubled each time
 LONGEST_IDLE_US: Final = 60_000_000
 DEADLY_LOSSES: Final = (
-    3  # workers that died with one thing alone in their batch, before it is condemned (R21)
+    3  # workers that died with one thing alone in their batch, before that is condemned (R21)
 )
 
 BUCKET_MS: Final = 2**25  # milliseconds of ids that are one bucket: 9.3 hours

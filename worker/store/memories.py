@@ -15,7 +15,7 @@ from worker.planner.fold import (
     Version,
 )
 from worker.planner.relation_state import Doubt
-from worker.ports import RelationEvent
+from worker.ports.records import RelationEvent
 from worker.store.jobs.stored_job import NUMBERS
 from worker.store.keys import short_id
 from worker.store.limits import MAX_HISTORY, Retention

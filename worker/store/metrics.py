@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from worker.errors import StoreUnavailable
-from worker.ports import (
+from worker.ports.metrics import (
     HISTORY_BUCKETS,
     HISTORY_SECONDS,
     AccountStats,

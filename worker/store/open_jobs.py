@@ -6,7 +6,7 @@ from itertools import chain
 from math import inf
 from typing import Final
 
-from worker.ports import JobFilter, JobPage
+from worker.ports.records import JobFilter, JobPage
 from worker.store import codec
 from worker.store.account import read_alive, read_jobs_at, read_jobs_with_claims
 from worker.store.database import Database

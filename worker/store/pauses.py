@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from worker.ports import AuditEntry, Pause
+from worker.ports.audit import AuditEntry
+from worker.ports.waiting import Pause
 from worker.store.account import AccountCommit
 from worker.store.acts import send_act
 from worker.store.commit import Commit, Overtaken

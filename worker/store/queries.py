@@ -9,22 +9,21 @@ import msgspec
 from worker.contract import Relation
 from worker.contract.instant import SECOND
 from worker.errors import Fault, Invalid
-from worker.ports import (
+from worker.ports.drift import ConfirmedPage
+from worker.ports.metrics import count_open_jobs
+from worker.ports.queries import AccountState
+from worker.ports.records import (
     FOREVER,
     OPEN_STATES,
-    AccountState,
-    ConfirmedPage,
     FailureGroup,
     JobFilter,
     JobPage,
     JobRecord,
     JobState,
     RelationEvent,
-    RelationRecord,
-    RequestPage,
-    RequestRecord,
-    count_open_jobs,
 )
+from worker.ports.requests import RequestPage, RequestRecord
+from worker.ports.work import RelationRecord
 from worker.redis.client import Client
 from worker.store import keys
 from worker.store.account import (

@@ -8,17 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from worker.contract import Relation, account_of
-from worker.ports import (
-    ALL_FAILED,
-    FOREVER,
-    NOBODY,
-    AuditEntry,
-    JobRecord,
-    Pause,
-    RelationEvent,
-    RelationRecord,
-    RequestRecord,
-)
+from worker.ports.audit import AuditEntry
+from worker.ports.job_admin import ALL_FAILED
+from worker.ports.records import FOREVER, JobRecord, RelationEvent
+from worker.ports.requests import RequestRecord
+from worker.ports.store import NOBODY
+from worker.ports.waiting import Pause
+from worker.ports.work import RelationRecord
 from worker.store import codec
 from worker.store.account import read_jobs, read_jobs_with_claims
 from worker.store.clock_step import bring_forward

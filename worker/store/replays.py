@@ -6,7 +6,8 @@ from typing import Final
 
 from worker.contract import account_of
 from worker.errors import BacklogFull
-from worker.ports import AuditEntry, Replay, ReplayEntry, ReplayState
+from worker.ports.audit import AuditEntry
+from worker.ports.replays import Replay, ReplayEntry, ReplayState
 from worker.store import codec
 from worker.store.acts import Acts, send_act
 from worker.store.limits import MAX_EXAMINED, MAX_REPLAYS, MAX_SETS_BYTES, REPLAY_LIFETIME

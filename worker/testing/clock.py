@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 
-from worker.ports import Lease
+from worker.ports.work import Lease
 
 
 class FakeClock:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from worker.limiter import policy
 from worker.limiter.policy import PaceState
-from worker.ports import BreakerChange, Feedback, Grant, Pace
+from worker.ports.services import BreakerChange, Feedback, Grant, Pace
 
 
 class MemoryLimiter:

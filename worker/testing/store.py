@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from worker.ports import DeliveryRetention
+from worker.ports.deliveries import DeliveryRetention
 from worker.store.deliveries import RedisDeliveries
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics

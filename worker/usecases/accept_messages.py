@@ -12,7 +12,7 @@ from worker.contract import Change, from_message
 from worker.contract.quoting import quote
 from worker.contract.values import to_plain
 from worker.errors import Fault, InvalidChange
-from worker.ports import Receipt, UnreadableMessage
+from worker.ports.store import Receipt, UnreadableMessage
 from worker.usecases.intake import Intake
 
 MAX_LABEL = 200  # characters of a name that a malformed message may give itself

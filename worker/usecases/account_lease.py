@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from worker.errors import Unavailable
-from worker.ports import Clock, Lease
+from worker.ports.services import Clock
+from worker.ports.work import Lease
 
 MAX_WAIT: Final = 30.0  # seconds to wait for the account's lease
 POLL: Final = 0.2  # seconds between two attempts to get it

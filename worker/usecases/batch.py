@@ -31,13 +31,8 @@ from worker.planner.relation_state import (
     next_operation,
     reopen,
 )
-from worker.ports import (
-    ClaimedJob,
-    JobState,
-    OpenWrite,
-    RelationRecord,
-    Writes,
-)
+from worker.ports.records import JobState
+from worker.ports.work import ClaimedJob, OpenWrite, RelationRecord, Writes
 
 POISON_REFUSAL = Refusal(
     0, "poison", "three workers died with this change alone in hand; it was not tried again"

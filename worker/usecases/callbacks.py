@@ -16,16 +16,11 @@ import msgspec
 from worker.config import Callback
 from worker.contract import write_instant
 from worker.errors import NotFound, StoreUnavailable, Unavailable
-from worker.ports import (
-    AuditEntry,
-    CallbackAttempt,
-    CallbackMessage,
-    CallbackStore,
-    EventSink,
-    JobAdmin,
-    Metrics,
-    Watch,
-)
+from worker.ports.audit import AuditEntry
+from worker.ports.callbacks import CallbackAttempt, CallbackMessage, CallbackStore, Watch
+from worker.ports.job_admin import JobAdmin
+from worker.ports.metrics import Metrics
+from worker.ports.services import EventSink
 
 SECOND: Final = 1_000_000  # µs
 LOOK_AFTER: Final = 2.0  # seconds, at least, between two looks at a label

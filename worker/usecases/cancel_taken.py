@@ -11,17 +11,12 @@ from typing import Final
 
 from worker.contract import Relation
 from worker.errors import Unavailable
-from worker.ports import (
-    CANCELLED,
-    AdminResult,
-    Clock,
-    JobAdmin,
-    JobRecord,
-    Lease,
-    LeaseKeeper,
-    Queries,
-    Store,
-)
+from worker.ports.job_admin import CANCELLED, AdminResult, JobAdmin
+from worker.ports.queries import Queries
+from worker.ports.records import JobRecord
+from worker.ports.services import Clock, LeaseKeeper
+from worker.ports.store import Store
+from worker.ports.work import Lease
 from worker.usecases.account_lease import wait_for_lease
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.withdrawal import withdraw_jobs

@@ -10,7 +10,7 @@ from worker.contract import Relation
 from worker.planner.dry_run import DryRun, Orders, dry_run
 from worker.planner.guard import Guarded
 from worker.planner.plan import Limits
-from worker.ports import ClaimedJob, RelationRecord
+from worker.ports.work import ClaimedJob, RelationRecord
 from worker.usecases.batch import intents_by_relation
 
 

@@ -14,16 +14,9 @@ from worker.planner.actions import ErrorClass, Operation, Reply, Request
 from worker.planner.apply_reply import Effects, RelationOutcome, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.plan import Limits, Plan, plan
 from worker.planner.suspicion import REST, OperationGroup, Priority, next_groups, put_off
-from worker.ports import (
-    LEASE_LIFETIME,
-    DeleteBrake,
-    Feedback,
-    Grant,
-    Lease,
-    Pause,
-    Sender,
-    WorkBatch,
-)
+from worker.ports.services import Feedback, Grant, Sender
+from worker.ports.waiting import Pause
+from worker.ports.work import LEASE_LIFETIME, DeleteBrake, Lease, WorkBatch
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of
 from worker.usecases.batch import Batch
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult

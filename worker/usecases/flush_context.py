@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from worker.contract import GuardedSide, Order
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports import Api, Clock, EventSink, LeaseKeeper, Limiter, SenderOpener, Store
+from worker.ports.services import Api, Clock, EventSink, LeaseKeeper, Limiter, SenderOpener
+from worker.ports.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

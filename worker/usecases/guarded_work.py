@@ -6,7 +6,7 @@ from worker.contract import Relation
 from worker.planner.actions import Operation
 from worker.planner.apply_reply import Effects
 from worker.planner.guard import Guard, Screened
-from worker.ports import Lease
+from worker.ports.work import Lease
 from worker.usecases.batch import Batch, HoldTerms
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.flush_telemetry import FlushTelemetry

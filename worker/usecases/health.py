@@ -7,7 +7,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
-from worker.ports import AccountStats, MemoryUsage, Pace, Pause, SweepStats, WorkerInfo
+from worker.ports.metrics import AccountStats, MemoryUsage, SweepStats, WorkerInfo
+from worker.ports.services import Pace
+from worker.ports.waiting import Pause
 
 Severity = Literal["page", "ticket"]
 

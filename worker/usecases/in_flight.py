@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 from worker.planner.actions import Reply, Request
 from worker.planner.plan import Plan
 from worker.planner.suspicion import OperationGroup
-from worker.ports import Grant, RequestRecord
+from worker.ports.requests import RequestRecord
+from worker.ports.services import Grant
 
 Purpose = Literal["work", "trial", "probe"]
 """What a request is for; a failed trial is the doing of the relations in it, a probe is about the account."""

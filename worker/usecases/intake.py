@@ -10,12 +10,12 @@ from typing import Final, NamedTuple
 
 from worker.config.secret import HOLDS_SECRET, holds_secret, redact_answer, redact_bytes
 from worker.contract import MAX_FAULTS, Change, Override, check, removes_first
+from worker.contract.message import UNROUTED
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
-from worker.ports import (
+from worker.ports.services import EventSink
+from worker.ports.store import (
     MAX_KEPT_BODY,
-    UNROUTED,
     AcceptResult,
-    EventSink,
     IntakeBounds,
     Receipt,
     RefusedChange,

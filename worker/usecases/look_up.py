@@ -15,7 +15,9 @@ from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, Verdict
 from worker.planner.lookup import LookUp
 from worker.planner.search import Answer, Search
-from worker.ports import Lease, LookUpBatch, LookUpResult, Parking, RequestKind, UnresolvedJob
+from worker.ports.references import LookUpBatch, LookUpResult, Parking, UnresolvedJob
+from worker.ports.requests import RequestKind
+from worker.ports.work import Lease
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace
 from worker.usecases.batch import first_correlations
 from worker.usecases.flush_context import FlushDeps, FlushPolicy

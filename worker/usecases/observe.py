@@ -3,7 +3,10 @@
 from worker.contract import Relation
 from worker.planner.dry_run import dry_run
 from worker.planner.fold import Intent
-from worker.ports import JobState, Lease, RequestRecord, Store, WorkBatch, Writes
+from worker.ports.records import JobState
+from worker.ports.requests import RequestRecord
+from worker.ports.store import Store
+from worker.ports.work import Lease, WorkBatch, Writes
 from worker.usecases.batch import first_correlations, intents_by_relation
 from worker.usecases.flush_context import FlushPolicy
 

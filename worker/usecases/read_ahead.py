@@ -8,7 +8,7 @@ from collections.abc import Container
 
 from worker.contract import Relation
 from worker.contract.instant import SECOND
-from worker.ports import WorkBatch
+from worker.ports.work import WorkBatch
 from worker.usecases.flush_context import FlushPolicy
 
 READ_AHEAD_FOR = 2.0  # seconds after which a flush takes no further batch: other accounts have their turn

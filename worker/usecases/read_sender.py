@@ -11,7 +11,9 @@ from worker.planner.actions import Action, Reply, Request
 from worker.planner.apply_reply import Effects
 from worker.planner.search import Search
 from worker.planner.suspicion import OperationGroup, Priority
-from worker.ports import Grant, Lease, RequestKind, RequestRecord
+from worker.ports.requests import RequestKind, RequestRecord
+from worker.ports.services import Grant
+from worker.ports.work import Lease
 from worker.usecases.account_pace import AccountPace, feedback_of
 from worker.usecases.flush_context import FlushDeps
 from worker.usecases.flush_telemetry import FlushTelemetry

@@ -8,7 +8,7 @@ from worker.contract import Reference
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 from worker.planner.lookup import COMPANY, take_together
 from worker.planner.search import Answer
-from worker.ports import Side, UnresolvedJob
+from worker.ports.references import Side, UnresolvedJob
 
 ACCOUNT_ERRORS: Final = (ErrorClass.CREDENTIALS, ErrorClass.CLOCK)
 """Errors that are about the account, so that they say nothing of what was asked."""

@@ -11,17 +11,12 @@ import msgspec
 
 from worker.contract import Change, from_message
 from worker.errors import Fault
-from worker.ports import (
-    ALL_FAILED,
-    ERASED,
-    FOREVER,
-    AuditEntry,
-    JobAdmin,
-    JobRecord,
-    Receipt,
-    Replay,
-    ReplayEntry,
-)
+from worker.ports.audit import AuditEntry
+from worker.ports.erasure import ERASED
+from worker.ports.job_admin import ALL_FAILED, JobAdmin
+from worker.ports.records import FOREVER, JobRecord
+from worker.ports.replays import Replay, ReplayEntry
+from worker.ports.store import Receipt
 from worker.usecases.intake import Intake
 
 PIECE: Final = 500  # jobs of a replay that are worked at once

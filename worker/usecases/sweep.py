@@ -10,18 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from worker.contract.instant import SECOND
+from worker.contract.message import UNROUTED
 from worker.errors import StoreUnavailable, Unavailable
-from worker.ports import (
-    HISTORY_SECONDS,
-    UNROUTED,
-    Deliveries,
-    EventSink,
-    JobAdmin,
-    Metrics,
-    Store,
-    StoreInspector,
-    describe_flaws,
-)
+from worker.ports.deliveries import Deliveries
+from worker.ports.integrity import StoreInspector, describe_flaws
+from worker.ports.job_admin import JobAdmin
+from worker.ports.metrics import HISTORY_SECONDS, Metrics
+from worker.ports.services import EventSink
+from worker.ports.store import Store
 
 MAX_ACCOUNTS = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue
 MAX_REPLAY_ACCOUNTS = 20  # accounts of which one sweep looks for replays that stand still

@@ -20,7 +20,8 @@ from worker.planner.apply_reply import (
     fail_relation,
 )
 from worker.planner.relation_state import OpenRelation, RelationState, drop_jobs, unfinished_until
-from worker.ports import BegunRequest, RecordRef, RelationRecord, UnsettledRequests, Withdrawal, Writes
+from worker.ports.erasure import RecordRef, UnsettledRequests, Withdrawal
+from worker.ports.work import BegunRequest, RelationRecord, Writes
 from worker.usecases.batch import Batch
 from worker.usecases.flush_context import FlushPolicy
 

@@ -10,7 +10,7 @@ from ops.cli.job_selection import by_option
 from ops.explain.text import format_instant, pluralize
 from ops.serializers.callbacks import serialize_message
 from worker.contract.values import strip_pasted
-from worker.ports import CallbackMessage
+from worker.ports.callbacks import CallbackMessage
 
 
 @click.group("callbacks")

@@ -19,7 +19,8 @@ from producers.portals.http.query import read_query
 from producers.webhooks.redelivery import SKIPPED, Remapped, RemappedChange
 from worker.contract.values import strip_pasted
 from worker.errors import Invalid, NotFound
-from worker.ports import Delivery, DeliveryFilter, DeliveryOutcome, DeliveryPage, walk_pages
+from worker.ports.deliveries import Delivery, DeliveryFilter, DeliveryOutcome, DeliveryPage
+from worker.ports.queries import walk_pages
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PAGE: Final = 200  # deliveries that are selected at once

@@ -12,7 +12,8 @@ from ops.cli.progress import show_progress
 from ops.doctor import inspection
 from ops.doctor.checks import run_checks
 from ops.doctor.findings import Finding
-from worker.ports import DeliveryFlaw, Inspection
+from worker.ports.deliveries import DeliveryFlaw
+from worker.ports.integrity import Inspection
 
 COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
 MAX_LINES: Final = 100  # contradictions that are printed

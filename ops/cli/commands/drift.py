@@ -21,7 +21,8 @@ from ops.serializers.relations import serialize_relation
 from ops.serializers.replays import serialize_replay
 from producers.replay.repair import MAX_RELATIONS
 from worker.errors import RelationsError
-from worker.ports import DriftedRelation, DriftFilter, DriftPage, Replay
+from worker.ports.drift import DriftedRelation, DriftFilter, DriftPage
+from worker.ports.replays import Replay
 from worker.usecases.drift import MAX_SAMPLE
 
 READ: Final = ("same", "unknown", "open")  # what becomes of a relation that has not drifted

@@ -9,7 +9,7 @@ import msgspec
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_tally
-from worker.ports import record_ref
+from worker.ports.erasure import record_ref
 
 
 @click.command("erase")

@@ -11,7 +11,7 @@ from ops.explain.advice import advise
 from ops.explain.text import format_instant, pluralize
 from ops.serializers.failures import describe_failure, serialize_failure, serialize_suspect
 from producers.job_admin.suspects import RecordFailures
-from worker.ports import FailureGroup
+from worker.ports.records import FailureGroup
 
 MAX_SUSPECTS: Final = 20  # records of an account that are listed
 

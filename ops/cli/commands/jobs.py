@@ -26,7 +26,9 @@ from producers.portals.serializers import job_json
 from worker.contract.values import strip_pasted
 from worker.errors import NotFound
 from worker.onoffice.codes import describe
-from worker.ports import JobFilter, JobPage, JobRecord, Payload, Waiting
+from worker.ports.job_admin import Payload
+from worker.ports.records import JobFilter, JobPage, JobRecord
+from worker.ports.waiting import Waiting
 
 MAX_FAILURES: Final = 20  # failed relations that are listed
 

@@ -16,7 +16,8 @@ from producers.job_admin.resolve import PARKED, RecordChoice, preview_choice
 from producers.job_admin.selection import preview_act
 from worker.contract.message import MAX_ID
 from worker.contract.values import read_whole, strip_pasted
-from worker.ports import AdminResult, JobState
+from worker.ports.job_admin import AdminResult
+from worker.ports.records import JobState
 
 MAX_LISTED: Final = 10
 LOOKED_UP: Final = "due to be looked up now"

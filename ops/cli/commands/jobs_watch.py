@@ -13,7 +13,7 @@ from ops.explain.text import pluralize
 from producers.job_admin.selection import find_jobs
 from producers.portals.serializers import job_json
 from worker.errors import NotFound
-from worker.ports import OPEN_STATES, JobRecord
+from worker.ports.records import OPEN_STATES, JobRecord
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two looks
 MAX_PRINTED: Final = 1000  # of more jobs, changes of state are not printed

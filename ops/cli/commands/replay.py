@@ -15,7 +15,7 @@ from ops.explain.replay import describe_replay, describe_replay_result
 from ops.serializers.replays import serialize_replay
 from producers.replay.resend import parse_correction
 from worker.errors import InvalidChange, NotFound
-from worker.ports import Replay
+from worker.ports.replays import Replay
 
 POLL_INTERVAL: Final = 0.5  # seconds between two looks at a running replay
 

@@ -9,7 +9,7 @@ from ops.explain.text import format_ids, format_info, format_instant, pluralize
 from ops.serializers.requests import serialize_request
 from worker.contract.values import strip_pasted
 from worker.errors import NotFound
-from worker.ports import RequestRecord
+from worker.ports.requests import RequestRecord
 
 
 @click.group("requests")

@@ -17,7 +17,7 @@ from worker.config import Source
 from worker.config.table import nearest
 from worker.contract import to_message
 from worker.errors import Fault, InvalidChange, NotFound
-from worker.ports import RuleTrace
+from worker.ports.deliveries import RuleTrace
 
 COLUMNS: Final = ("name", "scheme", "account", "rules", "path")
 

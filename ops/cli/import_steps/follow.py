@@ -15,7 +15,7 @@ from producers.portals import Relations, Sent
 from producers.portals.serializers import BatchDict, JobDict, batch_json
 from worker.contract import Change
 from worker.errors import NotFound
-from worker.ports import OPEN_STATES
+from worker.ports.records import OPEN_STATES
 
 POLL_INTERVAL: Final = 0.5  # seconds
 

@@ -30,7 +30,8 @@ from worker.config import Source
 from worker.config.table import nearest
 from worker.contract import Change, check, check_each
 from worker.errors import InvalidChange, NotFound
-from worker.ports import KeptDelivery, Receipt, UnreadableMessage
+from worker.ports.deliveries import KeptDelivery
+from worker.ports.store import Receipt, UnreadableMessage
 from worker.usecases.intake import group_by_account
 
 HEADERS: Final = {"content-type": "message/rfc822"}

@@ -18,7 +18,8 @@ from producers.job_admin.selection import OF_RELATIONS, Selection, narrow, previ
 from producers.portals.http.endpoint import job_account
 from producers.replay.resend import parse_correction
 from worker.errors import Fault, InvalidChange, RelationsError
-from worker.ports import JobFilter, JobState, Replay
+from worker.ports.records import JobFilter, JobState
+from worker.ports.replays import Replay
 
 MAX_JOBS: Final = 10_000  # of one act; the preview says whether there are more
 ACTS: Final[tuple[Act, ...]] = get_args(Act)

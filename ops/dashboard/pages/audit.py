@@ -4,7 +4,7 @@ from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Page, Visit, link_next
-from worker.ports import AuditPage
+from worker.ports.audit import AuditPage
 
 AUDIT_ENTRIES: Final = 50  # of one page
 

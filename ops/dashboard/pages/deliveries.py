@@ -9,7 +9,7 @@ from ops.explain.text import format_change
 from ops.lookups import find_delivery
 from producers.webhooks.redelivery import is_visible
 from worker.errors import Fault, Invalid
-from worker.ports import Delivery, DeliveryFilter, DeliveryOutcome
+from worker.ports.deliveries import Delivery, DeliveryFilter, DeliveryOutcome
 
 DELIVERIES: Final = 50  # of one page
 OUTCOMES: Final[tuple[DeliveryOutcome, ...]] = get_args(DeliveryOutcome)

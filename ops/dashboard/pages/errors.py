@@ -9,7 +9,7 @@ from ops.explain.advice import advise
 from ops.serializers.failures import describe_failure
 from producers.job_admin.suspects import RecordFailures, find_suspects
 from worker.onoffice.codes import describe
-from worker.ports import FailureGroup
+from worker.ports.records import FailureGroup
 
 MAX_SUSPECTS: Final = 25
 SUSPECTED_JOBS: Final = 500  # failed ones, of all accounts together, that a page looks at for suspects

@@ -15,7 +15,7 @@ from worker.contract.message import SOURCE as DEFAULT_SOURCE
 from worker.contract.reference import is_short_form
 from worker.contract.values import strip_pasted
 from worker.errors import RelationsError
-from worker.ports import JobFilter, JobRecord
+from worker.ports.records import JobFilter, JobRecord
 
 SOURCES: Final = (DEFAULT_SOURCE, CLI_SOURCE)  # of producers that name none
 MAX_LOOKED_UP: Final = 20  # accounts that are asked for something without an account

@@ -17,7 +17,8 @@ from worker.contract import TYPES
 from worker.contract.message import MAX_ID
 from worker.contract.values import read_whole
 from worker.errors import Fault, InvalidChange, NotFound
-from worker.ports import OPEN_STATES, AccountStats, JobRecord, count_open_jobs
+from worker.ports.metrics import AccountStats, count_open_jobs
+from worker.ports.records import OPEN_STATES, JobRecord
 
 PAGE_SIZES: Final = (25, 50, 100)
 MAX_REQUESTS: Final = 20  # the last ones that a job travelled in

@@ -10,7 +10,9 @@ from ops.dashboard.formats import Formatter
 from ops.dashboard.page import Page, Visit
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.history import HistoryBucket, gather, read_history
-from worker.ports import HISTORY_BUCKETS, HISTORY_SECONDS, OPEN_STATES, AccountStats, Waiting, count_open_jobs
+from worker.ports.metrics import HISTORY_BUCKETS, HISTORY_SECONDS, AccountStats, count_open_jobs
+from worker.ports.records import OPEN_STATES
+from worker.ports.waiting import Waiting
 from worker.usecases.health import AccountHealth, Health
 
 BARS: Final = 48

@@ -8,7 +8,7 @@ from ops.dashboard.formats import Formatter, module_of, relation_path
 from ops.dashboard.page import Page, Visit, link
 from ops.lookups import resolve_relation
 from worker.contract import Relation
-from worker.ports import JobFilter
+from worker.ports.records import JobFilter
 
 NEIGHBOURS: Final = 6  # on each side of a relation's picture
 

@@ -6,7 +6,7 @@ from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import relation_path
 from ops.dashboard.page import Page, Visit, link_next
 from worker.errors import NotFound
-from worker.ports import RequestPage
+from worker.ports.requests import RequestPage
 
 REQUESTS: Final = 50  # of one page
 

@@ -9,7 +9,9 @@ from ops.dev.demo.agency import CrmRelations
 from ops.dev.stack import Stack
 from worker.contract import Relation
 from worker.errors import RelationsError
-from worker.ports import OPEN_STATES, JobFilter, JobRecord, Queries, Store, walk_pages
+from worker.ports.queries import Queries, walk_pages
+from worker.ports.records import OPEN_STATES, JobFilter, JobRecord
+from worker.ports.store import Store
 
 POLL: Final = 0.1
 PAGE: Final = 500

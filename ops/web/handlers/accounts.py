@@ -16,7 +16,7 @@ from ops.web.operator_route import OF_ACCOUNT, get, post
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import json_response
 from producers.portals.http.query import AccountQuery
-from worker.ports import HISTORY_SECONDS
+from worker.ports.metrics import HISTORY_SECONDS
 
 SUMMED: Final = ("backlog", "open", "unresolved", "failed", "succeeded", "superseded", "accepted")
 

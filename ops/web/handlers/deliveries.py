@@ -24,7 +24,7 @@ from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import json_response
 from producers.webhooks.redelivery import Remapped, is_visible, require_request
 from worker.errors import Fault, Invalid, NotFound
-from worker.ports import DeliveryFilter, KeptDelivery
+from worker.ports.deliveries import DeliveryFilter, KeptDelivery
 
 DeliveryId = Annotated[
     str,

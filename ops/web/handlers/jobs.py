@@ -22,7 +22,8 @@ from producers.portals.http.endpoint import job_account
 from producers.portals.http.problems import json_response
 from producers.portals.http.query import AccountQuery
 from worker.errors import NotFound
-from worker.ports import AdminResult, JobState
+from worker.ports.job_admin import AdminResult
+from worker.ports.records import JobState
 
 MAX_JOBS: Final = 10_000  # that one call acts on; the response says whether there are more
 JOBS_EXAMPLE: Final = {"account": "acme", "batch": "import-7", "dry_run": True}

@@ -16,9 +16,8 @@ from ops.web.operator_route import get, post
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import error_response, json_response
 from producers.portals.http.query import AccountQuery, RecordId
-from worker.contract.message import MAX_ID
+from worker.contract.message import MAX_ID, UNROUTED
 from worker.errors import Fault, Invalid, NotFound
-from worker.ports import UNROUTED
 
 RequestId = Annotated[str, Meta(description="The id of a request.", examples=["1m7y8t1vgssvve752b"])]
 TypeName = Annotated[

@@ -12,7 +12,7 @@ from ops.web.operator_route import OF_REPLAY, PROBLEMS, get, post
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.endpoint import check_access
 from producers.portals.http.problems import json_response
-from worker.ports import Replay
+from worker.ports.replays import Replay
 
 REPAIR_EXAMPLE: Final = {
     "account": "acme",

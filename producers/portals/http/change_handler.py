@@ -20,7 +20,8 @@ from worker.config import Key
 from worker.contract import MAX_BODY, Change, parse_many, places_of
 from worker.contract.message import PRINTABLE
 from worker.errors import Fault, InvalidChange, RelationsError
-from worker.ports import Queries, Receipt
+from worker.ports.queries import Queries
+from worker.ports.store import Receipt
 from worker.usecases.intake import AccountResult, group_by_account
 
 CONTENT_TYPES: Final = ("application/json", "application/x-ndjson")

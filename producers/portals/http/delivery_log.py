@@ -10,7 +10,8 @@ from functools import partial
 from producers.portals.http.refusals import GatheredCounts, Sampler
 from producers.portals.http.threads import Threads
 from worker.config import Source
-from worker.ports import Deliveries, DeliveryOutcome, EventSink, KeptDelivery
+from worker.ports.deliveries import Deliveries, DeliveryOutcome, KeptDelivery
+from worker.ports.services import EventSink
 
 
 class DeliveryLog:

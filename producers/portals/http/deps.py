@@ -17,7 +17,9 @@ from producers.portals.http.threads import Threads
 from producers.webhooks.mapping import check_rules
 from worker.config import Settings, Source
 from worker.errors import InvalidSettings, NotFound, StoreUnavailable
-from worker.ports import EventSink, Queries, Store
+from worker.ports.queries import Queries
+from worker.ports.services import EventSink
+from worker.ports.store import Store
 from worker.usecases.health import Trouble
 from worker.usecases.intake import Intake
 from worker.usecases.waiting import WaitReader

@@ -12,7 +12,7 @@ from typing import Final
 
 from worker.contract import Change
 from worker.errors import BacklogFull, RelationsError, Unavailable
-from worker.ports import Receipt
+from worker.ports.store import Receipt
 
 MAX_CHANGES: Final = 1000  # of one write, so that none blocks the server for long; one request may bring more
 

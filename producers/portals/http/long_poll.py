@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from worker.errors import Unavailable
-from worker.ports import OPEN_STATES, JobState
+from worker.ports.records import OPEN_STATES, JobState
 
 TICK: Final = 0.1  # seconds between queries
 MAX_JOBS: Final = 10_000  # that one query asks about; a client that would add more does not wait

@@ -21,7 +21,7 @@ from worker.errors import (
     RelationsError,
     Unavailable,
 )
-from worker.ports import JobState
+from worker.ports.records import JobState
 from worker.usecases.intake import AccountResult
 
 STATUS: Final[Mapping[type[RelationsError], int]] = {

@@ -26,7 +26,7 @@ from worker.contract.message import ACCOUNT, CONTROLS, MAX_EVENT_ID, MAX_ID, MAX
 from worker.contract.quoting import suggest
 from worker.contract.values import read_whole
 from worker.errors import Fault, Invalid, NotFound
-from worker.ports import ERROR_CLASSES, JobFilter, JobState
+from worker.ports.records import ERROR_CLASSES, JobFilter, JobState
 
 MAX_PAGE: Final = 500  # entries of one page
 ANY_TYPE: Final = ResolvedType(RelationType("", "", "", ""))

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from producers.errors import Forbidden, RefusalReason, TooLarge, TooSlow, Unauthorized, Unsupported
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError
-from worker.ports import EventSink
+from worker.ports.services import EventSink
 
 LOGGED_A_MINUTE: Final = 10  # of each kind of refusal
 MINUTE: Final = 60.0

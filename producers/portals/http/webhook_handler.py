@@ -40,7 +40,7 @@ from worker.errors import (
     RelationsError,
     Unavailable,
 )
-from worker.ports import Receipt
+from worker.ports.store import Receipt
 from worker.usecases.intake import group_by_account
 
 # By how an answer of the settings begins.

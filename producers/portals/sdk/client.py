@@ -18,7 +18,7 @@ from producers.portals.serializers import BatchDict, JobDict
 from worker.clock import IdGenerator, SystemClock
 from worker.contract import Change, MessageDict, check_account_name
 from worker.errors import RelationsError
-from worker.ports import Clock
+from worker.ports.services import Clock
 
 if TYPE_CHECKING:
     from worker.config import Settings

@@ -19,7 +19,7 @@ from worker.contract import Change, ChangeAction, MessageDict, check_account_nam
 from worker.contract.message import RecordDict
 from worker.contract.quoting import quote
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
-from worker.ports import OPEN_STATES
+from worker.ports.records import OPEN_STATES
 
 CHUNK: Final = 1000  # changes that are accepted together, or not at all
 FIRST_PAUSE: Final = 0.1  # seconds between attempts, and between looks at open jobs; doubles

@@ -17,7 +17,7 @@ from worker.background import WakeupQueue
 from worker.config import Settings, load_settings
 from worker.contract import Change, MessageDict, check_each, from_message
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
-from worker.ports import Receipt
+from worker.ports.store import Receipt
 from worker.usecases.intake import AccountResult, Intake
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime

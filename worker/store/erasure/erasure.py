@@ -5,7 +5,8 @@ from itertools import chain
 
 from worker.contract import Relation
 from worker.errors import StoreUnavailable, Unavailable
-from worker.ports import ErasedPiece, Lease, RecordRef, UnsettledRequests
+from worker.ports.erasure import ErasedPiece, RecordRef, UnsettledRequests
+from worker.ports.work import Lease
 from worker.redis.client import is_refusal, translate_errors
 from worker.store import codec
 from worker.store.acts import Acts

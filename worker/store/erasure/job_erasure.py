@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import Final
 
-from worker.ports import ERASED, ErasedPiece, RecordRef
+from worker.ports.erasure import ERASED, ErasedPiece, RecordRef
 from worker.store.account import AccountCommit, Before, read_jobs, read_meta
 from worker.store.database import Database
 from worker.store.erasure.record_text import RecordText

@@ -10,7 +10,10 @@ from typing import Final
 import msgspec
 
 from worker.contract import Relation
-from worker.ports import ERASED, CallbackMessage, ErasedPiece, RecordRef, Replay, ReplayEntry, RequestRecord
+from worker.ports.callbacks import CallbackMessage
+from worker.ports.erasure import ERASED, ErasedPiece, RecordRef
+from worker.ports.replays import Replay, ReplayEntry
+from worker.ports.requests import RequestRecord
 from worker.redis.client import translate_errors
 from worker.store import codec
 from worker.store.account import Before, read_jobs, read_meta

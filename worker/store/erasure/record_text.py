@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 
 from worker.contract import Relation
 from worker.planner.relation_state import OpenRelation
-from worker.ports import RecordRef
+from worker.ports.erasure import RecordRef
 
 TIME: Final = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?"
 DATES: Final = re.compile(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from worker.ports import StoreFlaw
+from worker.ports.integrity import StoreFlaw
 from worker.store.jobs.stored_job import FAILED, SUCCEEDED, SUPERSEDED
 
 ENDED: Final = (SUCCEEDED, SUPERSEDED, FAILED)

@@ -11,7 +11,8 @@ from typing import Final
 from worker.background import keep_lease
 from worker.contract import Relation
 from worker.errors import LeaseLost
-from worker.ports import Clock, FlawProgress, Inspection, StoreFlaw
+from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw
+from worker.ports.services import Clock
 from worker.store.account import META_FIELDS, Meta
 from worker.store.commit import Overtaken, repeat_while_overtaken
 from worker.store.inspection.flaws import Flaw, Signs, Write

@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Any
 
 from worker.contract import Relation
-from worker.ports import FlawProgress
+from worker.ports.integrity import FlawProgress
 from worker.store import codec
 from worker.store.account import META_FIELDS, Meta, read_jobs_with_claims, read_memories
 from worker.store.inspection.flaws import Flaw, StoredNumbers

@@ -3,7 +3,7 @@
 import msgspec
 
 from worker.contract import Relation
-from worker.ports import ERASED, RecordRef
+from worker.ports.erasure import ERASED, RecordRef
 from worker.store.jobs.stored_job import NO_EVENT, LoadedJob, StoredJob, StoredReference
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection
 
-from worker.ports import REPLACED
+from worker.ports.job_admin import REPLACED
 from worker.store.jobs.lifecycle import show_first_refusal
 from worker.store.jobs.stored_job import FAILED, QUEUED, LoadedJob, StoredJob
 

@@ -7,7 +7,8 @@ import msgspec
 
 from worker.contract import Reference
 from worker.planner.search import Answer
-from worker.ports import LookUpResult, Parking, RecordRef, ReplacedSide, UnresolvedJob
+from worker.ports.erasure import RecordRef
+from worker.ports.references import LookUpResult, Parking, ReplacedSide, UnresolvedJob
 from worker.store.jobs import erased_job, lifecycle
 from worker.store.jobs.stored_job import (
     FAILED,

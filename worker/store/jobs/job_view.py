@@ -4,7 +4,8 @@ import msgspec
 
 from worker.contract import Reference, Relation
 from worker.planner.fold import RESULTS
-from worker.ports import Dismissal, Failure, JobFilter, JobRecord, JobReference, Parking
+from worker.ports.records import Dismissal, Failure, JobFilter, JobRecord
+from worker.ports.references import JobReference, Parking
 from worker.store.jobs.stored_job import (
     ACTION_OF,
     FAILED,

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from worker.planner.apply_reply import RelationOutcome
-from worker.ports import CANCELLED, ERASED, JobState
+from worker.ports.erasure import ERASED
+from worker.ports.job_admin import CANCELLED
+from worker.ports.records import JobState
 from worker.store.jobs.stored_job import (
     COUNTED,
     FAILED,

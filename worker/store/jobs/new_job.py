@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from worker.contract import Change, Reference
-from worker.ports import Submission
+from worker.ports.store import Submission
 from worker.store.jobs.stored_job import (
     ACTIONS,
     FAILED,

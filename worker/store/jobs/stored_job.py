@@ -8,7 +8,10 @@ import msgspec
 
 from worker.contract import Module, Reference, Relation
 from worker.planner.fold import RESULTS
-from worker.ports import ERASED, ClaimedJob, Dismissal, Failure, JobState, Side
+from worker.ports.erasure import ERASED
+from worker.ports.records import Dismissal, Failure, JobState
+from worker.ports.references import Side
+from worker.ports.work import ClaimedJob
 
 STATES: Final[tuple[JobState, ...]] = (
     "queued",

@@ -13,7 +13,7 @@ import msgspec
 from worker.contract import Relation
 from worker.planner.fold import NEVER
 from worker.planner.relation_state import OpenRelation
-from worker.ports import ClaimedJob, OpenWrite, Writes
+from worker.ports.work import ClaimedJob, OpenWrite, Writes
 from worker.store.jobs.stored_job import LoadedJob
 
 

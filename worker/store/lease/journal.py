@@ -3,7 +3,8 @@
 from typing import Final
 
 from worker.planner.actions import Request
-from worker.ports import DeleteBrake, Pause
+from worker.ports.waiting import Pause
+from worker.ports.work import DeleteBrake
 from worker.store import codec
 from worker.store.account import AccountCommit
 from worker.store.commit import Check

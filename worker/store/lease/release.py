@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from worker.ports import MAX_COUNTDOWN, Pause
+from worker.ports.waiting import Pause
+from worker.ports.work import MAX_COUNTDOWN
 from worker.store.account import META_FIELDS, AccountCommit, Meta
 from worker.store.commit import Check, Overtaken
 from worker.store.lease.leased_account import LeasedAccount

@@ -4,7 +4,7 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 from worker.contract import Relation
 from worker.planner.apply_reply import RelationOutcome
-from worker.ports import BegunRequest, ClaimedJob, OpenWrite, Writes
+from worker.ports.work import BegunRequest, ClaimedJob, OpenWrite, Writes
 from worker.store import codec
 from worker.store.account import AccountCommit, Before, read_jobs, read_memories
 from worker.store.jobs import lifecycle
