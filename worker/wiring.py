@@ -97,7 +97,7 @@ class Runtime:
             list_accounts=lambda: self.settings.accounts,
             fingerprint_of=self.live_settings.fingerprint,
             wake=wake,
-            inspector=self.inspector,
+            mend=self.inspector.mend,
             emit=emit,
         )
         self.waits = WaitReader(

@@ -38,7 +38,7 @@ def test_a_retry_goes_when_it_was_to_go_though_the_clock_was_set_back(
         list_accounts=lambda: ["acme"],
         fingerprint_of=lambda _: "",
         wake=lambda account, _: woken.append(account),
-        inspector=inspector_of(world.store),
+        mend=inspector_of(world.store).mend,
         emit=world.emit,
     )
     sweeper.sweep()

@@ -1,6 +1,6 @@
 """The audit log: who did what to an account."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,13 +25,3 @@ class AuditPage(NamedTuple):
 
     entries: tuple[AuditEntry, ...]
     next: str
-
-
-class AuditLog(Protocol):
-    """The audit log of every account."""
-
-    def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
-        """Add an entry to the audit log."""
-
-    def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> AuditPage:
-        """Return who did what, newest first."""

@@ -102,9 +102,6 @@ class Deliveries(Protocol):
     def replace(self, known: Delivery, now: Delivery) -> bool:
         """Put what became of a delivery in place of what is known; return whether that was still so."""
 
-    def find(self, wanted: DeliveryFilter, *, limit: int = 50, cursor: str = "") -> DeliveryPage:
-        """Return the deliveries that match, newest first; a page may hold few and still have a next one."""
-
     def get(self, delivery_id: str) -> KeptDelivery | None:
         """Return one delivery, None if it is unknown or forgotten."""
 
@@ -119,6 +116,3 @@ class Deliveries(Protocol):
 
         Deliveries whose jobs were about the record go too, so that jobs are erased after them.
         """
-
-    def inspect(self, source: str, *, repair: bool) -> Sequence[DeliveryFlaw]:
-        """Return what contradicts itself, and mend it if asked to."""

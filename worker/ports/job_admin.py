@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from worker.contract import Reference
-from worker.ports.audit import AuditEntry, AuditLog
+from worker.ports.audit import AuditEntry
 from worker.ports.erasure import Erasure
 from worker.ports.records import Failure, JobRecord
 from worker.ports.replays import Replays
@@ -37,8 +37,11 @@ class Payload(NamedTuple):
     delivered: bool | None = None
 
 
-class JobAdmin(Replays, AuditLog, Erasure, Protocol):
+class JobAdmin(Replays, Erasure, Protocol):
     """What operators do to jobs. A repeated call changes nothing more, and returns the same."""
+
+    def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
+        """Add an entry to the audit log."""
 
     def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """End changes that are still in the inbox as superseded by `CANCELLED`."""

@@ -122,9 +122,6 @@ class Metrics(Protocol):
     def remove_worker(self, name: str) -> None:
         """Forget a worker that has shut down."""
 
-    def list_workers(self) -> Sequence[WorkerInfo]:
-        """Return every worker that has not shut down in order."""
-
     def record_sweep(self, repaired: int, *, at: int) -> None:
         """Note that a sweep was made at a time (µs), and how many wake-ups it repaired."""
 
@@ -136,18 +133,3 @@ class Metrics(Protocol):
 
     def history(self, account: str) -> Sequence[HistoryPoint]:
         """Return what was noted within the last `HISTORY_BUCKETS` buckets, oldest first."""
-
-    def add_refusals(self, counts: Mapping[str, int]) -> None:
-        """Add to the numbers of refused keys and webhooks; lost if the store is away."""
-
-    def refusals(self) -> Mapping[str, int]:
-        """Return them: `key:<reason>` and `webhook:<source>:<reason>`."""
-
-    def add_deliveries(self, counts: Mapping[str, int]) -> None:
-        """Add to the numbers of deliveries to webhooks; lost if the store is away."""
-
-    def deliveries(self) -> Mapping[str, int]:
-        """Return them: `<source>:<outcome>`."""
-
-    def memory_usage(self) -> MemoryUsage | None:
-        """Return how full the store is; None if it does not tell."""

@@ -1,13 +1,12 @@
 """What people and monitors ask of the status store; no change passes here."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from worker.contract import Relation
 from worker.planner.relation_state import RelationRecord
 from worker.ports.drift import ConfirmedPage
 from worker.ports.records import FailureGroup, JobFilter, JobPage, JobRecord, JobState, RelationEvent
-from worker.ports.requests import RequestPage
 from worker.ports.waiting import Pause
 
 
@@ -63,12 +62,6 @@ class JobLookups(Protocol):
 class Queries(JobLookups, Protocol):
     """Reads of the store; each examines a bounded number of entries, however many jobs there are."""
 
-    def find_event(self, account: str, event_id: str, sources: Collection[str]) -> Sequence[JobRecord]:
-        """Return the jobs that one of these sources has given this event id, however many jobs there are."""
-
-    def count_by_state(self, account: str) -> Mapping[str, int]:
-        """Count jobs by state: those open now, all that ever ended, and `unresolved` failures."""
-
     def get_states(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
         """Return the states of these jobs, of one account or several, without unknown and forgotten ones."""
 
@@ -103,6 +96,3 @@ class Queries(JobLookups, Protocol):
 
     def failure_groups(self, account: str) -> Sequence[FailureGroup]:
         """Return the jobs that need a decision, by error and type, the largest group first."""
-
-    def list_requests(self, account: str, *, limit: int = 50, cursor: str = "") -> RequestPage:
-        """Return what was sent and answered, newest first."""

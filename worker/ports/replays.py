@@ -65,9 +65,6 @@ class Replays(Protocol):
     def get_replay(self, replay_id: str) -> Replay | None:
         """Return one replay, with how far it is."""
 
-    def list_replays(self, account: str, *, limit: int = 50) -> Sequence[Replay]:
-        """Return the account's replays, newest first."""
-
     def replay_entries(self, replay_id: str, start: int, most: int) -> Sequence[ReplayEntry]:
         """Return at most `most` entries of a replay's set, from the position `start` on."""
 

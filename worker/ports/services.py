@@ -1,6 +1,6 @@
 """What a flush needs besides the store: the API, its pace, a clock, a renewed lease, and log events."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypedDict
@@ -32,11 +32,8 @@ class Sender(Protocol):
         """
 
 
-class SenderOpener(Protocol):
-    """Opens a sender for as long as a block lasts."""
-
-    def __call__(self, api: Api, in_flight: int) -> AbstractContextManager[Sender]:
-        """Return the sender of so many requests at a time; at the end of the block none is on its way."""
+SenderOpener = Callable[[Api, int], AbstractContextManager[Sender]]
+"""Opens a sender of so many requests at a time; at the end of the block none is on its way."""
 
 
 Feedback = Literal["ok", "alive", "slow", "failed", "suspect"]
@@ -119,9 +116,6 @@ class Limiter(Protocol):
     def refund(self, account: str, grant: Grant) -> bool:
         """Give a booked slot back when no request follows."""
 
-    def states(self, accounts: Sequence[str]) -> Mapping[str, Pace]:
-        """Return the pace of these accounts, in one round trip."""
-
 
 class Clock(Protocol):
     """A monotonic clock that can also wait."""
@@ -133,11 +127,8 @@ class Clock(Protocol):
         """Wait."""
 
 
-class LeaseKeeper(Protocol):
-    """Keeps a lease alive while the flush works."""
-
-    def __call__(self, lease: Lease) -> AbstractContextManager[object]:
-        """Renew the lease in the background until the block ends."""
+LeaseKeeper = Callable[[Lease], AbstractContextManager[object]]
+"""Renews a lease in the background until the block ends."""
 
 
 class EventSink(Protocol):

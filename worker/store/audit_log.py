@@ -9,7 +9,7 @@ from worker.store.limits import MAX_AUDIT_ENTRIES
 
 
 class RedisAuditLog(Acts):
-    """Implements `ports.AuditLog`."""
+    """The audit log of every account."""
 
     def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
         """Add an entry to the audit log."""

@@ -13,7 +13,7 @@ from worker.contract.instant import SECOND
 from worker.contract.message import UNROUTED
 from worker.errors import StoreUnavailable, Unavailable
 from worker.ports.deliveries import Deliveries
-from worker.ports.integrity import StoreInspector, describe_flaws
+from worker.ports.integrity import StoreFlaw, describe_flaws
 from worker.ports.job_admin import JobAdmin
 from worker.ports.metrics import HISTORY_SECONDS, Metrics
 from worker.ports.services import EventSink
@@ -32,7 +32,10 @@ CLOCK_JITTER = 2.0  # seconds by which the nodes of a store may differ
 
 @dataclass(slots=True, kw_only=True)
 class Sweeper:
-    """Sweeps the accounts of the settings; `fingerprint_of` gives that of an account's credentials (R20)."""
+    """Sweeps the accounts of the settings; `fingerprint_of` gives that of an account's credentials (R20).
+
+    `mend` mends an account that shows signs of a contradiction, if it is small and nobody works it.
+    """
 
     store: Store
     job_admin: JobAdmin
@@ -41,7 +44,7 @@ class Sweeper:
     list_accounts: Callable[[], Iterable[str]]
     fingerprint_of: Callable[[str], str]
     wake: Callable[[str, float], None]
-    inspector: StoreInspector
+    mend: Callable[[str], Sequence[StoreFlaw]]
     emit: EventSink
     _sweeps: int = 0
     _tidy_cursors: dict[str, int] = field(default_factory=dict)
@@ -115,7 +118,7 @@ class Sweeper:
         """Mend accounts whose data contradicts itself, and tell of it."""
         for account in _sample(accounts, INSPECTED_ACCOUNTS):
             with suppress(Unavailable):
-                if flaws := self.inspector.mend(account):
+                if flaws := self.mend(account):
                     kinds = Counter(f"mended:{flaw.kind}" for flaw in flaws)
                     self.metrics.add(account, kinds)
                     self.emit("store.mended", account=account, **describe_flaws(flaws))

@@ -31,7 +31,10 @@ WRITES_PER_COMMIT: Final = 1000
 
 
 class RedisInspector:
-    """Implements `ports.StoreInspector`; `guard_of` names the guarded record of an account's relation."""
+    """Checks all invariants of an account's stored data, and mends what contradicts itself.
+
+    `guard_of` names the guarded record of an account's relation.
+    """
 
     def __init__(
         self,
