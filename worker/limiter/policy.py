@@ -25,21 +25,6 @@ TROUBLE: Final = 600 * SECOND  # outlives every rest of suspected relations
 STATE_LIFETIME: Final = 2 * 86_400  # seconds after the last use; outlives every stop
 REASON_LENGTH: Final = 60  # one value over 64 bytes would double the memory of the account's hash
 
-SCRIPT_CONSTANTS: Final = {
-    "SECOND": SECOND,
-    "SLOWEST_FACTOR": SLOWEST_FACTOR,
-    "FACTOR_STEP": FACTOR_STEP,
-    "FAILURES_TO_OPEN": FAILURES_TO_OPEN,
-    "FIRST_COOLDOWN": FIRST_COOLDOWN,
-    "LONGEST_COOLDOWN": LONGEST_COOLDOWN,
-    "PROBE_LIFETIME": PROBE_LIFETIME,
-    "LONGEST_RETRY_AFTER": LONGEST_RETRY_AFTER,
-    "LONGEST_WAIT": LONGEST_WAIT,
-    "TROUBLE": TROUBLE,
-    "STATE_LIFETIME": STATE_LIFETIME,
-}
-"""The constants that the Lua scripts name."""
-
 
 @dataclass(frozen=True, slots=True)
 class PaceState:

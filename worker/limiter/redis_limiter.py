@@ -6,6 +6,8 @@ The key, and what each script keeps true, stand at the head of the files in `lua
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
+import msgspec
+
 from worker.contract.instant import SECOND
 from worker.limiter import policy
 from worker.limiter.policy import PaceState
@@ -13,6 +15,9 @@ from worker.ports.services import BreakerChange, Feedback, Grant, Pace, Reason
 from worker.redis.client import Client, translate_errors
 from worker.redis.scripts import load_script
 
+SCRIPT_CONSTANTS: Final = {
+    name: value for name, value in vars(policy).items() if isinstance(value, int | float)
+}
 REASONS: Final[tuple[Reason, ...]] = ("", "pace", "retry_after", "breaker")
 BREAKER_CHANGES: Final[tuple[Literal["", "opened", "closed"], ...]] = ("", "opened", "closed")
 
@@ -26,7 +31,7 @@ class RedisLimiter:
     def __init__(self, client: Client, prefix: str) -> None:
         self._client, self._prefix = client, prefix
         self._scripts = {
-            name: load_script(client, "worker.limiter", name, ("clock",), policy.SCRIPT_CONSTANTS)
+            name: load_script(client, "worker.limiter", name, ("clock",), SCRIPT_CONSTANTS)
             for name in ("book", "report", "refund")
         }
 
@@ -120,19 +125,7 @@ def _read_grant(row: list[Any]) -> Grant:
 def _read_state(row: Mapping[Any, Any]) -> PaceState:
     """Read the state that the scripts keep in the account's hash."""
     text = {_to_text(name): _to_text(value) for name, value in row.items()}
-    return PaceState(
-        tat=int(text.get("tat", 0)),
-        factor=float(text.get("factor", 1)),
-        failures=int(text.get("failures", 0)),
-        cooldown=int(text.get("cooldown", 0)),
-        open_until=int(text.get("open_until", 0)),
-        probe=text.get("probe") == "1",
-        not_before=int(text.get("not_before", 0)),
-        reason=text.get("reason", ""),
-        steady=float(text.get("steady", 0)),
-        suspects_after=int(text.get("suspects_after", 0)),
-        failed_at=int(text.get("failed_at", 0)),
-    )
+    return msgspec.convert(text, PaceState, strict=False)
 
 
 def _to_text(value: str | bytes) -> str:
