@@ -129,7 +129,7 @@ def test_unrouted_messages_are_erased_though_the_registry_has_lost_their_inbox(
     body = f'{{"childid": {ADA}}}'.encode()
     message = UnreadableMessage("nobody", "celery", "task-1", ("account: is unknown",), body)
     front.runtime.intake().reject(message)
-    redis_client.delete(keys.accounts(front.runtime.settings.prefix))
+    redis_client.delete(keys.shared(front.runtime.settings.prefix, "accounts"))
     erase_record(services.erasure, "acme", "address", ADA, by="ada")
     assert find_ada(redis_client) == []
 

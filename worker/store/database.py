@@ -185,8 +185,9 @@ class Registry:
     One that was added `seconds` ago is added again: a failover may have lost it.
     """
 
-    def __init__(self, database: Database, key: str, *, seconds: float) -> None:
-        self._database, self._key, self._seconds = database, key, seconds
+    def __init__(self, database: Database, name: str, *, seconds: float) -> None:
+        self._database, self._seconds = database, seconds
+        self._key = keys.shared(database.prefix, name)
         self._added_at: dict[str, float] = {}
 
     def add(self, name: str) -> None:

@@ -55,7 +55,7 @@ class RedisDeliveries:
         now: Callable[[], int] | None = None,
     ) -> None:
         self._database, self._retention, self._known = Database(client, prefix, now), keep, known
-        self._registry = Registry(self._database, keys.sources(prefix), seconds=REGISTRATION_MEMORY)
+        self._registry = Registry(self._database, "sources", seconds=REGISTRATION_MEMORY)
 
     def keep(self, found: KeptDelivery) -> None:
         """Keep a delivery, in place of itself if it is known."""

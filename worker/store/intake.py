@@ -47,8 +47,7 @@ class RedisIntake(Acts):
     @cached_property
     def registry(self) -> Registry:
         """The names of all accounts."""
-        key = keys.accounts(self.database.prefix)
-        return Registry(self.database, key, seconds=REGISTRATION_MEMORY)
+        return Registry(self.database, "accounts", seconds=REGISTRATION_MEMORY)
 
     def accept(self, account: str, submissions: Sequence[Submission], bounds: IntakeBounds) -> AcceptResult:
         """Write the submissions, all or none; a repeated call answers the same."""

@@ -154,34 +154,9 @@ def bucket_at(micros: int) -> int:
     return micros // 1000 // BUCKET_MS
 
 
-def accounts(prefix: str) -> str:
-    """Return the key of the registry of accounts; no script may touch it, because it is in another slot."""
-    return f"{prefix}:accounts"
-
-
-def workers(prefix: str) -> str:
-    """Return the key of the workers that are alive."""
-    return f"{prefix}:workers"
-
-
-def sweep(prefix: str) -> str:
-    """Return the key of the last sweep and the totals of all."""
-    return f"{prefix}:sweep"
-
-
-def refusals(prefix: str) -> str:
-    """Return the key of the numbers of refused keys and webhooks."""
-    return f"{prefix}:refusals"
-
-
-def sources(prefix: str) -> str:
-    """Return the key of the registry of webhook sources."""
-    return f"{prefix}:sources"
-
-
-def deliveries(prefix: str) -> str:
-    """Return the key of the numbers of deliveries."""
-    return f"{prefix}:deliveries"
+def shared(prefix: str, name: str) -> str:
+    """Return a key beside the accounts; no script may touch it, because it is in another slot."""
+    return f"{prefix}:{name}"
 
 
 def source_tag(source: str) -> str:

@@ -39,7 +39,8 @@ class RedisMetrics:
 
     def __init__(self, client: Client, prefix: str) -> None:
         self._redis: Any = client  # untyped: see StoreClient
-        self._prefix, self._workers, self._sweep = prefix, keys.workers(prefix), keys.sweep(prefix)
+        self._prefix = prefix
+        self._workers, self._sweep = keys.shared(prefix, "workers"), keys.shared(prefix, "sweep")
 
     def now(self) -> int:
         """Return the store's time."""
@@ -140,21 +141,23 @@ class RedisMetrics:
 
     def add_refusals(self, counts: Mapping[str, int]) -> None:
         """Add to the numbers of refused keys and webhooks, in one round trip."""
-        self._add(keys.refusals(self._prefix), counts)
+        self._add(keys.shared(self._prefix, "refusals"), counts)
 
     def refusals(self) -> dict[str, int]:
         """Return the numbers of refused keys and webhooks."""
-        with translate_errors():
-            return codec.counts(self._redis.hgetall(keys.refusals(self._prefix)))
+        return self._read(keys.shared(self._prefix, "refusals"))
 
     def add_deliveries(self, counts: Mapping[str, int]) -> None:
         """Add to the numbers of deliveries, in one round trip."""
-        self._add(keys.deliveries(self._prefix), counts)
+        self._add(keys.shared(self._prefix, "deliveries"), counts)
 
     def deliveries(self) -> dict[str, int]:
         """Return the numbers of deliveries."""
+        return self._read(keys.shared(self._prefix, "deliveries"))
+
+    def _read(self, key: str) -> dict[str, int]:
         with translate_errors():
-            return codec.counts(self._redis.hgetall(keys.deliveries(self._prefix)))
+            return codec.counts(self._redis.hgetall(key))
 
     def _add(self, key: str, counts: Mapping[str, int]) -> None:
         with (
