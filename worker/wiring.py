@@ -26,6 +26,7 @@ from worker.ports.work import ClaimedJob, RelationRecord
 from worker.redis.client import Client, connect
 from worker.redis.rights import check_writable
 from worker.store.callbacks import RedisCallbacks
+from worker.store.database import Database
 from worker.store.deliveries import RedisDeliveries
 from worker.store.inspection.inspector import RedisInspector
 from worker.store.job_admin import RedisJobAdmin
@@ -61,16 +62,16 @@ class Runtime:
         self.live_settings = LiveSettings(settings, emit)
         self.client = client or connect(settings.redis_url)
         self.store = RedisStore(self.client, settings.prefix, keep=self.live_settings.retention)
-        self.queries = RedisQueries(self.client, settings.prefix)
-        self.job_admin = RedisJobAdmin(self.client, settings.prefix, keep=self.live_settings.retention)
+        database = self.store.database
+        self.queries = RedisQueries(database)
+        self.job_admin = RedisJobAdmin(database, self.live_settings.retention)
         self.deliveries = RedisDeliveries(
-            self.client,
-            settings.prefix,
+            database,
             keep=self.live_settings.delivery_retention,
             known=lambda: self.settings.sources,
         )
         self.limiter = RedisLimiter(self.client, settings.prefix)
-        self.metrics = RedisMetrics(self.client, settings.prefix)
+        self.metrics = RedisMetrics(database)
         self.api: Callable[[Account], Api] = ApiClients(settings.prefix).get
         self.find_callback_addresses = find_addresses
         self._new_id = IdGenerator()
@@ -291,4 +292,4 @@ def open_traces(settings: Settings, *, service: str, emit: EventSink = log.emit)
 
 def connect_metrics(settings: Settings) -> RedisMetrics:
     """Return the metrics alone, over a connection of their own."""
-    return RedisMetrics(connect(settings.redis_url), settings.prefix)
+    return RedisMetrics(Database(connect(settings.redis_url), settings.prefix))

@@ -19,9 +19,9 @@ from worker.planner.relation_state import Refusal
 from worker.planner.search import Answer
 from worker.ports.references import LookUpResult, Parking
 from worker.ports.requests import RequestRecord
-from worker.ports.store import IntakeBounds, Submission
+from worker.ports.store import IntakeBounds, Retention, Submission
 from worker.ports.work import Lease, Writes
-from worker.store.redis_store import RedisStore, Retention
+from worker.store.redis_store import RedisStore
 
 ACCOUNT: Final = "acme"
 TYPES: Final = ("estate:address:buyer", "estate:address:interested", "calendar:address")

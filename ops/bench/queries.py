@@ -71,7 +71,7 @@ def measure(jobs: int, echo: Echo) -> dict[str, Any]:
     with temporary_folder() as folder, run_server(folder) as server:
         client = connect(server.url)
         store = RedisStore(client, "bench", keep=lambda _: KEPT, now=times.now)
-        ask = RedisQueries(client, "bench")
+        ask = RedisQueries(store.database)
         before, started = _memory(client), time.monotonic()
         ids = fill(store, jobs, times, echo=echo)
         echo(f"{jobs:,} jobs in {time.monotonic() - started:,.0f} s")

@@ -12,7 +12,8 @@ from ops.dev.stream import MOST_LINES, JobStream, RefusalStream
 from ops.simulator import KeptSimulator, Records, Simulator
 from tests.support.flow_world import INFO, World, change
 from tests.support.simulator_calls import SECRET, TOKEN
-from worker.testing import MemoryQueries, MemoryStore
+from worker.store.queries import RedisQueries
+from worker.testing import MemoryStore
 
 BUYER = "estate:address:buyer"
 
@@ -25,7 +26,7 @@ def world() -> World:
 def follow(world: World) -> tuple[JobStream, list[str]]:
     assert isinstance(world.store, MemoryStore)
     lines: list[str] = []
-    stream = JobStream(MemoryQueries(world.store), world.accounts, lines.append)
+    stream = JobStream(RedisQueries(world.store.database), world.accounts, lines.append)
     stream.look()
     return stream, lines
 

@@ -12,6 +12,7 @@ from worker.config import load_settings
 from worker.errors import StoreUnavailable
 from worker.ports.waiting import Pause
 from worker.redis.client import connect, no_retry
+from worker.store.database import Database
 from worker.store.metrics import RedisMetrics
 from worker.store.redis_store import RedisStore
 from worker.wakeups import TaskSender
@@ -22,7 +23,7 @@ CERTIFICATE = Path(__file__).parents[1] / "onoffice/self_signed.pem"  # it is it
 def check_url(url: str, server: RedisServer, folder: Path) -> None:
     """Check that store and broker write into database 3 of the server behind the URL."""
     settings = load_settings({"RELATIONS_REDIS_URL": url}, folder)
-    RedisMetrics(connect(settings.redis_url), settings.prefix).record_sweep(1, at=1)
+    RedisMetrics(Database(connect(settings.redis_url), settings.prefix)).record_sweep(1, at=1)
     TaskSender(settings.broker_url, settings.prefix).wake("acme", 0.0)
     keyspace = run_command(server, "INFO", "keyspace")
     assert list(keyspace) == ["db3"], "nothing went into another database"
@@ -49,7 +50,7 @@ def test_an_encrypted_server_is_believed_by_its_own_authority_alone(tmp_path: Pa
         check_url(trusted, server, tmp_path)
         stranger = f"rediss://127.0.0.1:{name.port}/3" + (f"?ssl_cert_reqs={check}" if check else "")
         with pytest.raises(StoreUnavailable, match="certificate verify failed"):
-            RedisMetrics(connect(stranger), "relations").sweep_stats()
+            RedisMetrics(Database(connect(stranger), "relations")).sweep_stats()
         with pytest.raises(Exception, match="certificate verify failed"):
             TaskSender(stranger, "relations").wake("acme", 0.0)
 
@@ -76,7 +77,7 @@ def test_encrypted_sentinels_with_a_password_lead_to_an_encrypted_master(tmp_pat
             client = connect(wrong)
             client.set_retry(no_retry())
             with pytest.raises(StoreUnavailable, match=meaning.replace("127.0.0.1", "localhost")):
-                RedisMetrics(client, "relations").sweep_stats()
+                RedisMetrics(Database(client, "relations")).sweep_stats()
 
 
 def test_a_cluster_is_reached_over_tls(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import pytest
 from tests.support.flow_world import World, change
 from worker.contract import Relation
 from worker.ports.audit import AuditEntry
-from worker.testing import MemoryJobAdmin, MemoryStore
+from worker.store.job_admin import RedisJobAdmin
+from worker.testing import MemoryStore
 
 BUYER = "estate:address:buyer"
 
@@ -77,7 +78,7 @@ def test_what_is_cancelled_while_a_flush_reads_is_not_sent_and_the_rest_is_in_th
         receipt.job
         for receipt in world.accept(change("create", BUYER, 1, 9, at=0), change("create", BUYER, 2, 9, at=0))
     ]
-    acts = MemoryJobAdmin(world.store)
+    acts = RedisJobAdmin(world.store.database)
 
     def guarded(name: str) -> str:
         """Cancel while the batch is folded: after the read and before the claim."""

@@ -18,8 +18,9 @@ from worker.contract import Change, from_message
 from worker.errors import NotFound
 from worker.ports.callbacks import BatchCounts, CallbackAttempt, CallbackMessage, Watch
 from worker.store.callbacks import RedisCallbacks
+from worker.store.job_admin import RedisJobAdmin
+from worker.store.metrics import RedisMetrics
 from worker.testing import MemoryStore
-from worker.testing.store import MemoryJobAdmin, MemoryMetrics
 from worker.usecases.callbacks import (
     CLAIM_SECONDS,
     DELAYS,
@@ -49,13 +50,13 @@ class Portal:
         store = self.world.store
         assert isinstance(store, MemoryStore)
         self.store: Any = RedisCallbacks(store)
-        self.metrics = MemoryMetrics(store)
+        self.metrics = RedisMetrics(store.database)
         self.callbacks = Callbacks(
             store=self.store,
             list_callbacks=lambda: self.configured,
             transport=self.receive,
             metrics=self.metrics,
-            job_admin=MemoryJobAdmin(store),
+            job_admin=RedisJobAdmin(store.database),
             new_id=self.world.new_id,
             draw=lambda: 0.0,
             emit=self.world.emit,

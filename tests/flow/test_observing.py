@@ -6,8 +6,6 @@ from tests.support.flow_world import World, change
 from worker.contract import Relation
 from worker.ports.requests import RequestRecord
 from worker.store.queries import RedisQueries
-from worker.store.redis_store import RedisStore
-from worker.testing import MemoryQueries
 
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
 Make = Callable[..., World]
@@ -15,13 +13,7 @@ Make = Callable[..., World]
 
 def recorded(world: World) -> list[RequestRecord]:
     """Return every request of acme that is kept, oldest first."""
-    store = world.store
-    queries = (
-        RedisQueries(store.database.redis, store.database.prefix)
-        if isinstance(store, RedisStore)
-        else MemoryQueries(store)
-    )
-    return list(reversed(queries.list_requests("acme", limit=100).requests))
+    return list(reversed(RedisQueries(world.store.database).list_requests("acme", limit=100).requests))
 
 
 def pairs(records: list[RequestRecord]) -> set[tuple[str, Relation]]:

@@ -21,7 +21,8 @@ from worker.planner.plan import Limits
 from worker.planner.search import Search
 from worker.ports.audit import AuditEntry
 from worker.ports.services import Api
-from worker.testing import MemoryJobAdmin, MemoryStore
+from worker.store.job_admin import RedisJobAdmin
+from worker.testing import MemoryStore
 from worker.usecases.flush import flush
 from worker.usecases.read_ahead import READ_AHEAD_FOR
 
@@ -112,7 +113,7 @@ def test_a_flush_reads_ahead_for_a_while_only_so_that_other_accounts_have_their_
 
 def test_a_change_that_a_person_cancels_meanwhile_is_not_sent_and_nothing_else_is_lost() -> None:
     world = world_of(*(change("create", BUYER, 500, child) for child in range(900, 906)))
-    acts, asked = MemoryJobAdmin(world.store), list[str]()
+    acts, asked = RedisJobAdmin(world.store.database), list[str]()
 
     def order(name: str) -> str:
         """Cancel a change of the second batch between its read and its claim."""

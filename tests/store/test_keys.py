@@ -30,7 +30,7 @@ from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.ports.deliveries import Delivery, KeptDelivery
-from worker.ports.store import IntakeBounds, Receipt
+from worker.ports.store import IntakeBounds, Receipt, Retention
 from worker.ports.waiting import Pause
 from worker.redis.client import connect
 from worker.redis.scripts import Script
@@ -38,7 +38,7 @@ from worker.store.database import CONSTANTS
 from worker.store.deliveries import RedisDeliveries
 from worker.store.intake import REGISTRATION_MEMORY
 from worker.store.keys import bucket_of
-from worker.store.redis_store import RedisStore, Retention
+from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
 
 LUA = sorted(path for path in files("worker.store").joinpath("lua").iterdir() if path.name.endswith(".lua"))
@@ -202,7 +202,7 @@ def test_every_script_touches_only_keys_that_it_declares_all_of_its_account(
         reads = redis_store.database.reads("acme", at_once=True)
         reads.hgetall("meta")
         reads.run()
-        deliveries = RedisDeliveries(redis_client, "t", now=clock.now)
+        deliveries = RedisDeliveries(redis_store.database)
         deliveries.keep(KeptDelivery(Delivery(id="immo-1", source="immo", outcome="no_rule"), b"body"))
         deliveries.tidy("immo")
         limiter.refund("acme", limiter.book("acme", rate=1.0, burst=1, max_wait=0.0))

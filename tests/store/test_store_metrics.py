@@ -21,6 +21,7 @@ from worker.ports.metrics import BOUNDS, SweepStats, WorkerInfo
 from worker.ports.store import IntakeBounds, Store
 from worker.ports.waiting import Pause
 from worker.redis.client import connect
+from worker.store.database import Database
 from worker.store.metrics import RedisMetrics
 from worker.usecases.flush_telemetry import FlushCounters
 
@@ -148,7 +149,7 @@ def test_sweeps_are_counted_with_what_they_repaired(store: Store) -> None:
 def test_metrics_that_cannot_be_written_are_no_reason_to_fail() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
-        metrics = RedisMetrics(connect(f"redis://127.0.0.1:{taken.getsockname()[1]}/0"), "t")
+        metrics = RedisMetrics(Database(connect(f"redis://127.0.0.1:{taken.getsockname()[1]}/0"), "t"))
         metrics.add("acme", tally_of(("waits", "pace", 1)))
         metrics.record_sweep(1, at=START)
         with pytest.raises(StoreUnavailable):
@@ -156,7 +157,7 @@ def test_metrics_that_cannot_be_written_are_no_reason_to_fail() -> None:
 
 
 def test_a_worker_sends_heartbeats_until_it_stops(redis_url: str, redis_client: Redis) -> None:
-    metrics = RedisMetrics(redis_client, "t")
+    metrics = RedisMetrics(Database(redis_client, "t"))
     heartbeat = WorkerHeartbeat(lambda: metrics, interval=0.01)
     heartbeat.start("celery@here", concurrency=3)
     first, deadline = 0, time.monotonic() + 60

@@ -75,12 +75,12 @@ def store(client: Redis) -> RedisStore:
 
 @pytest.fixture
 def job_admin(client: Redis) -> RedisJobAdmin:
-    return RedisJobAdmin(client, PREFIX, now=lambda: NOW)
+    return RedisJobAdmin(Database(client, PREFIX, lambda: NOW))
 
 
 @pytest.fixture
 def queries(client: Redis) -> RedisQueries:
-    return RedisQueries(client, PREFIX, now=lambda: NOW)
+    return RedisQueries(Database(client, PREFIX, lambda: NOW))
 
 
 def to_bytes(value: Any) -> bytes:
@@ -356,7 +356,7 @@ def test_pauses_are_read(store: RedisStore) -> None:
 
 
 def test_metrics_workers_sweeps_and_paces_are_read(client: Redis) -> None:
-    metrics = RedisMetrics(client, PREFIX)
+    metrics = RedisMetrics(Database(client, PREFIX))
     stats = metrics.account_stats(ACCOUNTS)
     acme = stats["acme"]
     assert (acme.backlog, acme.open, acme.begun, acme.unresolved) == (7, 14, 1, 6)
@@ -379,7 +379,7 @@ def test_flushing_ends_every_open_job_with_one_outcome_per_relation(client: Redi
         world.simulator.seed(f"token-{account}", {tuple(row[:3]): row[3] for row in relations})
     for account in ("baker", "cargo"):
         assert world.store.resume(account)
-    queries = RedisQueries(client, PREFIX)
+    queries = RedisQueries(Database(client, PREFIX))
     jobs = [job for account in ACCOUNTS for job in queries.find_jobs(account, JobFilter(), limit=100).jobs]
     open_jobs = [job.id for job in jobs if not job.finished_at]
     assert len(open_jobs) == 15
@@ -389,7 +389,7 @@ def test_flushing_ends_every_open_job_with_one_outcome_per_relation(client: Redi
         assert job.state in ("succeeded", "superseded")
         assert sum(job.counts.values()) == job.total
     assert world.open_accounts() == {}
-    assert RedisJobAdmin(client, PREFIX).unsettled_requests("acme").requests == ()
+    assert RedisJobAdmin(Database(client, PREFIX)).unsettled_requests("acme").requests == ()
     assert queries.count_by_state("acme")["unresolved"] == 6
     assert world.relations().keys() == {
         Relation(APPOINTMENT, 201, 9001),

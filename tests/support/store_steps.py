@@ -57,7 +57,7 @@ def job_of(store: Store, number: int = 0) -> JobRecord:
 def queries_of(store: Store) -> Queries:
     """Return the queries over a store's data."""
     assert isinstance(store, RedisStore)
-    return RedisQueries(store.database.redis, store.database.prefix, now=store.database._given_now)
+    return RedisQueries(store.database)
 
 
 def queued(client: Redis) -> list[str]:
@@ -75,7 +75,7 @@ def lose_job(client: Redis, job: str) -> None:
 def job_admin_of(store: Store) -> RedisJobAdmin:
     """Return the job admin over a store's data, with the store's clock."""
     assert isinstance(store, RedisStore)
-    return RedisJobAdmin(store.database.redis, store.database.prefix, now=store.database._given_now)
+    return RedisJobAdmin(store.database)
 
 
 def deliveries_of(
@@ -83,14 +83,13 @@ def deliveries_of(
 ) -> RedisDeliveries:
     """Return the deliveries beside a store's data, with the store's clock."""
     assert isinstance(store, RedisStore)
-    database = store.database
-    return RedisDeliveries(database.redis, database.prefix, keep=keep, now=database._given_now)
+    return RedisDeliveries(store.database, keep=keep)
 
 
 def metrics_of(store: Store) -> Metrics:
     """Return the metrics beside a store's data."""
     assert isinstance(store, RedisStore)
-    return RedisMetrics(store.database.redis, store.database.prefix)
+    return RedisMetrics(store.database)
 
 
 def list_jobs(store: Store) -> tuple[JobRecord, ...]:

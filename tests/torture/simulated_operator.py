@@ -84,7 +84,7 @@ class SimulatedOperator(SimulatedProcess):
         self.erasure = EraseService(
             store=store,
             job_admin=job_admin,
-            deliveries=RedisDeliveries(database.redis, database.prefix, now=database.now),
+            deliveries=RedisDeliveries(database),
             clock=self,
             new_id=environment.new_id,
             withdraw=lambda account, *known: withdraw_record(

@@ -15,7 +15,7 @@ from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
-from worker.testing import MemoryJobAdmin, MemoryMetrics, MemoryQueries, MemoryStore
+from worker.testing import MemoryStore
 
 PREFIX = "torture"
 OPEN = ("queue", "claimed", "open", "due", "guard", "journal", "look_ups", "parked")
@@ -29,17 +29,17 @@ class MemoryStoreFixture:
         self._store = MemoryStore(now)
         return self._store
 
-    def make_job_admin(self, now: Callable[[], int]) -> MemoryJobAdmin:
+    def make_job_admin(self, now: Callable[[], int]) -> RedisJobAdmin:
         """Make what people act by on the store's jobs."""
-        return MemoryJobAdmin(self._store)
+        return RedisJobAdmin(self._store.database)
 
-    def make_queries(self) -> MemoryQueries:
+    def make_queries(self) -> RedisQueries:
         """Make the queries over the store's data."""
-        return MemoryQueries(self._store)
+        return RedisQueries(self._store.database)
 
-    def make_metrics(self) -> MemoryMetrics:
+    def make_metrics(self) -> RedisMetrics:
         """Make the metrics beside the store's data."""
-        return MemoryMetrics(self._store)
+        return RedisMetrics(self._store.database)
 
     def make_callbacks(self) -> RedisCallbacks:
         """Make the store of callbacks beside the store's data."""
@@ -82,17 +82,17 @@ class RedisStoreFixture:
 
     def make_job_admin(self, now: Callable[[], int]) -> RedisJobAdmin:
         """Make what people act by on the store's jobs; its scripts are repeated as the store's are."""
-        job_admin = RedisJobAdmin(self._client, PREFIX, now=now)
+        job_admin = RedisJobAdmin(Database(self._client, PREFIX, now))
         _repeat_scripts(job_admin.database)
         return job_admin
 
     def make_queries(self) -> RedisQueries:
         """Make the queries over the store's data."""
-        return RedisQueries(self._client, PREFIX, now=self._store.database.now)
+        return RedisQueries(self._store.database)
 
     def make_metrics(self) -> RedisMetrics:
         """Make the metrics beside the store's data."""
-        return RedisMetrics(self._client, PREFIX)
+        return RedisMetrics(self._store.database)
 
     def make_callbacks(self) -> RedisCallbacks:
         """Make the store of callbacks beside the store's data."""

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from worker.ports.audit import AuditEntry
-from worker.redis.client import Client
 from worker.store.account import META_FIELDS, AccountCommit, Meta
 from worker.store.commit import Overtaken, repeat_while_overtaken
 from worker.store.database import Database
@@ -14,17 +13,12 @@ Answer = TypeVar("Answer")
 
 
 class Acts:
-    """The store of all accounts. Pass `now` (µs) in tests only; production uses Redis's clock."""
+    """What acts on all accounts of a database; the jobs of each are kept as long as `retention` says."""
 
     def __init__(
-        self,
-        client: Client,
-        prefix: str,
-        *,
-        keep: Callable[[str], Retention] = lambda _: Retention(),
-        now: Callable[[], int] | None = None,
+        self, database: Database, retention: Callable[[str], Retention] = lambda _: Retention()
     ) -> None:
-        self.database, self.retention = Database(client, prefix, now), keep
+        self.database, self.retention = database, retention
 
     def _begin_act(
         self, account: str, entry: AuditEntry | None = None, *, over_queue: bool = False, adds: bool = False

@@ -20,7 +20,7 @@ from worker.ports.deliveries import (
 )
 from worker.ports.erasure import RecordRef
 from worker.ports.records import FOREVER
-from worker.redis.client import Client, translate_errors
+from worker.redis.client import translate_errors
 from worker.store import codec, keys
 from worker.store.account import read_jobs
 from worker.store.commit import Commit
@@ -40,21 +40,16 @@ _decode = msgspec.json.Decoder(Delivery).decode
 
 
 class RedisDeliveries:
-    """Implements `ports.Deliveries`; `known` are the sources of the settings.
-
-    Pass `now` (µs) in tests only; production uses Redis's clock.
-    """
+    """Implements `ports.Deliveries`; `known` are the sources of the settings."""
 
     def __init__(
         self,
-        client: Client,
-        prefix: str,
+        database: Database,
         *,
         keep: Callable[[str], DeliveryRetention] = lambda _: DeliveryRetention(),
         known: Callable[[], Iterable[str]] = tuple,
-        now: Callable[[], int] | None = None,
     ) -> None:
-        self._database, self._retention, self._known = Database(client, prefix, now), keep, known
+        self._database, self._retention, self._known = database, keep, known
         self._registry = Registry(self._database, "sources", seconds=REGISTRATION_MEMORY)
 
     def keep(self, found: KeptDelivery) -> None:

@@ -19,8 +19,9 @@ from worker.ports.metrics import (
     SweepStats,
     WorkerInfo,
 )
-from worker.redis.client import Client, is_refusal, translate_errors
+from worker.redis.client import is_refusal, translate_errors
 from worker.store import codec, keys
+from worker.store.database import Database
 from worker.store.jobs.stored_job import LoadedJob
 from worker.store.keys import bucket_of
 from worker.store.limits import WORKER_LIFETIME
@@ -37,10 +38,12 @@ _decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 class RedisMetrics:
     """Implements `ports.Metrics`."""
 
-    def __init__(self, client: Client, prefix: str) -> None:
-        self._redis: Any = client  # untyped: see StoreClient
-        self._prefix = prefix
-        self._workers, self._sweep = keys.shared(prefix, "workers"), keys.shared(prefix, "sweep")
+    def __init__(self, database: Database) -> None:
+        self._redis, self._prefix = database.redis, database.prefix
+        self._workers, self._sweep = self._shared("workers"), self._shared("sweep")
+
+    def _shared(self, name: str) -> str:
+        return keys.shared(self._prefix, name)
 
     def now(self) -> int:
         """Return the store's time."""
@@ -141,19 +144,19 @@ class RedisMetrics:
 
     def add_refusals(self, counts: Mapping[str, int]) -> None:
         """Add to the numbers of refused keys and webhooks, in one round trip."""
-        self._add(keys.shared(self._prefix, "refusals"), counts)
+        self._add(self._shared("refusals"), counts)
 
     def refusals(self) -> dict[str, int]:
         """Return the numbers of refused keys and webhooks."""
-        return self._read(keys.shared(self._prefix, "refusals"))
+        return self._read(self._shared("refusals"))
 
     def add_deliveries(self, counts: Mapping[str, int]) -> None:
         """Add to the numbers of deliveries, in one round trip."""
-        self._add(keys.shared(self._prefix, "deliveries"), counts)
+        self._add(self._shared("deliveries"), counts)
 
     def deliveries(self) -> dict[str, int]:
         """Return the numbers of deliveries."""
-        return self._read(keys.shared(self._prefix, "deliveries"))
+        return self._read(self._shared("deliveries"))
 
     def _read(self, key: str) -> dict[str, int]:
         with translate_errors():

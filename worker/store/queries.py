@@ -1,6 +1,6 @@
 """What people and monitors ask of the store, over bounded entries."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
@@ -24,7 +24,6 @@ from worker.ports.records import (
 )
 from worker.ports.requests import RequestPage, RequestRecord
 from worker.ports.work import RelationRecord
-from worker.redis.client import Client
 from worker.store import keys
 from worker.store.account import (
     META_FIELDS,
@@ -49,10 +48,10 @@ GROUP_ENDS: Final = 20  # jobs at either end of a group that are read, for one t
 
 
 class RedisQueries:
-    """Implements `ports.Queries`. Pass `now` (µs) in tests only; production uses Redis's clock."""
+    """Implements `ports.Queries`."""
 
-    def __init__(self, client: Client, prefix: str, *, now: Callable[[], int] | None = None) -> None:
-        self._database = Database(client, prefix, now)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
         """Return the jobs that match, newest first; a page may hold few or none and still have a next one."""

@@ -3,7 +3,7 @@
 The keys and their lifetimes are in `keys.py`; jobs, and what the lease's holder does, have their own rooms.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -12,28 +12,37 @@ from worker.ports.audit import AuditEntry
 from worker.ports.job_admin import ALL_FAILED
 from worker.ports.records import FOREVER, JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
-from worker.ports.store import NOBODY
+from worker.ports.store import NOBODY, Retention
 from worker.ports.waiting import Pause
 from worker.ports.work import RelationRecord
+from worker.redis.client import Client
 from worker.store import codec
 from worker.store.account import read_jobs, read_jobs_with_claims
 from worker.store.clock_step import bring_forward
+from worker.store.database import Database
 from worker.store.due import wake_due_accounts
 from worker.store.intake import RedisIntake
 from worker.store.jobs.job_view import as_record
 from worker.store.keys import short_id
 from worker.store.lease.lease import RedisLease, take_lease
 from worker.store.lease.replaced import read_relations
-from worker.store.limits import Retention
 from worker.store.pauses import end_pause, read_pause, set_pause
 from worker.store.requeue import requeue
 from worker.store.tidy import tidy
 
-__all__ = ["RedisStore", "Retention"]
-
 
 class RedisStore(RedisIntake):
-    """Implements `ports.Store`."""
+    """Implements `ports.Store`. Pass `now` (µs) in tests only; production uses Redis's clock."""
+
+    def __init__(
+        self,
+        client: Client,
+        prefix: str,
+        *,
+        keep: Callable[[str], Retention] = lambda _: Retention(),
+        now: Callable[[], int] | None = None,
+    ) -> None:
+        super().__init__(Database(client, prefix, now), keep)
 
     # --- work
 

@@ -1,4 +1,4 @@
-"""Fakes for your tests, so that nothing has to be mocked: store, queries and limiter in memory, and a clock.
+"""Fakes for your tests, so that nothing has to be mocked: store and limiter in memory, and a clock.
 
 They implement the same ports as the adapters on Redis, the store's with the same code over a dictionary.
 """
@@ -6,16 +6,12 @@ They implement the same ports as the adapters on Redis, the store's with the sam
 from worker.store.lease.lease import RedisLease as MemoryLease
 from worker.testing.clock import FakeClock, skip_renewal
 from worker.testing.limiter import MemoryLimiter
-from worker.testing.store import MemoryDeliveries, MemoryJobAdmin, MemoryMetrics, MemoryQueries, MemoryStore
+from worker.testing.store import MemoryStore
 
 __all__ = [
     "FakeClock",
-    "MemoryDeliveries",
-    "MemoryJobAdmin",
     "MemoryLease",
     "MemoryLimiter",
-    "MemoryMetrics",
-    "MemoryQueries",
     "MemoryStore",
     "skip_renewal",
 ]
