@@ -72,7 +72,6 @@ def _resolve(host: str, port: int, networks: Sequence[str]) -> list[str]:
 
 def _post(callback: Callback, headers: dict[str, str], body: bytes) -> CallbackAttempt:
     url, deadline = httpx.URL(callback.url), network.Deadline()
-    target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
     own = {
         "Host": url.netloc.decode("ascii"),
         "User-Agent": user_agent(),
@@ -89,7 +88,9 @@ def _post(callback: Callback, headers: dict[str, str], body: bytes) -> CallbackA
     deadline.start(TIMEOUT)
     with (
         network.connection_pool(deadline, 1, resolve=resolve) as pool,
-        pool.stream("POST", target, headers=list((own | headers).items()), content=body) as response,
+        pool.stream(
+            "POST", network.core_url(url), headers=list((own | headers).items()), content=body
+        ) as response,
     ):
         wait = retry_after(httpx.Headers(response.headers), now=time.time()) or 0.0
         return CallbackAttempt(response.status, retry_after=wait)

@@ -73,12 +73,15 @@ def connection_pool(
     )
 
 
+def core_url(url: httpx.URL) -> httpcore.URL:
+    """Return the URL as a pool takes it."""
+    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+
+
 def _read_proxy(text: str) -> httpcore.Proxy:
     """Return the proxy of a URL, whose user and password go into a header of their own."""
     proxy = httpx.Proxy(text)
-    url = httpcore.URL(
-        scheme=proxy.url.raw_scheme, host=proxy.url.raw_host, port=proxy.url.port, target=proxy.url.raw_path
-    )
+    url = core_url(proxy.url)
     return httpcore.Proxy(url, auth=proxy.raw_auth, ssl_context=_tls() if url.scheme == b"https" else None)
 
 

@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from worker.errors import Fault, InvalidSettings
-from worker.network.deadline import Deadline, connection_pool
+from worker.network.deadline import Deadline, connection_pool, core_url
 from worker.network.headers import http_date, retry_after, user_agent
 from worker.onoffice import wire
 from worker.onoffice.redact import clean
@@ -140,14 +140,10 @@ class Client:
             return Reply(self._failed(error, len(actions)), message=self._text(error))
 
     def _post(self, body: bytes) -> AbstractContextManager[httpcore.Response]:
-        url = httpcore.URL(
-            scheme=self._url.raw_scheme,
-            host=self._url.raw_host,
-            port=self._url.port,
-            target=self._url.raw_path,
-        )
         extensions = {"timeout": {"pool": self._timeout}}  # all other steps obey the deadline
-        return self._transport.stream("POST", url, headers=self._headers, content=body, extensions=extensions)
+        return self._transport.stream(
+            "POST", core_url(self._url), headers=self._headers, content=body, extensions=extensions
+        )
 
     def _reply(
         self,

@@ -7,20 +7,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
-from worker.config.urls import SENTINEL_SCHEMES, is_encrypted, redis_options
+from worker.config.urls import NETWORK_OPTIONS, SENTINEL_SCHEMES, is_encrypted, redis_options
 from worker.redis.client import SOCKET_OPTIONS
 from worker.redis.sentinel import SENTINEL_PORT, split_options
 from worker.redis.urls import MultiHostUrl
 
 AMQP_SCHEMES: Final = ("amqp://", "amqps://")
-TRANSPORT_OPTIONS: Final = (  # of a URL, that kombu wants beside it
-    "client_name",
-    "socket_timeout",
-    "socket_connect_timeout",
-    "health_check_interval",
-    "max_connections",
-    "max_age",
-)
+TRANSPORT_OPTIONS: Final = (*NETWORK_OPTIONS, "max_connections", "max_age")
+"""Those of a URL that kombu wants beside it."""
 
 
 def broker_settings(url: str, prefix: str) -> dict[str, Any]:

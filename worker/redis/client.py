@@ -16,20 +16,6 @@ from worker.redis.cluster import connect_cluster
 from worker.redis.connection import renewed
 from worker.redis.sentinel import connect_sentinel
 
-__all__ = [
-    "SOCKET_OPTIONS",
-    "Client",
-    "NoPermissionError",
-    "OutOfMemoryError",
-    "ResponseError",
-    "connect",
-    "explain_error",
-    "is_refusal",
-    "make_retry",
-    "no_retry",
-    "translate_errors",
-]
-
 Client = Redis
 NoPermissionError = redis_errors.NoPermissionError
 OutOfMemoryError = redis_errors.OutOfMemoryError

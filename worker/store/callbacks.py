@@ -108,18 +108,17 @@ class RedisCallbacks:
         count = self._database.read(account, "zcard", "looks")
         if count <= MAX_WATCHED:
             return
-        surplus = self._database.read(account, "zrange", "looks", max(MAX_WATCHED, count - MAX_EXAMINED), -1)
-        self._forget(commit, [name.decode() for name in surplus])
+        first = max(MAX_WATCHED, count - MAX_EXAMINED)
+        self._forget(commit, self._database.read_names(account, "zrange", "looks", first, -1))
 
     # --- messages
 
     def claim_message(self, account: str, callback: str, *, seconds: float) -> CallbackMessage | None:
         """Return a due message that nobody else is sending."""
         now = self.now()
-        names = self._database.read(
+        ids = self._database.read_names(
             account, "zrangebyscore", f"unsent:{callback}", "-inf", now, start=0, num=CLAIMABLE
         )
-        ids = [name.decode() for name in names]
         for message_id, before in zip(ids, self._read_messages(account, ids), strict=True):
             if before is None or before.state != "waiting":
                 self._drop_unsent(account, callback, message_id)
@@ -164,10 +163,9 @@ class RedisCallbacks:
     def list_messages(self, account: str, *, limit: int = 50, cursor: str = "") -> MessagePage:
         """Return the messages of an account, newest first; the cursor is when the last one was made."""
         below = f"({cursor}" if cursor.isdecimal() else "+inf"
-        names = self._database.read(
+        ids = self._database.read_names(
             account, "zrevrangebyscore", "callbacks", below, "-inf", start=0, num=limit
         )
-        ids = [name.decode() for name in names]
         found = [message for message in self._read_messages(account, ids) if message]
         return MessagePage(tuple(found), str(found[-1].made_at) if found and len(ids) == limit else "")
 

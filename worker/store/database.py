@@ -1,15 +1,15 @@
 """One account's keys on a server: its clock, its scripts, and reads in one round trip; and who has keys."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from worker.errors import StoreUnavailable
 from worker.redis.client import Client, translate_errors
 from worker.redis.cluster import LazyClusterClient
-from worker.redis.scripts import load_script
+from worker.redis.scripts import Script, load_script
 from worker.store import keys, limits
 
 CLOCK_LIFETIME: Final = 5.0  # seconds for which the server's clock is known without asking
@@ -25,16 +25,6 @@ SCRIPTS: Final = {
 """Files and first lines of the scripts: a full server refuses those that bring something in."""
 
 
-class ServerScript(Protocol):
-    """A script that can be called, one call after the other or several on their way."""
-
-    def __call__(self, *, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run it and return its answer."""
-
-    def run_pipelined(self, calls: Iterable[Any]) -> Iterable[Any]:
-        """Yield the answers of several calls in order."""
-
-
 class Database:
     """A client that knows the store's keys and scripts. Pass `now` (µs) in tests only.
 
@@ -47,7 +37,7 @@ class Database:
         self.prefix, self._given_now = prefix, now
         self._is_cluster = isinstance(client, LazyClusterClient)
         own = None if self._is_cluster else getattr(client, "scripts", None)
-        self.scripts: dict[str, ServerScript] = own or _load(client)
+        self.scripts: dict[str, Script] = own or _load(client)
         self._clock_until = self._clock_offset = 0.0
 
     def key(self, account: str, name: str) -> str:
@@ -80,6 +70,10 @@ class Database:
         reads = self.reads(account)
         getattr(reads, command)(key, *args, **options)
         return reads.run()[0]
+
+    def read_names(self, account: str, command: str, key: str, *args: Any, **options: Any) -> list[str]:
+        """Return the answer to one read of names."""
+        return [name.decode() for name in self.read(account, command, key, *args, **options)]
 
     def scan_hash(self, account: str, key: str) -> Iterator[dict[bytes, bytes]]:
         """Yield all of a hash, page by page; a field may come twice."""
@@ -172,7 +166,7 @@ def _reader_of(command: str, *, with_scores: bool) -> Callable[[Any], Any]:
     return lambda answer: float(answer) if command == "zscore" and answer is not None else answer
 
 
-def _load(client: Client) -> dict[str, ServerScript]:
+def _load(client: Client) -> dict[str, Script]:
     return {
         name: load_script(client, "worker.store", file, constants=CONSTANTS, first_line=first_line)
         for name, (file, first_line) in SCRIPTS.items()

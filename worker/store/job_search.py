@@ -149,7 +149,7 @@ class JobSearch:
         """Return the names of the indexes that have the failures that are asked for."""
         if not (self._wanted.error or self._wanted.type):
             return ["failed"]
-        groups = (name.decode() for name in self._database.read(self._account, "smembers", "failures"))
+        groups = self._database.read_names(self._account, "smembers", "failures")
         return [f"failed:{group}" for group in groups if self._is_wanted(group)]
 
     def _number_at(self, index: str, until: int) -> int:

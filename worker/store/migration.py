@@ -135,9 +135,7 @@ class _Migration:
     def _move_all_jobs(self) -> None:
         """Move the jobs in the order of acceptance."""
         while True:
-            ids = [
-                name.decode() for name in self._database.read(self._account, "zrange", "jobs", 0, PIECE - 1)
-            ]
+            ids = self._database.read_names(self._account, "zrange", "jobs", 0, PIECE - 1)
             if not ids:
                 return
             commit = self._move_jobs(ids)
@@ -147,9 +145,7 @@ class _Migration:
     def _move_inbox(self) -> None:
         """Let the old inbox follow: what is still queued, and jobs that an old producer has just accepted."""
         while True:
-            ids = [
-                name.decode() for name in self._database.read(self._account, "lrange", "inbox", 0, PIECE - 1)
-            ]
+            ids = self._database.read_names(self._account, "lrange", "inbox", 0, PIECE - 1)
             if not ids:
                 return
             commit = self._move_jobs(ids)

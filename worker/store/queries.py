@@ -223,7 +223,7 @@ class RedisQueries:
 
         Its first and last are those that are still kept of a bounded number of jobs at either end.
         """
-        names = sorted(name.decode() for name in self._database.read(account, "smembers", "failures"))
+        names = sorted(self._database.read_names(account, "smembers", "failures"))
         reads = self._database.reads(account)
         for name in names:
             reads.zcard(f"failed:{name}")
@@ -253,10 +253,7 @@ class RedisQueries:
             start = self._database.read(account, "lpos", "requests", cursor)
             if start is None:  # the cursor's request is so old that the list has dropped it
                 return RequestPage((), "")
-        ids = [
-            id_.decode()
-            for id_ in self._database.read(account, "lrange", "requests", start + 1, start + limit)
-        ]
+        ids = self._database.read_names(account, "lrange", "requests", start + 1, start + limit)
         reads = self._database.reads(account)
         for id_ in ids:
             reads.get(f"request:{id_}")

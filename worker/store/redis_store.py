@@ -111,10 +111,10 @@ class RedisStore(RedisIntake):
         """Return the ids of failed jobs that wait for a decision, oldest first."""
         found, start, now = list[str](), 0, self.database.now()
         while len(found) < limit:
-            names = self.database.read(account, "zrange", "failed", start, start + limit - len(found) - 1)
-            if not names:
+            last = start + limit - len(found) - 1
+            ids = self.database.read_names(account, "zrange", "failed", start, last)
+            if not ids:
                 break
-            ids = [name.decode() for name in names]
             known = read_jobs(self.database, account, map(short_id, ids))
             found += [id_ for id_ in ids if (job := known.get(short_id(id_))) and not job.is_gone(now)]
             start += len(ids)

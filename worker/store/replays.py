@@ -82,7 +82,7 @@ class RedisReplays(Acts):
 
     def list_replays(self, account: str, *, limit: int = 50) -> list[Replay]:
         """Return the account's replays, newest first."""
-        ids = [id_.decode() for id_ in self.database.read(account, "zrevrange", "replays", 0, limit - 1)]
+        ids = self.database.read_names(account, "zrevrange", "replays", 0, limit - 1)
         reads = self.database.reads(account)
         for id_ in ids:
             reads.hgetall(f"replay:{id_}")
@@ -166,8 +166,7 @@ class RedisReplays(Acts):
     def stalled_replays(self, account: str, seconds: float) -> list[str]:
         """Return the replays that should run and have not advanced for so long."""
         before = self.database.now() - round(seconds * 1e6)
-        names = self.database.read(account, "zrangebyscore", "running", "-inf", before)
-        ids = [name.decode() for name in names]
+        ids = self.database.read_names(account, "zrangebyscore", "running", "-inf", before)
         reads = self.database.reads(account)
         for id_ in ids:
             reads.exists(f"replay:{id_}")

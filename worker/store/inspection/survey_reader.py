@@ -134,7 +134,7 @@ class SurveyReader:
 
     def _check_indexes(self, accepted: int) -> Iterator[Flaw]:
         survey = self.survey
-        groups = {name.decode() for name in self._database.read(self._account, "smembers", "failures")}
+        groups = set(self._database.read_names(self._account, "smembers", "failures"))
         yield from survey.check_kept(self._members("keep"))
         names = ["failed", *(f"failed:{group}" for group in sorted(groups | survey.groups()))]
         yield from survey.check_failures({name: self._members(name) for name in names}, groups)
