@@ -18,20 +18,6 @@ from worker.store.keys import bucket_of, short_id
 from worker.store.limits import MAX_REQUESTS, Retention
 from worker.store.memories import Memory, end_of, expiry_of
 
-META_FIELDS: Final = (
-    "layout",
-    "v",
-    "p",
-    "dead",
-    "held",
-    "held_since",
-    "events",
-    "events_since",
-    "memories",
-    "memories_since",
-    "replaced",
-)
-
 
 class Meta(NamedTuple):
     """The account's layout, versions, dead jobs in its queue, the generations in use (since µs), and more.
@@ -56,6 +42,9 @@ class Meta(NamedTuple):
         """Read the values of META_FIELDS."""
         layout, *numbers = row
         return cls(layout, *(int(number or 0) for number in numbers))
+
+
+META_FIELDS: Final = ("layout", "v", "p", *Meta._fields[3:])
 
 
 def read_meta(database: Database, account: str) -> Meta:
@@ -232,23 +221,24 @@ def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[s
                 missing.append(short)
             else:
                 found[short] = LoadedJob.read(short, text, is_kept=False)
-    if missing:  # after the buckets: a job moves from its bucket to the kept ones, never back
-        for short, text in zip(missing, database.read(account, "hmget", "kept", missing), strict=True):
-            if text is not None:
-                found[short] = LoadedJob.read(short, text, is_kept=True)
-    return found
+    # After the buckets: a job moves from its bucket to the kept ones, never back.
+    return found | _read_kept(database, account, missing)
 
 
 def read_kept_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[str, LoadedJob]:
     """Return these jobs as `read_jobs` does; sooner if they are those that failed once."""
     names = list(shorts)
-    texts = database.read(account, "hmget", "kept", names) if names else ()
-    kept = {
+    kept = _read_kept(database, account, names)
+    return kept | read_jobs(database, account, [short for short in names if short not in kept])
+
+
+def _read_kept(database: Database, account: str, shorts: Sequence[str]) -> dict[str, LoadedJob]:
+    texts = database.read(account, "hmget", "kept", shorts) if shorts else ()
+    return {
         short: LoadedJob.read(short, text, is_kept=True)
-        for short, text in zip(names, texts, strict=True)
+        for short, text in zip(shorts, texts, strict=True)
         if text is not None
     }
-    return kept | read_jobs(database, account, [short for short in names if short not in kept])
 
 
 def read_jobs_at(
@@ -324,6 +314,21 @@ def read_events(database: Database, account: str, digests: Sequence[bytes]) -> d
     found: dict[bytes, bytes] = {}
     for row in reads.run():
         found |= {digest: value for digest, value in zip(digests, row, strict=True) if value}
+    return found
+
+
+def find_by_keys(database: Database, account: str, digests: Sequence[bytes]) -> dict[bytes, list[str]]:
+    """Return the ids of the jobs that have these idempotency keys, by key, without those that no job has."""
+    if not digests:
+        return {}
+    reads = database.reads(account)
+    for key in ("events:0", "events:1", "events:kept"):
+        reads.hmget(key, digests)
+    found: dict[bytes, list[str]] = {}
+    for row in reads.run():
+        for digest, value in zip(digests, row, strict=True):
+            if value:
+                found.setdefault(digest, []).append(value.partition(b" ")[0].decode())
     return found
 
 

@@ -1,18 +1,25 @@
 """Looks for jobs that match a filter, in the index with the fewest entries, a bounded number at a time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 from worker.ports.records import FOREVER, JobFilter, JobPage, JobRecord
 from worker.store import keys
-from worker.store.account import mark_claims, read_alive, read_jobs, read_jobs_at, read_kept_jobs
+from worker.store.account import (
+    find_by_keys,
+    mark_claims,
+    read_alive,
+    read_jobs,
+    read_jobs_at,
+    read_kept_jobs,
+)
 from worker.store.database import Database
 from worker.store.jobs.job_view import as_record, matches
 from worker.store.keys import bucket_at, bucket_of, short_id
 from worker.store.limits import CLOCK_SLACK_US, CLOCK_STEP_US, MAX_EXAMINED
 from worker.store.places import PIECE, PLACE_BITS, PLACE_MASK, find_end
 
-EVENTS: Final = ("events:0", "events:1", "events:kept")
 DIGESTS: Final = (keys.event, keys.delivery, keys.unreadable, keys.unreadable_delivery)
 
 
@@ -37,11 +44,8 @@ class JobSearch:
     def by_event(self, sources: Iterable[str], below: int) -> JobPage | None:
         """Look for the jobs that have the idempotency key of one of the sources; None if no job has one."""
         digests = [digest(source, self._wanted.event_id) for source in sources for digest in DIGESTS]
-        reads = self._database.reads(self._account)
-        for key in EVENTS:
-            reads.hmget(key, digests)
-        names = {value.partition(b" ")[0].decode() for row in reads.run() for value in row if value}
-        known = read_jobs(self._database, self._account, names)
+        names = chain.from_iterable(find_by_keys(self._database, self._account, digests).values())
+        known = read_jobs(self._database, self._account, set(names))
         if not known:
             return None
         entries = sorted(((job.number, short) for short, job in known.items()), reverse=True)
@@ -53,16 +57,7 @@ class JobSearch:
         if below == FOREVER:  # nothing fails before it is accepted
             until = min(filter(None, (self._wanted.until, self._wanted.failed_until)), default=0)
             below = self._number_at("failed", until)
-        while self._left:
-            entries = self._newest(indexes, below)
-            if not entries:
-                return self._page(None)
-            if (full_at := self._look_at(entries)) is not None:
-                return self._page(full_at)
-            if self._is_past:
-                return self._page(None)
-            below, self._left = entries[-1][0], self._left - len(entries)
-        return self._page(below)
+        return self._among(indexes, below, lambda _: True)
 
     def among_all(self, below: int) -> JobPage:
         """Look among all jobs: bucket by bucket, then those that are kept longer than their bucket."""
@@ -104,10 +99,13 @@ class JobSearch:
 
     def _among_kept(self, below: int, buckets: set[int]) -> JobPage:
         self._read, alive = read_kept_jobs, read_alive(self._database, self._account, buckets)
+        return self._among(["keep"], below, lambda short: bucket_of(short) not in alive)
+
+    def _among(self, indexes: Sequence[str], below: int, is_meant: Callable[[str], bool]) -> JobPage:
+        """Look among those of the indexes' jobs that are meant, with acceptance numbers below one."""
         while self._left:
-            entries = self._newest(["keep"], below)
-            others = [(number, short) for number, short in entries if bucket_of(short) not in alive]
-            if (full_at := self._look_at(others)) is not None:
+            entries = self._newest(indexes, below)
+            if (full_at := self._look_at([entry for entry in entries if is_meant(entry[1])])) is not None:
                 return self._page(full_at)
             if not entries or self._is_past:
                 return self._page(None)

@@ -56,11 +56,7 @@ def set_pause(
     A manual pause keeps the mark that the brake had stopped the account.
     """
     now = database.now()
-    reads = database.reads(account)
-    reads.hmget("pause", PAUSE_FIELDS)
-    reads.hget("deed", entry.name if entry else "")
-    row, known = reads.run()
-    before = KnownPause.read(row)
+    before, known = _read_before(database, account, entry)
     in_force = before.in_force(now)
     if in_force and not in_force.until and (pause.until or pause.reason == "credentials"):
         return False
@@ -98,11 +94,8 @@ def end_pause(
     database: Database, account: str, keep: Retention, entry: AuditEntry | None, since: int | None
 ) -> bool:
     """End the pause, if there is one (since then); return whether there was."""
-    now, reads = database.now(), database.reads(account)
-    reads.hmget("pause", PAUSE_FIELDS)
-    reads.hget("deed", entry.name if entry else "")
-    row, known = reads.run()
-    stored = KnownPause.read(row)
+    now = database.now()
+    stored, known = _read_before(database, account, entry)
     pause = stored.in_force(now)
     if since is not None and not (pause and pause.since == since):
         return False  # it is another pause by now
@@ -120,6 +113,17 @@ def end_pause(
             commit.audit(entry, 1, None)
     send_act(commit)
     return pause is not None
+
+
+def _read_before(
+    database: Database, account: str, entry: AuditEntry | None
+) -> tuple[KnownPause, bytes | None]:
+    """Return the stored pause, and the audit entry as it is stored, if it is."""
+    reads = database.reads(account)
+    reads.hmget("pause", PAUSE_FIELDS)
+    reads.hget("deed", entry.name if entry else "")
+    row, known = reads.run()
+    return KnownPause.read(row), known
 
 
 def _remember_refused(commit: AccountCommit, fingerprint: str) -> None:

@@ -28,6 +28,7 @@ from worker.store import keys
 from worker.store.account import (
     META_FIELDS,
     Meta,
+    find_by_keys,
     group_by_account,
     read_jobs_with_claims,
     read_kept_jobs,
@@ -97,18 +98,9 @@ class RedisQueries:
 
     def find_delivered(self, account: str, source: str, event_ids: Sequence[str]) -> Mapping[str, str]:
         """Return the jobs that a webhook's events became, by event id."""
-        if not event_ids:
-            return {}
-        digests = [keys.delivery(source, event_id) for event_id in event_ids]
-        reads = self._database.reads(account)
-        for key in ("events:0", "events:1", "events:kept"):
-            reads.hmget(key, digests)
-        rows = reads.run()
-        return {
-            event_id: f"{account}-{found.partition(b' ')[0].decode()}"
-            for event_id, *values in zip(event_ids, *rows, strict=True)
-            if (found := next(filter(None, values), None))
-        }
+        digests = {keys.delivery(source, event_id): event_id for event_id in event_ids}
+        found = find_by_keys(self._database, account, list(digests))
+        return {digests[digest]: f"{account}-{shorts[0]}" for digest, shorts in found.items()}
 
     def get_records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what is open and known of these relations now."""

@@ -7,7 +7,7 @@ from typing import Any
 from worker.contract import Relation
 from worker.ports.integrity import FlawProgress
 from worker.store import codec
-from worker.store.account import META_FIELDS, Meta, read_jobs_with_claims, read_memories
+from worker.store.account import META_FIELDS, Meta, find_by_keys, read_jobs_with_claims, read_memories
 from worker.store.inspection.flaws import Flaw, StoredNumbers
 from worker.store.inspection.integrity import GuardOf, Survey
 from worker.store.jobs.stored_job import LoadedJob
@@ -90,16 +90,8 @@ class SurveyReader:
 
     def _check_page(self, page: dict[bytes, bytes], *, is_kept: bool) -> Iterator[Flaw]:
         found = [LoadedJob.read(short.decode(), text, is_kept=is_kept) for short, text in page.items()]
-        digests = [job.value.digest for job in found]
-        reads = self._database.reads(self._account)
-        for key in ("events:0", "events:1", "events:kept") if digests else ():
-            reads.hmget(key, digests)
-        known = {
-            job.short
-            for values in reads.run()
-            for job, value in zip(found, values, strict=True)
-            if value and value.partition(b" ")[0].decode() == job.short
-        }
+        keys = find_by_keys(self._database, self._account, [job.value.digest for job in found])
+        known = {job.short for job in found if job.short in keys.get(job.value.digest, ())}
         yield from self.survey.check_jobs(found, known)
 
     def _find_buckets(self) -> list[int]:
