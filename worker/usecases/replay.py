@@ -77,9 +77,7 @@ def requeue(
 def _work_next_piece(intake: Intake, job_admin: JobAdmin, replay: Replay) -> None:
     entries = job_admin.replay_entries(replay.id, replay.done, PIECE)
     unchanged = _requeue_unchanged(intake, replay, [entry for entry in entries if not entry.changes])
-    with_changes = [entry for entry in entries if entry.changes]
-    send = _send_repair if replay.repair else _send_replacements
-    replaced = send(intake, job_admin, replay, with_changes)
+    replaced = _send_changes(intake, job_admin, replay, [entry for entry in entries if entry.changes])
     missed = unchanged.missed + replaced.missed
     end = replay.done + len(entries)
     if not entries and end < replay.eligible:  # the rest of the set is no longer stored
@@ -111,48 +109,36 @@ def _requeue_unchanged(intake: Intake, replay: Replay, entries: Sequence[ReplayE
     return _PieceResult(len(back), missed)
 
 
-def _send_replacements(
+def _send_changes(
     intake: Intake, job_admin: JobAdmin, replay: Replay, entries: Sequence[ReplayEntry]
 ) -> _PieceResult:
-    """Accept the new changes of each entry and link them with the job that they replace.
+    """Accept the new changes of each entry, and link them with the job that they replace, if it names one.
 
     A job none of whose changes is accepted stays failed, as it was before.
     """
-    jobs = {entry.job: intake.store.get_job(entry.job) for entry in entries}
-    reasons = {entry.job: _reason_to_skip(entry, jobs[entry.job], replay) for entry in entries}
-    missed, back = Counter(reason for reason in reasons.values() if reason), 0
-    sendable = [entry for entry in entries if not reasons[entry.job]]
+    missed, back, sendable = Counter[str](), 0, list[tuple[ReplayEntry, JobRecord | None]]()
+    for entry in entries:
+        job = intake.store.get_job(entry.job) if entry.job else None
+        if reason := _reason_to_skip(entry, job, replay) if entry.job else "":
+            missed[reason] += 1
+        else:
+            sendable.append((entry, job))
     if sendable and job_admin.get_replay(replay.id) is None:  # a record that it would send was erased
         return _PieceResult(0, Counter())
-    changes = [change for entry in sendable for change in _read_changes(entry, jobs[entry.job])]
+    changes = [change for entry, job in sendable for change in _read_changes(entry, job)]
     results = iter(intake.accept_valid(changes))
-    for entry in sendable:
+    for entry, _ in sendable:
         answers = [next(results) for _ in entry.changes]
-        if accepted := [answer.job for answer in answers if isinstance(answer, Receipt)]:
+        accepted = [answer.job for answer in answers if isinstance(answer, Receipt)]
+        if not accepted:
+            _report_refused(intake, replay, entry, answers)
+            missed["refused"] += 1
+            continue
+        if entry.job:
             job_admin.link_replacement(
                 entry.job, accepted, by=replay.by, mark=replay.id, only=entry.relations
             )
-            back += 1
-            continue
-        _report_refused(intake, replay, entry, answers)
-        missed["refused"] += 1
-    return _PieceResult(back, missed)
-
-
-def _send_repair(
-    intake: Intake, job_admin: JobAdmin, replay: Replay, entries: Sequence[ReplayEntry]
-) -> _PieceResult:
-    """Accept the new changes of a repair, each of which is known again by its event id."""
-    missed, back = Counter[str](), 0
-    if not entries or job_admin.get_replay(replay.id) is None:  # a record that it would send was erased
-        return _PieceResult(0, missed)
-    changes = [change for entry in entries for change in _read_changes(entry, None)]
-    for entry, answer in zip(entries, intake.accept_valid(changes), strict=True):
-        if isinstance(answer, Receipt):
-            back += 1
-            continue
-        _report_refused(intake, replay, entry, [answer])
-        missed["refused"] += 1
+        back += 1
     return _PieceResult(back, missed)
 
 
