@@ -44,9 +44,9 @@ class RememberedOutcome(NamedTuple):
 
 def read_outcomes(queries: Queries, job: JobRecord) -> list[RememberedOutcome]:
     """Return the outcome of each relation of a job, in the order of its ids; in one round trip."""
-    relations = [Relation(job.type, parent, child) for parent in job.parents for child in job.children]
-    events = queries.relation_events(job.account, relations[:MAX_RELATIONS])
-    return [outcome_of(job, relation, events.get(relation, ())) for relation in relations[:MAX_RELATIONS]]
+    relations = job.relations[:MAX_RELATIONS]
+    events = queries.relation_events(job.account, relations)
+    return [outcome_of(job, relation, events.get(relation, ())) for relation in relations]
 
 
 def outcome_of(job: JobRecord, relation: Relation, events: Sequence[RelationEvent]) -> RememberedOutcome:

@@ -94,6 +94,11 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.action  # type: ignore[return-value]
 
     @property
+    def relations(self) -> tuple[Relation, ...]:
+        """The relations of its ids."""
+        return tuple(Relation(self.type, parent, child) for parent in self.parents for child in self.children)
+
+    @property
     def failed(self) -> tuple[Relation, ...]:
         """The relations that failed."""
         return tuple(failure.relation for failure in self.failures)

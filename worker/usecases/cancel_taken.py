@@ -76,7 +76,7 @@ class TakenJobs:
             unsettled = self.job_admin.unsettled_requests(account)
         except Unavailable:  # a worker died with them; the next flush goes on
             return AdminResult((), dict.fromkeys(jobs, AT_WORK))
-        relations = list(dict.fromkeys(relation for job in jobs.values() for relation in _relations_of(job)))
+        relations = list(dict.fromkeys(relation for job in jobs.values() for relation in job.relations))
         known = lease.records(relations)
         overruling = self._find_overruling(account, jobs, [each for each in relations if known[each].open])
         free = jobs.keys() - overruling
@@ -97,7 +97,3 @@ class TakenJobs:
             for event in self.store.relation_history(account, relation)[1]
             if event.result == "superseded" and event.detail in jobs
         }
-
-
-def _relations_of(job: JobRecord) -> Iterator[Relation]:
-    return (Relation(job.type, parent, child) for parent in job.parents for child in job.children)

@@ -4,7 +4,7 @@ The function says of an account and of a relation what the next flush does with 
 questions in the same order (`flush`), so what it names is what stands in the way. Nothing is written.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -122,7 +122,7 @@ def why_job_waits(
         return None
     own = [
         reason
-        for relation in _relations_of(job)
+        for relation in job.relations
         if (record := records.get(relation)) and (reason := why_relation_waits(view, relation, record))
     ]
     reasons = [*filter(None, [why_account_waits(view), why_record_is_missing(job)]), *own]
@@ -165,10 +165,6 @@ def _why_paused(account: str, pause: Pause) -> Waiting:
         pause.until,
         f"account {account} is paused ({cause}); {how}: {go_on}",
     )
-
-
-def _relations_of(job: JobRecord) -> Iterable[Relation]:
-    return (Relation(job.type, parent, child) for parent in job.parents for child in job.children)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +219,5 @@ class WaitReader:
 
     def _records(self, account: str, jobs: Sequence[JobRecord]) -> Mapping[Relation, RelationRecord]:
         """Return what is open of the jobs that were taken; of very many, of the first ones."""
-        named = dict.fromkeys(
-            relation for job in jobs if job.state != "queued" for relation in _relations_of(job)
-        )
+        named = dict.fromkeys(relation for job in jobs if job.state != "queued" for relation in job.relations)
         return self.queries.get_records(account, list(named)[:MAX_READ])
