@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection
-from typing import Final
 
 from worker.ports.erasure import ERASED, ErasedPiece, RecordRef
 from worker.store.account import AccountCommit, Before, read_jobs, read_meta
@@ -13,8 +12,7 @@ from worker.store.jobs.stored_job import NO_EVENT, QUEUED, LoadedJob
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import leave_look_ups
 from worker.store.limits import JOBS_PER_CALL, RELATIONS_PER_CALL
-
-PLACE_BITS: Final = 32
+from worker.store.places import PLACE_BITS
 
 
 def erase_jobs(

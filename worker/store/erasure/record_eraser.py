@@ -5,6 +5,7 @@ It goes through each of them piece by piece, under the account's lease.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -49,10 +50,16 @@ class RecordEraser:
 
     def erase_next(self, cursor: int) -> ErasedPiece:
         """Erase the record from the next part."""
-        inner, phase = divmod(cursor, len(PHASES))
+        phases = (
+            self._erase_single_keys,
+            partial(self._erase_memories, "memories:0"),
+            partial(self._erase_memories, "memories:1"),
+            self._erase_keys,
+        )
+        inner, phase = divmod(cursor, len(phases))  # the phase is in the lowest digit
         with translate_errors():
-            inner = getattr(self, PHASES[phase])(inner)
-        next_cursor = inner * len(PHASES) + phase if inner else (phase + 1) % len(PHASES)
+            inner = phases[phase](inner)
+        next_cursor = inner * len(phases) + phase if inner else (phase + 1) % len(phases)
         return ErasedPiece(next_cursor, +self._counts, self._in_doubt, +self._looked)
 
     def _erase_single_keys(self, _cursor: int) -> int:
@@ -73,7 +80,8 @@ class RecordEraser:
 
     def _erase_callbacks(self) -> None:
         """Forget labels that name it, and messages about these; one that was not sent yet is not."""
-        named = [label for label in self._redis.hkeys(f"{self._base}:watched") if self._names(label)]
+        labels = self._redis.hkeys(f"{self._base}:watched")
+        named = [label for label in labels if self._text.is_in(label.decode())]
         if named:
             for key in ("watched", "reported"):
                 self._redis.hdel(f"{self._base}:{key}", *named)
@@ -85,15 +93,6 @@ class RecordEraser:
                 self._redis.zrem(f"{self._base}:unsent:{message.callback}", message_id)
                 self._redis.zrem(f"{self._base}:callbacks", message_id)
                 self._counts["callbacks"] += self._redis.hdel(f"{self._base}:callback", message_id)
-
-    def _names(self, label: bytes) -> bool:
-        return self._text.is_in(label.decode())
-
-    def _erase_older_memories(self, cursor: int) -> int:
-        return self._erase_memories("memories:0", cursor)
-
-    def _erase_newer_memories(self, cursor: int) -> int:
-        return self._erase_memories("memories:1", cursor)
 
     def _erase_memories(self, key: str, cursor: int) -> int:
         next_cursor, found = self._redis.hscan(f"{self._base}:{key}", cursor, count=MAX_EXAMINED)
@@ -189,23 +188,16 @@ class RecordEraser:
 
     def _erase_replaced(self) -> None:
         """Forget when sides of the record were replaced."""
-        fields = [
-            field_of(side, name, self._who.number)
-            for name, where in self._who.sides.items()
-            for side in where
-        ]
+        sides = ((side, name) for name, where in self._who.sides.items() for side in where)
+        fields = [field_of(side, name, self._who.number) for side, name in sides]
         self._redis.hdel(f"{self._base}:replaced", *fields)
 
     def _erase_reference_memory(self, period: str) -> None:
         """Forget which references led to the record, or to one of another module with its id."""
-        key = f"{self._base}:references:{period}"
+        key, name = f"{self._base}:references:{period}", record_name(self._who.module, self._who.number)
         for field, value in self._redis.hscan_iter(key, count=MAX_EXAMINED):
-            if value.partition(b" ")[0] == str(self._who.number).encode() or field == self._reference_name:
+            if value.partition(b" ")[0] == str(self._who.number).encode() or field == name:
                 self._redis.hdel(key, field)
-
-    @property
-    def _reference_name(self) -> bytes:
-        return record_name(self._who.module, self._who.number)
 
     def _is_sent_by(self, key: str) -> bool:
         """Return whether an entry of a replay's set has messages that name the record."""
@@ -235,10 +227,6 @@ class RecordEraser:
         node = self._redis.get_node_from_key(f"{self._base}:meta")
         cursors, names = self._redis.scan(cursor, target_nodes=node, **options)
         return int(cursors[node.name]), names
-
-
-PHASES: Final = ("_erase_single_keys", "_erase_older_memories", "_erase_newer_memories", "_erase_keys")
-"""What is erased one after the other; a cursor has the phase in its lowest digit."""
 
 
 KINDS: Final = {"request": "requests", "payload": "payloads", "replay": "replays", "batch": "batches"}
