@@ -82,6 +82,10 @@ class Pause(NamedTuple):
                 return cls("clock", detail + skew, until=now + CLOCK_SKEW_PAUSE * 1_000_000)
         return None
 
+    def is_over(self, now: int) -> bool:
+        """Return whether its time is over (µs)."""
+        return 0 < self.until <= now
+
     def ends_with(self, fingerprint: str) -> bool:
         """Return whether it is about rejected credentials, and these are others (R20)."""
         return (

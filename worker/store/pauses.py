@@ -36,7 +36,7 @@ class KnownPause(NamedTuple):
 
     def in_force(self, now: int) -> Pause | None:
         """Return the pause, unless its time is over."""
-        return self.pause if self.pause and not 0 < self.pause.until <= now else None
+        return self.pause if self.pause and not self.pause.is_over(now) else None
 
 
 def read_pause(database: Database, account: str, keep: Retention) -> Pause | None:

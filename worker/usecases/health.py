@@ -7,9 +7,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
+from worker.contract.instant import SECOND
 from worker.ports.metrics import AccountStats, MemoryUsage, SweepStats, WorkerInfo
 from worker.ports.services import Pace
-from worker.ports.waiting import Pause
 
 Severity = Literal["page", "ticket"]
 
@@ -138,18 +138,16 @@ def find_account_troubles(health: Health, name: str) -> Iterator[Trouble]:
     """Yield what is wrong with an account; while it is paused, that alone."""
     stats, pace, observes, claim_at = health.accounts[name]
     if claim_at is not None and (age := health.now - claim_at) > MAX_CLAIM_AGE:
-        message = (
-            f"its extendedclaim is {age / 86_400:,.0f} days old" if claim_at else "has no extendedclaim yet"
-        )
+        days = f"its extendedclaim is {age / 86_400:,.0f} days old"
         advice = (
             "See whether onOffice calls the webhook that keeps it, or write the latest one into its file."
         )
-        yield Trouble("claim_old", message, advice, name)
+        yield Trouble("claim_old", days if claim_at else "has no extendedclaim yet", advice, name)
     if (parked := stats.counts.get("parked", 0)) > MAX_PARKED:
         message = f"{parked:,} changes are parked, because their records are not found"
         advice = f"See relations jobs list --account {name} --state parked."
         yield Trouble("many_parked", message, advice, name)
-    if pause := pause_in_force(stats.pause, health.now):
+    if (pause := stats.pause) and not pause.is_over(round(health.now * SECOND)):
         kind = "paused_by_hand" if pause.reason == "hand" else "paused"
         advice = f"When its cause is gone: relations accounts resume {name}"
         yield Trouble(kind, f"is paused ({pause.reason})", advice, name)
@@ -161,8 +159,3 @@ def find_account_troubles(health: Health, name: str) -> Iterator[Trouble]:
     if age > MAX_WAIT and not observes:
         advice = "See whether its pace, or the number of workers, is too low for what comes in."
         yield Trouble("backlog_old", f"changes have waited for {age:,.0f} s", advice, name)
-
-
-def pause_in_force(pause: Pause | None, now: float) -> Pause | None:
-    """Return the pause, unless its time is over."""
-    return pause if pause and (not pause.until or pause.until / 1e6 > now) else None
