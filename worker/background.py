@@ -23,9 +23,8 @@ from worker.ports.work import Lease
 
 RENEWAL_INTERVAL = 3.0  # seconds between renewals of a lease that lives for ten
 HEARTBEAT_INTERVAL = 10.0  # seconds
-MAX_WAKEUPS = (
-    10_000  # that wait for a broker; there is one per account at most, and the sweep finds what is dropped
-)
+# That wait for a broker; there is one per account at most, and the sweep finds what is dropped.
+MAX_WAKEUPS = 10_000
 RETRY_INTERVAL = 1.0  # seconds until a wake-up that failed is tried again
 EXIT_TIMEOUT = 3.0  # seconds that a process that ends waits for one of these threads
 

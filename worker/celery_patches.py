@@ -135,9 +135,9 @@ def wrap_undecodable(message: Any) -> None:
     try:
         message.payload  # noqa: B018 decodes
     except Exception as error:  # whatever the decoder of its content type raises
-        body = (
-            message.body.encode(errors="surrogateescape") if isinstance(message.body, str) else message.body
-        )
+        body = message.body
+        if isinstance(body, str):
+            body = body.encode(errors="surrogateescape")
         parts = [str(message.content_type), type(error).__name__, b64encode(body).decode()]
         message.body = json.dumps([[], {UNDECODED: parts}, {}])
         message.content_type, message.content_encoding = "application/json", "utf-8"

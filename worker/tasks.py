@@ -159,9 +159,7 @@ def resend_later(task: Any, error: Unavailable) -> NoReturn:
     delay = min(2.0 ** min(resends, 6), MAX_DELAY)
     try:
         task.signature_from_request(countdown=delay, headers=headers).apply_async()
-    except (
-        Exception
-    ) as failure:  # whatever the broker's client raises; the broker keeps the message that it has
+    except Exception as failure:  # whatever the broker's client raises; the broker keeps what it has
         raise Reject(failure, requeue=True) from error
     raise Ignore
 

@@ -16,9 +16,7 @@ from worker.contract.message import SOURCE, MessageDict, RecordDict
 from worker.contract.reference import Reference
 from worker.contract.types import ChangeAction, GuardedSide, Verb
 
-CORRELATION = re.compile(
-    r"[A-Za-z0-9._:/+=@-]{1,60}"
-)  # short enough for a compact hash, and safe in any line or header
+CORRELATION = re.compile(r"[A-Za-z0-9._:/+=@-]{1,60}")  # short enough for a compact hash, safe in any header
 # Version, trace, span, flags; `ff` is no version, and neither id is all zeros.
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 

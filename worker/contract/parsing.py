@@ -219,9 +219,7 @@ def _decode(raw: bytes, read: Callable[[bytes], object]) -> object:
 
 def _items(raw: bytes) -> Iterator[tuple[Place, bytes]]:
     """Yield the items of an array one by one: millions of them would not fit into memory as objects."""
-    _decode(
-        raw, partial(msgspec.json.decode, type=msgspec.Raw)
-    )  # checks that the whole is JSON, and builds nothing
+    _decode(raw, partial(msgspec.json.decode, type=msgspec.Raw))  # checks the whole, and builds nothing
     try:
         text = raw.decode()
     except UnicodeError:

@@ -64,9 +64,8 @@ class RedisIntake(Acts):
         """Accept one round after the other; the next is on its way while Redis writes the one before."""
         self.registry.add(account)
         layout = self.database.read(account, "hget", "meta", "layout")
-        ensure_layout(
-            self.database, account, self.retention(account), layout
-        )  # now, or what is on its way would be accepted out of turn
+        # Now, or what is on its way would be accepted out of turn.
+        ensure_layout(self.database, account, self.retention(account), layout)
         sent = deque[tuple[Sequence[Submission], ScriptCall]]()
 
         def list_calls() -> Iterator[ScriptCall]:

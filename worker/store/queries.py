@@ -226,10 +226,8 @@ class RedisQueries:
             list(dict.fromkeys(keys.short_id(id_.decode()) for id_ in (*oldest, *newest)))
             for oldest, newest in zip(rows[1::3], rows[2::3], strict=True)
         ]
-        now, known = (
-            self._database.now(),
-            read_kept_jobs(self._database, account, {*chain.from_iterable(ends)}),
-        )
+        now = self._database.now()
+        known = read_kept_jobs(self._database, account, {*chain.from_iterable(ends)})
         kept = {short: job for short, job in known.items() if not job.is_gone(now)}
         groups = [
             _as_group(account, name, count - len(shorts), [kept[short] for short in shorts if short in kept])
