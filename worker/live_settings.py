@@ -17,7 +17,6 @@ from worker.ports.services import EventSink
 from worker.ports.store import IntakeBounds, Retention
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import IntakePolicy
-from worker.usecases.waiting import WaitPolicy
 
 RETRY_INTERVAL: Final = 2.0  # seconds until a file that cannot be used is read again
 
@@ -60,6 +59,9 @@ class LiveSettings:
     def flush_policy(self, name: str) -> FlushPolicy:
         """Return an account's policies as a flush needs them."""
         account = self.current.account(name)
+        return self._make_policy(account, credentials_fingerprint(account, self.current.prefix))
+
+    def _make_policy(self, account: Account, fingerprint: str) -> FlushPolicy:
         return FlushPolicy(
             account=account.name,
             limits=Limits(max_ids=account.max_ids, max_actions=account.max_actions),
@@ -78,7 +80,7 @@ class LiveSettings:
             guarded=self.guarded,
             hold_for=account.hold_for,
             in_flight=account.in_flight,
-            fingerprint=credentials_fingerprint(account, self.current.prefix),
+            fingerprint=fingerprint,
             observe=account.mode == "observe",
             max_deletes_per_hour=account.max_deletes_per_hour,
             look_up_memory=account.look_up_memory,
@@ -114,17 +116,9 @@ class LiveSettings:
             return DeliveryRetention()
         return DeliveryRetention(source.delivery_days * DAY, source.delivery_bytes)
 
-    def wait_policy(self, name: str) -> WaitPolicy:
-        """Return what of an account's settings decides whether it waits; raise NotFound for no account."""
-        account = self.current.account(name)
-        return WaitPolicy(
-            account.rate,
-            account.burst,
-            account.window,
-            account.mode == "observe",
-            account.on_modify_absent == "create",
-            self.fingerprint(name),
-        )
+    def wait_policy(self, name: str) -> FlushPolicy:
+        """Return the policies that say why an account waits, also while its credentials cannot be read."""
+        return self._make_policy(self.current.account(name), self.fingerprint(name))
 
     def order(self, type_name: str) -> Order:
         """Return which half of a swap goes first for a relation type."""

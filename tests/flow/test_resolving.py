@@ -9,7 +9,7 @@ from ops.dev.stream import JobStream
 from ops.explain import collect_evidence, explain
 from ops.explain.text import format_instant
 from producers.job_admin.resolve import RecordChoice, ReferenceService, find_choice
-from tests.support.flow_world import World, change
+from tests.support.flow_world import World, change, generous_policy
 from tests.support.references import BUYER, ESTATE, FIELDS, address, email, seed, wish
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Reference, Relation
@@ -19,7 +19,7 @@ from worker.ports.job_admin import AdminResult
 from worker.ports.records import JobFilter
 from worker.ports.references import LookUpResult, Parking
 from worker.ports.waiting import Pause, Waiting
-from worker.usecases.waiting import FULL_PACE, AccountView, WaitPolicy, why_job_waits
+from worker.usecases.waiting import FULL_PACE, AccountView, why_job_waits
 
 OFFICE = email("office@example.test")  # two have it
 NOBODY = email("nobody@example.test")
@@ -179,7 +179,7 @@ def test_why_a_change_waits_for_its_records_is_said_and_for_how_long(world: Worl
 
 def why_waits(world: World) -> Waiting:
     queries = queries_of(world.store)
-    view = AccountView("acme", queries.account_state("acme"), FULL_PACE, WaitPolicy())
+    view = AccountView("acme", queries.account_state("acme"), FULL_PACE, generous_policy("acme"))
     found = why_job_waits(view, world.job(), {})
     assert found
     return found

@@ -1,6 +1,7 @@
 """Why something waits, and until when: what the reason says is what the next flush does."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from ops.simulator import FaultPlan, InjectedFault, Records
-from tests.support.flow_world import START, World, change
+from tests.support.flow_world import START, World, change, generous_policy
 from tests.support.store_steps import queries_of
 from worker.contract import Relation
 from worker.planner.fold import Intent, Version
@@ -21,7 +22,6 @@ from worker.ports.work import RelationRecord
 from worker.testing import MemoryStore
 from worker.usecases.waiting import (
     AccountView,
-    WaitPolicy,
     WaitReader,
     why_account_waits,
     why_queue_waits,
@@ -39,15 +39,11 @@ Make = Callable[..., World]
 
 
 def view(state: AccountState = FREE, grant: Grant = READY, **policy: Any) -> AccountView:
-    return AccountView("acme", state, grant, WaitPolicy(window=1.0, **policy))
+    return AccountView("acme", state, grant, replace(generous_policy("acme"), window=1.0, **policy))
 
 
 def reader_of(world: World) -> WaitReader:
-    def policy_of(account: str) -> WaitPolicy:
-        policy = world.policy_of(account)
-        return WaitPolicy(policy.rate, policy.burst, policy.window, policy.observe, False, policy.fingerprint)
-
-    return WaitReader(queries=queries_of(world.store), limiter=world.limiter, policy_of=policy_of)
+    return WaitReader(queries=queries_of(world.store), limiter=world.limiter, policy_of=world.policy_of)
 
 
 # --- as a table

@@ -19,6 +19,7 @@ from worker.ports.services import Grant, Limiter
 from worker.ports.waiting import Pause, Waiting, WaitReason
 from worker.ports.work import RelationRecord
 from worker.usecases.account_pace import MAX_SLOT_WAIT
+from worker.usecases.flush_context import FlushPolicy
 
 MAX_READ: Final = 5000  # relations that are read to explain a list of jobs
 PAUSES: Final[Mapping[str, WaitReason]] = {
@@ -30,17 +31,6 @@ PAUSES: Final[Mapping[str, WaitReason]] = {
 FULL_PACE: Final = Grant(booked=True)
 
 
-class WaitPolicy(NamedTuple):
-    """What of an account's settings decides whether it waits; `fingerprint` is that of its credentials."""
-
-    rate: float = 1.0
-    burst: int = 1
-    window: float = 0.0
-    observe: bool = False
-    upsert: bool = False
-    fingerprint: str = ""
-
-
 class AccountView(NamedTuple):
     """What was read of an account: its state in the store, what its pace would grant now, its policy.
 
@@ -50,7 +40,7 @@ class AccountView(NamedTuple):
     name: str
     state: AccountState
     grant: Grant
-    policy: WaitPolicy | None
+    policy: FlushPolicy | None
 
     @property
     def now(self) -> int:
@@ -83,7 +73,7 @@ def why_account_waits(view: AccountView) -> Waiting | None:
 def why_relation_waits(view: AccountView, relation: Relation, record: RelationRecord) -> Waiting | None:
     """Return why the next flush would leave an open relation alone; None if it works on it."""
     now, opened, doubt = view.now, record.open, record.doubt
-    upsert = bool(view.policy and view.policy.upsert)
+    upsert = bool(view.policy and view.policy.retry.upsert)
     state = reopen(opened, record.confirmed, doubt, upsert=upsert) if opened else None
     if opened is None or state is None:
         return None
@@ -173,7 +163,7 @@ class WaitReader:
 
     queries: Queries
     limiter: Limiter
-    policy_of: Callable[[str], WaitPolicy]
+    policy_of: Callable[[str], FlushPolicy]
 
     def view(self, account: str) -> AccountView:
         """Read an account, in two round trips."""
