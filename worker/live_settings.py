@@ -2,13 +2,13 @@
 
 import os
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from worker.config import Account, Settings, fingerprint, load_settings
 from worker.config.kinds import DAY
 from worker.contract import TYPES, GuardedSide, Order, Override, guarded_side, order_of, resolve
+from worker.contract.permissions import NO_OVERRIDE
 from worker.errors import Fault, InvalidSettings
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
@@ -122,7 +122,7 @@ class LiveSettings:
 
     def order(self, type_name: str) -> Order:
         """Return which half of a swap goes first for a relation type."""
-        return order_of(TYPES[type_name], self.overrides.get(type_name))
+        return order_of(TYPES[type_name], self.overrides.get(type_name, NO_OVERRIDE))
 
     def guarded(self, type_name: str) -> GuardedSide:
         """Return which record a relation type guards."""
@@ -138,14 +138,11 @@ class LiveSettings:
     def _use(self, settings: Settings) -> None:
         self.current = settings
         self.overrides: dict[str, Override] = {
-            resolve(name).type.name: {
-                key: value for key, value in asdict(policy).items() if value is not None
-            }
-            for name, policy in settings.types.items()
+            resolve(name).type.name: override for name, override in settings.types.items()
         }
         # A flush asks for each of its relations, several times.
         self._guarded_sides = {
-            name: guarded_side(known, self.overrides.get(name)) for name, known in TYPES.items()
+            name: guarded_side(known, self.overrides.get(name, NO_OVERRIDE)) for name, known in TYPES.items()
         }
 
     def _reload(self, file: Path) -> Settings:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.contract import TYPES, Change, check, guarded_side, order_of, permission_of, resolve
+from worker.contract import TYPES, Change, Override, check, guarded_side, order_of, permission_of, resolve
 from worker.contract.catalogue import ALIASES, INFO_KEYS, NOTES, PREFIX
 from worker.errors import InvalidChange, NotFound
 
@@ -129,25 +129,27 @@ def test_the_documentation_decides_unless_the_operator_does() -> None:
         "deny",
     ]
     assert permission_of(TYPES["calendar:address"], "modify") == "allow"
-    assert permission_of(messenger, "create", {"create": "allow"}) == "allow"
-    assert permission_of(buyer, "create", {"create": "deny"}) == "deny"
-    assert permission_of(buyer, "create", {"order": "free"}) == "allow"
+    assert permission_of(messenger, "create", Override(create="allow")) == "allow"
+    assert permission_of(buyer, "create", Override(create="deny")) == "deny"
+    assert permission_of(buyer, "create", Override(order="free")) == "allow"
 
 
 def test_two_types_are_ordered_unless_the_operator_says_otherwise() -> None:
     ordered = {known.name: order_of(known) for known in TYPES.values() if order_of(known) != "free"}
     assert ordered == {"estate:address:contactPerson": "create_first", "estate:estateUnit": "delete_first"}
-    assert order_of(TYPES["estate:estateUnit"], {"order": "free"}) == "free"
-    assert order_of(TYPES["estate:estateUnit"], {"create": "warn"}) == "delete_first"
+    assert order_of(TYPES["estate:estateUnit"], Override(order="free")) == "free"
+    assert order_of(TYPES["estate:estateUnit"], Override(create="warn")) == "delete_first"
 
 
 def test_a_type_guards_the_side_that_is_to_keep_one_or_to_have_one() -> None:
     guarded = {known.name: guarded_side(known) for known in TYPES.values() if guarded_side(known)}
     assert guarded == {"estate:address:contactPerson": "parent", "estate:estateUnit": "child"}
     broker, owner = TYPES["estate:address:contactPerson"], TYPES["estate:address:owner"]
-    assert guarded_side(broker, {"last_one": "allow"}) == guarded_side(broker, {"order": "free"}) == ""
-    assert order_of(broker, {"last_one": "allow"}) == "create_first"
-    assert (guarded_side(owner, {"last_one": "keep"}), order_of(owner, {"last_one": "keep"})) == (
+    assert (
+        guarded_side(broker, Override(last_one="allow")) == guarded_side(broker, Override(order="free")) == ""
+    )
+    assert order_of(broker, Override(last_one="allow")) == "create_first"
+    assert (guarded_side(owner, Override(last_one="keep")), order_of(owner, Override(last_one="keep"))) == (
         "parent",
         "create_first",
     )
@@ -158,7 +160,7 @@ def test_a_check_warns_where_the_documentation_is_silent() -> None:
     assert check(change("estate:address:tenant")) == [
         "create is not documented for estate:address:tenant; the CRM may reject it"
     ]
-    assert check(change("estate:address:tenant"), {"estate:address:tenant": {"create": "allow"}}) == []
+    assert check(change("estate:address:tenant"), {"estate:address:tenant": Override(create="allow")}) == []
 
 
 def test_a_check_refuses_what_is_denied_and_names_the_setting() -> None:

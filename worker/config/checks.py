@@ -28,9 +28,8 @@ from worker.config.values import (
     Key,
     Scheme,
     Source,
-    TypePolicy,
 )
-from worker.contract import resolve
+from worker.contract import Override, resolve
 from worker.contract.message import UNROUTED
 from worker.errors import Fault, InvalidSettings, RelationsError
 
@@ -137,7 +136,7 @@ def value_of(secret: Secret | None) -> str:
     return ""
 
 
-def check_type(name: str, policy: TypePolicy) -> Iterator[Fault]:
+def check_type(name: str, policy: Override) -> Iterator[Fault]:
     """Yield a fault if there is no such relation type, or if its `order` contradicts its `last_one`."""
     try:
         resolve(name)

@@ -27,8 +27,8 @@ from worker.config.values import (
     Key,
     Settings,
     Source,
-    TypePolicy,
 )
+from worker.contract import Override
 from worker.errors import Fault, InvalidSettings
 
 FILE: Final = "relations.toml"
@@ -37,7 +37,7 @@ CLIENT_VARIABLES: Final = ("RELATIONS_URL", "RELATIONS_KEY", "RELATIONS_KEY_FILE
 SYSTEM_FOLDER: Final = Path("/etc/onoffice-relations")  # where the file is looked for last
 GROUPS: Final = {
     "accounts": Account,
-    "types": TypePolicy,
+    "types": Override,
     "keys": Key,
     "sources": Source,
     "callbacks": Callback,

@@ -41,7 +41,7 @@ from worker.config.kinds import (
 from worker.config.secret import Secret
 from worker.config.table import nearest
 from worker.config.urls import CLUSTER_SCHEMES, mask_url
-from worker.contract import LastOne, Order, Permission, explain_account_name
+from worker.contract import Override, explain_account_name
 from worker.errors import InvalidSettings, NotFound
 
 API_URL: Final = "https://api.onoffice.de/api/stable/api.php"
@@ -115,17 +115,6 @@ class Account(AccountLimits):
             if self.extendedclaim and self.extendedclaim.file:
                 return ""
             raise
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypePolicy:
-    """What an operator decides for a relation type; None leaves what the catalogue says."""
-
-    order: Order | None = None
-    last_one: LastOne | None = None
-    create: Permission | None = None
-    modify: Permission | None = None
-    delete: Permission | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,7 +321,7 @@ class Settings(Environment):
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
-    types: Mapping[str, TypePolicy] = field(default_factory=dict)
+    types: Mapping[str, Override] = field(default_factory=dict)
     keys: Mapping[str, Key] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
     dashboard: Dashboard = field(default_factory=Dashboard)
