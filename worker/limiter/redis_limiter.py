@@ -31,7 +31,7 @@ class RedisLimiter:
     def __init__(self, client: Client, prefix: str) -> None:
         self._client, self._prefix = client, prefix
         self._scripts = {
-            name: load_script(client, "worker.limiter", name, ("clock",), SCRIPT_CONSTANTS)
+            name: load_script(client, "worker.limiter", name, SCRIPT_CONSTANTS)
             for name in ("book", "report", "refund")
         }
 
@@ -43,10 +43,7 @@ class RedisLimiter:
 
     def peek(self, account: str, *, rate: float, burst: int, max_wait: float, now: float) -> Grant:
         """Return what `book` would answer then, booking nothing."""
-        with translate_errors(), self._client.pipeline(transaction=False) as pipeline:
-            pipeline.hgetall(self._key(account))
-            [row] = pipeline.execute()
-        state, longest = _read_state(row), policy.to_us(max_wait)
+        state, longest = self._read_states([account])[account], policy.to_us(max_wait)
         return policy.book(state, policy.to_us(now), rate=rate, burst=burst, max_wait=longest)[1]
 
     def report(
@@ -80,16 +77,19 @@ class RedisLimiter:
 
     def states(self, accounts: Sequence[str]) -> dict[str, Pace]:
         """Return the paces of these accounts, in one round trip."""
-        with translate_errors(), self._client.pipeline(transaction=False) as pipeline:
-            for account in accounts:
-                pipeline.hgetall(self._key(account))
-            rows = zip(accounts, pipeline.execute(), strict=True)
-        return {account: policy.describe(_read_state(row)) for account, row in rows}
+        return {account: policy.describe(state) for account, state in self._read_states(accounts).items()}
 
     def reset(self, account: str) -> None:
         """Forget all about the account: full pace, breaker closed."""
         with translate_errors():
             self._client.delete(self._key(account))
+
+    def _read_states(self, accounts: Sequence[str]) -> dict[str, PaceState]:
+        with translate_errors(), self._client.pipeline(transaction=False) as pipeline:
+            for account in accounts:
+                pipeline.hgetall(self._key(account))
+            rows = zip(accounts, pipeline.execute(), strict=True)
+        return {account: _read_state(row) for account, row in rows}
 
     def _key(self, account: str) -> str:
         return f"{self._prefix}:{{{account}}}:pace"

@@ -88,27 +88,23 @@ def load_script(
     client: Redis,
     package: str,
     name: str,
-    parts: Sequence[str] = (),
-    constants: Mapping[str, float] | None = None,
+    constants: Mapping[str, float],
     *,
     first_line: str = "",
 ) -> Script:
-    """Return the script `lua/<name>.lua` of a package, with `lua/_<part>.lua` put after its first line.
+    """Return the script `lua/<name>.lua` of a package.
 
     A constant that the text names becomes a local of the script, so that Python and Lua share one definition.
     Another `first_line` gives it other flags.
     """
-    text = _read_script(package, name, tuple(parts), tuple((constants or {}).items()))
+    text = _read_script(package, name, tuple(constants.items()))
     return Script(client, "\n".join([first_line, text.partition("\n")[2]]) if first_line else text)
 
 
 @cache
-def _read_script(
-    package: str, name: str, parts: tuple[str, ...], constants: tuple[tuple[str, float], ...]
-) -> str:
-    folder = files(package).joinpath("lua")
-    first_line, _, body = folder.joinpath(f"{name}.lua").read_text("utf-8").partition("\n")
-    text = "\n".join([*(folder.joinpath(f"_{part}.lua").read_text("utf-8") for part in parts), body])
-    names = set(CONSTANT.findall(text))
+def _read_script(package: str, name: str, constants: tuple[tuple[str, float], ...]) -> str:
+    text = files(package).joinpath("lua", f"{name}.lua").read_text("utf-8")
+    first_line, _, body = text.partition("\n")
+    names = set(CONSTANT.findall(body))
     definitions = [f"local {constant} = {value:.17g}" for constant, value in constants if constant in names]
-    return "\n".join([first_line, *definitions, text])
+    return "\n".join([first_line, *definitions, body])

@@ -168,7 +168,7 @@ def _reader_of(command: str, *, with_scores: bool) -> Callable[[Any], Any]:
 
 def _load(client: Client) -> dict[str, Script]:
     return {
-        name: load_script(client, "worker.store", file, constants=CONSTANTS, first_line=first_line)
+        name: load_script(client, "worker.store", file, CONSTANTS, first_line=first_line)
         for name, (file, first_line) in SCRIPTS.items()
     }
 

@@ -10,7 +10,8 @@
 -- Twice  (redis-py after a lost answer) books a second slot: that costs pace, and of a probe its lifetime,
 --        never a call too many.
 local rate, burst, max_wait = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local now = read_clock(ARGV[4])
+local time = redis.call('TIME')
+local now = tonumber(ARGV[4]) or time[1] * SECOND + time[2]
 
 -- An instant further ahead than it can have been set means that the clock stepped back: it counts as never.
 local function ignore_too_far(instant, furthest)

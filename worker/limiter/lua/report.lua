@@ -9,7 +9,8 @@
 --        and suspects_after never move back; what suspected relations bring about neither slows the account
 --        nor opens its breaker.
 -- Twice  counts the same answer twice: a slower pace for a while, and an unreported change of the breaker.
-local feedback, retry_after, reason, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], read_clock(ARGV[4])
+local feedback, retry_after, reason, time = ARGV[1], tonumber(ARGV[2]), ARGV[3], redis.call('TIME')
+local now = tonumber(ARGV[4]) or time[1] * SECOND + time[2]
 local s = redis.call('HMGET', KEYS[1], 'factor', 'failures', 'cooldown', 'open_until', 'probe', 'not_before',
   'steady', 'suspects_after')
 local factor, failures, cooldown = tonumber(s[1] or 1), tonumber(s[2] or 0), tonumber(s[3] or 0)

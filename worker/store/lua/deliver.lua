@@ -9,10 +9,8 @@
 --   At most FORGOTTEN_AT_ONCE go per call.
 -- A repeated call counts the delivery once more.
 local class, now, id, age, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[6]), tonumber(ARGV[7])
-if now == '' then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-else now = tonumber(now) end
+local time = redis.call('TIME')
+now = tonumber(now) or tonumber(time[1]) * 1000000 + tonumber(time[2])
 local order = class == 'genuine' and KEYS[4] or KEYS[5]
 local bytes = tonumber(redis.call('HGET', KEYS[1], class) or 0)
 
