@@ -25,8 +25,8 @@ from worker.contract.reference import (
     is_short_form,
     read_reference,
 )
-from worker.contract.types import TYPES, ChangeAction, RelationType, resolve
-from worker.contract.values import PLAIN_NAME, WrittenNumber, is_list_with_gaps, to_plain_message
+from worker.contract.types import TYPES, ChangeAction, RelationType, ResolvedType, resolve
+from worker.contract.values import WrittenNumber, is_list_with_gaps, path_of, to_plain_message
 from worker.errors import Fault, NotFound
 
 Schema = dict[str, Any]
@@ -61,7 +61,7 @@ def find_faults(obj: object, *, incomplete: bool = False) -> Iterator[Fault]:
         return
     for key in obj:
         if key not in FIELDS:
-            yield Fault(_path_of(key), f"unknown field{suggest(key, tuple(FIELDS))}")
+            yield Fault(path_of(key), f"unknown field{suggest(key, tuple(FIELDS))}")
     for name, field in FIELDS.items():
         value = obj.get(name)
         if value is not None or (field.required and name in obj):
@@ -71,7 +71,8 @@ def find_faults(obj: object, *, incomplete: bool = False) -> Iterator[Fault]:
     yield from _find_faults_of_sides(obj)
     info = obj.get("relationinfo")
     if not incomplete and (info is None or isinstance(info, dict)):
-        reason = misplaced_info(obj.get("action"), info or (), _find_type(obj.get("relationtype")))
+        found = _resolve(obj.get("relationtype"))
+        reason = misplaced_info(obj.get("action"), info or (), found.type if found else None)
         yield from [Fault("relationinfo", reason)] if reason else []
     if obj.get("allow_empty") is True and obj.get("action") in ("create", "modify"):
         yield Fault("allow_empty", MISPLACED_ALLOW_EMPTY)
@@ -104,13 +105,6 @@ def misplaced_info(action: object, keys: Collection[object], relation_type: Rela
     return f"{relation_type.name} takes no relationinfo"
 
 
-def _path_of(key: object, parent: str = "") -> str:
-    """Return the path of a key that a sender may have made up."""
-    if not (isinstance(key, str) and PLAIN_NAME.fullmatch(key)):
-        return f"{parent}[{quote(key)}]"
-    return f"{parent}.{key}" if parent else key
-
-
 def _count_records(value: object) -> int:
     """Return how many different records a side names, of those that can be read."""
     if not isinstance(value, list | tuple):
@@ -128,11 +122,7 @@ def _references_of(value: object) -> list[Reference]:
 
 def _find_strange_references(obj: Mapping[str, object]) -> Iterator[Fault]:
     """Yield references to records of another module than the relation type has on that side."""
-    spelling = obj.get("relationtype")
-    try:
-        found = resolve(spelling) if isinstance(spelling, str) else None
-    except NotFound:
-        found = None
+    found = _resolve(spelling := obj.get("relationtype"))
     if found is None:
         return
     modules = (
@@ -144,9 +134,9 @@ def _find_strange_references(obj: Mapping[str, object]) -> Iterator[Fault]:
                 yield Fault(side, f"is a record of {module}, not of {reference.module}, by {spelling}")
 
 
-def _find_type(value: object) -> RelationType | None:
+def _resolve(value: object) -> ResolvedType | None:
     try:
-        return resolve(value).type if isinstance(value, str) else None
+        return resolve(value) if isinstance(value, str) else None
     except NotFound:
         return None
 
@@ -207,9 +197,9 @@ def _info(value: object, path: str) -> Iterator[Fault]:
         return
     for key, text in value.items():
         if isinstance(key, str) and key in INFO:
-            yield from _choice(text, _path_of(key, path), choices=INFO[key])
+            yield from _choice(text, path_of(key, path), choices=INFO[key])
         else:
-            yield Fault(_path_of(key, path), f"unknown key{suggest(key, tuple(INFO))}")
+            yield Fault(path_of(key, path), f"unknown key{suggest(key, tuple(INFO))}")
 
 
 def _instant(value: object, path: str) -> Iterator[Fault]:

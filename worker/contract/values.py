@@ -101,7 +101,7 @@ def _read_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
         counts = Counter(name for name, _ in pairs)
         raise InvalidChange(
             [
-                Fault(_path_of(name), f"stands {number} times in its object; which value counts?")
+                Fault(path_of(name), f"stands {number} times in its object; which value counts?")
                 for name, number in counts.items()
                 if number > 1
             ]
@@ -109,8 +109,11 @@ def _read_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return values
 
 
-def _path_of(name: str) -> str:
-    return name if PLAIN_NAME.fullmatch(name) else f"[{quote(name)}]"
+def path_of(key: object, parent: str = "") -> str:
+    """Return the path of a key that a sender may have made up."""
+    if not (isinstance(key, str) and PLAIN_NAME.fullmatch(key)):
+        return f"{parent}[{quote(key)}]"
+    return f"{parent}.{key}" if parent else key
 
 
 def _read_written(text: str) -> int | WrittenNumber:
