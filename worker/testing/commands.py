@@ -224,22 +224,8 @@ class MemoryCommands:
                 values[name] = float(to_bytes(score))
         return len(rest) // 2
 
-    def zrem(self, key: str, *members: object) -> int:
-        """Remove members."""
-        return self.hdel(key, *members)
-
-    def zcard(self, key: str) -> int:
-        """Count the members."""
-        return self.hlen(key)
-
-    def zmscore(self, key: str, members: Iterable[object]) -> list[float | None]:
-        """Return the scores of these members, None for one that is not there."""
-        return [self.zscore(key, member) for member in members]
-
-    def zscore(self, key: str, member: object) -> float | None:
-        """Return a member's score."""
-        found: float | None = self._hash(key).get(to_bytes(member))
-        return found
+    # A sorted set is kept as a hash of scores.
+    zrem, zcard, zscore, zmscore = hdel, hlen, hget, hmget
 
     def zrandmember(self, key: str, count: int) -> list[bytes]:
         """Return some members."""
