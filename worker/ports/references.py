@@ -63,6 +63,11 @@ class UnresolvedJob(msgspec.Struct, frozen=True, gc=False):
     replaced: ReplacedSide | None = None
     correlation: str = ""
 
+    @property
+    def failures(self) -> int:
+        """How many of its look-ups in a row the API did not answer."""
+        return self.parked.failures if self.parked else 0
+
 
 class LookUpBatch(NamedTuple):
     """Changes whose records are to be looked up now, read at `now` (µs), and how many are parked in all."""

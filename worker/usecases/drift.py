@@ -94,7 +94,7 @@ class DriftReader:
         """
         if self._policy.observe:
             raise Unavailable(f"account {self._policy.account} only observes, so nothing is confirmed in it")
-        page = self._draw(wanted, sample) if sample else self._turn_to(wanted, cursor)
+        page, seen = self._draw(wanted, sample) if sample else self._turn_to(wanted, cursor)
         reading = _PageRead(page.records)
         started = idle_since = self._deps.clock.monotonic()
         while reading.unread:
@@ -110,7 +110,7 @@ class DriftReader:
         self._report(reading)
         return DriftPage(
             page.total,
-            page.seen,
+            seen,
             reading.same,
             tuple(sorted(reading.drifted, key=lambda each: each.relation)),
             tuple(sorted(reading.unknown)),
@@ -120,12 +120,13 @@ class DriftReader:
 
     # --- which relations
 
-    def _turn_to(self, wanted: DriftFilter, cursor: str) -> "_Page":
+    def _turn_to(self, wanted: DriftFilter, cursor: str) -> tuple[ConfirmedPage, int]:
+        """Return the wanted relations of a page, and how many it has."""
         page = self._queries.confirmed_page(self._policy.account, cursor, PAGE)
-        return _Page(page.now, _choose(page, wanted), page.total, page.next, len(page.records))
+        return page._replace(records=_choose(page, wanted)), len(page.records)
 
-    def _draw(self, wanted: DriftFilter, sample: int) -> "_Page":
-        """Draw until there are as many as wanted, or few more can be expected."""
+    def _draw(self, wanted: DriftFilter, sample: int) -> tuple[ConfirmedPage, int]:
+        """Draw until there are as many as wanted, or few more can be expected; return them, and how many."""
         found = dict[Relation, RelationRecord]()
         for _ in range(MAX_DRAWS):
             page = self._queries.sample_confirmed(self._policy.account, max(sample, PAGE // 10))
@@ -134,7 +135,7 @@ class DriftReader:
                     found[relation] = record
             if len(found) >= min(sample, page.total):
                 break
-        return _Page(page.now, found, page.total, seen=len(found))
+        return page._replace(records=found), len(found)
 
     # --- one request
 
@@ -213,16 +214,6 @@ class DriftReader:
             unknown=len(reading.unknown),
             open=reading.open,
         )
-
-
-class _Page(NamedTuple):
-    """The relations of a page that are wanted, and how many of it were seen."""
-
-    now: int
-    records: Mapping[Relation, RelationRecord]
-    total: int
-    next: str = ""
-    seen: int = 0
 
 
 class _PageRead:

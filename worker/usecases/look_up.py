@@ -85,7 +85,7 @@ class LookUpStage:
             )
         )
         found = dict(look_up.answers())
-        answers = {**found, **_as_answers(known)}
+        answers = found | {reference: Answer(record) for reference, record in known.items()}
         reading = RelatedRead(batch.jobs, answers, self._policy.limits.max_ids)
         if rest is None:
             rest = self._send_all(Asking("replace", reading.next_request, reading.note, reading.jobs_behind))
@@ -181,9 +181,8 @@ def _count_failures(jobs: Iterable[UnresolvedJob]) -> dict[Reference, int]:
     """Return the references to look up, each with how often in a row that failed at least."""
     failures: dict[Reference, int] = {}
     for job in jobs:
-        count = job.parked.failures if job.parked else 0
         for reference in job.references:
-            failures[reference] = min(count, failures.get(reference, count))
+            failures[reference] = min(job.failures, failures.get(reference, job.failures))
     return failures
 
 
@@ -196,10 +195,6 @@ def _jobs_behind(
         for reference in job.references:
             by_reference[reference].append(job)
     return lambda search: (job for each in look_up.asked_by(search) for job in by_reference[each])
-
-
-def _as_answers(records: Mapping[Reference, int]) -> dict[Reference, Answer]:
-    return {reference: Answer(record) for reference, record in records.items()}
 
 
 def _note(look_up: LookUp, search: Search, result: ActionResult) -> None:

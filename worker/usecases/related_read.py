@@ -29,7 +29,7 @@ class RelatedRead:
             if asked := _asked_by(job, answers):
                 self._asked[job.job] = asked
                 self._jobs[asked].append(job)
-        self._failures = {asked: min(map(_failures_of, same)) for asked, same in self._jobs.items()}
+        self._failures = {asked: min(job.failures for job in same) for asked, same in self._jobs.items()}
         self._max_ids = max_ids
         self._outcomes: dict[Asked, ReadOutcome] = {}
         self._waiting = deque(self._plan())
@@ -68,10 +68,6 @@ class RelatedRead:
     def outcome_of(self, job: UnresolvedJob) -> ReadOutcome | None:
         """Return what a job's read found; None if it was not sent."""
         return self._outcomes.get(self._asked[job.job]) if job.job in self._asked else None
-
-
-def _failures_of(job: UnresolvedJob) -> int:
-    return job.parked.failures if job.parked else 0
 
 
 def _asked_by(job: UnresolvedJob, answers: Mapping[Reference, Answer]) -> Asked | None:
