@@ -1,16 +1,17 @@
 """Which accounts the sweep wakes (R22): read for many at once, decided one by one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from worker.errors import StoreUnavailable
+from worker.ports.store import NOBODY
 from worker.ports.waiting import Pause
 from worker.redis.client import translate_errors
 from worker.store import keys
 from worker.store.account import AccountCommit
-from worker.store.database import Database
+from worker.store.acts import Acts
 from worker.store.lease.lease import shorten_lease
-from worker.store.limits import FIRST_WAKE_DELAY_US, LONGEST_REST_US, LONGEST_WAKE_DELAY_US, Retention
+from worker.store.limits import FIRST_WAKE_DELAY_US, LONGEST_REST_US, LONGEST_WAKE_DELAY_US
 from worker.store.pauses import PAUSE_FIELDS, KnownPause, restart_pause
 
 MAX_SILENT_ACCOUNTS: Final = 3
@@ -53,60 +54,55 @@ class Wakeable(NamedTuple):
         return min(max(2 * self.delay, FIRST_WAKE_DELAY_US), LONGEST_WAKE_DELAY_US)
 
 
-def wake_due_accounts(
-    database: Database,
-    accounts: Sequence[str],
-    retention: Callable[[str], Retention],
-    credentials: Mapping[str, str],
-) -> list[str]:
-    """Return the accounts to send a flush message for; what cannot be asked is left to the next sweep."""
-    due, silent = list[str](), 0
-    pieces = [accounts[at : at + ACCOUNTS_AT_ONCE] for at in range(0, len(accounts), ACCOUNTS_AT_ONCE)]
-    while pieces:
-        piece = pieces.pop(0)
-        try:
-            for account, found in _read_wakeable(database, piece).items():
-                if _wake_if_due(database, account, retention(account), found, credentials.get(account, "")):
-                    due.append(account)
-        except StoreUnavailable:
-            if len(piece) > 1:  # one node of a cluster may be away: account by account
-                pieces = [[account] for account in piece] + pieces
-                continue
-            silent += 1
-            if silent == MAX_SILENT_ACCOUNTS:
-                break
-    return due
+class RedisDue(Acts):
+    """What `ports.Store` does to find the accounts to wake."""
 
+    def due_accounts(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
+        """Return the accounts to send a flush message for; what cannot be asked is left to the next sweep."""
+        due, silent = list[str](), 0
+        pieces = [accounts[at : at + ACCOUNTS_AT_ONCE] for at in range(0, len(accounts), ACCOUNTS_AT_ONCE)]
+        while pieces:
+            piece = pieces.pop(0)
+            try:
+                for account, found in self._read_wakeable(piece).items():
+                    if self._wake_if_due(account, found, credentials.get(account, "")):
+                        due.append(account)
+            except StoreUnavailable:
+                if len(piece) > 1:  # one node of a cluster may be away: account by account
+                    pieces = [[account] for account in piece] + pieces
+                    continue
+                silent += 1
+                if silent == MAX_SILENT_ACCOUNTS:
+                    break
+        return due
 
-def _wake_if_due(
-    database: Database, account: str, keep: Retention, found: Wakeable, fingerprint: str
-) -> bool:
-    """Mark an account as woken, if it is to be; return whether it was marked."""
-    now = database.now()
-    shorten_lease(database, account, keep, found.holder, found.lifetime)
-    if restart_pause(database, account, keep, KnownPause(found.pause), now):
-        return False
-    delay = found.next_delay(now, fingerprint)
-    if delay is None:
-        return False
-    if found.is_old:  # an older release has accepted it, or it was not migrated yet
-        return True
-    commit = AccountCommit(database, account, keep, now=now)
-    commit.check("wake", "at", found.woken_at or "")
-    commit.check("holder", "token", "")
-    commit.run("HSET", "wake", "at", now, "delay", delay)
-    return commit.try_send()  # or somebody else was first
+    def _wake_if_due(self, account: str, found: Wakeable, fingerprint: str) -> bool:
+        """Mark an account as woken, if it is to be; return whether it was marked."""
+        database, keep, now = self.database, self.retention(account), self.database.now()
+        shorten_lease(database, account, keep, found.holder, found.lifetime)
+        if restart_pause(database, account, keep, KnownPause(found.pause), now):
+            return False
+        delay = found.next_delay(now, fingerprint)
+        if delay is None:
+            return False
+        if found.is_old:  # an older release has accepted it, or it was not migrated yet
+            return True
+        commit = AccountCommit(database, account, keep, now=now)
+        commit.check("wake", "at", found.woken_at or "")
+        commit.check("holder", "token", "")
+        commit.run("HSET", "wake", "at", now, "delay", delay)
+        return commit.try_send()  # or somebody else was first
 
-
-def _read_wakeable(database: Database, accounts: Sequence[str]) -> dict[str, Wakeable]:
-    """Read it for these accounts, in one round trip."""
-    now = database.now()
-    with translate_errors(), database.redis.pipeline(transaction=False) as pipeline:
-        for account in accounts:
-            _ask(pipeline, keys.base(database.prefix, account))
-        answers = pipeline.execute() if accounts else []
-    rows = [answers[at : at + COMMANDS_PER_ACCOUNT] for at in range(0, len(answers), COMMANDS_PER_ACCOUNT)]
-    return {account: _read(row, now) for account, row in zip(accounts, rows, strict=True)}
+    def _read_wakeable(self, accounts: Sequence[str]) -> dict[str, Wakeable]:
+        """Read it for these accounts, in one round trip."""
+        now = self.database.now()
+        with translate_errors(), self.database.redis.pipeline(transaction=False) as pipeline:
+            for account in accounts:
+                _ask(pipeline, keys.base(self.database.prefix, account))
+            answers = pipeline.execute() if accounts else []
+        starts = range(0, len(answers), COMMANDS_PER_ACCOUNT)
+        rows = [answers[at : at + COMMANDS_PER_ACCOUNT] for at in starts]
+        return {account: _read(row, now) for account, row in zip(accounts, rows, strict=True)}
 
 
 def _ask(pipeline: Any, base: str) -> None:

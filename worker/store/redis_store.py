@@ -3,35 +3,34 @@
 The keys and their lifetimes are in `keys.py`; jobs, and what the lease's holder does, have their own rooms.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from worker.contract import Relation, account_of
 from worker.ports.audit import AuditEntry
-from worker.ports.job_admin import ALL_FAILED
-from worker.ports.records import FOREVER, JobRecord, RelationEvent
+from worker.ports.records import JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
-from worker.ports.store import NOBODY, Retention
+from worker.ports.store import Retention
 from worker.ports.waiting import Pause
 from worker.ports.work import RelationRecord
 from worker.redis.client import Client
 from worker.store import codec
 from worker.store.account import read_jobs, read_jobs_with_claims
-from worker.store.clock_step import bring_forward
+from worker.store.clock_step import RedisClockStep
 from worker.store.database import Database
-from worker.store.due import wake_due_accounts
+from worker.store.due import RedisDue
 from worker.store.intake import RedisIntake
 from worker.store.jobs.job_view import as_record
 from worker.store.keys import short_id
 from worker.store.lease.lease import RedisLease, take_lease
 from worker.store.lease.replaced import read_relations
 from worker.store.pauses import end_pause, read_pause, set_pause
-from worker.store.requeue import requeue
+from worker.store.requeue import RedisRequeue
 from worker.store.tidy import tidy
 
 
-class RedisStore(RedisIntake):
+class RedisStore(RedisIntake, RedisDue, RedisRequeue, RedisClockStep):
     """Implements `ports.Store`. Pass `now` (µs) in tests only; production uses Redis's clock."""
 
     def __init__(
@@ -50,14 +49,6 @@ class RedisStore(RedisIntake):
         """Return the account's lease, None while another holder has it."""
         keep = self.retention(account)
         return self._repeat(account, lambda: take_lease(self.database, account, holder, keep))
-
-    def due_accounts(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
-        """Return the accounts to send a flush message for; what cannot be asked is left to the next sweep."""
-        return wake_due_accounts(self.database, accounts, self.retention, credentials)
-
-    def bring_forward(self, account: str, by: int) -> int:
-        """Let what is dated ahead be due by so many µs earlier, because the clock was set back."""
-        return bring_forward(self.database, account, self.retention(account), by)
 
     def tidy(self, account: str, after: int = 0) -> int:
         """Drop what has expired from a part of the account's data; return the number to continue after."""
@@ -121,21 +112,6 @@ class RedisStore(RedisIntake):
         return found
 
     # --- people
-
-    def requeue(
-        self,
-        account: str,
-        jobs: Sequence[str],
-        *,
-        mark: str = "",
-        since: int = FOREVER,
-        only: Mapping[str, Collection[str]] = ALL_FAILED,
-    ) -> tuple[list[str], bool]:
-        """Put the failed relations of these jobs, or only some of them, back into the inbox."""
-        keep = self.retention(account)
-        return self._repeat(
-            account, lambda: requeue(self.database, account, keep, jobs, mark=mark, since=since, only=only)
-        )
 
     def get_pause(self, account: str) -> Pause | None:
         """Return why the account is paused, if it is."""
