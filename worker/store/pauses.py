@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from worker.ports.audit import AuditEntry
 from worker.ports.waiting import Pause
 from worker.store.account import AccountCommit
-from worker.store.acts import send_act
+from worker.store.acts import Acts, send_act
 from worker.store.commit import Commit, Overtaken
 from worker.store.database import Database
 from worker.store.limits import BRAKE_WINDOW_US, REFUSED_LIFE_US, Retention
@@ -37,15 +37,6 @@ class KnownPause(NamedTuple):
     def in_force(self, now: int) -> Pause | None:
         """Return the pause, unless its time is over."""
         return self.pause if self.pause and not self.pause.is_over(now) else None
-
-
-def read_pause(database: Database, account: str, keep: Retention) -> Pause | None:
-    """Return the pause in force; raises Overtaken when it had to be begun anew."""
-    now = database.now()
-    known = KnownPause.read(database.read(account, "hmget", "pause", PAUSE_FIELDS))
-    if restart_pause(database, account, keep, known, now):
-        raise Overtaken
-    return known.in_force(now)
 
 
 def set_pause(
@@ -90,31 +81,6 @@ def restart_pause(database: Database, account: str, keep: Retention, known: Know
     return True
 
 
-def end_pause(
-    database: Database, account: str, keep: Retention, entry: AuditEntry | None, since: int | None
-) -> bool:
-    """End the pause, if there is one (since then); return whether there was."""
-    now = database.now()
-    stored, known = _read_before(database, account, entry)
-    pause = stored.in_force(now)
-    if since is not None and not (pause and pause.since == since):
-        return False  # it is another pause by now
-    commit = AccountCommit(database, account, keep, now=now)
-    commit.check("pause", "since", stored.since)
-    commit.run("DEL", "pause")
-    commit.run("DEL", "wake")
-    if pause:
-        _remember_refused(commit, pause.fingerprint if since is not None else "")
-        if stored.braked:  # whoever resumes what the brake had stopped grants a fresh hour
-            commit.run("DEL", "deletes")
-            commit.run("HSET", "deletes", "go", now)
-            commit.run("PEXPIRE", "deletes", BRAKE_WINDOW_US // 1000)
-        if not known:
-            commit.audit(entry, 1, None)
-    send_act(commit)
-    return pause is not None
-
-
 def _read_before(
     database: Database, account: str, entry: AuditEntry | None
 ) -> tuple[KnownPause, bytes | None]:
@@ -132,3 +98,52 @@ def _remember_refused(commit: AccountCommit, fingerprint: str) -> None:
     if fingerprint:
         commit.run("HSET", "refused", "fingerprint", fingerprint, "until", commit.now + REFUSED_LIFE_US)
         commit.run("PEXPIRE", "refused", REFUSED_LIFE_US // 1000)
+
+
+class RedisPauses(Acts):
+    """What `ports.Store` does with pauses."""
+
+    def get_pause(self, account: str) -> Pause | None:
+        """Return why the account is paused, if it is."""
+        database, keep = self.database, self.retention(account)
+
+        def read() -> Pause | None:
+            now, row = database.now(), database.read(account, "hmget", "pause", PAUSE_FIELDS)
+            known = KnownPause.read(row)
+            if restart_pause(database, account, keep, known, now):
+                raise Overtaken
+            return known.in_force(now)
+
+        return self._repeat(account, read)
+
+    def pause(self, account: str, pause: Pause, *, audit_entry: AuditEntry | None = None) -> None:
+        """Pause the account for an operator."""
+        keep = self.retention(account)
+        self._repeat(account, lambda: set_pause(self.database, account, pause, keep, audit_entry))
+
+    def resume(
+        self, account: str, *, audit_entry: AuditEntry | None = None, since: int | None = None
+    ) -> bool:
+        """End the pause, if there is one (since then); return whether there was."""
+        return self._repeat(account, lambda: self._resume(account, audit_entry, since))
+
+    def _resume(self, account: str, entry: AuditEntry | None, since: int | None) -> bool:
+        now = self.database.now()
+        stored, known = _read_before(self.database, account, entry)
+        pause = stored.in_force(now)
+        if since is not None and not (pause and pause.since == since):
+            return False  # it is another pause by now
+        commit = AccountCommit(self.database, account, self.retention(account), now=now)
+        commit.check("pause", "since", stored.since)
+        commit.run("DEL", "pause")
+        commit.run("DEL", "wake")
+        if pause:
+            _remember_refused(commit, pause.fingerprint if since is not None else "")
+            if stored.braked:  # whoever resumes what the brake had stopped grants a fresh hour
+                commit.run("DEL", "deletes")
+                commit.run("HSET", "deletes", "go", now)
+                commit.run("PEXPIRE", "deletes", BRAKE_WINDOW_US // 1000)
+            if not known:
+                commit.audit(entry, 1, None)
+        send_act(commit)
+        return pause is not None

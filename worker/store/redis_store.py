@@ -8,11 +8,9 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from worker.contract import Relation, account_of
-from worker.ports.audit import AuditEntry
 from worker.ports.records import JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
-from worker.ports.waiting import Pause
 from worker.ports.work import RelationRecord
 from worker.redis.client import Client
 from worker.store import codec
@@ -25,12 +23,12 @@ from worker.store.jobs.job_view import as_record
 from worker.store.keys import short_id
 from worker.store.lease.lease import RedisLease, take_lease
 from worker.store.lease.replaced import read_relations
-from worker.store.pauses import end_pause, read_pause, set_pause
+from worker.store.pauses import RedisPauses
 from worker.store.requeue import RedisRequeue
 from worker.store.tidy import tidy
 
 
-class RedisStore(RedisIntake, RedisDue, RedisRequeue, RedisClockStep):
+class RedisStore(RedisIntake, RedisDue, RedisPauses, RedisRequeue, RedisClockStep):
     """Implements `ports.Store`. Pass `now` (µs) in tests only; production uses Redis's clock."""
 
     def __init__(
@@ -110,22 +108,3 @@ class RedisStore(RedisIntake, RedisDue, RedisRequeue, RedisClockStep):
             found += [id_ for id_ in ids if (job := known.get(short_id(id_))) and not job.is_gone(now)]
             start += len(ids)
         return found
-
-    # --- people
-
-    def get_pause(self, account: str) -> Pause | None:
-        """Return why the account is paused, if it is."""
-        keep = self.retention(account)
-        return self._repeat(account, lambda: read_pause(self.database, account, keep))
-
-    def pause(self, account: str, pause: Pause, *, audit_entry: AuditEntry | None = None) -> None:
-        """Pause the account for an operator."""
-        keep = self.retention(account)
-        self._repeat(account, lambda: set_pause(self.database, account, pause, keep, audit_entry))
-
-    def resume(
-        self, account: str, *, audit_entry: AuditEntry | None = None, since: int | None = None
-    ) -> bool:
-        """End the pause, if there is one (since then); return whether there was."""
-        keep = self.retention(account)
-        return self._repeat(account, lambda: end_pause(self.database, account, keep, audit_entry, since))
