@@ -134,30 +134,23 @@ class _Migration:
 
     def _move_all_jobs(self) -> None:
         """Move the jobs in the order of acceptance."""
-        while True:
-            ids = self._database.read_names(self._account, "zrange", "jobs", 0, PIECE - 1)
-            if not ids:
-                return
+        while ids := self._database.read_names(self._account, "zrange", "jobs", 0, PIECE - 1):
             commit = self._move_jobs(ids)
             commit.run("ZREM", "jobs", *ids)
             self._send(commit)
 
     def _move_inbox(self) -> None:
         """Let the old inbox follow: what is still queued, and jobs that an old producer has just accepted."""
-        while True:
-            ids = self._database.read_names(self._account, "lrange", "inbox", 0, PIECE - 1)
-            if not ids:
-                return
+        while ids := self._database.read_names(self._account, "lrange", "inbox", 0, PIECE - 1):
             commit = self._move_jobs(ids)
             reads = self._database.reads(self._account)
             for id_ in ids:
                 reads.hget(f"jobs:{bucket_of(short_id(id_))}", short_id(id_))
                 reads.hget("kept", short_id(id_))
             rows = reads.run()
-            fresh = self._moved
             for id_, bucket, kept in zip(ids, rows[::2], rows[1::2], strict=True):
                 short, text = short_id(id_), bucket or kept
-                job = fresh.get(short) or (text and LoadedJob.read(short, text, is_kept=not bucket))
+                job = self._moved.get(short) or (text and LoadedJob.read(short, text, is_kept=not bucket))
                 if job and job.value.state == QUEUED:
                     commit.run("RPUSH", "queue", short)
             for id_ in ids:  # not by their number: another process may have moved some of them
