@@ -1,6 +1,7 @@
 """Reads all that is stored of an account, page by page, for a survey: what, and in which order."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -9,11 +10,10 @@ from worker.ports.integrity import FlawProgress
 from worker.store import codec
 from worker.store.account import META_FIELDS, Meta, find_by_keys, read_jobs_with_claims, read_memories
 from worker.store.inspection.flaws import Flaw, StoredNumbers
-from worker.store.inspection.integrity import GuardOf, Survey
+from worker.store.inspection.integrity import Survey
 from worker.store.jobs.stored_job import LoadedJob
 from worker.store.keys import bucket_at
 from worker.store.limits import MAX_EXAMINED, Retention
-from worker.store.memories import Memory
 from worker.store.redis_store import RedisStore
 
 
@@ -24,7 +24,7 @@ class SurveyReader:
         self._database, self._account, self._on_progress = store.database, account, on_progress
         self._keep: Retention = store.retention(account)
         self._now = store.database.now()
-        guard: GuardOf = lambda relation: guard_of(account, relation)  # noqa: E731
+        guard = partial(guard_of, account)
         self.survey = Survey(account, self._read_numbers(), self._keep, self._now, guard)
 
     def run(self) -> Iterator[Flaw]:
@@ -98,10 +98,8 @@ class SurveyReader:
         """Return the buckets that there are: those that are counted, and any other that has jobs."""
         oldest = self._now - round(1e6 * max(self._keep.finished, self._keep.failed))
         known = self.survey.stored.buckets
-        likely = {*range(bucket_at(oldest), bucket_at(self._now) + 2), *self.survey.named_buckets()} - {
-            *known
-        }
-        reads, places = self._database.reads(self._account), sorted(likely)
+        likely = {*range(bucket_at(oldest), bucket_at(self._now) + 2), *self.survey.named_buckets()}
+        reads, places = self._database.reads(self._account), sorted(likely - known.keys())
         for bucket in places:
             reads.exists(f"jobs:{bucket}")
         return sorted([*known, *(each for each, exists in zip(places, reads.run(), strict=True) if exists)])
@@ -115,12 +113,12 @@ class SurveyReader:
 
     def _check_guards(self) -> Iterator[Flaw]:
         members = set[str]()
-        for page in self._sorted("guard"):
+        for page in self._pages("zrange", "guard", withscores=True):
             names = [name.decode() for name, _ in page]
             members.update(names)
             relations = [Relation.parse(name.rpartition("|")[2]) for name in names]
             found = read_memories(self._database, self._account, relations, now=self._now, opens=False)
-            memories: dict[Relation, Memory] = {relation: memory for relation, (_, memory) in found.items()}
+            memories = {relation: memory for relation, (_, memory) in found.items()}
             yield from self.survey.check_closed_guards(names, memories)
         yield from self.survey.check_guards(members)
 
@@ -150,22 +148,16 @@ class SurveyReader:
     # --- pages
 
     def _list(self, key: str) -> Iterator[list[str]]:
-        start = 0
-        while page := self._range("lrange", key, start):
-            yield [name.decode() for name in page]
-            start += len(page)
+        return ([name.decode() for name in page] for page in self._pages("lrange", key))
 
-    def _sorted(self, key: str) -> Iterator[list[tuple[bytes, float]]]:
+    def _pages(self, command: str, key: str, **options: Any) -> Iterator[list[Any]]:
         start = 0
-        while page := self._range("zrange", key, start, withscores=True):
+        while page := self._database.read(
+            self._account, command, key, start, start + MAX_EXAMINED - 1, **options
+        ):
             yield page
             start += len(page)
 
-    def _range(self, command: str, key: str, start: int, **options: Any) -> list[Any]:
-        page: list[Any] = self._database.read(
-            self._account, command, key, start, start + MAX_EXAMINED - 1, **options
-        )
-        return page
-
     def _members(self, key: str) -> dict[str, int]:
-        return {name.decode(): int(score) for page in self._sorted(key) for name, score in page}
+        pages = self._pages("zrange", key, withscores=True)
+        return {name.decode(): int(score) for page in pages for name, score in page}
