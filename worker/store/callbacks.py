@@ -38,7 +38,7 @@ class RedisCallbacks:
 
     def watch(self, account: str, labels: Mapping[str, tuple[Collection[str], float]]) -> None:
         """Note that a change with these labels comes; it is harmless if it never does."""
-        now, commit = self.now(), self._commit(account, adds=True)
+        now, commit = self.now(), Commit(self._database, account, adds=True)
         for label, (names, seconds) in labels.items():
             commit.run("HSET", "watched", label, f"{now} {' '.join(sorted(names))}")
             commit.run("ZADD", "looks", now + round(seconds * SECOND), label)
@@ -79,7 +79,7 @@ class RedisCallbacks:
         reported: Mapping[str, BatchCounts] | None = None,
     ) -> bool:
         """Write what was decided about a label, unless it is another decision by now."""
-        commit = self._commit(account, adds=bool(messages))
+        commit = Commit(self._database, account, adds=bool(messages))
         for name, value in zip(("watched", "reported"), watch.version, strict=True):
             commit.check(name, watch.label, value)
         if look_at is None:
@@ -136,13 +136,13 @@ class RedisCallbacks:
 
     def _drop_unsent(self, account: str, callback: str, message_id: str) -> None:
         """Take off the list what was erased, or ended by a writer that lost the rest of its work."""
-        commit = self._commit(account)
+        commit = Commit(self._database, account)
         commit.run("ZREM", f"unsent:{callback}", message_id)
         commit.send()
 
     def put_message(self, before: CallbackMessage, after: CallbackMessage) -> bool:
         """Write what became of a message, unless somebody else wrote something of it."""
-        commit = self._commit(after.account)
+        commit = Commit(self._database, after.account)
         commit.check("callback", after.id, codec.encode(before))
         self._put(commit, after)
         return commit.try_send()
@@ -198,9 +198,6 @@ class RedisCallbacks:
             commit.run("HDEL", "callback", *gone)
 
     # --- inside
-
-    def _commit(self, account: str, *, adds: bool = False) -> Commit:
-        return Commit(self._database, account, adds=adds)
 
     def _keep(self, commit: Commit, account: str, *names: str) -> None:
         """Let these keys live as long as failed jobs from now on; they were written before."""
