@@ -194,7 +194,7 @@ def test_only_an_answer_that_changes_nothing_is_not_worth_reporting(
     factor: float, failures: int, feedback: Feedback
 ) -> None:
     state = PaceState(factor=factor, failures=failures, reason=feedback)
-    grant = policy.make_grant(state, wait=0, reason="", booked=True)
+    _, grant = booked(state, START)
     assert grant.needs_report(feedback) == (policy.report(state, START, feedback=feedback) != state)
 
 

@@ -74,22 +74,22 @@ def book(state: PaceState, now: int, *, rate: float, burst: int, max_wait: int) 
     open_until = ignore_too_far(state.open_until, now, LONGEST_COOLDOWN)
     not_before = ignore_too_far(state.not_before, now, LONGEST_RETRY_AFTER)
     stopped_until = max(open_until, not_before)
+    grant = Grant(booked=False, factor=state.factor, failures=state.failures)
     if stopped_until > now:
         reason: Reason = "breaker" if open_until >= not_before else "retry_after"
-        open_for = max(0, open_until - now)
-        return state, make_grant(state, wait=stopped_until - now, open_for=open_for, reason=reason)
+        open_for = max(0, open_until - now) / SECOND
+        return state, replace(grant, wait=(stopped_until - now) / SECOND, open_for=open_for, reason=reason)
     slot, cost, wait = next_slot(state, now, rate=rate, burst=burst, max_wait=max_wait)
-    reason = "pace" if wait else ""
+    grant = replace(grant, wait=wait / SECOND, reason="pace" if wait else "")
     if wait > max_wait:
-        return state, make_grant(state, wait=wait, reason=reason)
+        return state, grant
     suspects_wait = max(0, ignore_too_far(state.suspects_after, now, LONGEST_COOLDOWN) - now)
-    booked = make_grant(
-        state,
+    booked = replace(
+        grant,
         booked=True,
-        wait=wait,
-        suspects_wait=suspects_wait,
+        probe=state.failures >= FAILURES_TO_OPEN,
+        suspects_wait=suspects_wait / SECOND,
         troubled=state.failed_at > now - TROUBLE,
-        reason=reason,
         slot=slot,
         cost=cost,
     )
@@ -117,34 +117,6 @@ def take_slot(state: PaceState, slot: int, now: int) -> PaceState:
     if state.failures < FAILURES_TO_OPEN:
         return replace(state, tat=slot)
     return replace(state, tat=slot, probe=True, open_until=now + PROBE_LIFETIME)
-
-
-def make_grant(
-    state: PaceState,
-    *,
-    wait: int,
-    reason: Reason,
-    booked: bool = False,
-    open_for: int = 0,
-    suspects_wait: int = 0,
-    troubled: bool = False,
-    slot: int = 0,
-    cost: int = 0,
-) -> Grant:
-    """Return the grant, in seconds, with the state of the account."""
-    return Grant(
-        booked=booked,
-        wait=wait / SECOND,
-        factor=state.factor,
-        failures=state.failures,
-        probe=booked and state.failures >= FAILURES_TO_OPEN,
-        open_for=open_for / SECOND,
-        suspects_wait=suspects_wait / SECOND,
-        troubled=troubled,
-        reason=reason,
-        slot=slot,
-        cost=cost,
-    )
 
 
 def report(
