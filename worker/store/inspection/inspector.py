@@ -15,7 +15,7 @@ from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw
 from worker.ports.services import Clock
 from worker.store.account import META_FIELDS, Meta
 from worker.store.commit import Overtaken, repeat_while_overtaken
-from worker.store.inspection.flaws import Flaw, Signs, Write
+from worker.store.inspection.flaws import Flaw, Write
 from worker.store.inspection.integrity import Survey
 from worker.store.inspection.survey_reader import SurveyReader
 from worker.store.jobs.stored_job import COUNTED
@@ -56,18 +56,21 @@ class RedisInspector:
 
     def has_signs(self, account: str) -> bool:
         """Return whether a few numbers of the account show a contradiction."""
-        return self._read_signs(account)[0].is_contradiction
+        return self._read_signs(account)[0]
 
     def mend(self, account: str) -> tuple[StoreFlaw, ...]:
         """Mend an account that shows signs of a contradiction, if it is small and nobody works it."""
-        signs, size = self._read_signs(account)
-        if not signs.is_contradiction or size > MAX_MENDED:
+        has_signs, size = self._read_signs(account)
+        if not has_signs or size > MAX_MENDED:
             return ()
         lease = self._store.lease(account, self._new_id())
         return self._inspect(lease, True, lambda _what, _count: None).flaws if lease else ()
 
-    def _read_signs(self, account: str) -> tuple[Signs, int]:
-        """Return the signs, and about how many jobs and relations there are."""
+    def _read_signs(self, account: str) -> tuple[bool, int]:
+        """Return whether a few numbers cannot all be true, and about how many jobs and relations there are.
+
+        Read at one moment, they show most contradictions of an account nobody works.
+        """
         reads = self._store.database.reads(account, at_once=True)
         reads.hmget("meta", META_FIELDS)
         reads.llen("queue")
@@ -82,22 +85,18 @@ class RedisInspector:
         reads.zcard("parked")
         meta_row, listed, opened, due, claimed, begun, buckets, states, kept, *unresolved = reads.run()
         meta, open_jobs = Meta.read(meta_row), sum(map(int, buckets.values()))
-        signs = Signs(
-            listed,
-            meta.dead,
-            meta.held,
-            opened,
-            due,
-            bool(claimed),
-            begun > 0,
-            open_jobs,
-            sum(int(count or 0) for count in states),
-            sum(unresolved),
+        is_idle = listed == meta.dead and not (opened or claimed or begun or sum(unresolved))
+        has_signs = (
+            opened != due
+            or not 0 <= meta.dead <= listed
+            or meta.held < 0
+            or (meta.held != 0 and not claimed)
+            or (is_idle and (open_jobs != 0 or sum(int(count or 0) for count in states) != 0))
         )
         sizes = self._store.database.reads(account)
         for bucket in buckets:
             sizes.hlen(f"jobs:{int(bucket)}")
-        return signs, listed + opened + kept + sum(sizes.run())
+        return has_signs, listed + opened + kept + sum(sizes.run())
 
     def _inspect(self, lease: RedisLease, repair: bool, on_progress: FlawProgress) -> Inspection:
         leased, account, found = lease.leased, lease.account, dict[StoreFlaw, None]()
