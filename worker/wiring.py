@@ -19,10 +19,11 @@ from worker.live_settings import LiveSettings, credentials_fingerprint
 from worker.onoffice.client import Client as ApiClient
 from worker.planner.dry_run import DryRun
 from worker.planner.guard import guard_key
+from worker.planner.relation_state import RelationRecord
 from worker.ports.drift import DriftFilter, DriftPage
 from worker.ports.erasure import ERASED, RecordRef, UnsettledRequests, Withdrawal
 from worker.ports.services import Api, EventSink
-from worker.ports.work import ClaimedJob, RelationRecord
+from worker.ports.work import ClaimedJob
 from worker.redis.client import Client, connect
 from worker.redis.rights import check_writable
 from worker.store.callbacks import RedisCallbacks

@@ -6,11 +6,11 @@ from itertools import islice
 from typing import Final
 
 from worker.contract import Relation
+from worker.planner.relation_state import RelationRecord
 from worker.ports.queries import Queries, walk_pages
 from worker.ports.records import JobFilter, JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Store
-from worker.ports.work import RelationRecord
 
 PAGES: Final = 200  # of the index that are searched for jobs that still wait
 PAGE: Final = 500

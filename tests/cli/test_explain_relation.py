@@ -9,10 +9,9 @@ from worker.contract import Relation
 from worker.onoffice.codes import advice
 from worker.planner.actions import Action
 from worker.planner.fold import NEVER, ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
-from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
+from worker.planner.relation_state import Doubt, OpenRelation, Refusal, RelationRecord, Stage
 from worker.ports.records import Failure, JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
-from worker.ports.work import RelationRecord
 
 ZONE = timezone(timedelta(hours=1))
 BUYER = "estate:address:buyer"

@@ -40,14 +40,14 @@ from tests.support.store_values import (
 from worker.contract import Relation
 from worker.errors import StoreRolledBack, Unavailable
 from worker.planner.fold import RESULTS, Intent
-from worker.planner.relation_state import Stage
+from worker.planner.relation_state import RelationRecord, Stage
 from worker.ports.audit import AuditEntry
 from worker.ports.erasure import ERASED, RecordRef
 from worker.ports.records import OPEN_STATES, JobFilter, JobRecord
 from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import IntakeBounds, Store, Submission, UnreadableMessage
 from worker.ports.waiting import Pause
-from worker.ports.work import DeleteBrake, Lease, RelationRecord, Writes
+from worker.ports.work import DeleteBrake, Lease, Writes
 from worker.store.database import Database
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore

@@ -9,12 +9,12 @@ from worker.planner.actions import Action, Kind, Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedInfo, ConfirmedState, Intent, JobVersion, Result, Version
 from worker.planner.guard import guard_key
-from worker.planner.relation_state import Doubt, OpenRelation, Refusal
+from worker.planner.relation_state import Doubt, OpenRelation, Refusal, RelationRecord
 from worker.planner.search import Answer
 from worker.ports.references import LookUpBatch, LookUpResult, Parking
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Submission
-from worker.ports.work import ClaimedJob, OpenWrite, RelationRecord, Writes
+from worker.ports.work import ClaimedJob, OpenWrite, Writes
 
 START = 1_800_000_000_000_000  # µs; far from any real test run, so that a real clock would show
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"

@@ -11,13 +11,14 @@ from worker.contract import Change, Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
+from worker.planner.relation_state import RelationRecord
 from worker.ports.audit import AuditEntry
 from worker.ports.erasure import ERASED, ErasedPiece, RecordRef
 from worker.ports.job_admin import AdminResult
 from worker.ports.references import LookUpResult
 from worker.ports.store import AcceptResult, IntakeBounds, Submission
 from worker.ports.waiting import Pause
-from worker.ports.work import DeleteBrake, RelationRecord, Writes
+from worker.ports.work import DeleteBrake, Writes
 
 READS = (
     "records",

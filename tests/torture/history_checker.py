@@ -15,11 +15,12 @@ from worker.contract import Relation, account_of
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import RESULTS
+from worker.planner.relation_state import RelationRecord
 from worker.ports.erasure import ERASED, RecordRef
 from worker.ports.job_admin import CANCELLED
 from worker.ports.metrics import Metrics
 from worker.ports.store import AcceptResult, Submission
-from worker.ports.work import LEASE_LIFETIME, RelationRecord
+from worker.ports.work import LEASE_LIFETIME
 
 LEASE_US = round(LEASE_LIFETIME * 1e6)
 BY_PEOPLE = (CANCELLED, ERASED)

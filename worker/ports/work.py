@@ -10,7 +10,8 @@ from worker.contract import Reference, Relation
 from worker.planner.actions import Request, Verdict
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedState, IntentAction
-from worker.planner.relation_state import Doubt, OpenRelation, RelationRecord
+from worker.planner.relation_state import Doubt, OpenRelation
+from worker.planner.relation_state import RelationRecord as RelationRecord
 from worker.ports.integrity import StoreFlaw
 from worker.ports.records import JobState
 from worker.ports.references import LookUpBatch, LookUpResult

@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from worker.contract import Relation, account_of
+from worker.planner.relation_state import RelationRecord
 from worker.ports.audit import AuditEntry
 from worker.ports.requests import RequestRecord
-from worker.ports.work import RelationRecord
 from worker.store import codec
 from worker.store.commit import Commit
 from worker.store.database import Database

@@ -9,6 +9,7 @@ import msgspec
 from worker.contract import Relation
 from worker.contract.instant import SECOND
 from worker.errors import Fault, Invalid
+from worker.planner.relation_state import RelationRecord
 from worker.ports.drift import ConfirmedPage
 from worker.ports.metrics import count_open_jobs
 from worker.ports.queries import AccountState
@@ -23,7 +24,6 @@ from worker.ports.records import (
     RelationEvent,
 )
 from worker.ports.requests import RequestPage, RequestRecord
-from worker.ports.work import RelationRecord
 from worker.store import keys
 from worker.store.account import (
     META_FIELDS,

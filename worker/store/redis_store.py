@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from worker.contract import Relation, account_of
+from worker.planner.relation_state import RelationRecord
 from worker.ports.records import JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
-from worker.ports.work import RelationRecord
 from worker.redis.client import Client
 from worker.store import codec
 from worker.store.account import read_jobs, read_jobs_with_claims

@@ -24,6 +24,7 @@ from worker.planner.guard import Guarded, guard_key
 from worker.planner.relation_state import (
     OpenRelation,
     Refusal,
+    RelationRecord,
     RelationState,
     Stage,
     Wait,
@@ -32,7 +33,7 @@ from worker.planner.relation_state import (
     reopen,
 )
 from worker.ports.records import JobState
-from worker.ports.work import ClaimedJob, OpenWrite, RelationRecord, Writes
+from worker.ports.work import ClaimedJob, OpenWrite, Writes
 
 POISON_REFUSAL = Refusal(
     0, "poison", "three workers died with this change alone in hand; it was not tried again"

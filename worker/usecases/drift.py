@@ -19,9 +19,10 @@ from worker.planner.actions import Action, ActionResult, ErrorClass, Operation, 
 from worker.planner.apply_reply import is_seen
 from worker.planner.fold import NEVER
 from worker.planner.plan import Limits, plan
+from worker.planner.relation_state import RelationRecord
 from worker.ports.drift import ConfirmedPage, DriftedRelation, DriftFilter, DriftPage
 from worker.ports.queries import Queries
-from worker.ports.work import MAX_COUNTDOWN, Lease, RelationRecord
+from worker.ports.work import MAX_COUNTDOWN, Lease
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
 from worker.usecases.flush_telemetry import FlushTelemetry

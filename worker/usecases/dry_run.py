@@ -10,7 +10,8 @@ from worker.contract import Relation
 from worker.planner.dry_run import DryRun, Orders, dry_run
 from worker.planner.guard import Guarded
 from worker.planner.plan import Limits
-from worker.ports.work import ClaimedJob, RelationRecord
+from worker.planner.relation_state import RelationRecord
+from worker.ports.work import ClaimedJob
 from worker.usecases.batch import intents_by_relation
 
 

@@ -19,9 +19,15 @@ from worker.planner.apply_reply import (
     RelationOutcome,
     fail_relation,
 )
-from worker.planner.relation_state import OpenRelation, RelationState, drop_jobs, unfinished_until
+from worker.planner.relation_state import (
+    OpenRelation,
+    RelationRecord,
+    RelationState,
+    drop_jobs,
+    unfinished_until,
+)
 from worker.ports.erasure import RecordRef, UnsettledRequests, Withdrawal
-from worker.ports.work import BegunRequest, RelationRecord, Writes
+from worker.ports.work import BegunRequest, Writes
 from worker.usecases.batch import Batch
 from worker.usecases.flush_context import FlushPolicy
 

@@ -11,8 +11,7 @@ import msgspec
 
 from worker.contract import Relation
 from worker.planner.fold import RESULTS, Intent, Version
-from worker.planner.relation_state import OpenRelation, Stage
-from worker.ports.work import RelationRecord
+from worker.planner.relation_state import OpenRelation, RelationRecord, Stage
 from worker.store import codec
 from worker.store.inspection.flaws import ENDED, Flaw, StoredNumbers, Write, flaw
 from worker.store.inspection.job_repair import count_writes, fingerprint_of, keep_writes, restore

@@ -8,10 +8,11 @@ from typing import TypeVar
 
 from worker.contract import Reference, Relation
 from worker.planner.actions import Request
+from worker.planner.relation_state import RelationRecord
 from worker.ports.references import LookUpBatch, LookUpResult
 from worker.ports.requests import RequestRecord
 from worker.ports.waiting import Pause
-from worker.ports.work import BegunRequest, ClaimedJob, DeleteBrake, RelationRecord, WorkBatch, Writes
+from worker.ports.work import BegunRequest, ClaimedJob, DeleteBrake, WorkBatch, Writes
 from worker.store.account import META_FIELDS, AccountCommit, Meta
 from worker.store.commit import Check, Overtaken, repeat_while_overtaken
 from worker.store.database import Database

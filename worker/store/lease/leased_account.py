@@ -6,8 +6,8 @@ from os import urandom
 from worker.contract import Relation
 from worker.errors import LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
+from worker.planner.relation_state import RelationRecord
 from worker.ports.requests import RequestRecord
-from worker.ports.work import RelationRecord
 from worker.store.account import AccountCommit, Before, Meta, read_events, read_memories, read_meta
 from worker.store.commit import Check, Overtaken
 from worker.store.database import Database

@@ -9,8 +9,8 @@ from functools import partial
 import msgspec
 
 from worker.contract import TYPES, Reference, Relation
+from worker.planner.relation_state import RelationRecord
 from worker.ports.references import LookUpBatch, LookUpResult
-from worker.ports.work import RelationRecord
 from worker.store.account import AccountCommit, Before, read_jobs
 from worker.store.commit import Commit, repeat_while_overtaken
 from worker.store.jobs import job_references

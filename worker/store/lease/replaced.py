@@ -11,8 +11,8 @@ import msgspec
 
 from worker.contract import Relation
 from worker.planner.fold import NEVER, JobVersion, Version
+from worker.planner.relation_state import RelationRecord
 from worker.ports.references import Side
-from worker.ports.work import RelationRecord
 from worker.store.account import AccountCommit, read_memories
 from worker.store.database import Database
 from worker.store.jobs.stored_job import SIDES, LoadedJob

@@ -4,9 +4,9 @@ from collections.abc import Container, Mapping, Sequence
 from itertools import chain, islice
 
 from worker.contract import Relation
-from worker.planner.relation_state import OpenRelation
+from worker.planner.relation_state import OpenRelation, RelationRecord
 from worker.ports.integrity import StoreFlaw
-from worker.ports.work import RelationRecord, WorkBatch
+from worker.ports.work import WorkBatch
 from worker.store import codec
 from worker.store.account import META_FIELDS, AccountCommit, Meta, read_jobs
 from worker.store.jobs.stored_job import QUEUED
