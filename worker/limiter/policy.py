@@ -77,8 +77,7 @@ def book(state: PaceState, now: int, *, rate: float, burst: int, max_wait: int) 
     grant = Grant(booked=False, factor=state.factor, failures=state.failures)
     if stopped_until > now:
         reason: Reason = "breaker" if open_until >= not_before else "retry_after"
-        open_for = max(0, open_until - now) / SECOND
-        return state, replace(grant, wait=(stopped_until - now) / SECOND, open_for=open_for, reason=reason)
+        return state, replace(grant, wait=(stopped_until - now) / SECOND, reason=reason)
     slot, cost, wait = next_slot(state, now, rate=rate, burst=burst, max_wait=max_wait)
     grant = replace(grant, wait=wait / SECOND, reason="pace" if wait else "")
     if wait > max_wait:

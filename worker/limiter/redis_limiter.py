@@ -106,14 +106,13 @@ def _script_time(now: float | None) -> str:
 
 def _read_grant(row: list[Any]) -> Grant:
     """Read the answer of book.lua."""
-    booked, wait, factor, failures, probe, open_for, reason, slot, cost, suspects_wait, troubled = row
+    booked, wait, factor, failures, probe, reason, slot, cost, suspects_wait, troubled = row
     return Grant(
         booked=bool(booked),
         wait=wait / SECOND,
         factor=float(factor),
         failures=failures,
         probe=bool(probe),
-        open_for=open_for / SECOND,
         suspects_wait=suspects_wait / SECOND,
         troubled=bool(troubled),
         reason=REASONS[reason],

@@ -73,10 +73,9 @@ class Pace(TypedDict):
 class Grant:
     """The answer to `book`: a booked slot `wait` seconds from now, or, not booked, when to come back.
 
-    `factor` scales the account's rate and its `max_actions`; with `probe` only a read may be sent; `open_for`
-    is how long the breaker stays open, `suspects_wait` how long suspected relations have to wait, in seconds.
-    With `troubled` a request failed within the last ten minutes. `slot` and `cost` (µs) name what was booked,
-    for a refund.
+    `factor` scales the account's rate and its `max_actions`; with `probe` only a read may be sent;
+    `suspects_wait` is for how many seconds suspected relations have to wait. With `troubled` a request failed
+    within the last ten minutes. `slot` and `cost` (µs) name what was booked, for a refund.
     """
 
     booked: bool
@@ -84,7 +83,6 @@ class Grant:
     factor: float = 1.0
     failures: int = 0
     probe: bool = False
-    open_for: float = 0.0
     suspects_wait: float = 0.0
     troubled: bool = False
     reason: Reason = ""

@@ -3,7 +3,7 @@
 -- KEYS   1 {account}:pace, a hash: tat factor failures cooldown open_until probe not_before reason
 --        steady suspects_after failed_at
 -- ARGV   rate (per second), burst, max_wait, now ('' asks Redis)
--- Result booked, wait, factor, failures, probe, open_for, reason, slot, cost, suspects_wait, troubled
+-- Result booked, wait, factor, failures, probe, reason, slot, cost, suspects_wait, troubled
 --        reason: 0 none, 1 pace, 2 retry_after, 3 breaker
 -- Keeps  at most burst + rate * t slots in any t seconds, whatever the factor did; one probe at a time behind
 --        an open breaker.
@@ -29,7 +29,7 @@ local factor_text = string.format('%.17g', factor)
 local stopped_until = math.max(open_until, not_before)
 if stopped_until > now then
   local reason = open_until >= not_before and 3 or 2
-  return {0, stopped_until - now, factor_text, failures, 0, math.max(0, open_until - now), reason, 0, 0, 0, 0}
+  return {0, stopped_until - now, factor_text, failures, 0, reason, 0, 0, 0, 0}
 end
 
 -- GCRA; the tolerance is the burst at full pace, otherwise halving the pace would grant a fresh burst.
@@ -40,7 +40,7 @@ local slot = math.max(tat, now) + cost
 local wait = math.max(0, slot - math.max(cost, burst * full) - now)
 local reason = wait > 0 and 1 or 0
 if wait > max_wait then
-  return {0, wait, factor_text, failures, 0, 0, reason, 0, 0, 0, 0}
+  return {0, wait, factor_text, failures, 0, reason, 0, 0, 0, 0}
 end
 
 redis.call('HSET', KEYS[1], 'tat', string.format('%.0f', slot))
@@ -51,4 +51,4 @@ end
 redis.call('EXPIRE', KEYS[1], STATE_LIFETIME)
 local suspects_wait = math.max(0, ignore_too_far(s[6], LONGEST_COOLDOWN) - now)
 local troubled = tonumber(s[7] or 0) > now - TROUBLE and 1 or 0
-return {1, wait, factor_text, failures, probe, 0, reason, slot, cost, suspects_wait, troubled}
+return {1, wait, factor_text, failures, probe, reason, slot, cost, suspects_wait, troubled}
