@@ -188,7 +188,7 @@ def accept(  # noqa: C901 as long as the script that it does the same as
     return b"ok", 1, duplicates
 
 
-def deliver(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tuple[int]:
+def deliver(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> None:
     """Do what `deliver.lua` does."""
     class_, now, name, delivery, request, age, most, lifetime = args
     meta, kept, requests, genuine, refused = keys
@@ -216,13 +216,10 @@ def deliver(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tup
             server.hset(requests, name, request)
         server.zadd(order, at, name)
         size += len(text) + len(request)
-    gone = 0
     for id_, score in server.zrange(order, 0, FORGOTTEN_AT_ONCE - 1, withscores=True):
         if id_ == name or (size <= int(most) and score >= int(now) - int(age)):
             break
         size -= forget(id_)
-        gone += 1
     server.hset(meta, class_, size)
     for key in keys:
         server.pexpire(key, lifetime)
-    return (gone,)

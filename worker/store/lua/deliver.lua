@@ -1,7 +1,7 @@
 #!lua
 -- deliver(meta, kept, requests, genuine, refused;
 --   class ('genuine' or 'refused'), now, id ('': none), delivery, request, age µs, most bytes, lifetime ms)
---   → {how many went}
+--   → nil
 -- `kept` has '<times> <first µs> <delivery>' by id, `requests` what was kept of each request,
 --   the class's zset ids by time (µs).
 -- Invariant: a class has exactly the entries of its zset, and its field of `meta` their bytes; the newest is
@@ -39,13 +39,10 @@ if id ~= '' then
   bytes = bytes + #text + #ARGV[5]
 end
 
-local gone = 0
 local oldest = redis.call('ZRANGE', order, 0, FORGOTTEN_AT_ONCE - 1, 'WITHSCORES')
 for i = 1, #oldest, 2 do
   if oldest[i] == id or (bytes <= most and tonumber(oldest[i + 1]) >= now - age) then break end
   forget(oldest[i])
-  gone = gone + 1
 end
 redis.call('HSET', KEYS[1], class, string.format('%.0f', bytes))
 for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[8]) end
-return {gone}
