@@ -53,13 +53,7 @@ class MemoryCommands:
         """Let a key have no end."""
         return int(self._ends.pop(key, None) is not None)
 
-    def scan(
-        self,
-        cursor: int = 0,  # noqa: ARG002
-        *,
-        match: str = "*",
-        count: int = 0,  # noqa: ARG002
-    ) -> tuple[int, list[bytes]]:
+    def scan(self, cursor: int = 0, *, match: str = "*", count: int = 0) -> tuple[int, list[bytes]]:  # noqa: ARG002
         """Return all keys that match."""
         plain = match.replace("\\", "")
         return 0, [
@@ -133,13 +127,7 @@ class MemoryCommands:
         values[name] = to_bytes(number)
         return number
 
-    def hscan(
-        self,
-        key: str,
-        cursor: int = 0,  # noqa: ARG002
-        *,
-        count: int = 0,  # noqa: ARG002
-    ) -> tuple[int, dict[bytes, bytes]]:
+    def hscan(self, key: str, cursor: int = 0, *, count: int = 0) -> tuple[int, dict[bytes, bytes]]:  # noqa: ARG002
         """Return all fields."""
         return 0, self.hgetall(key)
 
