@@ -5,6 +5,7 @@ What follows from the data (resolving, permissions) is in `types` and `permissio
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 PREFIX = "urn:onoffice-de-ns:smart:2.5:relationTypes:"
 
@@ -112,8 +113,10 @@ ALIASES: Mapping[str, tuple[str, bool]] = {
 READ_ONLY = frozenset({"user:messengerUser:is"})
 
 # An estate must never lose its only broker; a unit changes its base object by leaving the old one first.
-CREATE_FIRST = frozenset({"estate:address:contactPerson"})
-DELETE_FIRST = frozenset({"estate:estateUnit"})
+ORDERS: Mapping[str, Literal["create_first", "delete_first"]] = {
+    "estate:address:contactPerson": "create_first",
+    "estate:estateUnit": "delete_first",
+}
 
 # The relationinfo that the API knows: the values of each key, and the keys of each type.
 CONFIRMATION, FEEDBACK = "statusTerminbestaetigung", "statusTerminrueckmeldung"

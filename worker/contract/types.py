@@ -57,12 +57,6 @@ class ResolvedType(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def _order(name: str) -> Order:
-    if name in catalogue.CREATE_FIRST:
-        return "create_first"
-    return "delete_first" if name in catalogue.DELETE_FIRST else "free"
-
-
 def _type(name: str, documented: str, description: str) -> RelationType:
     parent, child = catalogue.SIDES.get(name) or name.split(":")[:2]
     return RelationType(
@@ -72,7 +66,7 @@ def _type(name: str, documented: str, description: str) -> RelationType:
         description,
         documented=frozenset(VERBS[letter] for letter in documented),
         read_only=name in catalogue.READ_ONLY,
-        order=_order(name),
+        order=catalogue.ORDERS.get(name, "free"),
         info_keys=catalogue.INFO_KEYS.get(name, ()),
         note=catalogue.NOTES.get(name, ""),
     )
@@ -86,11 +80,8 @@ def _canonical(name: str) -> ResolvedType:
     if name not in catalogue.ALIASES:
         return ResolvedType(TYPES[name])
     canonical, swapped = catalogue.ALIASES[name]
-    note = (
-        f"{name} is {canonical} from the other side; parent and child were swapped"
-        if swapped
-        else f"{name} is another name of {canonical}"
-    )
+    from_other_side = f"{name} is {canonical} from the other side; parent and child were swapped"
+    note = from_other_side if swapped else f"{name} is another name of {canonical}"
     return ResolvedType(TYPES[canonical], swapped, (note,))
 
 
