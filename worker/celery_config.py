@@ -69,12 +69,7 @@ def worker_config(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_send_task_events": False,
         "worker_timer_precision": 0.05,
-        "beat_schedule": {
-            "sweep": {
-                "task": SWEEP_TASK,
-                "schedule": SWEEP_INTERVAL,
-            }
-        },
+        "beat_schedule": {"sweep": {"task": SWEEP_TASK, "schedule": SWEEP_INTERVAL}},
         "beat_scheduler": "worker.celery_beat:SweepScheduler",
         "beat_max_loop_interval": SWEEP_INTERVAL,
     }
