@@ -1,5 +1,5 @@
-"""`python -m ops.bench.http [--seconds S] [--json]`: the HTTP intake beside FastAPI doing the same work and a
-bare application, in turns.
+"""`python -m ops.bench.http [--seconds S] [--json]`: the HTTP intake beside others that do the same work,
+and a bare application, in turns.
 
 One process each, single changes from 32 connections, the same Redis with its append-only file; the client
 runs in this process.
@@ -27,13 +27,14 @@ SHAPE: Final = Shape(accounts=("one",), defaults={"window": 60.0}, parts=("api",
 
 
 def measure(*, seconds: float) -> dict[str, Throughput]:
-    """Ours, FastAPI and the bare application, of one run."""
+    """Ours, FastAPI, Starlette by hand, and the bare application, of one run."""
     with (
         temporary_stack(SHAPE) as stack,
         _peer(stack, "fastapi_intake") as fastapi,
+        _peer(stack, "starlette_intake") as starlette,
         _peer(stack, "bare") as bare,
     ):
-        urls = {"intake": stack.url, "fastapi": fastapi, "bare": bare}
+        urls = {"ours": stack.url, "fastapi": fastapi, "starlette": starlette, "bare": bare}
         requests = make_requests("one", stack.key)
         turns = [
             {name: asyncio.run(send_all(url, requests, seconds)) for name, url in urls.items()}
@@ -81,7 +82,7 @@ def main() -> None:
         return
     for name, fact in facts.items():
         sys.stdout.write(
-            f"{name:8} {fact['rate']:8,.0f} requests/s   p99 {fact['p99'] * 1000:6.1f} ms"
+            f"{name:9} {fact['rate']:8,.0f} requests/s   p99 {fact['p99'] * 1000:6.1f} ms"
             f"   {fact['ratio']:5.2f} x FastAPI\n"
         )
 

@@ -1,7 +1,7 @@
 """One connection of the server, with bounds on what it may cost; uvicorn itself has none of them."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -14,6 +14,7 @@ MAX_REQUEST: Final = 2 * MAX_BODY  # bytes of a whole request as they come, with
 MAX_TRAILERS: Final = 8192  # bytes
 MAX_PIPELINED: Final = 16  # requests that wait for the answer to an earlier one
 REQUEST_SECONDS: Final = 90.0  # from the first byte of a request to its last, whether or not it was answered
+MAX_JOINED: Final = 2**16  # bytes that wait for others of the same turn
 ANSWER_SECONDS: Final = 300.0  # from the last byte of a request to the last of its answer
 UPGRADE_HEADERS: Final = (b"upgrade", b"http2-settings")
 REFUSALS: Final = {
@@ -40,7 +41,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection and expect its first head, or tell it to come again when there are too many."""
         self.parser = PlainParser(self)
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, JoinedWrites(transport, self.loop)))
         if len(self.connections) > self.max_connections:
             self._refuse(503)
         self._start_head_timer()
@@ -139,6 +140,43 @@ class BoundedProtocol(HttpToolsProtocol):
     def _end(self) -> None:
         self._wait(None)
         self.transport.abort()
+
+
+class JoinedWrites:
+    """A transport that sends head and body of an answer together, at the end of a turn of the event loop.
+
+    A packet for each, and a wake-up of the client for each, costs more than making the answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop, self._written = transport, loop, bytearray()
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the transport itself has."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send the bytes with all others of this turn, or now if they are many."""
+        if not self._written:
+            self._loop.call_soon(self._send)
+        self._written += data
+        if len(self._written) > MAX_JOINED:
+            self._send()
+
+    def close(self) -> None:
+        """Send what was written, and close."""
+        self._send()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once, and drop what was written."""
+        self._written = bytearray()
+        self._transport.abort()
+
+    def _send(self) -> None:
+        if self._written:
+            written, self._written = self._written, bytearray()
+            self._transport.write(written)
 
 
 class PlainParser(httptools.HttpRequestParser):
