@@ -48,6 +48,11 @@ class RelationOutcome(msgspec.Struct, frozen=True, gc=False):
     by: str = ""
     refusal: Refusal | None = None
 
+    @property
+    def names_no_record(self) -> bool:
+        """Whether the API says that it does not know a record of the relation (any more)."""
+        return self.refusal is not None and self.refusal.error == ErrorClass.RECORD
+
 
 Confirmed = tuple[ConfirmedState, Doubt | None]
 """What is confirmed and what is in doubt about a relation."""

@@ -1,14 +1,16 @@
-"""Waiting for an account's lease, for whoever acts on an account that a worker may have."""
+"""Waiting for an account's lease, and giving it back to a store that is away."""
 
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from worker.errors import Unavailable
+from worker.errors import LeaseLost, Unavailable
 from worker.ports.services import Clock
-from worker.ports.work import Lease
+from worker.ports.work import LEASE_LIFETIME, Lease
 
 MAX_WAIT: Final = 30.0  # seconds to wait for the account's lease
 POLL: Final = 0.2  # seconds between two attempts to get it
+RELEASE_FOR: Final = LEASE_LIFETIME  # seconds for which one that lost its store tries to release its lease
+RELEASE_EVERY: Final = 0.5  # seconds between two tries
 
 SomeLease = TypeVar("SomeLease", bound=Lease)
 
@@ -33,3 +35,16 @@ def wait_for_lease(
         clock.sleep(POLL)
         waited += POLL
     return lease
+
+
+def release_when_back(lease: Lease, clock: Clock, *, window: float) -> None:
+    """Release the lease once the store is back: else its batch counts as deadly (R21)."""
+    until = clock.monotonic() + RELEASE_FOR
+    while clock.monotonic() < until:
+        try:
+            lease.release(window=window)
+            return
+        except LeaseLost:
+            return
+        except Unavailable:
+            clock.sleep(RELEASE_EVERY)

@@ -119,6 +119,20 @@ class AccountPace:
         return not is_first or sent.grant.needs_report(feedback)
 
 
+def is_stopped(lease: Lease, policy: FlushPolicy, deps: FlushDeps, telemetry: FlushTelemetry) -> bool:
+    """Return whether the account is stopped; resume one that has other credentials now (R20)."""
+    if policy.fingerprint and lease.refused_credentials == policy.fingerprint:
+        return True  # other workers have good ones, and work it
+    if lease.pause is None:
+        return False
+    if not lease.pause.ends_with(policy.fingerprint):
+        return True
+    if not deps.store.resume(policy.account, since=lease.pause.since):
+        return True  # somebody has paused it again since
+    telemetry.account_resumed()
+    return False
+
+
 def feedback_of(reply: Reply, purpose: Purpose) -> Feedback:
     """Return what a reply shows about its account."""
     if reply.status == 429:

@@ -10,14 +10,15 @@ from collections.abc import Iterable, Sequence
 from worker.contract import Relation
 from worker.contract.instant import SECOND
 from worker.errors import LeaseLost, StoreRolledBack, Unavailable
-from worker.planner.actions import ErrorClass, Operation, Reply, Request
-from worker.planner.apply_reply import Effects, RelationOutcome, ReplyContext, apply_lost_request, apply_reply
+from worker.planner.actions import Operation, Reply, Request
+from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.plan import Limits, Plan, plan
 from worker.planner.suspicion import REST, OperationGroup, Priority, next_groups, put_off
 from worker.ports.services import Feedback, Grant, Sender
 from worker.ports.waiting import Pause
-from worker.ports.work import LEASE_LIFETIME, DeleteBrake, Lease, WorkBatch
-from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of
+from worker.ports.work import DeleteBrake, Lease, WorkBatch
+from worker.usecases.account_lease import release_when_back
+from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of, is_stopped
 from worker.usecases.batch import Batch
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 from worker.usecases.flush_telemetry import FlushTelemetry
@@ -28,8 +29,6 @@ from worker.usecases.observe import observe
 from worker.usecases.read_ahead import ReadAhead
 
 FLUSH_BUDGET = 20.0  # seconds after which a flush begins no further request
-RELEASE_FOR = LEASE_LIFETIME  # seconds for which a flush that lost its store tries to release its lease
-RELEASE_EVERY = 0.5  # seconds between two tries
 MAX_RELATIONS = 5000  # relations per batch
 MAX_SUSPECTED = 10  # requests of suspected relations per flush
 
@@ -44,7 +43,7 @@ def flush(policy: FlushPolicy, deps: FlushDeps) -> FlushResult:
         return result
     started, rest = deps.clock.monotonic(), 0.0
     try:
-        if _is_stopped(lease, policy, deps, telemetry):
+        if is_stopped(lease, policy, deps, telemetry):
             result.state = "paused"
         else:
             with deps.keep_lease(lease), deps.open_sender(deps.api, policy.in_flight) as sender:
@@ -54,11 +53,11 @@ def flush(policy: FlushPolicy, deps: FlushDeps) -> FlushResult:
     except StoreRolledBack:
         result.state = "lost"
         telemetry.writes_lost()
-        _release_when_back(lease, policy, deps)
+        release_when_back(lease, deps.clock, window=policy.window)
     except LeaseLost:
         result.state = "lost"
     except Unavailable:
-        _release_when_back(lease, policy, deps)
+        release_when_back(lease, deps.clock, window=policy.window)
         raise
     return telemetry.finish(seconds=deps.clock.monotonic() - started)
 
@@ -88,7 +87,7 @@ class _Flush:
         work, rest = self.read(), None
         # What a dead worker has begun may land after a read, so it is judged before.
         if work.look_ups and not (work.recovered or work.begun):
-            rest = self.look_up()
+            rest = LookUpStage(self.policy, self.deps, self.lease, self.telemetry, self.pace).run()
             work = self.read()  # there may be more, and it may be folded in another way
             self.ends_at = self.started + FLUSH_BUDGET
         return max(self.work(work), rest or 0.0)
@@ -103,11 +102,6 @@ class _Flush:
         self.telemetry.store_mended(work.mended)
         self.ahead.note(work)
         return work
-
-    def look_up(self) -> float | None:
-        """Look up the records that changes name by references; return the seconds to rest, if any."""
-        stage = LookUpStage(self.policy, self.deps, self.lease, self.telemetry, self.pace)
-        return stage.run()
 
     def work(self, work: WorkBatch) -> float:
         """Work a batch; return the seconds to rest before the next."""
@@ -320,7 +314,7 @@ class _Flush:
         record = sent.record(reply)
         writes.requests = (record,)
         self.lease.settle(sent.id, writes)
-        if unknown := [each.relation for each in effects.outcomes if _names_no_record(each)]:
+        if unknown := [each.relation for each in effects.outcomes if each.names_no_record]:
             self.lease.forget_records(unknown, memory=self.policy.look_up_memory)
         self.telemetry.request_done(record, record.actions, reply, feedback, effects)
 
@@ -347,37 +341,5 @@ class _Flush:
         return ReplyContext(signed, answered, self.policy.doubt, self.policy.retry, self.deps.draw)
 
 
-def _is_stopped(lease: Lease, policy: FlushPolicy, deps: FlushDeps, telemetry: FlushTelemetry) -> bool:
-    """Return whether the account is stopped; resume one that has other credentials now (R20)."""
-    if policy.fingerprint and lease.refused_credentials == policy.fingerprint:
-        return True  # other workers have good ones, and work it
-    if lease.pause is None:
-        return False
-    if not lease.pause.ends_with(policy.fingerprint):
-        return True
-    if not deps.store.resume(policy.account, since=lease.pause.since):
-        return True  # somebody has paused it again since
-    telemetry.account_resumed()
-    return False
-
-
 def _deletes(operations: Iterable[Operation]) -> int:
     return sum(operation.kind == "delete" for operation in operations)
-
-
-def _names_no_record(outcome: RelationOutcome) -> bool:
-    """Return whether the API says that it does not know a record of the relation (any more)."""
-    return outcome.refusal is not None and outcome.refusal.error == ErrorClass.RECORD
-
-
-def _release_when_back(lease: Lease, policy: FlushPolicy, deps: FlushDeps) -> None:
-    """Release the lease once the store is back: else its batch counts as deadly (R21)."""
-    until = deps.clock.monotonic() + RELEASE_FOR
-    while deps.clock.monotonic() < until:
-        try:
-            lease.release(window=policy.window)
-            return
-        except LeaseLost:
-            return
-        except Unavailable:
-            deps.clock.sleep(RELEASE_EVERY)

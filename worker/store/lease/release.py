@@ -38,14 +38,14 @@ def release(leased: LeasedAccount, *, window: int, rest: int, found_nothing_at: 
     )
     if token != leased.holder.encode():
         raise leased.lost()
+    head = QueueHead.read(leased.database, leased.account, listed, dead=Meta.read(meta).dead)
     times = [int(score) for _, score in (*due, *parked)]
     times += [now] if begun or claimed or look_ups else []
-    head = QueueHead.read(leased.database, leased.account, listed, dead=Meta.read(meta).dead)
+    is_any = bool(times or head.exists)
     commit = leased.unnumbered_commit(now)
     commit.check("wake", "at", woken or b"")
     commit.run("DEL", "holder")
     commit.put_requests(leased.unwritten(int(step or 0)))
-    is_any = bool(times or head.exists)
     if not leased.claimed.is_recovered:  # else the next flush reads a part of the dead worker's batch
         _end_note(commit, WorkNote.read(work), is_any=is_any)
     idle_us = _note_idle(commit, int(idle or 0)) if found_nothing_at and is_any else 0
@@ -55,15 +55,8 @@ def release(leased: LeasedAccount, *, window: int, rest: int, found_nothing_at: 
         times.append(max(head.accepted_at + window, 0 if is_new else now + idle_us))
     due_in = _due_in(times, KnownPause.read(pause).in_force(now), now, rest)
     if due_in is not None:
-        delay = due_in + FIRST_WAKE_DELAY_US if due_in <= SOON_US else max(rest, idle_us)
-        if delay:
-            commit.run("HSET", "wake", "at", now, "delay", delay, *(("idle", 1) if idle_us else ()))
-    try:
-        commit.send()
-    except Check as failed:
-        if failed.position == 0:
-            raise leased.lost() from None
-        raise Overtaken from None
+        _note_wake(commit, due_in, rest, idle_us)
+    _send(leased, commit)
     return due_in
 
 
@@ -73,6 +66,22 @@ def leave(leased: LeasedAccount) -> None:
     commit.run("DEL", "holder")
     if not commit.try_send():
         raise leased.lost()
+
+
+def _note_wake(commit: AccountCommit, due_in: int, rest: int, idle_us: int) -> None:
+    """Note when a flush message that is sent now counts as lost."""
+    delay = due_in + FIRST_WAKE_DELAY_US if due_in <= SOON_US else max(rest, idle_us)
+    if delay:
+        commit.run("HSET", "wake", "at", commit.now, "delay", delay, *(("idle", 1) if idle_us else ()))
+
+
+def _send(leased: LeasedAccount, commit: AccountCommit) -> None:
+    try:
+        commit.send()
+    except Check as failed:
+        if failed.position == 0:
+            raise leased.lost() from None
+        raise Overtaken from None
 
 
 def _end_note(commit: AccountCommit, note: WorkNote, *, is_any: bool) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Mapping, Sequence
 from itertools import chain, islice
+from typing import NamedTuple
 
 from worker.contract import Relation
 from worker.planner.relation_state import OpenRelation, RelationRecord
@@ -16,12 +17,60 @@ from worker.store.lease.queue import WORK_FIELDS, Queue, WorkNote
 from worker.store.lease.replaced import Found
 
 
+class _Found(NamedTuple):
+    """What stands in an account's keys as its batch is read; `waiting` is how many jobs the queue lists."""
+
+    meta: Meta
+    note: WorkNote
+    due: list[Relation]
+    journal: dict[bytes, bytes]
+    listed: list[bytes]
+    claimed: list[str]
+    waiting: int
+    look_ups: bool
+
+
 def read_batch(
     leased: LeasedAccount, max_jobs: int, max_relations: int, in_hand: Container[Relation]
 ) -> WorkBatch:
     """Return the next batch, of which a note is left; it stays where it is until claimed."""
-    database, account, holder = leased.database, leased.account, leased.holder
-    now, reads = database.now(), database.reads(account)
+    now = leased.database.now()
+    found = _read_account(leased, max_jobs, now)
+    journal = {name: entry for name, entry in found.journal.items() if name not in leased.under_way}
+    leased.note_meta(found.meta)
+    if found.claimed and (not leased.claimed.jobs or leased.claimed.recovered is not None):
+        return _recover(leased, found.claimed, journal, now)
+    limit = found.note.limit(leased.holder, max_jobs)
+    # One that grows again after a death leaves none, so that what killed keeps its place in the order.
+    for_queue = min(limit // 4, found.waiting) if limit == max_jobs else 0
+    relations = tuple(islice((each for each in found.due if each not in in_hand), limit - for_queue))
+    left = limit - len(relations)
+    leased.queue = Queue.read(leased.database, leased.account, found.listed, want=left, dead=leased.meta.dead)
+    chosen = leased.queue.choose(left, max_relations - len(relations))
+    leased.jobs |= {job.short: job for job in chosen}
+    wanted = {job.short: job.relations() for job in chosen}
+    known = leased.read_relations(dict.fromkeys((*relations, *chain.from_iterable(wanted.values()))), now=now)
+    note = found.note.next(leased.holder, limit, [*map(str, relations), *wanted], full=limit == max_jobs)
+    closed = [relation for relation in relations if not known[relation][0].open]
+    mended = _leave_note(leased, note, closed, now)
+    records = _note_known(leased, known)
+    return WorkBatch(
+        now,
+        tuple(job.as_claimed(leased.account, wanted[job.short]) for job in chosen),
+        tuple(relation for relation in relations if relation in leased.opened),
+        records,
+        codec.begun(journal),
+        note.is_condemned,
+        limit < max_jobs,
+        mended=mended,
+        look_ups=found.look_ups,
+        waiting=found.waiting - leased.meta.dead - len(chosen),
+    )
+
+
+def _read_account(leased: LeasedAccount, max_jobs: int, now: int) -> _Found:
+    """Read what there is to do; raise LeaseLost or StoreRolledBack if it is not ours any more."""
+    reads = leased.database.reads(leased.account)
     reads.hmget("meta", META_FIELDS)
     reads.hget("holder", "token")
     reads.hmget("work", WORK_FIELDS)
@@ -32,50 +81,35 @@ def read_batch(
     reads.llen("queue")
     reads.llen("look_ups")
     reads.zrange("parked", 0, 0, withscores=True)
-    meta, token, work, due, journal, listed, claimed_ids, length, unresolved, parked = reads.run()
-    if token != holder.encode():
+    meta, token, work, due, journal, listed, claimed, waiting, unresolved, parked = reads.run()
+    if token != leased.holder.encode():
         raise leased.lost()
     leased.journal = dict(journal)
     if not journal.keys() >= leased.under_way:
         raise leased.rolled_back()
-    journal = {name: entry for name, entry in journal.items() if name not in leased.under_way}
-    leased.note_meta(Meta.read(meta))
-    if claimed_ids and (not leased.claimed.jobs or leased.claimed.recovered is not None):
-        return _recover(leased, [short.decode() for short in claimed_ids], journal, now)
-    note = WorkNote.read(work)
-    limit = note.limit(holder, max_jobs)
-    # One that grows again after a death leaves none, so that what killed keeps its place in the order.
-    for_queue = min(limit // 4, length) if limit == max_jobs else 0
-    others = (each for each in map(_to_relation, due) if each not in in_hand)
-    relations = tuple(islice(others, limit - for_queue))
-    left = limit - len(relations)
-    leased.queue = Queue.read(database, account, listed, want=left, dead=leased.meta.dead)
-    chosen = leased.queue.choose(left, max_relations - len(relations))
-    leased.jobs |= {job.short: job for job in chosen}
-    wanted = {job.short: job.relations() for job in chosen}
-    named = dict.fromkeys((*relations, *chain.from_iterable(wanted.values())))
-    found = leased.read_relations(named, now=now)
-    things = [*map(str, relations), *wanted]
-    note = note.next(holder, limit, things, full=limit == max_jobs)
+    return _Found(
+        Meta.read(meta),
+        WorkNote.read(work),
+        [Relation.parse(name.decode()) for name in due],
+        journal,
+        listed,
+        [short.decode() for short in claimed],
+        waiting,
+        look_ups=bool(unresolved or (parked and parked[0][1] <= now)),
+    )
+
+
+def _leave_note(
+    leased: LeasedAccount, note: WorkNote, closed: Sequence[Relation], now: int
+) -> tuple[StoreFlaw, ...]:
+    """Write the note of a batch before it is worked, with what its read has mended; return that."""
     commit = leased.commit(now)
     commit.run("HSET", "work", *note.pairs())
-    mended = _mend(leased, commit, [relation for relation in relations if not found[relation][0].open])
+    mended = _mend(leased, commit, closed)
     leased.queue.drop_dead_head(commit)
     _turn_memories(leased, commit)
     leased.send(commit)
-    records = _note_known(leased, found)
-    return WorkBatch(
-        now,
-        tuple(job.as_claimed(account, wanted[job.short]) for job in chosen),
-        tuple(relation for relation in relations if relation in leased.opened),
-        records,
-        codec.begun(journal),
-        note.is_condemned,
-        limit < max_jobs,
-        mended=mended,
-        look_ups=bool(unresolved or (parked and parked[0][1] <= now)),
-        waiting=length - leased.meta.dead - len(chosen),
-    )
+    return mended
 
 
 def _mend(leased: LeasedAccount, commit: AccountCommit, closed: Sequence[Relation]) -> tuple[StoreFlaw, ...]:
@@ -137,10 +171,6 @@ def _note_known(leased: LeasedAccount, found: Found) -> dict[Relation, RelationR
         for relation, record in leased.note(found).items()
         if record.open or found[relation][1].confirmed is not None
     }
-
-
-def _to_relation(name: bytes) -> Relation:
-    return Relation.parse(name.decode())
 
 
 def _has_intent(opened: OpenRelation | None, job: str) -> bool:
