@@ -8,6 +8,7 @@ answers. Whatever cannot be read is UNKNOWN.
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Literal
 
 import msgspec
@@ -247,13 +248,13 @@ def _read_related(action: Action, row: Mapping[str, Any]) -> ActionResult:
     requested = frozenset(action.parents or action.children)
     found: dict[int, set[int]] = {}
     unreadable = set[int]()
-    for record in as_items(as_object(row.get("data")).get("records")):
-        for key, value in as_object(as_object(record).get("elements")).items():
-            number, related = as_number(key), _ids(value)
-            if number in requested and related is not None:
-                found.setdefault(number, set()).update(related)
-            elif number in requested:
-                unreadable.add(number)
+    records = map(as_object, as_items(as_object(row.get("data")).get("records")))
+    for key, value in chain.from_iterable(as_object(each.get("elements")).items() for each in records):
+        number, related = as_number(key), _ids(value)
+        if number in requested and related is not None:
+            found.setdefault(number, set()).update(related)
+        elif number in requested:
+            unreadable.add(number)
     related_ids = {number: frozenset(related) for number, related in found.items()}
     return ActionResult(Verdict.OK, related=related_ids, unreadable=frozenset(unreadable))
 

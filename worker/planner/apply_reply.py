@@ -129,10 +129,9 @@ def apply_reply(
         apply = _apply_read if read else _apply_write
         for position, relation in enumerate(relations):
             # One without a state was settled before: a worker died when it had written a part of it.
-            if state := states.get(relation):
-                effect = apply(answer, position, state, context)
-                if effect:
-                    effects.add(relation, effect)
+            state = states.get(relation)
+            if state and (effect := apply(answer, position, state, context)):
+                effects.add(relation, effect)
     return effects
 
 

@@ -148,15 +148,14 @@ class Guard:
             asked = action.parents if side == "parent" else action.children
             if action.kind != "get" or not side or not asked:
                 continue
-            for record in asked:
-                key = guard_key(Relation(action.type, record, record), side)
-                if result.verdict is Verdict.OK:
-                    self._shown[key] = set(result.related.get(record, ()))
+            keys = {record: guard_key(Relation(action.type, record, record), side) for record in asked}
+            if result.verdict is Verdict.OK:
+                self._shown |= {key: set(result.related.get(record, ())) for record, key in keys.items()}
+                for key in keys.values():
                     self._unreadable.pop(key, None)
-                elif result.verdict is Verdict.REJECTED:
-                    alone = len(asked) == 1
-                    refusal = Refusal(result.code, result.error.value, result.message)
-                    self._unreadable[key] = refusal if alone else None
+            elif result.verdict is Verdict.REJECTED:
+                refusal = Refusal(result.code, result.error.value, result.message)
+                self._unreadable |= dict.fromkeys(keys.values(), refusal if len(asked) == 1 else None)
 
     def note_effects(self, effects: Effects, states: Mapping[Relation, RelationState]) -> set[str]:
         """Learn what was just confirmed; return the records of which a held relation may go now."""
