@@ -33,8 +33,8 @@ def check_not_lost(source: Source, headers: Mapping[str, str]) -> None:
 
     Taken for a look, all that its sender sends would be lost, and well on both sides.
     """
-    names = {"hmac": (source.header,), "standard-webhooks": ("webhook-signature", "svix-signature")}
-    if any(headers.get(name.lower()) for name in names.get(source.scheme, ())):
+    standard = ("webhook-signature", "svix-signature") if source.scheme == "standard-webhooks" else ()
+    if any(headers.get(name.lower()) for name in (source.header, *standard)):
         raise Invalid([Fault("", LOST)])
 
 

@@ -1,6 +1,7 @@
 """Where a sender puts its secret, its signature or the time: a header, the query, the path, the body. Pure.
 
-A place is written as the settings have it: `header:NAME`, `query:NAME`, `path` or `body:EXPRESSION`.
+A place is written as the settings have it: `header:NAME`, `query:NAME`, `path` `body:EXPRESSION`, or `body`
+for all of it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -56,6 +57,9 @@ def _in_path(places: Places, _name: str) -> Iterator[str]:
 
 
 def _in_body(places: Places, expression: str) -> Iterator[str]:
+    if not expression:
+        yield _decode(places.delivery.body).strip()
+        return
     with suppress(InvalidChange):
         found = search(expression, Scope(places.payload, delivery=places.delivery), "")
         is_number = isinstance(found, int) and not isinstance(found, bool)

@@ -74,27 +74,27 @@ def parse_fields(header: str) -> dict[str, list[str]]:
 
 def make_digests(source: Source, contents: Iterable[bytes]) -> list[bytes]:
     """Return the digests by each of the source's secrets of each content that the sender may have signed."""
-    keys = [key for secret in source.secrets for key in _read_keys(secret.reveal())]
+    keys = [key for secret in source.secrets for key in read_keys(secret.reveal())]
     return [hmac.digest(key, content, source.algorithm) for content in contents for key in keys]
 
 
-def _read_keys(secret: str) -> list[bytes]:
+def read_keys(secret: str) -> list[bytes]:
     """Return the keys that a secret may stand for: its text, and the bytes that it writes as hex or base64.
 
     Whoever does not know the secret knows none of them.
     """
     written = secret.removeprefix("whsec_")
-    decoded = {key for encoding in ("hex", "base64") if (key := _decode_bytes(written, encoding))}
+    decoded = {key for encoding in ("hex", "base64") if (key := decode_bytes(written, encoding))}
     return [secret.encode(), *(key for key in decoded if len(key) >= LEAST_KEY)]
 
 
 def read_digests(source: Source, received: Iterable[str]) -> list[bytes]:
     """Return the digests that a sender wrote as hex or base64, behind a prefix or without it."""
     texts = (text.removeprefix(source.prefix).removeprefix(f"{source.algorithm}=") for text in received)
-    return [digest for text in texts if (digest := _decode_bytes(text, source.encoding)) is not None]
+    return [digest for text in texts if (digest := decode_bytes(text, source.encoding)) is not None]
 
 
-def _decode_bytes(text: str, encoding: str) -> bytes | None:
+def decode_bytes(text: str, encoding: str) -> bytes | None:
     """Return the bytes that a text writes as hex or base64 of either alphabet; as either if none is named."""
     if encoding != "base64" and re.fullmatch(r"([0-9A-Fa-f]{2})+", text):
         return bytes.fromhex(text)

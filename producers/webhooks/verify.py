@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
@@ -20,6 +20,7 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 from producers.errors import Unauthorized
 from producers.webhooks.fields import Tree, encode_tree, make_tree, split_fields
 from producers.webhooks.functions import further_parts
+from producers.webhooks.key_signatures import is_signed
 from producers.webhooks.places import Places
 from producers.webhooks.request_parts import STARS, make_head
 from producers.webhooks.signatures import (
@@ -27,12 +28,14 @@ from producers.webhooks.signatures import (
     WebhookDelivery,
     any_equal,
     check_time,
+    decode_bytes,
     make_digests,
     parse_fields,
     read_digests,
     refusal,
 )
 from producers.webhooks.signed_content import make_contents
+from producers.webhooks.tokens import check_token
 from worker.config import Secret, Source, hide
 from worker.config.values import Scheme
 from worker.errors import Fault, InvalidChange, InvalidSettings
@@ -75,10 +78,30 @@ def _verify_standard(source: Source, delivery: WebhookDelivery, now: float) -> s
         text = delivery.body.decode()
     except UnicodeDecodeError:
         raise refusal("the body is not UTF-8, so nobody signed it") from None
+    if source.public_keys:
+        content = f"{message_id}.{timestamp}.{text}".encode("utf-8", "surrogatepass")
+        _check_signed(source, [content], _read_asymmetric(signatures))
+        return _short_id(message_id)
     sent_at = datetime.fromtimestamp(int(timestamp), UTC)
     expected = [webhook.sign(message_id, sent_at, text) for webhook in _load_webhooks(source)]
     _check_equal(expected, signatures.split())
+    return _short_id(message_id)
+
+
+def _short_id(message_id: str) -> str:
     return message_id if len(message_id) <= MAX_MESSAGE_ID else _hash(message_id.encode())
+
+
+def _read_asymmetric(signatures: str) -> list[bytes]:
+    """Return the signatures by a private key (`v1a,…`) among those of Standard Webhooks."""
+    texts = [text.removeprefix("v1a,") for text in signatures.split() if text.startswith("v1a,")]
+    return [signature for text in texts if (signature := decode_bytes(text, "base64"))]
+
+
+def _check_signed(source: Source, contents: Sequence[bytes], signatures: Sequence[bytes]) -> None:
+    """Raise Unauthorized unless one of the signatures is by one of the keys, over one of the contents."""
+    if not is_signed(source, contents, signatures):
+        raise refusal("the signature does not match")
 
 
 def _load_webhooks(source: Source) -> list[Webhook]:
@@ -90,8 +113,8 @@ def _load_webhooks(source: Source) -> list[Webhook]:
         ) from None
 
 
-def _verify_hmac(source: Source, delivery: WebhookDelivery, now: float) -> str:
-    """Verify an HMAC over the content that `signed` describes.
+def _verify_signature(source: Source, delivery: WebhookDelivery, now: float) -> str:
+    """Verify an HMAC, or a signature by a private key, over the content that `signed` describes.
 
     By default that is the body, after the timestamp and a dot if there is a timestamp. Two deliveries with
     equal bodies are the same message.
@@ -113,9 +136,17 @@ def _verify_hmac(source: Source, delivery: WebhookDelivery, now: float) -> str:
     received = [part for text in written for part in SEPARATORS.split(text)]
     if source.signature_field:
         received = fields.get(source.signature_field, [])
-    expected = make_digests(source, make_contents(source, places, timestamp))
-    if not any_equal(expected, read_digests(source, received)):
+    contents, given = make_contents(source, places, timestamp), read_digests(source, received)
+    if source.scheme == "public-key":
+        _check_signed(source, contents, given)
+    elif not any_equal(make_digests(source, contents), given):
         raise refusal("the signature does not match")
+    return make_message_id(source, delivery)
+
+
+def _verify_token(source: Source, delivery: WebhookDelivery, now: float) -> str:
+    """Verify a JSON Web Token; two deliveries with equal bodies are the same message."""
+    check_token(source, _require(Places(delivery), source.signature_place, "token")[0], delivery, now)
     return make_message_id(source, delivery)
 
 
@@ -159,12 +190,16 @@ def _verify_secret(source: Source, delivery: WebhookDelivery, _now: float) -> st
 
 
 def hide_signature(source: Source, delivery: WebhookDelivery) -> WebhookDelivery:
-    """Return the delivery with stars in place of a signature that stands in its body."""
-    if not source.signature_in.startswith("body:"):
+    """Return the delivery with stars in place of a signature that stands in its body.
+
+    What a token claims stays, since rules may read it.
+    """
+    if not source.signature_in.startswith("body"):
         return delivery
     body = delivery.body
     for text in Places(delivery).find(source.signature_in):
-        body = body.replace(text.encode("utf-8", "surrogatepass"), STARS.encode())
+        shown = f"{text.rpartition('.')[0]}.{STARS}" if source.scheme == "jwt" else STARS
+        body = body.replace(text.encode("utf-8", "surrogatepass"), shown.encode("utf-8", "surrogatepass"))
     return delivery._replace(body=body)
 
 
@@ -172,7 +207,7 @@ def still_proves(source: Source, delivery: WebhookDelivery) -> bool:
     """Return whether a secret or a signature that is sent as it is can be found at its place."""
     places = Places(delivery)
     secrets = {secret.reveal() for secret in source.secrets} if source.secret_in else set()
-    signatures = {*places.find(source.signature_in)} - {STARS}
+    signatures = [text for text in places.find(source.signature_in) if not text.endswith(STARS)]
     return bool(signatures) or not secrets.isdisjoint(places.find(source.secret_in))
 
 
@@ -209,7 +244,9 @@ def _hex_mac(secret: Secret, content: bytes) -> str:
 
 CHECKS: Final[Mapping[Scheme, Callable[[Source, WebhookDelivery, float], str]]] = {
     "standard-webhooks": _verify_standard,
-    "hmac": _verify_hmac,
+    "hmac": _verify_signature,
+    "public-key": _verify_signature,
+    "jwt": _verify_token,
     "bearer": _verify_bearer,
     "basic": _verify_basic,
     "secret": _verify_secret,

@@ -8,6 +8,7 @@ import pytest
 
 from producers.webhooks.mapping import check_rules
 from tests.support.http_front import SECRETS, TOML, Front
+from tests.support.sender_keys import as_jwks, make_rsa
 from worker.config import load_settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -31,6 +32,8 @@ def test_the_settings_of_the_guide_can_be_used(tmp_path: Path) -> None:
     accounts = TOML.partition("[sources.")[0].replace("API_URL", "http://127.0.0.1:9/")
     secrets = dict.fromkeys(re.findall(r"env:(\w+)", "".join(examples)), SECRETS["IMMO_SECRET"])
     (tmp_path / "relations.toml").write_text(accounts + "".join(examples), "utf-8")
+    for name in re.findall(r'public_key = "file:([^"]+)"', "".join(examples)):
+        (tmp_path / name).write_text(as_jwks(make_rsa("sender")))
     settings = load_settings({**secrets, **SECRETS}, tmp_path)
     check_rules(settings)
     assert {name: len(source.rules) for name, source in settings.sources.items()}["immo"] == 2

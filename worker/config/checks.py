@@ -16,6 +16,7 @@ from typing import Any, Final
 from worker.config.kinds import DAY
 from worker.config.proxy import find_proxy
 from worker.config.secret import SHORT_SECRET, SHORTEST, Secret
+from worker.config.signature_format import SignatureFormat
 from worker.config.table import join, keys_of, nearest, quote
 from worker.config.urls import is_private, redis_options
 from worker.config.values import (
@@ -24,7 +25,6 @@ from worker.config.values import (
     AccountLimits,
     Callback,
     Dashboard,
-    HmacFormat,
     Key,
     Scheme,
     Source,
@@ -36,6 +36,12 @@ from worker.errors import Fault, InvalidSettings, RelationsError
 LENGTHS: Final = {"token": 32, "secret": 64}
 SWAPPED: Final = {"token": 64, "secret": 32}
 TIMES: Final = ("timestamp_header", "timestamp_in", "timestamp_field")  # each says where the time stands
+SIGNED: Final = ("hmac", "public-key")  # schemes that sign what the settings say
+# What these schemes have of the keys that say how a signature is written.
+OF_FORMAT: Final = {
+    "public-key": keys_of(SignatureFormat).keys() - {"secret_from"},
+    "jwt": frozenset(("header", "signature_in", "max_age")),
+}
 TRACE_PACKAGES: Final = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
 
 
@@ -233,7 +239,7 @@ def check_strength(scheme: Scheme | None, value: str) -> Iterator[Fault]:
 
 def check_proof(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield a proof that can be copied from one delivery to another, or whose place nobody has named."""
-    if source.scheme == "hmac" and given.keys().isdisjoint(TIMES):
+    if source.scheme in SIGNED and given.keys().isdisjoint(TIMES):
         advice = "name the header or field with the time of sending, if the sender has one"
         yield Warned("timestamp_header", f"is missing, so a copy of a delivery is good for ever; {advice}")
     if source.signed and "{body}" not in source.signed and "{form}" not in source.signed:
@@ -248,7 +254,7 @@ def check_proof(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
 
 def check_signature(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield keys about the signature that are missing, or that the scheme has no use for."""
-    if source.scheme == "hmac" and given.keys().isdisjoint(("header", "signature_in")):
+    if source.scheme in SIGNED and given.keys().isdisjoint(("header", "signature_in")):
         yield Fault("header", "is missing; expected the name of the header that carries the signature")
     for key, others in (("signature_in", ("header",)), ("timestamp_in", TIMES)):
         if found := [other for other in others if key in given and other in given and other != key]:
@@ -257,14 +263,14 @@ def check_signature(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]
         yield Fault(
             "signature_field", "is missing; expected the field of the header that holds the signature"
         )
-    if "max_age" in given and given.keys().isdisjoint(TIMES):
+    if "max_age" in given and given.keys().isdisjoint(TIMES) and source.scheme != "jwt":
         yield Fault("max_age", "is of a time of sending; expected timestamp_header, timestamp_in or so, too")
     if "{timestamp}" in source.signed and given.keys().isdisjoint(TIMES):
         wanted = "timestamp_header, timestamp_in or timestamp_field to say where it stands"
         yield Fault("signed", f"has a {{timestamp}}; expected {wanted}")
-    if source.scheme not in ("hmac", None):
-        for key in keys_of(HmacFormat).keys() & given:
-            yield Fault(key, f'belongs to scheme "hmac"; scheme "{source.scheme}" has no use for it')
+    unused = keys_of(SignatureFormat).keys() & given.keys() - OF_FORMAT.get(source.scheme, frozenset())
+    for key in unused if source.scheme not in ("hmac", None) else ():
+        yield Fault(key, f'belongs to scheme "hmac"; scheme "{source.scheme}" has no use for it')
 
 
 def check_owner(source: Source, given: Mapping[str, Any], accounts: Collection[str]) -> Iterator[Fault]:

@@ -64,8 +64,8 @@ _PLACES: Final = r"header:[A-Za-z0-9-]+|query:[^&=\s]+|body:.+"
 ProofPlace = Annotated[
     str,
     Meta(
-        pattern=rf"^({_PLACES})\Z",
-        description='"header:NAME", "query:NAME" or "body:" and a JMESPath expression',
+        pattern=rf"^(body|{_PLACES})\Z",
+        description='"header:NAME", "query:NAME", "body" or "body:" and a JMESPath expression',
     ),
 ]
 SecretPlace = Annotated[
@@ -103,3 +103,8 @@ Networks = Annotated[
 ApiUrl = Annotated[str, private("an https:// or http:// URL without user and password", is_api_url)]
 SECRET: Final = private("env:NAME, file:PATH or the secret itself")
 SECRETS: Final = private(f"{SECRET.description}, or a list of them", listed=True)
+PUBLIC_KEYS: Final = private("env:NAME, file:PATH or the public key itself, or a list of them", listed=True)
+Claims = Annotated[
+    Mapping[str, str],
+    Meta(description='a table of what a token claims, such as { aud = "https://your.host" }'),
+]

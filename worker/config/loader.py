@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from worker.config import checks
 from worker.config.checks import UnreadableSecret, Warned, under
-from worker.config.secret import Secret, hide_key
+from worker.config.key_checks import check_keys
+from worker.config.secret import Reference, hide_key
 from worker.config.table import TableReader, join, keys_of, nearest
 from worker.config.urls import CLUSTER_SCHEMES, hide_passwords
 from worker.config.values import (
@@ -114,11 +115,13 @@ def places(folder: Path) -> tuple[Path, ...]:
     return folder / FILE, SYSTEM_FOLDER / FILE
 
 
-def make_secret(environ: Mapping[str, str], folder: Path, _kind: type, reference: object) -> Secret:
-    """Return the secret behind a reference; raises ValueError if it is none."""
+def make_secret(
+    environ: Mapping[str, str], folder: Path, kind: type[Reference], reference: object
+) -> Reference:
+    """Return the secret or public key behind a reference; raises ValueError if it is none."""
     if not isinstance(reference, str) or not reference:
         raise ValueError
-    return Secret(reference, environ=environ, folder=folder)
+    return kind(reference, environ=environ, folder=folder)
 
 
 def read_environment(environ: Mapping[str, str], reader: TableReader) -> tuple[Environment, list[Fault]]:
@@ -204,6 +207,7 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
     for name, source in settings.sources.items():
         given = document["sources"][name]
         yield from under(join("sources", name), checks.check_source(source, given, settings.accounts))
+        yield from under(join("sources", name), check_keys(source, given))
         hide_passwords(source.url)
     yield from under("dashboard", checks.check_dashboard(settings.dashboard, settings.keys))
     for name, callback in settings.callbacks.items():

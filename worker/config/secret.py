@@ -122,11 +122,10 @@ def fingerprint(token: str, secret: str, salt: str) -> str:
     return hmac.new(salt.encode(), f"{token}\0{secret}".encode(), hashlib.sha256).hexdigest()[:16]
 
 
-class Secret:
-    """A secret named by `env:NAME`, `file:PATH` or itself; it cannot be pickled or copied.
+class Reference:
+    """A text named by `env:NAME`, `file:PATH` or itself; it cannot be pickled or copied.
 
-    Only `reveal` shows it. A file is read again when it was replaced or changed; while it is missing or
-    empty, its last value holds.
+    A file is read again when it was replaced or changed; while it is missing or empty, its last value holds.
     """
 
     __slots__ = ("_environ", "_folder", "_last", "_reference")
@@ -142,6 +141,66 @@ class Secret:
         """The file that the value is read from, if it is one."""
         source, _, name = self._reference.partition(":")
         return self._folder / name if source == "file" else None
+
+    @property
+    def literal(self) -> bool:
+        """Whether the value itself is written where a reference should be."""
+        return not self._reference.startswith(("env:", "file:"))
+
+    def read(self) -> str:
+        """Return the value as it is now; raises InvalidSettings if there is none."""
+        if value := self._current():
+            return value
+        raise self._fault("is empty or not set")
+
+    def _current(self) -> str:
+        if self.literal:
+            return self._reference
+        source, _, name = self._reference.partition(":")
+        return self._environ.get(name, "").strip() if source == "env" else self._read(self._folder / name)
+
+    def _read(self, path: Path) -> str:
+        problem = ""
+        try:
+            status = path.stat()
+            # The last is no one's to choose: a file may be written anew with the time that its content has.
+            state = (status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns)
+            if state != self._last[0]:
+                self._last = (state, path.read_text("utf-8-sig").strip() or self._last[1])
+        except OSError as error:
+            problem = error.strerror or "it is no file"
+        except ValueError:  # a path with a null byte, a file that is not UTF-8
+            problem = "it is not text"
+        if problem and not self._last[1]:
+            raise self._fault(f"cannot be read: {problem}")
+        return self._last[1]
+
+    def _fault(self, problem: str) -> InvalidSettings:
+        return InvalidSettings([Fault(str(self), problem)])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[str, Path]:
+        return self._reference, self._folder
+
+    def __str__(self) -> str:
+        return STARS if self.literal else self._reference
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret does not leave the process: pass its account's name instead")
+
+
+class Secret(Reference):
+    """A secret, which only `reveal` shows, and hides everywhere else from then on."""
+
+    __slots__ = ()
 
     @property
     def written_at(self) -> float:
@@ -192,60 +251,10 @@ class Secret:
         finally:
             fresh.unlink(missing_ok=True)
 
-    @property
-    def literal(self) -> bool:
-        """Whether the secret itself is written where a reference should be."""
-        return not self._reference.startswith(("env:", "file:"))
-
     def reveal(self) -> str:
         """Return the value as it is now; raises InvalidSettings if there is none."""
-        value = self._current()
-        if not value:
-            raise self._fault("is empty or not set")
+        value = self.read()
         if not value.isprintable():  # several lines, or bytes of another encoding: it could not even be sent
             raise self._fault("holds characters that cannot be printed, so it is no secret; copy it again")
         hide(value)
         return value
-
-    def _current(self) -> str:
-        if self.literal:
-            return self._reference
-        source, _, name = self._reference.partition(":")
-        return self._environ.get(name, "").strip() if source == "env" else self._read(self._folder / name)
-
-    def _read(self, path: Path) -> str:
-        problem = ""
-        try:
-            status = path.stat()
-            # The last is no one's to choose: a file may be written anew with the time that its content has.
-            state = (status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns)
-            if state != self._last[0]:
-                self._last = (state, path.read_text("utf-8-sig").strip() or self._last[1])
-        except OSError as error:
-            problem = error.strerror or "it is no file"
-        except ValueError:  # a path with a null byte, a file that is not UTF-8
-            problem = "it is not text"
-        if problem and not self._last[1]:
-            raise self._fault(f"cannot be read: {problem}")
-        return self._last[1]
-
-    def _fault(self, problem: str) -> InvalidSettings:
-        return InvalidSettings([Fault(str(self), problem)])
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[str, Path]:
-        return self._reference, self._folder
-
-    def __str__(self) -> str:
-        return STARS if self.literal else self._reference
-
-    def __repr__(self) -> str:
-        return f"Secret({self})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret does not leave the process: pass its account's name instead")

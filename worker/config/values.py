@@ -16,29 +16,29 @@ from msgspec import Meta
 
 from worker.config.kinds import (
     DAY,
+    PUBLIC_KEYS,
     SECRET,
     SECRETS,
     AnswerBody,
     ApiUrl,
     Backoff,
+    Claims,
     Country,
     Days,
     Expression,
     Expressions,
-    FieldName,
     HeaderName,
     Maps,
     Networks,
     Patterns,
-    ProofPlace,
     Reason,
     SecretPlace,
-    SignedText,
     Text,
     private,
     url_of,
 )
-from worker.config.secret import Secret
+from worker.config.secret import Reference, Secret
+from worker.config.signature_format import SignatureFormat
 from worker.config.table import nearest
 from worker.config.urls import CLUSTER_SCHEMES, mask_url
 from worker.contract import Override, explain_account_name
@@ -53,7 +53,7 @@ ANSWERS: Final = (200, ACCEPTED, 204)  # statuses by which a sender may be told 
 LARGEST: Final = 1e15  # no setting comes near; it keeps infinity out
 
 Right = Literal["send", "read", "replay", "admin"]
-Scheme = Literal["standard-webhooks", "hmac", "onoffice", "bearer", "basic", "secret"]
+Scheme = Literal["standard-webhooks", "hmac", "public-key", "jwt", "onoffice", "bearer", "basic", "secret"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,43 +166,12 @@ class IgnoreRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HmacFormat:
-    """How a signature of the scheme `hmac` is written; the other schemes fix that themselves.
-
-    `secret_from` is where its sender hands over the secret at the first contact, `max_age` how many seconds
-    ago it may have been sent.
-    """
-
-    header: HeaderName = ""
-    signature_in: ProofPlace = ""
-    secret_from: ProofPlace = ""
-    algorithm: Literal["sha256", "sha512", "sha1"] = "sha256"
-    encoding: Literal["", "hex", "base64"] = ""  # either
-    prefix: Text = ""
-    timestamp_header: HeaderName = ""
-    timestamp_in: ProofPlace = ""
-    timestamp_field: FieldName = ""
-    max_age: Annotated[float, Meta(ge=300, le=7 * DAY)] = 300.0
-    signature_field: FieldName = ""
-    signed: SignedText = ""
-
-    @property
-    def signature_place(self) -> str:
-        """Where the signature stands, whichever way it is named."""
-        return self.signature_in or f"header:{self.header}"
-
-    @property
-    def timestamp_place(self) -> str:
-        """Where the time of sending stands; empty if it is part of the signature, or not sent."""
-        return self.timestamp_in or (self.timestamp_header and f"header:{self.timestamp_header}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source(HmacFormat):
+class Source(SignatureFormat):
     """A webhook: how its senders prove themselves, its account, and the rules that make changes of payloads.
 
     It has either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for
-    rotation. `url` is the address its senders know, where a proxy hides it. One that is `gone` tells them so.
+    rotation; so are public keys, which stand in place of secrets. A token must have the
+    `claims`. `url` is the address its senders know, where a proxy hides it. One that is `gone` tells them so.
     The rules to `ignore` a payload come before all others. `answer` is the status of a delivery that was
     taken, `answer_body` its text in place of the jobs, and `answer_faults` the status of one that never will
     be, 0 for that of its fault. Deliveries are kept so many
@@ -215,7 +184,11 @@ class Source(HmacFormat):
 
     name: str
     scheme: Scheme
-    secrets: Annotated[tuple[Secret, ...], SECRETS] = field(metadata={"key": "secret"})
+    secrets: Annotated[tuple[Secret, ...], SECRETS] = field(default=(), metadata={"key": "secret"})
+    public_keys: Annotated[tuple[Reference, ...], PUBLIC_KEYS] = field(
+        default=(), metadata={"key": "public_key"}
+    )
+    claims: Claims = field(default_factory=dict)
     secret_in: SecretPlace = ""
     ignore: tuple[IgnoreRule, ...] = ()
     rules: tuple[Rule, ...] = ()

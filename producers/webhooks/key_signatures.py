@@ -1,0 +1,55 @@
+"""Signatures by a private key, checked by the public one: Ed25519, ECDSA and RSA. Pure.
+
+The kind of the key says how it signs, never the delivery: what came cannot choose a weaker way.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from worker.config import Source
+from worker.config.public_keys import read_public_keys
+from worker.errors import Fault, InvalidSettings
+
+if TYPE_CHECKING:
+    from worker.config.public_keys import PublicKey
+
+MAX_SIGNATURES: Final = 8  # of one delivery that are tried: each takes longer than an HMAC
+
+
+def list_public_keys(source: Source) -> "list[PublicKey]":
+    """Return the keys of a source; raise InvalidSettings if a file was replaced by something else."""
+    try:
+        return [key for text in source.public_keys for key in read_public_keys(text.read())]
+    except ValueError as error:
+        raise InvalidSettings([Fault(f"sources.{source.name}.public_key", str(error))]) from None
+
+
+def is_signed(source: Source, contents: Iterable[bytes], signatures: Sequence[bytes]) -> bool:
+    """Return whether one of the signatures is one of the source's keys over one of the contents."""
+    keys, given = list_public_keys(source), list(dict.fromkeys(signatures))[:MAX_SIGNATURES]
+    return any(
+        _is_right(key, signature, content, source.algorithm)
+        for content in contents
+        for signature in given
+        for key in keys
+    )
+
+
+def _is_right(key: "PublicKey", signature: bytes, content: bytes, algorithm: str) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+
+    digest = {"sha1": hashes.SHA1(), "sha256": hashes.SHA256(), "sha512": hashes.SHA512()}[algorithm]  # noqa: S303
+    try:
+        if isinstance(key, Ed25519PublicKey):
+            key.verify(signature, content)
+        elif isinstance(key, EllipticCurvePublicKey):
+            key.verify(signature, content, ECDSA(digest))
+        else:
+            key.verify(signature, content, PKCS1v15(), digest)
+    except InvalidSignature:
+        return False
+    return True

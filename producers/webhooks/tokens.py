@@ -1,0 +1,116 @@
+"""JSON Web Tokens by which senders prove themselves: their signature, their time and what they claim. Pure.
+
+The settings say by what a token is signed: a secret or the kind of a public key. Its own header can only
+agree: a token of algorithm `none`, or an HMAC by a key that everybody knows, is signed by nobody.
+"""
+
+import hashlib
+import hmac
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from producers.webhooks.key_signatures import list_public_keys
+from producers.webhooks.signatures import TOLERANCE, WebhookDelivery, decode_bytes, read_keys, refusal
+from worker.config import Source
+
+if TYPE_CHECKING:
+    from worker.config.public_keys import PublicKey
+
+TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w-]*\.[\w-]+={0,2}", re.ASCII)
+MAX_TOKEN: Final = 2**18  # characters, of which each is looked at before its signature
+BODY_SHA256: Final = "{body_sha256}"  # stands in `claims` for the hash of the body
+HMACS: Final = ("HS256", "HS384", "HS512")
+CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+RSAS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+
+
+def check_token(source: Source, text: str, delivery: WebhookDelivery, now: float) -> None:
+    """Raise Unauthorized unless a token is signed for this source, in force, and claims what it must."""
+    token = text.rpartition(" ")[2]  # behind `Bearer`, or alone
+    if len(token) > MAX_TOKEN or not TOKEN.fullmatch(token):
+        raise refusal("what stands in place of a token (JWT) is none")
+    _check_signature(source, token)
+    claims = _read_claims(token)
+    _check_times(source, claims, now)
+    for name, expected in source.claims.items():
+        if not _is_claimed(claims.get(name), expected, delivery.body):
+            raise refusal(f"the token does not claim the {name} that the settings expect")
+
+
+def _check_signature(source: Source, token: str) -> None:
+    from jwt import PyJWS
+    from jwt.exceptions import PyJWTError
+
+    library = PyJWS()
+    content, _, written = token.rpartition(".")
+    signature = decode_bytes(written, "base64") or b""
+    try:
+        given = library.get_unverified_header(token).get("alg")
+        for algorithm, key in _list_ways(source):
+            if algorithm != given:
+                continue
+            way = library.get_algorithm_by_name(algorithm)
+            if way.verify(content.encode(), way.prepare_key(key), signature):
+                return
+    except PyJWTError:
+        raise refusal("the token (JWT) cannot be read") from None
+    raise refusal("the token is signed by none of the keys of this source")
+
+
+def _list_ways(source: Source) -> Iterator[tuple[str, Any]]:
+    """Yield each algorithm by which a token may be signed, with its key."""
+    for secret in source.secrets:
+        yield from ((name, key) for key in read_keys(secret.reveal()) for name in HMACS)
+    for key in list_public_keys(source):
+        yield from ((name, key) for name in _algorithms_of(key))
+
+
+def _algorithms_of(key: "PublicKey") -> tuple[str, ...]:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    if isinstance(key, RSAPublicKey):
+        return RSAS
+    return (CURVES[key.curve.name],) if isinstance(key, EllipticCurvePublicKey) else ("EdDSA",)
+
+
+def _read_claims(token: str) -> Mapping[str, object]:
+    payload = token.split(".")[1]
+    try:
+        return msgspec.json.decode(
+            urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=dict[str, Any]
+        )
+    except (ValueError, RecursionError):  # msgspec's error is a ValueError
+        raise refusal("the token (JWT) holds no claims") from None
+
+
+def _check_times(source: Source, claims: Mapping[str, object], now: float) -> None:
+    """Raise Unauthorized unless a token is in force: until its end, or as long as the settings say."""
+    times = {name: claims[name] for name in ("exp", "nbf", "iat") if claims.get(name) is not None}
+    known = {name: at for name, at in times.items() if isinstance(at, int | float) and abs(at) < 1e11}
+    if known.keys() != times.keys() or known.keys().isdisjoint(("exp", "iat")):
+        raise refusal("the token does not say when it was made or when it ends")
+    if max(known.get("nbf", 0.0), known.get("iat", 0.0)) > now + TOLERANCE:
+        raise refusal("the token is from the future, by this server's clock", reason="stale")
+    ends = known["exp"] + TOLERANCE if "exp" in known else known["iat"] + source.max_age
+    if now > ends:
+        raise refusal("the token is no longer in force, by this server's clock", reason="stale")
+
+
+def _is_claimed(claim: object, expected: str, body: bytes) -> bool:
+    if expected == BODY_SHA256:
+        digest = decode_bytes(claim, "") if isinstance(claim, str) else None
+        return hmac.compare_digest(digest or b"", hashlib.sha256(body).digest())
+    found = claim if isinstance(claim, list) else [claim]
+    return any(_as_text(each) == expected for each in found)
+
+
+def _as_text(value: object) -> str | None:
+    """Return a claim as the settings write it, also a number and `true`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int) else None

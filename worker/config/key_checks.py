@@ -1,0 +1,75 @@
+"""Rules for public keys and tokens of a source, which a single setting cannot see."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from worker.config.checks import UnreadableSecret, Warned, value_of
+from worker.config.kinds import SECRETS
+from worker.config.public_keys import is_public_key, read_public_keys
+from worker.config.secret import Reference
+from worker.config.values import Source
+from worker.errors import Fault, InvalidSettings
+
+KEYED: Final = ("public-key", "jwt", "standard-webhooks")  # schemes that know public keys
+
+
+def check_keys(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield what is wrong with the keys that prove a sender, and with what a token must claim."""
+    yield from _check_which(source, given)
+    for key in source.public_keys or ():
+        yield from _check_public_key(source, key, given)
+    yield from _check_claims(source, given)
+
+
+def _check_which(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield that there is no secret and no public key, both, or the one that the scheme does not know."""
+    if "public_key" not in given:
+        if source.scheme == "public-key":
+            yield Fault("public_key", "is missing; expected the key that the sender publishes")
+        elif "secret" not in given:
+            yield Fault("secret", f"is missing; expected {SECRETS.description}")
+    elif source.scheme not in (*KEYED, None):
+        yield Fault(
+            "public_key", f'belongs to scheme "public-key"; scheme "{source.scheme}" has no use for it'
+        )
+    if "secret" in given and ("public_key" in given or source.scheme == "public-key"):
+        yield Fault("secret", "is of no use beside a public key; leave it out")
+
+
+def _check_public_key(source: Source, key: Reference, given: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield why a public key cannot be read, or does not go with how its signatures are said to be."""
+    try:
+        found = read_public_keys(key.read())
+    except InvalidSettings as error:
+        yield UnreadableSecret("public_key", f"{error.faults[0].path} {error.faults[0].message}")
+        return
+    except ValueError as error:
+        yield Fault("public_key", str(error))
+        return
+    kinds = {type(each).__name__ for each in found}
+    is_ed25519 = any("Ed25519" in kind for kind in kinds)
+    if source.scheme == "standard-webhooks" and (not is_ed25519 or len(kinds) > 1):
+        yield Fault(
+            "public_key", "expected an Ed25519 key, mostly after whpk_, as scheme standard-webhooks has it"
+        )
+    if "algorithm" in given and is_ed25519:
+        yield Fault("algorithm", "is of ECDSA and RSA; Ed25519 has its own, so leave it out")
+    elif source.scheme == "public-key" and source.algorithm == "sha1":
+        yield Warned(
+            "algorithm", "sha1 can be forged with enough work; let the sender sign by sha256 if it can"
+        )
+
+
+def _check_claims(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield what lets tokens in that were made for somebody else, or by everybody."""
+    if "claims" in given and source.scheme not in ("jwt", None):
+        yield Fault("claims", f'belongs to scheme "jwt"; scheme "{source.scheme}" has no use for it')
+    if source.scheme != "jwt":
+        return
+    if "public_key" in given and "claims" not in given:
+        wanted = 'expected who made it for whom, such as { iss = "…", aud = "…" }'
+        wanted += ", or {} if its sender has a key for you alone"
+        yield Fault("claims", f"is missing, so tokens that are meant for others are good here; {wanted}")
+    for secret in source.secrets or ():
+        if is_public_key(value_of(secret)):
+            yield Fault("secret", "is a public key, so everybody could sign by it; it belongs in public_key")
