@@ -11,6 +11,8 @@ from typing import Final
 
 from producers.errors import Unauthorized
 from producers.webhooks.body import read_body_value
+from producers.webhooks.request_parts import show_query
+from producers.webhooks.scope import NO_DELIVERY
 from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Source
 from worker.errors import Fault, Invalid, InvalidChange
@@ -18,7 +20,14 @@ from worker.errors import Fault, Invalid, InvalidChange
 # Parameters of the address that are sent back, as Meta, Dropbox and Microsoft (in either case) have them.
 CHALLENGES: Final = ("hub.challenge", "challenge", "validationToken", "validationtoken")
 CHALLENGE: Final = re.compile(r"[A-Za-z0-9._~:/+= -]{1,512}")  # nothing that could be a page
-CHALLENGE_FIELDS: Final = frozenset({"challenge", "type", "token"})  # all that a challenge in a body has
+CHALLENGE_FIELDS: Final = frozenset({"challenge", "type", "token", "webhookId"})  # all that one in a body has
+# Headers that are sent back with each answer, as RingCentral, Acrobat Sign and Smartsheet have them.
+ECHOED: Final = {
+    "validation-token": "Validation-Token",
+    "x-adobesign-clientid": "X-AdobeSign-ClientId",
+    "smartsheet-hook-challenge": "Smartsheet-Hook-Response",
+}
+EVENT_GRID: Final = "Microsoft.EventGrid.SubscriptionValidationEvent"
 EVENT_NAMES: Final = ("type", "event", "eventType", "event_type", "triggerEvent", "topic", "action")
 PING: Final = re.compile(r"((web)?hook|endpoint|event)?[._: -]?(ping|test)", re.IGNORECASE)
 MAX_PING: Final = 4096  # bytes
@@ -44,10 +53,22 @@ def find_challenge(query: Mapping[str, str]) -> str:
     return challenge if CHALLENGE.fullmatch(challenge) else ""
 
 
-def answer_check(source: Source, payload: object) -> Mapping[str, object] | None:
+def find_echo(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the headers of the answer by which a sender knows that its request came to us."""
+    given = ((ECHOED[name], headers.get(name, "")) for name in ECHOED)
+    return {name: value for name, value in given if CHALLENGE.fullmatch(value)}
+
+
+def answer_check(
+    source: Source, payload: object, delivery: WebhookDelivery = NO_DELIVERY
+) -> Mapping[str, object] | None:
     """Return what a sender that proved itself wants to read again; None of a message."""
+    if payload is None and _is_look(source, delivery):
+        return {"jobs": []}
     if challenge := _find_challenge_in_body(payload):
         return {"challenge": challenge}
+    if code := _find_validation_code(payload):
+        return {"validationResponse": code}
     inner = payload.get("payload") if isinstance(payload, dict) else None
     token = inner.get("plainToken") if isinstance(inner, dict) else None
     if source.scheme != "hmac" or not isinstance(token, str):
@@ -81,6 +102,23 @@ def _find_challenge_in_body(payload: object) -> str:
         return ""
     challenge = payload.get("challenge")
     return challenge if isinstance(challenge, str) and CHALLENGE.fullmatch(challenge) else ""
+
+
+def _find_validation_code(payload: object) -> str:
+    """Return the code of Azure Event Grid's check, which is a list of this one event."""
+    event = payload[0] if isinstance(payload, list) and len(payload) == 1 else None
+    if not isinstance(event, dict) or event.get("eventType") != EVENT_GRID:
+        return ""
+    data = event.get("data")
+    code = data.get("validationCode") if isinstance(data, dict) else None
+    return code if isinstance(code, str) and CHALLENGE.fullmatch(code) else ""
+
+
+def _is_look(source: Source, delivery: WebhookDelivery) -> bool:
+    """Return whether a request without a body only looks: it has a secret at most, or what is sent back."""
+    if find_echo(delivery.headers):
+        return True
+    return delivery.method == "GET" and not show_query(source, delivery)
 
 
 def _is_ping(payload: object, delivery: WebhookDelivery) -> bool:

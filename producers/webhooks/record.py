@@ -72,7 +72,7 @@ def map_delivery(source: Source, delivery: WebhookDelivery, message_id: str) -> 
     mapped = MappedDelivery(delivery, message_id)
     try:
         payload = read_payload(source, delivery)
-        if reply := answer_check(source, payload):
+        if reply := answer_check(source, payload, delivery):
             return mapped._replace(because="its sender checks this address", reply=reply)
         mapped = mapped._replace(payload=payload, is_read=True)
         changes = build_changes(source, mapped.payload, message_id, delivery)

@@ -35,6 +35,7 @@ CAL_COM = {
     "createdAt": "2026-11-29T13:30:16.889Z",
     "payload": {"type": "Test", "attendees": [{"email": "jdoe@example.com"}]},
 }
+SMARTSHEET = b'{"challenge": "c6158faa-8ea0-4ccf-a5bf-4a68a4c2a8a7", "webhookId": 5106996181132164}'
 ZOOM = Source(
     name="zoom",
     account="acme",
@@ -89,8 +90,9 @@ def test_a_message_is_no_challenge_whatever_stands_in_its_address(tmp_path: Path
     [
         b'{"challenge": "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmd"}',
         b'{"token": "Jhj5dZrVaK7ZwHHjRyZWjbDl", "challenge": "3eZbrw1aBm", "type": "url_verification"}',
+        SMARTSHEET,
     ],
-    ids=["monday.com", "Slack"],
+    ids=["monday.com", "Slack", "Smartsheet"],
 )
 def test_a_challenge_in_the_body_is_sent_back_proved_or_not_and_is_no_failed_job(
     front: Front, source: str, body: bytes
@@ -164,6 +166,77 @@ def test_a_check_with_a_wrong_proof_is_refused_so_that_its_owner_sees_it(
     problem(http.post("/webhooks/desk", content=content, headers={"Authorization": "Bearer wrong"}), 401)
 
 
+@pytest.mark.parametrize(
+    ("asked", "answered", "method", "content"),
+    [
+        ("Validation-Token", "Validation-Token", "POST", b""),
+        ("X-AdobeSign-ClientId", "X-AdobeSign-ClientId", "GET", b""),
+        ("X-AdobeSign-ClientId", "X-AdobeSign-ClientId", "POST", b'{"event": "AGREEMENT_CREATED"}'),
+        ("Smartsheet-Hook-Challenge", "Smartsheet-Hook-Response", "POST", SMARTSHEET),
+    ],
+    ids=["RingCentral", "Acrobat Sign", "Acrobat Sign, a message", "Smartsheet"],
+)
+@pytest.mark.parametrize("proved", [True, False])
+def test_a_header_that_a_sender_wants_back_is_in_the_answer(
+    front: Front, asked: str, answered: str, method: str, content: bytes, proved: bool
+) -> None:
+    token = "cb7a2c3d-9a5d-4f3e-8a5c-0e3d1b2f4a6c"
+    proof = {"Authorization": f"Bearer {SECRETS['DESK_SECRET']}"} if proved else {}
+    answer = front.client(None).request(
+        method, "/webhooks/desk", content=content, headers={asked: token, **proof}
+    )
+    if proved or b"event" not in content:
+        assert answer.status_code == (202 if b"event" in content else 200)
+        assert answer.headers[answered] == token
+    else:
+        problem(answer, 401)
+        assert answered not in answer.headers
+    if b"event" not in content:
+        assert "accepted" not in front.store.counts("acme")
+    odd = front.client(None).request(method, "/webhooks/desk", headers={asked: "<script>", **proof})
+    assert answered not in odd.headers
+
+
+@pytest.mark.parametrize("code", ["512d38b6-c7b8-40c8-89fe-f46f9e9622b6", "<script>", 5])
+def test_event_grid_reads_its_code_again_once_it_has_proved_itself(front: Front, code: object) -> None:
+    event = {
+        "id": "2d1781af-3a4c-4d7c-bd0c-e34b19da4e66",
+        "topic": "/subscriptions/0/resourceGroups/rg",
+        "subject": "",
+        "data": {"validationCode": code, "validationUrl": "https://rp-eastus2.eventgrid.azure.net/"},
+        "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent",
+        "eventTime": "2018-01-25T22:12:19.4556811Z",
+        "metadataVersion": "1",
+        "dataVersion": "1",
+    }
+    http = front.client(None)
+    problem(http.post("/webhooks/desk", json=[event]), 401)
+    http.headers["Authorization"] = f"Bearer {SECRETS['DESK_SECRET']}"
+    answer = http.post("/webhooks/desk", json=[event])
+    if isinstance(code, str) and code.startswith("512"):
+        assert (answer.status_code, answer.json()) == (200, {"validationResponse": code})
+    else:
+        assert answer.status_code == 202
+        assert "validationResponse" not in answer.text
+
+
+@pytest.mark.parametrize("place", ["query:k", "path"])
+def test_a_look_at_an_address_with_its_secret_is_no_failed_job(
+    front: Front, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    desk = front.runtime.settings.sources["desk"]
+    use(front, monkeypatch, replace(desk, name="news", scheme="secret", secret_in=place))
+    secret, http = SECRETS["DESK_SECRET"], front.client(None)
+    address = f"/webhooks/news?k={secret}" if place == "query:k" else f"/webhooks/news/{secret}"
+    answer = http.get(address)
+    assert (answer.status_code, answer.json()) == (200, {"jobs": []})
+    assert "accepted" not in front.store.counts("acme")
+    sent = http.get(f"{address}{'&' if '?' in address else '?'}estate=1")  # a form may be sent by GET
+    assert sent.status_code == 202
+    if place == "query:k":
+        problem(http.get("/webhooks/news?k=wrong"), 401)
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
@@ -189,7 +262,7 @@ def test_what_is_sent_back_is_harmless_and_a_body_with_more_in_it_is_a_message(
     answer = answer_check(replace(ZOOM, scheme="bearer"), payload)
     if answer:
         assert CHALLENGE.fullmatch(str(answer["challenge"]))
-        assert payload.keys() <= {"challenge", "type", "token"}
+        assert payload.keys() <= {"challenge", "type", "token", "webhookId"}
 
 
 @pytest.mark.parametrize(("answer", "has_body"), [(200, True), (202, True), (204, False)])

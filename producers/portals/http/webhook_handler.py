@@ -23,7 +23,7 @@ from producers.portals.http.problems import JobEntry, accepted_response, json_re
 from producers.portals.http.refusals import faults_of, reason_of
 from producers.webhooks.claims import KeptClaim, keep_claim
 from producers.webhooks.first_contact import awaits_secret, take_secret
-from producers.webhooks.handshake import answer_unproved, check_not_lost, find_challenge
+from producers.webhooks.handshake import answer_unproved, check_not_lost, find_challenge, find_echo
 from producers.webhooks.mapping import MappedChange
 from producers.webhooks.record import MappedDelivery, map_delivery, record_delivery, record_refusal
 from producers.webhooks.reparse import make_unreadable_message
@@ -50,6 +50,13 @@ SETTINGS_RETRY_AFTER: Final = 60.0  # seconds until a secret may be readable aga
 
 
 async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
+    """Answer a webhook, with what its sender wants to read again in the headers."""
+    answer = await _receive(deps, call)
+    answer.headers.update(find_echo(call.request.headers))
+    return answer
+
+
+async def _receive(deps: HttpDeps, call: ApiCall[None]) -> Response:
     """Accept the changes of a webhook's message, which is posted; onOffice and some forms use GET.
 
     A source that is known never answers that it is gone, and 503 whatever time can cure: senders delete the
