@@ -23,19 +23,26 @@ if TYPE_CHECKING:
 TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w-]*\.[\w-]+={0,2}", re.ASCII)
 MAX_TOKEN: Final = 2**18  # characters, of which each is looked at before its signature
 BODY_SHA256: Final = "{body_sha256}"  # stands in `claims` for the hash of the body
+TIMES: Final = ("exp", "nbf", "iat")
 HMACS: Final = ("HS256", "HS384", "HS512")
 CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 RSAS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 
 
-def check_token(source: Source, text: str, delivery: WebhookDelivery, now: float) -> None:
-    """Raise Unauthorized unless a token is signed for this source, in force, and claims what it must."""
+def check_token(
+    source: Source, text: str, delivery: WebhookDelivery, now: float, *, is_timed: bool = False
+) -> None:
+    """Raise Unauthorized unless a token is signed for this source, in force, and claims what it must.
+
+    One that is timed otherwise need not say itself how long it is in force.
+    """
     token = text.rpartition(" ")[2]  # behind `Bearer`, or alone
     if len(token) > MAX_TOKEN or not TOKEN.fullmatch(token):
         raise refusal("what stands in place of a token (JWT) is none")
     _check_signature(source, token)
     claims = _read_claims(token)
-    _check_times(source, claims, now)
+    if not is_timed or not claims.keys().isdisjoint(TIMES):
+        _check_times(source, claims, now)
     for name, expected in source.claims.items():
         if not _is_claimed(claims.get(name), expected, delivery.body):
             raise refusal(f"the token does not claim the {name} that the settings expect")
@@ -90,7 +97,7 @@ def _read_claims(token: str) -> Mapping[str, object]:
 
 def _check_times(source: Source, claims: Mapping[str, object], now: float) -> None:
     """Raise Unauthorized unless a token is in force: until its end, or as long as the settings say."""
-    times = {name: claims[name] for name in ("exp", "nbf", "iat") if claims.get(name) is not None}
+    times = {name: claims[name] for name in TIMES if claims.get(name) is not None}
     known = {name: at for name, at in times.items() if isinstance(at, int | float) and abs(at) < 1e11}
     if known.keys() != times.keys() or known.keys().isdisjoint(("exp", "iat")):
         raise refusal("the token does not say when it was made or when it ends")

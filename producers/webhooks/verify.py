@@ -146,7 +146,11 @@ def _verify_signature(source: Source, delivery: WebhookDelivery, now: float) -> 
 
 def _verify_token(source: Source, delivery: WebhookDelivery, now: float) -> str:
     """Verify a JSON Web Token; two deliveries with equal bodies are the same message."""
-    check_token(source, _require(Places(delivery), source.signature_place, "token")[0], delivery, now)
+    places = Places(delivery)
+    token = _require(places, source.signature_place, "token")[0]
+    if source.timestamp_place:
+        check_time(_require(places, source.timestamp_place, "time")[0], now, max_age=source.max_age)
+    check_token(source, token, delivery, now, is_timed=bool(source.timestamp_place))
     return make_message_id(source, delivery)
 
 

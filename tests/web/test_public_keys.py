@@ -52,6 +52,30 @@ SENDGRID_KEY = (
 SENDGRID_SIGNATURE = (
     "MEUCIQCtIHJeH93Y+qpYeWrySphQgpNGNr/U+UyUlBkU6n7RAwIgJTz2C+8a8xonZGi6BpSzoQsbVRamr2nlxFDWYNH2j/0="
 )
+# What sipgate's own library is tried by, with the key that sipgate signs by.
+SIPGATE_KEY = (
+    "MIICIjANBgkqhkiG9w0BAQEFAAOCAg8AMIICCgKCAgEAvFdlnqRfO5TmqzjtsFVCqPz+oW+poi3lXQFvMJJMEAtlU4MbX+yuIkgnC+Qt"
+    "3AQWIK+oWSEQiybg+p39wEMl16PZxEzf9gONQvTg1XhyHnwqYUFQj/AoxPKGYC3jmdjZ224SrESiTN3CdxoOc3vkcXiQstYE7SxnksPt"
+    "zfk0aIOkicim5/tAP9izNQ18/zmX3ChjK2k72gf5dDlq+qZ8pRiHAPZ64TySH6cLQDhaoh6Nbq8FEG3usXXPClbUMh2DZaTMPafpd+LN"
+    "uTngJ/y+KoZasVuFfXAeBqGA6l5d4Uedfr99Z6qjwDrJ8sU4z2Do9bJrbuqP+mOXEebhSI1Kvi8trEfrIt8hnDBGsBaB9NEO3kYxvDT2"
+    "/PhC9fNYFocjEpZNd7/mUqTJDYlpa4UCNDQaU+ATdXG8/P5sGAegks6MQTu+qe9XTO0CV48eswDkz6g3UbLOwmrJK59SjD3JyAZ52slu"
+    "wyDKRWw/PPTt8BTQLjvkdbiLUlc4ehJ4b1X7D7diYWHDPeFL47cAvaXhdXVrZDeBJYibvD1jRx4ES0KlfhwzNXBYUoM/Movg9zMM2Pzy"
+    "HHKS//xIjwUC/FJ6/6eykno0Hy2B1ev6s3hdY6VkN2zd7Wf+EK4DxRliwsg1U99szFE3ewLfexF+Uag5M+TfPtOUumI/NHMTvsRW9+EC"
+    "AwEAAQ=="
+)
+SIPGATE_SIGNATURE = (
+    "hlY7r9Vad0NP/7xJxf+vcDqjWaGWHOcIrj+rcP5aqQQcHtbSLsElp2kRNRPBL5unWbq6bExVPZB49HHM+Y/fWSVL19q7KSJhYPHfikcM"
+    "E0r0mCYB4S/VnJwnIvpiqz6s7Dpnk3wDCy65B3WQLwBVWA9oh6ojNM/g+87YnoMTKRx1KoFqosKNfBp1c1I8XjXusGOW/VlGnMb6wHhU"
+    "Vdwi9K7FfUgxj2pnV+M1Xv9rYs6RAi4V1OcUPqdT5geHsxWa09sk+AEHSUm1EFnAvx7PhIkugpNwST7yPKHf0+iyei4qUQCBZtfQVOI4"
+    "mLZTRfQuyVo3YuJfvHaNPYY34/1ZCZGCKeu+HS6WHs1vGUyKxSi8v4JJqog2VOlWruf8pMGg+syuAFwuxiCnWsSXgaaUfe9JrBAFjBxU"
+    "mNP9DzR1bbkwxkJnthacu7jALXjGsubjSSSl955QgenV/ZpODHgWDPg0fe6qGILtk+kXLjyfSsoR/qgzE5W5OAyZq8W64h01KAt9Q283"
+    "N7/2nogy6keiIWL3qjPolWnrchSP7iJUatM2YiTcpkNKnJ70UE05cdw3swuNe7zqD51MdOX3rAioEOFgOIFMSrxMVX+V4XK7sa5o43sm"
+    "N8lHoa+0AogQMuIrC7k2axdRbulSSNfyqVAZIT4qS0cItiv3aPXsdDKkkA0="
+)
+SIPGATE_BODY = (
+    b"callId=&direction=in&event=newCall&from=4912354678&fullUserId%5B%5D%5B0%5D=123456789&originalCallId="
+    b"&to=49999999&user%5B%5D%5B0%5D=TestUser&userId%5B%5D%5B0%5D=123456789&xcid="
+)
 SENDGRID_BODY = b'{"category":"example_payload","event":"test_event","message_id":"message_id"}'
 
 
@@ -75,6 +99,9 @@ def test_published_vectors_pass_and_one_changed_byte_does_not() -> None:
     source = make_source(RFC_KEY)
     assert verify(source, send(RFC_SIGNATURE, b"\xaf\x82"), now=NOW)
     refused(source, send(RFC_SIGNATURE, b"\xaf\x83"))
+    gate = make_source(SIPGATE_KEY)
+    assert verify(gate, send(SIPGATE_SIGNATURE, SIPGATE_BODY), now=NOW)
+    refused(gate, send(SIPGATE_SIGNATURE, SIPGATE_BODY.replace(b"TestUser", b"NextUser")))
     grid = make_source(SENDGRID_KEY, timestamp_header="X-Time", signed="{timestamp}{body}")
     vector = send(SENDGRID_SIGNATURE, SENDGRID_BODY, **{"x-time": "1588788367"})
     assert verify(grid, vector, now=1_588_788_367)

@@ -207,6 +207,20 @@ def test_a_token_without_an_end_is_good_as_long_as_the_settings_say() -> None:
     refused(replace(BY_SECRET, max_age=3600.0), token, now=NOW + 3601)
 
 
+def test_of_a_token_without_times_the_settings_may_say_where_the_time_is() -> None:
+    source = replace(BY_SECRET, signature_in="body", timestamp_in="body:at")
+
+    def deliver(claims: Mapping[str, object]) -> WebhookDelivery:
+        return WebhookDelivery("", {}, make_by_hand({"alg": "HS256"}, claims, SECRET.encode()).encode())
+
+    assert verify(source, deliver({"at": NOW * 1000}), now=NOW + 300)
+    for claims in ({"at": NOW * 1000 - 2000}, {"at": "soon"}, {}, {"at": NOW, "exp": NOW - 301}):
+        with pytest.raises(Unauthorized):
+            verify(source, deliver(claims), now=NOW + 300 if claims.get("at") != NOW else NOW)
+    with pytest.raises(Unauthorized):
+        verify(replace(source, timestamp_in=""), deliver({"at": NOW * 1000}), now=NOW)
+
+
 @pytest.mark.parametrize(
     ("expected", "claimed", "fits"),
     [

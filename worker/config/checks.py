@@ -40,7 +40,7 @@ SIGNED: Final = ("hmac", "public-key")  # schemes that sign what the settings sa
 # What these schemes have of the keys that say how a signature is written.
 OF_FORMAT: Final = {
     "public-key": keys_of(SignatureFormat).keys() - {"secret_from"},
-    "jwt": frozenset(("header", "signature_in", "max_age")),
+    "jwt": frozenset(("header", "signature_in", "timestamp_in", "max_age")),
 }
 TRACE_PACKAGES: Final = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
 
