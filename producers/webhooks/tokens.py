@@ -9,6 +9,7 @@ import hmac
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,10 +19,12 @@ from producers.webhooks.signatures import TOLERANCE, WebhookDelivery, decode_byt
 from worker.config import Source
 
 if TYPE_CHECKING:
+    from jwt import PyJWS
+
     from worker.config.public_keys import PublicKey
 
 TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w-]*\.[\w-]+={0,2}", re.ASCII)
-MAX_TOKEN: Final = 2**18  # characters, of which each is looked at before its signature
+MAX_TOKEN: Final = 2**17  # characters, of which each is looked at before its signature
 BODY_SHA256: Final = "{body_sha256}"  # stands in `claims` for the hash of the body
 TIMES: Final = ("exp", "nbf", "iat")
 HMACS: Final = ("HS256", "HS384", "HS512")
@@ -48,11 +51,17 @@ def check_token(
             raise refusal(f"the token does not claim the {name} that the settings expect")
 
 
+@cache
+def _load_library() -> "PyJWS":
+    from jwt import PyJWS  # slow to import, and few have a source that needs it
+
+    return PyJWS()
+
+
 def _check_signature(source: Source, token: str) -> None:
-    from jwt import PyJWS
     from jwt.exceptions import PyJWTError
 
-    library = PyJWS()
+    library = _load_library()
     content, _, written = token.rpartition(".")
     signature = decode_bytes(written, "base64") or b""
     try:

@@ -59,6 +59,8 @@ PLACES = [  # where a secret may stand by right or by mistake, and what may stan
     ("sources",),
     ("sources", "immo"),
     ("sources", "immo", "secret"),
+    ("sources", "immo", "public_key"),
+    ("sources", "immo", "claims"),
     ("sources", "immo", "rules"),
     ("sources", "immo", "token"),
     ("sources", "immo", "url"),
@@ -75,7 +77,7 @@ EDITS = [
     ("sources", "immo", "scheme"),
     ("sources", "immo", "account"),
 ]
-texts = st.sampled_from(["", "env:NOWHERE", "file:nowhere", "x", "standard-webhooks", "hmac"])
+texts = st.sampled_from(["", "env:NOWHERE", "file:nowhere", "x", "standard-webhooks", "hmac", "jwt"])
 secrets = st.builds("{}{}{}".format, st.text("ab é\n\"'\\:/@?#", max_size=4), st.just(SECRET), texts)
 urls = st.sampled_from(
     ["redis://u:{}@h", "https://u:{}@h", "kafka://{}@h", "redis://h?password={}", "redis://h:{}"]
@@ -87,7 +89,9 @@ values = st.one_of(
     st.dictionaries(st.sampled_from(["token", "secret", "x"]), written, max_size=2),
     written.map(lambda text: [[text]]),
 )
-plain = st.sampled_from(["", "env:NOWHERE", "standard-webhooks", "hmac", 0, -1.5, True, [], {}])
+plain = st.sampled_from(
+    ["", "env:NOWHERE", "standard-webhooks", "hmac", "jwt", "public-key", 0, -1.5, True, [], {}]
+)
 variables = st.dictionaries(
     st.sampled_from(
         ["HELD", "RELATIONS_REDIS_URL", "RELATIONS_BROKER_URL", "RELATIONS_API_URL", "RELATIONS_REDIS_ULR"]

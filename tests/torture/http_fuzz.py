@@ -87,9 +87,13 @@ class HttpFuzzer:
 def serve_http(redis_url: str, folder: Path) -> Iterator[HttpFuzzer]:
     """Serve the interface over this Redis, with a webhook of every scheme; yield its fuzzer."""
     signed = 'header = "X-Signature"\n'
-    sources = (
+    sources = [
         SOURCE.format(name=name, more=signed if name == "hmac" else "")
-        for name in ("hmac", "bearer", "onoffice", "standard-webhooks")
+        for name in ("hmac", "bearer", "onoffice", "standard-webhooks", "jwt")
+    ]
+    by_key = f'{signed}public_key = "{"00" * 32}"'
+    sources.append(
+        SOURCE.format(name="public-key", more=by_key).replace('secret = "env:TORTURE_TOKEN"\n', "")
     )
     text = SETTINGS.format(key=hashlib.sha256(KEY.encode()).hexdigest(), sources="".join(sources))
     (folder / "relations.toml").write_text(text)
@@ -136,6 +140,8 @@ PATHS: Final = (
     "/webhooks/hmac",
     "/webhooks/bearer",
     "/webhooks/standard-webhooks",
+    "/webhooks/public-key",
+    "/webhooks/jwt",
 )
 READ_PATHS: Final = (
     *(

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
+import jwt
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from producers.webhooks.mapping import build_changes, check_rules, read_payload
 from producers.webhooks.signatures import WebhookDelivery
@@ -16,10 +18,11 @@ from producers.webhooks.verify import verify
 from tests.torture.input_fuzz import is_refused
 from tests.torture.mutate import encode, garble, mutate
 from worker.config import Rule, Settings, Source
-from worker.config.secret import Secret
+from worker.config.secret import Reference, Secret
 
 NOW: Final = 1_700_000_000
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the scheme's own test vector
+PRIVATE_KEY: Final = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"fuzz").digest())
 ADDRESS: Final = "https://hooks.example.test/webhooks/x"
 HEADERS: Final = (
     "",
@@ -159,21 +162,27 @@ def fuzz_signatures(rng: random.Random) -> bool:
     if is_refused(lambda: verify(source, changed, now=NOW)):
         return False
     # Neither a bearer nor onOffice signs the body, and no scheme but onOffice's the address.
-    if source.scheme in ("standard-webhooks", "hmac") and changed.body != signed.body:
+    if source.scheme in ("standard-webhooks", "hmac", "public-key", "jwt") and changed.body != signed.body:
         raise AssertionError(f"{source.scheme}: a body that nobody signed was accepted")
     return True
 
 
 def _source(scheme: Any, rng: random.Random, rules: tuple[Rule, ...] = ()) -> Source:
+    is_signed = scheme in ("hmac", "public-key")
     headers: dict[str, Any] = (
-        {"header": "X-Signature", "timestamp_header": "X-Timestamp"} if scheme == "hmac" else {}
+        {"header": "X-Signature", "timestamp_header": "X-Timestamp"} if is_signed else {}
     )
     account: dict[str, Any] = rng.choice(
         ({"account": "acme"}, {"account_from": rng.choice(EXPRESSIONS), "accounts": {"x": "acme"}})
     )
-    place = {"secret_in": "path"} if scheme == "secret" else {}
-    secrets = (Secret(SECRET),)
-    return Source(name="x", scheme=scheme, secrets=secrets, rules=rules, **headers, **account, **place)
+    place: dict[str, Any] = {"secret_in": "path"} if scheme == "secret" else {}
+    if scheme == "public-key":
+        place = {"public_keys": (Reference(PRIVATE_KEY.public_key().public_bytes_raw().hex()),)}
+    else:
+        place["secrets"] = (Secret(SECRET),)
+    if scheme == "jwt":
+        place["claims"] = {"payload_hash": "{body_sha256}"}
+    return Source(name="x", scheme=scheme, rules=rules, **headers, **account, **place)
 
 
 def _change_one_thing(delivery: WebhookDelivery, rng: random.Random) -> WebhookDelivery:
@@ -221,6 +230,16 @@ def _sign_hmac(body: bytes, _: random.Random) -> WebhookDelivery:
     )
 
 
+def _sign_by_key(body: bytes, _: random.Random) -> WebhookDelivery:
+    signature = b64encode(PRIVATE_KEY.sign(f"{NOW}.".encode() + body)).decode()
+    return WebhookDelivery(ADDRESS, {"x-signature": signature, "x-timestamp": str(NOW)}, body)
+
+
+def _sign_token(body: bytes, _: random.Random) -> WebhookDelivery:
+    claims = {"iat": NOW, "payload_hash": hashlib.sha256(body).hexdigest()}
+    return WebhookDelivery(ADDRESS, {"authorization": jwt.encode(claims, SECRET, "HS256")}, body)
+
+
 def _sign_bearer(body: bytes, _: random.Random) -> WebhookDelivery:
     return WebhookDelivery(ADDRESS, {"authorization": f"Bearer {SECRET}"}, body)
 
@@ -243,6 +262,8 @@ def _sign_onoffice(_: bytes, rng: random.Random) -> WebhookDelivery:
 SIGNERS: Final[Mapping[str, Callable[[bytes, random.Random], WebhookDelivery]]] = {
     "standard-webhooks": _sign_standard,
     "hmac": _sign_hmac,
+    "public-key": _sign_by_key,
+    "jwt": _sign_token,
     "bearer": _sign_bearer,
     "basic": _sign_basic,
     "secret": _sign_by_path,
