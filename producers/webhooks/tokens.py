@@ -17,6 +17,7 @@ import msgspec
 from producers.webhooks.key_signatures import list_public_keys
 from producers.webhooks.signatures import TOLERANCE, WebhookDelivery, decode_bytes, read_keys, refusal
 from worker.config import Source
+from worker.config.kinds import BODY_SHA256
 
 if TYPE_CHECKING:
     from jwt import PyJWS
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w-]*\.[\w-]+={0,2}", re.ASCII)
 MAX_TOKEN: Final = 2**17  # characters, of which each is looked at before its signature
-BODY_SHA256: Final = "{body_sha256}"  # stands in `claims` for the hash of the body
 TIMES: Final = ("exp", "nbf", "iat")
 HMACS: Final = ("HS256", "HS384", "HS512")
 CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from worker.config.checks import UnreadableSecret, Warned, value_of
-from worker.config.kinds import SECRETS
+from worker.config.kinds import BODY_SHA256, SECRETS
 from worker.config.public_keys import is_public_key, read_public_keys
 from worker.config.secret import Reference
+from worker.config.table import join
 from worker.config.values import Source
 from worker.errors import Fault, InvalidSettings
 
@@ -70,6 +71,9 @@ def _check_claims(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
         wanted = 'expected who made it for whom, such as { iss = "…", aud = "…" }'
         wanted += ", or {} if its sender has a key for you alone"
         yield Fault("claims", f"is missing, so tokens that are meant for others are good here; {wanted}")
+    for name, value in source.claims.items():
+        if value.startswith("{") and value != BODY_SHA256:
+            yield Fault(join("claims", name), f'expected "{BODY_SHA256}" or a text as the token has it')
     for secret in source.secrets or ():
         if is_public_key(value_of(secret)):
             yield Fault("secret", "is a public key, so everybody could sign by it; it belongs in public_key")
