@@ -35,9 +35,8 @@ WINDOWS: Final = "windows-1252"  # what is no Unicode and says nothing of itself
 CHARSET: Final = re.compile(r"charset=[\"']?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 BOUNDARY: Final = re.compile(rb"\s{0,8}--([^\r\n]{1,70})\r?\n[A-Za-z][A-Za-z0-9-]{0,60}:")
 FORM: Final = re.compile(rb"&?[^\s={}<>\"]{1,200}=[\x20-\x7e\x80-\xff\r\n]*")
-TOKEN: Final = re.compile(
-    rb"eyJ[\w-]+\.([\w-]+)\.([\w-]+={0,2}|\*{3})"
-)  # stars are in place of its signature
+# A JSON Web Token; one that was kept has stars in place of its signature.
+TOKEN: Final = re.compile(rb"e[wy][\w-]+\.([\w-]+)\.([\w-]+={0,2}|\*{3})")
 OTHER_KINDS: Final = (
     (b"%PDF", "a PDF"),
     (b"PK\x03\x04", "a ZIP archive"),

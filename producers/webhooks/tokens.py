@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from worker.config.public_keys import PublicKey
 
-TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w-]*\.[\w-]+={0,2}", re.ASCII)
+TOKEN: Final = re.compile(r"e[wy][\w-]+\.[\w-]*\.[\w-]+={0,2}", re.ASCII)
 MAX_TOKEN: Final = 2**17  # characters, of which each is looked at before its signature
 TIMES: Final = ("exp", "nbf", "iat")
 HMACS: Final = ("HS256", "HS384", "HS512")

@@ -287,6 +287,14 @@ def test_a_token_stands_where_the_settings_say() -> None:
     assert verify(replace(BY_SECRET, signature_in="body:auth.jwt"), WebhookDelivery("", {}, field), now=NOW)
 
 
+@pytest.mark.parametrize("header", [b'{"alg":"HS256"}', b'{ "alg": "HS256" }', b'{\n\t"alg": "HS256"\n}'])
+def test_a_header_is_written_as_its_sender_likes(header: bytes) -> None:
+    content = f"{part(header)}.{part(CLAIMS)}"
+    token = f"{content}.{part(hmac.digest(SECRET.encode(), content.encode(), 'sha256'))}"
+    assert passes(BY_SECRET, token)
+    assert read_body_value(WebhookDelivery("", {}, token.encode())) == CLAIMS
+
+
 @pytest.mark.parametrize("ends", ["", "\n", "\r\n"])
 def test_of_a_token_that_is_the_body_the_claims_are_read_and_kept_and_no_signature(
     ends: str,
