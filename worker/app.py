@@ -22,7 +22,7 @@ from worker.celery_output import configure_log
 from worker.config import Settings, load_settings
 from worker.config.loader import places
 from worker.errors import InvalidSettings
-from worker.wiring import connect_metrics
+from worker.wiring import connect_metrics, import_http
 
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """New containers before Python looks for cycles among the youngest, and how often it looks further."""
@@ -83,6 +83,7 @@ def connect_signals(settings: Settings) -> None:
 
     for about_to_start in (signals.worker_init, signals.beat_init):
         about_to_start.connect(report_missing_file, weak=False)
+    signals.worker_init.connect(lambda **_: import_http(), weak=False)
     # The values of a batch live as long as it: looking through them for cycles costs a sixth of a flush.
     signals.worker_init.connect(lambda **_: gc.set_threshold(*GC_THRESHOLDS), weak=False)
     # Celery's own lines go through our pipeline, and every line of a task names it.

@@ -4,22 +4,22 @@ import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from worker import log
 from worker.background import NamedThreads, Wake, cause_of, keep_lease, open_sender
-from worker.callbacks.transport import find_addresses, send
 from worker.clock import IdGenerator, SystemClock
-from worker.config import Account, Settings
+from worker.config import Account, Callback, Settings
 from worker.config.proxy import find_proxy
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.live_settings import LiveSettings, credentials_fingerprint
-from worker.onoffice.client import Client as ApiClient
 from worker.planner.dry_run import DryRun
 from worker.planner.guard import guard_key
 from worker.planner.relation_state import RelationRecord
+from worker.ports.callbacks import CallbackAttempt
 from worker.ports.drift import DriftFilter, DriftPage
 from worker.ports.erasure import ERASED, RecordRef, UnsettledRequests, Withdrawal
 from worker.ports.services import Api, EventSink
@@ -47,6 +47,7 @@ from worker.usecases.waiting import WaitReader
 from worker.usecases.withdrawal import withdraw_record
 
 if TYPE_CHECKING:
+    from worker.onoffice.client import Client as ApiClient
     from worker.traces import Traces
 
 
@@ -74,13 +75,13 @@ class Runtime:
         self.limiter = RedisLimiter(self.client, settings.prefix)
         self.metrics = RedisMetrics(database)
         self.api: Callable[[Account], Api] = ApiClients(settings.prefix).get
-        self.find_callback_addresses = find_addresses
+        self.find_callback_addresses = find_callback_addresses
         self._new_id = IdGenerator()
         self.callbacks = Callbacks(
             store=RedisCallbacks(self.store),
             # Read again if the file changed: a producer may run for long and do nothing but accept.
             list_callbacks=lambda: self.live_settings.refresh().callbacks,
-            transport=send,
+            transport=send_callback,
             metrics=self.metrics,
             job_admin=self.job_admin,
             new_id=self._new_id,
@@ -250,8 +251,10 @@ class ApiClients:
         self._prefix = prefix
         self._clients: dict[str, tuple[tuple[object, ...], ApiClient]] = {}
 
-    def get(self, account: Account) -> ApiClient:
+    def get(self, account: Account) -> "ApiClient":
         """Return the account's client; raise InvalidSettings if its credentials cannot be read."""
+        from worker.onoffice.client import Client as ApiClient
+
         version = (
             credentials_fingerprint(account, self._prefix),
             account.api_url,
@@ -273,6 +276,29 @@ class ApiClients:
             )
             self._clients[account.name] = version, client
         return client
+
+
+# What speaks HTTP takes a tenth of a second to import, and most processes send nothing by it.
+
+
+def import_http() -> None:
+    """Import what sends to the API and to callbacks, so that all children of a worker share it."""
+    for name in ("worker.callbacks.transport", "worker.onoffice.client"):
+        import_module(name)
+
+
+def send_callback(callback: Callback, *, message_id: str, body: bytes, now: float) -> CallbackAttempt:
+    """Send a message once; `now` (seconds) is when it is signed."""
+    from worker.callbacks.transport import send
+
+    return send(callback, message_id=message_id, body=body, now=now)
+
+
+def find_callback_addresses(callback: Callback) -> list[str]:
+    """Return the addresses that the callback would be sent to now; raises httpcore.ConnectError."""
+    from worker.callbacks.transport import find_addresses
+
+    return find_addresses(callback)
 
 
 def open_traces(settings: Settings, *, service: str, emit: EventSink = log.emit) -> "Traces | None":

@@ -11,23 +11,24 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from ops.cli import output
-from ops.operations import Operations
 from producers.errors import Forbidden
-from producers.services import Services, build_services
-from worker.background import WakeupQueue
 from worker.config import Secret, Settings, load_settings
 from worker.config.loader import FILE_VARIABLE
 from worker.config.table import nearest
 from worker.contract import explain_account_name
 from worker.contract.message import UNROUTED
 from worker.errors import NotFound
-from worker.wakeups import TaskSender
-from worker.wiring import Runtime
+
+if TYPE_CHECKING:  # slow to import, and of use to commands on Redis only
+    from ops.operations import Operations
+    from producers.services import Services
+    from worker.wakeups import TaskSender
+    from worker.wiring import Runtime
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -44,7 +45,7 @@ class CommandContext:
         self.url = ""
 
     @cached_property
-    def operations(self) -> Operations:
+    def operations(self) -> "Operations":
         """What operators look up and do: over HTTP if a URL was given, else straight on Redis."""
         if self.url:
             from ops.operations.http import HttpOperations
@@ -86,20 +87,27 @@ class CommandContext:
         load_settings(os.environ, Path.cwd())
 
     @cached_property
-    def runtime(self) -> Runtime:
+    def runtime(self) -> "Runtime":
         """The live objects; their events are printed as notes."""
+        from worker.background import WakeupQueue
+        from worker.wiring import Runtime
+
         print_event = EventPrinter()
         wake = WakeupQueue(self.task_sender.wake, emit=print_event)
         return Runtime(self.settings, wake=wake, emit=print_event)
 
     @cached_property
-    def services(self) -> Services:
+    def services(self) -> "Services":
         """What acts on jobs needs of the runtime."""
+        from producers.services import build_services
+
         return build_services(self.runtime)
 
     @cached_property
-    def task_sender(self) -> TaskSender:
+    def task_sender(self) -> "TaskSender":
         """What sends messages to our tasks over the settings' broker."""
+        from worker.wakeups import TaskSender
+
         return TaskSender(self.settings.broker_url, self.settings.prefix)
 
     @property

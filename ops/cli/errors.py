@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from pkgutil import resolve_name
 from typing import Any
 
 import click
@@ -29,7 +30,25 @@ class Exit(IntEnum):
 
 
 class RootGroup(click.Group):
-    """The root command: turns what a command raises into one message on stderr and an exit code."""
+    """The root command: turns what a command raises into one message on stderr and an exit code.
+
+    `places` says in which module of `commands` each command stands, and under which name: only the one that
+    is run is imported.
+    """
+
+    def __init__(self, *args: Any, places: Mapping[str, str], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.places = places
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 as click has it
+        """Return the names of all commands."""
+        return sorted(self.places)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return the command of this name, imported now."""
+        place = self.places.get(cmd_name)
+        command: click.Command | None = resolve_name(f"ops.cli.commands.{place}") if place else None
+        return command
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the program; whatever it prints, a terminal can be trusted with."""

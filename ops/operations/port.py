@@ -1,31 +1,36 @@
 """The interface: every method is one thing that an operator asks or does."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from __future__ import annotations
 
-from ops.doctor.findings import Finding
-from ops.explain import Explanation
-from ops.resuming import Resumed
-from ops.serializers.accounts import AccountDict
-from producers.job_admin.erasure_proof import ErasureProof
-from producers.job_admin.resolve import RecordChoice
-from producers.job_admin.selection import Selection
-from producers.job_admin.suspects import RecordFailures
-from producers.portals.serializers import BatchDict
-from producers.webhooks.redelivery import Remapped
-from worker.contract import Change, Relation
+from typing import TYPE_CHECKING, Any, Protocol
+
 from worker.errors import Unavailable
-from worker.ports.audit import AuditPage
-from worker.ports.callbacks import CallbackAttempt, CallbackMessage, MessagePage
-from worker.ports.deliveries import Delivery, DeliveryFilter, DeliveryPage
-from worker.ports.drift import DriftedRelation, DriftFilter, DriftPage
-from worker.ports.job_admin import AdminResult, Payload
 from worker.ports.queries import JobLookups
-from worker.ports.records import FailureGroup, JobRecord
-from worker.ports.replays import Replay
-from worker.ports.requests import RequestPage, RequestRecord
-from worker.ports.waiting import Waiting
-from worker.usecases.intake import AccountResult
+
+if TYPE_CHECKING:  # what the interface speaks of; only its adapters work with it
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ops.doctor.findings import Finding
+    from ops.explain import Explanation
+    from ops.resuming import Resumed
+    from ops.serializers.accounts import AccountDict
+    from producers.job_admin.erasure_proof import ErasureProof
+    from producers.job_admin.resolve import RecordChoice
+    from producers.job_admin.selection import Selection
+    from producers.job_admin.suspects import RecordFailures
+    from producers.portals.serializers import BatchDict
+    from producers.webhooks.redelivery import Remapped
+    from worker.contract import Change, Relation
+    from worker.ports.audit import AuditPage
+    from worker.ports.callbacks import CallbackAttempt, CallbackMessage, MessagePage
+    from worker.ports.deliveries import Delivery, DeliveryFilter, DeliveryPage
+    from worker.ports.drift import DriftedRelation, DriftFilter, DriftPage
+    from worker.ports.job_admin import AdminResult, Payload
+    from worker.ports.records import FailureGroup, JobRecord
+    from worker.ports.replays import Replay
+    from worker.ports.requests import RequestPage, RequestRecord
+    from worker.ports.waiting import Waiting
+    from worker.usecases.intake import AccountResult
 
 
 class ServerUnavailable(Unavailable):

@@ -4,13 +4,31 @@ What a program needs to send changes is here: the clients, their errors, and the
 comes out.
 """
 
+from typing import TYPE_CHECKING
+
 from producers.errors import Forbidden, Unauthorized
-from producers.portals.sdk.async_client import AsyncRelations
-from producers.portals.sdk.client import Relations
 from producers.portals.sdk.protocol import Ids, Jobs, Options, Sent
 from producers.portals.serializers import BatchDict, ErrorDict, JobDict
 from worker.contract import Change, MessageDict
 from worker.errors import BacklogFull, Fault, Invalid, InvalidChange, NotFound, RelationsError, Unavailable
+
+if TYPE_CHECKING:
+    from producers.portals.sdk.async_client import AsyncRelations
+    from producers.portals.sdk.client import Relations
+else:
+
+    def __getattr__(name: str) -> type:
+        """Return a client, imported when it is first used: the server does without its HTTP library."""
+        if name == "Relations":
+            from producers.portals.sdk.client import Relations
+
+            return Relations
+        if name == "AsyncRelations":
+            from producers.portals.sdk.async_client import AsyncRelations
+
+            return AsyncRelations
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "AsyncRelations",

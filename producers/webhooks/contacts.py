@@ -3,8 +3,6 @@
 import re
 from typing import Final
 
-import phonenumbers
-
 MAX_CONTACT: Final = 320  # characters: the longest address there can be
 ADDRESS: Final = re.compile(r"[^\s@<>,;:\"()]+@[^\s@<>,;:\"()]+[.][^\s@<>,;:\"()]+")
 
@@ -28,6 +26,8 @@ def normalize_phone(value: object, country: str) -> str | None:
 
     Raises ValueError for a country that is not known.
     """
+    import phonenumbers  # slow to import, and most rules read none
+
     if country not in phonenumbers.SUPPORTED_REGIONS:
         raise ValueError(f"there is no country {country!r}; expected two letters such as DE")
     if not isinstance(value, str) or len(value) > MAX_CONTACT:

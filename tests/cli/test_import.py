@@ -46,7 +46,8 @@ def test_the_examples_of_the_guide_are_command_lines() -> None:
     lines = re.findall(r"^relations (\w+) (.+)$", page, re.MULTILINE)
     assert len(lines) >= 4
     for name, words in lines:
-        main.commands[name].make_context(name, shlex.split(words), **main.context_settings)
+        command = main.get_command(click.Context(main), name)
+        command.make_context(name, shlex.split(words), **main.context_settings)
 
 
 def pairs(runtime: Runtime) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

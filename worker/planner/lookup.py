@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, TypeVar
 
 import msgspec
-import phonenumbers
 
 from worker.contract import Module, Reference
 from worker.contract.reference import E_MAIL_FIELDS
@@ -66,12 +65,10 @@ class LookUp:
 
     def _spellings(self, name: str, value: str) -> tuple[str, ...]:
         """Return how a value may be written in the CRM: phones in a few ways, all others as they are."""
-        number = _parse_phone(value, self._country) if name in PHONE_FIELDS else None
-        if number is None:
+        written = _write_phone(value, self._country) if name in PHONE_FIELDS else None
+        if written is None:
             return (value,)
-        formats = phonenumbers.PhoneNumberFormat
-        kinds = (formats.E164, formats.INTERNATIONAL, formats.NATIONAL)
-        e164, international, national = (phonenumbers.format_number(number, kind) for kind in kinds)
+        e164, international, national = written
         digits = "".join(filter(str.isdigit, national))
         return tuple(dict.fromkeys((value, e164, "00" + e164[1:], international, national, digits)))
 
@@ -156,10 +153,8 @@ class LookUp:
         """Return a value as it is compared: e-mails without case, phones as E.164, all others as they are."""
         if name in E_MAIL_FIELDS:
             return value.strip().lower()
-        number = _parse_phone(value, self._country) if name in PHONE_FIELDS else None
-        if number is None:
-            return value.strip()
-        return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+        written = _write_phone(value, self._country) if name in PHONE_FIELDS else None
+        return written[0] if written else value.strip()
 
 
 def take_together(waiting: deque[Sent], most: int, has_failed: Callable[[Sent], bool]) -> list[Sent]:
@@ -193,11 +188,20 @@ def _most_selective(reference: Reference) -> str:
     return min(names, key=lambda name: SELECTIVE.index(name) if name in SELECTIVE else len(SELECTIVE))
 
 
-def _parse_phone(value: str, country: str) -> phonenumbers.PhoneNumber | None:
+def _write_phone(value: str, country: str) -> tuple[str, str, str] | None:
+    """Return a phone number as E.164, as it is dialled from abroad and at home; None if it is none."""
+    import phonenumbers  # slow to import, and most processes never see one
+
     try:
-        return phonenumbers.parse(value, country)
+        number = phonenumbers.parse(value, country)
     except phonenumbers.NumberParseException:
         return None
+    formats = phonenumbers.PhoneNumberFormat
+    return (
+        phonenumbers.format_number(number, formats.E164),
+        phonenumbers.format_number(number, formats.INTERNATIONAL),
+        phonenumbers.format_number(number, formats.NATIONAL),
+    )
 
 
 def _near_key(value: str) -> str:

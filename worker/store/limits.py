@@ -21,7 +21,7 @@ LONGEST_REST_US: Final = 3_600_000_000  # for which a mark of a flush message is
 FIRST_IDLE_US: Final = 50_000  # before the next flush after one that found nothing; doubled each time
 LONGEST_IDLE_US: Final = 60_000_000
 DEADLY_LOSSES: Final = (
-    3  # workers that died with one thing alone in their batch, before that is condemned (R21)
+    3  # workers that died with one thing alone in their batch, before it is condemned (R21)
 )
 
 BUCKET_MS: Final = 2**25  # milliseconds of ids that are one bucket: 9.3 hours

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from ops.cli.commands.sources_templates import add_source, show_templates
 from ops.cli.context import CommandContext, with_local_context
 from ops.explain.deliveries import describe_trace
 from ops.explain.text import format_change, pluralize
@@ -32,6 +33,10 @@ def sources() -> None:
       relations sources try immo enquiry.json
       relations sources add portal --template openimmo-feedback
     """
+
+
+sources.add_command(show_templates)
+sources.add_command(add_source)
 
 
 @sources.command("list")
