@@ -1,6 +1,7 @@
 """Traces of flushes and their requests, as a real collector gets them."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from tests.support.flow_world import World
 from tests.support.references import FIELDS, email, seed, wish
 from tests.support.store_steps import queries_of
 from tests.support.trace_collector import Collector, collect
+from tests.support.waiting import wait_until
 from worker.config import Settings
 from worker.contract import from_message
 from worker.ports.drift import DriftFilter
@@ -24,6 +26,7 @@ from worker.usecases.flush import flush
 from worker.wiring import open_traces
 
 PERSON = 987_654_321
+REFUSING = "http://127.0.0.1:1"
 
 
 def traceparent(number: int, *, flags: str = "01") -> str:
@@ -180,9 +183,7 @@ def test_variables_that_cannot_be_used_cost_the_spans_alone(monkeypatch: pytest.
 @pytest.fixture(params=["refuses", "hangs"])
 def dead_url(request: pytest.FixtureRequest) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        if request.param == "refuses":
-            server.close()
-        yield f"http://127.0.0.1:{1 if request.param == 'refuses' else server.getsockname()[1]}"
+        yield REFUSING if request.param == "refuses" else f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 def test_a_dead_collector_slows_nothing_and_the_end_waits_no_longer_than_it_may(
@@ -190,6 +191,8 @@ def test_a_dead_collector_slows_nothing_and_the_end_waits_no_longer_than_it_may(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", dead_url)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.3")  # seconds, for each of four batches
+    others = set(threading.enumerate())
     traces = Traces("here")
     emit = traces.follow(drop)
     started = time.monotonic()
@@ -197,5 +200,9 @@ def test_a_dead_collector_slows_nothing_and_the_end_waits_no_longer_than_it_may(
         emit("flush.done", **flush_done(str(number)))
     traces.close(0.1)
     assert time.monotonic() - started < 5
+    is_refused = dead_url == REFUSING
+    assert is_refused or "traces" in {thread.name for thread in threading.enumerate()}  # it still tries
     emit("flush.done", **flush_done("late"))
     assert all(record.levelname in ("INFO", "WARNING") for record in caplog.records)
+    # What still tries draws its pauses from `random`, which other tests may not see.
+    wait_until(lambda: set(threading.enumerate()) <= others, threading.enumerate)
