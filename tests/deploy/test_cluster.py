@@ -17,6 +17,7 @@ from tests.support.deploy_work import (
     accept,
     all_succeeded,
     count_open,
+    crm_links,
     link_changes,
     make_shape,
     repeated_creates,
@@ -108,12 +109,15 @@ def test_nothing_is_done_twice_and_one_worker_at_a_time_has_an_account(
 
 
 def test_a_record_is_erased_on_whichever_node_its_account_lives(cluster: Cluster, stack: Stack) -> None:
-    runtime = stack.runtime()
+    runtime, there = stack.runtime(), {account: crm_links(stack, account) for account in ACCOUNTS}
     for account in ACCOUNTS:
-        assert relation_keys(runtime, "1007", account)
-        assert erase_record(build_services(runtime).erasure, account, "estate", 1007, by="ada")["jobs"] == 1
-    assert [account for account in ACCOUNTS if relation_keys(runtime, "1007", account)] == []
-    assert all(relation_keys(runtime, "1008", account) for account in ACCOUNTS)
+        accept(runtime, link_changes(account, (90, 91)))
+    for account in ACCOUNTS:
+        wait_until_done(stack, runtime, account, there[account] | {90, 91})
+        assert relation_keys(runtime, "1090", account)
+        assert erase_record(build_services(runtime).erasure, account, "estate", 1090, by="ada")["jobs"] == 1
+    assert [account for account in ACCOUNTS if relation_keys(runtime, "1090", account)] == []
+    assert all(relation_keys(runtime, "1091", account) for account in ACCOUNTS)
 
 
 def relation_keys(runtime: Runtime, estate: str, account: str) -> list[bytes]:
@@ -130,6 +134,7 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
     gone = [account for account, its_node in nodes_by_account(cluster).items() if its_node is node]
     alive = [account for account in ACCOUNTS if account not in gone]
     runtime, more = stack.runtime(), range(60, 80)
+    wanted = {account: crm_links(stack, account) | {*more} for account in ACCOUNTS}
     runtime.store.pause(gone[0], Pause("by hand"))
     waiting = accept(runtime, link_changes(gone[0], more))
     node.kill()
@@ -146,7 +151,7 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
     assert [error_of[account] for account in alive] == [None] * len(alive)
     assert fresh.sweeper.stalled_replays() == []  # an account out of reach does not end the sweep
     for account in alive:
-        wait_until_done(stack, fresh, account, range(80))
+        wait_until_done(stack, fresh, account, wanted[account])
     node.restart()
     wait_until(
         lambda: all(count_open(runtime, account) == 0 for account in gone[1:]),
@@ -158,7 +163,7 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
     runtime.store.resume(gone[0])
     runtime.wake(gone[0], 0.0)
     for account in gone:
-        wait_until_done(stack, runtime, account, range(80))
+        wait_until_done(stack, runtime, account, wanted[account])
     assert all_succeeded(runtime, waiting)
     assert repeated_creates(stack) == {}
 

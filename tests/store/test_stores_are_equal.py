@@ -1,5 +1,6 @@
 """One state machine drives the store in memory and the one on Redis; all answers must be equal."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -58,7 +59,8 @@ RELATIONS = [
     Relation(name, parent, child) for name in (BUYER, BROKER) for parent in (1, 2) for child in (9, 10)
 ]
 GUARDS = [f"{BROKER}:1", f"{BROKER}:2"]
-# Seconds; all lifetimes and jumps of the clock are multiples, so that the real time of a test does not count.
+# Seconds; all lifetimes and jumps of the clock are multiples, so that the real time of a test does not count:
+# what is left of a lifetime on the server is rounded up, at each jump and once a quarter of the grid is over.
 GRID = 2
 COUNTED = ("accepted", "succeeded", "superseded", "failed")
 POLICY = generous_policy("acme")
@@ -127,6 +129,7 @@ class SideBySide(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock, self.prefix, self.ids, self.repeats = FakeClock(START), f"t{uuid4().hex}", 0, False
+        self.rounded_at = time.monotonic()
         self.memory = MemoryStore(self.clock.now)
         self.redis = RedisStore(self.client, self.prefix, now=self.clock.now)
         self.job_admins = {self.memory: job_admin_of(self.memory), self.redis: job_admin_of(self.redis)}
@@ -157,10 +160,12 @@ class SideBySide(RuleBasedStateMachine):
 
     def on_both(self, call: Callable[[Store], Any]) -> Any:
         """Make the call on both stores and return their one answer."""
+        self.round_lifetimes_in_time()
         return same_answer(call, self.memory, self.redis)
 
     def on_leases(self, pair: LeasePair, call: Callable[[Lease], Any]) -> Any:
         """Make the call on both leases and return their one answer."""
+        self.round_lifetimes_in_time()
         return same_answer(call, pair.memory, pair.redis)
 
     def valid_lease(self, account: str) -> LeasePair:
@@ -176,6 +181,17 @@ class SideBySide(RuleBasedStateMachine):
         if memory and redis:
             assert (memory.account, memory.pause) == (redis.account, redis.pause)
             self.leases.append(LeasePair(account, memory, redis))
+
+    def round_lifetimes_in_time(self) -> None:
+        if time.monotonic() - self.rounded_at > GRID / 4:
+            self.shorten_lifetimes(0)
+
+    def shorten_lifetimes(self, seconds: int) -> None:
+        """Let every key on the server end so many seconds sooner, but for the real time that has passed."""
+        self.rounded_at = time.monotonic()
+        for key in self.client.scan_iter(f"{self.prefix}:*", count=1000):
+            if (left := self.client.pttl(key)) > 0:
+                self.client.pexpire(key, (-(-left // (1000 * GRID)) * GRID - seconds) * 1000)
 
     def expire(self, account: str) -> None:
         for store in (self.memory, self.redis):
@@ -551,9 +567,7 @@ class SideBySide(RuleBasedStateMachine):
         """Move the clock; the server's own cannot be moved, so the rest of its lifetimes is shortened."""
         self.clock.sleep(seconds)
         self.last = "acme", (), 0
-        for key in self.client.scan_iter(f"{self.prefix}:*", count=1000):
-            if (left := self.client.pttl(key)) > 0:
-                self.client.pexpire(key, (-(-left // (1000 * GRID)) * GRID - seconds) * 1000)
+        self.shorten_lifetimes(seconds)
         self.on_both(
             lambda store: store.due_accounts(ACCOUNTS, credentials=dict.fromkeys(ACCOUNTS, fingerprint))
         )
