@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import cycle
 
 import pytest
 from hypothesis import given, settings
@@ -88,7 +89,14 @@ def only_what_differs(switches: Switches) -> str:
     return " ".join(shown) or "as documented"
 
 
-@pytest.mark.parametrize("switches", list(Switches.all(OF_RELATIONS)), ids=only_what_differs)
+# No store knows of readings of the documentation, so each is tried on one of them.
+READINGS = [
+    pytest.param(store, switches, id=f"{store}-{only_what_differs(switches)}")
+    for switches, store in zip(Switches.all(OF_RELATIONS), cycle(("memory", "redis")), strict=False)
+]
+
+
+@pytest.mark.parametrize(("make_world", "switches"), READINGS, indirect=["make_world"])
 def test_the_end_state_is_the_expected_one_and_every_job_has_one_outcome(
     switches: Switches, make_world: Callable[..., World]
 ) -> None:

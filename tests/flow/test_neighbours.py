@@ -56,8 +56,9 @@ def failed(entries: Iterable[LogEntry]) -> list[LogEntry]:
     return [entry for entry in entries if entry.fault]
 
 
-@pytest.mark.parametrize("records", [bad_parents, bad_children])
-@pytest.mark.parametrize("fault", ["gateway_before", "lost_after"])
+@pytest.mark.parametrize(
+    ("fault", "records"), [("gateway_before", bad_children), ("lost_after", bad_parents)]
+)
 def test_a_fresh_change_is_applied_within_seconds_and_at_full_pace_beside_300_bad_relations(
     fault: str, records: Callable[[int], list[tuple[str, int]]]
 ) -> None:
