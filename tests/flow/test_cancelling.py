@@ -1,13 +1,14 @@
 """Cancelling what was taken and never signed: it ends, others of its relation go on."""
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from ops.simulator import FaultPlan, InjectedFault
 from producers.job_admin.cancel_dismiss import CANCELLABLE, JobAdminService
 from producers.job_admin.selection import narrow, preview_act
+from tests.support.crashes import BrokenConnection
 from tests.support.flow_world import World, change
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Relation
@@ -141,12 +142,6 @@ def test_what_has_no_answer_goes_on(make_world: Make) -> None:
 
 
 def test_what_a_dead_worker_had_begun_goes_on(make_world: Make) -> None:
-    class BrokenConnection:
-        """An API whose worker loses the store after it has begun a request."""
-
-        def send(self, *_: object, **__: object) -> NoReturn:
-            raise Unavailable("gone")
-
     world = stopped_before_sending(make_world, change("create", BUYER, 1, 9))
     world.limiter.reset("acme")
     api, world.apis["acme"] = world.apis["acme"], BrokenConnection()

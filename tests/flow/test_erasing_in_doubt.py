@@ -1,11 +1,11 @@
 """Erasing a record while its writes are in flight or in doubt: none is forgotten, no late one survives."""
 
 from collections.abc import Callable
-from typing import NoReturn
 
 import pytest
 
 from ops.simulator import FaultPlan, InjectedFault
+from tests.support.crashes import BrokenConnection
 from tests.support.erasing import erase_record, erasure_of
 from tests.support.flow_world import INFO, START, World, change
 from tests.support.store_steps import job_admin_of
@@ -21,13 +21,6 @@ Make = Callable[..., World]
 def erase(world: World) -> dict[str, int]:
     counts = erase_record(erasure_of(world), "acme", "address", 9001, by="ada")
     return {kind: count for kind, count in counts.items() if count}
-
-
-class BrokenConnection:
-    """An API whose worker loses the store after it has begun a request."""
-
-    def send(self, *_: object, **__: object) -> NoReturn:
-        raise Unavailable("gone")
 
 
 def lose(kind: str, seconds: float = 1.0) -> FaultPlan:

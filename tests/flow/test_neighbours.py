@@ -217,25 +217,16 @@ def test_a_429_is_the_account_s_whoever_got_it() -> None:
 # --- what a flush reads
 
 
-def test_a_full_batch_leaves_a_quarter_to_the_inbox(make_world: Make) -> None:
+@pytest.mark.parametrize(("fresh", "read"), [(20, (12, 4)), (1, (15, 1))])
+def test_a_full_batch_leaves_a_quarter_to_the_inbox_and_takes_back_what_that_does_not_need(
+    make_world: Make, fresh: int, read: tuple[int, int]
+) -> None:
     world = make_world(faults=FaultPlan.of_records(bad_parents(40), "gateway_before"))
     world.accept(*pairs(40))
     world.flush()
     world.clock.sleep(20.0)
-    world.accept(*(change("create", BUYER, FRESH_ESTATE + number, 9001) for number in range(20)))
+    world.accept(*(change("create", BUYER, FRESH_ESTATE + number, 9001) for number in range(fresh)))
     with_lease = world.store.lease("acme", "reader")
     assert with_lease
     work = with_lease.read(max_jobs=16, max_relations=5000)
-    assert (len(work.due), len(work.jobs)) == (12, 4)
-
-
-def test_what_the_inbox_does_not_need_of_its_share_goes_to_what_is_due(make_world: Make) -> None:
-    world = make_world(faults=FaultPlan.of_records(bad_parents(40), "gateway_before"))
-    world.accept(*pairs(40))
-    world.flush()
-    world.clock.sleep(20.0)
-    world.accept(change("create", BUYER, FRESH_ESTATE, 9001))
-    with_lease = world.store.lease("acme", "reader")
-    assert with_lease
-    work = with_lease.read(max_jobs=16, max_relations=5000)
-    assert (len(work.due), len(work.jobs)) == (15, 1)
+    assert (len(work.due), len(work.jobs)) == read

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from tests.support.flow_world import World
+from worker.errors import Unavailable
 from worker.ports.store import Store
 from worker.store.redis_store import RedisStore
 
@@ -27,6 +28,13 @@ class CrashPoint:
         if number == self.at:
             raise Crashed
         return result
+
+
+class BrokenConnection:
+    """An API whose worker loses the store after it has begun a request."""
+
+    def send(self, *_: object, **__: object) -> NoReturn:
+        raise Unavailable("gone")
 
 
 class Crashing:
