@@ -199,7 +199,8 @@ create = lambda relations, child: relations.create("estate:address:buyer", 1, ch
 
 def send(first):
     for child in range(first, first + 25):
-        sent = [create(http, child), create(direct, child), asyncio.run(send_one(child))]
+        sent = [create(http, child), create(direct, child)]
+        sent += [asyncio.run(send_one(child))] if child == first else []
         assert all(http.job(each.id)["childid"] == [child] for each in sent), child
 
 async def send_one(child):
