@@ -31,7 +31,7 @@ def is_current(page: Path, text: str) -> bool:
 
 
 def shell(
-    script: str, *, cwd: Path, env: Mapping[str, str], seconds: float = 60.0
+    script: str, *, cwd: Path, env: Mapping[str, str], seconds: float = 240.0
 ) -> subprocess.CompletedProcess[str]:
     """Run the script by bash; a command that fails ends it unless the script says otherwise."""
     return subprocess.run(

@@ -169,7 +169,7 @@ def test_responses_are_as_described(front: Front, document: dict[str, Any], tmp_
     ]
     (tmp_path / "schemathesis.toml").write_text('[parameters]\naccount = "acme"\nsource = "desk"\n')
     run = subprocess.run(
-        [sys.executable, *command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, *command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert (
