@@ -4,14 +4,15 @@ A message that is kept to be read again begins with them, and no secret is among
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from producers.webhooks.expressions import calls_of
 from producers.webhooks.fields import split_fields
 from producers.webhooks.functions import further_parts
 from producers.webhooks.signatures import WebhookDelivery
-from worker.config import Source
+from worker.config import Rule, Source
 
 HEAD: Final = re.compile(rb"(GET|POST) (/webhooks/\S*) HTTP/1\.1\r?\n((?:[^\r\n]+\r?\n)*)\r?\n")
 STARS: Final = "***"
@@ -53,15 +54,14 @@ def read_kept(source: Source, kept: bytes) -> WebhookDelivery:
     return WebhookDelivery(url, headers, kept[head.end() :], head[1].decode())
 
 
-def _calls(source: Source) -> set[tuple[str, str]]:
-    return {call for expression in _expressions(source) for call in calls_of(expression)}
+def _calls(source: Source) -> frozenset[tuple[str, str]]:
+    around = (source.account_from, *(rule.when for rule in source.ignore))
+    return frozenset().union(*map(calls_of, around), *map(_calls_of_rule, source.rules))
 
 
-def _expressions(source: Source) -> Iterator[str]:
-    yield source.account_from
-    yield from (rule.when for rule in source.ignore)
-    for rule in source.rules:
-        yield from rule.expressions
+@lru_cache(maxsize=1024)
+def _calls_of_rule(rule: Rule) -> frozenset[tuple[str, str]]:
+    return frozenset().union(*map(calls_of, rule.expressions))
 
 
 def show_path(source: Source, delivery: WebhookDelivery) -> str:

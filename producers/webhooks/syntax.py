@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from producers.webhooks.expressions import compile_expression
@@ -14,6 +15,7 @@ TESTS: Final = ("contains", "starts_with", "ends_with")  # functions that say ye
 PLAIN_NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
+@lru_cache(maxsize=1024)
 def list_operands(expression: str) -> tuple[str, ...]:
     """Return what a condition looks at: of `type == 'new' && contains(tags, 'x')` it is `type` and `tags`."""
     return tuple(dict.fromkeys(filter(None, _find_operands(compile_expression(expression)))))

@@ -40,6 +40,7 @@ def claim(front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         account_from="customerWebId",
         accounts={"00001-001": "acme", "2": "beta"},
         keeps_claim=True,
+        owners=accounts,
     )
     changed = replace(settings, accounts=accounts, sources={**settings.sources, "office": office})
     monkeypatch.setattr(front.runtime.live_settings, "current", changed)

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -43,7 +44,7 @@ async def post_changes(deps: HttpDeps, call: ApiCall[None]) -> Response:
     parsed = await run_in_threadpool(parse_many, raw) if len(raw) > MAX_INLINE_PARSE else parse_many(raw)
     if len(parsed) > MAX_CHANGES:
         raise TooLarge(MAX_CHANGES, "changes")
-    changes = with_correlation([item.change for item in parsed], request)
+    changes = with_correlation([item.change for item in parsed], request.state.correlation)
     changes = _with_event_ids(changes, key) if key else changes
     parts = [_accept_part(deps, call.key, changes, positions) for positions in group_by_account(changes)]
     results = [await parts[0]] if len(parts) == 1 else await asyncio.gather(*parts)
@@ -52,10 +53,18 @@ async def post_changes(deps: HttpDeps, call: ApiCall[None]) -> Response:
         for result in results
         for position, receipt in zip(result.positions, result.receipts, strict=False)
     }
-    jobs = await list_job_entries(deps.queries, receipts, [item.notes for item in parsed])
+    list_entries = partial(list_job_entries, deps.queries, list(receipts.values()))
+    asks = any(receipt.duplicate for receipt in receipts.values())
+    entries = await run_in_threadpool(list_entries) if asks else list_entries()
+    jobs = {at: _with_notes(entry, parsed[at].notes) for at, entry in zip(receipts, entries, strict=True)}
     if any(result.error for result in results):
         return partly_refused(results, places_of(raw, len(changes)), jobs)
     return await _respond(deps, [jobs[at] for at in range(len(changes))], preferred_wait(request))
+
+
+def _with_notes(entry: JobEntry, notes: Sequence[str]) -> JobEntry:
+    """Return the entry, with what was corrected in its change."""
+    return {**entry, "notes": list(notes)} if notes else entry
 
 
 async def _accept_part(
@@ -110,24 +119,20 @@ def _with_event_ids(changes: Sequence[Change], key: str) -> list[Change]:
     ]
 
 
-def with_correlation(changes: Iterable[Change], request: Request) -> list[Change]:
+def with_correlation(changes: Iterable[Change], correlation: str) -> list[Change]:
     """Return the changes, each with the correlation id of its request."""
-    return [msgspec.structs.replace(change, correlation=request.state.correlation) for change in changes]
+    return [msgspec.structs.replace(change, correlation=correlation) for change in changes]
 
 
-async def list_job_entries(
-    queries: Queries, receipts: Mapping[int, Receipt], notes: Sequence[Sequence[str]] = ()
-) -> dict[int, JobEntry]:
-    """Return the entries of receipts by position; a duplicate has the state that its job is in by now.
-
-    `notes` say what was corrected in the change of each position.
-    """
-    duplicates = sorted({receipt.job for receipt in receipts.values() if receipt.duplicate})
-    states = await run_in_threadpool(queries.get_states, duplicates) if duplicates else {}
-    entries: dict[int, JobEntry] = {}
-    for at, receipt in receipts.items():
-        state = states.get(receipt.job) if receipt.duplicate else "queued"
-        entries[at] = {"id": receipt.job, "state": state, "duplicate": receipt.duplicate}
-        if notes and notes[at]:
-            entries[at]["notes"] = list(notes[at])
-    return entries
+def list_job_entries(queries: Queries, receipts: Sequence[Receipt]) -> list[JobEntry]:
+    """Return the entry of each receipt; a duplicate has the state that its job is in by now."""
+    duplicates = sorted({receipt.job for receipt in receipts if receipt.duplicate})
+    states = queries.get_states(duplicates) if duplicates else {}
+    return [
+        {
+            "id": receipt.job,
+            "state": states.get(receipt.job) if receipt.duplicate else "queued",
+            "duplicate": receipt.duplicate,
+        }
+        for receipt in receipts
+    ]

@@ -24,24 +24,22 @@ class DeliveryLog:
         self._emit, self._sampler = emit, Sampler()
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
-    async def note(self, source: Source, outcome: DeliveryOutcome, make: Callable[[], KeptDelivery]) -> None:
-        """Count a delivery and keep it; `make` is called in a thread, and returns once it is kept."""
+    def count(self, source: Source, outcome: DeliveryOutcome) -> None:
+        """Count a delivery; called in the event loop."""
         self._counts.count(f"{source.name}:{outcome}")
-        if source.delivery_days:
-            await self._threads.run_intake(partial(self._keep, source.name, make))
 
-    def note_refused(self, source: Source, make: Callable[[], KeptDelivery] | None) -> None:
-        """Count a refused delivery, and keep it beside the answer if it can be made."""
-        self._counts.count(f"{source.name}:refused")
-        if source.delivery_days and make:
-            keep = partial(self._keep, source.name, make)
-            task = asyncio.create_task(self._threads.run_intake(keep))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    def _keep(self, source: str, make: Callable[[], KeptDelivery]) -> None:
+    def keep(self, source: Source, make: Callable[[], KeptDelivery]) -> None:
+        """Make the record of a delivery and keep it, if the source keeps any; called in a thread."""
+        if not source.delivery_days:
+            return
         try:
             self._deliveries.keep(make())
         except Exception as error:  # also a bug of ours: its changes are accepted
-            if (unlogged := self._sampler.take(source)) is not None:
-                self._emit("delivery.lost", source=source, error=type(error).__name__, unlogged=unlogged)
+            if (unlogged := self._sampler.take(source.name)) is not None:
+                self._emit("delivery.lost", source=source.name, error=type(error).__name__, unlogged=unlogged)
+
+    def keep_beside(self, source: Source, make: Callable[[], KeptDelivery]) -> None:
+        """Keep the record of a delivery beside the answer to it."""
+        task = asyncio.create_task(self._threads.run_intake(partial(self.keep, source, make)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

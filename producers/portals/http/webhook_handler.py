@@ -9,7 +9,6 @@ from functools import partial
 from http import HTTPStatus
 from typing import Final
 
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -21,7 +20,7 @@ from producers.portals.http.change_handler import list_job_entries, with_correla
 from producers.portals.http.deps import HttpDeps
 from producers.portals.http.problems import JobEntry, accepted_response, json_response
 from producers.portals.http.refusals import faults_of, reason_of
-from producers.webhooks.claims import KeptClaim, keep_claim
+from producers.webhooks.claims import keep_claim
 from producers.webhooks.first_contact import awaits_secret, take_secret
 from producers.webhooks.handshake import answer_unproved, check_not_lost, find_challenge, find_echo
 from producers.webhooks.mapping import MappedChange
@@ -29,7 +28,7 @@ from producers.webhooks.record import MappedDelivery, map_delivery, record_deliv
 from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import verify
-from worker.config import Account, Source
+from worker.config import Source
 from worker.contract import MAX_MESSAGE
 from worker.errors import (
     BacklogFull,
@@ -40,8 +39,10 @@ from worker.errors import (
     RelationsError,
     Unavailable,
 )
+from worker.ports.deliveries import DeliveryOutcome
+from worker.ports.services import EventSink
 from worker.ports.store import Receipt
-from worker.usecases.intake import group_by_account
+from worker.usecases.intake import Intake, group_by_account
 
 # By how an answer of the settings begins.
 ANSWER_TYPES: Final = {"<": "text/xml", "{": "application/json", "[": "application/json"}
@@ -79,17 +80,14 @@ async def _receive(deps: HttpDeps, call: ApiCall[None]) -> Response:
             return _send_back(challenge)
         root = request.scope.get("root_path", "")
         sent = WebhookDelivery(_sent_url(request, root), _joined_headers(request), raw, request.method, root)
-        if awaits_secret(source) and (answer := await _take_secret(deps, source, sent)):
-            return answer
-        mapped, claim = await deps.threads.run_mapping(
-            partial(_map_sent, source, sent, time.time(), deps.current_settings().accounts, coding=coding)
-        )
-        if claim:
-            _report_claim(deps, source, claim)
-        return await _accept_delivery(deps, source, mapped, request)
+        take = partial(_take_delivery, deps, source, sent, coding, request.state.correlation)
+        response, outcome = await deps.threads.run_webhook(take)
     except RelationsError as error:
         check = answer_unproved(sent, error) if sent and isinstance(error, Unauthorized) else None
         return _refuse_delivery(deps, source, request, error, check)
+    if outcome:
+        deps.deliveries.count(source, outcome)
+    return response
 
 
 def _answer_look(source: Source, request: Request) -> Response | None:
@@ -125,18 +123,25 @@ def _joined_headers(request: Request) -> Mapping[str, str]:
     return {name: ", ".join(request.headers.getlist(name)) for name in names}
 
 
-async def _take_secret(deps: HttpDeps, source: Source, sent: WebhookDelivery) -> Response | None:
-    """Return the answer to a sender that hands over the secret of its hook; None of anything else."""
-    headers = await deps.threads.run_mapping(partial(take_secret, source, sent))
-    if headers is None:
-        return None
-    deps.emit("secret.taken", source=source.name)
-    return json_response({"jobs": [], "detail": "the secret of this hook was taken"}, headers=headers)
+def _take_delivery(
+    deps: HttpDeps, source: Source, sent: WebhookDelivery, coding: str, correlation: str
+) -> tuple[Response, DeliveryOutcome | None]:
+    """Take what was sent, in a thread from beginning to end; return the answer, and what became of it.
+
+    That is None of a sender that hands over the secret of its hook.
+    """
+    if awaits_secret(source) and (headers := take_secret(source, sent)) is not None:
+        deps.emit("secret.taken", source=source.name)
+        taken = {"jobs": [], "detail": "the secret of this hook was taken"}
+        return json_response(taken, headers=headers), None
+    with deps.threads.mapping:
+        mapped = _map_sent(source, sent, time.time(), coding, deps.emit)
+    return _accept_delivery(deps, source, mapped, correlation)
 
 
 def _map_sent(
-    source: Source, sent: WebhookDelivery, now: float, accounts: Mapping[str, Account], *, coding: str
-) -> tuple[MappedDelivery, KeptClaim | None]:
+    source: Source, sent: WebhookDelivery, now: float, coding: str, emit: EventSink
+) -> MappedDelivery:
     """Verify and map what was sent; of a compressed body some sign the bytes, some the content."""
     delivery = sent._replace(body=decode(sent.body, coding, MAX_MESSAGE)) if coding else sent
     try:
@@ -145,41 +150,32 @@ def _map_sent(
         if not coding:
             raise
         message_id = verify(source, sent, now=now)
-    claim = keep_claim(source, accounts, delivery, now=now)
-    return map_delivery(source, delivery, message_id), claim
+    keep_claim(source, delivery, now=now, emit=emit)
+    return map_delivery(source, delivery, message_id)
 
 
-def _report_claim(deps: HttpDeps, source: Source, claim: KeptClaim) -> None:
-    if claim.error:
-        deps.emit("claim.lost", account=claim.account, source=source.name, error=claim.error)
-    else:
-        deps.emit("claim.written", account=claim.account, source=source.name)
-
-
-async def _accept_delivery(
-    deps: HttpDeps, source: Source, mapped: MappedDelivery, request: Request
-) -> Response:
+def _accept_delivery(
+    deps: HttpDeps, source: Source, mapped: MappedDelivery, correlation: str
+) -> tuple[Response, DeliveryOutcome]:
     """Answer a genuine message with its jobs, once it is on record.
 
     One that makes no valid changes is kept as a failed job, to be read again when the rules are corrected.
     """
-    jobs = list[JobEntry]()
     try:
         if mapped.error:
             raise mapped.error
-        receipts = await _accept_mapped(deps, mapped.changes, request)
-        entries = await list_job_entries(deps.queries, receipts)
-        jobs = [entries[at] for at in range(len(entries))]
+        receipts = _accept_mapped(deps.intake, mapped.changes, correlation)
+        jobs = list_job_entries(deps.queries, receipts)
     except (InvalidChange, NotFound) as error:  # NotFound: its account has left the settings
         mapped = mapped.failed(error)
-        make = partial(make_unreadable_message, source, mapped.delivery, mapped.id, faults_of(error))
-        receipt = await run_in_threadpool(deps.intake.reject, await deps.threads.run_mapping(make))
+        with deps.threads.mapping:
+            message = make_unreadable_message(source, mapped.delivery, mapped.id, faults_of(error))
+        receipt = deps.intake.reject(message)
         jobs = [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
     if not jobs:
         deps.emit("webhook.ignored", source=source.name, message=mapped.id, because=mapped.because)
-    ids = [job["id"] for job in jobs]
-    await deps.deliveries.note(source, mapped.outcome, partial(record_delivery, source, mapped, ids))
-    return json_response(mapped.reply) if mapped.reply else _taken(source, jobs)
+    deps.deliveries.keep(source, partial(record_delivery, source, mapped, [job["id"] for job in jobs]))
+    return json_response(mapped.reply) if mapped.reply else _taken(source, jobs), mapped.outcome
 
 
 def _taken(source: Source, jobs: Sequence[JobEntry]) -> Response:
@@ -194,23 +190,20 @@ def _taken(source: Source, jobs: Sequence[JobEntry]) -> Response:
     return answer
 
 
-async def _accept_mapped(
-    deps: HttpDeps, mapped: Sequence[MappedChange], request: Request
-) -> dict[int, Receipt]:
+def _accept_mapped(intake: Intake, mapped: Sequence[MappedChange], correlation: str) -> list[Receipt]:
     """Accept the changes, account by account; faults are led by the paths of the rules.
 
     A redelivered message meets its first jobs, whatever its content is by now (R2).
     """
-    changes = with_correlation([item.change for item in mapped], request)
+    changes = with_correlation([item.change for item in mapped], correlation)
     receipts: dict[int, Receipt] = {}
     for positions in group_by_account(changes):
-        part = [changes[at] for at in positions]
         try:
-            accepted = await deps.commit_group.accept(part[0].account, part)
+            accepted = intake.accept([changes[at] for at in positions])
         except InvalidChange as error:
             raise error.moved([mapped[at].path for at in positions].__getitem__) from None
         receipts |= zip(positions, accepted, strict=True)
-    return receipts
+    return [receipts[at] for at in range(len(changes))]
 
 
 def _refuse_delivery(
@@ -224,18 +217,18 @@ def _refuse_delivery(
 
     `check` is the answer to a sender that only checks the address.
     """
-    reason, faults = reason_of(error), faults_of(error)
-    size = request.headers.get("content-length", "")
-    is_logged = deps.refusals.note_webhook(source.name, error)
-    make = partial(
-        record_refusal,
-        source,
-        deps.intake.new_id(),
-        reason=reason,
-        faults=faults,
-        size=int(size) if size.isdecimal() and len(size) < MAX_DIGITS else 0,
-    )
-    deps.deliveries.note_refused(source, make if is_logged else None)
+    deps.deliveries.count(source, "refused")
+    if deps.refusals.note_webhook(source.name, error):
+        size = request.headers.get("content-length", "")
+        make = partial(
+            record_refusal,
+            source,
+            deps.intake.new_id(),
+            reason=reason_of(error),
+            faults=faults_of(error),
+            size=int(size) if size.isdecimal() and len(size) < MAX_DIGITS else 0,
+        )
+        deps.deliveries.keep_beside(source, make)
     if check:
         return json_response(check)
     if isinstance(error, InvalidSettings | BacklogFull):
