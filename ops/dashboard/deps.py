@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ops.dashboard.page import Visit
 from ops.dashboard.session import Sessions, SignInLimit
 from ops.operations.local import LocalOperations
-from producers.portals.http.refusals import GatheredCounts, RefusalLog, Sampler
+from producers.portals.http.refusals import RefusalLog
 from producers.portals.http.threads import Threads
 from producers.services import Services, build_services
 from worker.wiring import Runtime
@@ -42,5 +42,5 @@ def dashboard_deps(
         send_replay=send_replay,
         sessions=Sessions(),
         sign_in_limit=SignInLimit(clock),
-        refusals=RefusalLog(runtime.emit, GatheredCounts(runtime.metrics.add_refusals), Sampler()),
+        refusals=RefusalLog(runtime),
     )

@@ -27,7 +27,6 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 FORM: Final = "application/x-www-form-urlencoded"
 MAX_FORM: Final = 2**20  # bytes
-FORM_SECONDS: Final = 30.0  # that a form may take to come
 HOME: Final = "/"
 ENDED: Final = "Your session has ended, and nothing was done. Sign in to go on."
 
@@ -158,7 +157,7 @@ async def static_endpoint(request: Request) -> Response:
 
 async def read_form(request: Request) -> Mapping[str, list[str]]:
     """Return the fields of the form; raise Unsupported, TooLarge or TooSlow."""
-    body = await read_body(request, MAX_FORM, seconds=FORM_SECONDS, content_types=(FORM,))
+    body = await read_body(request, MAX_FORM, content_types=(FORM,))
     return _gather(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
 
 

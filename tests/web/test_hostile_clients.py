@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from producers.portals.http import body
 from producers.portals.http.application import application
 from producers.portals.http.change_handler import MAX_CHANGES
 from producers.portals.http.connection import MAX_HEAD, BoundedProtocol
@@ -30,9 +31,11 @@ JSON = {"Content-Type": "application/json"}
 def impatient_server(front: Front) -> Iterator[socket.socket]:
     """Connect to a server that allows little time for heads and bodies."""
     with (
-        Server(application(front.runtime, body_seconds=0.2), port=0, bounds={"head_seconds": 0.2}) as server,
+        pytest.MonkeyPatch.context() as patch,
+        Server(application(front.runtime), port=0, bounds={"head_seconds": 0.2}) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
     ):
+        patch.setattr(body, "BODY_SECONDS", 0.2)
         yield connection
 
 

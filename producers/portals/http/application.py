@@ -22,15 +22,12 @@ from producers.portals.http.routes import PORTAL_ROUTES
 from producers.portals.http.server import KEEP_ALIVE_SECONDS, Server
 from worker.wiring import Runtime
 
-BODY_SECONDS: Final = 60.0  # that a body may take to come
-
 TAKING: Final = ("/v1/changes", "/webhooks/")  # paths that take changes
 
 
 def application(
     runtime: Runtime,
     *,
-    body_seconds: float = BODY_SECONDS,
     more_routes: Sequence[ApiRoute] = (),
     pages: Sequence[Route] = (),
     note_body: NoteBody | None = None,
@@ -42,7 +39,7 @@ def application(
 
     Raises InvalidSettings if a webhook's rules cannot be used.
     """
-    deps = http_deps(runtime, body_seconds=body_seconds, is_stopping=lambda: bool(app.state.is_stopping()))
+    deps = http_deps(runtime, is_stopping=lambda: bool(app.state.is_stopping()))
     methods: dict[str, dict[str, Endpoint]] = {}
     for route in _with_description([*bind(PORTAL_ROUTES, deps), *more_routes]):
         endpoint = make_endpoint(route, deps)
@@ -58,7 +55,7 @@ def application(
     others = sorted((path for path in methods if path not in taking), key=lambda path: "{" in path)
     app = Starlette(
         routes=[*map(route_to, taking), *pages, *map(route_to, others)],
-        middleware=[Middleware(CorrelationMiddleware, new_id=deps.intake.new_id, emit=deps.emit)],
+        middleware=[Middleware(CorrelationMiddleware, new_id=deps.intake.new_id, emit=runtime.emit)],
         exception_handlers={HTTPException: _http_problem},
     )
     # An address has one spelling, and no redirect believes the Host header.

@@ -17,6 +17,7 @@ from producers.errors import TooLarge, TooSlow, Unsupported
 from worker.contract.values import read_json
 from worker.errors import Fault, Invalid
 
+BODY_SECONDS = 60.0  # that a body may take to come
 MAX_FORM: Final = 2**20  # bytes
 EMPTY_ARRAY: Final = "Expected `object`, got `array`"
 PHP_HINT: Final = "; PHP writes an empty array as [], send (object) [] for an object"
@@ -28,31 +29,29 @@ RAW: Final = -ZLIB
 Form = TypeVar("Form", bound=msgspec.Struct)
 
 
-async def read_body(
-    request: Request, limit: int, *, seconds: float, content_types: Collection[str] = ()
-) -> bytes:
+async def read_body(request: Request, limit: int, *, content_types: Collection[str] = ()) -> bytes:
     """Return the body, if it is of one of these content types (of any, if none is given), decompressed.
 
     A byte order mark, which .NET and PowerShell write, is left out.
     Raises Unsupported before anything is read, TooLarge as soon as the limit is passed by what came or by
-    what it becomes, TooSlow after these seconds.
+    what it becomes, TooSlow after BODY_SECONDS.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_types and content_type not in content_types:
         got = content_type or "a body without Content-Type"
         raise Unsupported(f"send {' or '.join(content_types)}, not {got}")
-    body, coding = await read_sent_body(request, limit, seconds=seconds)
+    body, coding = await read_sent_body(request, limit)
     plain = await run_in_threadpool(decode, body, coding, limit) if coding else body
     return plain.removeprefix(codecs.BOM_UTF8)
 
 
-async def read_form(request: Request, form_type: type[Form], *, seconds: float, required: bool) -> Form:
+async def read_form(request: Request, form_type: type[Form], *, required: bool) -> Form:
     """Return the JSON object of the body as a value of this type; one that is not required may be empty.
 
     Raises Invalid with the first fault.
     """
     content_types = ("application/json",) if required else ()
-    raw = await read_body(request, MAX_FORM, seconds=seconds, content_types=content_types)
+    raw = await read_body(request, MAX_FORM, content_types=content_types)
     try:
         form = msgspec.json.decode(raw if raw or required else b"{}", type=form_type)
         read_json(raw or b"{}")  # refuses names that stand twice
@@ -63,21 +62,21 @@ async def read_form(request: Request, form_type: type[Form], *, seconds: float, 
         raise Invalid([Fault(path.strip("`."), text + hint)]) from None
 
 
-async def read_sent_body(request: Request, limit: int, *, seconds: float) -> tuple[bytes, str]:
+async def read_sent_body(request: Request, limit: int) -> tuple[bytes, str]:
     """Return the body as it was sent, and its content coding; empty if there is none.
 
-    Raises Unsupported before anything is read, TooLarge as soon as the limit is passed, TooSlow after these
-    seconds.
+    Raises Unsupported before anything is read, TooLarge as soon as the limit is passed, TooSlow after
+    BODY_SECONDS.
     """
     coding = read_coding(",".join(request.headers.getlist("content-encoding")))
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise TooLarge(limit)
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(BODY_SECONDS):
             return await _read_chunks(request, limit), coding
     except TimeoutError:
-        raise TooSlow(f"the body did not come within {seconds:g} seconds; send it in parts") from None
+        raise TooSlow(f"the body did not come within {BODY_SECONDS:g} seconds; send it in parts") from None
 
 
 async def _read_chunks(request: Request, limit: int) -> bytes:

@@ -40,7 +40,7 @@ async def post_changes(deps: HttpDeps, call: ApiCall[None]) -> Response:
     """
     request = call.request
     key = _idempotency_key(request)
-    raw = await read_body(request, MAX_BODY, seconds=deps.body_seconds, content_types=CONTENT_TYPES)
+    raw = await read_body(request, MAX_BODY, content_types=CONTENT_TYPES)
     parsed = await run_in_threadpool(parse_many, raw) if len(raw) > MAX_INLINE_PARSE else parse_many(raw)
     if len(parsed) > MAX_CHANGES:
         raise TooLarge(MAX_CHANGES, "changes")
@@ -53,7 +53,7 @@ async def post_changes(deps: HttpDeps, call: ApiCall[None]) -> Response:
         for result in results
         for position, receipt in zip(result.positions, result.receipts, strict=False)
     }
-    list_entries = partial(list_job_entries, deps.queries, list(receipts.values()))
+    list_entries = partial(list_job_entries, deps.runtime.queries, list(receipts.values()))
     asks = any(receipt.duplicate for receipt in receipts.values())
     entries = await run_in_threadpool(list_entries) if asks else list_entries()
     jobs = {at: _with_notes(entry, parsed[at].notes) for at, entry in zip(receipts, entries, strict=True)}

@@ -10,18 +10,16 @@ from functools import partial
 from producers.portals.http.refusals import GatheredCounts, Sampler
 from producers.portals.http.threads import Threads
 from worker.config import Source
-from worker.ports.deliveries import Deliveries, DeliveryOutcome, KeptDelivery
-from worker.ports.services import EventSink
+from worker.ports.deliveries import DeliveryOutcome, KeptDelivery
+from worker.wiring import Runtime
 
 
 class DeliveryLog:
     """Keeps deliveries of sources that keep any."""
 
-    def __init__(
-        self, deliveries: Deliveries, counts: GatheredCounts, threads: Threads, emit: EventSink
-    ) -> None:
-        self._deliveries, self._counts, self._threads = deliveries, counts, threads
-        self._emit, self._sampler = emit, Sampler()
+    def __init__(self, runtime: Runtime, threads: Threads) -> None:
+        self._runtime, self._threads, self._sampler = runtime, threads, Sampler()
+        self._counts = GatheredCounts(runtime.metrics.add_deliveries)
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
     def count(self, source: Source, outcome: DeliveryOutcome) -> None:
@@ -33,10 +31,12 @@ class DeliveryLog:
         if not source.delivery_days:
             return
         try:
-            self._deliveries.keep(make())
+            self._runtime.deliveries.keep(make())
         except Exception as error:  # also a bug of ours: its changes are accepted
             if (unlogged := self._sampler.take(source.name)) is not None:
-                self._emit("delivery.lost", source=source.name, error=type(error).__name__, unlogged=unlogged)
+                self._runtime.emit(
+                    "delivery.lost", source=source.name, error=type(error).__name__, unlogged=unlogged
+                )
 
     def keep_beside(self, source: Source, make: Callable[[], KeptDelivery]) -> None:
         """Keep the record of a delivery beside the answer to it."""

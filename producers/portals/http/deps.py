@@ -12,17 +12,14 @@ from starlette.concurrency import run_in_threadpool
 from producers.portals.http.delivery_log import DeliveryLog
 from producers.portals.http.group_commit import CommitGroup
 from producers.portals.http.long_poll import JobPoller
-from producers.portals.http.refusals import GatheredCounts, RefusalLog, Sampler
+from producers.portals.http.refusals import RefusalLog
 from producers.portals.http.threads import Threads
 from producers.webhooks.mapping import check_rules
 from worker.config import Settings, Source
 from worker.errors import InvalidSettings, NotFound, StoreUnavailable
-from worker.ports.queries import Queries
 from worker.ports.services import EventSink
-from worker.ports.store import Store
 from worker.usecases.health import Trouble
 from worker.usecases.intake import Intake
-from worker.usecases.waiting import WaitReader
 from worker.wiring import Runtime
 
 PROBE_SECONDS: Final = 2.0  # that a health check waits for Redis
@@ -98,27 +95,21 @@ class RareQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpDeps:
-    """The dependencies; a body may take `body_seconds` to come."""
+    """A runtime, and what the handlers share beside it."""
 
-    current_settings: Callable[[], Settings]  # read again after a change, so that a revoked key stops working
+    runtime: Runtime
     intake: Intake
-    store: Store
-    queries: Queries
-    emit: EventSink
-    body_seconds: float
     commit_group: CommitGroup
     job_poller: JobPoller
     sources: WebhookSources
     redis_probe: RedisProbe  # which finds what is wrong
     threads: Threads
-    waits: WaitReader
     refusals: RefusalLog
     deliveries: DeliveryLog
 
 
-def http_deps(runtime: Runtime, *, body_seconds: float, is_stopping: Callable[[], bool]) -> HttpDeps:
+def http_deps(runtime: Runtime, *, is_stopping: Callable[[], bool]) -> HttpDeps:
     """Build the dependencies from a runtime."""
-
     intake, threads = runtime.intake(), Threads()
     read_health = RareQuestion(runtime.read_health, rest=lambda: HEALTH_REST * len(runtime.settings.accounts))
 
@@ -127,20 +118,13 @@ def http_deps(runtime: Runtime, *, body_seconds: float, is_stopping: Callable[[]
         return runtime.find_troubles(read_health())
 
     return HttpDeps(
-        current_settings=runtime.live_settings.refresh,
+        runtime=runtime,
         intake=intake,
-        store=runtime.store,
-        queries=runtime.queries,
-        emit=runtime.emit,
-        body_seconds=body_seconds,
         commit_group=CommitGroup(intake.accept, run=threads.run_intake),
         job_poller=JobPoller(runtime.queries.get_states, run=threads.run_intake, is_stopping=is_stopping),
         sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
         redis_probe=RedisProbe(find_troubles),
         threads=threads,
-        waits=runtime.waits,
-        refusals=RefusalLog(runtime.emit, GatheredCounts(runtime.metrics.add_refusals), Sampler()),
-        deliveries=DeliveryLog(
-            runtime.deliveries, GatheredCounts(runtime.metrics.add_deliveries), threads, runtime.emit
-        ),
+        refusals=RefusalLog(runtime),
+        deliveries=DeliveryLog(runtime, threads),
     )

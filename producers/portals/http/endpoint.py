@@ -56,7 +56,7 @@ def make_endpoint(route: ApiRoute, deps: HttpDeps) -> Endpoint:
 
     async def serve(request: Request) -> Response:
         try:
-            call = await check_call(route, request, deps.current_settings, body_seconds=deps.body_seconds)
+            call = await check_call(route, request, deps.runtime.live_settings.refresh)
             response: Response = await route.handler(call)
         except HTTPException:
             raise
@@ -67,7 +67,7 @@ def make_endpoint(route: ApiRoute, deps: HttpDeps) -> Endpoint:
                 deps.refusals.note_key(error, route.path)
             if isinstance(error, RelationsError) and status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR:
                 return error_response(error)
-            deps.emit("request.failed", path=route.path, error=type(error).__name__, exc_info=error)
+            deps.runtime.emit("request.failed", path=route.path, error=type(error).__name__, exc_info=error)
             return problem_response(500, INTERNAL_ERROR)
         return response
 
@@ -88,7 +88,7 @@ def noted(endpoint: Endpoint, path: str, note_body: NoteBody) -> Endpoint:
 
 
 async def check_call(
-    route: ApiRoute, request: Request, current_settings: Callable[[], Settings], *, body_seconds: float
+    route: ApiRoute, request: Request, current_settings: Callable[[], Settings]
 ) -> ApiCall[Any]:
     """Return the call that a request makes; raise the RelationsError that says why it cannot be made."""
     if route.right is None:
@@ -98,7 +98,7 @@ async def check_call(
     check_access(key, route.right, account)
     values: msgspec.Struct | None = None
     if route.form:
-        values = await read_form(request, route.form, seconds=body_seconds, required=route.form_required)
+        values = await read_form(request, route.form, required=route.form_required)
     elif route.query:
         values = read_query(request.query_params.multi_items(), route.query)
     if isinstance(values, AccountQuery):

@@ -8,53 +8,55 @@ from producers.portals.http.endpoint import check_access, job_account
 from producers.portals.http.problems import json_response
 from producers.portals.http.query import AccountQuery, JobLookupForm, JobPageQuery
 from producers.portals.http.start_page import start_response
-from producers.portals.serializers import batch_json, job_json
+from producers.portals.serializers import JobDict, batch_json, job_json
 from worker.config import redact
 from worker.errors import NotFound
 
 
 async def get_job(deps: HttpDeps, call: ApiCall[None]) -> Response:
     """Show one job."""
-    job_id = call.request.path_params["id"]
-    job = await deps.threads.run_for(call.key.name, deps.store.get_job, job_id)
-    if job is None:
-        raise NotFound(f'there is no job "{job_id}" (any more)')
-    return json_response(job_json(job, await deps.threads.run_for(call.key.name, deps.waits.of_job, job)))
+    runtime, job_id = deps.runtime, call.request.path_params["id"]
+
+    def show() -> JobDict:
+        if (job := runtime.store.get_job(job_id)) is None:
+            raise NotFound(f'there is no job "{job_id}" (any more)')
+        return job_json(job, runtime.waits.of_job(job))
+
+    return json_response(await deps.threads.run_for(call.key.name, show))
 
 
 async def look_up_jobs(deps: HttpDeps, call: ApiCall[JobLookupForm]) -> Response:
     """Show several jobs, in the order of their ids; null for one that is not there (any more)."""
-    ids = call.input.jobs
+    runtime, ids = deps.runtime, call.input.jobs
     for account in {job_account(job_id) for job_id in ids}:
         check_access(call.key, "read", account)
-    jobs = await deps.threads.run_for(call.key.name, deps.queries.get_jobs, ids)
-    waits = await deps.threads.run_for(call.key.name, deps.waits.of_jobs, list(jobs.values()))
-    return json_response(
-        {"jobs": [job_json(jobs[id_], waits.get(id_)) if id_ in jobs else None for id_ in ids]}
-    )
+
+    def show() -> list[JobDict | None]:
+        jobs = runtime.queries.get_jobs(ids)
+        waits = runtime.waits.of_jobs(list(jobs.values()))
+        return [job_json(jobs[id_], waits.get(id_)) if id_ in jobs else None for id_ in ids]
+
+    return json_response({"jobs": await deps.threads.run_for(call.key.name, show)})
 
 
 async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
     """List the jobs that fit, newest first, one page at a time."""
-    query = call.input
-    page = await deps.threads.run_for(
-        call.key.name,
-        deps.queries.find_jobs,
-        query.account,
-        query.filter(),
-        limit=query.limit,
-        cursor=query.cursor,
-    )
-    waits = await deps.threads.run_for(call.key.name, deps.waits.of_jobs, page.jobs)
-    return json_response(
-        {"jobs": [job_json(job, waits.get(job.id)) for job in page.jobs], "next": page.next or None}
-    )
+    runtime, query = deps.runtime, call.input
+    wanted = query.filter()
+
+    def show() -> dict[str, object]:
+        page = runtime.queries.find_jobs(query.account, wanted, limit=query.limit, cursor=query.cursor)
+        waits = runtime.waits.of_jobs(page.jobs)
+        return {"jobs": [job_json(job, waits.get(job.id)) for job in page.jobs], "next": page.next or None}
+
+    return json_response(await deps.threads.run_for(call.key.name, show))
 
 
 async def get_batch(deps: HttpDeps, call: ApiCall[AccountQuery]) -> Response:
     """Count the jobs of a batch by what has become of them."""
     label = call.request.path_params["label"]
-    counts = await deps.threads.run_for(call.key.name, deps.store.batch_counts, call.account, label)
+    count = deps.runtime.store.batch_counts
+    counts = await deps.threads.run_for(call.key.name, count, call.account, label)
     return json_response(batch_json(call.account, label, counts))
 
 
@@ -70,7 +72,7 @@ async def healthz(_deps: HttpDeps, _call: ApiCall[None]) -> Response:
 
 async def readyz(deps: HttpDeps, _call: ApiCall[None]) -> Response:
     """Answer if changes are accepted, and note what is wrong: what is accepted waits until it is mended."""
-    deps.current_settings()  # which reads them again if they changed
+    deps.runtime.live_settings.refresh()  # which reads them again if they changed
     troubles = await deps.redis_probe.check()
     notes = [redact(str(trouble)) for trouble in troubles]
     return json_response({"status": "ok", **({"notes": notes} if notes else {})})

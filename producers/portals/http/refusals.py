@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from producers.errors import Forbidden, RefusalReason, TooLarge, TooSlow, Unauthorized, Unsupported
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError
-from worker.ports.services import EventSink
+from worker.wiring import Runtime
 
 LOGGED_A_MINUTE: Final = 10  # of each kind of refusal
 MINUTE: Final = 60.0
@@ -64,8 +64,9 @@ class GatheredCounts:
 class RefusalLog:
     """Notes refusals, and counts them. Kinds are words of ours and source names."""
 
-    def __init__(self, emit: EventSink, counts: GatheredCounts, sampler: Sampler) -> None:
-        self._emit, self._counts, self._sampler = emit, counts, sampler
+    def __init__(self, runtime: Runtime) -> None:
+        self._emit, self._counts = runtime.emit, GatheredCounts(runtime.metrics.add_refusals)
+        self._sampler = Sampler()
 
     def note_key(self, error: RelationsError, path: str) -> None:
         """Note that a route refused a request for its key."""

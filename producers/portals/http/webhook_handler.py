@@ -75,7 +75,7 @@ async def _receive(deps: HttpDeps, call: ApiCall[None]) -> Response:
     try:
         if request.method in ("HEAD", "GET") and (answer := _answer_look(source, request)):
             return answer
-        raw, coding = await read_sent_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
+        raw, coding = await read_sent_body(request, MAX_MESSAGE)
         if not raw and (challenge := find_challenge(request.query_params)):
             return _send_back(challenge)
         root = request.scope.get("root_path", "")
@@ -131,11 +131,11 @@ def _take_delivery(
     That is None of a sender that hands over the secret of its hook.
     """
     if awaits_secret(source) and (headers := take_secret(source, sent)) is not None:
-        deps.emit("secret.taken", source=source.name)
+        deps.runtime.emit("secret.taken", source=source.name)
         taken = {"jobs": [], "detail": "the secret of this hook was taken"}
         return json_response(taken, headers=headers), None
     with deps.threads.mapping:
-        mapped = _map_sent(source, sent, time.time(), coding, deps.emit)
+        mapped = _map_sent(source, sent, time.time(), coding, deps.runtime.emit)
     return _accept_delivery(deps, source, mapped, correlation)
 
 
@@ -165,7 +165,7 @@ def _accept_delivery(
         if mapped.error:
             raise mapped.error
         receipts = _accept_mapped(deps.intake, mapped.changes, correlation)
-        jobs = list_job_entries(deps.queries, receipts)
+        jobs = list_job_entries(deps.runtime.queries, receipts)
     except (InvalidChange, NotFound) as error:  # NotFound: its account has left the settings
         mapped = mapped.failed(error)
         with deps.threads.mapping:
@@ -173,7 +173,7 @@ def _accept_delivery(
         receipt = deps.intake.reject(message)
         jobs = [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
     if not jobs:
-        deps.emit("webhook.ignored", source=source.name, message=mapped.id, because=mapped.because)
+        deps.runtime.emit("webhook.ignored", source=source.name, message=mapped.id, because=mapped.because)
     deps.deliveries.keep(source, partial(record_delivery, source, mapped, [job["id"] for job in jobs]))
     return json_response(mapped.reply) if mapped.reply else _taken(source, jobs), mapped.outcome
 
