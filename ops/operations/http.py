@@ -22,7 +22,7 @@ from ops.serializers.drift import read_drift_page, serialize_drifted
 from ops.serializers.replays import read_replay
 from producers.job_admin.erasure_proof import ErasureProof, add_proofs
 from producers.job_admin.resolve import PARKED, RecordChoice
-from producers.job_admin.selection import PIECE, Selection, preview_act
+from producers.job_admin.selection import PIECE, Selection, select_jobs
 from producers.webhooks.redelivery import Remapped
 from worker.contract import Change, to_message
 from worker.errors import InvalidChange, RelationsError, Unavailable
@@ -103,10 +103,8 @@ class HttpOperations(HttpLookups):
 
     def look_up(self, account: str, selection: Selection, *, by: str) -> AdminResult:
         """Have parked changes looked up at once, piece by piece: they stay parked until that was done."""
-        jobs, done, refused = list[str](), list[str](), dict[str, str]()
-        for fit, unfit in preview_act(self, account, selection, PARKED):
-            jobs += fit
-            refused |= unfit
+        jobs, refused, _ = select_jobs(self, account, selection, PARKED)
+        done, refused = list[str](), dict(refused)
         for start in range(0, len(jobs), PIECE):
             form = {"account": account, "jobs": jobs[start : start + PIECE]}
             answer = self._calls.post("/v1/jobs/look-up-records", form)

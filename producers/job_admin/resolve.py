@@ -14,7 +14,7 @@ from producers.job_admin.selection import (
     describe_selection,
     find_jobs,
     is_foreign,
-    preview_act,
+    select_jobs,
 )
 from worker.config import refuse_secrets
 from worker.contract import Reference, read_reference
@@ -132,10 +132,7 @@ class ReferenceService:
         """Have parked changes looked up at once."""
         what = describe_selection(selection)
         refuse_secrets(selection=what, by=by, note=note)
-        jobs, refused = list[str](), dict[str, str]()
-        for fit, unfit in islice(preview_act(self.queries, account, selection, PARKED), MAX_JOBS):
-            jobs += fit
-            refused |= unfit
+        jobs, refused, _ = select_jobs(self.queries, account, selection, PARKED)
         entry = AuditEntry(self.new_id(), by, "looked up", what, note)
         result = self.job_admin.look_up_now(account, jobs, entry)
         self._wake(account, result)

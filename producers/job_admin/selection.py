@@ -6,7 +6,7 @@ What failed is a list of relations: an error and ids select those of each job th
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -145,12 +145,32 @@ def find_jobs(
         yield {job_id: found.get(job_id) for job_id in piece}
 
 
-def preview_act(
-    lookups: JobLookups, account: str, selection: Selection, states: Sequence[JobState]
-) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Yield the account's jobs in these states, and why other selected jobs are refused, one by one."""
+class SelectedJobs(NamedTuple):
+    """The jobs that can be acted on, why others are refused, and whether there are more."""
+
+    jobs: tuple[str, ...]
+    refused: Mapping[str, str]
+    more: bool = False
+
+
+def select_jobs(
+    lookups: JobLookups,
+    account: str,
+    selection: Selection,
+    states: Sequence[JobState],
+    *,
+    most: int = MAX_JOBS,
+) -> SelectedJobs:
+    """Return the selected jobs of the account in these states, at most so many."""
+    jobs, refused = list[str](), dict[str, str]()
     for job_id, _, reason in judge_jobs(lookups, account, selection, states):
-        yield ([], {job_id: reason}) if reason else ([job_id], {})
+        if reason:
+            refused[job_id] = reason
+        elif len(jobs) == most:
+            return SelectedJobs(tuple(jobs), refused, more=True)
+        else:
+            jobs.append(job_id)
+    return SelectedJobs(tuple(jobs), refused)
 
 
 def judge_jobs(

@@ -7,7 +7,7 @@ import pytest
 
 from ops.simulator import FaultPlan, InjectedFault
 from producers.job_admin.cancel_dismiss import CANCELLABLE, JobAdminService
-from producers.job_admin.selection import narrow, preview_act
+from producers.job_admin.selection import narrow, select_jobs
 from tests.support.crashes import BrokenConnection
 from tests.support.flow_world import World, change
 from tests.support.store_steps import job_admin_of, queries_of
@@ -161,4 +161,4 @@ def test_a_part_of_a_change_cannot_be_cancelled(make_world: Make) -> None:
     with pytest.raises(InvalidChange, match="as a whole"):
         cancel(world, part)
     with pytest.raises(InvalidChange, match="as a whole"):
-        list(preview_act(service_of(world).queries, "acme", part, CANCELLABLE))
+        select_jobs(service_of(world).queries, "acme", part, CANCELLABLE)

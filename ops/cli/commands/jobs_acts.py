@@ -13,7 +13,7 @@ from ops.cli.job_selection import JobSelection, by_option, find_owner, with_job_
 from ops.explain.text import format_tally, pluralize
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED, RecordChoice, preview_choice
-from producers.job_admin.selection import preview_act
+from producers.job_admin.selection import select_jobs
 from worker.contract.message import MAX_ID
 from worker.contract.values import read_whole, strip_pasted
 from worker.ports.job_admin import AdminResult
@@ -96,9 +96,9 @@ def preview_selected(
     """Print which of the selected jobs would be acted on; exits."""
     jobs, refused = list[str](), dict[str, str]()
     for account, selected in selection.by_account(context).items():
-        for fit, unfit in preview_act(context.operations, account, selected, states):
-            jobs += fit
-            refused |= unfit
+        found = select_jobs(context.operations, account, selected, states)
+        jobs += found.jobs
+        refused |= found.refused
     print_preview(context, jobs, refused, done)
 
 

@@ -14,7 +14,7 @@ from ops.dashboard.pages.replays import start_replay
 from ops.dashboard.prepared import Act, PreparedAct, PreparedActs, new_token
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED
-from producers.job_admin.selection import OF_RELATIONS, Selection, narrow, preview_act
+from producers.job_admin.selection import OF_RELATIONS, Selection, narrow, select_jobs
 from producers.portals.http.endpoint import job_account
 from producers.replay.resend import parse_correction
 from worker.errors import Fault, InvalidChange, RelationsError
@@ -106,14 +106,10 @@ def _fix_jobs(deps: DashboardDeps, prepared: PreparedAct, chosen: Mapping[str, S
     jobs, unfit, left = dict[str, tuple[str, ...]](), dict[str, str](), MAX_JOBS
     more = False
     for account, selection in chosen.items():
-        fit = list[str]()
-        for good, bad in preview_act(deps.runtime.queries, account, selection, STATES[prepared.act]):
-            if len(fit) + len(good) > left:
-                more = True
-                break
-            fit += good
-            unfit |= bad
-        jobs[account], left = tuple(fit), left - len(fit)
+        found = select_jobs(deps.runtime.queries, account, selection, STATES[prepared.act], most=left)
+        jobs[account], left = found.jobs, left - len(found.jobs)
+        unfit |= found.refused
+        more = more or found.more
     return _replace(prepared, jobs={name: ids for name, ids in jobs.items() if ids}, unfit=unfit, more=more)
 
 

@@ -16,7 +16,7 @@ from ops.web.forms import JobActionForm, ResolveForm
 from ops.web.operator_route import OF_JOB, get, post
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED
-from producers.job_admin.selection import describe_selection, narrow_to_relations, preview_act
+from producers.job_admin.selection import SelectedJobs, describe_selection, narrow_to_relations, select_jobs
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.endpoint import job_account
 from producers.portals.http.problems import json_response
@@ -132,9 +132,11 @@ async def _act(
     Jobs that are named by their ids are acted on as they are, so that a repeated call answers the same.
     """
     form, selection = call.input, call.input.ids_or_filter()
-    jobs, refused, more = form.jobs, dict[str, str](), False
+    jobs, refused, more = SelectedJobs(form.jobs, {})
     if form.dry_run or not jobs:
-        jobs, refused, more = await deps.run(call, _select, deps, form, states)
+        jobs, refused, more = await deps.run(
+            call, select_jobs, deps.operations, form.account, selection, states, most=MAX_JOBS
+        )
     if jobs and not form.dry_run:
         chosen, note = selection, ""
         if not form.jobs:
@@ -152,19 +154,3 @@ def _acted(
     return json_response(
         {"dry_run": dry_run, "jobs": jobs, "refused": refused, "more": more, "summary": summary}
     )
-
-
-def _select(
-    deps: OperatorDeps, form: JobActionForm, states: Sequence[JobState]
-) -> tuple[tuple[str, ...], dict[str, str], bool]:
-    """Return the selected jobs in these states, the others with the reason, and whether there are more.
-
-    Raises InvalidChange if nothing or everything is selected.
-    """
-    jobs, refused = list[str](), dict[str, str]()
-    for fit, unfit in preview_act(deps.operations, form.account, form.ids_or_filter(), states):
-        jobs += fit
-        refused |= unfit
-        if len(jobs) > MAX_JOBS:
-            return tuple(jobs[:MAX_JOBS]), refused, True
-    return tuple(jobs), refused, False

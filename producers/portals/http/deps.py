@@ -9,10 +9,9 @@ from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
 
-from producers.portals.http.delivery_log import DeliveryLog
 from producers.portals.http.group_commit import CommitGroup
 from producers.portals.http.long_poll import JobPoller
-from producers.portals.http.refusals import RefusalLog
+from producers.portals.http.refusals import DeliveryLog, RefusalLog
 from producers.portals.http.threads import Threads
 from producers.webhooks.mapping import check_rules
 from worker.config import Settings, Source
@@ -126,5 +125,5 @@ def http_deps(runtime: Runtime, *, is_stopping: Callable[[], bool]) -> HttpDeps:
         redis_probe=RedisProbe(find_troubles),
         threads=threads,
         refusals=RefusalLog(runtime),
-        deliveries=DeliveryLog(runtime, threads),
+        deliveries=DeliveryLog(runtime),
     )

@@ -1,4 +1,4 @@
-"""Counts refused keys and webhooks by reason, and logs a sample: a flood of them fills no disk.
+"""Counts refused keys and deliveries to webhooks, and logs or keeps a sample: a flood of them fills no disk.
 
 The numbers are gathered for a second before they are added to the store's, so that a flood costs it nothing.
 """
@@ -12,7 +12,9 @@ from typing import Final
 from starlette.concurrency import run_in_threadpool
 
 from producers.errors import Forbidden, RefusalReason, TooLarge, TooSlow, Unauthorized, Unsupported
+from worker.config import Source
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError
+from worker.ports.deliveries import DeliveryOutcome, KeptDelivery
 from worker.wiring import Runtime
 
 LOGGED_A_MINUTE: Final = 10  # of each kind of refusal
@@ -94,6 +96,29 @@ class RefusalLog:
             unlogged=unlogged,
         )
         return True
+
+
+class DeliveryLog:
+    """Counts deliveries, and keeps those of sources that keep any; a record that is lost refuses none."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime, self._sampler = runtime, Sampler()
+        self._counts = GatheredCounts(runtime.metrics.add_deliveries)
+
+    def count(self, source: Source, outcome: DeliveryOutcome) -> None:
+        """Count a delivery; called in the event loop."""
+        self._counts.count(f"{source.name}:{outcome}")
+
+    def keep(self, source: Source, make: Callable[[], KeptDelivery]) -> None:
+        """Make the record of a delivery and keep it, if the source keeps any; called in a thread."""
+        if not source.delivery_days:
+            return
+        try:
+            self._runtime.deliveries.keep(make())
+        except Exception as error:  # also a bug of ours: its changes are accepted
+            if (unlogged := self._sampler.take(source.name)) is not None:
+                kind = type(error).__name__
+                self._runtime.emit("delivery.lost", source=source.name, error=kind, unlogged=unlogged)
 
 
 def reason_of(error: RelationsError) -> RefusalReason:

@@ -21,13 +21,10 @@ class Threads:
     """The threads of one application: some for intake and webhooks alone, and a few others for each key."""
 
     def __init__(self) -> None:
-        self._intake, self._others = CapacityLimiter(INTAKE_THREADS), CapacityLimiter(OTHER_THREADS)
+        self._others = CapacityLimiter(OTHER_THREADS)
+        self.run_intake = partial(to_thread.run_sync, limiter=CapacityLimiter(INTAKE_THREADS))
         self._webhooks, self.mapping = CapacityLimiter(WEBHOOK_THREADS), Semaphore(MAPPING_THREADS)
         self._keys: dict[str, CapacityLimiter] = {}  # by name; there are as many as in the settings
-
-    async def run_intake(self, function: Callable[[], Result]) -> Result:
-        """Run what accepts changes."""
-        return await to_thread.run_sync(function, limiter=self._intake)
 
     async def run_webhook(self, function: Callable[[], Result]) -> Result:
         """Run what takes a webhook, and holds `mapping` while it maps: a slow one stops nobody else."""

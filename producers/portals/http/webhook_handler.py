@@ -3,8 +3,10 @@
 What a message means is `producers.webhooks`; here is what its sender is answered.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextvars import copy_context
 from functools import partial
 from http import HTTPStatus
 from typing import Final
@@ -228,7 +230,8 @@ def _refuse_delivery(
             faults=faults_of(error),
             size=int(size) if size.isdecimal() and len(size) < MAX_DIGITS else 0,
         )
-        deps.deliveries.keep_beside(source, make)
+        keep = partial(copy_context().run, deps.deliveries.keep, source, make)
+        asyncio.get_running_loop().run_in_executor(None, keep)  # beside the answer
     if check:
         return json_response(check)
     if isinstance(error, InvalidSettings | BacklogFull):
