@@ -4,6 +4,7 @@ PHP reads `a[0]=x&a[1]=y` as a list and `a[b]=x` as an object, turns dots and bl
 underscores, and writes a blank as `+` and `~` as `%7E`. Texts are UTF-8, or else Latin-1.
 """
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import quote_plus, unquote_to_bytes
@@ -67,6 +68,17 @@ def decode_text(text: bytes) -> str:
         return text.decode()
     except UnicodeDecodeError:
         return text.decode("latin-1")
+
+
+def compose(value: object) -> object:
+    """Return a value with all its texts composed (NFC): an ä of two characters is one."""
+    if isinstance(value, str):
+        return value if value.isascii() else unicodedata.normalize("NFC", value)
+    if isinstance(value, list):
+        return [compose(item) for item in value]
+    if isinstance(value, dict):
+        return {compose(name): compose(item) for name, item in value.items()}
+    return value
 
 
 def _plain_value(value: object) -> object:

@@ -13,10 +13,9 @@ from urllib.parse import unquote_to_bytes
 from producers.webhooks.answers import find_chosen, find_field
 from producers.webhooks.body import read_json_text, read_mail_text, read_xml_text
 from producers.webhooks.contacts import normalize_email, normalize_phone
-from producers.webhooks.fields import decode_text, split_fields
+from producers.webhooks.fields import compose, decode_text, split_fields
 from producers.webhooks.scope import Scope
 from producers.webhooks.signatures import WebhookDelivery
-from producers.webhooks.texts import compose
 from producers.webhooks.times import DEFAULT_ZONE, write_time
 from worker.contract.quoting import quote
 

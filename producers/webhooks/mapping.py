@@ -13,12 +13,12 @@ import msgspec
 from producers.webhooks.body import read_body_value
 from producers.webhooks.events import Event, find_account, find_events, find_ignore_rule, is_true, make_scope
 from producers.webhooks.expressions import lists_of, maps_of, reason_broken, search
-from producers.webhooks.fields import plain_fields
+from producers.webhooks.fields import compose, plain_fields
 from producers.webhooks.mail import explain_unread_mail
 from producers.webhooks.scope import NO_DELIVERY, TooMuchWork
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.signed_content import list_expressions
-from producers.webhooks.texts import compose, read_time
+from producers.webhooks.times import read_time
 from producers.webhooks.verify import signed_fields
 from worker.config import Rule, Settings, Source
 from worker.contract import MAX_FAULTS, Change, from_message, limit_faults

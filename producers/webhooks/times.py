@@ -1,5 +1,6 @@
 """Times as senders write them, as RFC 3339: with a zone of their own, or in one that a rule names. Pure."""
 
+import math
 import re
 from contextlib import suppress
 from datetime import datetime
@@ -8,11 +9,16 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from producers.webhooks.texts import read_time
 from worker.contract import write_instant
-from worker.contract.instant import SECOND, read_instant
+from worker.contract.instant import MAX_MICROS, SECOND, read_instant
 from worker.contract.quoting import quote
 
+DIGITS: Final = re.compile(r"[0-9]{1,20}([.][0-9]{1,9})?")
+# A date and a time that lack only what RFC 3339 wants: the T, or the colon or the minutes of the offset.
+ALMOST_RFC3339: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9:.]{8,20}) ?([Zz]|[+-][0-9]{2})?:?([0-9]{2})?"
+)
+LARGEST_OF_UNITS: Final = ((10**11, SECOND), (10**14, SECOND // 10**3), (10**17, 1))  # µs in one of a unit
 DEFAULT_ZONE: Final = "Europe/Berlin"
 CLOCK: Final = (
     r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?P<fraction>[.][0-9]{1,9})?)?"
@@ -25,6 +31,27 @@ WITHOUT_ZONE: Final = re.compile(
     rf"(?P<year>[0-9]{{4}})-(?P<month>[0-9]{{2}})-(?P<day>[0-9]{{2}})(?:[Tt ]{CLOCK})?"
 )
 OF_A_MAIL: Final = re.compile(r"(?:[A-Za-z]{3}, ?)?[0-9]{1,2} [A-Za-z]{3} [0-9]{2,4} .{4,40}")
+
+
+def read_time(value: object) -> object:
+    """Return a time as RFC 3339: one in seconds, milliseconds or microseconds since 1970, or with `+0000`.
+
+    Anything else comes back as it is, for the contract to judge.
+    """
+    if isinstance(value, str) and DIGITS.fullmatch(value):
+        value = float(value) if "." in value else int(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return _from_number(value)
+    if isinstance(value, str) and (match := ALMOST_RFC3339.fullmatch(value)) and match[3]:
+        offset = match[3].upper() if match[3] in "Zz" else f"{match[3]}:{match[4] or '00'}"
+        return f"{match[1]}T{match[2]}{offset}"
+    return value
+
+
+def _from_number(number: float) -> object:
+    unit = next((micros for largest, micros in LARGEST_OF_UNITS if 0 <= number < largest), 0)
+    micros = round(number * unit)
+    return write_instant(micros) if unit and micros < MAX_MICROS else number
 
 
 def write_time(value: object, zone: str = DEFAULT_ZONE) -> str | None:

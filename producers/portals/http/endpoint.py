@@ -21,7 +21,7 @@ from producers.portals.http.body import read_form
 from producers.portals.http.deps import HttpDeps
 from producers.portals.http.problems import INTERNAL_ERROR, error_response, problem_response, status_of
 from producers.portals.http.query import AccountQuery, read_query
-from worker.config import Key, Settings, hide
+from worker.config import Key, hide
 from worker.contract import account_of, check_account_name
 from worker.errors import RelationsError
 
@@ -56,7 +56,7 @@ def make_endpoint(route: ApiRoute, deps: HttpDeps) -> Endpoint:
 
     async def serve(request: Request) -> Response:
         try:
-            call = await check_call(route, request, deps.runtime.live_settings.refresh)
+            call = await check_call(route, request, deps)
             response: Response = await route.handler(call)
         except HTTPException:
             raise
@@ -87,13 +87,13 @@ def noted(endpoint: Endpoint, path: str, note_body: NoteBody) -> Endpoint:
     return serve
 
 
-async def check_call(
-    route: ApiRoute, request: Request, current_settings: Callable[[], Settings]
-) -> ApiCall[Any]:
+async def check_call(route: ApiRoute, request: Request, deps: HttpDeps) -> ApiCall[Any]:
     """Return the call that a request makes; raise the RelationsError that says why it cannot be made."""
     if route.right is None:
         return ApiCall(request, PUBLIC_KEY, "", None)
-    key = authenticate(current_settings().keys.values(), request.headers.get("authorization", ""))
+    key = authenticate(
+        deps.runtime.live_settings.refresh().keys.values(), request.headers.get("authorization", "")
+    )
     account = _account_in_path(route, request)
     check_access(key, route.right, account)
     values: msgspec.Struct | None = None

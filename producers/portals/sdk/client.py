@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
 import httpx
 
@@ -21,6 +21,7 @@ from worker.errors import RelationsError
 from worker.ports.services import Clock
 
 if TYPE_CHECKING:
+    from producers.portals.sdk.redis_transport import RedisTransport
     from worker.config import Settings
     from worker.wiring import Runtime
 
@@ -29,16 +30,6 @@ __all__ = ["Options", "Relations", "Sent"]
 CLOCK: Final = SystemClock()
 NEW_ID: Final = IdGenerator()
 Result = TypeVar("Result")
-
-
-class Transport(Protocol):
-    """Makes a client's calls."""
-
-    def attempt(self, step: Attempt) -> Any:
-        """Make the call once; raises Unavailable when time can cure it."""
-
-    def close(self) -> None:
-        """Close the connections."""
 
 
 class Relations:
@@ -65,7 +56,7 @@ class Relations:
         clock: Clock = CLOCK,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self._transport: Transport = HttpTransport(url, key, transport)
+        self._transport: HttpTransport | RedisTransport = HttpTransport(url, key, transport)
         self._steps, self._clock = make_steps(account, timeout, clock, draw), clock
 
     @classmethod
