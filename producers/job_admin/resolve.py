@@ -113,20 +113,14 @@ class ReferenceService:
         Raises NotFound for an unknown job, and InvalidChange for a choice that says nothing of it.
         """
         refuse_secrets(by=by)
-        records, jobs = self.preview(account, job_id, choice, everywhere=everywhere)
+        records, jobs = preview_choice(self.queries, account, job_id, choice, everywhere=everywhere)
         what = f"{job_id} and others like it" if everywhere else job_id
         note = ", ".join(each.without_values for each in records)
-        result = self.job_admin.resolve(
-            account, jobs, records, AuditEntry(self.new_id(), by, "resolved", what, note)
-        )
-        self._wake(account, result)
+        entry = AuditEntry(self.new_id(), by, "resolved", what, note)
+        result = self.job_admin.resolve(account, jobs, records, entry)
+        if result.done:
+            self.wake(account)
         return result
-
-    def preview(
-        self, account: str, job_id: str, choice: RecordChoice, *, everywhere: bool = False
-    ) -> tuple[Mapping[Reference, int], list[str]]:
-        """Return the records by the references that a choice is about, and the jobs that it resolves."""
-        return preview_choice(self.queries, account, job_id, choice, everywhere=everywhere)
 
     def look_up(self, account: str, selection: Selection, *, by: str, note: str = "") -> AdminResult:
         """Have parked changes looked up at once."""
@@ -135,12 +129,9 @@ class ReferenceService:
         jobs, refused, _ = select_jobs(self.queries, account, selection, PARKED)
         entry = AuditEntry(self.new_id(), by, "looked up", what, note)
         result = self.job_admin.look_up_now(account, jobs, entry)
-        self._wake(account, result)
-        return result._replace(refused={**refused, **result.refused})
-
-    def _wake(self, account: str, result: AdminResult) -> None:
         if result.done:
             self.wake(account)
+        return result._replace(refused={**refused, **result.refused})
 
 
 def preview_choice(

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from producers.job_admin.selection import Selection
+from producers.job_admin.selection import MAX_JOBS, Selection
 from producers.replay.eligibility import (
     REASONS,
     has_failed_look_up,
@@ -72,13 +72,13 @@ class ReplayBuilder:
         """Whether new changes replace all jobs, instead of their going back as they are."""
         return self.forced or bool(self.correction)
 
-    def judge(self, pieces: Iterable[Mapping[str, JobRecord | None]], limit: int) -> None:
-        """Take or refuse each of the selected jobs, until `limit` jobs are taken."""
+    def judge(self, pieces: Iterable[Mapping[str, JobRecord | None]]) -> None:
+        """Take or refuse each of the selected jobs, until MAX_JOBS are taken."""
         for piece in pieces:
             if self.set_bytes > MAX_SET_BYTES:
                 self.has_more = True
                 return
-            room = limit - len(self.entries)
+            room = MAX_JOBS - len(self.entries)
             self._judge_piece(dict(islice(piece.items(), room)))
             if len(piece) > room:
                 self.has_more = True

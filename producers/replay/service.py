@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from producers.job_admin.selection import (
-    MAX_JOBS,
     PIECE,
     Selection,
     describe_selection,
@@ -55,7 +54,6 @@ class ReplayService:
         by: str,
         forced: bool = False,
         correction: Mapping[str, Any] | None = None,
-        limit: int = MAX_JOBS,
         allowed: Collection[str] | None = None,
     ) -> Replay:
         """Store a replay of the selected failed jobs and return it; nothing is sent before it is started.
@@ -73,7 +71,7 @@ class ReplayService:
             correction=correction or {},
             allowed=allowed,
         )
-        builder.judge(find_jobs(self.queries, account, selection), limit)
+        builder.judge(find_jobs(self.queries, account, selection))
         replay = builder.build(by=by, what=what, paused=self._paused(account))
         # A filter finds the newest jobs first; they are replayed in the order of acceptance.
         entries = builder.entries[::-1] if isinstance(selection, JobFilter) else builder.entries

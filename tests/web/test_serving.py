@@ -30,10 +30,13 @@ PROCESS = """
 import sys
 from pathlib import Path
 from tests.support.http_front import settings
-from producers.portals.http.application import serve
+from producers.portals.http.application import application
+from producers.portals.http.server import Server
 from worker.wiring import Runtime
 runtime = Runtime(settings(Path(sys.argv[1]), sys.argv[2], "http://127.0.0.1:9/"), wake=lambda *_: None)
-serve(runtime, port=0, on_start=lambda server: print(server.port, flush=True))
+server = Server(application(runtime), port=0)
+print(server.port, flush=True)
+server.run()
 print("ended", flush=True)
 """
 

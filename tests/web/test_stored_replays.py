@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from producers.replay import prepare
 from producers.replay.resend import parse_correction
 from producers.replay.service import ReplayService
 from producers.services import build_services
@@ -320,11 +321,14 @@ def test_the_preview_names_the_pause_of_the_account_and_the_replay_still_runs(
     assert (replay.paused, replay.eligible, run(replays, replay).back) == ("by hand", 1, 1)
 
 
-def test_jobs_beyond_the_limit_are_left_for_the_next_replay(front: Front, replays: ReplayService) -> None:
+def test_jobs_beyond_the_limit_are_left_for_the_next_replay(
+    front: Front, replays: ReplayService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "MAX_JOBS", 2)
     send(
         front, {"childid": MISSING}, {"childid": MISSING, "parentid": 2}, {"childid": MISSING, "parentid": 3}
     )
-    replay = replays.prepare("acme", FAILED, by="ada", limit=2)
+    replay = replays.prepare("acme", FAILED, by="ada")
     assert (replay.eligible, replay.more) == (2, True)
 
 

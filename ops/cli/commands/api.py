@@ -50,8 +50,9 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
     """
     from ops.dashboard.routes import page_routes  # slow to import
     from ops.web.routes import operator_routes
-    from producers.portals.http.application import serve
+    from producers.portals.http.application import application
     from producers.portals.http.middleware import clean_root_path
+    from producers.portals.http.server import Server
 
     try:
         root_path = clean_root_path(root_path)
@@ -70,13 +71,13 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
         except Exception as error:  # whatever the broker's client raises; the sweep finds the replay
             runtime.emit("wake.failed", account=account_of(replay_id), error=cause_of(error))
 
-    serve(
+    app = application(
         runtime,
-        host=host,
-        port=port,
-        keep_alive=keep_alive,
-        root_path=root_path,
         more_routes=operator_routes(runtime, send_replay=enqueue_replay),
         pages=page_routes(runtime, send_replay=enqueue_replay),
         note_body=traces.note_body if traces else None,
     )
+    server = Server(app, host=host, port=port, keep_alive=keep_alive, root_path=root_path)
+    emit("api.started", url=server.url)
+    server.run()
+    emit("api.stopped", url=server.url)

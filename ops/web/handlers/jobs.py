@@ -15,7 +15,7 @@ from ops.web.deps import OperatorDeps
 from ops.web.forms import JobActionForm, ResolveForm
 from ops.web.operator_route import OF_JOB, get, post
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
-from producers.job_admin.resolve import PARKED
+from producers.job_admin.resolve import PARKED, preview_choice
 from producers.job_admin.selection import SelectedJobs, describe_selection, narrow_to_relations, select_jobs
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.endpoint import job_account
@@ -115,7 +115,7 @@ async def resolve_job(deps: OperatorDeps, call: ApiCall[ResolveForm]) -> Respons
     form, job_id, service = call.input, call.request.path_params["id"], deps.services.references
     about = job_account(job_id), job_id, form.choice()
     if form.dry_run:
-        _, jobs = await deps.run(call, service.preview, *about, everywhere=form.all)
+        _, jobs = await deps.run(call, preview_choice, deps.operations, *about, everywhere=form.all)
         return _acted(jobs, {}, dry_run=True)
     result = await deps.run(call, service.resolve, *about, by=call.key.name, everywhere=form.all)
     return _acted(result.done, result.refused)

@@ -1,6 +1,6 @@
-"""The HTTP interface as an ASGI application: its routes, its description, and a server for it."""
+"""The HTTP interface as an ASGI application: its routes and its description."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 
@@ -19,7 +19,6 @@ from producers.portals.http.middleware import CorrelationMiddleware
 from producers.portals.http.openapi import Document, OpenApiDict, openapi_document
 from producers.portals.http.problems import json_response, problem_response
 from producers.portals.http.routes import PORTAL_ROUTES
-from producers.portals.http.server import KEEP_ALIVE_SECONDS, Server
 from worker.wiring import Runtime
 
 TAKING: Final = ("/v1/changes", "/webhooks/")  # paths that take changes
@@ -62,32 +61,6 @@ def application(
     app.router.redirect_slashes = False
     app.state.is_stopping = lambda: False
     return app
-
-
-def serve(
-    runtime: Runtime,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    keep_alive: float = KEEP_ALIVE_SECONDS,
-    root_path: str = "",
-    more_routes: Sequence[ApiRoute] = (),
-    pages: Sequence[Route] = (),
-    note_body: NoteBody | None = None,
-    on_start: Callable[[Server], None] | None = None,
-) -> None:
-    """Serve the interface until the process is told to end; port 0 takes any free one.
-
-    `keep_alive` is how many seconds an idle connection is kept, `root_path` the path above the interface.
-    `on_start` gets the server when its port is open.
-    """
-    app = application(runtime, more_routes=more_routes, pages=pages, note_body=note_body)
-    server = Server(app, host=host, port=port, keep_alive=keep_alive, root_path=root_path)
-    runtime.emit("api.started", url=server.url)
-    if on_start:
-        on_start(server)
-    server.run()
-    runtime.emit("api.stopped", url=server.url)
 
 
 class RecordIdConvertor(Convertor[int]):

@@ -4,12 +4,12 @@
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final, TextIO
 
 from producers.portals.imports.columns import TableLayout, build_message
-from producers.portals.imports.header import DELIMITERS, MAX_HEADER_LINES, NOTHING, TableOptions, find_header
+from producers.portals.imports.header import DELIMITERS, MAX_HEADER_LINES, TableOptions, find_header
 from producers.portals.imports.json_rows import read_json_rows
 from producers.portals.imports.lines import InputRow, LineReader
 from worker.contract import MAX_MESSAGE
@@ -37,18 +37,14 @@ def read_rows(text: TextIO, options: TableOptions) -> Iterator[InputRow]:
             ]
         )
     if is_json:
-        yield from _read_json(lines, options.constants)
+        yield from read_json_rows(lines, build_message(options.constants).message or {})
     elif first_char:
         yield from _read_csv(lines, options)
 
 
-def read_ndjson(text: TextIO, constants: Mapping[str, str] = NOTHING) -> Iterator[InputRow]:
+def read_ndjson(text: TextIO) -> Iterator[InputRow]:
     """Yield the rows of JSON without blank lines; bytes that are no text may be surrogate escapes."""
-    yield from _read_json(LineReader(text), constants)
-
-
-def _read_json(lines: LineReader, constants: Mapping[str, str]) -> Iterator[InputRow]:
-    return read_json_rows(lines, build_message(constants).message or {})
+    return read_json_rows(LineReader(text), {})
 
 
 def _read_csv(lines: LineReader, options: TableOptions) -> Iterator[InputRow]:
