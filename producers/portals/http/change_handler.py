@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -44,8 +44,14 @@ async def post_changes(deps: HttpDeps, call: ApiCall[None]) -> Response:
     parsed = await run_in_threadpool(parse_many, raw) if len(raw) > MAX_INLINE_PARSE else parse_many(raw)
     if len(parsed) > MAX_CHANGES:
         raise TooLarge(MAX_CHANGES, "changes")
-    changes = with_correlation([item.change for item in parsed], request.state.correlation)
-    changes = _with_event_ids(changes, key) if key else changes
+    changes = [
+        msgspec.structs.replace(
+            item.change,
+            correlation=request.state.correlation,
+            event_id=item.change.event_id or (f"{key}:{position}" if key else None),
+        )
+        for position, item in enumerate(parsed)
+    ]
     parts = [_accept_part(deps, call.key, changes, positions) for positions in group_by_account(changes)]
     results = [await parts[0]] if len(parts) == 1 else await asyncio.gather(*parts)
     receipts = {
@@ -109,19 +115,6 @@ def _idempotency_key(request: Request) -> str | None:
         expected = f"expected 1 to {MAX_IDEMPOTENCY_KEY} printable characters"
         raise InvalidChange([Fault("Idempotency-Key", expected)])
     return keys[0]
-
-
-def _with_event_ids(changes: Sequence[Change], key: str) -> list[Change]:
-    """Return the changes, those without an event id named by the Idempotency-Key and their position."""
-    return [
-        change if change.event_id else msgspec.structs.replace(change, event_id=f"{key}:{position}")
-        for position, change in enumerate(changes)
-    ]
-
-
-def with_correlation(changes: Iterable[Change], correlation: str) -> list[Change]:
-    """Return the changes, each with the correlation id of its request."""
-    return [msgspec.structs.replace(change, correlation=correlation) for change in changes]
 
 
 def list_job_entries(queries: Queries, receipts: Sequence[Receipt]) -> list[JobEntry]:

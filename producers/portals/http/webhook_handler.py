@@ -11,6 +11,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Final
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -18,7 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from producers.errors import TooLarge, Unauthorized, Unsupported
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.body import decode, read_sent_body
-from producers.portals.http.change_handler import list_job_entries, with_correlation
+from producers.portals.http.change_handler import list_job_entries
 from producers.portals.http.deps import HttpDeps
 from producers.portals.http.problems import JobEntry, accepted_response, json_response
 from producers.portals.http.refusals import faults_of, reason_of
@@ -197,7 +198,7 @@ def _accept_mapped(intake: Intake, mapped: Sequence[MappedChange], correlation: 
 
     A redelivered message meets its first jobs, whatever its content is by now (R2).
     """
-    changes = with_correlation([item.change for item in mapped], correlation)
+    changes = [msgspec.structs.replace(item.change, correlation=correlation) for item in mapped]
     receipts: dict[int, Receipt] = {}
     for positions in group_by_account(changes):
         try:
