@@ -14,8 +14,8 @@ class HistoryBucket(HistoryPoint):
 
     __slots__ = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the bucket as plain data."""
+    def to_json(self) -> Any:
+        """Return the bucket as plain data, a HistoryBucketDict."""
         return {**self._asdict(), "at": write_instant(self.at)}
 
 

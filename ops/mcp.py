@@ -97,7 +97,7 @@ class Tools:
     ) -> dict[str, Any]:
         """Explain a relation: what is wanted and known of it, and what became of every job that named it."""
         relation = resolve_relation(relationtype, parentid, childid)
-        return self._operations.explain(account, relation).to_json()
+        return {**self._operations.explain(account, relation).to_json()}
 
     def list_requests(self, account: str, cursor: str = "") -> dict[str, Any]:
         """List what was sent to the API and answered, newest first; `next` is the cursor of more."""

@@ -53,7 +53,7 @@ class Explanation:
             yield f"  {job.text}"
             yield from (f"      {line}" for line in job.request_lines)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Any:
         """Return the same as plain data; `wanted.presence` is null where only info or nothing is wanted."""
         return {
             "relation": {

@@ -3,18 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import Any, ParamSpec, TypeVar
 
 from ops.operations.local import LocalOperations
-from ops.web.forms import PageQuery
 from ops.web.metrics import MetricsReader
-from producers.portals.http.api_route import ApiCall
 from producers.portals.http.threads import Threads
 from producers.services import Services, build_services
 from worker.wiring import Runtime
-
-Params = ParamSpec("Params")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,21 +24,6 @@ class OperatorDeps:
     def account(self, name: str) -> str:
         """Return the name of an account of the settings; raise NotFound for any other."""
         return self.runtime.settings.account(name).name
-
-    async def run(
-        self,
-        call: ApiCall[Any],
-        function: Callable[Params, Result],
-        *args: Params.args,
-        **options: Params.kwargs,
-    ) -> Result:
-        """Run in a thread what a call asks for, a few at a time for each key."""
-        return await self.threads.run_for(call.key.name, function, *args, **options)
-
-    async def run_page(self, call: ApiCall[PageQuery], list_entries: Callable[..., Result]) -> Result:
-        """Run what lists a page of an account's entries."""
-        query = call.input
-        return await self.run(call, list_entries, query.account, limit=query.limit, cursor=query.cursor)
 
 
 def operator_deps(

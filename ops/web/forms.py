@@ -77,6 +77,11 @@ class PageQuery(NewestQuery, frozen=True, kw_only=True):
 
     cursor: Cursor = ""
 
+    @property
+    def page(self) -> dict[str, Any]:
+        """Where the page begins, and how many entries it has."""
+        return {"limit": self.limit, "cursor": self.cursor}
+
 
 class JobSelectionForm(JobQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Jobs by their ids or by a filter."""

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from starlette.responses import Response
-
 from ops.history import read_history
 from ops.serializers.accounts import AccountsDict, KeyDict, serialize_key
 from ops.serializers.acts import PausedDict
@@ -14,22 +12,19 @@ from ops.web.deps import OperatorDeps
 from ops.web.forms import PauseForm, TextsQuery, find_zone
 from ops.web.operator_route import OF_ACCOUNT, get, post
 from producers.portals.http.api_route import ApiCall
-from producers.portals.http.problems import json_response
 from producers.portals.http.query import AccountQuery
 from worker.ports.metrics import HISTORY_SECONDS
 
 SUMMED: Final = ("backlog", "open", "unresolved", "failed", "succeeded", "superseded", "accepted")
 
 
-@get(
-    "/v1/accounts", "The key, and its accounts: backlog, pace, breaker", answer=AccountsDict, query=TextsQuery
-)
-async def list_accounts(deps: OperatorDeps, call: ApiCall[TextsQuery]) -> Response:
+@get("/v1/accounts", "The key, and its accounts: backlog, pace, breaker")
+def list_accounts(deps: OperatorDeps, call: ApiCall[TextsQuery]) -> AccountsDict:
     """Show the key, and its accounts in the order of the settings."""
     operations = deps.operations.in_zone(find_zone(call.input.utc_offset))
-    accounts = [name for name in deps.runtime.settings.accounts if name in call.key.accounts]
-    described = await deps.run(call, lambda: list(map(operations.get_account, accounts)))
-    return json_response({"accounts": described, "key": serialize_key(call.key), "totals": sum_up(described)})
+    names = [name for name in deps.runtime.settings.accounts if name in call.key.accounts]
+    accounts = list(map(operations.get_account, names))
+    return {"accounts": accounts, "key": serialize_key(call.key), "totals": sum_up(accounts)}
 
 
 def sum_up(accounts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -41,60 +36,48 @@ def sum_up(accounts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return dict(totals)
 
 
-@get("/v1/me", "The key: what it may do, for which accounts", answer=KeyDict, query=None)
-async def get_key(_deps: OperatorDeps, call: ApiCall[None]) -> Response:
+@get("/v1/me", "The key: what it may do, for which accounts")
+def get_key(_deps: OperatorDeps, call: ApiCall[None]) -> KeyDict:
     """Show the key: what it may do, for which accounts."""
-    return json_response(serialize_key(call.key))
+    return serialize_key(call.key)
 
 
-@get("/v1/history", "What an account did over the last day, in buckets of five minutes", answer=HistoryDict)
-async def get_history(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
+@get("/v1/history", "What an account did over the last day, in buckets of five minutes")
+def get_history(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> HistoryDict:
     """Show what an account did over the last day, in buckets of five minutes."""
     account = deps.account(call.account)
-    buckets = await deps.run(call, read_history, deps.runtime.metrics, account)
-    return json_response(
-        {
-            "account": account,
-            "seconds": HISTORY_SECONDS,
-            "buckets": [bucket.to_json() for bucket in buckets],
-        }
-    )
+    buckets = [bucket.to_json() for bucket in read_history(deps.runtime.metrics, account)]
+    return {"account": account, "seconds": HISTORY_SECONDS, "buckets": buckets}
 
 
 @post(
     "/v1/accounts/{account}/pause",
     "Stop an account",
-    answer=PausedDict,
     right="admin",
-    form=PauseForm,
     form_example={"why": "moving to the new API user"},
     form_required=False,
     **OF_ACCOUNT,
 )
-async def pause_account(deps: OperatorDeps, call: ApiCall[PauseForm]) -> Response:
+def pause_account(deps: OperatorDeps, call: ApiCall[PauseForm]) -> PausedDict:
     """Stop sending for an account until it is resumed."""
     account = deps.account(call.account)
-    await deps.run(call, deps.operations.pause_account, account, call.input.why, by=call.key.name)
-    return json_response({"account": account, "paused": True})
+    deps.operations.pause_account(account, call.input.why, by=call.key.name)
+    return {"account": account, "paused": True}
 
 
-@post("/v1/accounts/{account}/resume", "Let an account go on", answer=PausedDict, right="admin", **OF_ACCOUNT)
-async def resume_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+@post("/v1/accounts/{account}/resume", "Let an account go on", right="admin", **OF_ACCOUNT)
+def resume_account(deps: OperatorDeps, call: ApiCall[None]) -> PausedDict:
     """Let an account go on, at full pace and with its breaker closed."""
-    account = deps.account(call.account)
-    resumed = await deps.run(call, deps.operations.resume_account, account, by=call.key.name)
-    return json_response(resumed.to_json())
+    return deps.operations.resume_account(deps.account(call.account), by=call.key.name).to_json()
 
 
 @post(
     "/v1/accounts/{account}/check",
     "Try the credentials of an account by a harmless read",
-    answer=FindingsDict,
     right="admin",
     **OF_ACCOUNT,
 )
-async def check_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+def check_account(deps: OperatorDeps, call: ApiCall[None]) -> FindingsDict:
     """Try the credentials of an account by a harmless read."""
-    account = deps.account(call.account)
-    findings = await deps.run(call, lambda: list(deps.operations.check_account(account)))
-    return json_response({"findings": [finding.to_json() for finding in findings]})
+    findings = deps.operations.check_account(deps.account(call.account))
+    return {"findings": [finding.to_json() for finding in findings]}

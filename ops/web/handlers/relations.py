@@ -14,7 +14,7 @@ from ops.web.deps import OperatorDeps
 from ops.web.forms import ErasureForm, ExplainQuery, PageQuery, find_zone
 from ops.web.operator_route import get, post
 from producers.portals.http.api_route import ApiCall
-from producers.portals.http.problems import error_response, json_response
+from producers.portals.http.problems import error_response
 from producers.portals.http.query import AccountQuery, RecordId
 from worker.contract.message import MAX_ID, UNROUTED
 from worker.errors import Fault, Invalid, NotFound
@@ -26,61 +26,47 @@ TypeName = Annotated[
 RELATION: Final = {"type": TypeName, "parent": RecordId, "child": RecordId}
 
 
-@get(
-    "/v1/relations/{type:path}/{parent:record}/{child:record}",
-    "Explain a relation",
-    answer=ExplanationDict,
-    query=ExplainQuery,
-    path_params=RELATION,
-)
-async def explain_relation(deps: OperatorDeps, call: ApiCall[ExplainQuery]) -> Response:
+@get("/v1/relations/{type:path}/{parent:record}/{child:record}", "Explain a relation", path_params=RELATION)
+def explain_relation(deps: OperatorDeps, call: ApiCall[ExplainQuery]) -> ExplanationDict:
     """Show every job that named a relation and what became of it."""
     path = call.request.path_params
-    parent, child = path["parent"], path["child"]
     bad = [side for side in ("parent", "child") if not 1 <= path[side] <= MAX_ID]
     if bad:
         raise Invalid([Fault(side, "expected the id of a record, a positive whole number") for side in bad])
-    relation = resolve_relation(path["type"], parent, child)
+    relation = resolve_relation(path["type"], path["parent"], path["child"])
     operations = deps.operations.in_zone(find_zone(call.input.utc_offset))
-    explained = await deps.run(call, lambda: operations.explain(call.account, relation).to_json())
-    return json_response(explained)
+    document: ExplanationDict = operations.explain(call.account, relation).to_json()
+    return document
 
 
-@get("/v1/requests", "What was sent and answered, newest first", answer=RequestPageDict, query=PageQuery)
-async def list_requests(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:
+@get("/v1/requests", "What was sent and answered, newest first")
+def list_requests(deps: OperatorDeps, call: ApiCall[PageQuery]) -> RequestPageDict:
     """List the requests to the API, newest first, one page at a time."""
-    page = await deps.run_page(call, deps.operations.list_requests)
-    return json_response(serialize_request_page(page))
+    return serialize_request_page(deps.operations.list_requests(call.account, **call.input.page))
 
 
-@get("/v1/requests/{id}", "Show a request", answer=RequestDict, path_params={"id": RequestId})
-async def get_request(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
+@get("/v1/requests/{id}", "Show a request", path_params={"id": RequestId})
+def get_request(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> RequestDict:
     """Show one request to the API."""
-    request_id = call.request.path_params["id"]
-    found = await deps.run(call, deps.operations.get_request, call.account, request_id)
+    found = deps.operations.get_request(call.account, call.id)
     if found is None:
         raise NotFound("there is no such request (any more)")
-    return json_response(serialize_request(found))
+    return serialize_request(found)
 
 
 @post(
     "/v1/erasures",
     "Take a record out of everything that is kept",
-    answer=ErasedDict,
     right="admin",
-    form=ErasureForm,
     form_example={"account": "acme", "module": "address", "id": 9001},
 )
-async def erase_record(deps: OperatorDeps, call: ApiCall[ErasureForm]) -> Response:
+def erase_record(deps: OperatorDeps, call: ApiCall[ErasureForm]) -> ErasedDict | Response:
     """Take a record out of everything that is kept of the account.
 
     Messages that name no known account are touched only for a key that has these.
     """
-    form = call.input
-    account = deps.account(form.account)
-    proof, waiting = await deps.run(
-        call,
-        deps.operations.erase,
+    form, account = call.input, deps.account(call.account)
+    proof, waiting = deps.operations.erase(
         account,
         form.module,
         form.id,
@@ -91,4 +77,4 @@ async def erase_record(deps: OperatorDeps, call: ApiCall[ErasureForm]) -> Respon
     document = msgspec.to_builtins(proof)
     if waiting:
         return error_response(waiting, more={"proof": document})
-    return json_response({"account": account, "erased": document["erased"], "proof": document})
+    return {"account": account, "erased": document["erased"], "proof": document}

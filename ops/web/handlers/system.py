@@ -13,7 +13,6 @@ from ops.web.deps import OperatorDeps
 from ops.web.forms import PageQuery
 from ops.web.operator_route import get
 from producers.portals.http.api_route import ApiCall, ApiRoute, ResponseDoc
-from producers.portals.http.problems import json_response
 
 METRICS: Final = ResponseDoc("The text format, or OpenMetrics.", str, content_type="text/plain")
 
@@ -28,31 +27,22 @@ async def get_metrics(deps: OperatorDeps, call: ApiCall[None]) -> Response:
 metrics = ApiRoute(get_metrics, "GET", "/metrics", "Numbers for Prometheus", {200: METRICS})
 
 
-@get(
-    "/v1/health",
-    "How all is: the verdict, what was found, workers and the sweep",
-    answer=HealthReportDict,
-    query=None,
-)
-async def get_health(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+@get("/v1/health", "How all is: the verdict, what was found, workers and the sweep")
+def get_health(deps: OperatorDeps, call: ApiCall[None]) -> HealthReportDict:
     """Show how all is of what the key may see: the same verdict as `relations doctor` and `/readyz` give."""
     known = [name for name in deps.runtime.settings.accounts if name in call.key.accounts]
-    health = await deps.run(call, deps.runtime.read_health, known)
+    health = deps.runtime.read_health(known)
     findings = report_troubles(deps.runtime.find_troubles(health))
-    return json_response(
-        {
-            "verdict": verdict_of(findings),
-            "findings": [finding.to_json() for finding in findings],
-            "workers": [serialize_worker(worker, health.live_workers) for worker in health.workers],
-            "sweep": serialize_sweep(health.sweeps),
-        }
-    )
+    return {
+        "verdict": verdict_of(findings),
+        "findings": [finding.to_json() for finding in findings],
+        "workers": [serialize_worker(worker, health.live_workers) for worker in health.workers],
+        "sweep": serialize_sweep(health.sweeps),
+    }
 
 
-@get("/v1/audit", "Who did what, newest first", answer=AuditPageDict, right="admin", query=PageQuery)
-async def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:
+@get("/v1/audit", "Who did what, newest first", right="admin")
+def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> AuditPageDict:
     """List who did what, newest first, one page at a time."""
-    page = await deps.run_page(call, deps.operations.audit_log)
-    return json_response(
-        {"deeds": [serialize_audit_entry(entry) for entry in page.entries], "next": page.next or None}
-    )
+    page = deps.operations.audit_log(call.account, **call.input.page)
+    return {"deeds": list(map(serialize_audit_entry, page.entries)), "next": page.next or None}

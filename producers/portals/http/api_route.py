@@ -31,6 +31,11 @@ class ApiCall(Generic[Input]):
     account: str
     input: Input
 
+    @property
+    def id(self) -> str:
+        """The `id` in the path."""
+        return str(self.request.path_params["id"])
+
 
 @dataclass(frozen=True, slots=True)
 class ResponseDoc:
