@@ -11,7 +11,7 @@ import click
 
 from ops.cli.context import CommandContext
 from ops.cli.terminal import safe_streams
-from ops.operations.port import ServerUnavailable
+from ops.operations import ServerUnavailable
 from producers.errors import CannotStart
 from worker.config import mask_url
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError, StoreUnavailable

@@ -1,6 +1,6 @@
 """The operations over the HTTP interface, with a key: this machine needs no Redis and no settings.
 
-`port` says what each method does; here it is said only where there is more to say.
+`local` says what each method does; here it is said only where there is more to say.
 """
 
 # ruff: noqa: D102, ARG002 - the audit log names the key, whatever `by` says

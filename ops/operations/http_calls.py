@@ -7,7 +7,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from ops.operations.port import ServerUnavailable
+from ops.operations import ServerUnavailable
 from producers.errors import Forbidden, Unauthorized
 from producers.portals.sdk import http_answers, http_transport
 from worker.errors import (

@@ -1,6 +1,6 @@
 """What operators look up over the HTTP interface, with a key: this machine needs no Redis and no settings.
 
-`port` says what each method does; here it is said only where there is more to say.
+`local` says what each method does; here it is said only where there is more to say.
 """
 
 # ruff: noqa: D102

@@ -1,9 +1,4 @@
-"""The operations straight on Redis, with the settings of this machine.
-
-`port` says what each method does; here it is said only where there is more to say.
-"""
-
-# ruff: noqa: D102
+"""The operations straight on Redis, with the settings of this machine."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
@@ -91,17 +86,21 @@ class LocalOperations:
         return [*self.runtime.settings.accounts, UNROUTED]
 
     def list_accounts(self) -> Sequence[AccountDict]:
+        """Return how every account stands."""
         return list(map(self.get_account, self.runtime.settings.accounts))
 
     def get_account(self, account: str) -> AccountDict:
+        """Return how one account stands."""
         return lookups.get_account_status(self.runtime, self.runtime.settings.account(account), self.zone)
 
     def pause_account(self, account: str, why: str, *, by: str) -> None:
+        """Stop an account until it is resumed."""
         refuse_secrets(why=why, by=by)
         entry = AuditEntry(self.runtime.intake().new_id(), by, "paused", account, why)
         self.runtime.store.pause(account, Pause(PAUSED_BY_OPERATOR, why), audit_entry=entry)
 
     def resume_account(self, account: str, *, by: str) -> Resumed:
+        """Let an account go on at full pace; return how it stood before."""
         return resuming.resume_account(self.runtime, account, by=by, now=self.now() / 1e6)
 
     def check_account(self, account: str) -> Iterable[Finding]:
@@ -109,27 +108,34 @@ class LocalOperations:
         return try_account(self.runtime, self.runtime.settings.account(account))
 
     def why_not_sending(self, account: str) -> str:
+        """Return why nothing of the account is sent now; empty if it is sent, or is no account."""
         known = self.runtime.settings.accounts.get(account)  # none for messages that name no account
         return lookups.why_not_sending(self.runtime, known, self.zone) if known else ""
 
     def count_batch(self, account: str, label: str) -> BatchDict:
+        """Count the jobs of a batch label; raises NotFound if no job carries it."""
         return batch_json(account, label, self.runtime.store.batch_counts(account, label))
 
     def find_suspects(self, account: str) -> Sequence[RecordFailures]:
+        """Return what failed by the record that most refusals name, the most named one first."""
         return find_suspects(self.runtime.queries, account)
 
     def explain(self, account: str, relation: Relation) -> Explanation:
+        """Explain the relation by everything that is kept about it."""
         settings = self.runtime.settings
         return lookups.explain_relation(self.runtime, settings.account(account), relation, zone=self.zone)
 
     def get_delivery(self, delivery_id: str) -> Delivery | None:
+        """Return one delivery, None if it is unknown or forgotten."""
         found = self.runtime.deliveries.get(delivery_id)
         return found.delivery if found else None
 
     def get_delivery_request(self, delivery_id: str) -> bytes:
+        """Return what is kept of a delivery's request; raises NotFound."""
         return require_request(lookups.find_delivery(self.runtime.deliveries, delivery_id, None))
 
     def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[Remapped]:
+        """Read deliveries again by today's rules; with `dry_run` only show what would become of them."""
         for start in range(0, len(ids), MAX_REMAPPED):
             piece = ids[start : start + MAX_REMAPPED]
             yield from self.services.deliveries.remap(piece, by=by, dry_run=dry_run)
@@ -137,6 +143,7 @@ class LocalOperations:
     # --- acts
 
     def accept(self, changes: Sequence[Change]) -> Iterable[AccountResult]:
+        """Accept changes, each account's part as a whole or not at all."""
         return self.runtime.intake().accept_by_account(changes)
 
     def enqueue_replay(self, replay_id: str) -> str:
@@ -149,5 +156,6 @@ class LocalOperations:
         return ""
 
     def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:
+        """Let a worker send a message again, under its id; raises NotFound."""
         refuse_secrets(by=by)
         return self.runtime.callbacks.resend(message_id, by=by)
