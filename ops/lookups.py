@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import tzinfo
 
-from ops.explain import Explanation, collect_evidence, explain
+from ops.explain import ExplanationDict, collect_evidence, explain
 from ops.explain.text import Sentence, format_instant
 from ops.serializers.accounts import AccountDict, PaceDict, PauseDict, WaitsDict
 from producers.webhooks.redelivery import is_visible
@@ -25,8 +25,10 @@ def resolve_relation(type_name: str, parent: int, child: int) -> Relation:
     return Relation(resolved.type.name, parent, child)
 
 
-def explain_relation(runtime: Runtime, account: Account, relation: Relation, *, zone: tzinfo) -> Explanation:
-    """Explain the relation by everything that is kept about it."""
+def explain_relation(
+    runtime: Runtime, account: Account, relation: Relation, *, zone: tzinfo
+) -> ExplanationDict:
+    """Explain the relation by everything that is kept about it; its texts are sentences."""
     stats = runtime.metrics.account_stats([account.name])[account.name]
     evidence = collect_evidence(
         runtime.store,

@@ -14,9 +14,7 @@ from mcp.types import ToolAnnotations
 
 from ops.lookups import resolve_relation
 from ops.operations import Operations
-from ops.serializers.failures import serialize_failures
 from ops.serializers.replays import serialize_replay
-from ops.serializers.requests import serialize_request_page
 from producers.job_admin.selection import narrow
 from producers.portals.http.query import JobQuery, read_query
 from producers.portals.serializers import job_json
@@ -46,8 +44,7 @@ class Tools:
 
     def list_failures(self, account: str) -> dict[str, Any]:
         """List what failed and waits for a decision: by error and relation type, and by suspect record."""
-        groups, suspects = self._operations.failure_groups(account), self._operations.find_suspects(account)
-        return {**serialize_failures(account, groups, suspects)}
+        return {**self._operations.list_failures(account)}
 
     def find_jobs(
         self,
@@ -97,12 +94,11 @@ class Tools:
     ) -> dict[str, Any]:
         """Explain a relation: what is wanted and known of it, and what became of every job that named it."""
         relation = resolve_relation(relationtype, parentid, childid)
-        return {**self._operations.explain(account, relation).to_json()}
+        return {**self._operations.explain(account, relation)}
 
     def list_requests(self, account: str, cursor: str = "") -> dict[str, Any]:
         """List what was sent to the API and answered, newest first; `next` is the cursor of more."""
-        page = self._operations.list_requests(account, limit=20, cursor=cursor)
-        return {**serialize_request_page(page)}
+        return {**self._operations.list_requests(account, limit=20, cursor=cursor)}
 
     def get_replay(self, replay_id: str) -> dict[str, Any]:
         """Show a replay: what it would send, or how far it is."""

@@ -1,7 +1,6 @@
 """Lets a stopped account go on, and says what that did to its pause, its breaker and its pace."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -11,51 +10,36 @@ from worker.ports.services import Pace
 from worker.wiring import Runtime
 
 
-class Resumed(NamedTuple):
-    """How an account stood before it was resumed: whether it was paused, its breaker and its pace.
-
-    `did` says in sentences what became of the breaker and the pace.
-    """
-
-    account: str
-    was_paused: bool
-    breaker: str
-    factor: float
-    did: tuple[str, ...]
-
-    def to_json(self) -> PausedDict:
-        """Return what the command and the HTTP interface answer."""
-        return {
-            "account": self.account,
-            "paused": False,
-            "was_paused": self.was_paused,
-            "breaker_was": self.breaker,
-            "pace_was": self.factor,
-            "did": list(self.did),
-        }
-
-    def describe(self) -> Iterator[str]:
-        """Yield what was done, in sentences."""
-        yield f"{self.account} goes on." if self.was_paused else f"{self.account} was not paused."
-        yield from self.did
+def describe_resumed(resumed: PausedDict) -> Iterator[str]:
+    """Yield what was done, in sentences."""
+    account = resumed["account"]
+    yield f"{account} goes on." if resumed["was_paused"] else f"{account} was not paused."
+    yield from resumed["did"]
 
 
-def resume_account(runtime: Runtime, account: str, *, by: str, now: float) -> Resumed:
-    """Let the account go on at full pace, whatever stopped it; the audit log shows what this changed.
+def resume_account(runtime: Runtime, account: str, *, by: str, now: float) -> PausedDict:
+    """Let the account go on at full pace, whatever stopped it; return how it stood, and what became of it.
 
-    `now` is in seconds since the epoch, by the store's clock.
+    The audit log shows what this changed. `now` is in seconds since the epoch, by the store's clock.
     """
     pace = runtime.limiter.state(account)
     if pace["not_before"] <= now:
         pace = {**pace, "not_before": 0.0}
-    did = tuple(describe_pace(pace))
+    did = list(describe_pace(pace))
     note = " ".join(did)
     entry = AuditEntry(runtime.intake().new_id(), by, "resumed", account, note)
     was_paused = runtime.store.resume(account, audit_entry=entry)
     runtime.limiter.reset(account)
     if note and not was_paused:
         runtime.job_admin.add_audit_entry(account, msgspec.structs.replace(entry, count=1))
-    return Resumed(account, was_paused, pace["breaker"], pace["factor"], did)
+    return {
+        "account": account,
+        "paused": False,
+        "was_paused": was_paused,
+        "breaker_was": pace["breaker"],
+        "pace_was": pace["factor"],
+        "did": did,
+    }
 
 
 def describe_pace(pace: Pace) -> Iterator[str]:

@@ -7,7 +7,7 @@ without Redis.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property, wraps
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ops.cli import output
+from ops.explain.text import format_time
 from producers.errors import Forbidden
 from worker.config import Secret, Settings, load_settings
 from worker.config.loader import FILE_VARIABLE
@@ -115,6 +116,10 @@ class CommandContext:
         """The local time zone."""
         return datetime.now().astimezone().tzinfo or UTC
 
+    def format_time(self, instant: str) -> str:
+        """Return an instant of a document in the local time zone, to the second."""
+        return format_time(instant, self.zone)
+
     def read_clock(self) -> int:
         """Return the time by which `2h ago` is counted, in µs since 1970: the store's, if it is here."""
         return self.operations.now()
@@ -160,14 +165,14 @@ class CommandContext:
             output.print_lines(lines)
 
     def answer_table(
-        self, document: Any, heads: Sequence[str], rows: Iterable[Sequence[object]], *, cursor: str = ""
+        self, document: Mapping[str, Any], heads: Sequence[str], rows: Iterable[Sequence[object]]
     ) -> None:
-        """Print the document with `--json`, else a table; `cursor` is where the next page begins."""
+        """Print the document with `--json`, else a table, and where its next page begins."""
         if self.as_json:
             output.print_document(document)
             return
         output.print_table(heads, list(rows))
-        if cursor:
+        if cursor := document.get("next"):
             self.remark(f"more with --cursor {cursor}")
 
     def remark(self, text: str) -> None:

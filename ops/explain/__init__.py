@@ -4,8 +4,15 @@
 """
 
 from ops.explain.evidence import Evidence, collect_evidence
-from ops.explain.explanation import Explanation
+from ops.explain.explanation import ExplanationDict, format_explanation
 from ops.explain.plan import explain_plan
 from ops.explain.relation import explain
 
-__all__ = ["Evidence", "Explanation", "collect_evidence", "explain", "explain_plan"]
+__all__ = [
+    "Evidence",
+    "ExplanationDict",
+    "collect_evidence",
+    "explain",
+    "explain_plan",
+    "format_explanation",
+]

@@ -1,81 +1,110 @@
-"""A relation explained, as a value: in words for people, and as plain data for programs."""
+"""A relation explained: plain data, whose texts are sentences; and the same as lines for people."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NotRequired, TypedDict
 
 from worker.contract import Relation
+from worker.ports.references import Side
+
+ErrorFact = TypedDict("ErrorFact", {"code": int, "class": str, "message": str})
 
 
-class JobExplanation(NamedTuple):
-    """What became of one job here; `state` is its outcome for this relation or, while open, the job's state.
+class RelationDict(TypedDict):
+    """A relation under its canonical type."""
 
-    `facts` and `requests` are for programs.
-    """
+    relationtype: str
+    parentid: int
+    childid: int
 
-    job: str
-    state: str
+
+class HealthVerdict(TypedDict):
+    """What the API said of an action."""
+
+    verdict: str
+    code: int
+    message: str
+
+
+class WantedDict(TypedDict):
+    """What is wanted of a relation; `presence` is null where only info or nothing is."""
+
+    open: bool
+    presence: bool | None
     text: str
-    facts: Mapping[str, Any]
-    requests: tuple[Mapping[str, Any], ...]
-
-    @property
-    def request_lines(self) -> Sequence[str]:
-        """A line for each request, where there is more to say of them than `text` does."""
-        has_more = len(self.requests) > 1 or any(request["observed"] for request in self.requests)
-        return [request["text"] for request in self.requests] if has_more else []
+    but: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """The relation explained; `str()` is for people, `to_json()` for programs."""
+class RequestPartDict(TypedDict):
+    """The part of a request that was about the relation."""
 
-    relation: Relation
-    wanted: str
-    known: tuple[str, ...]
-    jobs: tuple[JobExplanation, ...]
-    presence: bool | None = None
-    is_open: bool = False
-    why_not_sending: str = ""
+    id: str
+    at: str
+    action: str
+    relations: int
+    answer: HealthVerdict
+    status: int
+    seconds: float
+    observed: bool
+    text: str
 
-    def __str__(self) -> str:
-        return "\n".join(self._lines())
 
-    def _lines(self) -> Iterator[str]:
-        yield str(self.relation)
-        yield f"  wanted: {self.wanted}"
-        if self.why_not_sending:
-            yield f"  but:    {self.why_not_sending}"
-        yield from (f"  known:  {fact}" for fact in self.known)
-        if not self.jobs:
-            yield "  no job named it, or none that is still kept"
-        for job in self.jobs:
-            yield f"  {job.text}"
-            yield from (f"      {line}" for line in job.request_lines)
+class NamedRecordDict(TypedDict):
+    """A record of the relation that a job names by a reference: looked up at `asked_at`, or chosen then."""
 
-    def to_json(self) -> Any:
-        """Return the same as plain data; `wanted.presence` is null where only info or nothing is wanted."""
-        return {
-            "relation": {
-                "relationtype": self.relation.type,
-                "parentid": self.relation.parent,
-                "childid": self.relation.child,
-            },
-            "wanted": {
-                "open": self.is_open,
-                "presence": self.presence,
-                "text": str(self.wanted),
-                "but": str(self.why_not_sending) or None,
-            },
-            "known": list(map(str, self.known)),
-            "jobs": [
-                {
-                    "id": job.job,
-                    "state": job.state,
-                    "text": str(job.text),
-                    **job.facts,
-                    "requests": [{**request, "text": str(request["text"])} for request in job.requests],
-                }
-                for job in self.jobs
-            ],
-        }
+    side: Side
+    reference: dict[str, dict[str, str]]
+    asked_at: str
+    chosen_by: str | None
+
+
+class JobExplanationDict(TypedDict):
+    """What became of a job here: in words, and as data."""
+
+    id: str
+    state: str  # of the relation; while it is open, of the job
+    text: str
+    action: NotRequired[str | None]
+    source: NotRequired[str | None]
+    occurred_at: NotRequired[str | None]
+    by: NotRequired[str | None]
+    request: NotRequired[str | None]
+    verified: NotRequired[bool]
+    error: NotRequired[ErrorFact | None]
+    references: NotRequired[list[NamedRecordDict]]
+    requests: list[RequestPartDict]
+
+
+class ExplanationDict(TypedDict):
+    """A relation explained by every job that named it."""
+
+    relation: RelationDict
+    wanted: WantedDict
+    known: list[str]
+    jobs: list[JobExplanationDict]
+
+
+def write_relation(relation: Relation) -> RelationDict:
+    """Return a relation as plain data."""
+    return {"relationtype": relation.type, "parentid": relation.parent, "childid": relation.child}
+
+
+def format_explanation(explained: ExplanationDict) -> Iterator[str]:
+    """Yield the explanation line by line."""
+    wanted, jobs = explained["wanted"], explained["jobs"]
+    yield "{relationtype}:{parentid}:{childid}".format_map(explained["relation"])
+    yield f"  wanted: {wanted['text']}"
+    if wanted["but"]:
+        yield f"  but:    {wanted['but']}"
+    yield from (f"  known:  {fact}" for fact in explained["known"])
+    if not jobs:
+        yield "  no job named it, or none that is still kept"
+    for job in jobs:
+        yield f"  {job['text']}"
+        yield from (f"      {line}" for line in list_request_lines(job))
+
+
+def list_request_lines(job: JobExplanationDict) -> Sequence[str]:
+    """Return a line for each request of a job, where there is more to say of them than its text does."""
+    requests = job["requests"]
+    has_more = len(requests) > 1 or any(request["observed"] for request in requests)
+    return [request["text"] for request in requests] if has_more else []

@@ -5,11 +5,17 @@ Pure: the evidence, with its time, and the time zone are arguments.
 
 from collections.abc import Iterator, Mapping
 from datetime import tzinfo
-from typing import Any, Final
+from typing import Final
 
 from ops.explain.advice import advise
 from ops.explain.evidence import Evidence
-from ops.explain.explanation import Explanation, JobExplanation
+from ops.explain.explanation import (
+    ErrorFact,
+    ExplanationDict,
+    JobExplanationDict,
+    NamedRecordDict,
+    write_relation,
+)
 from ops.explain.requests import RequestPart, find_part
 from ops.explain.text import Instant, Sentence, describe_reference, format_info, join, pluralize
 from worker.contract import write_instant
@@ -31,8 +37,8 @@ TARGETS: Final = {
 }
 
 
-def explain(evidence: Evidence, *, zone: tzinfo) -> Explanation:
-    """Explain the relation, with times in `zone`."""
+def explain(evidence: Evidence, *, zone: tzinfo) -> ExplanationDict:
+    """Explain the relation, with times in `zone`; texts that are ours are sentences."""
     return _Explainer(evidence, zone).explain()
 
 
@@ -47,17 +53,20 @@ class _Explainer:
         )
         self.is_waiting = any(not event.result for event in evidence.events)
 
-    def explain(self) -> Explanation:
+    def explain(self) -> ExplanationDict:
         last_events = {event.job: event for event in self.evidence.events}  # of a job that was replayed
-        return Explanation(
-            relation=self.evidence.relation,
-            wanted=self.describe_target(),
-            known=tuple(self.describe_known()),
-            jobs=tuple(map(self.explain_job, last_events.values())),
-            presence=self.state.target.presence if self.state else None,
-            is_open=self.state is not None,
-            why_not_sending=self.evidence.why_not_sending if self.state or self.is_waiting else "",
-        )
+        why_not_sending = self.evidence.why_not_sending if self.state or self.is_waiting else ""
+        return {
+            "relation": write_relation(self.evidence.relation),
+            "wanted": {
+                "open": self.state is not None,
+                "presence": self.state.target.presence if self.state else None,
+                "text": self.describe_target(),
+                "but": why_not_sending or None,
+            },
+            "known": list(self.describe_known()),
+            "jobs": list(map(self.explain_job, last_events.values())),
+        }
 
     # --- now
 
@@ -128,48 +137,28 @@ class _Explainer:
 
     # --- each job
 
-    def explain_job(self, event: RelationEvent) -> JobExplanation:
-        """Explain one job in a sentence, and its requests where there is more to say than that."""
-        job = self.evidence.jobs.get(event.job)
-        return JobExplanation(
-            job=event.job,
-            state=event.result or (job.state if job else "queued"),
-            text=Sentence(
-                "{asked}: {became}",
-                asked=self.describe_job(event.job),
-                became=join("; ", [self.describe_outcome(event, job), *self.describe_references(job)]),
-            ),
-            facts=self.get_facts(event, job),
-            requests=tuple(part.to_json(self.zone) for part in self.find_parts(job)),
-        )
-
-    def get_facts(self, event: RelationEvent, job: JobRecord | None) -> Mapping[str, Any]:
-        """Return what the sentence says, as data.
+    def explain_job(self, event: RelationEvent) -> JobExplanationDict:
+        """Explain one job in a sentence, and say the same as data.
 
         `by` is the newer job, `request` the one that decided, `verified` whether by reading back.
         """
-        applied, failed = event.result == "applied", event.result == "failed"
+        job = self.evidence.jobs.get(event.job)
+        became = join("; ", [self.describe_outcome(event, job), *self.describe_references(job)])
+        applied = event.result == "applied"
         decided = self.find_part(event.detail) if applied else None
-        refusal = self.find_refusal(job) if failed else None
         return {
+            "id": event.job,
+            "state": event.result or (job.state if job else "queued"),
+            "text": Sentence("{asked}: {became}", asked=self.describe_job(event.job), became=became),
             "action": job.action if job else None,
             "source": job.source if job else None,
             "occurred_at": write_instant(job.occurred_at) if job else None,
             "by": event.detail if event.result in ("superseded", "stale") else None,
             "request": event.detail or None if applied else None,
             "verified": bool(decided and decided.is_read),
-            "error": {"code": refusal.code, "class": refusal.error, "message": refusal.message}
-            if refusal
-            else None,
-            "references": [
-                {
-                    "side": each.side,
-                    "reference": each.reference.as_object(),
-                    "asked_at": write_instant(each.asked_at),
-                    "chosen_by": each.by or None,
-                }
-                for each in self.find_references(job)
-            ],
+            "error": self.find_error(job) if event.result == "failed" else None,
+            "references": list(map(_write_reference, self.find_references(job))),
+            "requests": [part.to_json(self.zone) for part in self.find_parts(job)],
         }
 
     def describe_outcome(self, event: RelationEvent, job: JobRecord | None) -> str:
@@ -251,6 +240,13 @@ class _Explainer:
                 return Refusal(code, error, message)
         return None
 
+    def find_error(self, job: JobRecord | None) -> ErrorFact | None:
+        """Return the same as data."""
+        refusal = self.find_refusal(job)
+        if refusal is None:
+            return None
+        return {"code": refusal.code, "class": refusal.error, "message": refusal.message}
+
     def describe_job(self, job_id: str) -> str:
         """Return the job with what it asked for, if it is still kept."""
         job = self.evidence.jobs.get(job_id)
@@ -273,6 +269,15 @@ class _Explainer:
     def at(self, micros: int) -> Instant:
         """Return the instant in the reader's time zone."""
         return Instant(micros, self.zone)
+
+
+def _write_reference(each: JobReference) -> NamedRecordDict:
+    return {
+        "side": each.side,
+        "reference": each.reference.as_object(),
+        "asked_at": write_instant(each.asked_at),
+        "chosen_by": each.by or None,
+    }
 
 
 def _describe_refusal(refusal: Refusal) -> str:

@@ -1,9 +1,9 @@
 """The part of a request that was about one relation, in a sentence and as data."""
 
-from collections.abc import Mapping
 from datetime import tzinfo
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ops.explain.explanation import RequestPartDict
 from ops.explain.text import Instant, Sentence, pluralize
 from worker.contract import Relation, write_instant
 from worker.planner.actions import Action
@@ -49,7 +49,7 @@ class RequestPart(NamedTuple):
             answer=self.describe_answer(),
         )
 
-    def to_json(self, zone: tzinfo) -> Mapping[str, Any]:
+    def to_json(self, zone: tzinfo) -> RequestPartDict:
         """Return the same as data; its text is a sentence."""
         return {
             "id": self.request.id,

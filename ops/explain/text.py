@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import Self
 
-from worker.contract import Change, Info, Reference
+from worker.contract import Change, Info, Reference, read_instant
 from worker.ports.records import JobRecord
 from worker.ports.references import JobReference, Side
 from worker.ports.waiting import Waiting
@@ -53,6 +53,11 @@ def format_instant(micros: int, zone: tzinfo) -> str:
     """Return local time with its offset, to the second: `2026-11-20T09:12:03+01:00`."""
     epoch = datetime.fromtimestamp(0, zone)
     return (epoch + timedelta(microseconds=micros)).astimezone(zone).isoformat(timespec="seconds")
+
+
+def format_time(instant: str, zone: tzinfo) -> str:
+    """Return an instant of a document (RFC 3339) in the same way."""
+    return format_instant(read_instant(instant), zone)
 
 
 def format_info(info: Info) -> str:

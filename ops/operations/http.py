@@ -15,18 +15,16 @@ from ops.doctor.findings import Finding, read_finding
 from ops.operations.filters import write_filter, write_selection
 from ops.operations.http_calls import PartlyAccepted, PartlyErased
 from ops.operations.http_lookups import MAX_PAGE, HttpLookups, quoted
-from ops.resuming import Resumed
-from ops.serializers.callbacks import read_message
-from ops.serializers.deliveries import read_remapped
+from ops.serializers.acts import PausedDict
+from ops.serializers.callbacks import CallbackMessageDict, CallbackTestDict
+from ops.serializers.deliveries import RemappedDict
 from ops.serializers.drift import read_drift_page, serialize_drifted
 from ops.serializers.replays import read_replay
 from producers.job_admin.erasure_proof import ErasureProof, add_proofs
 from producers.job_admin.resolve import PARKED, RecordChoice
 from producers.job_admin.selection import PIECE, Selection, select_jobs
-from producers.webhooks.redelivery import Remapped
 from worker.contract import Change, to_message
 from worker.errors import InvalidChange, RelationsError, Unavailable
-from worker.ports.callbacks import CallbackAttempt, CallbackMessage
 from worker.ports.drift import DriftedRelation, DriftFilter, DriftPage
 from worker.ports.job_admin import AdminResult
 from worker.ports.records import JobFilter
@@ -43,21 +41,19 @@ class HttpOperations(HttpLookups):
     def pause_account(self, account: str, why: str, *, by: str) -> None:
         self._calls.post(f"/v1/accounts/{quoted(account)}/pause", {"why": why})
 
-    def resume_account(self, account: str, *, by: str) -> Resumed:
-        answer = self._calls.post(f"/v1/accounts/{quoted(account)}/resume")
-        did = tuple(answer["did"])
-        return Resumed(account, answer["was_paused"], answer["breaker_was"], answer["pace_was"], did)
+    def resume_account(self, account: str, *, by: str) -> PausedDict:
+        answer: PausedDict = self._calls.post(f"/v1/accounts/{quoted(account)}/resume")
+        return answer
 
     def check_account(self, account: str) -> Iterable[Finding]:
         """Return the findings of the server's doctor about the account."""
         answer = self._calls.post(f"/v1/accounts/{quoted(account)}/check")
         return [read_finding(finding) for finding in answer["findings"]]
 
-    def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[Remapped]:
+    def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[RemappedDict]:
         for start in range(0, len(ids), MAX_PAGE):
             form = {"deliveries": ids[start : start + MAX_PAGE], "dry_run": dry_run}
-            answer = self._calls.post("/v1/deliveries/remap", form)
-            yield from map(read_remapped, answer["deliveries"])
+            yield from self._calls.post("/v1/deliveries/remap", form)["deliveries"]
 
     def accept(self, changes: Sequence[Change]) -> Iterable[AccountResult]:
         error: RelationsError | None = None
@@ -179,13 +175,15 @@ class HttpOperations(HttpLookups):
     def stop_replay(self, replay_id: str, *, by: str) -> Replay:
         return read_replay(self._calls.post(f"/v1/replays/{quoted(replay_id)}/cancel"))
 
-    def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:
-        return read_message(self._calls.post(f"/v1/callbacks/{quoted(message_id)}/resend"))
+    def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessageDict:
+        message: CallbackMessageDict = self._calls.post(f"/v1/callbacks/{quoted(message_id)}/resend")
+        return message
 
-    def test_callback(self, name: str, account: str) -> CallbackAttempt:
+    def test_callback(self, name: str, account: str) -> CallbackTestDict:
         """Try a callback from the server."""
-        answer = self._calls.post("/v1/callbacks/test", {"account": account, "callback": name})
-        return CallbackAttempt(answer["status"], answer["error"])
+        form = {"account": account, "callback": name}
+        answer: CallbackTestDict = self._calls.post("/v1/callbacks/test", form)
+        return answer
 
 
 def _select_faults(error: RelationsError | None, positions: Sequence[int]) -> RelationsError | None:

@@ -14,33 +14,28 @@ from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
 
-from ops.explain import Explanation
+from ops.explain import ExplanationDict
 from ops.lookups import describe_stop
 from ops.operations.filters import write_delivery_filter, write_filter
 from ops.operations.http_calls import HttpCalls
 from ops.serializers.accounts import AccountDict, AccountsDict
-from ops.serializers.audit import read_audit_entry
-from ops.serializers.callbacks import read_message
-from ops.serializers.deliveries import read_delivery
-from ops.serializers.explanations import read_explanation
-from ops.serializers.failures import read_failure, read_suspect
+from ops.serializers.audit import AuditPageDict
+from ops.serializers.callbacks import CallbackMessageDict, CallbackMessagePageDict
+from ops.serializers.deliveries import DeliveryDict, DeliveryPageDict
+from ops.serializers.failures import FailuresDict
 from ops.serializers.jobs import read_job, read_payload, read_waiting
 from ops.serializers.replays import read_replay
-from ops.serializers.requests import read_request
+from ops.serializers.requests import RequestDict, RequestPageDict
 from producers.job_admin.selection import PIECE
-from producers.job_admin.suspects import RecordFailures
 from producers.portals.serializers import BatchDict, JobDict
 from worker.config import mask_url
 from worker.contract import Relation
 from worker.contract.message import UNROUTED
 from worker.errors import NotFound
-from worker.ports.audit import AuditPage
-from worker.ports.callbacks import CallbackMessage, MessagePage
-from worker.ports.deliveries import Delivery, DeliveryFilter, DeliveryPage
+from worker.ports.deliveries import DeliveryFilter
 from worker.ports.job_admin import Payload
-from worker.ports.records import OPEN_STATES, FailureGroup, JobFilter, JobPage, JobRecord
+from worker.ports.records import OPEN_STATES, JobFilter, JobPage, JobRecord
 from worker.ports.replays import Replay
-from worker.ports.requests import RequestPage, RequestRecord
 from worker.ports.waiting import Waiting
 
 MAX_PAGE: Final = 500  # entries of one page of the interface
@@ -123,31 +118,29 @@ class HttpLookups:
         batch: BatchDict = self._calls.get(f"/v1/batches/{quoted(label)}", account=account)
         return batch
 
-    def failure_groups(self, account: str) -> Sequence[FailureGroup]:
-        return list(map(read_failure, self._calls.get("/v1/errors", account=account)["errors"]))
+    def list_failures(self, account: str) -> FailuresDict:
+        failures: FailuresDict = self._calls.get("/v1/errors", account=account)
+        return failures
 
-    def find_suspects(self, account: str) -> Sequence[RecordFailures]:
-        return list(map(read_suspect, self._calls.get("/v1/errors", account=account)["records"]))
-
-    def explain(self, account: str, relation: Relation) -> Explanation:
+    def explain(self, account: str, relation: Relation) -> ExplanationDict:
         path = f"/v1/relations/{quoted(relation.type)}/{relation.parent}/{relation.child}"
-        document = self._calls.get(path, account=account, utc_offset=self._offset)
-        return read_explanation(document)
+        document: ExplanationDict = self._calls.get(path, account=account, utc_offset=self._offset)
+        return document
 
-    def list_requests(self, account: str, *, limit: int, cursor: str) -> RequestPage:
-        found, next_ = self._list("requests", "requests", account, limit, cursor)
-        return RequestPage(tuple(map(read_request, found)), next_)
+    def list_requests(self, account: str, *, limit: int, cursor: str) -> RequestPageDict:
+        page: RequestPageDict = self._list("requests", "requests", account, limit, cursor)
+        return page
 
-    def get_request(self, account: str, request_id: str) -> RequestRecord | None:
-        document = self._find(f"/v1/requests/{quoted(request_id)}", account=account)
-        return read_request(document) if document else None
+    def get_request(self, account: str, request_id: str) -> RequestDict | None:
+        request: RequestDict | None = self._find(f"/v1/requests/{quoted(request_id)}", account=account)
+        return request
 
-    def audit_log(self, account: str, *, limit: int, cursor: str) -> AuditPage:
-        found, next_ = self._list("audit", "deeds", account, limit, cursor)
-        return AuditPage(tuple(map(read_audit_entry, found)), next_)
+    def audit_log(self, account: str, *, limit: int, cursor: str) -> AuditPageDict:
+        page: AuditPageDict = self._list("audit", "deeds", account, limit, cursor)
+        return page
 
-    def _list(self, path: str, name: str, account: str, limit: int, cursor: str) -> tuple[Sequence[Any], str]:
-        """Return so many entries, of several pages if need be, and the cursor of the next page."""
+    def _list(self, path: str, name: str, account: str, limit: int, cursor: str) -> Any:
+        """Return a page of so many entries, made of several pages if need be."""
         found = list[Any]()
         while True:
             size = min(MAX_PAGE, limit - len(found))
@@ -155,7 +148,7 @@ class HttpLookups:
             found += page[name]
             cursor = page["next"] or ""
             if not cursor or len(found) >= limit:
-                return found, cursor
+                return {name: found, "next": cursor or None}
 
     def _find(self, path: str, **query: str) -> Any:
         """Return what a GET answers, None if it is not there."""
@@ -164,18 +157,15 @@ class HttpLookups:
         except NotFound:
             return None
 
-    def find_deliveries(self, wanted: DeliveryFilter, *, limit: int, cursor: str = "") -> DeliveryPage:
-        page = self._calls.get(
-            "/v1/deliveries",
-            **write_delivery_filter(wanted),
-            limit=min(limit, MAX_PAGE),
-            cursor=cursor,
+    def find_deliveries(self, wanted: DeliveryFilter, *, limit: int, cursor: str = "") -> DeliveryPageDict:
+        page: DeliveryPageDict = self._calls.get(
+            "/v1/deliveries", **write_delivery_filter(wanted), limit=min(limit, MAX_PAGE), cursor=cursor
         )
-        return DeliveryPage(tuple(map(read_delivery, page["deliveries"])), page["next"] or "")
+        return page
 
-    def get_delivery(self, delivery_id: str) -> Delivery | None:
-        document = self._find(f"/v1/deliveries/{quoted(delivery_id)}")
-        return read_delivery(document) if document else None
+    def get_delivery(self, delivery_id: str) -> DeliveryDict | None:
+        delivery: DeliveryDict | None = self._find(f"/v1/deliveries/{quoted(delivery_id)}")
+        return delivery
 
     def get_delivery_request(self, delivery_id: str) -> bytes:
         document = self._calls.get(f"/v1/deliveries/{quoted(delivery_id)}/payload")
@@ -191,12 +181,13 @@ class HttpLookups:
         became: Mapping[str, int] = self._calls.get(f"/v1/replays/{quoted(replay.id)}")["became"]
         return became
 
-    def list_callback_messages(self, account: str, *, limit: int, cursor: str) -> MessagePage:
-        found, next_ = self._list("callbacks", "messages", account, limit, cursor)
-        return MessagePage(tuple(map(read_message, found)), next_)
+    def list_callback_messages(self, account: str, *, limit: int, cursor: str) -> CallbackMessagePageDict:
+        page: CallbackMessagePageDict = self._list("callbacks", "messages", account, limit, cursor)
+        return page
 
-    def find_callback_message(self, message_id: str) -> CallbackMessage:
-        return read_message(self._calls.get(f"/v1/callbacks/{quoted(message_id)}"))
+    def find_callback_message(self, message_id: str) -> CallbackMessageDict:
+        message: CallbackMessageDict = self._calls.get(f"/v1/callbacks/{quoted(message_id)}")
+        return message
 
 
 def quoted(text: str) -> str:

@@ -3,22 +3,24 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
 
+import msgspec
+
 from ops import lookups, resuming
 from ops.doctor.credentials import try_account
 from ops.doctor.findings import Finding
-from ops.explain import Explanation
-from ops.resuming import Resumed
+from ops.explain import ExplanationDict
+from ops.serializers import audit, callbacks, deliveries, failures, requests
 from ops.serializers.accounts import AccountDict
-from producers.job_admin.suspects import RecordFailures, find_suspects
+from ops.serializers.acts import PausedDict
+from producers.job_admin.suspects import find_suspects
 from producers.portals.serializers import BatchDict, batch_json
 from producers.services import Services
-from producers.webhooks.redelivery import MAX_REMAPPED, Remapped, require_request
+from producers.webhooks.redelivery import MAX_REMAPPED, require_request
 from worker.config import mask_url, refuse_secrets
 from worker.contract import Change, Relation
 from worker.contract.message import UNROUTED
 from worker.ports.audit import AuditEntry
-from worker.ports.callbacks import CallbackMessage
-from worker.ports.deliveries import Delivery
+from worker.ports.deliveries import DeliveryFilter
 from worker.ports.waiting import Pause
 from worker.usecases.intake import AccountResult
 from worker.wiring import Runtime
@@ -43,11 +45,6 @@ class LocalOperations:
         self.get_job = runtime.store.get_job
         self.find_waits = runtime.waits.of_jobs
         self.get_payload = job_admin.get_payload
-        self.failure_groups = queries.failure_groups
-        self.list_requests = queries.list_requests
-        self.get_request = runtime.store.get_request
-        self.audit_log = job_admin.audit_log
-        self.find_deliveries = runtime.deliveries.find
         self.cancel = services.jobs.cancel
         self.dismiss = services.jobs.dismiss
         self.resolve = services.references.resolve
@@ -62,9 +59,6 @@ class LocalOperations:
         self.start_replay = replays.start
         self.run_replay = replays.run
         self.stop_replay = replays.stop
-        self.list_callback_messages = runtime.callbacks.store.list_messages
-        self.find_callback_message = runtime.callbacks.find
-        self.test_callback = runtime.callbacks.test
 
     def in_zone(self, zone: tzinfo) -> "LocalOperations":
         """Return the same with texts that have this time zone."""
@@ -99,7 +93,7 @@ class LocalOperations:
         entry = AuditEntry(self.runtime.intake().new_id(), by, "paused", account, why)
         self.runtime.store.pause(account, Pause(PAUSED_BY_OPERATOR, why), audit_entry=entry)
 
-    def resume_account(self, account: str, *, by: str) -> Resumed:
+    def resume_account(self, account: str, *, by: str) -> PausedDict:
         """Let an account go on at full pace; return how it stood before."""
         return resuming.resume_account(self.runtime, account, by=by, now=self.now() / 1e6)
 
@@ -116,29 +110,70 @@ class LocalOperations:
         """Count the jobs of a batch label; raises NotFound if no job carries it."""
         return batch_json(account, label, self.runtime.store.batch_counts(account, label))
 
-    def find_suspects(self, account: str) -> Sequence[RecordFailures]:
-        """Return what failed by the record that most refusals name, the most named one first."""
-        return find_suspects(self.runtime.queries, account)
+    def list_failures(self, account: str) -> failures.FailuresDict:
+        """Return what failed and waits for a decision, by error and type and by suspect record."""
+        queries = self.runtime.queries
+        return failures.serialize_failures(
+            account, queries.failure_groups(account), find_suspects(queries, account)
+        )
 
-    def explain(self, account: str, relation: Relation) -> Explanation:
+    def explain(self, account: str, relation: Relation) -> ExplanationDict:
         """Explain the relation by everything that is kept about it."""
-        settings = self.runtime.settings
-        return lookups.explain_relation(self.runtime, settings.account(account), relation, zone=self.zone)
+        known = self.runtime.settings.account(account)
+        explained = lookups.explain_relation(self.runtime, known, relation, zone=self.zone)
+        document: ExplanationDict = msgspec.to_builtins(explained, enc_hook=str)  # sentences as plain texts
+        return document
 
-    def get_delivery(self, delivery_id: str) -> Delivery | None:
+    def list_requests(self, account: str, *, limit: int, cursor: str) -> requests.RequestPageDict:
+        """Return what was sent and answered, newest first."""
+        page = self.runtime.queries.list_requests(account, limit=limit, cursor=cursor)
+        return requests.serialize_request_page(page)
+
+    def get_request(self, account: str, request_id: str) -> requests.RequestDict | None:
+        """Return what was sent and answered, None if it is unknown or forgotten."""
+        found = self.runtime.store.get_request(account, request_id)
+        return requests.serialize_request(found) if found else None
+
+    def audit_log(self, account: str, *, limit: int, cursor: str) -> audit.AuditPageDict:
+        """Return who did what, newest first."""
+        page = self.runtime.job_admin.audit_log(account, limit=limit, cursor=cursor)
+        return audit.serialize_audit_page(page)
+
+    def find_deliveries(
+        self, wanted: DeliveryFilter, *, limit: int, cursor: str = ""
+    ) -> deliveries.DeliveryPageDict:
+        """Return the deliveries that match, newest first; a page may hold few and still have a next one."""
+        page = self.runtime.deliveries.find(wanted, limit=limit, cursor=cursor)
+        return deliveries.serialize_delivery_page(page)
+
+    def get_delivery(self, delivery_id: str) -> deliveries.DeliveryDict | None:
         """Return one delivery, None if it is unknown or forgotten."""
         found = self.runtime.deliveries.get(delivery_id)
-        return found.delivery if found else None
+        return deliveries.serialize_delivery(found.delivery) if found else None
 
     def get_delivery_request(self, delivery_id: str) -> bytes:
         """Return what is kept of a delivery's request; raises NotFound."""
         return require_request(lookups.find_delivery(self.runtime.deliveries, delivery_id, None))
 
-    def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[Remapped]:
+    def remap_deliveries(
+        self, ids: Sequence[str], *, by: str, dry_run: bool
+    ) -> Iterable[deliveries.RemappedDict]:
         """Read deliveries again by today's rules; with `dry_run` only show what would become of them."""
         for start in range(0, len(ids), MAX_REMAPPED):
             piece = ids[start : start + MAX_REMAPPED]
-            yield from self.services.deliveries.remap(piece, by=by, dry_run=dry_run)
+            remapped = self.services.deliveries.remap(piece, by=by, dry_run=dry_run)
+            yield from map(deliveries.serialize_remapped, remapped)
+
+    def list_callback_messages(
+        self, account: str, *, limit: int, cursor: str
+    ) -> callbacks.CallbackMessagePageDict:
+        """Return what callbacks were told of the account's batches, or are to be told, newest first."""
+        page = self.runtime.callbacks.store.list_messages(account, limit=limit, cursor=cursor)
+        return callbacks.serialize_message_page(page)
+
+    def find_callback_message(self, message_id: str) -> callbacks.CallbackMessageDict:
+        """Return one of these messages; raises NotFound."""
+        return callbacks.serialize_message(self.runtime.callbacks.find(message_id))
 
     # --- acts
 
@@ -155,7 +190,11 @@ class LocalOperations:
             return f"{away}; {replay_id} begins within a minute or two of its return."
         return ""
 
-    def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:
+    def resend_callback_message(self, message_id: str, *, by: str) -> callbacks.CallbackMessageDict:
         """Let a worker send a message again, under its id; raises NotFound."""
         refuse_secrets(by=by)
-        return self.runtime.callbacks.resend(message_id, by=by)
+        return callbacks.serialize_message(self.runtime.callbacks.resend(message_id, by=by))
+
+    def test_callback(self, name: str, account: str) -> callbacks.CallbackTestDict:
+        """Send a message that nobody waits for to a callback; raises NotFound."""
+        return callbacks.serialize_attempt(name, self.runtime.callbacks.test(name, account))

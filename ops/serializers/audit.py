@@ -2,10 +2,8 @@
 
 from typing import TypedDict
 
-import msgspec
-
-from worker.contract import read_instant, write_instant
-from worker.ports.audit import AuditEntry
+from worker.contract import write_instant
+from worker.ports.audit import AuditEntry, AuditPage
 
 
 class AuditEntryDict(TypedDict):
@@ -26,8 +24,12 @@ class AuditPageDict(TypedDict):
     next: str | None
 
 
-def serialize_audit_entry(entry: AuditEntry) -> AuditEntryDict:
-    """Return an audit entry as JSON."""
+def serialize_audit_page(page: AuditPage) -> AuditPageDict:
+    """Return a page of the audit log as JSON; the ids of its entries are not shown."""
+    return {"deeds": list(map(_serialize_entry, page.entries)), "next": page.next or None}
+
+
+def _serialize_entry(entry: AuditEntry) -> AuditEntryDict:
     return {
         "at": write_instant(entry.at),
         "by": entry.by,
@@ -36,8 +38,3 @@ def serialize_audit_entry(entry: AuditEntry) -> AuditEntryDict:
         "count": entry.count,
         "note": entry.note,
     }
-
-
-def read_audit_entry(document: AuditEntryDict) -> AuditEntry:
-    """Return the audit entry; its id is not shown."""
-    return msgspec.convert({**document, "name": "", "at": read_instant(document["at"])}, AuditEntry)

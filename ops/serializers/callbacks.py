@@ -1,14 +1,9 @@
 """Messages of callbacks: the counts that each tells, and how far it is."""
 
-from typing import Final, TypedDict
+from typing import TypedDict
 
-import msgspec
-
-from worker.contract import read_optional_instant, write_instant, write_optional_instant
-from worker.ports.callbacks import BatchCounts, CallbackMessage, MessageState
-
-TIMES: Final = ("made_at", "tried_at", "next_at", "ended_at")
-COUNTS: Final = ("accepted", "succeeded", "superseded", "failed")
+from worker.contract import write_instant, write_optional_instant
+from worker.ports.callbacks import CallbackAttempt, CallbackMessage, MessagePage, MessageState
 
 
 class CallbackMessageDict(TypedDict):
@@ -73,8 +68,11 @@ def serialize_message(message: CallbackMessage) -> CallbackMessageDict:
     }
 
 
-def read_message(document: CallbackMessageDict) -> CallbackMessage:
-    """Return the message of a callback."""
-    times = {name: read_optional_instant(document[name]) for name in TIMES}
-    counts = BatchCounts(*(document[name] for name in COUNTS))
-    return msgspec.convert({**document, **times, "counts": counts}, CallbackMessage)
+def serialize_message_page(page: MessagePage) -> CallbackMessagePageDict:
+    """Return a page of messages as JSON."""
+    return {"messages": list(map(serialize_message, page.messages)), "next": page.next or None}
+
+
+def serialize_attempt(callback: str, attempt: CallbackAttempt) -> CallbackTestDict:
+    """Return what came of trying a callback as JSON."""
+    return {"callback": callback, "taken": attempt.is_taken, "status": attempt.status, "error": attempt.error}

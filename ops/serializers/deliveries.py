@@ -2,11 +2,9 @@
 
 from typing import Any, TypedDict
 
-import msgspec
-
-from producers.webhooks.redelivery import Remapped, RemappedChange, SkipReason
-from worker.contract import from_message, read_instant, to_message, write_instant
-from worker.ports.deliveries import Delivery, DeliveryOutcome, RuleOutcome, RuleTrace
+from producers.webhooks.redelivery import Remapped, SkipReason
+from worker.contract import to_message, write_instant
+from worker.ports.deliveries import Delivery, DeliveryOutcome, DeliveryPage, RuleOutcome, RuleTrace
 
 
 class RuleTraceDict(TypedDict):
@@ -122,13 +120,9 @@ def serialize_trace(trace: RuleTrace) -> RuleTraceDict:
     }
 
 
-def read_delivery(document: DeliveryDict) -> Delivery:
-    """Return the delivery."""
-    times = {name: read_instant(document[name]) for name in ("at", "first_at")}
-    rules = [{**trace, "when": trace["when"] or ""} for trace in document["rules"]]
-    return msgspec.convert(
-        {**document, **times, "rules": rules, "reason": document["reason"] or ""}, Delivery
-    )
+def serialize_delivery_page(page: DeliveryPage) -> DeliveryPageDict:
+    """Return a page of deliveries as JSON."""
+    return {"deliveries": list(map(serialize_delivery, page.deliveries)), "next": page.next or None}
 
 
 def serialize_remapped(remapped: Remapped) -> RemappedDict:
@@ -149,19 +143,3 @@ def serialize_remapped(remapped: Remapped) -> RemappedDict:
             for item in remapped.changes
         ],
     }
-
-
-def read_remapped(document: RemappedDict) -> Remapped:
-    """Return what became of a delivery by today's rules."""
-    changes = (
-        RemappedChange(
-            item["rule"],
-            from_message(item["change"]).change,
-            item["job"] or "",
-            is_new=item["new"],
-            differs=item["differs"],
-        )
-        for item in document["changes"]
-    )
-    now = read_delivery(document["now"]) if document["now"] else None
-    return Remapped(document["id"], document["was"], now, tuple(changes), document["skipped"])

@@ -2,8 +2,8 @@
 
 from typing import TypedDict
 
-from ops.serializers.relations import RelationDict, read_relation, serialize_relation
-from worker.contract import read_instant, write_instant
+from ops.explain.explanation import RelationDict, write_relation
+from worker.contract import Relation, read_instant, write_instant
 from worker.ports.drift import DriftedRelation, DriftPage, DriftState
 
 
@@ -44,7 +44,7 @@ def serialize_drift_page(page: DriftPage) -> DriftPageDict:
         "seen": page.seen,
         "same": page.same,
         "drifted": list(map(serialize_drifted, page.drifted)),
-        "unknown": list(map(serialize_relation, page.unknown)),
+        "unknown": list(map(write_relation, page.unknown)),
         "open": page.open,
         "next": page.next or None,
         "waits": page.waits or None,
@@ -70,12 +70,17 @@ def read_drift_page(document: DriftPageDict) -> DriftPage:
 def serialize_drifted(found: DriftedRelation) -> DriftedDict:
     """Return a relation that has drifted as JSON."""
     return {
-        **serialize_relation(found.relation),
+        **write_relation(found.relation),
         "state": found.state,
         "occurred_at": write_instant(found.occurred_at),
         "job": found.job,
         "read_at": write_instant(found.read_at),
     }
+
+
+def read_relation(document: RelationDict) -> Relation:
+    """Return the relation."""
+    return Relation(document["relationtype"], document["parentid"], document["childid"])
 
 
 def read_drifted(document: DriftedDict) -> DriftedRelation:

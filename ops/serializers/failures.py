@@ -5,7 +5,7 @@ from typing import Final, TypedDict
 
 from ops.explain.advice import advise
 from producers.job_admin.suspects import RecordFailures
-from worker.contract import read_instant, write_instant
+from worker.contract import write_instant
 from worker.onoffice.codes import describe
 from worker.ports.records import FailureGroup
 
@@ -63,12 +63,12 @@ def serialize_failures(
 ) -> FailuresDict:
     """Return an account's failures as JSON, with the first `MAX_SUSPECTS` of its suspect records."""
     return {
-        "errors": [serialize_failure(account, group) for group in groups],
-        "records": [serialize_suspect(account, suspect) for suspect in suspects[:MAX_SUSPECTS]],
+        "errors": [_serialize_group(account, group) for group in groups],
+        "records": [_serialize_suspect(account, suspect) for suspect in suspects[:MAX_SUSPECTS]],
     }
 
 
-def serialize_failure(account: str, failure: FailureGroup) -> FailureGroupDict:
+def _serialize_group(account: str, failure: FailureGroup) -> FailureGroupDict:
     """Return a group of failures as JSON."""
     return {
         "account": account,
@@ -84,20 +84,7 @@ def serialize_failure(account: str, failure: FailureGroup) -> FailureGroupDict:
     }
 
 
-def read_failure(document: FailureGroupDict) -> FailureGroup:
-    """Return the group of failures."""
-    return FailureGroup(
-        code=document["code"],
-        error=document["class"],
-        type=document["relationtype"] or "",
-        jobs=document["jobs"],
-        first=read_instant(document["first"]),
-        last=read_instant(document["last"]),
-        example=document["example"],
-    )
-
-
-def serialize_suspect(account: str, suspect: RecordFailures) -> RecordFailuresDict:
+def _serialize_suspect(account: str, suspect: RecordFailures) -> RecordFailuresDict:
     """Return the failures of a suspect record as JSON."""
     return {
         "account": account,
@@ -112,21 +99,6 @@ def serialize_suspect(account: str, suspect: RecordFailures) -> RecordFailuresDi
         "last": write_instant(suspect.last),
         "example": suspect.example,
     }
-
-
-def read_suspect(document: RecordFailuresDict) -> RecordFailures:
-    """Return the failures of a suspect record."""
-    return RecordFailures(
-        module=document["module"],
-        record=document["id"],
-        code=document["code"],
-        error=document["class"],
-        relations=document["relations"],
-        jobs=document["jobs"],
-        first=read_instant(document["first"]),
-        last=read_instant(document["last"]),
-        example=document["example"],
-    )
 
 
 def describe_failure(failure: FailureGroup | RecordFailures) -> str:

@@ -4,7 +4,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import TypedDict
 
-from ops.serializers.relations import ErrorFact
+from ops.explain.explanation import ErrorFact
 from producers.portals.serializers import FailureDict, JobDict, ParkedDict, ReferenceDict
 from worker.contract import Relation, read_instant, read_optional_instant, read_reference
 from worker.ports.job_admin import Payload

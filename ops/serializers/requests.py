@@ -1,18 +1,10 @@
 """Requests to the API: what was sent, and what was answered."""
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
-from worker.contract import Relation, read_instant, write_instant
-from worker.planner.actions import Action
-from worker.ports.requests import RequestPage, RequestRecord, SearchRecord
-
-
-class HealthVerdict(TypedDict):
-    """What the API said of an action."""
-
-    verdict: str
-    code: int
-    message: str
+from ops.explain.explanation import HealthVerdict
+from worker.contract import write_instant
+from worker.ports.requests import RequestPage, RequestRecord
 
 
 class ActionDict(TypedDict):
@@ -102,39 +94,6 @@ def serialize_request(request: RequestRecord) -> RequestDict:
     }
 
 
-def read_request(document: RequestDict) -> RequestRecord:
-    """Return the request; one of an older server has neither kind nor searches."""
-    searches = document.get("searches", [])
-    answers = [each["answer"] for each in (*document["actions"], *searches)]
-    return RequestRecord(
-        id=document["id"],
-        at=read_instant(document["at"]),
-        status=document["status"],
-        seconds=document["seconds"],
-        message=document["message"],
-        actions=tuple(map(_read_action, document["actions"])),
-        answers=tuple((answer["verdict"], answer["code"], answer["message"]) for answer in answers),
-        correlations=tuple(document["correlations"]),
-        kind=document.get("kind", "changes"),
-        searches=tuple(
-            SearchRecord(each["module"], each["field"], each["values"], each["found"]) for each in searches
-        ),
-    )
-
-
 def _serialize_answer(answer: tuple[str, int, str]) -> HealthVerdict:
     verdict, code, message = answer
     return {"verdict": verdict, "code": code, "message": message}
-
-
-def _read_action(document: ActionDict) -> Action:
-    kind: Any = document["action"]
-    name = document["relationtype"]
-    return Action(
-        kind,
-        name,
-        tuple(document["parentid"]),
-        tuple(document["childid"]),
-        tuple(document["relationinfo"].items()),
-        asked=tuple(Relation(name, parent, child) for parent, child in document["asked"]),
-    )

@@ -4,7 +4,7 @@ from datetime import timedelta, timezone
 
 import pytest
 
-from ops.explain import Evidence, explain
+from ops.explain import Evidence, explain, format_explanation
 from worker.contract import Relation
 from worker.onoffice.codes import advice
 from worker.planner.actions import Action
@@ -79,7 +79,7 @@ def explain_text(
         requests={each.id: each for each in requests},
         now=at_second(now),
     )
-    return str(explain(evidence, zone=ZONE))
+    return "\n".join(format_explanation(explain(evidence, zone=ZONE)))
 
 
 def open_record(*intents: Intent, doubt: Doubt | None = None, **progress: object) -> RelationRecord:
@@ -272,7 +272,7 @@ def test_the_same_as_data() -> None:
         requests={},
         now=at_second(10),
     )
-    document = explain(evidence, zone=ZONE).to_json()
+    document = explain(evidence, zone=ZONE)
     assert document["relation"] == {"relationtype": BUYER, "parentid": 501, "childid": 9001}
     assert (document["wanted"]["open"], document["wanted"]["presence"]) == (True, True)
     assert [(each["id"], each["state"]) for each in document["jobs"]] == [("acme-1", "held")]

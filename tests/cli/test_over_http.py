@@ -20,19 +20,18 @@ from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.cli.commands.requests import describe_request
+from ops.cli.context import CommandContext
 from ops.cli.errors import Exit
 from ops.operations.filters import write_filter
 from ops.operations.http import HttpOperations
 from ops.operations.http_calls import HttpCalls
 from ops.serializers.drift import read_drift_page, serialize_drift_page, serialize_drifted
-from ops.serializers.failures import read_suspect, serialize_suspect
 from ops.serializers.jobs import read_job, read_waiting
 from ops.serializers.replays import read_replay, serialize_replay
-from ops.serializers.requests import read_request, serialize_request
 from ops.simulator import Records, Simulator
 from ops.web.forms import DriftedForm, RepairForm
 from ops.web.routes import operator_routes
-from producers.job_admin.suspects import RecordFailures
 from producers.portals.http.application import application
 from producers.portals.http.query import JobQuery, read_query
 from producers.portals.http.server import Server
@@ -46,12 +45,10 @@ from tests.support.store_steps import claim_all
 from tests.support.store_values import make_request
 from worker.config import load_settings
 from worker.contract import Reference, Relation, from_message
-from worker.planner.actions import Action
 from worker.ports.drift import DriftedRelation, DriftPage
 from worker.ports.records import Dismissal, Failure, JobFilter, JobRecord
 from worker.ports.references import JobReference, Parking
 from worker.ports.replays import Replay
-from worker.ports.requests import RequestRecord, SearchRecord
 from worker.ports.store import UnreadableMessage
 from worker.ports.waiting import Waiting, WaitReason
 from worker.wiring import Runtime
@@ -706,24 +703,37 @@ JOBS = st.builds(
     references=st.lists(NAMED, max_size=3).map(tuple),
     parked=st.none() | st.builds(Parking, INSTANTS, INSTANTS, st.integers(1, 99), TEXTS, st.integers(0, 9)),
 )
-ACTIONS = st.builds(
-    Action,
-    st.sampled_from(["create", "modify", "delete", "get"]),
-    st.just(BUYER),
-    IDS,
-    IDS,
-    INFOS,
-    asked=st.lists(RELATIONS).map(tuple),
-)
-ANSWERED = st.lists(
-    st.tuples(ACTIONS, st.tuples(st.sampled_from(["ok", "rejected", "observed"]), st.integers(0, 9), TEXTS)),
-    max_size=3,
-)
 
 
 @given(JOBS)
 def test_a_job_is_read_as_it_is_shown(job: JobRecord) -> None:
     assert read_job(job_json(job)) == job
+
+
+def test_a_request_that_an_older_server_shows_has_neither_kind_nor_searches() -> None:
+    action: Any = {
+        "action": "create",
+        "relationtype": BUYER,
+        "parentid": [1],
+        "childid": [2],
+        "relationinfo": {},
+        "asked": [],
+        "answer": {"verdict": "ok", "code": 0, "message": ""},
+    }
+    request: Any = {
+        "id": "r1",
+        "at": "2026-11-21T09:00:00Z",
+        "status": 200,
+        "seconds": 0.5,
+        "message": "",
+        "observed": False,
+        "correlations": [],
+        "actions": [action],
+    }
+    head, number, line = describe_request(CommandContext(), request)
+    assert head.startswith("r1  ")
+    assert head.endswith("  changes  HTTP 200 after 0.50 s")
+    assert (number, line) == ("  1 action", f"  create  {BUYER}  1 → 2: ok")
 
 
 WAITS = st.builds(
@@ -739,62 +749,6 @@ WAITS = st.builds(
 @given(JOBS, st.none() | WAITS)
 def test_why_a_job_waits_is_read_as_it_is_shown(job: JobRecord, waiting: Waiting | None) -> None:
     assert read_waiting(job_json(job, waiting)) == waiting
-
-
-@given(
-    st.builds(
-        RecordFailures,
-        *(st.just("address"), st.integers(1, 9999), st.integers(0, 200), TEXTS),
-        *(st.integers(1, 9), st.integers(1, 9), INSTANTS, INSTANTS, TEXTS),
-    )
-)
-def test_a_suspect_record_is_read_as_it_is_shown(suspect: RecordFailures) -> None:
-    assert read_suspect(serialize_suspect("acme", suspect)) == suspect
-
-
-@given(ANSWERED, TEXTS, INSTANTS, st.floats(0, 9))
-def test_a_request_is_read_as_it_is_shown(
-    answered: list[tuple[Action, tuple[str, int, str]]], text: str, at: int, seconds: float
-) -> None:
-    request = RequestRecord(
-        id=text,
-        at=at,
-        status=200,
-        seconds=seconds,
-        message=text,
-        actions=tuple(action for action, _ in answered),
-        answers=tuple(answer for _, answer in answered),
-        correlations=(text,),
-    )
-    assert read_request(serialize_request(request)) == request
-    document = serialize_request(request)
-    of_an_older_server: Any = {
-        name: value for name, value in document.items() if name not in ("kind", "searches")
-    }
-    assert read_request(of_an_older_server) == request
-
-
-@given(
-    st.lists(st.tuples(TEXTS, TEXTS, st.integers(1, 500), st.integers(0, 500)), max_size=3),
-    st.tuples(TEXTS, st.integers(0, 400), TEXTS),
-    TEXTS,
-    INSTANTS,
-)
-def test_a_look_up_is_read_as_it_is_shown(
-    searches: list[tuple[str, str, int, int]], answer: tuple[str, int, str], text: str, at: int
-) -> None:
-    request = RequestRecord(
-        id=text,
-        kind="look_up",
-        at=at,
-        status=200,
-        seconds=0.5,
-        message=text,
-        actions=(),
-        searches=tuple(SearchRecord(*search) for search in searches),
-        answers=(answer,) * len(searches),
-    )
-    assert read_request(serialize_request(request)) == request
 
 
 @given(

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ops.doctor.accounts import check_account
 from ops.doctor.rights import check_store_rights
 from ops.doctor.workers import check_system, check_workers
-from ops.resuming import resume_account
+from ops.resuming import describe_resumed, resume_account
 from tests.support.http_front import BUYER, Front
 from worker.celery_config import queue_names
 from worker.contract import from_message
@@ -140,10 +140,10 @@ def test_resuming_says_and_audits_what_it_did_to_a_breaker(front: Front) -> None
     assert "Its breaker was open (failed): it is closed" in entry.note
     assert front.runtime.limiter.state("acme")["breaker"] == "closed"
     again = resume_account(front.runtime, "acme", by="ada", now=time.time())
-    assert list(again.describe()) == ["acme was not paused."]
+    assert list(describe_resumed(again)) == ["acme was not paused."]
     assert len(front.runtime.job_admin.audit_log("acme").entries) == 1  # nothing was done
     front.store.pause("acme", Pause("hand"))
     open_breaker(front)
-    lines = list(resume_account(front.runtime, "acme", by="ada", now=time.time()).describe())
+    lines = list(describe_resumed(resume_account(front.runtime, "acme", by="ada", now=time.time())))
     assert lines[0] == "acme goes on."
     assert front.runtime.job_admin.audit_log("acme").entries[0].note == " ".join(lines[1:])

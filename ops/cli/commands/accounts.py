@@ -9,6 +9,7 @@ from ops.cli.commands.doctor import print_findings
 from ops.cli.context import CommandContext, check_account_names, check_length, with_context
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_cause, pluralize
+from ops.resuming import describe_resumed
 
 COLUMNS: Final = ("account", "mode", "backlog", "oldest", "open", "unresolved")
 
@@ -95,7 +96,7 @@ def resume_account(context: CommandContext, name: str, by: str) -> None:
       relations accounts resume acme
     """
     resumed = context.operations.resume_account(context.find_account(name), by=by)
-    context.answer(resumed.to_json(), resumed.describe())
+    context.answer(resumed, describe_resumed(resumed))
 
 
 @accounts.command("check")

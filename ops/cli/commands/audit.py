@@ -3,8 +3,6 @@
 import click
 
 from ops.cli.context import CommandContext, account_option, limit_option, with_context
-from ops.explain.text import format_instant
-from ops.serializers.audit import serialize_audit_entry
 
 
 @click.command("audit")
@@ -20,21 +18,15 @@ def list_audit_log(context: CommandContext, account: str | None, limit: int, cur
       relations audit --account acme
     """
     page = context.operations.audit_log(context.find_inbox(account), limit=limit, cursor=cursor)
-    entries = page.entries
     rows = (
         (
-            format_instant(entry.at, context.zone),
-            entry.by,
-            entry.act,
-            f"{entry.count:,}",
-            entry.what,
-            entry.note,
+            context.format_time(each["at"]),
+            each["by"],
+            each["act"],
+            f"{each['count']:,}",
+            each["what"],
+            each["note"],
         )
-        for entry in entries
+        for each in page["deeds"]
     )
-    context.answer_table(
-        {"deeds": [serialize_audit_entry(entry) for entry in entries], "next": page.next or None},
-        ("AT", "WHO", "ACT", "COUNT", "WHAT", "NOTE"),
-        rows,
-        cursor=page.next,
-    )
+    context.answer_table(page, ("AT", "WHO", "ACT", "COUNT", "WHAT", "NOTE"), rows)

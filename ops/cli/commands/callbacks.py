@@ -1,16 +1,18 @@
 """`relations callbacks`: what the URLs of the settings are told when all of a batch has ended."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import click
 
 from ops.cli.context import CommandContext, account_option, limit_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option
-from ops.explain.text import format_instant, pluralize
-from ops.serializers.callbacks import serialize_message
+from ops.explain.text import pluralize
+from ops.serializers.callbacks import CallbackMessageDict
 from worker.contract.values import strip_pasted
-from worker.ports.callbacks import CallbackMessage
+
+COUNTS: Final = ("accepted", "succeeded", "superseded", "failed")
 
 
 @click.group("callbacks")
@@ -40,25 +42,14 @@ def list_messages(context: CommandContext, account: str | None, limit: int, curs
     """
     name = context.find_account(account)
     page = context.operations.list_callback_messages(name, limit=limit, cursor=cursor)
-    rows = (
-        (
-            message.id,
-            format_instant(message.made_at, context.zone),
-            message.callback,
-            message.batch,
-            message.counts.failed,
-            message.state.replace("_", " "),
-            message.attempts,
-            describe_attempt(message),
-        )
-        for message in page.messages
-    )
-    context.answer_table(
-        {"messages": [serialize_message(message) for message in page.messages], "next": page.next or None},
-        ("MESSAGE", "MADE", "CALLBACK", "BATCH", "FAILED", "STATE", "ATTEMPTS", "LAST"),
-        rows,
-        cursor=page.next,
-    )
+    heads = ("MESSAGE", "MADE", "CALLBACK", "BATCH", "FAILED", "STATE", "ATTEMPTS", "LAST")
+    context.answer_table(page, heads, (_format_row(context, message) for message in page["messages"]))
+
+
+def _format_row(context: CommandContext, message: CallbackMessageDict) -> tuple[object, ...]:
+    made, last = context.format_time(message["made_at"]), describe_attempt(message)
+    what = message["callback"], message["batch"], message["failed"]
+    return message["id"], made, *what, message["state"].replace("_", " "), message["attempts"], last
 
 
 @callbacks.command("show")
@@ -72,7 +63,7 @@ def show_message(context: CommandContext, message_id: str) -> None:
       relations callbacks show acme-0f3k9x2b7c1d4e5g6h
     """
     message = context.operations.find_callback_message(message_id)
-    context.answer(serialize_message(message), describe_message(context, message))
+    context.answer(message, describe_message(context, message))
 
 
 @callbacks.command("resend")
@@ -89,7 +80,7 @@ def resend_message(context: CommandContext, message_id: str, by: str) -> None:
       relations callbacks resend acme-0f3k9x2b7c1d4e5g6h
     """
     message = context.operations.resend_callback_message(message_id, by=by)
-    context.answer(serialize_message(message), [f"{message.id} is sent to {message.callback} in a moment."])
+    context.answer(message, [f"{message['id']} is sent to {message['callback']} in a moment."])
 
 
 @callbacks.command("test")
@@ -106,29 +97,24 @@ def test_callback(context: CommandContext, callback: str, account: str | None) -
       relations callbacks test portal --account acme
     """
     attempt = context.operations.test_callback(callback, context.find_account(account))
-    document = {
-        "callback": callback,
-        "taken": attempt.is_taken,
-        "status": attempt.status,
-        "error": attempt.error,
-    }
-    verdict = "took it" if attempt.is_taken else "did not take it"
-    context.answer(document, [f"{callback} {verdict}: {attempt}"])
-    exit_with(Exit.OK if attempt.is_taken else Exit.FAILED)
+    verdict = "took it" if attempt["taken"] else "did not take it"
+    came = attempt["error"] or f"HTTP {attempt['status']}"
+    context.answer(attempt, [f"{callback} {verdict}: {came}"])
+    exit_with(Exit.OK if attempt["taken"] else Exit.FAILED)
 
 
-def describe_attempt(message: CallbackMessage) -> str:
+def describe_attempt(message: CallbackMessageDict) -> str:
     """Return what the last attempt came to, a dash before it."""
-    return message.error or (f"HTTP {message.status}" if message.status else "–")
+    return message["error"] or (f"HTTP {message['status']}" if message["status"] else "–")
 
 
-def describe_message(context: CommandContext, message: CallbackMessage) -> Iterator[str]:
+def describe_message(context: CommandContext, message: CallbackMessageDict) -> Iterator[str]:
     """Yield a message as lines."""
-    counts = ", ".join(f"{count:,} {name}" for name, count in message.counts._asdict().items())
-    yield f"{message.id}  to {message.callback}  {message.state.replace('_', ' ')}"
-    yield f"  batch {message.batch}: {counts}"
-    yield f"  made {format_instant(message.made_at, context.zone)}, {pluralize(message.attempts, 'attempt')}"
-    if message.tried_at:
-        yield f"  last {format_instant(message.tried_at, context.zone)}: {describe_attempt(message)}"
-    if message.next_at:
-        yield f"  next {format_instant(message.next_at, context.zone)}"
+    counts = ", ".join(f"{message[name]:,} {name}" for name in COUNTS)
+    yield f"{message['id']}  to {message['callback']}  {message['state'].replace('_', ' ')}"
+    yield f"  batch {message['batch']}: {counts}"
+    yield f"  made {context.format_time(message['made_at'])}, {pluralize(message['attempts'], 'attempt')}"
+    if message["tried_at"]:
+        yield f"  last {context.format_time(message['tried_at'])}: {describe_attempt(message)}"
+    if message["next_at"]:
+        yield f"  next {context.format_time(message['next_at'])}"

@@ -12,15 +12,15 @@ from ops.cli.context import CommandContext, add_options, limit_option, with_cont
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option, explain_fault, parse_time
 from ops.explain.deliveries import describe_delivery, describe_outcome
-from ops.explain.text import format_change, format_instant, format_tally, pluralize
-from ops.serializers.deliveries import serialize_delivery, serialize_remapped
+from ops.explain.text import format_change, format_tally, pluralize
+from ops.serializers.deliveries import DeliveryDict, DeliveryPageDict, RemappedChangeDict, RemappedDict
 from ops.web.forms import DeliveryQuery
 from producers.portals.http.query import read_query
-from producers.webhooks.redelivery import SKIPPED, Remapped, RemappedChange
+from producers.webhooks.redelivery import SKIPPED
+from worker.contract import from_message
 from worker.contract.values import strip_pasted
 from worker.errors import Invalid, NotFound
-from worker.ports.deliveries import Delivery, DeliveryFilter, DeliveryOutcome, DeliveryPage
-from worker.ports.queries import walk_pages
+from worker.ports.deliveries import DeliveryFilter, DeliveryOutcome
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PAGE: Final = 200  # deliveries that are selected at once
@@ -88,30 +88,27 @@ def list_deliveries(context: CommandContext, wanted: DeliveryFilter, limit: int,
       relations deliveries list --source immo --outcome unreadable --since 2h
     """
     page = _find_full_page(context, wanted, limit, cursor)
-    context.answer_table(
-        {"deliveries": list(map(serialize_delivery, page.deliveries)), "next": page.next or None},
-        ("DELIVERY", "CAME", "TIMES", "OUTCOME", "JOBS", "REASON"),
-        (_format_row(context, delivery) for delivery in page.deliveries),
-        cursor=page.next,
-    )
+    heads = ("DELIVERY", "CAME", "TIMES", "OUTCOME", "JOBS", "REASON")
+    context.answer_table(page, heads, (_format_row(context, delivery) for delivery in page["deliveries"]))
 
 
-def _format_row(context: CommandContext, delivery: Delivery) -> tuple[object, ...]:
-    reason = delivery.reason or next(iter(delivery.faults), "")
-    jobs = len(delivery.jobs) or ""
-    came = format_instant(delivery.at, context.zone)
-    return delivery.id, came, delivery.times, delivery.outcome, jobs, reason
+def _format_row(context: CommandContext, delivery: DeliveryDict) -> tuple[object, ...]:
+    reason = delivery["reason"] or next(iter(delivery["faults"]), "")
+    came, jobs = context.format_time(delivery["at"]), len(delivery["jobs"]) or ""
+    return delivery["id"], came, delivery["times"], delivery["outcome"], jobs, reason
 
 
-def _find_full_page(context: CommandContext, wanted: DeliveryFilter, limit: int, cursor: str) -> DeliveryPage:
+def _find_full_page(
+    context: CommandContext, wanted: DeliveryFilter, limit: int, cursor: str
+) -> DeliveryPageDict:
     """Return a full page if there are as many deliveries."""
-    found = list[Delivery]()
+    found = list[DeliveryDict]()
     while True:
         page = context.operations.find_deliveries(wanted, limit=limit - len(found), cursor=cursor)
-        found += page.deliveries
-        if not page.next or len(found) == limit:
-            return DeliveryPage(tuple(found), page.next)
-        cursor = page.next
+        found += page["deliveries"]
+        if not page["next"] or len(found) == limit:
+            return {"deliveries": found, "next": page["next"]}
+        cursor = page["next"]
 
 
 @deliveries.command("show")
@@ -134,7 +131,7 @@ def show_delivery(context: CommandContext, delivery_id: str, payload: bool) -> N
     if payload:
         sys.stdout.buffer.write(context.operations.get_delivery_request(delivery_id))
         return
-    context.answer(serialize_delivery(delivery), describe_delivery(delivery, context.zone))
+    context.answer(delivery, describe_delivery(delivery, context.zone))
 
 
 @deliveries.command("redeliver")
@@ -154,7 +151,7 @@ def redeliver(context: CommandContext, delivery_ids: tuple[str, ...], yes: bool,
       relations deliveries redeliver immo-gezdgnbvgy3tqojq --yes
     """
     found = list(context.operations.remap_deliveries(delivery_ids, by=by, dry_run=not yes))
-    if all(each.skipped == "gone" for each in found):
+    if all(each["skipped"] == "gone" for each in found):
         raise NotFound(f"there is no delivery {' nor '.join(delivery_ids)}")
     _answer(context, found, acted=yes)
 
@@ -187,25 +184,30 @@ def remap_deliveries(context: CommandContext, wanted: DeliveryFilter, yes: bool,
 
 def _select(context: CommandContext, wanted: DeliveryFilter) -> Iterator[list[str]]:
     """Yield the ids of the deliveries that fit; refused ones are not kept, so only if they are asked for."""
-    for page in walk_pages(lambda at: context.operations.find_deliveries(wanted, limit=PAGE, cursor=at)):
-        if ids := [each.id for each in page.deliveries if wanted.outcome or each.outcome != "refused"]:
+    cursor: str | None = ""
+    while cursor is not None:
+        page = context.operations.find_deliveries(wanted, limit=PAGE, cursor=cursor)
+        if ids := [
+            each["id"] for each in page["deliveries"] if wanted.outcome or each["outcome"] != "refused"
+        ]:
             yield ids
+        cursor = page["next"]
 
 
-def _answer(context: CommandContext, found: Sequence[Remapped], *, acted: bool) -> None:
-    made = sum(item.is_new for each in found for item in each.changes)
-    document = {"dry_run": not acted, "deliveries": list(map(serialize_remapped, found)), "new": made}
+def _answer(context: CommandContext, found: Sequence[RemappedDict], *, acted: bool) -> None:
+    made = sum(item["new"] for each in found for item in each["changes"])
+    document = {"dry_run": not acted, "deliveries": found, "new": made}
     context.answer(document, _describe_all(found, made, acted=acted))
-    skipped = sum(each.skipped is not None or _is_faulty(each) for each in found)
+    skipped = sum(each["skipped"] is not None or _is_faulty(each) for each in found)
     exit_with(Exit.OK if found and not skipped else Exit.PARTLY if skipped < len(found) else Exit.FAILED)
 
 
-def _describe_all(found: Sequence[Remapped], made: int, *, acted: bool) -> Iterator[str]:
+def _describe_all(found: Sequence[RemappedDict], made: int, *, acted: bool) -> Iterator[str]:
     for each in found[:MAX_LISTED]:
         yield from _describe(each, acted=acted)
     if len(found) > MAX_LISTED:
         yield f"… and {len(found) - MAX_LISTED:,} more; --json has them all"
-    became = Counter[str](each.now.outcome for each in found if each.now)
+    became = Counter[str](now["outcome"] for each in found if (now := each["now"]))
     outcomes = f" ({format_tally(became)})" if became else ""
     verb = "made" if acted else "would be made"
     yield f"{pluralize(made, 'new change')} {verb} of {_count_deliveries(len(found))}{outcomes}."
@@ -217,22 +219,24 @@ def _count_deliveries(number: int) -> str:
     return f"{number:,} deliver{'y' if number == 1 else 'ies'}"
 
 
-def _describe(remapped: Remapped, *, acted: bool) -> Iterator[str]:
-    if remapped.skipped or not remapped.now:
-        yield f"{remapped.id}  {SKIPPED[remapped.skipped or 'gone']}"
+def _describe(remapped: RemappedDict, *, acted: bool) -> Iterator[str]:
+    now = remapped["now"]
+    if remapped["skipped"] or not now:
+        yield f"{remapped['id']}  {SKIPPED[remapped['skipped'] or 'gone']}"
         return
-    was = f"{remapped.was} → " if remapped.was != remapped.now.outcome else ""
-    yield f"{remapped.id}  {was}{describe_outcome(remapped.now)}"
-    yield from (f"  {_describe_change(item, acted=acted)}" for item in remapped.changes)
-    yield from (f"  fault: {fault}" for fault in remapped.now.faults)
+    was = f"{remapped['was']} → " if remapped["was"] != now["outcome"] else ""
+    yield f"{remapped['id']}  {was}{describe_outcome(now)}"
+    yield from (f"  {_describe_change(item, acted=acted)}" for item in remapped["changes"])
+    yield from (f"  fault: {fault}" for fault in now["faults"])
 
 
-def _describe_change(item: RemappedChange, *, acted: bool) -> str:
-    change = f"{item.rule}  {item.change.account}: {format_change(item.change)}"
-    if item.is_new:
-        return f"{change}, new{f' as {item.job}' if acted else ''}"
-    return f"{change}, differs from {item.job}, which stays" if item.differs else f"{change}, is {item.job}"
+def _describe_change(item: RemappedChangeDict, *, acted: bool) -> str:
+    made, job = from_message(item["change"]).change, item["job"] or ""
+    change = f"{item['rule']}  {made.account}: {format_change(made)}"
+    if item["new"]:
+        return f"{change}, new{f' as {job}' if acted else ''}"
+    return f"{change}, differs from {job}, which stays" if item["differs"] else f"{change}, is {job}"
 
 
-def _is_faulty(remapped: Remapped) -> bool:
-    return remapped.now is not None and remapped.now.outcome == "unreadable"
+def _is_faulty(remapped: RemappedDict) -> bool:
+    return remapped["now"] is not None and remapped["now"]["outcome"] == "unreadable"

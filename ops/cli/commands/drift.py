@@ -15,9 +15,9 @@ from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option, parse_filter
 from ops.cli.output import print_lines
 from ops.cli.progress import ReportProgress, show_progress
+from ops.explain.explanation import write_relation
 from ops.explain.text import format_instant, pluralize
 from ops.serializers.drift import serialize_drifted
-from ops.serializers.relations import serialize_relation
 from ops.serializers.replays import serialize_replay
 from producers.replay.repair import MAX_RELATIONS
 from worker.errors import RelationsError
@@ -147,7 +147,7 @@ class _Report:
         for found in page.drifted:
             _print_line(serialize_drifted(found))
         for relation in page.unknown:
-            _print_line({**serialize_relation(relation), "state": "unknown"})
+            _print_line({**write_relation(relation), "state": "unknown"})
         if page.next:
             _print_line({"next": page.next})
 

@@ -8,6 +8,7 @@ import click
 from ops import samples
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.errors import Exit, exit_with
+from ops.explain import format_explanation
 from ops.lookups import resolve_relation
 from worker.contract import Relation
 from worker.contract.values import read_whole
@@ -32,8 +33,8 @@ def explain(context: CommandContext, words: tuple[str, ...], account: str | None
         context.answer(document, [text.rstrip("\n")])
         return
     explanation = context.operations.explain(context.find_account(account), _parse_relation(words))
-    context.answer(explanation.to_json(), [str(explanation)])
-    exit_with(Exit.OK if explanation.jobs else Exit.NOT_FOUND)
+    context.answer(explanation, format_explanation(explanation))
+    exit_with(Exit.OK if explanation["jobs"] else Exit.NOT_FOUND)
 
 
 def _parse_relation(words: Sequence[str]) -> Relation:

@@ -89,7 +89,6 @@ def list_jobs(
         {"jobs": [job_json(job, waits.get(job.id)) for job in page.jobs], "next": page.next or None},
         ("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY", *(["WAITS FOR"] if waits else [])),
         (_format_row(context, job, waits) for job in page.jobs),
-        cursor=page.next,
     )
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import click
 
 from ops.cli.context import CommandContext, account_option, limit_option, with_context
-from ops.explain.text import format_ids, format_info, format_instant, pluralize
-from ops.serializers.requests import serialize_request
+from ops.explain.explanation import HealthVerdict
+from ops.explain.text import format_ids, format_info, pluralize
+from ops.serializers.requests import RequestDict
 from worker.contract.values import strip_pasted
 from worker.errors import NotFound
-from worker.ports.requests import RequestRecord
 
 
 @click.group("requests")
@@ -39,14 +39,12 @@ def list_requests(
       relations requests list
       relations requests list --account acme --failed --limit 100
     """
-    name = context.find_account(account)
-    page = context.operations.list_requests(name, limit=limit, cursor=cursor)
-    shown = [request for request in page.requests if not failed or _count_failures(request)]
+    page = context.operations.list_requests(context.find_account(account), limit=limit, cursor=cursor)
+    shown = [request for request in page["requests"] if not failed or _count_failures(request)]
     context.answer_table(
-        {"requests": [serialize_request(request) for request in shown], "next": page.next or None},
+        {"requests": shown, "next": page["next"]},
         ("REQUEST", "AT", "KIND", "HTTP", "SECONDS", "ACTIONS", "RELATIONS", "ANSWERS"),
         (_format_row(context, request) for request in shown),
-        cursor=page.next,
     )
 
 
@@ -64,41 +62,51 @@ def show_request(context: CommandContext, request_id: str, account: str | None) 
     request = context.operations.get_request(context.find_account(account), request_id)
     if request is None:
         raise NotFound(f"there is no request {request_id}; they are kept as long as finished jobs")
-    context.answer(serialize_request(request), _describe_request(context, request))
+    context.answer(request, describe_request(context, request))
 
 
-def _format_row(context: CommandContext, request: RequestRecord) -> tuple[object, ...]:
-    failures = _count_failures(request)
-    answers = f"{failures} of {len(request.answers)} not ok" if failures else "ok"
-    result = (request.status, f"{request.seconds:.2f}", answers)
-    status, seconds, answers = ("–", "–", "would be sent") if request.observed else result
-    relations = sum(len(action.relations) for action in request.actions)
-    at = format_instant(request.at, context.zone)
-    return request.id, at, request.kind, status, seconds, len(request.answers), relations, answers
+def _answers_of(request: RequestDict) -> list[HealthVerdict]:
+    """Return the answers of a request; one of an older server has no searches."""
+    return [each["answer"] for each in (*request["actions"], *request.get("searches", []))]
 
 
-def _count_failures(request: RequestRecord) -> int:
-    return 0 if request.observed else sum(verdict != "ok" for verdict, _, _ in request.answers)
+def _format_row(context: CommandContext, request: RequestDict) -> tuple[object, ...]:
+    failures, number = _count_failures(request), len(_answers_of(request))
+    answers = f"{failures} of {number} not ok" if failures else "ok"
+    result = (request["status"], f"{request['seconds']:.2f}", answers)
+    status, seconds, answers = ("–", "–", "would be sent") if request["observed"] else result
+    relations = sum(
+        len(each["asked"]) or len(each["parentid"]) * len(each["childid"]) for each in request["actions"]
+    )
+    at, kind = context.format_time(request["at"]), request.get("kind", "changes")
+    return request["id"], at, kind, status, seconds, number, relations, answers
 
 
-def _describe_request(context: CommandContext, request: RequestRecord) -> Iterator[str]:
-    message = f": {request.message}" if request.message else ""
-    result = f"HTTP {request.status} after {request.seconds:.2f} s{message}"
-    if request.observed:
+def _count_failures(request: RequestDict) -> int:
+    return 0 if request["observed"] else sum(each["verdict"] != "ok" for each in _answers_of(request))
+
+
+def describe_request(context: CommandContext, request: RequestDict) -> Iterator[str]:
+    """Yield a request line by line."""
+    message = f": {request['message']}" if request["message"] else ""
+    result = f"HTTP {request['status']} after {request['seconds']:.2f} s{message}"
+    if request["observed"]:
         result = "would be sent; the account only observes"
-    yield f"{request.id}  {format_instant(request.at, context.zone)}  {request.kind}  {result}"
-    if request.correlations:
-        yield f"  for {', '.join(request.correlations)}"
-    yield f"  {pluralize(len(request.answers), 'action')}"
-    for action, answer in zip(request.actions, request.answers, strict=False):
-        ids = f"{format_ids(action.parents)} → {format_ids(action.children)}"
-        yield f"  {action.kind}  {action.type}  {ids}{format_info(action.info)}: {_describe_answer(answer)}"
-    for search, answer in zip(request.searches, request.answers, strict=False):
-        found = f", {pluralize(search.found, 'record')} found" if answer[0] == "ok" else ""
-        values = pluralize(search.values, "value")
-        yield f"  read  {search}  {values}: {_describe_answer(answer)}{found}"
+    yield f"{request['id']}  {context.format_time(request['at'])}  {request.get('kind', 'changes')}  {result}"
+    if request["correlations"]:
+        yield f"  for {', '.join(request['correlations'])}"
+    yield f"  {pluralize(len(_answers_of(request)), 'action')}"
+    for action in request["actions"]:
+        ids = f"{format_ids(action['parentid'])} → {format_ids(action['childid'])}"
+        what = f"{action['relationtype']}  {ids}{format_info(tuple(action['relationinfo'].items()))}"
+        yield f"  {action['action']}  {what}: {_describe_answer(action['answer'])}"
+    for search in request.get("searches", []):
+        answer = search["answer"]
+        found = f", {pluralize(search['found'], 'record')} found" if answer["verdict"] == "ok" else ""
+        values = pluralize(search["values"], "value")
+        yield f"  read  {search['module']}:{search['field']}  {values}: {_describe_answer(answer)}{found}"
 
 
-def _describe_answer(answer: tuple[str, int, str]) -> str:
-    verdict, code, message = answer
+def _describe_answer(answer: HealthVerdict) -> str:
+    verdict, code, message = answer["verdict"], answer["code"], answer["message"]
     return verdict if verdict == "ok" else " ".join(filter(None, (verdict, str(code or ""), message)))

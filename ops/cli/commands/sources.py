@@ -11,14 +11,13 @@ from ops.cli.commands.sources_templates import add_source, show_templates
 from ops.cli.context import CommandContext, with_local_context
 from ops.explain.deliveries import describe_trace
 from ops.explain.text import format_change, pluralize
-from ops.serializers.deliveries import serialize_trace
+from ops.serializers.deliveries import RuleTraceDict, serialize_trace
 from producers.webhooks.mapping import MappedChange, check_rules
 from producers.webhooks.record import MappedDelivery, explain_delivery, map_payload
 from worker.config import Source
 from worker.config.table import nearest
 from worker.contract import to_message
 from worker.errors import Fault, InvalidChange, NotFound
-from worker.ports.deliveries import RuleTrace
 
 COLUMNS: Final = ("name", "scheme", "account", "rules", "path")
 
@@ -80,7 +79,7 @@ def try_payload(context: CommandContext, name: str, file: Path) -> None:
         raise NotFound(f'there is no source "{name}"{nearest(name, context.settings.sources)}')
     overrides = context.runtime.live_settings.overrides
     mapped = map_payload(source, _read_payload(file), overrides)
-    rules = explain_delivery(source, mapped)
+    rules = list(map(serialize_trace, explain_delivery(source, mapped)))
     context.answer(
         {
             "source": name,
@@ -89,18 +88,18 @@ def try_payload(context: CommandContext, name: str, file: Path) -> None:
             "changes": [
                 {"rule": each.path, "change": dict(to_message(each.change))} for each in mapped.changes
             ],
-            "rules": list(map(serialize_trace, rules)),
+            "rules": rules,
         },
         _describe_trial(mapped, rules),
     )
 
 
-def _describe_trial(mapped: MappedDelivery, rules: Sequence[RuleTrace]) -> Iterator[str]:
+def _describe_trial(mapped: MappedDelivery, rules: Sequence[RuleTraceDict]) -> Iterator[str]:
     because = f": {mapped.because}" if mapped.because else ""
     yield f"{pluralize(len(mapped.changes), 'change')}; nothing was sent{because}"
     yield from map(_describe_change, mapped.changes)
     for trace in rules:
-        is_plain = trace.outcome == "made" or (mapped.changes and trace.rule.startswith("ignore"))
+        is_plain = trace["outcome"] == "made" or (mapped.changes and trace["rule"].startswith("ignore"))
         if not is_plain:  # its changes say so, or that nothing was ignored
             yield from (f"  {line}" for line in describe_trace(trace))
 

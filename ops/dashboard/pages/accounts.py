@@ -9,6 +9,7 @@ from ops.dashboard.page import Answer, Page, SeeOther, Visit
 from ops.dashboard.pages.overview import make_row, read_accounts
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.operations.local import PAUSED_BY_OPERATOR
+from ops.resuming import describe_resumed
 from worker.config.values import AccountLimits
 
 SHOWN_ACCOUNTS: Final = 100
@@ -64,7 +65,7 @@ def resume_account(deps: DashboardDeps, visit: Visit) -> Answer:
     """Let an account go on, and say what that did."""
     account = visit.named_account("admin")
     resumed = deps.operations(visit).resume_account(visit.settings.account(account).name, by=visit.by)
-    return account_page(deps, visit, account, did=resumed.describe())
+    return account_page(deps, visit, account, did=describe_resumed(resumed))
 
 
 def check_account(deps: DashboardDeps, visit: Visit) -> Answer:

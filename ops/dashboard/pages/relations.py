@@ -6,7 +6,8 @@ from ops.dashboard.charts import Node, neighbourhood
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import Formatter, module_of, relation_path
 from ops.dashboard.page import Page, Visit, link
-from ops.lookups import resolve_relation
+from ops.explain.explanation import list_request_lines
+from ops.lookups import explain_relation, resolve_relation
 from worker.contract import Relation
 from worker.ports.records import JobFilter
 
@@ -18,13 +19,15 @@ def show_relation(deps: DashboardDeps, visit: Visit) -> Page:
     params = visit.path_params
     account = visit.named_account("read")
     relation = resolve_relation(visit.named("type"), int(params["parent"]), int(params["child"]))
-    explanation = deps.operations(visit).explain(account, relation)
+    known = deps.runtime.settings.account(account)
+    explanation = explain_relation(deps.runtime, known, relation, zone=visit.zone)
     return Page(
         "relation.html",
         {
             "account": account,
             "relation": relation,
             "explanation": explanation,
+            "request_lines": list_request_lines,
             "picture": draw_neighbourhood(deps, visit, account, relation),
         },
     )

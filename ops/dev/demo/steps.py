@@ -18,6 +18,7 @@ from ops.dev.demo.burst import Burst
 from ops.dev.demo.console import DemoConsole
 from ops.dev.demo.delivery import deliver, read_accepted_jobs
 from ops.dev.stack import Stack
+from ops.explain import format_explanation
 from ops.lookups import explain_relation
 from producers.services import build_services
 from worker.contract import Relation
@@ -161,12 +162,12 @@ def _explain_failure(context: DemoContext) -> str:
         return ""
     account, relation = failed
     settings = context.runtime.settings.account(account)
-    explained = str(explain_relation(context.runtime, settings, relation, zone=UTC))
+    explained = list(format_explanation(explain_relation(context.runtime, settings, relation, zone=UTC)))
     ids = f"{relation.type} {relation.parent} {relation.child}"
     context.console.echo(f"one that failed, by relations explain {ids} --account {account}:")
-    for line in explained.splitlines():
+    for line in explained:
         context.console.echo(escape(f"  {line}"))
-    return explained
+    return "\n".join(explained)
 
 
 def _find_failure(context: DemoContext) -> tuple[str, Relation] | None:

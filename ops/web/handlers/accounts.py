@@ -68,7 +68,7 @@ def pause_account(deps: OperatorDeps, call: ApiCall[PauseForm]) -> PausedDict:
 @post("/v1/accounts/{account}/resume", "Let an account go on", right="admin", **OF_ACCOUNT)
 def resume_account(deps: OperatorDeps, call: ApiCall[None]) -> PausedDict:
     """Let an account go on, at full pace and with its breaker closed."""
-    return deps.operations.resume_account(deps.account(call.account), by=call.key.name).to_json()
+    return deps.operations.resume_account(deps.account(call.account), by=call.key.name)
 
 
 @post(

@@ -1,11 +1,6 @@
 """What callbacks are told of batches."""
 
-from ops.serializers.callbacks import (
-    CallbackMessageDict,
-    CallbackMessagePageDict,
-    CallbackTestDict,
-    serialize_message,
-)
+from ops.serializers.callbacks import CallbackMessageDict, CallbackMessagePageDict, CallbackTestDict
 from ops.web.deps import OperatorDeps
 from ops.web.forms import CallbackTestForm, PageQuery
 from ops.web.operator_route import OF_MESSAGE, get, post
@@ -15,20 +10,19 @@ from producers.portals.http.api_route import ApiCall
 @get("/v1/callbacks", "What callbacks are told of batches, newest first")
 def list_callback_messages(deps: OperatorDeps, call: ApiCall[PageQuery]) -> CallbackMessagePageDict:
     """List what callbacks were told of an account's batches, or are to be told, newest first."""
-    page = deps.operations.list_callback_messages(call.account, **call.input.page)
-    return {"messages": list(map(serialize_message, page.messages)), "next": page.next or None}
+    return deps.operations.list_callback_messages(call.account, **call.input.page)
 
 
 @get("/v1/callbacks/{id}", "Show a message of a callback", **OF_MESSAGE)
 def get_callback_message(deps: OperatorDeps, call: ApiCall[None]) -> CallbackMessageDict:
     """Show a message of a callback, and how far it is."""
-    return serialize_message(deps.operations.find_callback_message(call.id))
+    return deps.operations.find_callback_message(call.id)
 
 
 @post("/v1/callbacks/{id}/resend", "Send a message of a callback again", status=202, **OF_MESSAGE)
 def resend_callback_message(deps: OperatorDeps, call: ApiCall[None]) -> CallbackMessageDict:
     """Let a worker send a message of a callback again, under the id that it has."""
-    return serialize_message(deps.operations.resend_callback_message(call.id, by=call.key.name))
+    return deps.operations.resend_callback_message(call.id, by=call.key.name)
 
 
 @post(
@@ -39,6 +33,4 @@ def resend_callback_message(deps: OperatorDeps, call: ApiCall[None]) -> Callback
 )
 def test_callback(deps: OperatorDeps, call: ApiCall[CallbackTestForm]) -> CallbackTestDict:
     """Send a message that nobody waits for to a callback, from here and at once."""
-    name = call.input.callback
-    attempt = deps.operations.test_callback(name, deps.account(call.account))
-    return {"callback": name, "taken": attempt.is_taken, "status": attempt.status, "error": attempt.error}
+    return deps.operations.test_callback(call.input.callback, deps.account(call.account))

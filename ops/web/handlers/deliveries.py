@@ -41,7 +41,7 @@ def list_deliveries(deps: OperatorDeps, call: ApiCall[DeliveryQuery]) -> Deliver
 def _find_page(deps: OperatorDeps, call: ApiCall[Any]) -> tuple[list[Delivery], str]:
     """Return those of a page that the key may see, and the cursor of the next page."""
     query: DeliveryQuery = call.input
-    page = deps.operations.find_deliveries(query.filter(), limit=query.limit, cursor=query.cursor)
+    page = deps.runtime.deliveries.find(query.filter(), limit=query.limit, cursor=query.cursor)
     return [each for each in page.deliveries if is_visible(each, call.key.accounts)], page.next
 
 

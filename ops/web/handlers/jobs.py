@@ -7,7 +7,7 @@ from typing import Final
 from ops.explain.text import format_tally
 from ops.job_outcomes import read_outcomes
 from ops.serializers.acts import ActedDict
-from ops.serializers.failures import FailuresDict, serialize_failures
+from ops.serializers.failures import FailuresDict
 from ops.serializers.jobs import PayloadDict, RelationOutcomesDict, serialize_payload
 from ops.web.deps import OperatorDeps
 from ops.web.forms import JobActionForm, ResolveForm
@@ -29,8 +29,7 @@ JOBS_EXAMPLE: Final = {"account": "acme", "batch": "import-7", "dry_run": True}
 @get("/v1/errors", "What failed and waits for a decision, by error and type")
 def list_failures(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> FailuresDict:
     """List what failed and waits for a decision, by error and type, and by suspect record."""
-    groups = deps.operations.failure_groups(call.account)
-    return serialize_failures(call.account, groups, deps.operations.find_suspects(call.account))
+    return deps.operations.list_failures(call.account)
 
 
 @get("/v1/jobs/{id}/relations", "Show what became of each relation of a job", **OF_JOB)

@@ -6,10 +6,10 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
+from ops.explain import ExplanationDict
 from ops.lookups import resolve_relation
 from ops.serializers.acts import ErasedDict
-from ops.serializers.explanations import ExplanationDict
-from ops.serializers.requests import RequestDict, RequestPageDict, serialize_request, serialize_request_page
+from ops.serializers.requests import RequestDict, RequestPageDict
 from ops.web.deps import OperatorDeps
 from ops.web.forms import ErasureForm, ExplainQuery, PageQuery, find_zone
 from ops.web.operator_route import get, post
@@ -35,14 +35,13 @@ def explain_relation(deps: OperatorDeps, call: ApiCall[ExplainQuery]) -> Explana
         raise Invalid([Fault(side, "expected the id of a record, a positive whole number") for side in bad])
     relation = resolve_relation(path["type"], path["parent"], path["child"])
     operations = deps.operations.in_zone(find_zone(call.input.utc_offset))
-    document: ExplanationDict = operations.explain(call.account, relation).to_json()
-    return document
+    return operations.explain(call.account, relation)
 
 
 @get("/v1/requests", "What was sent and answered, newest first")
 def list_requests(deps: OperatorDeps, call: ApiCall[PageQuery]) -> RequestPageDict:
     """List the requests to the API, newest first, one page at a time."""
-    return serialize_request_page(deps.operations.list_requests(call.account, **call.input.page))
+    return deps.operations.list_requests(call.account, **call.input.page)
 
 
 @get("/v1/requests/{id}", "Show a request", path_params={"id": RequestId})
@@ -51,7 +50,7 @@ def get_request(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> RequestDict:
     found = deps.operations.get_request(call.account, call.id)
     if found is None:
         raise NotFound("there is no such request (any more)")
-    return serialize_request(found)
+    return found
 
 
 @post(

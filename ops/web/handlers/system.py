@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from ops.doctor.findings import report_troubles, verdict_of
-from ops.serializers.audit import AuditPageDict, serialize_audit_entry
+from ops.serializers.audit import AuditPageDict
 from ops.serializers.system import HealthReportDict, serialize_sweep, serialize_worker
 from ops.web.deps import OperatorDeps
 from ops.web.forms import PageQuery
@@ -44,5 +44,4 @@ def get_health(deps: OperatorDeps, call: ApiCall[None]) -> HealthReportDict:
 @get("/v1/audit", "Who did what, newest first", right="admin")
 def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> AuditPageDict:
     """List who did what, newest first, one page at a time."""
-    page = deps.operations.audit_log(call.account, **call.input.page)
-    return {"deeds": list(map(serialize_audit_entry, page.entries)), "next": page.next or None}
+    return deps.operations.audit_log(call.account, **call.input.page)
