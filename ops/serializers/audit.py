@@ -2,8 +2,9 @@
 
 from typing import TypedDict
 
+from ops.serializers.fields import write_document
 from worker.contract import write_instant
-from worker.ports.audit import AuditEntry, AuditPage
+from worker.ports.audit import AuditPage
 
 
 class AuditEntryDict(TypedDict):
@@ -26,15 +27,5 @@ class AuditPageDict(TypedDict):
 
 def serialize_audit_page(page: AuditPage) -> AuditPageDict:
     """Return a page of the audit log as JSON; the ids of its entries are not shown."""
-    return {"deeds": list(map(_serialize_entry, page.entries)), "next": page.next or None}
-
-
-def _serialize_entry(entry: AuditEntry) -> AuditEntryDict:
-    return {
-        "at": write_instant(entry.at),
-        "by": entry.by,
-        "act": entry.act,
-        "what": entry.what,
-        "count": entry.count,
-        "note": entry.note,
-    }
+    deeds = [write_document(AuditEntryDict, each, at=write_instant(each.at)) for each in page.entries]
+    return {"deeds": deeds, "next": page.next or None}

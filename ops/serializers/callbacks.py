@@ -2,6 +2,7 @@
 
 from typing import TypedDict
 
+from ops.serializers.fields import write_document
 from worker.contract import write_instant, write_optional_instant
 from worker.ports.callbacks import CallbackAttempt, CallbackMessage, MessagePage, MessageState
 
@@ -48,24 +49,15 @@ class CallbackTestDict(TypedDict):
 
 def serialize_message(message: CallbackMessage) -> CallbackMessageDict:
     """Return the message of a callback as JSON; times are RFC 3339, null while they are not there."""
-    return {
-        "id": message.id,
-        "account": message.account,
-        "callback": message.callback,
-        "batch": message.batch,
-        "accepted": message.counts.accepted,
-        "succeeded": message.counts.succeeded,
-        "superseded": message.counts.superseded,
-        "failed": message.counts.failed,
-        "state": message.state,
-        "attempts": message.attempts,
-        "made_at": write_instant(message.made_at),
-        "tried_at": write_optional_instant(message.tried_at),
-        "next_at": write_optional_instant(message.next_at),
-        "ended_at": write_optional_instant(message.ended_at),
-        "status": message.status,
-        "error": message.error,
-    }
+    return write_document(
+        CallbackMessageDict,
+        message,
+        **message.counts._asdict(),
+        made_at=write_instant(message.made_at),
+        tried_at=write_optional_instant(message.tried_at),
+        next_at=write_optional_instant(message.next_at),
+        ended_at=write_optional_instant(message.ended_at),
+    )
 
 
 def serialize_message_page(page: MessagePage) -> CallbackMessagePageDict:

@@ -2,7 +2,8 @@
 
 from typing import Any, TypedDict
 
-from producers.webhooks.redelivery import Remapped, SkipReason
+from ops.serializers.fields import write_document
+from producers.webhooks.redelivery import Remapped, RemappedChange, SkipReason
 from worker.contract import to_message, write_instant
 from worker.ports.deliveries import Delivery, DeliveryOutcome, DeliveryPage, RuleOutcome, RuleTrace
 
@@ -89,35 +90,19 @@ class RemappedPageDict(TypedDict):
 
 def serialize_delivery(delivery: Delivery) -> DeliveryDict:
     """Return a delivery as JSON."""
-    return {
-        "id": delivery.id,
-        "source": delivery.source,
-        "outcome": delivery.outcome,
-        "reason": delivery.reason or None,
-        "faults": list(delivery.faults),
-        "accounts": list(delivery.accounts),
-        "jobs": list(delivery.jobs),
-        "rules": list(map(serialize_trace, delivery.rules)),
-        "message": delivery.message,
-        "size": delivery.size,
-        "cut": delivery.cut,
-        "at": write_instant(delivery.at),
-        "first_at": write_instant(delivery.first_at),
-        "times": delivery.times,
-    }
+    return write_document(
+        DeliveryDict,
+        delivery,
+        reason=delivery.reason or None,
+        rules=list(map(serialize_trace, delivery.rules)),
+        at=write_instant(delivery.at),
+        first_at=write_instant(delivery.first_at),
+    )
 
 
 def serialize_trace(trace: RuleTrace) -> RuleTraceDict:
     """Return what a rule did as JSON."""
-    return {
-        "rule": trace.rule,
-        "outcome": trace.outcome,
-        "jobs": list(trace.jobs),
-        "when": trace.when or None,
-        "found": dict(trace.found),
-        "elements": trace.elements,
-        "faults": list(trace.faults),
-    }
+    return write_document(RuleTraceDict, trace, when=trace.when or None)
 
 
 def serialize_delivery_page(page: DeliveryPage) -> DeliveryPageDict:
@@ -127,19 +112,14 @@ def serialize_delivery_page(page: DeliveryPage) -> DeliveryPageDict:
 
 def serialize_remapped(remapped: Remapped) -> RemappedDict:
     """Return what became, or would become, of a delivery by today's rules as JSON."""
-    return {
-        "id": remapped.id,
-        "was": remapped.was,
-        "skipped": remapped.skipped,
-        "now": serialize_delivery(remapped.now) if remapped.now else None,
-        "changes": [
-            {
-                "rule": item.rule,
-                "change": dict(to_message(item.change)),
-                "job": item.job or None,
-                "new": item.is_new,
-                "differs": item.differs,
-            }
-            for item in remapped.changes
-        ],
-    }
+    return write_document(
+        RemappedDict,
+        remapped,
+        now=serialize_delivery(remapped.now) if remapped.now else None,
+        changes=list(map(_serialize_change, remapped.changes)),
+    )
+
+
+def _serialize_change(item: RemappedChange) -> RemappedChangeDict:
+    change = dict(to_message(item.change))
+    return write_document(RemappedChangeDict, item, change=change, job=item.job or None, new=item.is_new)

@@ -3,6 +3,7 @@
 from typing import TypedDict
 
 from ops.explain.explanation import RelationDict, write_relation
+from ops.serializers.fields import write_document
 from worker.contract import Relation, read_instant, write_instant
 from worker.ports.drift import DriftedRelation, DriftPage, DriftState
 
@@ -39,17 +40,14 @@ class DriftPageDict(TypedDict):
 
 def serialize_drift_page(page: DriftPage) -> DriftPageDict:
     """Return a page of a drift read as JSON; `next` and `waits` are null where there is nothing to say."""
-    return {
-        "total": page.total,
-        "seen": page.seen,
-        "same": page.same,
-        "drifted": list(map(serialize_drifted, page.drifted)),
-        "unknown": list(map(write_relation, page.unknown)),
-        "open": page.open,
-        "next": page.next or None,
-        "waits": page.waits or None,
-        "rest": page.rest,
-    }
+    return write_document(
+        DriftPageDict,
+        page,
+        drifted=list(map(serialize_drifted, page.drifted)),
+        unknown=list(map(write_relation, page.unknown)),
+        next=page.next or None,
+        waits=page.waits or None,
+    )
 
 
 def read_drift_page(document: DriftPageDict) -> DriftPage:
@@ -69,13 +67,13 @@ def read_drift_page(document: DriftPageDict) -> DriftPage:
 
 def serialize_drifted(found: DriftedRelation) -> DriftedDict:
     """Return a relation that has drifted as JSON."""
-    return {
+    return write_document(
+        DriftedDict,
+        found,
         **write_relation(found.relation),
-        "state": found.state,
-        "occurred_at": write_instant(found.occurred_at),
-        "job": found.job,
-        "read_at": write_instant(found.read_at),
-    }
+        occurred_at=write_instant(found.occurred_at),
+        read_at=write_instant(found.read_at),
+    )
 
 
 def read_relation(document: RelationDict) -> Relation:

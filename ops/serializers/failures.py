@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, TypedDict
 
 from ops.explain.advice import advise
+from ops.serializers.fields import write_document
 from producers.job_admin.suspects import RecordFailures
 from worker.contract import write_instant
 from worker.onoffice.codes import describe
@@ -69,35 +70,21 @@ def serialize_failures(
 
 
 def _serialize_group(account: str, failure: FailureGroup) -> FailureGroupDict:
-    """Return a group of failures as JSON."""
-    return {
-        "account": account,
-        "code": failure.code,
-        "class": failure.error,
-        "message": describe_failure(failure),
-        "relationtype": failure.type or None,
-        "jobs": failure.jobs,
-        "first": write_instant(failure.first),
-        "last": write_instant(failure.last),
-        "example": failure.example,
-        "todo": advise(failure.code, failure.error),
-    }
+    named = {"relationtype": failure.type or None, "todo": advise(failure.code, failure.error)}
+    return write_document(FailureGroupDict, failure, **named, **_facts_of(account, failure))
 
 
 def _serialize_suspect(account: str, suspect: RecordFailures) -> RecordFailuresDict:
-    """Return the failures of a suspect record as JSON."""
+    return write_document(RecordFailuresDict, suspect, id=suspect.record, **_facts_of(account, suspect))
+
+
+def _facts_of(account: str, failure: FailureGroup | RecordFailures) -> dict[str, str]:
     return {
         "account": account,
-        "module": suspect.module,
-        "id": suspect.record,
-        "code": suspect.code,
-        "class": suspect.error,
-        "message": describe_failure(suspect),
-        "relations": suspect.relations,
-        "jobs": suspect.jobs,
-        "first": write_instant(suspect.first),
-        "last": write_instant(suspect.last),
-        "example": suspect.example,
+        "class": failure.error,
+        "message": describe_failure(failure),
+        "first": write_instant(failure.first),
+        "last": write_instant(failure.last),
     }
 
 

@@ -3,7 +3,9 @@
 from typing import TypedDict
 
 from ops.explain.explanation import HealthVerdict
+from ops.serializers.fields import write_document
 from worker.contract import write_instant
+from worker.planner.actions import Action
 from worker.ports.requests import RequestPage, RequestRecord
 
 
@@ -58,39 +60,28 @@ def serialize_request_page(page: RequestPage) -> RequestPageDict:
 
 def serialize_request(request: RequestRecord) -> RequestDict:
     """Return a request as JSON."""
-    actions: list[ActionDict] = [
-        {
-            "action": action.kind,
-            "relationtype": action.type,
-            "parentid": list(action.parents),
-            "childid": list(action.children),
-            "relationinfo": dict(action.info),
-            "asked": [[relation.parent, relation.child] for relation in action.asked],
-            "answer": _serialize_answer(answer),
-        }
-        for action, answer in zip(request.actions, request.answers, strict=False)
-    ]
-    searches: list[SearchDict] = [
-        {
-            "module": search.module,
-            "field": search.field,
-            "values": search.values,
-            "found": search.found,
-            "answer": _serialize_answer(answer),
-        }
-        for search, answer in zip(request.searches, request.answers, strict=False)
-    ]
+    answers = list(map(_serialize_answer, request.answers))
+    return write_document(
+        RequestDict,
+        request,
+        at=write_instant(request.at),
+        actions=list(map(_serialize_action, request.actions, answers)),
+        searches=[
+            write_document(SearchDict, search, answer=answer)
+            for search, answer in zip(request.searches, answers, strict=False)
+        ],
+    )
+
+
+def _serialize_action(action: Action, answer: HealthVerdict) -> ActionDict:
     return {
-        "id": request.id,
-        "kind": request.kind,
-        "at": write_instant(request.at),
-        "status": request.status,
-        "seconds": request.seconds,
-        "message": request.message,
-        "observed": request.observed,
-        "correlations": list(request.correlations),
-        "actions": actions,
-        "searches": searches,
+        "action": action.kind,
+        "relationtype": action.type,
+        "parentid": list(action.parents),
+        "childid": list(action.children),
+        "relationinfo": dict(action.info),
+        "asked": [[relation.parent, relation.child] for relation in action.asked],
+        "answer": answer,
     }
 
 

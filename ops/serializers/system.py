@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import TypedDict
 
+from ops.serializers.fields import write_document
 from worker.contract import write_instant, write_optional_instant
 from worker.ports.metrics import SweepStats, WorkerInfo
 
@@ -75,17 +76,9 @@ class HistoryDict(TypedDict):
 
 def serialize_worker(worker: WorkerInfo, alive: Collection[WorkerInfo]) -> WorkerDict:
     """Return a worker as JSON."""
-    return {
-        "name": worker.name,
-        "hostname": worker.hostname,
-        "pid": worker.pid,
-        "concurrency": worker.concurrency,
-        "version": worker.version,
-        "at": write_instant(worker.at),
-        "alive": worker in alive,
-    }
+    return write_document(WorkerDict, worker, at=write_instant(worker.at), alive=worker in alive)
 
 
 def serialize_sweep(sweeps: SweepStats) -> SweepDict:
     """Return the sweeps as JSON."""
-    return {"at": write_optional_instant(sweeps.at), "made": sweeps.made, "repaired": sweeps.repaired}
+    return write_document(SweepDict, sweeps, at=write_optional_instant(sweeps.at))
