@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # slow to import, and of use to commands on Redis only
     from worker.wakeups import TaskSender
     from worker.wiring import Runtime
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Decorated = Callable[..., Any]
 
 MAX_NOTE: Final = 200  # characters of a reason, and of a name
 UNPRINTED_EVENTS: Final = frozenset({"replay.done", "drift.read", "request.done"})
@@ -203,23 +203,32 @@ def print_note(text: str) -> None:
     click.echo(f"note: {text}", err=True)
 
 
-def with_context(function: Function) -> Function:
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Keep an option that every command has in its context."""
+    setattr(context.ensure_object(CommandContext), str(parameter.name), value)
+
+
+_pass_context = click.make_pass_decorator(CommandContext, ensure=True)
+_json_option = click.option(
+    "--json", "as_json", is_flag=True, expose_value=False, callback=_remember, help="Answer as JSON."
+)
+_url_option = click.option(
+    "--url",
+    envvar="RELATIONS_URL",
+    default="",
+    metavar="URL",
+    expose_value=False,
+    callback=_remember,
+    help="Of an HTTP interface to ask, with the key in RELATIONS_KEY, instead of Redis.",
+)
+
+
+def with_context(function: Decorated) -> Decorated:
     """Give a command its context as first argument, and the options `--url` and `--json`."""
-
-    @wraps(function)
-    def run(*args: Any, url: str | None, **options: Any) -> Any:
-        click.get_current_context().ensure_object(CommandContext).url = url or ""
-        return function(*args, **options)
-
-    return click.option(
-        "--url",
-        envvar="RELATIONS_URL",
-        metavar="URL",
-        help="Of an HTTP interface to ask, with the key in RELATIONS_KEY, instead of Redis.",
-    )(_with_json(run))  # type: ignore[return-value]
+    return _url_option(_json_option(_pass_context(function)))
 
 
-def with_local_context(function: Function) -> Function:
+def with_local_context(function: Decorated) -> Decorated:
     """Give a command that works on this machine only its context as first argument, and `--json`."""
 
     @wraps(function)
@@ -229,10 +238,10 @@ def with_local_context(function: Function) -> Function:
             print_note(f"{command} looks at this machine only, not at RELATIONS_URL.")
         return function(*args, **options)
 
-    return local_only(_with_json(run))  # type: ignore[return-value]
+    return local_only(_json_option(_pass_context(run)))
 
 
-def local_only(function: Function) -> Function:
+def local_only(function: Decorated) -> Decorated:
     """Refuse `--url` for a command that works on this machine only, in one line."""
 
     def refuse(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
@@ -242,25 +251,14 @@ def local_only(function: Function) -> Function:
     return click.option("--url", hidden=True, expose_value=False, callback=refuse)(function)
 
 
-def _with_json(function: Function) -> Function:
-    @wraps(function)
-    def run(*args: Any, as_json: bool, **options: Any) -> Any:
-        context = click.get_current_context().ensure_object(CommandContext)
-        context.as_json = as_json
-        return function(context, *args, **options)
-
-    add_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
-    return add_option(run)  # type: ignore[return-value]
-
-
-def add_options(function: Function, options: Sequence[Callable[[Function], Function]]) -> Function:
+def add_options(function: Decorated, options: Sequence[Callable[[Decorated], Decorated]]) -> Decorated:
     """Add these options, which help shows in this order."""
     for option in reversed(options):
         function = option(function)
     return function
 
 
-def account_option(function: Function) -> Function:
+def account_option(function: Decorated) -> Decorated:
     """Add the option `--account`."""
     return click.option(
         "--account",
@@ -270,7 +268,7 @@ def account_option(function: Function) -> Function:
     )(function)
 
 
-def limit_option(function: Function) -> Function:
+def limit_option(function: Decorated) -> Decorated:
     """Add the option `--limit`, how many a page has."""
     return click.option(
         "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many."

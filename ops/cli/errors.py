@@ -2,15 +2,12 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
-from pkgutil import resolve_name
-from typing import Any
 
 import click
 
 from ops.cli.context import CommandContext
-from ops.cli.terminal import safe_streams
 from ops.operations import ServerUnavailable
 from producers.errors import CannotStart
 from worker.config import mask_url
@@ -27,48 +24,6 @@ class Exit(IntEnum):
     PARTLY = 4
     DRIFTED = 5
     INTERRUPTED = 130
-
-
-class RootGroup(click.Group):
-    """The root command: turns what a command raises into one message on stderr and an exit code.
-
-    `places` says in which module of `commands` each command stands, and under which name: only the one that
-    is run is imported.
-    """
-
-    def __init__(self, *args: Any, places: Mapping[str, str], **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.places = places
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 as click has it
-        """Return the names of all commands."""
-        return sorted(self.places)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Return the command of this name, imported now."""
-        place = self.places.get(cmd_name)
-        command: click.Command | None = resolve_name(f"ops.cli.commands.{place}") if place else None
-        return command
-
-    def main(self, *args: Any, **options: Any) -> Any:
-        """Run the program; whatever it prints, a terminal can be trusted with."""
-        with safe_streams():
-            try:
-                return super().main(*args, **options)
-            except RelationsError as error:  # of the help, which is printed before there is a command
-                click.echo(str(error), err=True)
-                sys.exit(Exit.FAILED)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; errors of ours end it here, all others are bugs and keep their traceback."""
-        context = ctx.ensure_object(CommandContext)
-        try:
-            return super().invoke(ctx)
-        except RelationsError as error:
-            print_error(error, context)
-            ctx.exit(find_exit_code(error))
-        except KeyboardInterrupt:
-            ctx.exit(Exit.INTERRUPTED)
 
 
 def find_exit_code(error: RelationsError) -> Exit:

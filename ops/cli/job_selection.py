@@ -5,16 +5,16 @@ The filters are those of `GET /v1/jobs`, with the same checks and the same messa
 
 import getpass
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from functools import wraps
-from typing import Any, Final, NamedTuple, TypeVar, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 import click
 import msgspec
 
-from ops.cli.context import CommandContext, account_option, add_options, check_length
+from ops.cli.context import CommandContext, Decorated, account_option, add_options, check_length
 from ops.operations.filters import FILTER_FIELDS, TIME_FIELDS
 from producers.job_admin.selection import Selection, narrow
 from producers.portals.http import query
@@ -23,8 +23,6 @@ from worker.contract.message import UNROUTED
 from worker.contract.values import strip_pasted
 from worker.errors import Fault, Invalid, InvalidChange, NotFound
 from worker.ports.records import JobFilter, JobState
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 TIME_UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}  # seconds
 TIME_AGO: Final = re.compile(r"([0-9]{1,6}) ?([smhdw])( ago)?")
@@ -108,7 +106,7 @@ def find_owner(context: CommandContext, job_id: str) -> str:
     return owner
 
 
-def with_job_selection(function: Function) -> Function:
+def with_job_selection(function: Decorated) -> Decorated:
     """Give a command the argument `selection`; goes below `with_context`."""
 
     @account_option
@@ -125,10 +123,10 @@ def with_job_selection(function: Function) -> Function:
         return function(context, *args, selection=JobSelection(job_ids, account, job_filter), **options)
 
     with_jobs = click.argument("job_ids", nargs=-1, type=strip_pasted, metavar="[JOB]…")
-    return with_jobs(run)  # type: ignore[return-value]
+    return with_jobs(run)
 
 
-def with_job_filter(function: Function) -> Function:
+def with_job_filter(function: Decorated) -> Decorated:
     """Give a command the argument `job_filter`, a JobFilter; goes below `with_context`."""
 
     @wraps(function)
@@ -136,10 +134,10 @@ def with_job_filter(function: Function) -> Function:
         texts = {option: options.pop(option) for option in PARAMETERS}
         return function(context, *args, job_filter=parse_filter(texts, context), **options)
 
-    return add_options(run, FILTER_OPTIONS)  # type: ignore[return-value]
+    return add_options(run, FILTER_OPTIONS)
 
 
-def by_option(function: Function) -> Function:
+def by_option(function: Decorated) -> Decorated:
     """Add the option `--by`."""
     return click.option(
         "--by",

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-COMMAND = "from ops.cli import main; main.get_command(None, 'jobs')"
+COMMAND = "from ops.cli.root import main; main.get_command(None, 'jobs')"
 ON_REDIS = f"{COMMAND}; import ops.operations.local, producers.services, worker.background, worker.wiring"
 INTERFACE = "import ops.dashboard.routes, ops.web.routes, producers.portals.http.application"
 

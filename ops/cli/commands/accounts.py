@@ -8,13 +8,14 @@ import click
 from ops.cli.commands.doctor import print_findings
 from ops.cli.context import CommandContext, check_account_names, check_length, with_context
 from ops.cli.job_selection import by_option
+from ops.cli.root import main
 from ops.explain.text import format_cause, pluralize
 from ops.resuming import describe_resumed
 
 COLUMNS: Final = ("account", "mode", "backlog", "oldest", "open", "unresolved")
 
 
-@click.group("accounts")
+@main.group("accounts")
 def accounts() -> None:
     """Look at accounts, stop them, let them go on.
 

@@ -5,6 +5,7 @@ import sys
 import click
 
 from ops.cli.context import CommandContext, with_local_context
+from ops.cli.root import main
 from ops.cli.terminal import drawing_stream
 from worker import log
 from worker.background import WakeupQueue, cause_of
@@ -12,7 +13,7 @@ from worker.contract import account_of
 from worker.wiring import Runtime, open_traces
 
 
-@click.command("api", short_help="Serve the HTTP interface.")
+@main.command("api", short_help="Serve the HTTP interface.")
 @click.option(
     "--host",
     default="127.0.0.1",

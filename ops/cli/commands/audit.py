@@ -3,9 +3,10 @@
 import click
 
 from ops.cli.context import CommandContext, account_option, limit_option, with_context
+from ops.cli.root import main
 
 
-@click.command("audit")
+@main.command("audit")
 @account_option
 @limit_option
 @click.option("--cursor", metavar="TEXT", default="", help="Where the last page ended.")

@@ -5,11 +5,12 @@ from typing import Final
 import click
 
 from ops.cli.context import CommandContext, account_option, with_context
+from ops.cli.root import main
 
 STATES: Final = ("open", "succeeded", "superseded", "failed")
 
 
-@click.command("batch", short_help="Show how far the jobs of a batch label are.")
+@main.command("batch", short_help="Show how far the jobs of a batch label are.")
 @click.argument("label")
 @account_option
 @with_context

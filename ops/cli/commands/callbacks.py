@@ -8,6 +8,7 @@ import click
 from ops.cli.context import CommandContext, account_option, limit_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option
+from ops.cli.root import main
 from ops.explain.text import pluralize
 from ops.serializers.callbacks import CallbackMessageDict
 from worker.contract.values import strip_pasted
@@ -15,7 +16,7 @@ from worker.contract.values import strip_pasted
 COUNTS: Final = ("accepted", "succeeded", "superseded", "failed")
 
 
-@click.group("callbacks")
+@main.group("callbacks")
 def callbacks() -> None:
     """Look at the messages of callbacks, send one again, try a callback.
 

@@ -2,15 +2,16 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import wraps
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, get_args
 
 import click
 
-from ops.cli.context import CommandContext, add_options, limit_option, with_context
+from ops.cli.context import CommandContext, Decorated, add_options, limit_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option, explain_fault, parse_time
+from ops.cli.root import main
 from ops.explain.deliveries import describe_delivery, describe_outcome
 from ops.explain.text import format_change, format_tally, pluralize
 from ops.serializers.deliveries import DeliveryDict, DeliveryPageDict, RemappedChangeDict, RemappedDict
@@ -22,7 +23,6 @@ from worker.contract.values import strip_pasted
 from worker.errors import Invalid, NotFound
 from worker.ports.deliveries import DeliveryFilter, DeliveryOutcome
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 PAGE: Final = 200  # deliveries that are selected at once
 MAX_LISTED: Final = 50  # deliveries that are printed one by one
 TIMES: Final = ("since", "until")
@@ -36,7 +36,7 @@ FILTER_OPTIONS: Final = (
 )
 
 
-def with_delivery_filter(function: Function) -> Function:
+def with_delivery_filter(function: Decorated) -> Decorated:
     """Give a command the argument `wanted`, a DeliveryFilter; goes below `with_context`."""
 
     @wraps(function)
@@ -44,7 +44,7 @@ def with_delivery_filter(function: Function) -> Function:
         texts = {name: options.pop(name) for name in ("source", "outcome", *TIMES)}
         return function(context, *args, wanted=_parse_filter(context, texts), **options)
 
-    return add_options(run, FILTER_OPTIONS)  # type: ignore[return-value]
+    return add_options(run, FILTER_OPTIONS)
 
 
 def _parse_filter(context: CommandContext, texts: dict[str, str | None]) -> DeliveryFilter:
@@ -59,7 +59,7 @@ def _parse_filter(context: CommandContext, texts: dict[str, str | None]) -> Deli
         ) from None
 
 
-@click.group("deliveries")
+@main.group("deliveries")
 def deliveries() -> None:
     """Look at what came to the webhooks, and read it again.
 

@@ -4,9 +4,10 @@ import click
 
 from ops.cli.context import CommandContext, with_local_context
 from ops.cli.errors import exit_with
+from ops.cli.root import main
 
 
-@click.command("demo", short_help="Run the whole system once and report what happened.")
+@main.command("demo", short_help="Run the whole system once and report what happened.")
 @click.option(
     "--changes", type=click.IntRange(1), default=5000, show_default=True, help="How many changes are sent."
 )

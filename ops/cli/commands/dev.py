@@ -6,9 +6,10 @@ import click
 
 from ops.cli.context import local_only
 from ops.cli.errors import exit_with
+from ops.cli.root import main
 
 
-@click.command("dev", short_help="Run the whole stack locally until Ctrl-C.")
+@main.command("dev", short_help="Run the whole stack locally until Ctrl-C.")
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),

@@ -9,6 +9,7 @@ from ops.cli.context import CommandContext, with_local_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option
 from ops.cli.progress import show_progress
+from ops.cli.root import main
 from ops.doctor import inspection
 from ops.doctor.checks import run_checks
 from ops.doctor.findings import Finding
@@ -19,7 +20,7 @@ COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
 MAX_LINES: Final = 100  # contradictions that are printed
 
 
-@click.command("doctor", short_help="Check every part, and say what to do.")
+@main.command("doctor", short_help="Check every part, and say what to do.")
 @click.option("--no-api", is_flag=True, help="Do not call the API.")
 @click.option("--store", metavar="ACCOUNT", help="Check all that is stored of this account, and only that.")
 @click.option("--repair", is_flag=True, help="With --store: mend what contradicts itself.")

@@ -15,6 +15,7 @@ from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option, parse_filter
 from ops.cli.output import print_lines
 from ops.cli.progress import ReportProgress, show_progress
+from ops.cli.root import main
 from ops.explain.explanation import write_relation
 from ops.explain.text import format_instant, pluralize
 from ops.serializers.drift import serialize_drifted
@@ -29,7 +30,7 @@ READ: Final = ("same", "unknown", "open")  # what becomes of a relation that has
 CONFIRMED: Final = {"missing": "present", "returned": "absent"}
 
 
-@click.command("drift", short_help="Compare what was confirmed with the CRM.")
+@main.command("drift", short_help="Compare what was confirmed with the CRM.")
 @click.argument("account", required=False, callback=check_account_names)
 @click.option("--type", metavar="TYPE", help="Of this relation type, by its short name or URN.")
 @click.option("--parent", metavar="ID", help="Of this parent.")

@@ -8,11 +8,12 @@ import msgspec
 
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.job_selection import by_option
+from ops.cli.root import main
 from ops.explain.text import format_tally
 from worker.ports.erasure import record_ref
 
 
-@click.command("erase")
+@main.command("erase")
 @click.argument("module")
 @click.argument("number", metavar="ID", type=click.IntRange(1))
 @account_option

@@ -3,17 +3,16 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-import click
-
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.output import print_lines, print_table
+from ops.cli.root import main
 from ops.explain.text import pluralize
 from ops.serializers.failures import FailureGroupDict, RecordFailuresDict
 
 MAX_SUSPECTS: Final = 20  # records of an account that are listed
 
 
-@click.command("errors")
+@main.command("errors")
 @account_option
 @with_context
 def list_errors(context: CommandContext, account: str | None) -> None:

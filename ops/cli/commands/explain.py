@@ -8,13 +8,14 @@ import click
 from ops import samples
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.errors import Exit, exit_with
+from ops.cli.root import main
 from ops.explain import format_explanation
 from ops.lookups import resolve_relation
 from worker.contract import Relation
 from worker.contract.values import read_whole
 
 
-@click.command("explain", short_help="Explain a relation: every job, request and answer.")
+@main.command("explain", short_help="Explain a relation: every job, request and answer.")
 @click.argument("words", nargs=-1, metavar="TYPE PARENT CHILD")
 @account_option
 @click.option("--sample", metavar="NAME", help="Explain a shipped sample instead; needs nothing running.")

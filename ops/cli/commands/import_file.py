@@ -22,6 +22,7 @@ from ops.cli.import_steps.retry import Retry
 from ops.cli.import_steps.summary import ImportSummary
 from ops.cli.offline_rules import OfflineRules
 from ops.cli.progress import show_progress
+from ops.cli.root import main
 from producers.portals import Relations, Sent
 from producers.portals.imports import LoadCounts, RowLoader
 from worker.config import mask_url
@@ -33,7 +34,7 @@ HTTP_TIMEOUT: Final = 10.0  # seconds a server may take for one answer
 Send = Callable[[Sequence[Change]], list[Sent]]
 
 
-@click.command("import", short_help="Import a file of changes: CSV, JSON or a spreadsheet.")
+@main.command("import", short_help="Import a file of changes: CSV, JSON or a spreadsheet.")
 @click.argument("file", metavar="FILE|-", required=False)
 @account_option
 @click.option(

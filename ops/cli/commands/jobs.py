@@ -7,10 +7,9 @@ from typing import Any, Final
 
 import click
 
-from ops.cli.commands.jobs_acts import cancel_jobs, dismiss_jobs, look_up_jobs, resolve_job
-from ops.cli.commands.jobs_watch import watch_jobs
 from ops.cli.context import CommandContext, account_option, limit_option, with_context
 from ops.cli.job_selection import with_job_filter
+from ops.cli.root import main
 from ops.explain.advice import advise
 from ops.explain.text import (
     describe_reference,
@@ -33,7 +32,7 @@ from worker.ports.waiting import Waiting
 MAX_FAILURES: Final = 20  # failed relations that are listed
 
 
-@click.group("jobs")
+@main.group("jobs")
 def jobs() -> None:
     """Look at jobs.
 
@@ -42,13 +41,6 @@ def jobs() -> None:
       relations jobs list --state failed
       relations jobs show acme-0f3k9x2b7c1d4e5g6h
     """
-
-
-jobs.add_command(cancel_jobs)
-jobs.add_command(dismiss_jobs)
-jobs.add_command(look_up_jobs)
-jobs.add_command(resolve_job)
-jobs.add_command(watch_jobs)
 
 
 def _check_cursor(_context: click.Context, _parameter: click.Parameter, value: str) -> str:

@@ -10,6 +10,7 @@ from typing import Final, get_args
 import click
 
 from ops.cli.context import CommandContext, check_account_names, print_note, with_local_context
+from ops.cli.root import main
 from worker.config.table import explain_name
 from worker.config.values import Right
 from worker.errors import InvalidSettings
@@ -17,7 +18,7 @@ from worker.errors import InvalidSettings
 RIGHTS: Final = get_args(Right)
 
 
-@click.group("keys")
+@main.group("keys")
 def keys() -> None:
     """Make keys of the HTTP interface.
 

@@ -5,12 +5,13 @@ import sys
 import click
 
 from ops.cli.context import CommandContext, with_context
+from ops.cli.root import main
 from worker import log
 
 MISSING = "relations mcp needs the package mcp; install it with: pip install 'onoffice-relations[mcp]'"
 
 
-@click.command("mcp", short_help="Serve tools for language models, which send nothing.")
+@main.command("mcp", short_help="Serve tools for language models, which send nothing.")
 @with_context
 def serve_mcp(context: CommandContext) -> None:
     """Serve tools of the Model Context Protocol over standard input and output.

@@ -11,6 +11,7 @@ from ops.cli.context import CommandContext, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import JobSelection, by_option, with_job_selection
 from ops.cli.progress import show_progress
+from ops.cli.root import main
 from ops.explain.replay import describe_replay, describe_replay_result
 from ops.serializers.replays import serialize_replay
 from producers.replay.resend import parse_correction
@@ -20,7 +21,7 @@ from worker.ports.replays import Replay
 POLL_INTERVAL: Final = 0.5  # seconds between two looks at a running replay
 
 
-@click.command("replay", short_help="Send what failed again; a preview without --yes.")
+@main.command("replay", short_help="Send what failed again; a preview without --yes.")
 @click.option("--failed", is_flag=True, help="Every failed job of the account that waits for a decision.")
 @click.option(
     "--force", is_flag=True, help="As of now, so that it overrules what newer changes decided since."

@@ -5,13 +5,14 @@ import click
 from ops.cli.commands.replay import run_replays
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.job_selection import by_option
+from ops.cli.root import main
 from ops.explain.replay import describe_replay
 from ops.explain.text import format_instant, format_tally, pluralize
 from ops.serializers.replays import serialize_replay
 from worker.contract.values import strip_pasted
 
 
-@click.group("replays")
+@main.group("replays")
 def replays() -> None:
     """Look at replays that were prepared, run them, stop them.
 

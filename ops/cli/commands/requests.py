@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import click
 
 from ops.cli.context import CommandContext, account_option, limit_option, with_context
+from ops.cli.root import main
 from ops.explain.explanation import HealthVerdict
 from ops.explain.text import format_ids, format_info, pluralize
 from ops.serializers.requests import RequestDict
@@ -12,7 +13,7 @@ from worker.contract.values import strip_pasted
 from worker.errors import NotFound
 
 
-@click.group("requests")
+@main.group("requests")
 def requests() -> None:
     """Look at requests: what was sent and what was answered.
 

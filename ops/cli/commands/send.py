@@ -14,6 +14,7 @@ from ops import samples
 from ops.cli.context import CommandContext, account_option, print_note, with_context
 from ops.cli.errors import Exit, exit_with, print_error
 from ops.cli.offline_rules import OfflineRules
+from ops.cli.root import main
 from ops.cli.sending import SendDelivery, SendEntry, deliver, from_lines, from_words
 from ops.explain import explain_plan
 from worker.errors import Fault, InvalidChange
@@ -22,7 +23,7 @@ MAX_LISTED: Final = 50  # jobs that are listed; the others are counted
 CHANGE_FILES: Final = (".ndjson", ".jsonl", ".json")
 
 
-@click.command("send", short_help="Send changes: one, a file of them, or a sample.")
+@main.command("send", short_help="Send changes: one, a file of them, or a sample.")
 @click.argument("words", nargs=-1, metavar="ACTION TYPE PARENT CHILD…  |  FILE…  |  -")
 @account_option
 @click.option(

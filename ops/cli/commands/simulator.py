@@ -12,6 +12,7 @@ from typing import Any, Final, get_args, get_type_hints
 import click
 
 from ops.cli.context import CommandContext, with_local_context
+from ops.cli.root import main
 from ops.simulator import FaultPlan, Simulator, Switches, serve
 from producers.errors import cannot_listen
 from worker.errors import InvalidSettings
@@ -19,7 +20,7 @@ from worker.errors import InvalidSettings
 KEY_VARIABLE: Final = "RELATIONS_SIMULATOR_KEY"
 
 
-@click.command("simulator", short_help="Serve a simulator of the onOffice API.")
+@main.command("simulator", short_help="Serve a simulator of the onOffice API.")
 @click.option(
     "--host",
     default="127.0.0.1",

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import click
 
-from ops.cli.commands.sources_templates import add_source, show_templates
 from ops.cli.context import CommandContext, with_local_context
+from ops.cli.root import main
 from ops.explain.deliveries import describe_trace
 from ops.explain.text import format_change, pluralize
 from ops.serializers.deliveries import RuleTraceDict, serialize_trace
@@ -22,7 +22,7 @@ from worker.errors import Fault, InvalidChange, NotFound
 COLUMNS: Final = ("name", "scheme", "account", "rules", "path")
 
 
-@click.group("sources")
+@main.group("sources")
 def sources() -> None:
     """Look at the webhook sources of the settings, and add those of known senders.
 
@@ -32,10 +32,6 @@ def sources() -> None:
       relations sources try immo enquiry.json
       relations sources add portal --template openimmo-feedback
     """
-
-
-sources.add_command(show_templates)
-sources.add_command(add_source)
 
 
 @sources.command("list")

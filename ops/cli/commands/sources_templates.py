@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from ops.cli.commands.sources import sources
 from ops.cli.context import CommandContext, account_option, with_local_context
 from ops.source_templates import Template, find_template, list_templates
 from producers.webhooks.mapping import check_rules
@@ -20,7 +21,7 @@ from worker.contract import resolve
 from worker.errors import Fault, Invalid, InvalidSettings
 
 
-@click.command("templates", short_help="List the senders that there are settings for.")
+@sources.command("templates", short_help="List the senders that there are settings for.")
 @click.argument("template", required=False)
 @click.option("--sample", is_flag=True, help="Print a payload as the sender sends it, for `sources try`.")
 @with_local_context
@@ -57,7 +58,7 @@ def show_templates(context: CommandContext, template: str | None, sample: bool) 
     context.answer(facts, [chosen.title, f"Page: docs/{chosen.page}", "Values of --set:", *lines])
 
 
-@click.command("add", short_help="Add the source of a known sender to the settings.")
+@sources.command("add", short_help="Add the source of a known sender to the settings.")
 @click.argument("name")
 @click.option("--template", "template_name", required=True, metavar="TEMPLATE", help="The kind of sender.")
 @account_option

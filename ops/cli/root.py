@@ -1,0 +1,77 @@
+"""The root of the command line, to which each command adds itself."""
+
+import sys
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import click
+
+from ops.cli import commands
+from ops.cli.context import CommandContext
+from ops.cli.errors import Exit, find_exit_code, print_error
+from ops.cli.terminal import safe_streams
+from worker.errors import RelationsError
+
+
+class RootGroup(click.Group):
+    """The root command: turns what a command raises into one message on stderr and an exit code.
+
+    Only the command that is run is imported: what stands in the modules whose names begin with its own.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, which are imported now."""
+        for module in _list_modules():
+            import_module(module)
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of this name, imported now."""
+        for module in _list_modules(cmd_name):
+            import_module(module)
+        return super().get_command(ctx, cmd_name)
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program; whatever it prints, a terminal can be trusted with."""
+        with safe_streams():
+            try:
+                return super().main(*args, **options)
+            except RelationsError as error:  # of the help, which is printed before there is a command
+                click.echo(str(error), err=True)
+                sys.exit(Exit.FAILED)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; errors of ours end it here, all others are bugs and keep their traceback."""
+        context = ctx.ensure_object(CommandContext)
+        try:
+            return super().invoke(ctx)
+        except RelationsError as error:
+            print_error(error, context)
+            ctx.exit(find_exit_code(error))
+        except KeyboardInterrupt:
+            ctx.exit(Exit.INTERRUPTED)
+
+
+@click.group(
+    cls=RootGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 ok · 1 failed · 2 usage, settings or Redis · 3 not found · 4 partly · 5 drifted.",
+)
+@click.version_option(package_name="onoffice-relations", prog_name="relations")
+def main() -> None:
+    """Say what should be true of relations in onOffice, and see what became of it.
+
+    \b
+    Examples:
+      relations demo
+      relations send create estate:address:buyer 501 9001
+      relations explain estate:address:buyer 501 9001
+      relations doctor
+    """
+
+
+def _list_modules(command: str = "") -> list[str]:
+    """Return the modules of a command, by default of all."""
+    names = [module.name for module in iter_modules(commands.__path__, f"{commands.__name__}.")]
+    return [name for name in names if command in ("", name.rpartition(".")[2].partition("_")[0])]
