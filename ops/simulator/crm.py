@@ -3,8 +3,9 @@
 Pure state; it knows no JSON, HTTP or clock.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from ops.simulator.catalogue import BROKERS, KNOWN_TYPES, UNITS
 from ops.simulator.faults import Record
@@ -93,14 +94,15 @@ class Crm:
     def create(self, star: Sequence[Relation], info: Info, *, switches: Switches) -> None:
         """Create every relation of the star, or raise `ApiRefusal`; see `Switches.array_create`."""
 
-        def check(relation: Relation) -> ApiRefusal | None:
-            return (
-                self._record_fault(relation, switches)
-                or self._broker_fault(relation)
-                or self._duplicate(relation, switches)
-            )
+        brokers, overwrite = self.records.brokers, switches.existing_info == "overwrite"
 
-        overwrite = switches.existing_info == "overwrite"
+        def check(relation: Relation) -> ApiRefusal | None:
+            if fault := self._record_fault(relation, switches):
+                return fault
+            if brokers is not None and relation.type == BROKERS and relation.child not in brokers:
+                return ApiRefusal(263)
+            is_refused = relation in self and switches.duplicate_create != "ok"
+            return ApiRefusal(int(switches.duplicate_create)) if is_refused else None
 
         def write(relation: Relation) -> None:
             self.put(relation, info if overwrite or relation not in self else None)
@@ -130,12 +132,17 @@ class Crm:
     def _write(
         self, star: Sequence[Relation], check: Check, write: Callable[[Relation], None], switches: Switches
     ) -> None:
-        faults = [check(relation) for relation in star]
-        first = next((place for place, fault in enumerate(faults) if fault), len(star))
-        for relation in _written_part(star, faults, first, switches.array_create):
-            write(relation)
-        if first < len(star):
-            raise faults[first] or ApiRefusal(1)
+        faults = {relation: fault for relation in star if (fault := check(relation))}
+        match switches.array_create if faults else "partial":
+            case "atomic":
+                star = ()
+            case "half":
+                star = list(takewhile(lambda relation: relation not in faults, star))
+        for relation in star:
+            if relation not in faults:
+                write(relation)
+        for fault in faults.values():
+            raise fault
 
     def _record_fault(self, relation: Relation, switches: Switches) -> ApiRefusal | None:
         parent, child = self.types[relation.type]
@@ -145,34 +152,6 @@ class Crm:
             if record in self.records.no_write:
                 return _no_right(record)
         return None
-
-    def _broker_fault(self, relation: Relation) -> ApiRefusal | None:
-        brokers = self.records.brokers
-        return (
-            ApiRefusal(263)
-            if brokers is not None and relation.type == BROKERS and relation.child not in brokers
-            else None
-        )
-
-    def _duplicate(self, relation: Relation, switches: Switches) -> ApiRefusal | None:
-        return (
-            ApiRefusal(int(switches.duplicate_create))
-            if relation in self and switches.duplicate_create != "ok"
-            else None
-        )
-
-
-def _written_part(
-    star: Sequence[Relation], faults: Sequence[ApiRefusal | None], first: int, policy: str
-) -> Iterable[Relation]:
-    """Return the relations that are written; the one at `first` is bad (none: the star's length)."""
-    if first == len(star) or policy == "half":
-        return star[:first]
-    return (
-        [relation for relation, fault in zip(star, faults, strict=True) if not fault]
-        if policy == "partial"
-        else ()
-    )
 
 
 def _unknown(record: Record, *, by_module: bool) -> ApiRefusal:

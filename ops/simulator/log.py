@@ -1,8 +1,9 @@
 """The simulator's log: the last requests in full, and counters over all of them."""
 
-from collections import Counter, deque
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from ops.simulator.api import ActionEntry
 
@@ -23,52 +24,41 @@ class LogEntry(NamedTuple):
     landed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Totals:
     """Counts since the start or the last reset. `actions` and `codes` count executed actions only."""
 
-    requests: int
-    executed: int
-    landed: int
-    tokens: dict[str, int]
-    actions: dict[str, int]
-    codes: dict[int, int]
-    faults: dict[str, int]
+    requests: int = 0
+    executed: int = 0
+    landed: int = 0
+    tokens: dict[str, int] = field(default_factory=dict)
+    actions: dict[str, int] = field(default_factory=dict)
+    codes: dict[int, int] = field(default_factory=dict)
+    faults: dict[str, int] = field(default_factory=dict)
 
 
 class Log:
-    """A bounded list of entries with unbounded counters."""
+    """A bounded list of entries, and the counts of all there were."""
 
     def __init__(self, size: int) -> None:
         self.entries: deque[LogEntry] = deque(maxlen=size)
-        self._plain: Counter[str] = Counter()
-        self._tokens: Counter[str] = Counter()
-        self._actions: Counter[str] = Counter()
-        self._codes: Counter[int] = Counter()
-        self._faults: Counter[str] = Counter()
+        self.totals = Totals()
 
     def add(self, entry: LogEntry) -> None:
         """Keep and count it."""
         self.entries.append(entry)
-        self._plain["landed" if entry.landed else "requests"] += 1
+        totals = self.totals
+        totals.landed += entry.landed
+        totals.requests += not entry.landed
+        totals.executed += entry.executed
         if not entry.landed:
-            self._tokens[entry.token] += 1
-            self._faults[entry.fault] += 1
+            _count(totals.tokens, [entry.token])
+            _count(totals.faults, filter(None, [entry.fault]))
         if entry.executed:
-            self._plain["executed"] += 1
-            self._actions.update(act.kind for act in entry.acts)
-            self._codes.update(act.code for act in entry.acts if act.code is not None)
+            _count(totals.actions, (act.kind for act in entry.acts))
+            _count(totals.codes, (act.code for act in entry.acts if act.code is not None))
 
-    def totals(self) -> Totals:
-        """Return the counters as they are now."""
-        plain = self._plain
-        faults = {kind: count for kind, count in self._faults.items() if kind}
-        return Totals(
-            plain["requests"],
-            plain["executed"],
-            plain["landed"],
-            dict(self._tokens),
-            dict(self._actions),
-            dict(self._codes),
-            faults,
-        )
+
+def _count(counts: dict[Any, int], found: Iterable[Any]) -> None:
+    for each in found:
+        counts[each] = counts.get(each, 0) + 1

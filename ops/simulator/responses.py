@@ -62,11 +62,38 @@ def page(status: str, *headers: tuple[str, str]) -> Response:
 
 def respond(answer: ApiAnswer, fault: InjectedFault | None) -> Response:
     """Return the response under this fault; raises `Dropped` when there is none."""
+    whole = json(answer.body)
     if fault is None:
-        return json(answer.body)
-    if fault.kind in ("lost_after", "lost_before", "late"):
-        raise Dropped(fault.kind)
-    return _RESPONSES.get(fault.kind, _undisturbed)(answer, fault)
+        return whole
+    match fault.kind:
+        case "lost_after" | "lost_before" | "late":
+            raise Dropped(fault.kind)
+        case "gateway_before" | "gateway_after":
+            return page("502 Bad Gateway")
+        case "throttle":
+            return page("429 Too Many Requests", ("Retry-After", str(math.ceil(fault.seconds))))
+        case "server_error" | "server_error_after":
+            return json(refuse(ApiRefusal(1), code=500).body)
+        case "garbled":
+            return whole._replace(body=whole.body[: len(whole.body) // 2])
+        case "latency":
+            return whole._replace(pause=fault.seconds)
+        case "drip":
+            return whole._replace(drip=fault.seconds)
+    return json(answer.body | {"response": {"results": _disturb(answer.body["response"]["results"], fault)}})
+
+
+def _disturb(results: list[Json], fault: InjectedFault) -> list[Json]:
+    """Return the results as a fault that concerns them leaves them."""
+    match fault.kind:
+        case "missing_result":
+            gone = fault.pick % len(results) if results else 0
+            return results[:gone] + results[gone + 1 :]
+        case "reorder":
+            return results[::-1]
+        case "blank_identifiers":
+            return [result | {"identifier": ""} for result in results]
+    return results
 
 
 def add_common_headers(response: Response, now: float, session: str) -> Response:
@@ -77,70 +104,3 @@ def add_common_headers(response: Response, now: float, session: str) -> Response
         ("Set-Cookie", f"PHPSESSID={session}; path=/; secure; HttpOnly"),
     )
     return response._replace(headers=response.headers + common)
-
-
-def _undisturbed(answer: ApiAnswer, _: InjectedFault) -> Response:
-    return json(answer.body)
-
-
-def _gateway(_: ApiAnswer, __: InjectedFault) -> Response:
-    return page("502 Bad Gateway")
-
-
-def _throttle(_: ApiAnswer, fault: InjectedFault) -> Response:
-    return page("429 Too Many Requests", ("Retry-After", str(math.ceil(fault.seconds))))
-
-
-def _server_error(_: ApiAnswer, __: InjectedFault) -> Response:
-    return json(refuse(ApiRefusal(1), code=500).body)
-
-
-def _garbled(answer: ApiAnswer, _: InjectedFault) -> Response:
-    whole = json(answer.body)
-    return whole._replace(body=whole.body[: len(whole.body) // 2])
-
-
-def _latency(answer: ApiAnswer, fault: InjectedFault) -> Response:
-    return json(answer.body)._replace(pause=fault.seconds)
-
-
-def _drip(answer: ApiAnswer, fault: InjectedFault) -> Response:
-    return json(answer.body)._replace(drip=fault.seconds)
-
-
-def _missing_result(answer: ApiAnswer, fault: InjectedFault) -> Response:
-    results = _results(answer)
-    gone = fault.pick % len(results) if results else 0
-    return _with_results(answer, results[:gone] + results[gone + 1 :])
-
-
-def _reorder(answer: ApiAnswer, _: InjectedFault) -> Response:
-    return _with_results(answer, _results(answer)[::-1])
-
-
-def _blank_identifiers(answer: ApiAnswer, _: InjectedFault) -> Response:
-    return _with_results(answer, [result | {"identifier": ""} for result in _results(answer)])
-
-
-def _results(answer: ApiAnswer) -> list[Json]:
-    results: list[Json] = answer.body["response"]["results"]
-    return results
-
-
-def _with_results(answer: ApiAnswer, results: list[Json]) -> Response:
-    return json(answer.body | {"response": {"results": results}})
-
-
-_RESPONSES: dict[Kind, Callable[[ApiAnswer, InjectedFault], Response]] = {
-    "gateway_before": _gateway,
-    "gateway_after": _gateway,
-    "throttle": _throttle,
-    "server_error": _server_error,
-    "server_error_after": _server_error,
-    "missing_result": _missing_result,
-    "reorder": _reorder,
-    "blank_identifiers": _blank_identifiers,
-    "garbled": _garbled,
-    "drip": _drip,
-    "latency": _latency,
-}

@@ -133,7 +133,7 @@ class SimulatedApi:
                 "relations": sum(map(len, crms)),
                 "violations": sum(len(crm.violations) for crm in crms),
             }
-            return asdict(self._log.totals()) | now
+            return asdict(self._log.totals) | now
 
     def name_of(self, token: str) -> str:
         """Return what an account is called where its token is not to be shown."""
