@@ -27,7 +27,6 @@ from worker.errors import NotFound
 
 if TYPE_CHECKING:  # slow to import, and of use to commands on Redis only
     from ops.operations import Operations
-    from producers.services import Services
     from worker.wakeups import TaskSender
     from worker.wiring import Runtime
 
@@ -54,10 +53,11 @@ class CommandContext:
 
             return HttpOperations(HttpCalls(self.url, self.read_key()), self.url, zone=self.zone)
         from ops.operations.local import LocalOperations
+        from producers.services import build_services
 
         return LocalOperations(
             runtime=self.runtime,
-            services=self.services,
+            services=build_services(self.runtime),
             send_replay=self.task_sender.start_replay,
             zone=self.zone,
         )
@@ -96,13 +96,6 @@ class CommandContext:
         print_event = EventPrinter()
         wake = WakeupQueue(self.task_sender.wake, emit=print_event)
         return Runtime(self.settings, wake=wake, emit=print_event)
-
-    @cached_property
-    def services(self) -> "Services":
-        """What acts on jobs needs of the runtime."""
-        from producers.services import build_services
-
-        return build_services(self.runtime)
 
     @cached_property
     def task_sender(self) -> "TaskSender":

@@ -15,6 +15,7 @@ from producers.portals.imports.load import SOURCE
 from worker.contract import MAX_FAULTS, Change, from_message
 from worker.contract.reference import read_records
 from worker.errors import Fault, InvalidChange, RelationsError, StoreUnavailable
+from worker.ports.store import Receipt
 from worker.usecases.intake import AccountResult
 
 AT_ONCE: Final = 1000  # changes per round trip
@@ -91,24 +92,16 @@ def cap_faults(faults: Sequence[Fault]) -> list[Fault]:
     return [*faults[:MAX_FAULTS], *([Fault("", f"and {rest:,} more")] if rest > 0 else [])]
 
 
-class SentJob(NamedTuple):
-    """The job of an accepted change, and whether it existed before."""
-
-    id: str
-    is_duplicate: bool
-
-
 class SendDelivery(NamedTuple):
     """The jobs of what was accepted, in order, and every reason why something was not."""
 
-    jobs: Sequence[SentJob]
+    jobs: Sequence[Receipt]
     errors: Sequence[RelationsError]
 
     def to_json(self) -> dict[str, Any]:
         """Return the jobs as the HTTP interface answers them."""
-        return {
-            "jobs": [{"id": job.id, "state": "queued", "duplicate": job.is_duplicate} for job in self.jobs]
-        }
+        jobs = [{"id": job.job, "state": "queued", "duplicate": job.duplicate} for job in self.jobs]
+        return {"jobs": jobs}
 
 
 def deliver(accept: Accept, entries: Sequence[SendEntry]) -> SendDelivery:
@@ -116,7 +109,7 @@ def deliver(accept: Accept, entries: Sequence[SendEntry]) -> SendDelivery:
 
     An account's part of a piece is accepted as a whole or not at all.
     """
-    jobs, errors = list[SentJob](), list[RelationsError]()
+    jobs, errors = list[Receipt](), list[RelationsError]()
     for piece in _split(entries):
         delivery = _deliver_piece(accept, piece)
         jobs += delivery.jobs
@@ -133,13 +126,12 @@ def _split(entries: Sequence[SendEntry]) -> Iterator[Sequence[SendEntry]]:
 
 
 def _deliver_piece(accept: Accept, piece: Sequence[SendEntry]) -> SendDelivery:
-    jobs, errors = dict[int, SentJob](), list[RelationsError]()
+    jobs, errors = dict[int, Receipt](), list[RelationsError]()
     for result in accept([entry.change for entry in piece]):
         if isinstance(result.error, InvalidChange):
             moved = result.error.moved(lambda position: piece[position].where)
             errors.append(InvalidChange(cap_faults(moved.faults)))
         elif result.error:
             errors.append(result.error)
-        for position, receipt in zip(result.positions, result.receipts, strict=False):
-            jobs[position] = SentJob(receipt.job, receipt.duplicate)
+        jobs |= zip(result.positions, result.receipts, strict=False)
     return SendDelivery([job for _, job in sorted(jobs.items())], errors)

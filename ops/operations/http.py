@@ -13,13 +13,14 @@ import msgspec
 
 from ops.doctor.findings import Finding, read_finding
 from ops.operations.filters import write_filter, write_selection
-from ops.operations.http_calls import PartlyAccepted, PartlyErased
+from ops.operations.http_calls import AnyDict, PartlyAccepted, PartlyErased
 from ops.operations.http_lookups import MAX_PAGE, HttpLookups, quoted
-from ops.serializers.acts import PausedDict
+from ops.serializers.acts import ActedDict, PausedDict
 from ops.serializers.callbacks import CallbackMessageDict, CallbackTestDict
-from ops.serializers.deliveries import RemappedDict
-from ops.serializers.drift import read_drift_page, serialize_drifted
-from ops.serializers.replays import read_replay
+from ops.serializers.deliveries import RemappedDict, RemappedPageDict
+from ops.serializers.drift import DriftPageDict, read_drift_page, serialize_drifted
+from ops.serializers.replays import ReplayDict, read_replay
+from ops.serializers.system import FindingsDict
 from producers.job_admin.erasure_proof import ErasureProof, add_proofs
 from producers.job_admin.resolve import PARKED, RecordChoice
 from producers.job_admin.selection import PIECE, Selection, select_jobs
@@ -39,27 +40,26 @@ class HttpOperations(HttpLookups):
     """The operations over HTTP; texts have `zone`, and the audit log names the key, whatever `by` says."""
 
     def pause_account(self, account: str, why: str, *, by: str) -> None:
-        self._calls.post(f"/v1/accounts/{quoted(account)}/pause", {"why": why})
+        self._calls.post(PausedDict, f"/v1/accounts/{quoted(account)}/pause", {"why": why})
 
     def resume_account(self, account: str, *, by: str) -> PausedDict:
-        answer: PausedDict = self._calls.post(f"/v1/accounts/{quoted(account)}/resume")
-        return answer
+        return self._calls.post(PausedDict, f"/v1/accounts/{quoted(account)}/resume")
 
     def check_account(self, account: str) -> Iterable[Finding]:
         """Return the findings of the server's doctor about the account."""
-        answer = self._calls.post(f"/v1/accounts/{quoted(account)}/check")
+        answer = self._calls.post(FindingsDict, f"/v1/accounts/{quoted(account)}/check")
         return [read_finding(finding) for finding in answer["findings"]]
 
     def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[RemappedDict]:
         for start in range(0, len(ids), MAX_PAGE):
             form = {"deliveries": ids[start : start + MAX_PAGE], "dry_run": dry_run}
-            yield from self._calls.post("/v1/deliveries/remap", form)["deliveries"]
+            yield from self._calls.post(RemappedPageDict, "/v1/deliveries/remap", form)["deliveries"]
 
     def accept(self, changes: Sequence[Change]) -> Iterable[AccountResult]:
         error: RelationsError | None = None
         jobs: Sequence[Mapping[str, Any] | None] = [None] * len(changes)
         try:
-            jobs = self._calls.post("/v1/changes", [to_message(change) for change in changes])["jobs"]
+            jobs = self._calls.post(AnyDict, "/v1/changes", list(map(to_message, changes)))["jobs"]
         except PartlyAccepted as partly:
             error, jobs = partly.error, partly.jobs
         except RelationsError as refused:
@@ -82,7 +82,7 @@ class HttpOperations(HttpLookups):
         """Act on all selected jobs, of which the interface takes so many at once."""
         done, refused = list[str](), dict[str, str]()
         while True:
-            answer = self._calls.post(path, write_selection(account, selection))
+            answer = self._calls.post(ActedDict, path, write_selection(account, selection))
             done += answer["jobs"]
             refused |= answer["refused"]
             if not (answer["more"] and answer["jobs"]):
@@ -94,7 +94,7 @@ class HttpOperations(HttpLookups):
         form = {"references": dict(choice.references), "all": everywhere}
         sides = {"parentid": choice.parent, "childid": choice.child}
         form |= {name: record for name, record in sides.items() if record}
-        answer = self._calls.post(f"/v1/jobs/{quoted(job_id)}/resolve", form)
+        answer = self._calls.post(ActedDict, f"/v1/jobs/{quoted(job_id)}/resolve", form)
         return AdminResult(tuple(answer["jobs"]), answer["refused"])
 
     def look_up(self, account: str, selection: Selection, *, by: str) -> AdminResult:
@@ -103,7 +103,7 @@ class HttpOperations(HttpLookups):
         done, refused = list[str](), dict(refused)
         for start in range(0, len(jobs), PIECE):
             form = {"account": account, "jobs": jobs[start : start + PIECE]}
-            answer = self._calls.post("/v1/jobs/look-up-records", form)
+            answer = self._calls.post(ActedDict, "/v1/jobs/look-up-records", form)
             done += answer["jobs"]
             refused |= answer["refused"]
         return AdminResult(tuple(done), refused)
@@ -131,7 +131,7 @@ class HttpOperations(HttpLookups):
         while True:
             waiting: Unavailable | None = None
             try:
-                document = self._calls.post("/v1/erasures", form)["proof"]
+                document = self._calls.post(AnyDict, "/v1/erasures", form)["proof"]
             except PartlyErased as partly:
                 document, waiting = partly.proof, partly.error
             latest = msgspec.convert(document, ErasureProof)
@@ -146,21 +146,21 @@ class HttpOperations(HttpLookups):
     ) -> DriftPage:
         of_jobs = JobFilter(type=wanted.type, parent=wanted.parent, child=wanted.child, since=wanted.since)
         form = {"account": account, **write_filter(of_jobs), "cursor": cursor, "sample": sample}
-        return read_drift_page(self._calls.post("/v1/drift", form))
+        return read_drift_page(self._calls.post(DriftPageDict, "/v1/drift", form))
 
     def prepare_repair(self, account: str, drifted: Sequence[DriftedRelation], *, by: str) -> Replay:
         form = {"account": account, "relations": list(map(serialize_drifted, drifted))}
-        return read_replay(self._calls.post("/v1/drift/repairs", form))
+        return read_replay(self._calls.post(ReplayDict, "/v1/drift/repairs", form))
 
     def prepare_replay(
         self, account: str, selection: Selection, *, by: str, forced: bool, correction: Mapping[str, Any]
     ) -> Replay:
         form = {**write_selection(account, selection), "force": forced, "set": dict(correction)}
-        return read_replay(self._calls.post("/v1/replays", form))
+        return read_replay(self._calls.post(ReplayDict, "/v1/replays", form))
 
     def start_replay(self, replay_id: str, *, by: str) -> Replay:
         """Let the replay run, on a worker."""
-        return read_replay(self._calls.post(f"/v1/replays/{quoted(replay_id)}/run"))
+        return read_replay(self._calls.post(ReplayDict, f"/v1/replays/{quoted(replay_id)}/run"))
 
     def enqueue_replay(self, replay_id: str) -> str:
         """Do nothing: the server gave it to a worker when it was started."""
@@ -173,17 +173,15 @@ class HttpOperations(HttpLookups):
         return replay
 
     def stop_replay(self, replay_id: str, *, by: str) -> Replay:
-        return read_replay(self._calls.post(f"/v1/replays/{quoted(replay_id)}/cancel"))
+        return read_replay(self._calls.post(ReplayDict, f"/v1/replays/{quoted(replay_id)}/cancel"))
 
     def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessageDict:
-        message: CallbackMessageDict = self._calls.post(f"/v1/callbacks/{quoted(message_id)}/resend")
-        return message
+        return self._calls.post(CallbackMessageDict, f"/v1/callbacks/{quoted(message_id)}/resend")
 
     def test_callback(self, name: str, account: str) -> CallbackTestDict:
         """Try a callback from the server."""
         form = {"account": account, "callback": name}
-        answer: CallbackTestDict = self._calls.post("/v1/callbacks/test", form)
-        return answer
+        return self._calls.post(CallbackTestDict, "/v1/callbacks/test", form)
 
 
 def _select_faults(error: RelationsError | None, positions: Sequence[int]) -> RelationsError | None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import httpx
 import msgspec
@@ -20,6 +20,9 @@ from worker.errors import (
     Unavailable,
 )
 from worker.network.headers import retry_after
+
+Document = TypeVar("Document")
+AnyDict = dict[str, Any]  # a document whose type would bring the server with it
 
 TIMEOUT: Final = httpx.Timeout(10.0, read=300.0)  # seconds; an erasure looks at everything that is kept
 KINDS: Final[Mapping[str, type[RelationsError]]] = {
@@ -54,16 +57,23 @@ class HttpCalls:
         options = http_transport.client_options(url, key)
         self._http = httpx.Client(**options, timeout=TIMEOUT, transport=transport)
 
-    def get(self, path: str, **query: Any) -> Any:
-        """Return what a GET answers; parameters without a value are left out."""
+    def get(self, _kind: type[Document], path: str, **query: Any) -> Document:
+        """Return the document that a GET answers; parameters without a value are left out."""
         given = {name: value for name, value in query.items() if value not in ("", None)}
-        return self._answer("GET", path, params=given)
+        return cast(Document, self._answer("GET", path, params=given))
 
-    def post(self, path: str, document: Any = None) -> Any:
+    def find(self, kind: type[Document], path: str, **query: Any) -> Document | None:
+        """Return the same, None if it is not there."""
+        try:
+            return self.get(kind, path, **query)
+        except NotFound:
+            return None
+
+    def post(self, _kind: type[Document], path: str, document: Any = None) -> Document:
         """Return what a POST of the document, or of nothing, answers."""
         content = None if document is None else http_transport.ENCODER.encode(document)
         headers = {} if document is None else {"Content-Type": "application/json"}
-        return self._answer("POST", path, content=content, headers=headers)
+        return cast(Document, self._answer("POST", path, content=content, headers=headers))
 
     def _answer(self, method: str, path: str, **options: Any) -> Any:
         try:

@@ -11,20 +11,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import cached_property
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from ops.explain import ExplanationDict
 from ops.lookups import describe_stop
 from ops.operations.filters import write_delivery_filter, write_filter
-from ops.operations.http_calls import HttpCalls
+from ops.operations.http_calls import AnyDict, Document, HttpCalls
 from ops.serializers.accounts import AccountDict, AccountsDict
 from ops.serializers.audit import AuditPageDict
 from ops.serializers.callbacks import CallbackMessageDict, CallbackMessagePageDict
-from ops.serializers.deliveries import DeliveryDict, DeliveryPageDict
+from ops.serializers.deliveries import DeliveryDict, DeliveryPageDict, DeliveryPayloadDict
 from ops.serializers.failures import FailuresDict
-from ops.serializers.jobs import read_job, read_payload, read_waiting
-from ops.serializers.replays import read_replay
+from ops.serializers.jobs import PayloadDict, read_job, read_payload, read_waiting
+from ops.serializers.replays import ReplayDict, ReplaysDict, read_replay
 from ops.serializers.requests import RequestDict, RequestPageDict
 from producers.job_admin.selection import PIECE
 from producers.portals.serializers import BatchDict, JobDict
@@ -72,11 +72,10 @@ class HttpLookups:
 
     @cached_property
     def _accounts(self) -> AccountsDict:
-        answer: AccountsDict = self._calls.get("/v1/accounts", utc_offset=self._offset)
-        return answer
+        return self._calls.get(AccountsDict, "/v1/accounts", utc_offset=self._offset)
 
     def why_not_sending(self, account: str) -> str:
-        answer = self._calls.get("/v1/accounts", utc_offset=self._offset)
+        answer = self._calls.get(AccountsDict, "/v1/accounts", utc_offset=self._offset)
         for state in answer["accounts"]:
             if state["account"] == account:
                 return describe_stop(state["waits"])
@@ -84,6 +83,7 @@ class HttpLookups:
 
     def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
         page = self._calls.get(
+            AnyDict,
             "/v1/jobs",
             account=account,
             **write_filter(wanted),
@@ -99,10 +99,10 @@ class HttpLookups:
         """Yield those of the jobs that there are."""
         ids = iter(jobs)
         while piece := list(islice(ids, PIECE)):
-            yield from filter(None, self._calls.post("/v1/jobs/lookup", {"jobs": piece})["jobs"])
+            yield from filter(None, self._calls.post(AnyDict, "/v1/jobs/lookup", {"jobs": piece})["jobs"])
 
     def get_job(self, job_id: str) -> JobRecord | None:
-        document = self._find(f"/v1/jobs/{quoted(job_id)}")
+        document = self._calls.find(JobDict, f"/v1/jobs/{quoted(job_id)}")
         return read_job(document) if document else None
 
     def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, Waiting]:
@@ -111,83 +111,72 @@ class HttpLookups:
         return {job_id: waiting for job_id, waiting in waits.items() if waiting}
 
     def get_payload(self, job_id: str) -> Payload | None:
-        document = self._find(f"/v1/jobs/{quoted(job_id)}/payload")
+        document = self._calls.find(PayloadDict, f"/v1/jobs/{quoted(job_id)}/payload")
         return read_payload(document) if document else None
 
     def count_batch(self, account: str, label: str) -> BatchDict:
-        batch: BatchDict = self._calls.get(f"/v1/batches/{quoted(label)}", account=account)
-        return batch
+        return self._calls.get(BatchDict, f"/v1/batches/{quoted(label)}", account=account)
 
     def list_failures(self, account: str) -> FailuresDict:
-        failures: FailuresDict = self._calls.get("/v1/errors", account=account)
-        return failures
+        return self._calls.get(FailuresDict, "/v1/errors", account=account)
 
     def explain(self, account: str, relation: Relation) -> ExplanationDict:
         path = f"/v1/relations/{quoted(relation.type)}/{relation.parent}/{relation.child}"
-        document: ExplanationDict = self._calls.get(path, account=account, utc_offset=self._offset)
-        return document
+        return self._calls.get(ExplanationDict, path, account=account, utc_offset=self._offset)
 
     def list_requests(self, account: str, *, limit: int, cursor: str) -> RequestPageDict:
-        page: RequestPageDict = self._list("requests", "requests", account, limit, cursor)
-        return page
+        return self._list(RequestPageDict, "requests", "requests", account, limit, cursor)
 
     def get_request(self, account: str, request_id: str) -> RequestDict | None:
-        request: RequestDict | None = self._find(f"/v1/requests/{quoted(request_id)}", account=account)
-        return request
+        return self._calls.find(RequestDict, f"/v1/requests/{quoted(request_id)}", account=account)
 
     def audit_log(self, account: str, *, limit: int, cursor: str) -> AuditPageDict:
-        page: AuditPageDict = self._list("audit", "deeds", account, limit, cursor)
-        return page
+        return self._list(AuditPageDict, "audit", "deeds", account, limit, cursor)
 
-    def _list(self, path: str, name: str, account: str, limit: int, cursor: str) -> Any:
+    def _list(
+        self, kind: type[Document], path: str, name: str, account: str, limit: int, cursor: str
+    ) -> Document:
         """Return a page of so many entries, made of several pages if need be."""
         found = list[Any]()
         while True:
             size = min(MAX_PAGE, limit - len(found))
-            page = self._calls.get(f"/v1/{path}", account=account, limit=size, cursor=cursor)
+            page: Any = self._calls.get(kind, f"/v1/{path}", account=account, limit=size, cursor=cursor)
             found += page[name]
             cursor = page["next"] or ""
             if not cursor or len(found) >= limit:
-                return {name: found, "next": cursor or None}
-
-    def _find(self, path: str, **query: str) -> Any:
-        """Return what a GET answers, None if it is not there."""
-        try:
-            return self._calls.get(path, **query)
-        except NotFound:
-            return None
+                return cast(Document, {name: found, "next": cursor or None})
 
     def find_deliveries(self, wanted: DeliveryFilter, *, limit: int, cursor: str = "") -> DeliveryPageDict:
-        page: DeliveryPageDict = self._calls.get(
-            "/v1/deliveries", **write_delivery_filter(wanted), limit=min(limit, MAX_PAGE), cursor=cursor
+        return self._calls.get(
+            DeliveryPageDict,
+            "/v1/deliveries",
+            **write_delivery_filter(wanted),
+            limit=min(limit, MAX_PAGE),
+            cursor=cursor,
         )
-        return page
 
     def get_delivery(self, delivery_id: str) -> DeliveryDict | None:
-        delivery: DeliveryDict | None = self._find(f"/v1/deliveries/{quoted(delivery_id)}")
-        return delivery
+        return self._calls.find(DeliveryDict, f"/v1/deliveries/{quoted(delivery_id)}")
 
     def get_delivery_request(self, delivery_id: str) -> bytes:
-        document = self._calls.get(f"/v1/deliveries/{quoted(delivery_id)}/payload")
+        document = self._calls.get(DeliveryPayloadDict, f"/v1/deliveries/{quoted(delivery_id)}/payload")
         return b64decode(document["request"])
 
     def list_replays(self, account: str) -> Sequence[Replay]:
-        return [read_replay(replay) for replay in self._calls.get("/v1/replays", account=account)["replays"]]
+        found = self._calls.get(ReplaysDict, "/v1/replays", account=account)
+        return list(map(read_replay, found["replays"]))
 
     def find_replay(self, replay_id: str) -> Replay:
-        return read_replay(self._calls.get(f"/v1/replays/{quoted(replay_id)}"))
+        return read_replay(self._calls.get(ReplayDict, f"/v1/replays/{quoted(replay_id)}"))
 
     def count_outcomes(self, replay: Replay) -> Mapping[str, int]:
-        became: Mapping[str, int] = self._calls.get(f"/v1/replays/{quoted(replay.id)}")["became"]
-        return became
+        return self._calls.get(ReplayDict, f"/v1/replays/{quoted(replay.id)}")["became"]
 
     def list_callback_messages(self, account: str, *, limit: int, cursor: str) -> CallbackMessagePageDict:
-        page: CallbackMessagePageDict = self._list("callbacks", "messages", account, limit, cursor)
-        return page
+        return self._list(CallbackMessagePageDict, "callbacks", "messages", account, limit, cursor)
 
     def find_callback_message(self, message_id: str) -> CallbackMessageDict:
-        message: CallbackMessageDict = self._calls.get(f"/v1/callbacks/{quoted(message_id)}")
-        return message
+        return self._calls.get(CallbackMessageDict, f"/v1/callbacks/{quoted(message_id)}")
 
 
 def quoted(text: str) -> str:

@@ -1,6 +1,7 @@
 """The operations straight on Redis, with the settings of this machine."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 
 import msgspec
@@ -28,16 +29,20 @@ from worker.wiring import Runtime
 PAUSED_BY_OPERATOR = "hand"  # the reason of a pause, as it is stored
 
 
+@dataclass(kw_only=True)
 class LocalOperations:
     """The operations over a runtime; `send_replay` gives a replay's id to the workers, texts have `zone`.
 
-    What the runtime or a service does as the interface has it is taken from there.
+    What the runtime or a service does as it is asked for here is taken from there.
     """
 
-    def __init__(
-        self, *, runtime: Runtime, services: Services, send_replay: Callable[[str], None], zone: tzinfo
-    ) -> None:
-        self.runtime, self.services, self.send_replay, self.zone = runtime, services, send_replay, zone
+    runtime: Runtime
+    services: Services
+    send_replay: Callable[[str], None]
+    zone: tzinfo
+
+    def __post_init__(self) -> None:
+        runtime, services = self.runtime, self.services
         queries, job_admin, replays = runtime.queries, runtime.job_admin, services.replays
         self.now = runtime.metrics.now
         self.find_jobs = queries.find_jobs
@@ -62,9 +67,7 @@ class LocalOperations:
 
     def in_zone(self, zone: tzinfo) -> "LocalOperations":
         """Return the same with texts that have this time zone."""
-        return LocalOperations(
-            runtime=self.runtime, services=self.services, send_replay=self.send_replay, zone=zone
-        )
+        return replace(self, zone=zone)
 
     @property
     def where(self) -> str:

@@ -13,13 +13,17 @@ from worker.wiring import Runtime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorDeps:
-    """A runtime, the services over it, and what operators look up and do, with times in texts in UTC."""
+    """A runtime, and what operators look up and do, with times in texts in UTC."""
 
     runtime: Runtime
-    services: Services
     operations: LocalOperations
     metrics: MetricsReader
     threads: Threads = field(default_factory=Threads)
+
+    @property
+    def services(self) -> Services:
+        """What acts on jobs, replays and deliveries."""
+        return self.operations.services
 
     def account(self, name: str) -> str:
         """Return the name of an account of the settings; raise NotFound for any other."""
@@ -30,10 +34,7 @@ def operator_deps(
     runtime: Runtime, *, send_replay: Callable[[str], None], now: Callable[[], float]
 ) -> OperatorDeps:
     """Build the dependencies from a runtime; `now` is in seconds since the epoch."""
-    services = build_services(runtime)
-    return OperatorDeps(
-        runtime=runtime,
-        services=services,
-        operations=LocalOperations(runtime=runtime, services=services, send_replay=send_replay, zone=UTC),
-        metrics=MetricsReader(runtime, now=now),
+    operations = LocalOperations(
+        runtime=runtime, services=build_services(runtime), send_replay=send_replay, zone=UTC
     )
+    return OperatorDeps(runtime=runtime, operations=operations, metrics=MetricsReader(runtime, now=now))

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -42,10 +43,8 @@ def cancel_jobs(context: CommandContext, selection: JobSelection, yes: bool, by:
       relations jobs cancel acme-0f3k9x2b7c1d4e5g6h --yes
       relations jobs cancel --account acme --batch import-7
     """
-    if yes:
-        act_on_jobs(context, selection, context.operations.cancel, "cancelled", by=by)
-    else:
-        preview_selected(context, selection, CANCELLABLE, "cancelled")
+    act = partial(context.operations.cancel, by=by) if yes else None
+    act_on_jobs(context, selection, act, CANCELLABLE, "cancelled")
 
 
 @jobs.command("dismiss")
@@ -63,20 +62,22 @@ def dismiss_jobs(context: CommandContext, selection: JobSelection, yes: bool, by
       relations jobs dismiss acme-0f3k9x2b7c1d4e5g6h --yes
       relations jobs dismiss --account acme --error 160 --until 3d --yes
     """
-    if yes:
-        act_on_jobs(context, selection, context.operations.dismiss, "dismissed", by=by)
-    else:
-        preview_selected(context, selection, DISMISSABLE, "dismissed")
+    act = partial(context.operations.dismiss, by=by) if yes else None
+    act_on_jobs(context, selection, act, DISMISSABLE, "dismissed")
 
 
-def act_on_jobs(context: CommandContext, selection: JobSelection, act: Act, done: str, *, by: str) -> None:
-    """Act on the selected jobs, and print what became of them; exits."""
+def act_on_jobs(
+    context: CommandContext, selection: JobSelection, act: Act | None, states: Sequence[JobState], done: str
+) -> None:
+    """Act on the selected jobs, or without an act see which are in these states; print that, and exit."""
     jobs, refused = list[str](), dict[str, str]()
     for account, selected in selection.by_account(context).items():
-        result = act(account, selected, by=by)
-        jobs += result.done
-        refused |= result.refused
-    print_result(context, jobs, refused, done)
+        fit, unfit, *_ = (
+            act(account, selected) if act else select_jobs(context.operations, account, selected, states)
+        )
+        jobs += fit
+        refused |= unfit
+    (print_result if act else print_preview)(context, jobs, refused, done)
 
 
 def print_result(context: CommandContext, jobs: Sequence[str], refused: Mapping[str, str], done: str) -> None:
@@ -89,18 +90,6 @@ def print_result(context: CommandContext, jobs: Sequence[str], refused: Mapping[
         ],
     )
     exit_with(Exit.OK if jobs and not refused else Exit.PARTLY if jobs else Exit.FAILED)
-
-
-def preview_selected(
-    context: CommandContext, selection: JobSelection, states: Sequence[JobState], done: str
-) -> None:
-    """Print which of the selected jobs would be acted on; exits."""
-    jobs, refused = list[str](), dict[str, str]()
-    for account, selected in selection.by_account(context).items():
-        found = select_jobs(context.operations, account, selected, states)
-        jobs += found.jobs
-        refused |= found.refused
-    print_preview(context, jobs, refused, done)
 
 
 def print_preview(
@@ -193,7 +182,5 @@ def look_up_jobs(context: CommandContext, selection: JobSelection, yes: bool, by
       relations jobs look-up --state parked --yes
       relations jobs look-up --reference address:email=x@example.test --yes
     """
-    if yes or selection.job_ids:
-        act_on_jobs(context, selection, context.operations.look_up, LOOKED_UP, by=by)
-    else:
-        preview_selected(context, selection, PARKED, LOOKED_UP)
+    act = partial(context.operations.look_up, by=by) if yes or selection.job_ids else None
+    act_on_jobs(context, selection, act, PARKED, LOOKED_UP)

@@ -154,10 +154,10 @@ def _print_delivery(context: CommandContext, delivery: SendDelivery) -> None:
     jobs = delivery.jobs
     if delivery.errors and not jobs:
         raise _merge_errors(delivery)
-    lines = (f"{job.id}{'  (known already)' if job.is_duplicate else ''}" for job in jobs[:MAX_LISTED])
+    lines = (f"{job.job}{'  (known already)' if job.duplicate else ''}" for job in jobs[:MAX_LISTED])
     context.answer(delivery.to_json(), lines)
     if len(jobs) > 1:
-        known = sum(job.is_duplicate for job in jobs)
+        known = sum(job.duplicate for job in jobs)
         more = f", {len(jobs) - MAX_LISTED:,} not listed" if len(jobs) > MAX_LISTED else ""
         context.remark(f"{len(jobs) - known:,} accepted, {known:,} known already{more}")
     for error in delivery.errors:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -111,13 +111,7 @@ class MailCounts:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts for programs."""
-        return {
-            "mails": self.mails,
-            "accepted": self.accepted,
-            "known": self.known,
-            "ignored": self.ignored,
-            "unreadable": self.unreadable,
-        }
+        return asdict(self)
 
     def format_lines(self, *, is_sent: bool = True) -> Iterator[str]:
         """Yield the counts for people, then each mail that could not be read, with its job and why."""
