@@ -1,22 +1,15 @@
 """What an account did over the last day, in buckets, from the counters that were noted."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
-from worker.contract import write_instant
 from worker.ports.metrics import HISTORY_SECONDS, AccountStats, HistoryPoint, Metrics
 
 COUNTS: Final = ("accepted", "actions", "requests", "applied", "superseded", "stale", "failed")
 
 
-class HistoryBucket(HistoryPoint):
-    """What happened from `at` (µs) until the next bucket; `waiting` were in the inbox when it began."""
-
-    __slots__ = ()
-
-    def to_json(self) -> Any:
-        """Return the bucket as plain data, a HistoryBucketDict."""
-        return {**self._asdict(), "at": write_instant(self.at)}
+HistoryBucket = HistoryPoint
+"""What happened from `at` (µs) until the next bucket; `waiting` were in the inbox when it began."""
 
 
 def read_history(metrics: Metrics, account: str, stats: AccountStats | None = None) -> list[HistoryBucket]:

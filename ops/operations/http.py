@@ -6,38 +6,184 @@
 # ruff: noqa: D102, ARG002 - the audit log names the key, whatever `by` says
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, tzinfo
+from functools import cached_property
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
 from ops.doctor.findings import Finding, read_finding
-from ops.operations.filters import write_filter, write_selection
-from ops.operations.http_calls import AnyDict, PartlyAccepted, PartlyErased
-from ops.operations.http_lookups import MAX_PAGE, HttpLookups, quoted
+from ops.explain import ExplanationDict
+from ops.lookups import describe_stop
+from ops.operations.filters import write_delivery_filter, write_filter, write_selection
+from ops.operations.http_calls import MAX_PAGE, AnyDict, HttpCalls, PartlyAccepted, PartlyErased, quoted
+from ops.serializers.accounts import AccountDict, AccountsDict
 from ops.serializers.acts import ActedDict, PausedDict
-from ops.serializers.callbacks import CallbackMessageDict, CallbackTestDict
-from ops.serializers.deliveries import RemappedDict, RemappedPageDict
+from ops.serializers.audit import AuditPageDict
+from ops.serializers.callbacks import CallbackMessageDict, CallbackMessagePageDict, CallbackTestDict
+from ops.serializers.deliveries import (
+    DeliveryDict,
+    DeliveryPageDict,
+    DeliveryPayloadDict,
+    RemappedDict,
+    RemappedPageDict,
+)
 from ops.serializers.drift import DriftPageDict, read_drift_page, serialize_drifted
-from ops.serializers.replays import ReplayDict, read_replay
+from ops.serializers.failures import FailuresDict
+from ops.serializers.jobs import PayloadDict, read_job, read_payload, read_waiting
+from ops.serializers.replays import ReplayDict, ReplaysDict, read_replay
+from ops.serializers.requests import RequestDict, RequestPageDict
 from ops.serializers.system import FindingsDict
 from producers.job_admin.erasure_proof import ErasureProof, add_proofs
 from producers.job_admin.resolve import PARKED, RecordChoice
 from producers.job_admin.selection import PIECE, Selection, select_jobs
-from worker.contract import Change, to_message
-from worker.errors import InvalidChange, RelationsError, Unavailable
+from producers.portals.serializers import BatchDict, JobDict
+from worker.config import mask_url
+from worker.contract import Change, Relation, to_message
+from worker.contract.message import UNROUTED
+from worker.errors import InvalidChange, NotFound, RelationsError, Unavailable
+from worker.ports.deliveries import DeliveryFilter
 from worker.ports.drift import DriftedRelation, DriftFilter, DriftPage
-from worker.ports.job_admin import AdminResult
-from worker.ports.records import JobFilter
+from worker.ports.job_admin import AdminResult, Payload
+from worker.ports.records import OPEN_STATES, JobFilter, JobPage, JobRecord
 from worker.ports.replays import Replay
 from worker.ports.store import Receipt
+from worker.ports.waiting import Waiting
 from worker.usecases.intake import AccountResult, group_by_account
 
 POLL_INTERVAL: Final = 0.5  # seconds between two looks at a running replay
 
 
-class HttpOperations(HttpLookups):
+class HttpOperations:
     """The operations over HTTP; texts have `zone`, and the audit log names the key, whatever `by` says."""
+
+    def __init__(self, calls: HttpCalls, url: str, *, zone: tzinfo) -> None:
+        self._calls, self.where = calls, mask_url(url)
+        self._offset = datetime.now(zone).isoformat()[-6:]
+
+    def now(self) -> int:
+        """Return the time of this machine."""
+        return time.time_ns() // 1000
+
+    def account_names(self) -> Sequence[str]:
+        """Return the accounts of the key."""
+        return [account["account"] for account in self._accounts["accounts"]]
+
+    def inbox_names(self) -> Sequence[str]:
+        """Return the same, and `unrouted` if the key is for it."""
+        unrouted = [UNROUTED] if UNROUTED in self._accounts["key"]["accounts"] else []
+        return [*self.account_names(), *unrouted]
+
+    def list_accounts(self) -> Sequence[AccountDict]:
+        return self._accounts["accounts"]
+
+    def get_account(self, account: str) -> AccountDict:
+        for state in self.list_accounts():
+            if state["account"] == account:
+                return state
+        raise NotFound(f'there is no account "{account}"')
+
+    @cached_property
+    def _accounts(self) -> AccountsDict:
+        return self._calls.get(AccountsDict, "/v1/accounts", utc_offset=self._offset)
+
+    def why_not_sending(self, account: str) -> str:
+        answer = self._calls.get(AccountsDict, "/v1/accounts", utc_offset=self._offset)
+        for state in answer["accounts"]:
+            if state["account"] == account:
+                return describe_stop(state["waits"])
+        return ""
+
+    def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
+        page = self._calls.get(
+            AnyDict,
+            "/v1/jobs",
+            account=account,
+            **write_filter(wanted),
+            limit=min(limit, MAX_PAGE),
+            cursor=cursor,
+        )
+        return JobPage(tuple(map(read_job, page["jobs"])), page["next"] or "")
+
+    def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
+        return {document["id"]: read_job(document) for document in self._look_up(jobs)}
+
+    def _look_up(self, jobs: Sequence[str]) -> Iterator[JobDict]:
+        """Yield those of the jobs that there are."""
+        ids = iter(jobs)
+        while piece := list(islice(ids, PIECE)):
+            yield from filter(None, self._calls.post(AnyDict, "/v1/jobs/lookup", {"jobs": piece})["jobs"])
+
+    def get_job(self, job_id: str) -> JobRecord | None:
+        document = self._calls.find(JobDict, f"/v1/jobs/{quoted(job_id)}")
+        return read_job(document) if document else None
+
+    def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, Waiting]:
+        may_wait = [job.id for job in jobs if job.state in OPEN_STATES and job.state != "sending"]
+        waits = {document["id"]: read_waiting(document) for document in self._look_up(may_wait)}
+        return {job_id: waiting for job_id, waiting in waits.items() if waiting}
+
+    def get_payload(self, job_id: str) -> Payload | None:
+        document = self._calls.find(PayloadDict, f"/v1/jobs/{quoted(job_id)}/payload")
+        return read_payload(document) if document else None
+
+    def count_batch(self, account: str, label: str) -> BatchDict:
+        return self._calls.get(BatchDict, f"/v1/batches/{quoted(label)}", account=account)
+
+    def list_failures(self, account: str) -> FailuresDict:
+        return self._calls.get(FailuresDict, "/v1/errors", account=account)
+
+    def explain(self, account: str, relation: Relation) -> ExplanationDict:
+        path = f"/v1/relations/{quoted(relation.type)}/{relation.parent}/{relation.child}"
+        return self._calls.get(ExplanationDict, path, account=account, utc_offset=self._offset)
+
+    def list_requests(self, account: str, *, limit: int, cursor: str) -> RequestPageDict:
+        return self._calls.get_page(RequestPageDict, "/v1/requests", "requests", account, limit, cursor)
+
+    def get_request(self, account: str, request_id: str) -> RequestDict | None:
+        return self._calls.find(RequestDict, f"/v1/requests/{quoted(request_id)}", account=account)
+
+    def audit_log(self, account: str, *, limit: int, cursor: str) -> AuditPageDict:
+        return self._calls.get_page(AuditPageDict, "/v1/audit", "deeds", account, limit, cursor)
+
+    def find_deliveries(self, wanted: DeliveryFilter, *, limit: int, cursor: str = "") -> DeliveryPageDict:
+        return self._calls.get(
+            DeliveryPageDict,
+            "/v1/deliveries",
+            **write_delivery_filter(wanted),
+            limit=min(limit, MAX_PAGE),
+            cursor=cursor,
+        )
+
+    def get_delivery(self, delivery_id: str) -> DeliveryDict | None:
+        return self._calls.find(DeliveryDict, f"/v1/deliveries/{quoted(delivery_id)}")
+
+    def get_delivery_request(self, delivery_id: str) -> bytes:
+        document = self._calls.get(DeliveryPayloadDict, f"/v1/deliveries/{quoted(delivery_id)}/payload")
+        return b64decode(document["request"])
+
+    def list_replays(self, account: str) -> Sequence[Replay]:
+        found = self._calls.get(ReplaysDict, "/v1/replays", account=account)
+        return list(map(read_replay, found["replays"]))
+
+    def find_replay(self, replay_id: str) -> Replay:
+        return read_replay(self._calls.get(ReplayDict, f"/v1/replays/{quoted(replay_id)}"))
+
+    def count_outcomes(self, replay: Replay) -> Mapping[str, int]:
+        return self._calls.get(ReplayDict, f"/v1/replays/{quoted(replay.id)}")["became"]
+
+    def list_callback_messages(self, account: str, *, limit: int, cursor: str) -> CallbackMessagePageDict:
+        return self._calls.get_page(
+            CallbackMessagePageDict, "/v1/callbacks", "messages", account, limit, cursor
+        )
+
+    def find_callback_message(self, message_id: str) -> CallbackMessageDict:
+        return self._calls.get(CallbackMessageDict, f"/v1/callbacks/{quoted(message_id)}")
+
+    # --- acts
 
     def pause_account(self, account: str, why: str, *, by: str) -> None:
         self._calls.post(PausedDict, f"/v1/accounts/{quoted(account)}/pause", {"why": why})

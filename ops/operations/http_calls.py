@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -24,6 +25,7 @@ from worker.network.headers import retry_after
 Document = TypeVar("Document")
 AnyDict = dict[str, Any]  # a document whose type would bring the server with it
 
+MAX_PAGE: Final = 500  # entries of one page of the interface
 TIMEOUT: Final = httpx.Timeout(10.0, read=300.0)  # seconds; an erasure looks at everything that is kept
 KINDS: Final[Mapping[str, type[RelationsError]]] = {
     kind.__name__: kind
@@ -32,6 +34,11 @@ KINDS: Final[Mapping[str, type[RelationsError]]] = {
         *(Invalid, InvalidChange, NotFound, Unauthorized, Forbidden),
     )
 }
+
+
+def quoted(text: str) -> str:
+    """Return a text as a part of a path."""
+    return quote(text, safe="")
 
 
 class PartlyAccepted(InvalidChange):
@@ -68,6 +75,19 @@ class HttpCalls:
             return self.get(kind, path, **query)
         except NotFound:
             return None
+
+    def get_page(
+        self, kind: type[Document], path: str, name: str, account: str, limit: int, cursor: str
+    ) -> Document:
+        """Return a page of so many entries of an account, made of several pages if need be."""
+        found = list[Any]()
+        while True:
+            size = min(MAX_PAGE, limit - len(found))
+            page: Any = self.get(kind, path, account=account, limit=size, cursor=cursor)
+            found += page[name]
+            cursor = page["next"] or ""
+            if not cursor or len(found) >= limit:
+                return cast(Document, {name: found, "next": cursor or None})
 
     def post(self, _kind: type[Document], path: str, document: Any = None) -> Document:
         """Return what a POST of the document, or of nothing, answers."""

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from ops.serializers.fields import write_document
 from worker.contract import write_instant, write_optional_instant
-from worker.ports.metrics import SweepStats, WorkerInfo
+from worker.ports.metrics import HistoryPoint, SweepStats, WorkerInfo
 
 
 class FindingDict(TypedDict):
@@ -77,6 +77,11 @@ class HistoryDict(TypedDict):
 def serialize_worker(worker: WorkerInfo, alive: Collection[WorkerInfo]) -> WorkerDict:
     """Return a worker as JSON."""
     return write_document(WorkerDict, worker, at=write_instant(worker.at), alive=worker in alive)
+
+
+def serialize_bucket(bucket: HistoryPoint) -> HistoryBucketDict:
+    """Return what happened in a bucket as JSON."""
+    return write_document(HistoryBucketDict, bucket, at=write_instant(bucket.at))
 
 
 def serialize_sweep(sweeps: SweepStats) -> SweepDict:

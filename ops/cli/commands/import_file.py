@@ -3,10 +3,11 @@
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -84,19 +85,13 @@ Send = Callable[[Sequence[Change]], list[Sent]]
 def import_file(
     context: CommandContext,
     file: str | None,
-    account: str | None,
-    maps: Sequence[str],
-    sets: Sequence[str],
-    header_row: int | None,
-    has_index: bool,
-    sheet: str,
-    batch: str | None,
     rejects: Path | None,
     waits: bool,
     dry_run: bool,
     is_mail: bool,
     source: str,
     key: str | None,
+    **how: Any,
 ) -> None:
     """Import changes from CSV with a header, JSON, or a spreadsheet; a dash is standard input.
 
@@ -115,9 +110,9 @@ def import_file(
       relations import --mail enquiry.eml --source portal --dry-run
     """
     if is_mail:
-        if maps or sets or header_row or has_index or sheet or rejects or account:
+        if rejects or any(value for name, value in how.items() if name != "batch"):
             raise click.UsageError("--mail goes with --source, --batch, --wait and --dry-run only.")
-        exit_with(_import_mails(context, file or DASH, source, batch, waits=waits, dry_run=dry_run))
+        exit_with(_import_mails(context, file or DASH, source, how["batch"], waits=waits, dry_run=dry_run))
         return
     if file is None:
         raise click.UsageError("Name the FILE to import, or - for standard input.")
@@ -126,17 +121,7 @@ def import_file(
     url = context.url
     if url and not dry_run:
         key = key or context.read_key()
-    options = parse_options(
-        context,
-        maps,
-        sets,
-        account,
-        batch,
-        header_row=header_row or 0,
-        has_index=has_index,
-        sheet=sheet,
-        is_local=not url,
-    )
+    options = parse_options(context, is_local=not url, **how)
     require_file(file)
     is_stream = get_name(file) == "stdin"
     path = rejects or Path(f"{'stdin' if is_stream else file}.rejects.ndjson")
@@ -201,7 +186,7 @@ def _dry_run(
     counts.accepted = sum(cost.changes for cost in costs)
     rejects = str(path) if counts.rejected else None
     context.answer_table(
-        {"accounts": [cost.to_json() for cost in costs], "rejected": counts.rejected, "rejects": rejects},
+        {"accounts": list(map(asdict, costs)), "rejected": counts.rejected, "rejects": rejects},
         ("ACCOUNT", "CHANGES", "ACTIONS", "REQUESTS", "AT ITS PACE"),
         (
             (c.account, f"{c.changes:,}", f"{c.actions:,}", f"{c.requests:,}", f"{c.seconds:,.0f} s")

@@ -1,8 +1,7 @@
 """What an import would cost: its changes planned batch by batch, as flushes would take them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from ops.cli.offline_rules import OfflineRules
 from ops.explain.dry_run import dry_run_changes, number_messages
@@ -22,10 +21,6 @@ class AccountCost:
     actions: int = 0
     requests: int = 0
     seconds: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the cost for programs."""
-        return asdict(self)
 
 
 class CostEstimate:

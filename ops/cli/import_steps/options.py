@@ -20,12 +20,12 @@ class ImportOptions(NamedTuple):
 
 def parse_options(
     context: CommandContext,
+    *,
     maps: Sequence[str],
     sets: Sequence[str],
     account: str | None,
     batch: str | None,
-    *,
-    header_row: int,
+    header_row: int | None,
     has_index: bool,
     sheet: str,
     is_local: bool,
@@ -44,7 +44,7 @@ def parse_options(
             faults += [f"--{name}: {fault.message}" for fault in check_values({name: value})]
     if faults:
         raise click.UsageError("\n".join(faults))
-    table = TableOptions(mapping, constants, header_row=header_row, has_index=has_index)
+    table = TableOptions(mapping, constants, header_row=header_row or 0, has_index=has_index)
     return ImportOptions(table, default, batch, sheet)
 
 

@@ -13,7 +13,7 @@ from ops.job_outcomes import read_outcomes
 from producers.job_admin.cancel_dismiss import CANCELLABLE
 from producers.job_admin.resolve import RecordChoice
 from producers.portals.http.endpoint import job_account
-from worker.contract import TYPES
+from worker.contract import TYPES, Relation
 from worker.contract.message import MAX_ID
 from worker.contract.values import read_whole
 from worker.errors import Fault, InvalidChange, NotFound
@@ -119,8 +119,8 @@ def show_job(deps: DashboardDeps, visit: Visit) -> Page:
         "job.html",
         {
             "job": job,
-            "outcomes": outcomes,
-            "advice": {each.relation: advise(each.code, each.error) for each in outcomes if each.error},
+            "outcomes": [(Relation(job.type, each["parentid"], each["childid"]), each) for each in outcomes],
+            "advise": advise,
             "todo": advise(code, error) if job.refusal and not outcomes else "",
             "requests": requests,
             "waiting": waiting,

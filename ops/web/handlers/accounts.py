@@ -7,7 +7,7 @@ from typing import Any, Final
 from ops.history import read_history
 from ops.serializers.accounts import AccountsDict, KeyDict, serialize_key
 from ops.serializers.acts import PausedDict
-from ops.serializers.system import FindingsDict, HistoryDict
+from ops.serializers.system import FindingsDict, HistoryDict, serialize_bucket
 from ops.web.deps import OperatorDeps
 from ops.web.forms import PauseForm, TextsQuery, find_zone
 from ops.web.operator_route import OF_ACCOUNT, get, post
@@ -46,7 +46,7 @@ def get_key(_deps: OperatorDeps, call: ApiCall[None]) -> KeyDict:
 def get_history(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> HistoryDict:
     """Show what an account did over the last day, in buckets of five minutes."""
     account = deps.account(call.account)
-    buckets = [bucket.to_json() for bucket in read_history(deps.runtime.metrics, account)]
+    buckets = list(map(serialize_bucket, read_history(deps.runtime.metrics, account)))
     return {"account": account, "seconds": HISTORY_SECONDS, "buckets": buckets}
 
 

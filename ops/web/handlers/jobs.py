@@ -38,7 +38,7 @@ def list_outcomes(deps: OperatorDeps, call: ApiCall[None]) -> RelationOutcomesDi
     job = deps.operations.get_job(call.id)
     if job is None:
         raise NotFound(f'there is no job "{call.id}" (any more)')
-    return {"relations": [outcome.to_json() for outcome in read_outcomes(deps.runtime.queries, job)]}
+    return {"relations": read_outcomes(deps.runtime.queries, job)}
 
 
 @get("/v1/jobs/{id}/payload", "Show the unreadable message that a job stands for", right="replay", **OF_JOB)
