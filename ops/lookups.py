@@ -11,7 +11,6 @@ from worker.config import Account
 from worker.contract import Relation, resolve
 from worker.errors import NotFound
 from worker.ports.deliveries import Deliveries, KeptDelivery
-from worker.ports.metrics import count_open_jobs
 from worker.ports.waiting import ACCOUNT_REASONS, Pause, Waiting
 from worker.usecases.waiting import why_account_waits
 from worker.wiring import Runtime
@@ -68,7 +67,7 @@ def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> Acco
         "backlog": stats.backlog,
         "oldest": format_instant(stats.oldest, zone) if stats.oldest else None,
         "open": stats.open,
-        "jobs": count_open_jobs(stats.backlog, stats.counts, begun=stats.begun),
+        "jobs": stats.open_jobs,
         "unresolved": stats.unresolved,
         "failed": stats.counts.get("failed", 0),
         "succeeded": stats.counts.get("succeeded", 0),

@@ -18,7 +18,7 @@ import click
 from ops.cli import output
 from ops.explain.text import format_time
 from producers.errors import Forbidden
-from worker.config import Secret, Settings, load_settings
+from worker.config import Secret, Settings, Source, load_settings
 from worker.config.loader import FILE_VARIABLE
 from worker.config.table import nearest
 from worker.contract import explain_account_name
@@ -86,6 +86,21 @@ class CommandContext:
     def require_all_settings(self) -> None:
         """Raise InvalidSettings for any fault: of a command that serves whatever the settings hold."""
         load_settings(os.environ, Path.cwd())
+
+    def list_sources(self) -> Mapping[str, Source]:
+        """Return the webhook sources; raise InvalidSettings for any fault of the settings or their rules."""
+        from producers.webhooks.mapping import check_rules
+
+        self.require_all_settings()
+        check_rules(self.settings)
+        return self.settings.sources
+
+    def find_source(self, name: str) -> Source:
+        """Return one of them; raise NotFound."""
+        sources = self.list_sources()
+        if name not in sources:
+            raise NotFound(f'there is no source "{name}"{nearest(name, sources)}')
+        return sources[name]
 
     @cached_property
     def runtime(self) -> "Runtime":

@@ -6,7 +6,7 @@ Labels are accounts and words of the code. `metrics` reads what the rows say and
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from worker.ports.metrics import AccountStats, count_open_jobs
+from worker.ports.metrics import AccountStats
 from worker.ports.services import Pace
 from worker.usecases.health import HEARTBEAT_AGE, SEVERITIES, Health
 
@@ -65,11 +65,6 @@ def _pause_reasons(sample: AccountSample) -> Mapping[str, float]:
     return {pause.reason: 1.0} if pause and (not pause.until or pause.until / 1e6 > sample.now) else {}
 
 
-def _open_jobs(sample: AccountSample) -> Mapping[str, float]:
-    stats = sample.stats
-    return {**count_open_jobs(stats.backlog, stats.counts, begun=stats.begun)}
-
-
 def _job_outcomes(sample: AccountSample) -> Mapping[str, float]:
     return {outcome: sample.stats.counts.get(f"relations_{outcome}", 0) for outcome in OUTCOMES}
 
@@ -81,7 +76,7 @@ GAUGES: Final = (
         "Age of the change at the head of the inbox; 0 for an empty one.",
         _oldest_age,
     ),
-    Gauge("relations_jobs", "Jobs that have not ended.", _open_jobs, "state"),
+    Gauge("relations_jobs", "Jobs that have not ended.", lambda sample: {**sample.stats.open_jobs}, "state"),
     Gauge("relations_open", "Relations whose changes have no outcome yet.", lambda sample: sample.stats.open),
     Gauge("relations_begun", "Requests that were begun and not settled.", lambda sample: sample.stats.begun),
     Gauge(

@@ -34,6 +34,11 @@ class AccountStats(NamedTuple):
     tally: Mapping[str, int]
     pause: Pause | None
 
+    @property
+    def open_jobs(self) -> dict[str, int]:
+        """The number of open jobs by state."""
+        return count_open_jobs(self.backlog, self.counts, begun=self.begun)
+
 
 def count_open_jobs(backlog: int, counts: Mapping[str, int], *, begun: int) -> dict[str, int]:
     """Return the number of open jobs by state, of changes in the inbox and the store's counters.

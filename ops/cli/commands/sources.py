@@ -12,10 +12,9 @@ from ops.cli.root import main
 from ops.explain.deliveries import describe_trace
 from ops.explain.text import format_change, pluralize
 from ops.serializers.deliveries import RuleTraceDict, serialize_trace
-from producers.webhooks.mapping import MappedChange, check_rules
+from producers.webhooks.mapping import MappedChange
 from producers.webhooks.record import MappedDelivery, explain_delivery, map_payload
 from worker.config import Source
-from worker.config.table import nearest
 from worker.contract import to_message
 from worker.errors import Fault, InvalidChange, NotFound
 
@@ -43,9 +42,7 @@ def list_sources(context: CommandContext) -> None:
     Examples:
       relations sources list
     """
-    context.require_all_settings()
-    check_rules(context.settings)
-    found = [_serialize_source(source) for source in context.settings.sources.values()]
+    found = list(map(_serialize_source, context.list_sources().values()))
     heads = ("SOURCE", "SCHEME", "ACCOUNT", "RULES", "ADDRESS")
     context.answer_table({"sources": found}, heads, ([source[name] for name in COLUMNS] for source in found))
 
@@ -68,11 +65,7 @@ def try_payload(context: CommandContext, name: str, file: Path) -> None:
       relations sources try immo enquiry.json
       curl -s https://sender/example | relations sources try immo - --json
     """
-    context.require_all_settings()
-    check_rules(context.settings)
-    source = context.settings.sources.get(name)
-    if source is None:
-        raise NotFound(f'there is no source "{name}"{nearest(name, context.settings.sources)}')
+    source = context.find_source(name)
     overrides = context.runtime.live_settings.overrides
     mapped = map_payload(source, _read_payload(file), overrides)
     rules = list(map(serialize_trace, explain_delivery(source, mapped)))

@@ -21,13 +21,11 @@ from ops.cli.errors import Exit
 from ops.cli.import_steps.open_input import DASH
 from ops.explain.text import format_change, pluralize
 from producers.portals import Sent
-from producers.webhooks.mapping import check_rules
 from producers.webhooks.record import MappedDelivery, map_delivery, record_delivery
 from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import make_message_id
 from worker.config import Source
-from worker.config.table import nearest
 from worker.contract import Change, check, check_each
 from worker.errors import InvalidChange, NotFound
 from worker.ports.deliveries import KeptDelivery
@@ -130,13 +128,9 @@ class MailCounts:
 
 def find_mail_source(context: CommandContext, name: str) -> Source:
     """Return the source of that name, or the only one there is; raises NotFound or UsageError."""
-    context.require_all_settings()
-    check_rules(context.settings)
-    sources = context.settings.sources
     if name:
-        if name not in sources:
-            raise NotFound(f'there is no source "{name}"{nearest(name, sources)}')
-        return sources[name]
+        return context.find_source(name)
+    sources = context.list_sources()
     if len(sources) != 1:
         known = ", ".join(sources) or "none; `relations sources add` makes one"
         raise click.UsageError(

@@ -6,7 +6,7 @@ from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Answer, Page, SeeOther, Visit
-from ops.dashboard.pages.overview import make_row, read_accounts
+from ops.dashboard.pages.overview import AccountRow, read_accounts
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.operations.local import PAUSED_BY_OPERATOR
 from ops.resuming import describe_resumed
@@ -39,7 +39,7 @@ def account_page(
     return Page(
         "account.html",
         {
-            "row": make_row(
+            "row": AccountRow(
                 name, health.accounts[name], deps.runtime.waits.of_account(name), verdict_of(found)
             ),
             "account": account,

@@ -17,7 +17,7 @@ from worker.contract import TYPES, Relation
 from worker.contract.message import MAX_ID
 from worker.contract.values import read_whole
 from worker.errors import Fault, InvalidChange, NotFound
-from worker.ports.metrics import AccountStats, count_open_jobs
+from worker.ports.metrics import AccountStats
 from worker.ports.records import OPEN_STATES, JobRecord
 
 PAGE_SIZES: Final = (25, 50, 100)
@@ -83,7 +83,7 @@ def pick_accounts(deps: DashboardDeps, query: JobQueryView) -> list[str]:
 def count_states(stats: AccountStats) -> dict[str, int]:
     """Return jobs by state: open ones now, ended ones ever, failed ones that wait for a decision."""
     counts = {
-        **count_open_jobs(stats.backlog, stats.counts, begun=stats.begun),
+        **stats.open_jobs,
         **{name: stats.counts.get(name, 0) for name in STATES if name not in OPEN_STATES},
         "failed": stats.unresolved,
     }

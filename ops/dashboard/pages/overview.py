@@ -1,7 +1,7 @@
 """The first page: whether all is well, what waits and why, and what was done over the last day."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from ops.dashboard.charts import Series, side_by_side, stacked_bars
@@ -10,7 +10,7 @@ from ops.dashboard.formats import Formatter
 from ops.dashboard.page import Page, Visit
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.history import HistoryBucket, gather, read_history
-from worker.ports.metrics import HISTORY_BUCKETS, HISTORY_SECONDS, AccountStats, count_open_jobs
+from worker.ports.metrics import HISTORY_BUCKETS, HISTORY_SECONDS
 from worker.ports.records import OPEN_STATES
 from worker.ports.waiting import Waiting
 from worker.usecases.health import AccountHealth, Health
@@ -26,11 +26,7 @@ class AccountRow(NamedTuple):
     """How an account stands, and why nothing of it is sent now."""
 
     name: str
-    stats: AccountStats
-    open_jobs: Mapping[str, int]
-    pace: float
-    breaker: str
-    observes: bool
+    state: AccountHealth
     waits: Waiting | None
     level: str
 
@@ -72,7 +68,7 @@ def read_accounts(
     names = sorted(health.accounts, key=urgency)[:most]
     listed = [name for name in health.accounts if name in names]
     return [
-        make_row(
+        AccountRow(
             name,
             health.accounts[name],
             deps.runtime.waits.of_account(name),
@@ -82,34 +78,18 @@ def read_accounts(
     ]
 
 
-def make_row(name: str, state: AccountHealth, waits: Waiting | None, level: str) -> AccountRow:
-    """Return an account as a row."""
-    stats = state.stats
-    return AccountRow(
-        name,
-        stats,
-        count_open_jobs(stats.backlog, stats.counts, begun=stats.begun),
-        state.pace["factor"],
-        state.pace["breaker"],
-        state.observes,
-        waits,
-        level,
-    )
-
-
 def sum_states(health: Health) -> dict[str, int]:
     """Return how many jobs of the accounts are in each open state."""
     totals: Counter[str] = Counter(dict.fromkeys(OPEN_STATES, 0))
     for each in health.accounts.values():
-        counts = count_open_jobs(each.stats.backlog, each.stats.counts, begun=each.stats.begun)
-        totals.update(counts)
+        totals.update(each.stats.open_jobs)
     return dict(totals)
 
 
 def read_day(deps: DashboardDeps, rows: Sequence[AccountRow], now: int) -> list[HistoryBucket]:
     """Return what these accounts did over the last day, in half hours."""
     metrics = deps.runtime.metrics
-    buckets = [bucket for row in rows for bucket in read_history(metrics, row.name, row.stats)]
+    buckets = [bucket for row in rows for bucket in read_history(metrics, row.name, row.state.stats)]
     step = BAR_SECONDS * 1_000_000
     start = (now // step - BARS + 1) * step
     return gather(buckets, start=start, seconds=BAR_SECONDS, size=BARS)
