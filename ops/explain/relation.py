@@ -14,9 +14,10 @@ from ops.explain.explanation import (
     ExplanationDict,
     JobExplanationDict,
     NamedRecordDict,
+    RequestPart,
+    find_part,
     write_relation,
 )
-from ops.explain.requests import RequestPart, find_part
 from ops.explain.text import Instant, Sentence, describe_reference, format_info, join, pluralize
 from worker.contract import write_instant
 from worker.planner.fold import NEVER, JobVersion

@@ -1,6 +1,6 @@
 """Queries and bodies of the operators' routes, as types from which they are read, checked and described."""
 
-from datetime import timedelta, timezone, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Annotated, Any, get_args
 
 import msgspec
@@ -61,9 +61,7 @@ class ExplainQuery(AccountQuery, frozen=True, kw_only=True):
 
 def find_zone(utc_offset: str) -> tzinfo:
     """Return the time zone of that offset, such as +01:00."""
-    sign = -1 if utc_offset[0] == "-" else 1
-    hours, minutes = int(utc_offset[1:3]), int(utc_offset[4:])
-    return timezone(sign * timedelta(hours=hours, minutes=minutes))
+    return datetime.strptime(utc_offset, "%z").tzinfo or UTC
 
 
 class NewestQuery(AccountQuery, frozen=True, kw_only=True):

@@ -25,27 +25,13 @@ class AccountSample(NamedTuple):
     claim_at: float | None
 
 
-class Gauge(NamedTuple):
-    """A metric of each account as it is now; `read` gives one number, or one per value of the label."""
+class Measure(NamedTuple):
+    """A metric of each account: `read` gives one number, or one per value of the label."""
 
     name: str
     help: str
     read: Callable[[AccountSample], Mapping[str, float] | float]
     label: str = ""
-
-
-class Counter(NamedTuple):
-    """A metric of each account that only rises.
-
-    It is a field of the account's counts, or whatever was tallied under a name, by label; divided by `unit`.
-    """
-
-    name: str
-    help: str
-    tally: str = ""
-    label: str = ""
-    field: str = ""
-    unit: float = 1.0
 
 
 class SystemMetric(NamedTuple):
@@ -54,6 +40,20 @@ class SystemMetric(NamedTuple):
     name: str
     help: str
     read: Callable[[Health], float | None]
+
+
+def tallied(stats: AccountStats, name: str) -> dict[str, float]:
+    """Return what was tallied under a name, by label."""
+    prefix = f"{name}:"
+    return {key.removeprefix(prefix): value for key, value in stats.tally.items() if key.startswith(prefix)}
+
+
+def _counted(field: str) -> Callable[[AccountSample], float]:
+    return lambda sample: sample.stats.counts.get(field, 0)
+
+
+def _tallied(name: str) -> Callable[[AccountSample], Mapping[str, float]]:
+    return lambda sample: tallied(sample.stats, name)
 
 
 def _oldest_age(sample: AccountSample) -> float:
@@ -70,61 +70,67 @@ def _job_outcomes(sample: AccountSample) -> Mapping[str, float]:
 
 
 GAUGES: Final = (
-    Gauge("relations_backlog", "Changes that wait in the inbox.", lambda sample: sample.stats.backlog),
-    Gauge(
+    Measure("relations_backlog", "Changes that wait in the inbox.", lambda sample: sample.stats.backlog),
+    Measure(
         "relations_oldest_seconds",
         "Age of the change at the head of the inbox; 0 for an empty one.",
         _oldest_age,
     ),
-    Gauge("relations_jobs", "Jobs that have not ended.", lambda sample: {**sample.stats.open_jobs}, "state"),
-    Gauge("relations_open", "Relations whose changes have no outcome yet.", lambda sample: sample.stats.open),
-    Gauge("relations_begun", "Requests that were begun and not settled.", lambda sample: sample.stats.begun),
-    Gauge(
+    Measure(
+        "relations_jobs", "Jobs that have not ended.", lambda sample: {**sample.stats.open_jobs}, "state"
+    ),
+    Measure(
+        "relations_open", "Relations whose changes have no outcome yet.", lambda sample: sample.stats.open
+    ),
+    Measure(
+        "relations_begun", "Requests that were begun and not settled.", lambda sample: sample.stats.begun
+    ),
+    Measure(
         "relations_job_outcomes",
         "Outcomes as the jobs have them now, also jobs that are forgotten: a failure that was put back is "
         "none any more. The true number beside `relations_outcomes_total`, which never falls.",
         _job_outcomes,
         "outcome",
     ),
-    Gauge(
+    Measure(
         "relations_ended_jobs",
         "Jobs that have ended, by how, also those that are forgotten; one that was put back has not.",
         lambda sample: {state: sample.stats.counts.get(state, 0) for state in ENDED_STATES},
         "state",
     ),
-    Gauge(
+    Measure(
         "relations_unresolved",
         "Failed jobs that wait for a decision.",
         lambda sample: sample.stats.unresolved,
     ),
-    Gauge("relations_paused", "1 while the account is stopped, by the reason.", _pause_reasons, "reason"),
-    Gauge(
+    Measure("relations_paused", "1 while the account is stopped, by the reason.", _pause_reasons, "reason"),
+    Measure(
         "relations_observing",
         "1 while the account only observes: its changes wait by design.",
         lambda sample: float(sample.observes),
     ),
-    Gauge(
+    Measure(
         "relations_claim_age_seconds",
         "Age of the extendedclaim that is read from a file, by the call or the hand that wrote it.",
         lambda sample: {"": max(0.0, sample.now - sample.claim_at)} if sample.claim_at else {},
     ),
-    Gauge(
+    Measure(
         "relations_pace",
         "Share of its rate that the account is sent at: 1 is full pace.",
         lambda sample: sample.pace["factor"],
     ),
-    Gauge(
+    Measure(
         "relations_failures_in_a_row",
         "Requests without a usable answer since the last one that had one.",
         lambda sample: sample.pace["failures"],
     ),
-    Gauge(
+    Measure(
         "relations_breaker",
         "1 for the state the breaker is in.",
         lambda sample: {state: float(sample.pace["breaker"] == state) for state in BREAKERS},
         "state",
     ),
-    Gauge(
+    Measure(
         "relations_held_seconds",
         "How long no request may go out, because the API said so (Retry-After) or the breaker is open.",
         lambda sample: max(
@@ -134,95 +140,106 @@ GAUGES: Final = (
 )
 
 COUNTERS: Final = (
-    Counter("relations_accepted", "Changes that were accepted.", field="accepted"),
-    Counter(
+    Measure("relations_accepted", "Changes that were accepted.", _counted("accepted")),
+    Measure(
         "relations_unreadable",
         "Messages that made no change and are kept as failed jobs.",
-        field="unreadable",
+        _counted("unreadable"),
     ),
-    Counter(
+    Measure(
         "relations_requests_sent",
         "Requests that were sent, as `relations requests` lists them.",
-        field="requests",
+        _counted("requests"),
     ),
-    Counter("relations_actions_sent", "Actions of those requests.", field="actions"),
-    Counter(
+    Measure("relations_actions_sent", "Actions of those requests.", _counted("actions")),
+    Measure(
         "relations_outcomes",
         "Outcomes of relations as they were written, by flushes and by operators: one per job and relation, "
         "and one more each time that a failure was put back.",
-        "outcomes",
+        _tallied("outcomes"),
         "outcome",
     ),
-    Counter(
+    Measure(
         "relations_failed",
         "Those of them that are failures, by class of the error.",
-        "failures",
+        _tallied("failures"),
         "class",
     ),
-    Counter(
+    Measure(
         "relations_taken",
         "Changes that flushes took from the inbox; one that was put back counts each time.",
-        "changes",
+        _tallied("changes"),
         "how",
     ),
-    Counter(
+    Measure(
         "relations_references",
         "References that were looked up, by result: found, remembered from an earlier look-up, not_found, "
         "several, or refused by the API.",
-        "references",
+        _tallied("references"),
         "result",
     ),
-    Counter("relations_flushes", "Flushes that held an account, by how they ended.", "flushes", "state"),
-    Counter("relations_flush_seconds", "Time that flushes took.", "flush", unit=1e6),
-    Counter(
+    Measure(
+        "relations_flushes", "Flushes that held an account, by how they ended.", _tallied("flushes"), "state"
+    ),
+    Measure(
+        "relations_flush_seconds",
+        "Time that flushes took.",
+        lambda sample: sample.stats.tally.get("flush:us", 0) / 1e6,
+    ),
+    Measure(
         "relations_requests",
         "Requests by what they show of the account: ok, alive (an answered probe), slow (429), failed, "
         "or suspect (it failed for the relations in it).",
-        "requests",
+        _tallied("requests"),
         "feedback",
     ),
-    Counter(
+    Measure(
         "relations_actions",
         "Actions by kind; `get` reads relations, `read` looks records up.",
-        "actions",
+        _tallied("actions"),
         "kind",
     ),
-    Counter("relations_carried", "Relations that actions were about, by kind.", "carried", "kind"),
-    Counter(
+    Measure("relations_carried", "Relations that actions were about, by kind.", _tallied("carried"), "kind"),
+    Measure(
         "relations_answers",
         "Answers to actions: ok, unknown, not_sent, or the class of the error.",
-        "answers",
+        _tallied("answers"),
         "answer",
     ),
-    Counter("relations_doubts", "Relations whose write got no answer.", "doubts", "of"),
-    Counter(
-        "relations_splits", "Stars that were rejected, and so are tried in smaller company.", "splits", "of"
+    Measure("relations_doubts", "Relations whose write got no answer.", _tallied("doubts"), "of"),
+    Measure(
+        "relations_splits",
+        "Stars that were rejected, and so are tried in smaller company.",
+        _tallied("splits"),
+        "of",
     ),
-    Counter("relations_recovered", "Requests found begun by a worker that died.", "recovered", "of"),
-    Counter(
+    Measure(
+        "relations_recovered", "Requests found begun by a worker that died.", _tallied("recovered"), "of"
+    ),
+    Measure(
         "relations_mended",
         "Contradictions in what is stored that were mended, by kind; `lost` are changes that it has lost.",
-        "mended",
+        _tallied("mended"),
         "kind",
     ),
-    Counter("relations_waits", "Slots that were not free at once, by why.", "waits", "reason"),
-    Counter(
+    Measure("relations_waits", "Slots that were not free at once, by why.", _tallied("waits"), "reason"),
+    Measure(
         "relations_pauses",
         "Times the account was stopped by what the API said, or by the brake.",
-        "pauses",
+        _tallied("pauses"),
         "reason",
     ),
-    Counter("relations_breaker_turns", "Times the breaker opened or closed.", "breaker", "turn"),
-    Counter(
+    Measure("relations_breaker_turns", "Times the breaker opened or closed.", _tallied("breaker"), "turn"),
+    Measure(
         "relations_callbacks",
         "Messages of callbacks: made, delivered, abandoned; and attempts that failed.",
-        "callbacks",
+        _tallied("callbacks"),
         "how",
     ),
-    Counter(
+    Measure(
         "relations_deeds",
         "What operators did: jobs cancelled, dismissed or replayed, things an erasure changed; a pause is 1.",
-        "deed",
+        _tallied("deed"),
         "deed",
     ),
 )
@@ -283,10 +300,7 @@ DELIVERIES: Final = (
 )
 
 PROCESS: Final = (
-    (
-        "relations_store_up",
-        "1 while Redis answers; else there are only metrics of this process.",
-    ),
+    ("relations_store_up", "1 while Redis answers; else there are only metrics of this process."),
     (
         "relations_settings_stale",
         "1 while the settings file cannot be used, and this process runs on old ones.",

@@ -18,16 +18,18 @@ from ops.web.metric_tables import (
     TROUBLE,
     TROUBLE_LABELS,
     AccountSample,
-    Counter,
-    Gauge,
+    Measure,
+    tallied,
 )
 from producers.portals.http.deps import RedisProbe
 from worker.contract.message import UNROUTED
 from worker.errors import StoreUnavailable
 from worker.ports.deliveries import DeliveryOutcome
-from worker.ports.metrics import BOUNDS, AccountStats
+from worker.ports.metrics import BOUNDS
 from worker.usecases.health import Health, Trouble, find_process_troubles, find_store_trouble, find_troubles
 from worker.wiring import Runtime
+
+Family = GaugeMetricFamily | CounterMetricFamily
 
 SCRAPE_SECONDS: Final = 4.0  # that a scrape waits for Redis; Prometheus itself waits for 10, many set 5
 
@@ -85,8 +87,10 @@ class MetricsReader:
             name: AccountSample(found.stats, found.pace, health.now, found.observes, found.claim_at)
             for name, found in health.accounts.items()
         }
-        yield from (_gauge(gauge, samples) for gauge in GAUGES)
-        yield from (_counter(counter, samples) for counter in COUNTERS)
+        for kind, metrics in ((GaugeMetricFamily, GAUGES), (CounterMetricFamily, COUNTERS)):
+            for metric in metrics:
+                labels = ["account", *filter(None, [metric.label])]
+                yield _add_accounts(kind(metric.name, metric.help, labels=labels), metric, samples)
         yield from (_histogram(name, text, tally, samples) for name, text, tally in HISTOGRAMS)
         sources = self._runtime.settings.sources
         yield from _refused(self._runtime.metrics.refusals(), {"", *sources})
@@ -94,45 +98,19 @@ class MetricsReader:
         yield from _system(health)
 
 
-def _gauge(gauge: Gauge, samples: Mapping[str, AccountSample]) -> Metric:
-    family = GaugeMetricFamily(gauge.name, gauge.help, labels=_labels(gauge.label))
+def _add_accounts(family: Family, metric: Measure, samples: Mapping[str, AccountSample]) -> Metric:
+    """Return the family with what each account has of the metric."""
     for account, sample in samples.items():
-        found = gauge.read(sample)
+        found = metric.read(sample)
         for label, value in found.items() if isinstance(found, Mapping) else [("", found)]:
             family.add_metric([account, label] if label else [account], value)
     return family
 
 
-def _counter(counter: Counter, samples: Mapping[str, AccountSample]) -> Metric:
-    family = CounterMetricFamily(counter.name, counter.help, labels=_labels(counter.label))
-    for account, sample in samples.items():
-        for label, value in _counts(counter, sample.stats).items():
-            family.add_metric([account, label] if label else [account], value / counter.unit)
-    return family
-
-
-def _labels(label: str) -> list[str]:
-    return ["account", label] if label else ["account"]
-
-
-def _counts(counter: Counter, stats: AccountStats) -> Mapping[str, float]:
-    """Return the values by label; a counter without one starts at 0, so that its first rise is seen."""
-    if counter.field:
-        return {"": stats.counts.get(counter.field, 0)}
-    if not counter.label:
-        return {"": stats.tally.get(f"{counter.tally}:us", 0)}
-    return _tallied(stats, counter.tally)
-
-
-def _tallied(stats: AccountStats, name: str) -> dict[str, float]:
-    prefix = f"{name}:"
-    return {key.removeprefix(prefix): value for key, value in stats.tally.items() if key.startswith(prefix)}
-
-
 def _histogram(name: str, text: str, tally: str, samples: Mapping[str, AccountSample]) -> Metric:
     family = HistogramMetricFamily(name, text, labels=["account"])
     for account, sample in samples.items():
-        found, total = _tallied(sample.stats, tally), 0.0
+        found, total = tallied(sample.stats, tally), 0.0
         buckets = []
         for bound in (*BOUNDS[tally], math.inf):
             total += found.get(f"{bound:g}", 0)
