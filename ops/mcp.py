@@ -14,10 +14,10 @@ from mcp.types import ToolAnnotations
 
 from ops.lookups import resolve_relation
 from ops.operations import Operations
+from ops.serializers.jobs import write_job
 from ops.serializers.replays import serialize_replay
 from producers.job_admin.selection import narrow
 from producers.portals.http.query import JobQuery, read_query
-from producers.portals.serializers import job_json
 from worker.config import redact
 from worker.errors import Invalid, NotFound, RelationsError
 from worker.ports.records import JobFilter
@@ -80,14 +80,14 @@ class Tools:
         )
         page = self._operations.find_jobs(account, wanted, limit=50, cursor=cursor)
         waits = self._operations.find_waits(page.jobs)
-        return {"jobs": [job_json(job, waits.get(job.id)) for job in page.jobs], "next": page.next or None}
+        return {"jobs": [write_job(job, waits) for job in page.jobs], "next": page.next or None}
 
     def get_job(self, job_id: str) -> dict[str, Any]:
         """Show one job: what it asks for, its state, its errors, and why it waits."""
         job = self._operations.get_job(job_id)
         if job is None:
             raise NotFound(f"there is no job {job_id} (any more)")
-        return {"job": job_json(job, self._operations.find_waits([job]).get(job.id))}
+        return {"job": write_job(job, self._operations.find_waits([job]))}
 
     def explain_relation(
         self, account: str, relationtype: str, parentid: int, childid: int

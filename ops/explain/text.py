@@ -7,7 +7,6 @@ from typing import Self
 from worker.contract import Change, Info, Reference, read_instant
 from worker.ports.records import JobRecord
 from worker.ports.references import JobReference, Side
-from worker.ports.waiting import Waiting
 
 
 class Sentence(str):
@@ -75,12 +74,6 @@ def format_tally(counts: Mapping[str, int]) -> str:
 def format_cause(reason: str, detail: str) -> str:
     """Return why an account is paused, such as `hand: moving`; the detail may be empty."""
     return ": ".join(filter(None, (reason, detail)))
-
-
-def format_waiting(waiting: Waiting, zone: tzinfo) -> str:
-    """Return what is waited for, and until when if that is known: `breaker until 2026-…`."""
-    until = f" until {format_instant(waiting.until, zone)}" if waiting.until else ""
-    return f"{waiting.reason}{until}"
 
 
 def format_ids(numbers: Iterable[int], *, most: int = 12) -> str:

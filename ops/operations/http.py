@@ -33,14 +33,14 @@ from ops.serializers.deliveries import (
 )
 from ops.serializers.drift import DriftPageDict, read_drift_page, serialize_drifted
 from ops.serializers.failures import FailuresDict
-from ops.serializers.jobs import PayloadDict, read_job, read_payload, read_waiting
+from ops.serializers.jobs import PayloadDict, read_job, read_payload
 from ops.serializers.replays import ReplayDict, ReplaysDict, read_replay
 from ops.serializers.requests import RequestDict, RequestPageDict
 from ops.serializers.system import FindingsDict
 from producers.job_admin.erasure_proof import ErasureProof, add_proofs
 from producers.job_admin.resolve import PARKED, RecordChoice
 from producers.job_admin.selection import PIECE, Selection, select_jobs
-from producers.portals.serializers import BatchDict, JobDict
+from producers.portals.serializers import BatchDict, HeldDict, JobDict
 from worker.config import mask_url
 from worker.contract import Change, Relation, to_message
 from worker.contract.message import UNROUTED
@@ -51,7 +51,6 @@ from worker.ports.job_admin import AdminResult, Payload
 from worker.ports.records import OPEN_STATES, JobFilter, JobPage, JobRecord
 from worker.ports.replays import Replay
 from worker.ports.store import Receipt
-from worker.ports.waiting import Waiting
 from worker.usecases.intake import AccountResult, group_by_account
 
 POLL_INTERVAL: Final = 0.5  # seconds between two looks at a running replay
@@ -121,10 +120,9 @@ class HttpOperations:
         document = self._calls.find(JobDict, f"/v1/jobs/{quoted(job_id)}")
         return read_job(document) if document else None
 
-    def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, Waiting]:
+    def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, HeldDict]:
         may_wait = [job.id for job in jobs if job.state in OPEN_STATES and job.state != "sending"]
-        waits = {document["id"]: read_waiting(document) for document in self._look_up(may_wait)}
-        return {job_id: waiting for job_id, waiting in waits.items() if waiting}
+        return {job["id"]: held for job in self._look_up(may_wait) if (held := job["held"])}
 
     def get_payload(self, job_id: str) -> Payload | None:
         document = self._calls.find(PayloadDict, f"/v1/jobs/{quoted(job_id)}/payload")

@@ -1,6 +1,6 @@
 """The operations straight on Redis, with the settings of this machine."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
@@ -14,7 +14,7 @@ from ops.serializers import audit, callbacks, deliveries, failures, requests
 from ops.serializers.accounts import AccountDict
 from ops.serializers.acts import PausedDict
 from producers.job_admin.suspects import find_suspects
-from producers.portals.serializers import BatchDict, batch_json
+from producers.portals.serializers import BatchDict, HeldDict, batch_json, waiting_json
 from producers.services import Services
 from producers.webhooks.redelivery import MAX_REMAPPED, require_request
 from worker.config import mask_url, refuse_secrets
@@ -22,6 +22,7 @@ from worker.contract import Change, Relation
 from worker.contract.message import UNROUTED
 from worker.ports.audit import AuditEntry
 from worker.ports.deliveries import DeliveryFilter
+from worker.ports.records import JobRecord
 from worker.ports.waiting import Pause
 from worker.usecases.intake import AccountResult
 from worker.wiring import Runtime
@@ -48,7 +49,6 @@ class LocalOperations:
         self.find_jobs = queries.find_jobs
         self.get_jobs = queries.get_jobs
         self.get_job = runtime.store.get_job
-        self.find_waits = runtime.waits.of_jobs
         self.get_payload = job_admin.get_payload
         self.cancel = services.jobs.cancel
         self.dismiss = services.jobs.dismiss
@@ -89,6 +89,11 @@ class LocalOperations:
     def get_account(self, account: str) -> AccountDict:
         """Return how one account stands."""
         return lookups.get_account_status(self.runtime, self.runtime.settings.account(account), self.zone)
+
+    def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, HeldDict]:
+        """Return why each of these jobs waits, without those that do not."""
+        waits = self.runtime.waits.of_jobs(jobs)
+        return {job_id: waiting_json(waiting) for job_id, waiting in waits.items()}
 
     def pause_account(self, account: str, why: str, *, by: str) -> None:
         """Stop an account until it is resumed."""

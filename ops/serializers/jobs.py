@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from ops.explain.explanation import ErrorFact
-from producers.portals.serializers import FailureDict, JobDict, ParkedDict, ReferenceDict
+from producers.portals.serializers import FailureDict, HeldDict, JobDict, ParkedDict, ReferenceDict, job_json
 from worker.contract import Relation, read_instant, read_optional_instant, read_reference
 from worker.ports.job_admin import Payload
 from worker.ports.records import Dismissal, Failure, JobRecord
 from worker.ports.references import JobReference, Parking
-from worker.ports.waiting import Waiting
 
 
 class RelationOutcomeDict(TypedDict):
@@ -120,17 +119,9 @@ def _read_dismissal(document: Mapping[str, str]) -> Dismissal:
     return Dismissal(read_instant(document["at"]), document["by"], document["why"])
 
 
-def read_waiting(document: JobDict) -> Waiting | None:
-    """Return why the job waits, None if it does not."""
-    held = document["held"]
-    if held is None:
-        return None
-    relation = None
-    if held["parentid"] and held["childid"]:
-        relation = Relation(document["relationtype"], held["parentid"], held["childid"])
-    return Waiting(
-        held["reason"], read_optional_instant(held["until"]), held["message"], relation, held["error"] or ""
-    )
+def write_job(job: JobRecord, waits: Mapping[str, HeldDict]) -> JobDict:
+    """Return the job as JSON, with why it waits if that is among these."""
+    return {**job_json(job), "held": waits.get(job.id)}
 
 
 def serialize_payload(payload: Payload) -> PayloadDict:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import httpx
 import msgspec
@@ -27,7 +27,7 @@ from ops.operations.filters import write_filter
 from ops.operations.http import HttpOperations
 from ops.operations.http_calls import HttpCalls
 from ops.serializers.drift import read_drift_page, serialize_drift_page, serialize_drifted
-from ops.serializers.jobs import read_job, read_waiting
+from ops.serializers.jobs import read_job
 from ops.serializers.replays import read_replay, serialize_replay
 from ops.simulator import Records, Simulator
 from ops.web.forms import DriftedForm, RepairForm
@@ -50,7 +50,6 @@ from worker.ports.records import Dismissal, Failure, JobFilter, JobRecord
 from worker.ports.references import JobReference, Parking
 from worker.ports.replays import Replay
 from worker.ports.store import UnreadableMessage
-from worker.ports.waiting import Waiting, WaitReason
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
@@ -734,21 +733,6 @@ def test_a_request_that_an_older_server_shows_has_neither_kind_nor_searches() ->
     assert head.startswith("r1  ")
     assert head.endswith("  changes  HTTP 200 after 0.50 s")
     assert (number, line) == ("  1 action", f"  create  {BUYER}  1 → 2: ok")
-
-
-WAITS = st.builds(
-    Waiting,
-    st.sampled_from(get_args(WaitReason)),
-    st.just(0) | INSTANTS,
-    TEXTS,
-    st.none() | RELATIONS,
-    TEXTS,
-)
-
-
-@given(JOBS, st.none() | WAITS)
-def test_why_a_job_waits_is_read_as_it_is_shown(job: JobRecord, waiting: Waiting | None) -> None:
-    assert read_waiting(job_json(job, waiting)) == waiting
 
 
 @given(

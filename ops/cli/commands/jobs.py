@@ -11,23 +11,17 @@ from ops.cli.context import CommandContext, account_option, limit_option, with_c
 from ops.cli.job_selection import with_job_filter
 from ops.cli.root import main
 from ops.explain.advice import advise
-from ops.explain.text import (
-    describe_reference,
-    format_info,
-    format_instant,
-    format_records,
-    format_waiting,
-    pluralize,
-)
+from ops.explain.text import describe_reference, format_info, format_instant, format_records, pluralize
+from ops.serializers.jobs import write_job
 from producers.errors import Forbidden
 from producers.portals.http.query import PLACE
-from producers.portals.serializers import job_json
+from producers.portals.serializers import HeldDict
+from worker.contract import Relation
 from worker.contract.values import strip_pasted
 from worker.errors import NotFound
 from worker.onoffice.codes import describe
 from worker.ports.job_admin import Payload
 from worker.ports.records import JobFilter, JobPage, JobRecord
-from worker.ports.waiting import Waiting
 
 MAX_FAILURES: Final = 20  # failed relations that are listed
 
@@ -78,7 +72,7 @@ def list_jobs(
         page = _find_newest(context, job_filter, limit)
     waits = context.operations.find_waits(page.jobs)
     context.answer_table(
-        {"jobs": [job_json(job, waits.get(job.id)) for job in page.jobs], "next": page.next or None},
+        {"jobs": [write_job(job, waits) for job in page.jobs], "next": page.next or None},
         ("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY", *(["WAITS FOR"] if waits else [])),
         (_format_row(context, job, waits) for job in page.jobs),
     )
@@ -109,7 +103,7 @@ def _find_full_page(
             click.echo(f"looking further back, {len(found)} found …", err=True)
 
 
-def _format_row(context: CommandContext, job: JobRecord, waits: Mapping[str, Waiting]) -> tuple[object, ...]:
+def _format_row(context: CommandContext, job: JobRecord, waits: Mapping[str, HeldDict]) -> tuple[object, ...]:
     if not job.type:
         relations = "(unreadable message)"
     elif _is_erased(job):
@@ -123,8 +117,14 @@ def _format_row(context: CommandContext, job: JobRecord, waits: Mapping[str, Wai
         relations,
         format_instant(job.accepted_at, context.zone),
         job.source,
-        *([format_waiting(waits[job.id], context.zone) if job.id in waits else ""] if waits else []),
+        *([_format_waiting(context, waits[job.id]) if job.id in waits else ""] if waits else []),
     )
+
+
+def _format_waiting(context: CommandContext, held: HeldDict) -> str:
+    """Return what is waited for, and until when if that is known: `breaker until 2026-…`."""
+    until = f" until {context.format_time(held['until'])}" if held["until"] else ""
+    return f"{held['reason']}{until}"
 
 
 def _describe_state(job: JobRecord) -> str:
@@ -154,12 +154,12 @@ def show_job(context: CommandContext, job_id: str, payload: bool) -> None:
     job = context.operations.get_job(job_id)
     if job is None:
         raise NotFound(f"there is no job {job_id}; finished jobs are kept for a while only")
-    waiting = context.operations.find_waits([job]).get(job.id)
-    document: dict[str, Any] = {**job_json(job, waiting)}
+    document: dict[str, Any] = {**write_job(job, context.operations.find_waits([job]))}
     lines = list(_describe_job(context, job))
-    if waiting:
-        about = f" of {waiting.relation}" if waiting.relation else ""
-        lines.append(f"  waits for {format_waiting(waiting, context.zone)}{about}: {waiting.message}")
+    if held := document["held"]:
+        parent, child = held["parentid"], held["childid"]
+        about = f" of {Relation(job.type, parent, child)}" if parent and child else ""
+        lines.append(f"  waits for {_format_waiting(context, held)}{about}: {held['message']}")
     message = None if job.type else _find_message(context, job_id, required=payload)
     if payload and message is None:
         raise NotFound(

@@ -11,8 +11,8 @@ from ops.cli.context import CommandContext, print_note, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import JobSelection, with_job_selection
 from ops.explain.text import pluralize
+from ops.serializers.jobs import write_job
 from producers.job_admin.selection import find_jobs
-from producers.portals.serializers import job_json
 from worker.errors import NotFound
 from worker.ports.records import OPEN_STATES, JobRecord
 
@@ -57,7 +57,7 @@ def watch_jobs(context: CommandContext, selection: JobSelection, timeout: float)
     failed, still_open = states.count("failed"), sum(state in OPEN_STATES for state in states)
     waits = context.operations.find_waits(list(jobs.values()))
     context.answer(
-        {"jobs": [job_json(job, waits.get(job.id)) for job in jobs.values()]},
+        {"jobs": [write_job(job, waits) for job in jobs.values()]},
         [f"{pluralize(len(states), 'job')}: {failed:,} failed, {still_open:,} still open."],
     )
     exit_with(Exit.FAILED if failed else Exit.PARTLY if still_open else Exit.OK)
