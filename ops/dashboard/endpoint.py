@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
@@ -74,7 +74,7 @@ async def _answer(
         path=path_of(request),
         here=here_of(request),
         path_params=request.path_params,
-        query=_gather(request.query_params.multi_items()),
+        query=parse_qs(request.scope["query_string"].decode("latin-1"), keep_blank_values=True),
         form=await read_form(request) if request.method == "POST" else {},
     )
 
@@ -158,14 +158,7 @@ async def static_endpoint(request: Request) -> Response:
 async def read_form(request: Request) -> Mapping[str, list[str]]:
     """Return the fields of the form; raise Unsupported, TooLarge or TooSlow."""
     body = await read_body(request, MAX_FORM, content_types=(FORM,))
-    return _gather(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-
-
-def _gather(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, value in pairs:
-        found.setdefault(name, []).append(value)
-    return found
+    return parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
 
 
 def texts_of(request: Request) -> Texts:

@@ -5,27 +5,20 @@ A page looks at a bounded number of entries of a bounded number of accounts; its
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from producers.portals.http.query import PLACE
 from worker.ports.queries import JobLookups
-from worker.ports.records import JobFilter, JobRecord
+from worker.ports.records import JobFilter, JobPage
 
 MAX_ACCOUNTS: Final = 20  # of one list
 AT_END: Final = "-"  # in the place of a cursor
 SEPARATOR: Final = "~"
 
 
-class JobList(NamedTuple):
-    """Jobs, newest first, and the cursor of the next page (empty: no more)."""
-
-    jobs: tuple[JobRecord, ...]
-    next: str
-
-
 def list_jobs(
     lookups: JobLookups, accounts: Sequence[str], wanted: JobFilter, *, limit: int, cursor: str = ""
-) -> JobList:
+) -> JobPage:
     """Return a page of the jobs of these accounts; one with few or none may still have a next one.
 
     A page that goes on is of the accounts that its cursor names, and of no others than these.
@@ -51,7 +44,7 @@ def list_jobs(
             # A page's cursor stands behind its last job, so a shorter one is asked for.
             part = lookups.find_jobs(account, wanted, limit=taken[account], cursor=starts[account])
             ends[account] = part.next or AT_END
-    return JobList(tuple(shown), write_cursor(ends))
+    return JobPage(tuple(shown), write_cursor(ends))
 
 
 def read_cursor(cursor: str, accounts: Collection[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Jobs: the list, one job, and saying which record it means."""
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import relation_path
@@ -22,13 +23,6 @@ from worker.ports.records import OPEN_STATES, JobRecord
 
 PAGE_SIZES: Final = (25, 50, 100)
 MAX_REQUESTS: Final = 20  # the last ones that a job travelled in
-
-
-class Tab(NamedTuple):
-    """A state as a tab: how many jobs are in it, None where that is not known."""
-
-    state: str
-    jobs: int | None
 
 
 def list_jobs(deps: DashboardDeps, visit: Visit) -> Page:
@@ -90,15 +84,15 @@ def count_states(stats: AccountStats) -> dict[str, int]:
     return {state: counts.get(state, 0) for state in STATES}
 
 
-def count_tabs(deps: DashboardDeps, query: JobQueryView) -> list[Tab]:
-    """Return a tab per state; without counts where more than the state and the account is asked for."""
+def count_tabs(deps: DashboardDeps, query: JobQueryView) -> Mapping[str, int | None]:
+    """Return the jobs by state; without counts where more than the state and the account is asked for."""
     if query.is_narrowed:
-        return [Tab(state, None) for state in STATES]
+        return dict.fromkeys(STATES)
     counts = dict.fromkeys(STATES, 0)
     for stats in deps.runtime.metrics.account_stats(query.accounts).values():
         for state, count in count_states(stats).items():
             counts[state] += count
-    return [Tab(state, counts[state]) for state in STATES]
+    return {**counts}
 
 
 def show_job(deps: DashboardDeps, visit: Visit) -> Page:
