@@ -12,12 +12,11 @@ import msgspec
 from ops.simulator import parameters as read
 from ops.simulator import reads
 from ops.simulator.catalogue import URN
-from ops.simulator.crm import Crm, Records
-from ops.simulator.fields import Module, Value
+from ops.simulator.crm import Crm
+from ops.simulator.fields import Module
 from ops.simulator.refusals import ApiRefusal
 from ops.simulator.signature import check
 from ops.simulator.switches import Switches
-from worker.contract import Relation
 
 Json = dict[str, Any]
 ACTION = "urn:onoffice-de-ns:smart:2.5:smartml:action:"
@@ -32,26 +31,12 @@ _RESOURCES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class AccountSnapshot(NamedTuple):
-    """What there is of an account: its secret, and what its CRM holds."""
-
-    secret: str
-    relations: dict[Relation, dict[str, str]]
-    records: Records
-    fields: dict[Module, dict[int, dict[str, Value]]]
-
-
 @dataclass(slots=True)
 class SimulatedAccount:
     """An API user: the secret of its token and the CRM it works on (which accounts may share)."""
 
     secret: str
     crm: Crm
-
-    def snapshot(self) -> AccountSnapshot:
-        """Return a copy of what there is of it now."""
-        crm = self.crm
-        return AccountSnapshot(self.secret, crm.relations(), crm.records, crm.fields.as_dict())
 
 
 class ActionEntry(NamedTuple):

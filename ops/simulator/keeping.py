@@ -8,11 +8,11 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import msgspec
 
+from ops.simulator.api import SimulatedAccount
 from ops.simulator.control import Edge
 from ops.simulator.crm import Records
 from ops.simulator.fields import Module, Value
 from ops.simulator.simulator import Simulator
-from worker.contract import Relation
 
 
 class KeptAccount(msgspec.Struct):
@@ -53,12 +53,7 @@ class KeptSimulator:
     def _keep(self) -> None:
         """Write the CRMs if they changed; the file is replaced, so that it is always whole."""
         with self._lock:
-            content = msgspec.json.encode(
-                {
-                    token: KeptAccount(kept.secret, _write_edges(kept.relations), kept.records, kept.fields)
-                    for token, kept in self._simulator.snapshot().items()
-                }
-            )
+            content = msgspec.json.encode(self._simulator.read_accounts(keep_account))
             if content != self._kept:
                 beside = self._path.with_name(f".{self._path.name}")
                 beside.touch(mode=0o600)  # it holds the tokens
@@ -67,5 +62,8 @@ class KeptSimulator:
                 self._kept = content
 
 
-def _write_edges(relations: dict[Relation, dict[str, str]]) -> list[Edge]:
-    return [Edge(*relation, info) for relation, info in relations.items()]
+def keep_account(account: SimulatedAccount) -> KeptAccount:
+    """Return what is kept of an account."""
+    crm = account.crm
+    edges = [Edge(*relation, info) for relation, info in crm.relations().items()]
+    return KeptAccount(account.secret, edges, crm.records, crm.fields.as_dict())

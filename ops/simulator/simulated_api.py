@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 from ops.simulator.api import (
-    AccountSnapshot,
     ApiAnswer,
     SimulatedAccount,
     answer,
@@ -29,6 +28,8 @@ from ops.simulator.switches import Switches
 from worker.contract import Relation
 
 _EVERYONE = ""
+Result = TypeVar("Result")
+
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -114,10 +115,10 @@ class SimulatedApi:
         with self._lock:
             return self._accounts[token].crm.fields.as_dict()
 
-    def snapshot(self) -> dict[str, AccountSnapshot]:
-        """Return of every token the secret, and what its CRM holds."""
+    def read_accounts(self, read: Callable[[SimulatedAccount], Result]) -> dict[str, Result]:
+        """Return of every token what is read of its account, at one moment."""
         with self._lock:
-            return {token: account.snapshot() for token, account in self._accounts.items()}
+            return {token: read(account) for token, account in self._accounts.items()}
 
     def violations(self, token: str) -> tuple[Relation, ...]:
         """Return every delete that left an estate without a broker, and create of a second building."""
