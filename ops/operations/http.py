@@ -31,7 +31,7 @@ from ops.serializers.deliveries import (
     RemappedDict,
     RemappedPageDict,
 )
-from ops.serializers.drift import DriftPageDict, read_drift_page, serialize_drifted
+from ops.serializers.drift import DriftedDict, DriftPageDict
 from ops.serializers.failures import FailuresDict
 from ops.serializers.jobs import PayloadDict, read_job, read_payload
 from ops.serializers.replays import ReplayDict, ReplaysDict, read_replay
@@ -46,7 +46,7 @@ from worker.contract import Change, Relation, to_message
 from worker.contract.message import UNROUTED
 from worker.errors import InvalidChange, NotFound, RelationsError, Unavailable
 from worker.ports.deliveries import DeliveryFilter
-from worker.ports.drift import DriftedRelation, DriftFilter, DriftPage
+from worker.ports.drift import DriftFilter
 from worker.ports.job_admin import AdminResult, Payload
 from worker.ports.records import OPEN_STATES, JobFilter, JobPage, JobRecord
 from worker.ports.replays import Replay
@@ -287,13 +287,13 @@ class HttpOperations:
 
     def read_drift(
         self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
-    ) -> DriftPage:
+    ) -> DriftPageDict:
         of_jobs = JobFilter(type=wanted.type, parent=wanted.parent, child=wanted.child, since=wanted.since)
         form = {"account": account, **write_filter(of_jobs), "cursor": cursor, "sample": sample}
-        return read_drift_page(self._calls.post(DriftPageDict, "/v1/drift", form))
+        return self._calls.post(DriftPageDict, "/v1/drift", form)
 
-    def prepare_repair(self, account: str, drifted: Sequence[DriftedRelation], *, by: str) -> Replay:
-        form = {"account": account, "relations": list(map(serialize_drifted, drifted))}
+    def prepare_repair(self, account: str, drifted: Sequence[DriftedDict], *, by: str) -> Replay:
+        form = {"account": account, "relations": drifted}
         return read_replay(self._calls.post(ReplayDict, "/v1/drift/repairs", form))
 
     def prepare_replay(

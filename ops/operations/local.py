@@ -10,7 +10,7 @@ from ops import lookups, resuming
 from ops.doctor.credentials import try_account
 from ops.doctor.findings import Finding
 from ops.explain import ExplanationDict
-from ops.serializers import audit, callbacks, deliveries, failures, requests
+from ops.serializers import audit, callbacks, deliveries, drift, failures, requests
 from ops.serializers.accounts import AccountDict
 from ops.serializers.acts import PausedDict
 from producers.job_admin.suspects import find_suspects
@@ -22,7 +22,9 @@ from worker.contract import Change, Relation
 from worker.contract.message import UNROUTED
 from worker.ports.audit import AuditEntry
 from worker.ports.deliveries import DeliveryFilter
+from worker.ports.drift import DriftFilter
 from worker.ports.records import JobRecord
+from worker.ports.replays import Replay
 from worker.ports.waiting import Pause
 from worker.usecases.intake import AccountResult
 from worker.wiring import Runtime
@@ -55,8 +57,6 @@ class LocalOperations:
         self.resolve = services.references.resolve
         self.look_up = services.references.look_up
         self.erase = services.erasure.erase
-        self.read_drift = runtime.read_drift
-        self.prepare_repair = replays.prepare_repair
         self.prepare_replay = replays.prepare
         self.list_replays = job_admin.list_replays
         self.find_replay = replays.find
@@ -171,6 +171,18 @@ class LocalOperations:
             piece = ids[start : start + MAX_REMAPPED]
             remapped = self.services.deliveries.remap(piece, by=by, dry_run=dry_run)
             yield from map(deliveries.serialize_remapped, remapped)
+
+    def read_drift(
+        self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
+    ) -> drift.DriftPageDict:
+        """Return what the CRM says of a page of what was confirmed, or of relations drawn by chance."""
+        page = self.runtime.read_drift(account, wanted, cursor=cursor, sample=sample)
+        return drift.serialize_drift_page(page)
+
+    def prepare_repair(self, account: str, drifted: Sequence[drift.DriftedDict], *, by: str) -> Replay:
+        """Keep a replay of new changes that make drifted relations as they were confirmed."""
+        found = list(map(drift.read_drifted, drifted))
+        return self.services.replays.prepare_repair(account, found, by=by)
 
     def list_callback_messages(
         self, account: str, *, limit: int, cursor: str

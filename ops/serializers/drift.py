@@ -43,30 +43,14 @@ def serialize_drift_page(page: DriftPage) -> DriftPageDict:
     return write_document(
         DriftPageDict,
         page,
-        drifted=list(map(serialize_drifted, page.drifted)),
+        drifted=list(map(_serialize_drifted, page.drifted)),
         unknown=list(map(write_relation, page.unknown)),
         next=page.next or None,
         waits=page.waits or None,
     )
 
 
-def read_drift_page(document: DriftPageDict) -> DriftPage:
-    """Return the page of a drift read."""
-    return DriftPage(
-        total=document["total"],
-        seen=document["seen"],
-        same=document["same"],
-        drifted=tuple(map(read_drifted, document["drifted"])),
-        unknown=tuple(map(read_relation, document["unknown"])),
-        open=document["open"],
-        next=document["next"] or "",
-        waits=document["waits"] or "",
-        rest=document["rest"],
-    )
-
-
-def serialize_drifted(found: DriftedRelation) -> DriftedDict:
-    """Return a relation that has drifted as JSON."""
+def _serialize_drifted(found: DriftedRelation) -> DriftedDict:
     return write_document(
         DriftedDict,
         found,
@@ -76,12 +60,8 @@ def serialize_drifted(found: DriftedRelation) -> DriftedDict:
     )
 
 
-def read_relation(document: RelationDict) -> Relation:
-    """Return the relation."""
-    return Relation(document["relationtype"], document["parentid"], document["childid"])
-
-
 def read_drifted(document: DriftedDict) -> DriftedRelation:
     """Return the relation that has drifted."""
+    relation = Relation(document["relationtype"], document["parentid"], document["childid"])
     occurred_at, read_at = read_instant(document["occurred_at"]), read_instant(document["read_at"])
-    return DriftedRelation(read_relation(document), document["state"], occurred_at, document["job"], read_at)
+    return DriftedRelation(relation, document["state"], occurred_at, document["job"], read_at)

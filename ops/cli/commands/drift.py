@@ -16,13 +16,12 @@ from ops.cli.job_selection import by_option, parse_filter
 from ops.cli.output import print_lines
 from ops.cli.progress import ReportProgress, show_progress
 from ops.cli.root import main
-from ops.explain.explanation import write_relation
-from ops.explain.text import format_instant, pluralize
-from ops.serializers.drift import serialize_drifted
+from ops.explain.text import pluralize
+from ops.serializers.drift import DriftedDict, DriftPageDict
 from ops.serializers.replays import serialize_replay
 from producers.replay.repair import MAX_RELATIONS
 from worker.errors import RelationsError
-from worker.ports.drift import DriftedRelation, DriftFilter, DriftPage
+from worker.ports.drift import DriftFilter
 from worker.ports.replays import Replay
 from worker.usecases.drift import MAX_SAMPLE
 
@@ -86,7 +85,7 @@ class _Report:
 
     def __init__(self, context: CommandContext, account: str, *, keeps: bool) -> None:
         self._context, self._account, self._keeps = context, account, keeps
-        self._counts, self._drifted = Counter[str](), list[DriftedRelation]()
+        self._counts, self._drifted = Counter[str](), list[DriftedDict]()
         self._by_type = Counter[tuple[str, str]]()
         self._cursor, self.is_stopped = "", False
 
@@ -99,22 +98,22 @@ class _Report:
         """Read page after page to the end, however long other work goes first."""
         self._cursor, why = cursor, ""
         page = self._read_page(wanted, sample)
-        quiet = self._context.as_json or (not page.waits and not page.next)
-        with show_progress(f"drift {self._account}", page.total, quiet=quiet) as show:
-            while page.waits or page.next:
-                if page.waits:
+        quiet = self._context.as_json or (not page["waits"] and not page["next"])
+        with show_progress(f"drift {self._account}", page["total"], quiet=quiet) as show:
+            while page["waits"] or page["next"]:
+                if page["waits"]:
                     self._wait(page, why)
                 else:
                     self._take(page, show)
-                why, page = page.waits, self._read_page(wanted, sample)
+                why, page = page["waits"] or "", self._read_page(wanted, sample)
             self._take(page, show)
 
-    def _wait(self, page: DriftPage, why_before: str) -> None:
-        if page.waits != why_before:
-            self._context.remark(f"waits: {page.waits}")
-        time.sleep(page.rest)
+    def _wait(self, page: DriftPageDict, why_before: str) -> None:
+        if page["waits"] != why_before:
+            self._context.remark(f"waits: {page['waits']}")
+        time.sleep(page["rest"])
 
-    def _read_page(self, wanted: DriftFilter, sample: int) -> DriftPage:
+    def _read_page(self, wanted: DriftFilter, sample: int) -> DriftPageDict:
         try:
             return self._context.operations.read_drift(
                 self._account, wanted, cursor=self._cursor, sample=sample
@@ -128,35 +127,35 @@ class _Report:
         cursor = f" --cursor {self._cursor}" if self._cursor else ""
         return f"relations drift {self._account}{cursor}, with the same filter"
 
-    def _take(self, page: DriftPage, show: ReportProgress) -> None:
+    def _take(self, page: DriftPageDict, show: ReportProgress) -> None:
         self._count(page)
         self._print(page)
         show(self._counts["seen"])
-        self._cursor = page.next
+        self._cursor = page["next"] or ""
 
-    def _count(self, page: DriftPage) -> None:
-        unknown = len(page.unknown)
-        self._counts.update(seen=page.seen, same=page.same, unknown=unknown, open=page.open)
-        self._by_type.update((found.state, found.relation.type) for found in page.drifted)
+    def _count(self, page: DriftPageDict) -> None:
+        counts = {name: page[name] for name in ("seen", "same", "open")}
+        self._counts.update(**counts, unknown=len(page["unknown"]))
+        self._by_type.update((found["state"], found["relationtype"]) for found in page["drifted"])
         if self._keeps:
-            self._drifted += page.drifted
+            self._drifted += page["drifted"]
 
-    def _print(self, page: DriftPage) -> None:
+    def _print(self, page: DriftPageDict) -> None:
         if not self._context.as_json:
-            print_lines(map(self._describe, page.drifted))
+            print_lines(map(self._describe, page["drifted"]))
             return
-        for found in page.drifted:
-            _print_line(serialize_drifted(found))
-        for relation in page.unknown:
-            _print_line({**write_relation(relation), "state": "unknown"})
-        if page.next:
-            _print_line({"next": page.next})
+        for found in page["drifted"]:
+            _print_line(found)
+        for relation in page["unknown"]:
+            _print_line({**relation, "state": "unknown"})
+        if page["next"]:
+            _print_line({"next": page["next"]})
 
-    def _describe(self, found: DriftedRelation) -> str:
-        relation, zone = found.relation, self._context.zone
-        confirmed = f"confirmed {CONFIRMED[found.state]} for {found.job}"
-        times = f"of {format_instant(found.occurred_at, zone)}, read {format_instant(found.read_at, zone)}"
-        return f"{found.state:8}  {relation.type} {relation.parent} {relation.child}  {confirmed} {times}"
+    def _describe(self, found: DriftedDict) -> str:
+        occurred, read = map(self._context.format_time, (found["occurred_at"], found["read_at"]))
+        relation = f"{found['relationtype']} {found['parentid']} {found['childid']}"
+        confirmed = f"confirmed {CONFIRMED[found['state']]} for {found['job']} of {occurred}, read {read}"
+        return f"{found['state']:8}  {relation}  {confirmed}"
 
     def stopped(self) -> None:
         """Say how to go on after an interruption."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ops.serializers.drift import DriftPageDict, serialize_drift_page
+from ops.serializers.drift import DriftPageDict
 from ops.serializers.replays import ReplayDict, ReplaysDict, serialize_replay
 from ops.web.deps import OperatorDeps
 from ops.web.forms import DriftForm, NewestQuery, RepairForm, ReplayForm
@@ -89,8 +89,7 @@ def stop_replay(deps: OperatorDeps, call: ApiCall[None]) -> ReplayDict:
 def read_drift(deps: OperatorDeps, call: ApiCall[DriftForm]) -> DriftPageDict:
     """Read a page of what was confirmed back from the CRM, below all other work of the account."""
     form, account = call.input, deps.account(call.account)
-    page = deps.operations.read_drift(account, form.filter(), cursor=form.cursor, sample=form.sample)
-    return serialize_drift_page(page)
+    return deps.operations.read_drift(account, form.filter(), cursor=form.cursor, sample=form.sample)
 
 
 @post(
@@ -102,4 +101,4 @@ def read_drift(deps: OperatorDeps, call: ApiCall[DriftForm]) -> DriftPageDict:
 def prepare_repair(deps: OperatorDeps, call: ApiCall[RepairForm]) -> ReplayDict:
     """Fix a set of changes that would undo drift, and show what would be sent; nothing is sent yet."""
     drifted = call.input.drifted()
-    return serialize_replay(deps.operations.prepare_repair(call.account, drifted, by=call.key.name))
+    return serialize_replay(deps.services.replays.prepare_repair(call.account, drifted, by=call.key.name))
