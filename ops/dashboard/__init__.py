@@ -1,5 +1,5 @@
 """The operators' pages: rendered here, complete without JavaScript, served by `relations api` at `/`.
 
-`routes` says which there are, `endpoint` serves them; `page` is a request and an answer as values, `session`
+`routes` gathers them, `endpoint` serves them; `page` is a request and an answer as values, `session`
 says who asks; `pages` gather what the templates show.
 """

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from ops.dashboard import texts as languages
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
+from ops.dashboard.page_route import Handler
 from ops.dashboard.rendering import HEADERS, html_response, render, static_response
 from ops.dashboard.session import Visitor, find_visitor, is_own_page
 from ops.dashboard.texts import Texts
@@ -22,7 +23,6 @@ from worker.config import Settings, redact_answer
 from worker.config.values import Right
 from worker.errors import Invalid, NotFound, RelationsError
 
-Handler = Callable[[DashboardDeps, Visit], Answer]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 FORM: Final = "application/x-www-form-urlencoded"

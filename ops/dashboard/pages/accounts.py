@@ -6,6 +6,7 @@ from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Answer, Page, SeeOther, Visit
+from ops.dashboard.page_route import get, post
 from ops.dashboard.pages.overview import AccountRow, read_accounts
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.operations.local import PAUSED_BY_OPERATOR
@@ -15,6 +16,7 @@ from worker.config.values import AccountLimits
 SHOWN_ACCOUNTS: Final = 100
 
 
+@get("/accounts")
 def list_accounts(deps: DashboardDeps, visit: Visit) -> Page:
     """Show how every account of the key stands."""
     health = deps.runtime.read_health(visit.accounts)
@@ -23,6 +25,7 @@ def list_accounts(deps: DashboardDeps, visit: Visit) -> Page:
     return Page("accounts.html", {"rows": rows, "left_out": len(health.accounts) - len(rows)})
 
 
+@get("/accounts/{account}")
 def show_account(deps: DashboardDeps, visit: Visit) -> Page:
     """Show one account: how it stands, its limits, and what can be done with it."""
     return account_page(deps, visit, visit.named("account"))
@@ -52,6 +55,7 @@ def account_page(
     )
 
 
+@post("/accounts/{account}/pause", "admin")
 def pause_account(deps: DashboardDeps, visit: Visit) -> Answer:
     """Stop an account; one that an operator has stopped stays as it is."""
     account = visit.settings.account(visit.named_account("admin")).name
@@ -61,6 +65,7 @@ def pause_account(deps: DashboardDeps, visit: Visit) -> Answer:
     return SeeOther(f"/accounts/{account}")
 
 
+@post("/accounts/{account}/resume", "admin")
 def resume_account(deps: DashboardDeps, visit: Visit) -> Answer:
     """Let an account go on, and say what that did."""
     account = visit.named_account("admin")
@@ -68,6 +73,7 @@ def resume_account(deps: DashboardDeps, visit: Visit) -> Answer:
     return account_page(deps, visit, account, did=describe_resumed(resumed))
 
 
+@post("/accounts/{account}/check", "admin")
 def check_account(deps: DashboardDeps, visit: Visit) -> Answer:
     """Try the credentials of an account, and show what was found."""
     account = visit.named_account("admin")

@@ -9,6 +9,7 @@ import msgspec
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.job_query import JobQueryView, describe_query, read_job_query
 from ops.dashboard.page import Answer, Page, SeeOther, Visit
+from ops.dashboard.page_route import get, post
 from ops.dashboard.pages.jobs import pick_accounts
 from ops.dashboard.pages.replays import start_replay
 from ops.dashboard.prepared import Act, PreparedAct, PreparedActs, new_token
@@ -32,6 +33,7 @@ STATES: Final[Mapping[str, Sequence[JobState]]] = {
 DEFAULT_STATES: Final = {"dismiss": "failed", "replay": "failed", "look_up": "parked"}
 
 
+@post("/acts")
 def prepare_act(deps: DashboardDeps, visit: Visit) -> Answer:
     """Fix the set of jobs that a form chose, and go to its preview."""
     act = _read_act(visit.sent("act"))
@@ -145,6 +147,7 @@ def _read_correction(visit: Visit) -> Mapping[str, Any]:
     return parse_correction(pairs) if pairs else {}
 
 
+@get("/acts/{token}", "replay")
 def show_act(deps: DashboardDeps, visit: Visit) -> Answer:
     """Show what would be done to which jobs, or once it was done, what became of each."""
     act = _acts(deps).find(visit.named("token"), visit.key.name)
@@ -184,6 +187,7 @@ def _show_replays(deps: DashboardDeps, act: PreparedAct) -> Page:
     )
 
 
+@post("/acts/{token}")
 def carry_out(deps: DashboardDeps, visit: Visit) -> Answer:
     """Carry a prepared act out, once however often the form is sent; then show its result."""
     acts = _acts(deps)

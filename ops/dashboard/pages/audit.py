@@ -4,11 +4,13 @@ from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Page, Visit, link_next
+from ops.dashboard.page_route import get
 from worker.ports.audit import AuditPage
 
 AUDIT_ENTRIES: Final = 50  # of one page
 
 
+@get("/audit", "admin")
 def list_audit_entries(deps: DashboardDeps, visit: Visit) -> Page:
     """Show who did what in one account, newest first."""
     account = visit.chosen_account("admin")

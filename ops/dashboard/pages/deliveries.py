@@ -4,6 +4,7 @@ from typing import Final, get_args
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, link_next
+from ops.dashboard.page_route import get, post
 from ops.dashboard.pages.sources import own_sources
 from ops.explain.text import format_change
 from ops.lookups import find_delivery
@@ -15,6 +16,7 @@ DELIVERIES: Final = 50  # of one page
 OUTCOMES: Final[tuple[DeliveryOutcome, ...]] = get_args(DeliveryOutcome)
 
 
+@get("/deliveries")
 def list_deliveries(deps: DashboardDeps, visit: Visit) -> Page:
     """Show the deliveries for accounts of the key, newest first."""
     source, outcome, cursor = visit.asked("source"), visit.asked("outcome"), visit.asked("cursor")
@@ -36,11 +38,13 @@ def list_deliveries(deps: DashboardDeps, visit: Visit) -> Page:
     )
 
 
+@get("/deliveries/{id}")
 def show_delivery(deps: DashboardDeps, visit: Visit) -> Page:
     """Show one delivery: what became of it, and what each rule said."""
     return Page("delivery.html", {"delivery": _find(deps, visit), "remapped": None, "changes": ()})
 
 
+@post("/deliveries/{id}/preview")
 def preview_redelivery(deps: DashboardDeps, visit: Visit) -> Page:
     """Show what today's rules would make of a delivery; nothing is made."""
     delivery = _find(deps, visit)
@@ -51,6 +55,7 @@ def preview_redelivery(deps: DashboardDeps, visit: Visit) -> Page:
     return Page("delivery.html", {"delivery": delivery, "remapped": remapped, "changes": changes})
 
 
+@post("/deliveries/{id}/redeliver")
 def redeliver(deps: DashboardDeps, visit: Visit) -> Answer:
     """Read a delivery again by today's rules; what it made already is not made again."""
     delivery = _find(deps, visit)

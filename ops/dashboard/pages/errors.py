@@ -5,6 +5,7 @@ from typing import Final
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.page import Page, Visit
+from ops.dashboard.page_route import get
 from ops.explain.advice import advise
 from producers.job_admin.suspects import find_suspects
 from worker.onoffice.codes import describe
@@ -14,6 +15,7 @@ SUSPECTED_JOBS: Final = 500  # failed ones, of all accounts together, that a pag
 MAX_GROUPS: Final = 100
 
 
+@get("/errors")
 def list_errors(deps: DashboardDeps, visit: Visit) -> Page:
     """Show what failed and waits for a decision, by error and type, and by the record that is to blame."""
     inboxes = visit.chosen_inboxes()

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import relation_path
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
+from ops.dashboard.page_route import get
 from ops.lookups import resolve_relation
 from producers.portals.http.endpoint import job_account
 from producers.portals.imports.load import SOURCE as CLI_SOURCE
@@ -36,6 +37,7 @@ class Found(NamedTuple):
     path: str
 
 
+@get("/find")
 def find(deps: DashboardDeps, visit: Visit) -> Answer:
     """Go to what the text names; where it may mean several things, or none, show what there is."""
     text = visit.asked("q")[:MAX_TEXT]

@@ -9,6 +9,7 @@ from ops.dashboard.job_query import FIELDS, STATES, JobQueryView, describe_query
 from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.listing import list_jobs as list_page
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, link_next
+from ops.dashboard.page_route import get, post
 from ops.explain.advice import advise
 from ops.job_outcomes import read_outcomes
 from producers.job_admin.cancel_dismiss import CANCELLABLE
@@ -25,6 +26,7 @@ PAGE_SIZES: Final = (25, 50, 100)
 MAX_REQUESTS: Final = 20  # the last ones that a job travelled in
 
 
+@get("/jobs")
 def list_jobs(deps: DashboardDeps, visit: Visit) -> Page:
     """Show the jobs that fit, newest first."""
     query = read_job_query(visit, visit.query)
@@ -95,6 +97,7 @@ def count_tabs(deps: DashboardDeps, query: JobQueryView) -> Mapping[str, int | N
     return {**counts}
 
 
+@get("/jobs/{id}")
 def show_job(deps: DashboardDeps, visit: Visit) -> Page:
     """Show one job: what it asks for, what became of each relation, and what to do about it."""
     job_id = visit.named("id")
@@ -126,6 +129,7 @@ def show_job(deps: DashboardDeps, visit: Visit) -> Page:
     )
 
 
+@post("/jobs/{id}/resolve")
 def resolve_reference(deps: DashboardDeps, visit: Visit) -> Answer:
     """Say which record a reference of a job is; then the change is carried out."""
     job_id = visit.named("id")

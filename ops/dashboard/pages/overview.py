@@ -8,6 +8,7 @@ from ops.dashboard.charts import Series, side_by_side, stacked_bars
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import Formatter
 from ops.dashboard.page import Page, Visit
+from ops.dashboard.page_route import get
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.history import HistoryBucket, gather, read_history
 from worker.ports.metrics import HISTORY_BUCKETS, HISTORY_SECONDS
@@ -31,6 +32,7 @@ class AccountRow(NamedTuple):
     level: str
 
 
+@get("/")
 def show_overview(deps: DashboardDeps, visit: Visit) -> Page:
     """Show the verdict, the accounts, the day, the workers and the sweep."""
     health = deps.runtime.read_health(visit.accounts)

@@ -6,6 +6,7 @@ from ops.dashboard.charts import Node, neighbourhood
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import Formatter, module_of, relation_path
 from ops.dashboard.page import Page, Visit, link
+from ops.dashboard.page_route import get
 from ops.explain.explanation import list_request_lines
 from ops.lookups import explain_relation, resolve_relation
 from worker.contract import Relation
@@ -14,6 +15,7 @@ from worker.ports.records import JobFilter
 NEIGHBOURS: Final = 6  # on each side of a relation's picture
 
 
+@get("/relations/{account}/{type}/{parent:record}/{child:record}")
 def show_relation(deps: DashboardDeps, visit: Visit) -> Page:
     """Explain a relation, and show what else its two records are related to."""
     params = visit.path_params

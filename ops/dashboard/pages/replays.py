@@ -5,6 +5,7 @@ from typing import Final
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.page import Answer, Page, SeeOther, Visit
+from ops.dashboard.page_route import get, post
 from producers.portals.http.endpoint import job_account
 from worker.config.values import Right
 
@@ -12,6 +13,7 @@ REPLAYS: Final = 50
 LISTED_ACTIONS: Final = 50  # of a replay's plan
 
 
+@get("/replays")
 def list_replays(deps: DashboardDeps, visit: Visit) -> Page:
     """Show the replays of the last week, newest first."""
     replays = [
@@ -23,6 +25,7 @@ def list_replays(deps: DashboardDeps, visit: Visit) -> Page:
     return Page("replays.html", {"account": visit.asked("account"), "replays": replays[:REPLAYS]})
 
 
+@get("/replays/{id}")
 def show_replay(deps: DashboardDeps, visit: Visit) -> Page:
     """Show a replay: what it would send, how far it is, and what its jobs have become."""
     replay_id = _own_replay(visit, "read")
@@ -38,6 +41,7 @@ def show_replay(deps: DashboardDeps, visit: Visit) -> Page:
     )
 
 
+@post("/replays/{id}/run")
 def run_replay(deps: DashboardDeps, visit: Visit) -> Answer:
     """Let a prepared or stopped replay run."""
     replay_id = _own_replay(visit, "replay")
@@ -45,6 +49,7 @@ def run_replay(deps: DashboardDeps, visit: Visit) -> Answer:
     return SeeOther(f"/replays/{replay_id}")
 
 
+@post("/replays/{id}/stop")
 def stop_replay(deps: DashboardDeps, visit: Visit) -> Answer:
     """Stop a replay after the piece that is being worked."""
     replay_id = _own_replay(visit, "replay")

@@ -5,12 +5,14 @@ from typing import Final
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import relation_path
 from ops.dashboard.page import Page, Visit, link_next
+from ops.dashboard.page_route import get
 from worker.errors import NotFound
 from worker.ports.requests import RequestPage
 
 REQUESTS: Final = 50  # of one page
 
 
+@get("/requests")
 def list_requests(deps: DashboardDeps, visit: Visit) -> Page:
     """Show what was sent and answered of one account, newest first."""
     account = visit.chosen_account("read")
@@ -23,6 +25,7 @@ def list_requests(deps: DashboardDeps, visit: Visit) -> Page:
     return Page("requests.html", {"account": account, "requests": page.requests, "following": following})
 
 
+@get("/requests/{account}/{id}")
 def show_request(deps: DashboardDeps, visit: Visit) -> Page:
     """Show one request, action by action."""
     account = visit.named_account("read")

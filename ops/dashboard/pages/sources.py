@@ -6,6 +6,7 @@ from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Page, Visit, first_value
+from ops.dashboard.page_route import get, post
 from ops.explain.text import format_change
 from producers.webhooks.mapping import MappedChange
 from producers.webhooks.record import map_payload
@@ -15,6 +16,7 @@ from worker.errors import InvalidChange, NotFound
 MAX_SHOWN: Final = 200  # changes that a payload makes
 
 
+@get("/sources")
 def list_sources(deps: DashboardDeps, visit: Visit) -> Page:
     """Show the sources whose changes are for an account of the key."""
     del deps
@@ -28,12 +30,14 @@ def own_sources(visit: Visit) -> list[Source]:
     ]
 
 
+@get("/sources/{name}")
 def show_source(deps: DashboardDeps, visit: Visit) -> Page:
     """Show one source with its rules, and a box to try a payload in."""
     del deps
     return _source_page(visit)
 
 
+@post("/sources/{name}")
 def try_payload(deps: DashboardDeps, visit: Visit) -> Page:
     """Show what the rules make of a payload, or which rule fails where; nothing is sent."""
     source, body = _find(visit), first_value(visit.form, "payload")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Page, Visit
+from ops.dashboard.page_route import get
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.doctor.server import check_redis
 from ops.doctor.settings import check_settings
@@ -12,6 +13,7 @@ from worker.config import mask_url
 from worker.errors import StoreUnavailable
 
 
+@get("/system")
 def show_system(deps: DashboardDeps, visit: Visit) -> Page:
     """Show what the doctor finds without asking the API, versions, workers, and settings without secrets."""
     findings = list(find_all(deps, visit))
