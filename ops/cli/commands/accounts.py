@@ -60,8 +60,7 @@ def show_account(context: CommandContext, name: str | None) -> None:
         f"  mode {state['mode']}; open: {jobs or 'nothing'}; {state['unresolved']:,} failed and undecided",
     ]
     if waits := state["waits"]:
-        until = f" until {waits['until']}" if waits["until"] else ""
-        lines.append(f"  waits for {waits['reason']}{until}: {waits['message']}")
+        lines.append(f"  waits for {_name_wait(waits)}: {waits['message']}")
     context.answer(state, lines)
 
 
@@ -128,12 +127,9 @@ def _describe_state(state: Mapping[str, Any]) -> str:
     slow = f" at {pace['factor']:.0%} of its pace ({pace['reason']})" if pace["factor"] != 1 else ""
     parked = state["jobs"].get("parked", 0)
     lacking = f"; {pluralize(parked, 'change')} parked" if parked else ""
-    return f"works{slow}{_describe_wait(state['waits'])}{lacking}"
+    waiting = f"; next waits for {_name_wait(state['waits'])}" if state["waits"] else ""
+    return f"works{slow}{waiting}{lacking}"
 
 
-def _describe_wait(waits: dict[str, Any] | None) -> str:
-    """Return what the next of its changes waits for, if anything waits."""
-    if waits is None:
-        return ""
-    until = f" until {waits['until']}" if waits["until"] else ""
-    return f"; next waits for {waits['reason']}{until}"
+def _name_wait(waits: Mapping[str, Any]) -> str:
+    return f"{waits['reason']} until {waits['until']}" if waits["until"] else str(waits["reason"])

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from ops.cli.commands.jobs import jobs
+from ops.cli.commands.jobs import jobs as group
 from ops.cli.context import CommandContext, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import JobSelection, by_option, find_owner, with_job_selection
@@ -28,7 +28,7 @@ RECORD: Final = click.IntRange(1, MAX_ID)
 Act = Callable[..., AdminResult]
 
 
-@jobs.command("cancel")
+@group.command("cancel")
 @click.option("--yes", is_flag=True, help="Do it.")
 @by_option
 @with_context
@@ -47,7 +47,7 @@ def cancel_jobs(context: CommandContext, selection: JobSelection, yes: bool, by:
     act_on_jobs(context, selection, act, CANCELLABLE, "cancelled")
 
 
-@jobs.command("dismiss")
+@group.command("dismiss")
 @click.option("--yes", is_flag=True, help="Do it.")
 @by_option
 @with_context
@@ -107,7 +107,7 @@ def print_preview(
     exit_with(Exit.OK if jobs else Exit.FAILED)
 
 
-@jobs.command("resolve")
+@group.command("resolve")
 @click.argument("job_id", metavar="JOB", type=strip_pasted)
 @click.option("--parent", type=RECORD, metavar="ID", help="The parent is this record.")
 @click.option("--child", type=RECORD, metavar="ID", help="The child is this record.")
@@ -168,7 +168,7 @@ def _parse_pairs(pairs: Sequence[str]) -> Mapping[str, int]:
     return chosen
 
 
-@jobs.command("look-up")
+@group.command("look-up")
 @click.option("--yes", is_flag=True, help="Do it; of jobs that are named it is done without.")
 @by_option
 @with_context

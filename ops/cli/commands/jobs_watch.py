@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from ops.cli.commands.jobs import jobs
+from ops.cli.commands.jobs import jobs as group
 from ops.cli.context import CommandContext, print_note, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import JobSelection, with_job_selection
@@ -20,7 +20,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two looks
 MAX_PRINTED: Final = 1000  # of more jobs, changes of state are not printed
 
 
-@jobs.command("watch")
+@group.command("watch")
 @click.option(
     "--timeout",
     type=click.FloatRange(0),
