@@ -1,8 +1,10 @@
 """The secret that a sender hands over when its hook is made: taken once, into the file, and nowhere else."""
 
+import errno
 import hashlib
 import hmac
 import json
+import os
 import stat
 import threading
 from dataclasses import replace
@@ -107,6 +109,21 @@ def test_of_many_who_come_first_at_once_one_is_taken(front: Front, source: Sourc
         thread.join()
     taken = [secret for secret, status in answers.items() if status == 200]
     assert taken == [(tmp_path / "hook.secret").read_text().strip()]
+
+
+def test_a_file_system_without_hard_links_takes_a_secret_once_too(
+    front: Front, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")  # what FAT says, and many shares
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert hand_over(front, source, HANDED).status_code == 200
+    problem(hand_over(front, source, LATER), 401)
+    file = tmp_path / "hook.secret"
+    assert (file.read_text().strip(), stat.S_IMODE(file.stat().st_mode)) == (HANDED, 0o600)
+    assert list(tmp_path.iterdir()) == [file]
+    assert deliver(front, source, HANDED).status_code == 202
 
 
 def test_a_file_that_cannot_be_written_is_for_the_moment_and_hands_nothing_back(

@@ -233,7 +233,12 @@ class Secret(Reference):
         if self.file is None:
             raise ValueError(f"{self} is no file")
         with self._written_beside(value) as fresh, suppress(FileExistsError):
-            os.link(fresh, self.file)  # at once whole, and never in place of another
+            try:
+                os.link(fresh, self.file)  # at once whole, and never in place of another
+            except FileExistsError:
+                raise
+            except OSError:  # this file system has no hard links, as FAT and many shares
+                _write_new(self.file, value)
             return True
         return False
 
@@ -244,9 +249,7 @@ class Secret(Reference):
         fresh = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             fresh.unlink(missing_ok=True)
-            opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(opened, "w", encoding="utf-8") as file:
-                file.write(f"{value}\n")
+            _write_new(fresh, value)
             yield fresh
         finally:
             fresh.unlink(missing_ok=True)
@@ -258,3 +261,14 @@ class Secret(Reference):
             raise self._fault("holds characters that cannot be printed, so it is no secret; copy it again")
         hide(value)
         return value
+
+
+def _write_new(file: Path, value: str) -> None:
+    """Write a value into a file that only its owner reads; raises FileExistsError if there is one."""
+    opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(opened, "w", encoding="utf-8") as text:
+            text.write(f"{value}\n")
+    except OSError:  # a full disk: an empty file would keep the secret out for good
+        file.unlink(missing_ok=True)
+        raise
