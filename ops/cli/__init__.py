@@ -1,9 +1,38 @@
-"""The command line `relations`: each command in a module of `commands` that bears its name.
+"""The command line `relations`: `main` begins it, and each command stands in a module of `commands`.
 
 Commands hold no logic of the system: they parse options, call one thing, and print. They add themselves to
-the root, so a new one is a new module.
+the `root`, so a new one is a new module, whose name the command's is.
+
+Ctrl-C is quiet also while all the rest is imported, and when it has ended; so nothing is imported here.
 """
 
-from ops.cli.root import main
+import os
+import signal
+from typing import Final, NoReturn
 
-__all__ = ["main"]
+INTERRUPTED: Final = 130  # as in `errors.Exit`, which is not imported yet
+
+
+def main(name: str | None = None) -> None:
+    """Run the command line, under this name or that of the file it was started by."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as behind `nohup`
+        _run(name)
+        return
+    signal.signal(signal.SIGINT, _end)
+    try:
+        _run(name)
+    finally:
+        signal.signal(signal.SIGINT, _end)
+
+
+def _run(name: str | None) -> None:
+    from ops.cli.root import main as run
+
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    run(prog_name=name)
+
+
+def _end(*_: object) -> NoReturn:
+    """End at once: nothing is begun yet, or everything is written."""
+    os._exit(INTERRUPTED)

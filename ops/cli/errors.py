@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from typing import Any
 
 import click
 
@@ -36,11 +37,17 @@ def find_exit_code(error: RelationsError) -> Exit:
 def print_error(error: RelationsError, context: CommandContext) -> None:
     """Print the error on stderr: as sentences, or with `--json` as one object."""
     text = "\n".join(_format_error(error, context))
-    if context.as_json:
-        faults = [fault.to_dict() for fault in error.faults] if isinstance(error, Invalid) else []
-        document = {"error": type(error).__name__, "message": text, "faults": faults}
-        text = json.dumps(document, ensure_ascii=False)
-    click.echo(text, err=True)
+    if not context.as_json:
+        click.echo(text, err=True)
+        return
+    faults = [fault.to_dict() for fault in error.faults] if isinstance(error, Invalid) else []
+    print_document(type(error).__name__, text, faults)
+
+
+def print_document(kind: str, message: str, faults: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Print an error on stderr as one object, as `--json` asks for."""
+    document = {"error": kind, "message": message, "faults": list(faults)}
+    click.echo(json.dumps(document, ensure_ascii=False), err=True)
 
 
 def _format_error(error: RelationsError, context: CommandContext) -> Sequence[str]:

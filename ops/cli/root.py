@@ -9,7 +9,7 @@ import click
 
 from ops.cli import commands
 from ops.cli.context import CommandContext
-from ops.cli.errors import Exit, find_exit_code, print_error
+from ops.cli.errors import Exit, find_exit_code, print_document, print_error
 from ops.cli.terminal import safe_streams
 from worker.errors import RelationsError
 
@@ -41,6 +41,23 @@ class RootGroup(click.Group):
                 click.echo(str(error), err=True)
                 sys.exit(Exit.FAILED)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse what stands before the command; `--json` holds for what is wrong with the line, too."""
+        as_json = "--json" in args[: args.index("--")] if "--" in args else "--json" in args
+        try:
+            ctx = super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            if not as_json:
+                raise
+            print_document("UsageError", error.format_message())
+            sys.exit(Exit.USAGE)
+        except KeyboardInterrupt:
+            sys.exit(Exit.INTERRUPTED)
+        ctx.ensure_object(CommandContext).as_json = as_json
+        return ctx
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors of ours end it here, all others are bugs and keep their traceback."""
         context = ctx.ensure_object(CommandContext)
@@ -49,6 +66,11 @@ class RootGroup(click.Group):
         except RelationsError as error:
             print_error(error, context)
             ctx.exit(find_exit_code(error))
+        except click.ClickException as error:
+            if not context.as_json:
+                raise
+            print_document("UsageError", error.format_message())
+            ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             ctx.exit(Exit.INTERRUPTED)
 

@@ -1,5 +1,6 @@
 """The command line as a real process: what the shell sees."""
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from tests.support.started import WITH_SIGINT_IGNORED
 
 BUYER = "estate:address:buyer"
 COMMAND = (sys.executable, "-m", "ops.cli")
+ROOT = Path(__file__).parents[2]
 
 
 def run(*words: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -96,3 +98,55 @@ def test_a_terminal_gets_a_table_with_bold_heads(env: dict[str, str], tmp_path: 
         shown = screen.read(4096).decode()
     assert "\x1b[1mACCOUNT" in shown
     assert "works" in shown
+
+
+@pytest.mark.parametrize("words", [("jobs", "list"), ("api",), ("simulator",), ("--help",)])
+def test_ctrl_c_is_quiet_while_the_program_is_still_imported(tmp_path: Path, words: Sequence[str]) -> None:
+    waits = "import sys; print('begins', flush=True); sys.stdin.readline()"
+    (tmp_path / "click.py").write_text(waits)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))}
+    with subprocess.Popen(
+        [*COMMAND, *words],
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline() == "begins\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+            assert process.stdout.read() + process.stderr.read() == ""
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("jobs", "list", "--nope", "--json"),
+        ("jobs", "show", "--json"),
+        ("nonsense", "--json"),
+        ("--json",),
+        ("jobs", "list", "--json", "--state", "nonsense"),
+        ("jobs", "list", "--json", "--since", "nonsense"),
+        ("accounts", "pause", "a/b", "--json"),
+        ("send", "nonsense", "--json"),
+        ("api", "--port", "x", "--json"),
+    ],
+)
+def test_a_wrong_command_line_with_json_is_one_object(tmp_path: Path, words: Sequence[str]) -> None:
+    env = {"RELATIONS_CONFIG": str(tmp_path / "nowhere.toml")}
+    done = run(*words, env=env, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    document = json.loads(done.stderr)
+    assert (document["error"], document["faults"]) == ("UsageError", [])
+    assert document["message"]
+
+
+def test_json_after_a_double_dash_is_a_word_and_asks_for_nothing(tmp_path: Path) -> None:
+    done = run("jobs", "list", "--", "--json", env={}, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Error: Got unexpected extra argument (--json)" in done.stderr

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from ops import samples
-from ops.cli import main
 from ops.cli.errors import Exit
+from ops.cli.root import main
 from ops.explain import explain_plan
 from ops.explain.dry_run import dry_run_changes, number_messages
 from tests.support.docs_pages import is_current

@@ -19,9 +19,9 @@ import pytest
 from click.testing import CliRunner
 
 from ops import samples
-from ops.cli import main
 from ops.cli.errors import Exit
 from ops.cli.progress import ProgressLines
+from ops.cli.root import main
 from producers.portals.imports.unpack import OLD_EXCEL, PASSWORD
 from tests.support.cli_runner import MISSING, Cli, run_when_accepted
 from tests.support.spreadsheets import make_xlsx

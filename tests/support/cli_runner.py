@@ -6,7 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from ops.cli import main
+from ops.cli.root import main
 from worker.wiring import Runtime
 
 TOKEN, SECRET = "t" * 32, "s" * 64

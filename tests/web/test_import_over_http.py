@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ops.cli import main
 from ops.cli.errors import Exit
+from ops.cli.root import main
 from tests.support.http_front import KEYS, Front, running
 
 LINKS = ("--set", "action=create", "--set", "relationtype=estate:address:buyer")
