@@ -4,10 +4,7 @@ The filters are those of `GET /v1/jobs`, with the same checks and the same messa
 """
 
 import getpass
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from datetime import date, datetime, time, timedelta
 from functools import wraps
 from typing import Any, Final, NamedTuple, get_args
 
@@ -15,20 +12,16 @@ import click
 import msgspec
 
 from ops.cli.context import CommandContext, Decorated, account_option, add_options, check_length
+from ops.cli.times import parse_time
 from ops.operations.filters import FILTER_FIELDS, TIME_FIELDS
 from producers.job_admin.selection import Selection, narrow
 from producers.portals.http import query
-from worker.contract import account_of, write_instant
+from worker.contract import account_of, resolve
 from worker.contract.message import UNROUTED
 from worker.contract.values import strip_pasted
-from worker.errors import Fault, Invalid, InvalidChange, NotFound
+from worker.errors import Invalid, InvalidChange, NotFound
 from worker.ports.records import JobFilter, JobState
 
-TIME_UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}  # seconds
-TIME_AGO: Final = re.compile(r"([0-9]{1,6}) ?([smhdw])( ago)?")
-DAYS_AGO: Final[Mapping[str, int]] = {"today": 0, "yesterday": 1}
-URL_HINT: Final = ", `+` written as %2B"  # in the words of the HTTP interface
-DATES: Final = ("%Y-%m-%d", "%d.%m.%Y")
 # Option → parameter of the HTTP interface.
 PARAMETERS: Final[Mapping[str, str]] = {
     **FILTER_FIELDS,
@@ -55,8 +48,8 @@ FILTER_OPTIONS: Final = (
     click.option(
         "--since",
         metavar="TIME",
-        help="Accepted since then: 2026-11-21T02:00:00Z, 2026-11-21, 21.11.2026, today, yesterday, "
-        "or 90m, 2h, 3d, 1w ago.",
+        help="Accepted since then: 2026-11-21T02:00:00Z, 2026-11-21, 21.11.2026 14:30 (local time), today, "
+        "yesterday, or 90m, 2h, 3d, 1w ago.",
     ),
     click.option("--until", metavar="TIME", help="Accepted before then."),
     click.option("--failed-since", metavar="TIME", help="Failed since then, and waiting for a decision."),
@@ -150,49 +143,21 @@ def by_option(function: Decorated) -> Decorated:
 
 
 def parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> JobFilter:
-    """Return the filter that these options give; raises UsageError."""
+    """Return the filter that these options give; raises UsageError, and NotFound for an unknown type."""
+    names = {option: option.replace("_", "-") for option in texts}
+    if type_name := texts.get("type"):
+        resolve(type_name)
     parameters = [
-        (PARAMETERS[option], parse_time(text, context) if option in TIME_FIELDS else text)
+        (PARAMETERS[option], parse_time(text, names[option], context) if option in TIME_FIELDS else text)
         for option, text in texts.items()
         if text
     ]
     try:
         return query.read_query([("account", "any"), *parameters], query.JobQuery).filter()
     except Invalid as error:
-        options = {parameter: f"--{option}" for option, parameter in PARAMETERS.items()}
-        names = {path: option.replace("_", "-") for path, option in options.items()}
-        faults = [f"{names.get(fault.path, fault.path)}: {explain_fault(fault)}" for fault in error.faults]
+        options = {PARAMETERS[option]: f"--{name}" for option, name in names.items()}
+        faults = [f"{options.get(fault.path, fault.path)}: {fault.message}" for fault in error.faults]
         raise click.UsageError("; ".join(faults)) from None
-
-
-def explain_fault(fault: Fault) -> str:
-    """Return what is wrong with an option, and for a time also what else it may be."""
-    if fault.path not in TIME_FIELDS:
-        return fault.message
-    expected = fault.message.replace(URL_HINT, "")
-    return f"{expected}; or today, yesterday, 2026-11-21, 21.11.2026, or 90m, 2h, 3d, 1w ago"
-
-
-def parse_time(text: str, context: CommandContext) -> str:
-    """Return an instant as the HTTP interface takes it, by the store's clock and the local time zone.
-
-    `2h` is two hours ago; a day means its beginning.
-    """
-    if ago := TIME_AGO.fullmatch(text):
-        return write_instant(context.read_clock() - int(ago[1]) * TIME_UNITS[ago[2]] * 1_000_000)
-    if (day := _find_day(text, context)) is None:
-        return text
-    return datetime.combine(day, time()).astimezone().isoformat()
-
-
-def _find_day(text: str, context: CommandContext) -> date | None:
-    if text in DAYS_AGO:
-        today = datetime.fromtimestamp(context.read_clock() / 1e6).astimezone().date()
-        return today - timedelta(days=DAYS_AGO[text])
-    for form in DATES:
-        with suppress(ValueError):
-            return datetime.strptime(text, form).date()
-    return None
 
 
 def _get_user_name() -> str:

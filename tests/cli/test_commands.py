@@ -1,8 +1,9 @@
 """Every command against a real Redis and a simulated API: what it does, prints, and ends with."""
 
 import json
-from collections.abc import Callable
-from datetime import datetime
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -180,7 +181,11 @@ def test_a_relation_is_taken_as_lists_show_it(cli: Cli, words: tuple[str, ...]) 
 
 @pytest.mark.parametrize(
     "begin",
-    ["today", "yesterday", "1w", "1w ago", "2 h ago", "2m", "{:%Y-%m-%d}", "{:%d.%m.%Y}", "2026-01-01"],
+    [
+        *("today", "Yesterday", "1w", "1w ago", "2 h ago", "2m", "2 hours ago", "90 Min", "1 day"),
+        *("{:%Y-%m-%d}", "{:%d.%m.%Y}", "2026-01-01"),
+        *("{:%Y-%m-%d} 00:00", "{:%Y-%m-%dT00:00}", "{:%d.%m.%Y} 00:00:00", "{:%Y-%m-%dT00:00:00Z}"),
+    ],
 )
 def test_times_are_said_as_people_say_them(cli: Cli, runtime: Runtime, drain: Drain, begin: str) -> None:
     job = first_job(cli("send", "create", BUYER, "1", str(MISSING)))
@@ -191,10 +196,34 @@ def test_times_are_said_as_people_say_them(cli: Cli, runtime: Runtime, drain: Dr
         assert job not in cli("jobs", "list", until, begin.format(day)).stdout
         assert job not in cli("jobs", "list", since, "31.12.2200").stdout
     fault = cli("jobs", "list", "--since", "32.13.2026", code=2).stderr
-    assert "or today, yesterday" in fault
+    assert "now, today, yesterday" in fault
+    assert 'got "32.13.2026"' in fault
     assert "%2B" not in fault
     refused = cli("jobs", "list", "--failed-since", begin.format(day), "--state", "queued", code=2)
     assert "--state: expected failed" in refused.stderr
+
+
+@pytest.fixture
+def caracas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this process be four hours behind UTC."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "America/Caracas")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("caracas")
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M", "%d.%m.%Y %H:%M:%S"])
+def test_a_time_without_an_offset_is_a_local_one_and_now_is_the_stores(cli: Cli, form: str) -> None:
+    job = first_job(cli("send", "create", BUYER, "1", "2"))
+    accepted = datetime.fromisoformat(json.loads(cli("jobs", "show", job, "--json").stdout)["accepted_at"])
+    local = accepted.astimezone().replace(tzinfo=None)
+    assert accepted.replace(tzinfo=None) - local == timedelta(hours=4)
+    assert job in cli("jobs", "list", "--since", f"{local:{form}}").stdout
+    assert job not in cli("jobs", "list", "--since", f"{local + timedelta(minutes=1):{form}}").stdout
+    assert job in cli("jobs", "list", "--until", "now").stdout
+    assert job not in cli("jobs", "list", "--since", "now").stdout
 
 
 def test_an_error_that_is_none_is_a_fault(cli: Cli) -> None:

@@ -10,8 +10,9 @@ import click
 
 from ops.cli.context import CommandContext, Decorated, add_options, limit_option, with_context
 from ops.cli.errors import Exit, exit_with
-from ops.cli.job_selection import by_option, explain_fault, parse_time
+from ops.cli.job_selection import by_option
 from ops.cli.root import main
+from ops.cli.times import parse_time
 from ops.explain.deliveries import describe_delivery, describe_outcome
 from ops.explain.text import format_change, format_tally, pluralize
 from ops.serializers.deliveries import DeliveryDict, DeliveryPageDict, RemappedChangeDict, RemappedDict
@@ -49,13 +50,15 @@ def with_delivery_filter(function: Decorated) -> Decorated:
 
 def _parse_filter(context: CommandContext, texts: dict[str, str | None]) -> DeliveryFilter:
     parameters = [
-        (name, parse_time(text, context) if name in TIMES else text) for name, text in texts.items() if text
+        (name, parse_time(text, name, context) if name in TIMES else text)
+        for name, text in texts.items()
+        if text
     ]
     try:
         return read_query(parameters, DeliveryQuery).filter()
     except Invalid as error:
         raise click.UsageError(
-            "; ".join(f"--{fault.path}: {explain_fault(fault)}" for fault in error.faults)
+            "; ".join(f"--{fault.path}: {fault.message}" for fault in error.faults)
         ) from None
 
 

@@ -1,0 +1,58 @@
+"""Times as people say them on a command line; without an offset they are local ones, as lists show them."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime, time, timedelta
+from itertools import product
+from typing import Final
+
+import click
+
+from ops.cli.context import CommandContext
+from worker.contract import read_instant, write_instant
+from worker.contract.quoting import quote
+
+UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}  # seconds
+TIME_AGO: Final = re.compile(
+    r"([0-9]{1,6}) ?(s|m|h|d|w|sec|min|(?:second|minute|hour|day|week)s?)( ago)?", re.IGNORECASE
+)
+DAYS_AGO: Final[Mapping[str, int]] = {"today": 0, "yesterday": 1}
+FORMS: Final = tuple(map("".join, product(("%Y-%m-%d", "%d.%m.%Y"), ("", " %H:%M", " %H:%M:%S"))))
+EXPECTED: Final = (
+    "expected a time, such as 2026-11-21T02:00:00Z, 2026-11-21, 21.11.2026 14:30 (local time), now, today, "
+    "yesterday, or 90m, 2h, 3d, 1w ago"
+)
+
+
+def parse_time(text: str, option: str, context: CommandContext) -> str:
+    """Return the instant that an option names, as the HTTP interface takes it; raises UsageError.
+
+    `2h` is two hours ago by the store's clock; a day means its beginning.
+    """
+    for instant in _read_forms(text.strip(), context):
+        with suppress(ValueError):
+            read_instant(instant)
+            return instant
+    raise click.UsageError(f"--{option}: {EXPECTED}; got {quote(text)}")
+
+
+def _read_forms(text: str, context: CommandContext) -> Iterator[str]:
+    """Yield what the text may mean."""
+    yield text
+    word = text.lower()
+    if word == "now":
+        yield write_instant(context.read_clock())
+    elif ago := TIME_AGO.fullmatch(word):
+        yield write_instant(context.read_clock() - int(ago[1]) * UNITS[ago[2][0]] * 1_000_000)
+    elif word in DAYS_AGO:
+        today = datetime.fromtimestamp(context.read_clock() / 1e6).date()
+        yield _write_local(datetime.combine(today - timedelta(days=DAYS_AGO[word]), time()))
+    else:
+        for form in FORMS:
+            with suppress(ValueError, OverflowError):
+                yield _write_local(datetime.strptime(text.replace("T", " "), form))
+
+
+def _write_local(moment: datetime) -> str:
+    return moment.astimezone().isoformat()
