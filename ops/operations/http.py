@@ -8,6 +8,7 @@
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, tzinfo
 from functools import cached_property
 from itertools import islice
@@ -37,12 +38,13 @@ from ops.serializers.jobs import PayloadDict, read_job, read_payload
 from ops.serializers.replays import ReplayDict, ReplaysDict, read_replay
 from ops.serializers.requests import RequestDict, RequestPageDict
 from ops.serializers.system import FindingsDict
+from producers.errors import Forbidden
 from producers.job_admin.erasure_proof import ErasureProof, add_proofs
 from producers.job_admin.resolve import PARKED, RecordChoice
 from producers.job_admin.selection import PIECE, Selection, select_jobs
 from producers.portals.serializers import BatchDict, HeldDict, JobDict
 from worker.config import mask_url
-from worker.contract import Change, Relation, to_message
+from worker.contract import Change, Relation, account_of, to_message
 from worker.contract.message import UNROUTED
 from worker.errors import InvalidChange, NotFound, RelationsError, Unavailable
 from worker.ports.deliveries import DeliveryFilter
@@ -117,7 +119,8 @@ class HttpOperations:
             yield from filter(None, self._calls.post(AnyDict, "/v1/jobs/lookup", {"jobs": piece})["jobs"])
 
     def get_job(self, job_id: str) -> JobRecord | None:
-        document = self._calls.find(JobDict, f"/v1/jobs/{quoted(job_id)}")
+        with self._owned(job_id, "job"):
+            document = self._calls.find(JobDict, f"/v1/jobs/{quoted(job_id)}")
         return read_job(document) if document else None
 
     def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, HeldDict]:
@@ -168,7 +171,8 @@ class HttpOperations:
         return list(map(read_replay, found["replays"]))
 
     def find_replay(self, replay_id: str) -> Replay:
-        return read_replay(self._calls.get(ReplayDict, f"/v1/replays/{quoted(replay_id)}"))
+        with self._owned(replay_id, "replay"):
+            return read_replay(self._calls.get(ReplayDict, f"/v1/replays/{quoted(replay_id)}"))
 
     def count_outcomes(self, replay: Replay) -> Mapping[str, int]:
         return self._calls.get(ReplayDict, f"/v1/replays/{quoted(replay.id)}")["became"]
@@ -179,7 +183,21 @@ class HttpOperations:
         )
 
     def find_callback_message(self, message_id: str) -> CallbackMessageDict:
-        return self._calls.get(CallbackMessageDict, f"/v1/callbacks/{quoted(message_id)}")
+        with self._owned(message_id, "message"):
+            return self._calls.get(CallbackMessageDict, f"/v1/callbacks/{quoted(message_id)}")
+
+    @contextmanager
+    def _owned(self, id_: str, kind: str) -> Iterator[None]:
+        """Raise NotFound for what is refused because no account of the key can have such an id.
+
+        So does a command straight on Redis for one that no account of the settings can have.
+        """
+        try:
+            yield
+        except Forbidden:
+            if account_of(id_) in self.inbox_names():  # the key lacks the right
+                raise
+            raise NotFound(f"there is no {kind} {id_} of an account that the key is for") from None
 
     # --- acts
 
@@ -317,10 +335,12 @@ class HttpOperations:
         return replay
 
     def stop_replay(self, replay_id: str, *, by: str) -> Replay:
-        return read_replay(self._calls.post(ReplayDict, f"/v1/replays/{quoted(replay_id)}/cancel"))
+        with self._owned(replay_id, "replay"):
+            return read_replay(self._calls.post(ReplayDict, f"/v1/replays/{quoted(replay_id)}/cancel"))
 
     def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessageDict:
-        return self._calls.post(CallbackMessageDict, f"/v1/callbacks/{quoted(message_id)}/resend")
+        with self._owned(message_id, "message"):
+            return self._calls.post(CallbackMessageDict, f"/v1/callbacks/{quoted(message_id)}/resend")
 
     def test_callback(self, name: str, account: str) -> CallbackTestDict:
         """Try a callback from the server."""

@@ -21,6 +21,7 @@ MAX_ID: Final = 64  # characters of the id of a job; ours have at most 51
 PIECE: Final = 500  # jobs that are looked up at once
 OF_RELATIONS: Final = ("type", "parent", "child", "error")  # fields of a filter that failures are picked by
 FOREIGN: Final = "foreign"  # the reason why a job of another account is refused
+GONE: Final = "gone"  # the reason for one that there is not, or not any more
 OTHER_FAILURE: Final = "failed of something else"  # the reason for one that has no such failed relation
 NOTHING_SELECTED: Final = (
     "say which jobs: their ids, or at least one of "
@@ -205,7 +206,7 @@ def _reason_to_refuse(
     if is_foreign(job_id, account):
         return FOREIGN
     if job is None:
-        return "gone"
+        return GONE
     if job.state not in states:
         return job.state
     return OTHER_FAILURE if isinstance(selection, NarrowedJobs) and not pick_failures(job, selection) else ""

@@ -86,6 +86,21 @@ def test_a_replay_of_a_job_that_is_not_there_is_not_found(cli: Cli, name: str, m
     assert f"there is no job {name}" in cli("replay", name, *more, code=3).stderr
 
 
+@pytest.mark.parametrize("more", [(), ("--yes",)], ids=["preview", "act"])
+@pytest.mark.parametrize("act", ["cancel", "dismiss", "look-up"])
+def test_an_act_on_jobs_that_are_not_there_is_not_found(cli: Cli, act: str, more: tuple[str, ...]) -> None:
+    gone, other = "acme-000000000000000000", "acme-000000000000000001"
+    assert gone in cli("jobs", act, gone, other, *more, "--yes", code=3).stdout
+    answer = json.loads(cli("jobs", act, gone, other, *more, "--json", code=3).stdout)
+    assert answer == {
+        "preview": not more and act != "look-up",
+        "jobs": [],
+        "refused": {gone: "gone", other: "gone"},
+    }
+    job = send(cli, 9001)
+    cli("jobs", act, job, gone, *more, code={"cancel": 4 if more else 0}.get(act, 1))
+
+
 @pytest.mark.parametrize(
     "words",
     [

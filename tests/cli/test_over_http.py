@@ -257,6 +257,31 @@ READS = (
 )
 
 
+GONE = (
+    "jobs show {}",
+    "jobs show {} --payload",
+    "jobs cancel {} --yes",
+    "jobs dismiss {}",
+    "jobs look-up {}",
+    "jobs resolve {} --child 5",
+    "jobs watch {}",
+    "replay {}",
+    "replay {} --yes",
+    "replays show {}",
+    "replays run {}",
+    "replays stop {}",
+    "callbacks show {}",
+    "callbacks resend {}",
+    "deliveries show {}",
+    "deliveries redeliver {}",
+    "requests show {} --account acme",
+    "accounts show {}",
+    "batch {} --account acme",
+    "drift acme --type {}",
+    "jobs list --account acme --type {}",
+)
+
+
 def test_what_is_looked_up_is_the_same_both_ways(ways: Ways) -> None:
     jobs = prepare(ways.runtime, "acme")
     prepare(ways.runtime, "berg")
@@ -267,6 +292,20 @@ def test_what_is_looked_up_is_the_same_both_ways(ways: Ways) -> None:
         if direct.exit_code == Exit.OK:
             direct, remote = ways.direct(*words, "--json"), ways.remote(*words, "--json")
             assert timeless(remote) == timeless(direct), line
+
+
+@pytest.mark.parametrize("words", GONE)
+@pytest.mark.parametrize("account", ["acme-", "nobody-", ""])
+def test_what_is_not_there_is_not_found_both_ways(ways: Ways, words: str, account: str) -> None:
+    line = words.format(f"{account}0f3k9x2b7c1d4e5g6h").split()
+    for cli in (ways.direct, ways.remote):
+        cli(*line, code=Exit.NOT_FOUND)
+
+
+def test_what_a_key_may_not_read_is_refused_and_not_missing(ways: Ways) -> None:
+    [job] = send(ways.runtime, "acme", 1)
+    refused = ways.remote("jobs", "show", job, RELATIONS_KEY=SEND_ONLY, code=Exit.FAILED)
+    assert refused.stderr == 'key "sender" has no right to read\n'
 
 
 def start(env: dict[str, str], folder: Path) -> Runtime:

@@ -15,7 +15,7 @@ from ops.cli.job_selection import JobSelection, by_option, find_owner, with_job_
 from ops.explain.text import format_tally, pluralize
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED, RecordChoice, preview_choice
-from producers.job_admin.selection import select_jobs
+from producers.job_admin.selection import GONE, select_jobs
 from worker.contract.message import MAX_ID
 from worker.contract.values import read_whole, strip_pasted
 from worker.ports.job_admin import AdminResult
@@ -89,7 +89,12 @@ def print_result(context: CommandContext, jobs: Sequence[str], refused: Mapping[
             *(f"note: {job} is {reason}" for job, reason in islice(refused.items(), MAX_LISTED)),
         ],
     )
-    exit_with(Exit.OK if jobs and not refused else Exit.PARTLY if jobs else Exit.FAILED)
+    exit_with(Exit.OK if jobs and not refused else Exit.PARTLY if jobs else _explain_nothing(refused))
+
+
+def _explain_nothing(refused: Mapping[str, str]) -> Exit:
+    """Return what a command ends with that acted on nothing: there may be none of the jobs."""
+    return Exit.NOT_FOUND if set(refused.values()) == {GONE} else Exit.FAILED
 
 
 def print_preview(
@@ -104,7 +109,7 @@ def print_preview(
     if jobs:
         lines.append("Nothing was done. Add --yes.")
     context.answer({"preview": True, "jobs": list(jobs), "refused": dict(refused)}, lines)
-    exit_with(Exit.OK if jobs else Exit.FAILED)
+    exit_with(Exit.OK if jobs else _explain_nothing(refused))
 
 
 @group.command("resolve")
