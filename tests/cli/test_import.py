@@ -24,7 +24,7 @@ from ops.cli.progress import ProgressLines
 from ops.cli.root import main
 from producers.portals.imports.unpack import OLD_EXCEL, PASSWORD
 from tests.support.cli_runner import MISSING, Cli, run_when_accepted
-from tests.support.spreadsheets import make_xlsx
+from tests.support.spreadsheets import Failed, make_xlsx
 from worker.ports.records import JobFilter
 from worker.wiring import Runtime
 
@@ -116,6 +116,45 @@ def test_a_rejected_row_of_a_spreadsheet_has_its_number_there(cli: Cli, tmp_path
         "import", "-", *LINKS, "--sheet", "a", "--rejects", str(tmp_path / "r"), stdin=book, code=Exit.PARTLY
     )
     assert 'line 6: parentid: expected an id, a positive whole number, got "1.5"' in result.output
+
+
+def test_a_row_whose_formula_has_failed_is_rejected_by_its_cell(cli: Cli, runtime: Runtime) -> None:
+    rows = [
+        ["parentid", "childid", "occurred_at", *[""] * 24, "label"],
+        [1, 2],
+        [3, Failed("#REF!")],
+        [5, 6, Failed("#VALUE!")],
+        [7, 8, *[""] * 25, Failed("#N/A")],
+        [9, Failed("#DIV/0!"), Failed("#NAME?")],
+    ]
+    book = make_xlsx({"empty": [], "a": rows})
+    output = cli("import", "-", *LINKS, stdin=book, code=Exit.PARTLY).output
+    assert 'line 3: childid: column B shows an error of the spreadsheet, "#REF!"' in output
+    assert 'line 4: occurred_at: column C shows an error of the spreadsheet, "#VALUE!"' in output
+    assert 'line 5: batch: column AB shows an error of the spreadsheet, "#N/A"' in output
+    assert "column B shows" in output.split("line 6: ")[1]
+    assert "column C shows" in output.split("line 6: ")[1]
+    assert "is required" not in output
+    assert pairs(runtime) == [((1,), (2,))]
+
+
+@pytest.mark.parametrize(
+    "shown", ["#REF!", "#BEZUG!", "#NV", "#N/A", "#DIV/0!", "#NAME?", "#ÜBERLAUF!", "#########", "Err:502"]
+)
+@pytest.mark.parametrize("column", ["childid", "batch", "occurred_at", "childid=address:email"])
+def test_what_a_spreadsheet_shows_for_an_error_is_no_value(cli: Cli, column: str, shown: str) -> None:
+    more = "" if column.startswith("childid") else ";childid"
+    text = f"parentid;{column}{more}\n1;{shown}{more and ';2'}\n"
+    refused = cli("import", "-", *LINKS, stdin=text.encode(), code=Exit.FAILED).output
+    assert "column B shows an error of the spreadsheet" in refused
+
+
+@pytest.mark.parametrize("label", ["#1", "# new", "Err: none", "#tag", "C#!", "##"])
+def test_a_label_may_begin_as_an_error_does(cli: Cli, label: str) -> None:
+    assert (
+        "1 accepted"
+        in cli("import", "-", *LINKS, stdin=f"parentid,childid,batch\n1,2,{label}\n".encode()).output
+    )
 
 
 def test_line_ends_in_a_cell_of_a_spreadsheet_are_blanks(cli: Cli, runtime: Runtime) -> None:

@@ -2,10 +2,21 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 from zipfile import ZipFile
 
-Rows = Sequence[Sequence[str | float]]
+from producers.portals.imports.sheet_errors import name_column
+
+Rows = Sequence[Sequence["str | float | Failed"]]
+
+
+class Failed(NamedTuple):
+    """A cell whose formula has failed."""
+
+    shown: str
+
+
 NAMESPACE = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 PACKAGE = "http://schemas.openxmlformats.org/package/2006"
@@ -43,12 +54,14 @@ def make_xlsx(sheets: Mapping[str, Rows]) -> bytes:
 def _sheet(rows: Rows) -> str:
     lines = ""
     for number, row in enumerate(rows, start=1):
-        cells = "".join(_cell(cell, f"{chr(65 + at)}{number}") for at, cell in enumerate(row))
+        cells = "".join(_cell(cell, f"{name_column(at)}{number}") for at, cell in enumerate(row, 1))
         lines += f'<row r="{number}">{cells}</row>' if cells else ""
     return f'<worksheet xmlns="{NAMESPACE}"><sheetData>{lines}</sheetData></worksheet>'
 
 
-def _cell(value: str | float, place: str) -> str:
+def _cell(value: str | float | Failed, place: str) -> str:
+    if isinstance(value, Failed):
+        return f'<c r="{place}" t="e"><f>A99</f><v>{value.shown}</v></c>'
     if isinstance(value, str):
         return f'<c r="{place}" t="inlineStr"><is><t>{escape(value)}</t></is></c>'
     return f'<c r="{place}"><v>{value}</v></c>'

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from producers.portals.imports.record_cells import explain_exponent, read_records, read_value
+from producers.portals.imports.sheet_errors import name_column
 from worker.contract import resolve
 from worker.contract.catalogue import INFO
 from worker.contract.fields import find_faults
@@ -41,9 +42,11 @@ REFERENCE_COLUMN: Final = re.compile(
 )
 REQUIRED: Final = ("action", "relationtype", "parentid", "childid")
 # What programs write for a cell without a value; in an optional field it is one.
-GAPS: Final = frozenset(("nan", "NaN", "NULL", "null", "None", "<NA>", "NaT", r"\N", "#N/A"))
+GAPS: Final = frozenset(("nan", "NaN", "NULL", "null", "None", "<NA>", "NaT", r"\N"))
 EITHER: Final = frozenset(("NA", "N/A", "n/a"))  # R's gap, or a label
 NO_VALUES: Final = GAPS | EITHER
+# What a spreadsheet shows for a failed formula, in the words of any language, or for a column too narrow.
+SHEET_ERROR: Final = re.compile(r"#N/A|#NV|#[^\W\d_][\w/ ]{1,20}[!?]|#{3,}|Err:[0-9]{3}")
 # Blanks, and what shows nothing: copies of web pages, mails and Windows dialogs leave it around a text.
 INVISIBLE: Final = (
     "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"  # in a class of characters
@@ -93,6 +96,10 @@ class TableLayout:
         if not NO_VALUES.isdisjoint(values.values()):  # hardly ever
             values = {field: cell for field, cell in values.items() if cell not in GAPS or field in REQUIRED}
             unclear = [_explain_either(field, cell) for field, cell in values.items() if cell in EITHER]
+        if "#" in (joined := "".join(values.values())) or "Err:" in joined:
+            broken = {field: cell for field, cell in values.items() if SHEET_ERROR.fullmatch(cell)}
+            unclear += [self._explain_error(field, cell) for field, cell in broken.items()]
+            values = {field: cell for field, cell in values.items() if field not in broken}
         nameless = [
             _explain_nameless(index + 1, cells[index])
             for index in self._nameless
@@ -102,6 +109,11 @@ class TableLayout:
         # A wrong cell with a line break most likely holds the next lines, after a quotation mark left open.
         spans_lines = any("\n" in values.get(fault.path, "") for fault in faults)
         return ParsedCells(None if spans_lines else message, [*nameless, *unclear, *faults])
+
+    def _explain_error(self, field: str, cell: str) -> Fault:
+        column = next(name_column(index + 1) for index, name in self._fields if name == field)
+        side = field.partition("=")[0]
+        return Fault(side, f"column {column} shows an error of the spreadsheet, {quote(cell)}; mend it there")
 
 
 def _explain_nameless(number: int, cell: str) -> Fault:

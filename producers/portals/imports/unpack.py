@@ -13,6 +13,7 @@ from datetime import date, datetime, time, timedelta
 from io import TextIOWrapper
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
 
+from producers.portals.imports.sheet_errors import find_sheet_errors
 from worker.contract.quoting import quote
 from worker.errors import Fault, Invalid
 
@@ -101,7 +102,7 @@ def _read_sheet(file: BinaryIO, name: str) -> Sequence[Sequence[object]]:
         book = CalamineWorkbook.from_filelike(file)
         visible = [each.name for each in book.sheets_metadata if each.visible is SheetVisibleEnum.Visible]
         sheet = _choose_sheet({each: book.get_sheet_by_name(each) for each in visible}, name)
-        return sheet.to_python(skip_empty_area=False)
+        rows = sheet.to_python(skip_empty_area=False)
     except CalamineError as error:
         file.seek(0)
         if isinstance(error, PasswordError) or PASSWORD in file.read():
@@ -109,6 +110,11 @@ def _read_sheet(file: BinaryIO, name: str) -> Sequence[Sequence[object]]:
         else:
             problem = f"the spreadsheet cannot be read: {error}; save it as CSV UTF-8"
         raise Invalid([Fault("", problem)]) from None
+    file.seek(0)
+    for (row, column), text in find_sheet_errors(file, sheet.name).items():
+        if row < len(rows) and column < len(rows[row]):
+            rows[row][column] = text
+    return rows
 
 
 def _choose_sheet(sheets: Mapping[str, "CalamineSheet"], name: str) -> "CalamineSheet":
