@@ -15,11 +15,10 @@ from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
 from worker.ports.audit import AuditEntry
 from worker.ports.records import Failure, JobFilter, JobRecord
-from worker.ports.store import Store
+from worker.ports.store import Retention, Store
 from worker.ports.work import Writes
 from worker.store.jobs import job_decisions, lifecycle
 from worker.store.jobs.stored_job import FAILED, SENDING, LoadedJob, StoredJob
-from worker.store.limits import Retention
 
 GONE, RIGHTS = Refusal(80, "record", "no such record"), Refusal(261, "rights", "no right")
 FIRST, SECOND, THIRD = (Relation(BUYER, 1, child) for child in (9, 10, 11))

@@ -6,8 +6,7 @@ from tests.support.store_steps import accept, claim_all, list_jobs, read_all, se
 from tests.support.store_values import BUYER, MONTH, NO_LIMIT, START, change, submission
 from worker.contract import Relation
 from worker.ports.services import Clock, LeaseKeeper
-from worker.ports.store import IntakeBounds, Store
-from worker.store.limits import Retention
+from worker.ports.store import IntakeBounds, Retention, Store
 from worker.testing import FakeClock, MemoryStore, skip_renewal
 
 WEEK = 7 * 86_400.0

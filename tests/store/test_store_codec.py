@@ -11,7 +11,7 @@ from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import RESULTS, ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
 from worker.ports.requests import RequestRecord
-from worker.ports.store import Submission
+from worker.ports.store import Retention, Submission
 from worker.ports.waiting import Pause
 from worker.ports.work import BegunRequest
 from worker.store import codec
@@ -19,7 +19,7 @@ from worker.store.jobs.job_view import as_record
 from worker.store.jobs.new_job import encode_submission
 from worker.store.jobs.stored_job import HEAD, LoadedJob
 from worker.store.keys import short_id
-from worker.store.limits import MAX_HISTORY, Retention
+from worker.store.limits import MAX_HISTORY
 from worker.store.memories import Memory, end_of, why_of
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
 

@@ -19,11 +19,10 @@ from worker.ports.audit import AuditEntry
 from worker.ports.metrics import WorkerInfo
 from worker.ports.records import JobFilter, JobRecord
 from worker.ports.replays import ReplayEntry
-from worker.ports.store import IntakeBounds, Receipt, Submission
+from worker.ports.store import IntakeBounds, Receipt, Retention, Submission
 from worker.ports.waiting import Pause
 from worker.store.database import Database
 from worker.store.job_admin import RedisJobAdmin
-from worker.store.limits import Retention
 from worker.store.metrics import RedisMetrics
 from worker.store.migration import migrate
 from worker.store.queries import RedisQueries

@@ -10,12 +10,13 @@ from worker.contract import Relation, account_of
 from worker.planner.relation_state import RelationRecord
 from worker.ports.audit import AuditEntry
 from worker.ports.requests import RequestRecord
+from worker.ports.store import Retention
 from worker.store import codec
 from worker.store.commit import Commit
 from worker.store.database import Database
 from worker.store.jobs.stored_job import FAILED, QUEUED, SENDING, STATES, LoadedJob
 from worker.store.keys import bucket_of, short_id
-from worker.store.limits import MAX_REQUESTS, Retention
+from worker.store.limits import MAX_REQUESTS
 from worker.store.memories import Memory, end_of, expiry_of
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from worker.ports.audit import AuditEntry
+from worker.ports.store import Retention
 from worker.store.account import META_FIELDS, AccountCommit, Meta
 from worker.store.commit import Overtaken, repeat_while_overtaken
 from worker.store.database import Database
-from worker.store.limits import Retention
 
 Answer = TypeVar("Answer")
 

@@ -7,7 +7,6 @@ numbers here gets it as a local. Durations are seconds, those in `_US` microseco
 from typing import Final
 
 from worker.ports.store import MAX_KEPT_BODY
-from worker.ports.store import Retention as Retention
 from worker.ports.work import LEASE_LIFETIME
 
 LEASE_LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)

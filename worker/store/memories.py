@@ -16,9 +16,10 @@ from worker.planner.fold import (
 )
 from worker.planner.relation_state import Doubt
 from worker.ports.records import RelationEvent
+from worker.ports.store import Retention
 from worker.store.jobs.stored_job import NUMBERS
 from worker.store.keys import short_id
-from worker.store.limits import MAX_HISTORY, Retention
+from worker.store.limits import MAX_HISTORY
 
 _pack = msgspec.msgpack.Encoder().encode
 Event = tuple[str, int, str]  # id, number of the result, by or why

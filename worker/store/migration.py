@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from worker.errors import StoreUnavailable
+from worker.ports.store import Retention
 from worker.redis.client import translate_errors
 from worker.store import keys
 from worker.store.account import AccountCommit
@@ -16,7 +17,7 @@ from worker.store.commit import Check, new_commit_id
 from worker.store.database import Database
 from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.keys import LAYOUT, bucket_of, short_id
-from worker.store.limits import MAX_EXAMINED, Retention
+from worker.store.limits import MAX_EXAMINED
 from worker.store.old_layout import read_event, read_job, read_memory
 
 OLD_HOLDER: Final = f"layout {LAYOUT}"

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from worker.ports.audit import AuditEntry
+from worker.ports.store import Retention
 from worker.ports.waiting import Pause
 from worker.store.account import AccountCommit
 from worker.store.acts import Acts, send_act
 from worker.store.commit import Commit, Overtaken
 from worker.store.database import Database
-from worker.store.limits import BRAKE_WINDOW_US, REFUSED_LIFE_US, Retention
+from worker.store.limits import BRAKE_WINDOW_US, REFUSED_LIFE_US
 
 PAUSE_FIELDS: Final = ("reason", "detail", "since", "until", "fingerprint", "braked")
 

@@ -12,6 +12,7 @@ import msgspec
 from worker.contract import Relation
 from worker.planner.fold import RESULTS, Intent, Version
 from worker.planner.relation_state import OpenRelation, RelationRecord, Stage
+from worker.ports.store import Retention
 from worker.store import codec
 from worker.store.inspection.flaws import ENDED, Flaw, StoredNumbers, Write, flaw
 from worker.store.inspection.job_repair import count_writes, fingerprint_of, keep_writes, restore
@@ -19,7 +20,6 @@ from worker.store.inspection.tally import Tally
 from worker.store.jobs import job_references
 from worker.store.jobs.stored_job import FAILED, NO_EVENT, PARKED, QUEUED, STATES, LoadedJob
 from worker.store.keys import bucket_of, short_id
-from worker.store.limits import Retention
 from worker.store.memories import Memory
 
 GuardOf = Callable[[Relation], str]

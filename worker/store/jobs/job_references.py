@@ -9,6 +9,7 @@ from worker.contract import Reference
 from worker.planner.search import Answer
 from worker.ports.erasure import RecordRef
 from worker.ports.references import LookUpResult, Parking, ReplacedSide, UnresolvedJob
+from worker.ports.store import Retention
 from worker.store.jobs import erased_job, lifecycle
 from worker.store.jobs.stored_job import (
     FAILED,
@@ -22,7 +23,7 @@ from worker.store.jobs.stored_job import (
     StoredJob,
     StoredReference,
 )
-from worker.store.limits import MAX_FAULT_LENGTH, Retention, to_us
+from worker.store.limits import MAX_FAULT_LENGTH, to_us
 
 
 def waits(job: LoadedJob) -> bool:

@@ -10,6 +10,7 @@ from worker.planner.apply_reply import RelationOutcome
 from worker.ports.erasure import ERASED
 from worker.ports.job_admin import CANCELLED
 from worker.ports.records import JobState
+from worker.ports.store import Retention
 from worker.store.jobs.stored_job import (
     COUNTED,
     FAILED,
@@ -26,7 +27,7 @@ from worker.store.jobs.stored_job import (
     LoadedJob,
     StoredJob,
 )
-from worker.store.limits import REQUEST_IDS_LENGTH, Retention, to_us
+from worker.store.limits import REQUEST_IDS_LENGTH, to_us
 
 
 def claim(job: LoadedJob) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from worker.contract import Change, Reference
-from worker.ports.store import Submission
+from worker.ports.store import Retention, Submission
 from worker.store.jobs.stored_job import (
     ACTIONS,
     FAILED,
@@ -15,7 +15,7 @@ from worker.store.jobs.stored_job import (
     StoredReference,
 )
 from worker.store.keys import delivery, event, short_id
-from worker.store.limits import MAX_FAULT_LENGTH, Retention, to_us
+from worker.store.limits import MAX_FAULT_LENGTH, to_us
 
 _pack = msgspec.msgpack.Encoder().encode
 

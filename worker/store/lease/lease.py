@@ -11,6 +11,7 @@ from worker.planner.actions import Request
 from worker.planner.relation_state import RelationRecord
 from worker.ports.references import LookUpBatch, LookUpResult
 from worker.ports.requests import RequestRecord
+from worker.ports.store import Retention
 from worker.ports.waiting import Pause
 from worker.ports.work import BegunRequest, ClaimedJob, DeleteBrake, WorkBatch, Writes
 from worker.store.account import META_FIELDS, AccountCommit, Meta
@@ -23,7 +24,7 @@ from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.reference_memory import ReferenceMemory
 from worker.store.lease.release import release
 from worker.store.lease.work_batch import read_batch
-from worker.store.limits import LEASE_LIFETIME_MS, Retention
+from worker.store.limits import LEASE_LIFETIME_MS
 from worker.store.migration import ensure_layout, migrate
 from worker.store.pauses import PAUSE_FIELDS, KnownPause, restart_pause, set_pause
 

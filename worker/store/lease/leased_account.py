@@ -8,6 +8,7 @@ from worker.errors import LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import RelationRecord
 from worker.ports.requests import RequestRecord
+from worker.ports.store import Retention
 from worker.store.account import AccountCommit, Before, Meta, read_events, read_memories, read_meta
 from worker.store.commit import Check, Overtaken
 from worker.store.database import Database
@@ -15,7 +16,6 @@ from worker.store.jobs.stored_job import FAILED, LoadedJob
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange
 from worker.store.lease.queue import Queue
 from worker.store.lease.replaced import Found, read_relations
-from worker.store.limits import Retention
 from worker.store.memories import Memory
 
 
