@@ -166,8 +166,11 @@ class Runtime:
             emit=self.emit,
         )
 
-    def read_health(self, accounts: Sequence[str] | None = None) -> Health:
-        """Read how the system is doing, in seven round trips; by default of all accounts of the settings."""
+    def read_health(self, accounts: Sequence[str] | None = None, *, takes_changes: bool = False) -> Health:
+        """Read how the system is doing, in seven round trips; by default of all accounts of the settings.
+
+        Who has just seen that the store takes changes says so, and it is not asked again.
+        """
         known = self.settings.accounts
         names = list(known) if accounts is None else list(accounts)
         stats, paces = self.metrics.account_stats(names), self.limiter.states(names)
@@ -181,7 +184,7 @@ class Runtime:
                 name: AccountHealth(stats[name], paces[name], name in observing, self._claim_written_at(name))
                 for name in names
             },
-            refusal=self._find_refusal(),
+            refusal="" if takes_changes else self._find_refusal(),
         )
 
     def check_writable(self) -> None:

@@ -116,6 +116,18 @@ def test_all_three_tell_the_same(front: Front, redis_client: redis.Redis, state:
     assert levels == Counter({"page": "fail", "ticket": "warn"}[SEVERITIES[name]] for name, _ in expected)
 
 
+def test_a_health_check_asks_once_whether_changes_are_taken(front: Front, redis_client: redis.Redis) -> None:
+    def count_probes() -> int:
+        calls: int = redis_client.info("commandstats").get("cmdstat_eval", {}).get("calls", 0)
+        return calls
+
+    make_healthy(front)
+    before = count_probes()
+    for _ in range(10):
+        assert httpx.get(f"{front.url}/readyz").json() == {"status": "ok"}
+    assert count_probes() == before + 10
+
+
 def test_what_a_process_knows_of_itself_is_told_by_it(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     make_healthy(front)
     monkeypatch.setattr(front.runtime.wake, "trouble", "OperationalError: no", raising=False)

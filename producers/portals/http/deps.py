@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -110,7 +111,10 @@ class HttpDeps:
 def http_deps(runtime: Runtime, *, is_stopping: Callable[[], bool]) -> HttpDeps:
     """Build the dependencies from a runtime."""
     intake, threads = runtime.intake(), Threads()
-    read_health = RareQuestion(runtime.read_health, rest=lambda: HEALTH_REST * len(runtime.settings.accounts))
+    read_health = RareQuestion(
+        partial(runtime.read_health, takes_changes=True),  # else its trouble is that of the check before it
+        rest=lambda: HEALTH_REST * len(runtime.settings.accounts),
+    )
 
     def find_troubles() -> list[Trouble]:
         runtime.check_writable()  # each time, which shows that changes are accepted
