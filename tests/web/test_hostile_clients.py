@@ -18,7 +18,7 @@ import pytest
 from producers.portals.http import body
 from producers.portals.http.application import application
 from producers.portals.http.change_handler import MAX_CHANGES
-from producers.portals.http.connection import MAX_HEAD, BoundedProtocol
+from producers.portals.http.connection import MAX_HEAD, BoundedProtocol, write_refusal
 from producers.portals.http.server import Server
 from tests.support.http_front import BUYER, Front, problem, request_head
 from tests.support.waiting import wait_until
@@ -75,6 +75,40 @@ def test_a_head_without_end_is_refused_before_it_fills_the_memory(front: Front) 
     with socket.create_connection(("127.0.0.1", urlsplit(front.url).port or 0), timeout=60) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\n" + b"X: " + b"y" * MAX_HEAD)
         assert connection.recv(100).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /v1/jobs?account=a b HTTP/1.1\r\nHost: here\r\n\r\n",  # a URL with a blank
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # the beginning of TLS
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",  # HTTP/2 with prior knowledge
+        b"POST /v1/changes HTTP/1.1\r\nHost: here\r\nContent-Length: many\r\n\r\n",
+        b"POST /v1/changes HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: here\r\n broken: line\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\nnonsense\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_by_a_problem_document(front: Front, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", urlsplit(front.url).port or 0), timeout=60) as connection:
+        connection.sendall(sent)
+        answer = read_all(connection)
+    head, _, body = answer[answer.index(b"HTTP/1.1 400 Bad Request\r\n") :].partition(b"\r\n\r\n")
+    assert {b"content-type: application/problem+json", b"connection: close"} <= set(
+        head.lower().split(b"\r\n")
+    )
+    assert f"content-length: {len(body)}".encode() in head
+    document = json.loads(body)
+    assert (document["status"], document["title"]) == (400, "Bad Request")
+    assert "no HTTP/1.1 request" in document["detail"]
+
+
+@pytest.mark.parametrize("status", [400, 408, 431, 503])
+def test_refusals_of_the_server_itself_are_problem_documents(status: int) -> None:
+    head, _, body = write_refusal(status).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert (b"retry-after: 1" in head.lower()) == (status == 503)
+    assert json.loads(body)["status"] == status
 
 
 def test_a_body_that_drips_is_refused_and_nothing_of_it_accepted(front: Front) -> None:

@@ -1,11 +1,14 @@
 """One connection of the server, with bounds on what it may cost; uvicorn itself has none of them."""
 
 import asyncio
+from functools import cache
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from producers.portals.http.problems import problem_response
 from worker.contract import MAX_BODY
 
 HEAD_SECONDS: Final = 10.0  # that the head of a request may take to come
@@ -18,9 +21,10 @@ MAX_JOINED: Final = 2**16  # bytes that wait for others of the same turn
 ANSWER_SECONDS: Final = 300.0  # from the last byte of a request to the last of its answer
 UPGRADE_HEADERS: Final = (b"upgrade", b"http2-settings")
 REFUSALS: Final = {
-    408: b"408 Request Timeout",
-    431: b"431 Request Header Fields Too Large",
-    503: b"503 Service Unavailable\r\nretry-after: 1",
+    400: "this is no HTTP/1.1 request; is it TLS, HTTP/2 or a URL with blanks?",
+    408: f"the head of the request did not come within {HEAD_SECONDS:g} seconds",
+    431: f"the head of the request is longer than {MAX_HEAD} bytes",
+    503: "there are too many connections; come again",
 }
 
 
@@ -63,6 +67,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_size += len(data)
             if self._head_size > MAX_HEAD:
                 self._refuse(431)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - `Invalid HTTP request received.`
+        """Refuse what is no HTTP, like all else, by a problem document; uvicorn's own is a text."""
+        self._refuse(400)
 
     def on_message_begin(self) -> None:
         """Expect a whole request, and first the rest of its head."""
@@ -132,9 +140,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         self._stop_head_timer()
         if not self.transport.is_closing():
-            self.transport.write(
-                b"HTTP/1.1 %s\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % REFUSALS[status]
-            )
+            self.transport.write(write_refusal(status))
             self.transport.close()
 
     def _end(self) -> None:
@@ -177,6 +183,19 @@ class JoinedWrites:
         if self._written:
             written, self._written = self._written, bytearray()
             self._transport.write(written)
+
+
+@cache
+def write_refusal(status: int) -> bytes:
+    """Return the response to what is no request that the application could answer: a problem document."""
+    headers = {
+        "Connection": "close",
+        **({"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}),
+    }
+    response = problem_response(status, REFUSALS[status], headers=headers)
+    lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
+    lines += [b"%s: %s" % header for header in response.raw_headers]
+    return b"\r\n".join([*lines, b"", bytes(response.body)])
 
 
 class PlainParser(httptools.HttpRequestParser):
