@@ -17,6 +17,7 @@ INFO_PREFIX: Final = "relationinfo."
 MAX_CORRECTION: Final = 16_384  # bytes, as JSON: 500 ids have 9,000
 SOURCE: Final = "replay"  # the `source` of a new change
 MAX_NAMED: Final = 5  # ids in a fault
+ONE_RECORD: Final = "expected one record: a replace says what *it* has; send one change for each of several"
 
 Correction = Mapping[str, Any]
 """The values that replace those of a failed job, by field; one of relationinfo is `relationinfo.KEY`.
@@ -91,7 +92,11 @@ def make_new_change(
     corrected = apply_correction(message, correction)
     if job.replaces and corrected.get("action") == "replace":
         corrected = _with_sides(corrected, f"{job.replaces}id")
-    return from_message(corrected).change
+    change = from_message(corrected).change
+    if job.replaces and change.action == "replace" and change.replaces != job.replaces:
+        single = "childid" if job.replaces == "parent" else "parentid"
+        raise InvalidChange([Fault(single, ONE_RECORD)])
+    return change
 
 
 def _name_records(job: JobRecord, relations: Sequence[Relation]) -> dict[str, list[Any]]:

@@ -12,8 +12,9 @@ from ops.simulator import FaultPlan, Records
 from tests.support.broken_stores import inspector_of
 from tests.support.crashes import crash_everywhere
 from tests.support.flow_world import START, World, change
-from tests.support.replaying import newest, replay
+from tests.support.replaying import newest, replay, replays_of
 from worker.contract import Change, Reference
+from worker.errors import InvalidChange
 from worker.testing import MemoryStore
 
 UNIT = "estate:estateUnit"
@@ -59,6 +60,46 @@ def test_a_unit_without_a_building_gets_one_and_one_that_is_right_costs_reads_on
     assert world.linked() == {(502, 7)}
     assert writes(world) == ["create"]
     assert [(job.state, job.total) for job in world.jobs()] == [("succeeded", 1)] * 2
+
+
+def test_two_buildings_for_one_unit_are_refused_at_once(make_world: Callable[..., World]) -> None:
+    world = in_building(make_world(), (501, 7))
+    with pytest.raises(InvalidChange) as refused:
+        world.accept(move(8, 502), move(7, 502, 503))
+    [fault] = refused.value.faults
+    assert (fault.path, fault.place) == ("parentid", 1)
+    assert "estate 7 can have one parent at most by estate:estateUnit, and would have 2" in fault.message
+    assert world.store.counts("acme").get("accepted", 0) == 0
+
+
+def test_an_address_may_have_several_estates_by_a_replace(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    buyer = msgspec.structs.replace(move(9001, 501, 502), type="estate:address:buyer")
+    world.accept(buyer)
+    world.drain()
+    assert world.job().state == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "single"),
+    [
+        (msgspec.structs.replace(change("replace", UNIT, 502, 7), replaces="child"), "parentid"),
+        (move(7, 502), "childid"),
+    ],
+)
+def test_a_correction_never_turns_a_replace_around(
+    make_world: Callable[..., World], wanted: Change, single: str
+) -> None:
+    world = in_building(make_world(records=Records(missing=frozenset({("estate", 502)}))), (501, 7))
+    world.accept(wanted)
+    world.drain()
+    assert world.job().state == "failed"
+    prepared = replays_of(world).prepare(
+        "acme", [world.job().id], by="ada", correction={single: [601, 602], "action": "replace"}
+    )
+    assert prepared.eligible == 0
+    assert prepared.refused == {"invalid": 1}
+    assert f"{single}: expected one record: a replace says" in prepared.examples[world.job().id]
 
 
 def test_a_building_is_left_for_none(make_world: Callable[..., World]) -> None:

@@ -76,6 +76,7 @@ def _as_replace(rng: random.Random, change: Change) -> Change:
         others = DATES if change.type == APPOINTMENT else ESTATES
         parents, children = tuple(rng.sample(others, rng.choice((1, 2)))), children[:1]
         side = "parent"
+        parents = parents[:1] if change.type == UNIT else parents  # two buildings of a unit are refused
     is_emptied = change.type not in GUARDED and rng.random() < 0.1
     return msgspec.structs.replace(
         change,

@@ -65,6 +65,10 @@ def removes_first(change: Change, overrides: Mapping[str, Override] = NO_OVERRID
     """Return whether a replace has to remove before it creates: of a child that has one parent at most."""
     if change.replaces != "parent":
         return False
+    return _has_one_parent(change, overrides)
+
+
+def _has_one_parent(change: Change, overrides: Mapping[str, Override]) -> bool:
     return guarded_side(TYPES[change.type], overrides.get(change.type, NO_OVERRIDE)) == "child"
 
 
@@ -75,6 +79,10 @@ def check(change: Change, overrides: Mapping[str, Override] = NO_OVERRIDES) -> l
     """
     if change.action != "replace":
         return _check(change, change.action, overrides)
+    if change.replaces == "parent" and len(change.parents) > 1 and _has_one_parent(change, overrides):
+        child = f"{TYPES[change.type].child} {change.children[0]}" if change.children else "a record"
+        reason = f"{child} can have one parent at most by {change.type}, and would have {len(change.parents)}"
+        raise InvalidChange([Fault("parentid", f"{reason}; name the one that is right")])
     return [*_check(change, "create", overrides), *_check(change, "delete", overrides)]
 
 
