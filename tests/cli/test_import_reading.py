@@ -367,6 +367,19 @@ def test_utf_16_without_a_mark_is_found(name: str) -> None:
         detect_format(BytesIO(b"parentid;childid\n1;2\0\n"))
 
 
+@pytest.mark.parametrize("text", ["Käufer", "Größe", "café"])
+def test_a_file_of_two_encodings_is_refused_rather_than_misread(text: str) -> None:
+    head = f"{HEAD};batch\n"
+    mixed = f"{head}1;2;{text}\n".encode() + f"3;4;{text}\n".encode("cp1252")
+    with pytest.raises(Invalid) as refused:
+        detect_format(BytesIO(mixed))
+    assert "lines in UTF-8 and lines in Windows-1252" in str(refused.value)
+    later = f"{head}1;2;Großer Spaß“, 5 € Ü–Ö\n".encode(
+        "cp1252"
+    )  # letters before what a UTF-8 letter ends with
+    assert detect_format(BytesIO(later)).encoding == "cp1252"
+
+
 def test_the_encoding_is_detected_from_the_whole_file() -> None:
     text = f"{HEAD};Straße\n1;2;Königsallee\n"
     for name, found in (

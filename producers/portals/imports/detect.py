@@ -1,6 +1,7 @@
 """Reads a file once to find its encoding, its number of lines, and a digest of its content."""
 
 import codecs
+import re
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import BinaryIO, Final, NamedTuple
@@ -18,6 +19,11 @@ BYTE_ORDER_MARKS: Final = {
 HEAD: Final = 1000  # bytes that are looked at for UTF-16 without a mark
 MOSTLY: Final = 0.9
 ENCODINGS: Final = ("utf-8", "cp1252")  # German Excel writes the latter
+# Letters of German and French in UTF-8, which by Windows-1252 are `Ã¤` and the like, and no text has.
+UTF8_LETTERS: Final = re.compile(rb"\xc3[\x84\x96\x9c\x9f\xa0\xa4\xa7-\xab\xb4\xb6\xbb\xbc]")
+MIXED: Final = (
+    "has lines in UTF-8 and lines in Windows-1252, as two files behind one another; save each as CSV UTF-8"
+)
 
 
 class FileFormat(NamedTuple):
@@ -30,7 +36,7 @@ class FileFormat(NamedTuple):
 
 def detect_format(file: BinaryIO) -> FileFormat:
     """Read the whole file; raises Invalid if it is no text in a known encoding."""
-    digest, lines, is_empty, has_nul = sha256(), 0, True, False
+    digest, lines, is_empty, has_nul, has_utf8 = sha256(), 0, True, False, False
     decoders = dict[str, codecs.IncrementalDecoder]()
     for block in _read_blocks(file):
         if is_empty:
@@ -38,12 +44,15 @@ def detect_format(file: BinaryIO) -> FileFormat:
         digest.update(block)
         lines += block.count(b"\n")
         has_nul = has_nul or b"\0" in block
+        has_utf8 = has_utf8 or bool(UTF8_LETTERS.search(block))
         decoders = {name: decoder for name, decoder in decoders.items() if _can_decode(decoder, block)}
     encodings = [name for name, decoder in decoders.items() if _can_decode(decoder, b"", final=True)]
     if not (encodings or is_empty):
         raise Invalid([Fault("", "expected text in UTF-8 or Windows-1252; save the file as CSV UTF-8")])
     if has_nul and encodings[0] in ENCODINGS:
         raise Invalid([Fault("", "expected text, got NUL bytes; save the file as CSV UTF-8")])
+    if has_utf8 and encodings == ["cp1252"]:
+        raise Invalid([Fault("", MIXED)])
     return FileFormat(digest.hexdigest()[:16], encodings[0] if encodings else ENCODINGS[0], lines + 1)
 
 
