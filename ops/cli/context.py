@@ -216,6 +216,15 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
     setattr(context.ensure_object(CommandContext), str(parameter.name), value)
 
 
+def _remember_url(context: click.Context, parameter: click.Parameter, given: str) -> None:
+    if given:
+        from producers.portals.sdk.http_transport import explain_url  # which imports what speaks HTTP
+
+        if reason := explain_url(given):
+            raise click.BadParameter(reason)
+    _remember(context, parameter, given)
+
+
 _pass_context = click.make_pass_decorator(CommandContext, ensure=True)
 _json_option = click.option(
     "--json", "as_json", is_flag=True, expose_value=False, callback=_remember, help="Answer as JSON."
@@ -226,7 +235,7 @@ _url_option = click.option(
     default="",
     metavar="URL",
     expose_value=False,
-    callback=_remember,
+    callback=_remember_url,
     help="Of an HTTP interface to ask, with the key in RELATIONS_KEY, instead of Redis.",
 )
 

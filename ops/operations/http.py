@@ -13,6 +13,7 @@ from datetime import datetime, tzinfo
 from functools import cached_property
 from itertools import islice
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -132,7 +133,7 @@ class HttpOperations:
         return read_payload(document) if document else None
 
     def count_batch(self, account: str, label: str) -> BatchDict:
-        return self._calls.get(BatchDict, f"/v1/batches/{quoted(label)}", account=account)
+        return self._calls.get(BatchDict, f"/v1/batches/{quote(label, safe='')}", account=account)
 
     def list_failures(self, account: str) -> FailuresDict:
         return self._calls.get(FailuresDict, "/v1/errors", account=account)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote
 
@@ -36,9 +37,11 @@ KINDS: Final[Mapping[str, type[RelationsError]]] = {
 }
 
 
-def quoted(text: str) -> str:
-    """Return a text as a part of a path."""
-    return quote(text, safe="")
+def quoted(id_: str) -> str:
+    """Return an id or a name as a part of a path; raises NotFound for what can be neither."""
+    if not id_.strip(".") or "/" in id_:
+        raise NotFound(f'nothing has the id "{id_}"')
+    return quote(id_, safe="")
 
 
 class PartlyAccepted(InvalidChange):
@@ -104,9 +107,21 @@ class HttpCalls:
         if not response.is_success:
             raise _error_of(response)
         try:
-            return msgspec.json.decode(response.content)
+            return Answer(response.url, msgspec.json.decode(response.content, type=dict[str, Any]))
         except http_answers.DECODE_ERRORS as error:
             raise http_answers.error_of_content(response, error) from None
+
+
+class Answer(dict[str, Any]):
+    """What a call answers; a field that it lacks shows that something else has answered."""
+
+    def __init__(self, url: httpx.URL, document: Mapping[str, Any]) -> None:
+        super().__init__(document)
+        self._url = url
+
+    def __missing__(self, name: str) -> Any:
+        text = f"{self._url} did not answer as the interface does, for there is no {name} in it"
+        raise RelationsError(f"{text}; is this its address?")
 
 
 def _error_of(response: httpx.Response) -> RelationsError:
@@ -115,7 +130,8 @@ def _error_of(response: httpx.Response) -> RelationsError:
     kind = KINDS.get(problem.kind)
     if kind is None:
         error = http_answers.error_of_response(response)
-        return ServerUnavailable(str(error)) if isinstance(error, Unavailable) else error
+        is_elsewhere = response.status_code == HTTPStatus.NOT_FOUND  # which the interface gives a name
+        return ServerUnavailable(str(error)) if is_elsewhere or isinstance(error, Unavailable) else error
     named = _make_error(kind, problem, response)
     if problem.proof and isinstance(named, Unavailable):
         return PartlyErased(named, problem.proof)

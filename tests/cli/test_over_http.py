@@ -29,7 +29,7 @@ from ops.operations.http_calls import HttpCalls
 from ops.serializers.drift import read_drifted, serialize_drift_page
 from ops.serializers.jobs import read_job
 from ops.serializers.replays import read_replay, serialize_replay
-from ops.simulator import Records, Simulator
+from ops.simulator import Records, Simulator, serve
 from ops.web.forms import DriftedForm, RepairForm
 from ops.web.routes import operator_routes
 from producers.portals.http.application import application
@@ -45,6 +45,7 @@ from tests.support.store_steps import claim_all
 from tests.support.store_values import make_request
 from worker.config import load_settings
 from worker.contract import Reference, Relation, from_message
+from worker.errors import RelationsError
 from worker.ports.drift import DriftedRelation, DriftPage
 from worker.ports.records import Dismissal, Failure, JobFilter, JobRecord
 from worker.ports.references import JobReference, Parking
@@ -90,6 +91,7 @@ class Ways(NamedTuple):
     remote: Cli
     runtime: Runtime
     env: dict[str, str]
+    url: str
 
 
 @pytest.fixture
@@ -111,7 +113,8 @@ def ways(two_accounts: dict[str, str], tmp_path: Path, simulator: Simulator) -> 
     }
     with Server(application(runtime, more_routes=routes), port=0) as server:
         remote = make_cli({**nowhere, "RELATIONS_URL": server.url})
-        yield Ways(make_cli({**two_accounts, "RELATIONS_KEY": ""}), remote, runtime, two_accounts)
+        direct = make_cli({**two_accounts, "RELATIONS_KEY": ""})
+        yield Ways(direct, remote, runtime, two_accounts, server.url)
     runtime.client.close()
 
 
@@ -300,6 +303,35 @@ def test_what_is_not_there_is_not_found_both_ways(ways: Ways, words: str, accoun
     line = words.format(f"{account}0f3k9x2b7c1d4e5g6h").split()
     for cli in (ways.direct, ways.remote):
         cli(*line, code=Exit.NOT_FOUND)
+
+
+@pytest.mark.parametrize("words", ["jobs show acme-1", "jobs list", "batch b1 --account acme", "audit"])
+def test_a_path_where_no_interface_is_never_says_that_something_is_not_there(ways: Ways, words: str) -> None:
+    with serve(Simulator({})) as other:
+        for url in (other.url.replace("/api/stable/api.php", ""), f"{ways.url}/elsewhere"):
+            refused = ways.remote(*words.split(), RELATIONS_URL=url, code=Exit.USAGE)
+            assert "is no path of the interface (HTTP 404); is this its address?" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://here", "localhost:8080", "http://", "http://[::1", "http://h/?a=b", "http://h#x", "http://u:p@h"],
+)
+def test_an_address_that_is_none_is_a_wrong_command_line(ways: Ways, url: str) -> None:
+    assert "--url" in ways.remote("jobs", "list", "--url", url, code=Exit.USAGE).stderr
+
+
+def test_json_of_something_else_is_no_answer(ways: Ways) -> None:
+    elsewhere = httpx.MockTransport(lambda _: httpx.Response(200, json={"hello": "world"}))
+    operations = HttpOperations(HttpCalls("http://elsewhere", KEY, elsewhere), "http://elsewhere", zone=UTC)
+    for ask in (
+        operations.account_names,
+        lambda: operations.get_job("acme-1"),
+        lambda: operations.find_jobs("acme", JobFilter()),
+        lambda: operations.list_failures("acme")["errors"],
+    ):
+        with pytest.raises(RelationsError, match="is this its address"):
+            ask()
 
 
 def test_what_a_key_may_not_read_is_refused_and_not_missing(ways: Ways) -> None:

@@ -103,6 +103,8 @@ def _check_count(response: httpx.Response, jobs: int, asked: int, what: str) -> 
 def error_of_response(response: httpx.Response) -> RelationsError:
     """Return the error that a response other than a success stands for."""
     problem = read_problem(response)
+    if response.status_code == HTTPStatus.NOT_FOUND and not problem.kind:  # what is not there has one
+        return RelationsError(f"{response.url} is no path of the interface (HTTP 404); is this its address?")
     detail = problem.detail or f"{response.url} answered {response.reason_phrase}"
     detail = f"{detail} (HTTP {response.status_code})"
     if response.status_code in CURABLE:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -107,21 +107,25 @@ def client_options(url: str, key: str) -> dict[str, Any]:
     Blanks around the URL and the key come from copying, and are dropped.
     """
     url, key = (url or "").strip(), (key or "").strip()
-    if faults := [*_check_url(url), *_check_key(key)]:
+    faults = [*([Fault("url", fault)] if (fault := explain_url(url)) else []), *_check_key(key)]
+    if faults:
         raise Invalid(faults)
     return {"base_url": url, "headers": {"Authorization": f"Bearer {key}"}}
 
 
-def _check_url(url: str) -> list[Fault]:
-    try:
-        parsed = httpx.URL(url)
-        # A user and a password would replace the key in the header, and be quoted in every message.
-        if parsed.scheme in ("http", "https") and parsed.host and not parsed.userinfo:
-            return []
-    except httpx.InvalidURL:
-        pass
-    expected = "expected an address such as https://relations.example, without a user and a password"
-    return [Fault("url", expected)]
+def explain_url(url: str) -> str:
+    """Return what is wrong with the address of an interface; empty for a good one."""
+    with suppress(httpx.InvalidURL):
+        parsed = httpx.URL(url.strip())
+        # A user and a password would replace the key in the header, and be quoted in every message; behind a
+        # query, paths would be a part of it.
+        if (
+            parsed.scheme in ("http", "https")
+            and parsed.host
+            and not (parsed.userinfo or parsed.query or parsed.fragment)
+        ):
+            return ""
+    return "expected an address such as https://relations.example, without a user, a password and a query"
 
 
 def _check_key(key: str) -> list[Fault]:
