@@ -13,7 +13,7 @@ from ops.doctor.webhooks import check_callback, check_deliveries
 from ops.doctor.workers import check_broker, check_system
 from worker.config import mask_url
 from worker.errors import StoreUnavailable
-from worker.redis.client import is_refusal
+from worker.redis.client import is_answer
 from worker.usecases.health import Health
 from worker.wiring import Runtime
 
@@ -30,7 +30,7 @@ def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Itera
         yield from check_store_rights(runtime.client, settings.prefix)
         is_reachable = True
     except StoreUnavailable as error:
-        refuses = is_refusal(error)
+        refuses = is_answer(error)
         how = "answers, and refuses what is asked" if refuses else "does not answer"
         start = "Start it, or set RELATIONS_REDIS_URL to one that runs."
         advice = advise_on_refusal(error) if refuses else start

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 
 USE: Final = "Use Redis or Valkey 7.0 or newer."
+MEND: Final = "Mend what Redis says."
+NO_OTHER_NAMES: Final = f"{USE} It must not rename what the rule has."
 
 
 def advise_on_refusal(error: StoreUnavailable) -> str:
     """Return what to do about a server that answers, and does not do what it was asked."""
+    if "unknown command 'EVAL" in str(error):  # which every version has
+        return NO_OTHER_NAMES
     is_other = any(sign in str(error) for sign in ("unknown command", "unexpected symbol near '#'"))
-    return USE if is_other else "Mend what Redis says."
+    return USE if is_other else MEND
 
 
 def check_store_rights(client: Any, prefix: str) -> Iterator[Finding]:
@@ -48,4 +52,4 @@ def _check(client: Any, key: str, commands: tuple[str, ...], prefix: str, what: 
             yield Finding(subject, "fail", message, grant)
         if refused.unknown:
             message = f"the server has no {', '.join(refused.unknown)}, or another name for it"
-            yield Finding(subject, "fail", message, f"{USE} It must not rename what the rule has.")
+            yield Finding(subject, "fail", message, NO_OTHER_NAMES)

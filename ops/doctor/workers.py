@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ops.doctor.findings import Finding, report
-from ops.doctor.rights import check_broker_rights
+from ops.doctor.rights import MEND, check_broker_rights
 from worker.celery_config import queue_names
 from worker.config import Settings, mask_url
-from worker.redis.client import explain_error
+from worker.redis.client import explain_error, is_answer
 from worker.usecases.health import Health, find_memory_trouble, find_sweep_trouble, find_worker_trouble
 
 if TYPE_CHECKING:
@@ -27,16 +27,19 @@ def check_broker(celery: "Celery", settings: Settings, health: Health | None) ->
             yield Finding("broker", "ok", mask_url(connection.as_uri()))
             yield from check_broker_rights(connection, settings.prefix)
     except Exception as error:  # whatever the transport's client raises
-        message = f"{url} does not answer ({explain_error(error)}): what is accepted is not woken"
-        yield Finding("broker", "fail", message, "Start it, or set RELATIONS_BROKER_URL to one that runs.")
+        refuses = is_answer(error)
+        how = "answers, and refuses what is asked" if refuses else "does not answer"
+        message = f"{url} {how} ({explain_error(error)}): what is accepted is not woken"
+        start = "Start it, or set RELATIONS_BROKER_URL to one that runs."
+        yield Finding("broker", "fail", message, MEND if refuses else start)
         return
     try:
         queues = celery.control.inspect(timeout=REPLY_TIMEOUT).active_queues() or {}
     except Exception as error:  # such as a user of Redis without a right to channels
         message = f"they cannot be asked: {explain_error(error)}"
-        yield Finding(
-            "workers", "warn", message, f"Let the broker's user use the channels {settings.prefix}*."
-        )
+        grant = f"Let the broker's user use the channels {settings.prefix}*."
+        is_other = is_answer(error) and "permissions to" not in str(error)
+        yield Finding("workers", "warn", message, MEND if is_other else grant)
         return
     yield check_workers(queues, queue_names(settings.prefix), health)
 

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
-from ops.dev.redis_server import RedisServer
+from ops.dev.redis_server import RedisServer, run_server
 from ops.doctor.accounts import check_account, check_rights, check_work
 from ops.doctor.findings import Finding
+from ops.doctor.rights import MEND, NO_OTHER_NAMES
 from ops.doctor.server import check_clock, check_eviction, check_persistence, check_server_version
 from ops.doctor.workers import check_workers
 from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
 from tests.support.cli_runner import SECRET, TOKEN, Cli, make_cli, make_environ, write_settings
-from tests.support.error_replies import OtherReplies
+from tests.support.error_replies import ErrorReplies, OtherReplies
 from worker.config import load_settings
 from worker.contract import from_message
 from worker.ports.waiting import Pause
@@ -169,6 +171,50 @@ def test_without_redis_the_doctor_still_looks_at_the_rest(cli: Cli) -> None:
     assert "fail  redis: redis://***@127.0.0.1:1/0 does not answer" in output
     assert "fail  broker: redis://***@127.0.0.1:1/0 does not answer" in output
     assert "hunter22" not in output
+
+
+def diagnose(cli: Cli, url: str) -> dict[str, tuple[str, str]]:
+    """Return what the doctor says of each part of this server that fails or is odd, and what to do."""
+    output = cli("doctor", "--json", code=1, RELATIONS_REDIS_URL=url, RELATIONS_BROKER_URL=url).stdout
+    found = json.loads(output)["findings"]
+    return {each["what"]: (each["text"], each["todo"]) for each in found if each["level"] != "ok"}
+
+
+@pytest.mark.parametrize(
+    ("user", "meaning"),
+    [("", "it asks for a password"), (":wrong@", "are not those of the server")],
+)
+def test_a_server_that_refuses_us_is_there_and_nobody_has_to_start_it(
+    cli: Cli, tmp_path: Path, user: str, meaning: str
+) -> None:
+    with run_server(tmp_path / "redis", password="right") as server:
+        found = diagnose(cli, f"redis://{user}{server.url.partition('@')[2]}")
+    for part in ("redis", "broker"):
+        message, todo = found[part]
+        assert "answers, and refuses what is asked" in message
+        assert meaning in message
+        assert todo == MEND
+
+
+def test_workers_that_cannot_be_asked_for_another_reason_than_rights_need_none(
+    cli: Cli, tmp_path: Path
+) -> None:
+    with run_server(tmp_path / "redis") as server, redis.Redis.from_url(server.url) as client:
+        client.replicaof("127.0.0.1", 1)
+        found = diagnose(cli, server.url)
+    assert "is a replica" in found["workers"][0]
+    assert found["workers"][1] == MEND
+
+
+def test_a_server_that_has_renamed_what_is_needed_is_not_too_old(cli: Cli, redis_url: str) -> None:
+    with ErrorReplies(RedisServer(redis_url)) as replies:
+        replies.answer(
+            "ERR unknown command 'EVAL', with args beginning with: ",
+            lambda command: command[0].upper() == b"EVAL",
+        )
+        message, todo = diagnose(cli, replies.url)["rights in the store"]
+    assert "it lacks a command that is needed, or has renamed it" in message
+    assert todo == NO_OTHER_NAMES
 
 
 def test_good_credentials_are_accepted(cli: Cli, simulator: Simulator) -> None:

@@ -47,6 +47,7 @@ ADVICE: Final = {
     "BusyLoadingError": "it is loading its data",
     "ermissions to ": "its user lacks a right, which relations doctor names",
     "Authentication required": "it asks for a password; name it in the URL",
+    "HELLO must be called": "it asks for a password; name it in the URL",
     "invalid username-password pair": "user and password in the URL are not those of the server",
     "AuthenticationError": "user and password in the URL are not those of the server",
     "DB index is out of range": "it has no such database; name another in the URL",
@@ -113,6 +114,19 @@ def translate_errors() -> Iterator[None]:
 def is_refusal(error: StoreUnavailable) -> bool:
     """Whether the server answers, and does not do what it was asked: without a right, or under that name."""
     return isinstance(error.__cause__, redis_errors.ResponseError)
+
+
+def is_answer(error: BaseException | None) -> bool:
+    """Whether the error is what a server says, which so is there: that it refuses us, or is loading."""
+    said = (
+        redis_errors.ResponseError,
+        redis_errors.AuthenticationError,
+        redis_errors.AuthorizationError,
+        redis_errors.BusyLoadingError,
+    )
+    if error is None or isinstance(error, said) or "max number of clients" in str(error):
+        return error is not None
+    return is_answer(error.__cause__ or error.__context__)  # of a library that has its own errors
 
 
 def explain_error(error: BaseException) -> str:
