@@ -53,9 +53,13 @@ class SafeWriter(io.TextIOWrapper):
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Let everything that is printed in the block cross the border; to a closed stream goes nothing."""
-    before = sys.stdout, sys.stderr
-    with Path(os.devnull).open("w") as nowhere:
+    """Let everything that is printed in the block cross the border; to a closed stream goes nothing.
+
+    From a closed input comes nothing.
+    """
+    before, given = (sys.stdout, sys.stderr), sys.stdin
+    with Path(os.devnull).open() as nothing, Path(os.devnull).open("w") as nowhere:
+        sys.stdin = given or nothing
         originals = [stream or nowhere for stream in before]  # there is none that was closed before the start
         wrapped = [SafeWriter(stream) if hasattr(stream, "buffer") else stream for stream in originals]
         writers = [stream for stream in wrapped if isinstance(stream, SafeWriter)]
@@ -65,7 +69,7 @@ def safe_streams() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout, sys.stderr = before
+            (sys.stdout, sys.stderr), sys.stdin = before, given
             for writer in writers:
                 writer.flush()
                 writer.detach()

@@ -81,6 +81,16 @@ def test_a_file_that_is_sent_again_changes_nothing(cli: Cli, tmp_path: Path, run
     assert runtime.store.counts("acme")["accepted"] == 3
 
 
+@pytest.mark.parametrize("name", ["a.ndjson", "A.NDJSON", "a.JsonL", "a.json"])
+def test_a_file_of_changes_is_known_by_the_end_of_its_name_however_it_is_written(
+    cli: Cli, tmp_path: Path, runtime: Runtime, name: str
+) -> None:
+    change = {"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 1, "childid": 2}
+    (tmp_path / name).write_text(json.dumps(change))
+    cli("send", name)
+    assert runtime.store.counts("acme")["accepted"] == 1
+
+
 def test_standard_input_is_read_with_a_dash(cli: Cli, runtime: Runtime) -> None:
     line = json.dumps(
         {"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1}

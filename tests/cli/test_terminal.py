@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.cli.errors import Exit
 from tests.support.cli_runner import Cli
 from worker.contract.quoting import make_printable
 
 ROOT = Path(__file__).parents[2]
+BUYER = "estate:address:buyer"
 EVIL = "harmless\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp\r\x7f"
 
 
@@ -73,6 +75,24 @@ def test_a_closed_output_changes_nothing(env: dict[str, str], closed: tuple[int,
     )
     assert ended.returncode == 0
     assert b"closed" in start(("accounts", "list"), env, stdout=subprocess.PIPE).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("import", "-", "--set", "action=create", "--set", f"relationtype={BUYER}"), Exit.FAILED),
+        (
+            ("import", "-", "--dry-run", "--set", "action=create", "--set", f"relationtype={BUYER}"),
+            Exit.FAILED,
+        ),
+        (("send", "-"), Exit.FAILED),
+        (("jobs", "list"), Exit.OK),
+    ],
+)
+def test_from_a_closed_input_comes_nothing(env: dict[str, str], words: tuple[str, ...], code: Exit) -> None:
+    ended = start(words, env, preexec_fn=lambda: os.close(0), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert (ended.returncode, b"Traceback" in ended.stderr) == (code, False), ended.stderr
+    assert code == Exit.OK or b"got nothing" in ended.stderr
 
 
 def start(words: tuple[str, ...], env: dict[str, str], **options: Any) -> subprocess.CompletedProcess[bytes]:

@@ -90,7 +90,7 @@ def _read_entries(
         raise click.UsageError(
             "Give ACTION TYPE PARENT CHILD…, files of NDJSON, a single dash, or --sample NAME."
         )
-    if all(word == "-" or word.endswith(CHANGE_FILES) for word in words):
+    if all(word == "-" or word.lower().endswith(CHANGE_FILES) for word in words):
         if given := [name for name, value in fields.items() if value]:
             options = ", ".join(given)
             raise click.UsageError(f"A file says by itself what it means; {options} is for a single change.")
