@@ -5,7 +5,7 @@ Knows no HTTP; what a write is, and how it is run beside the event loop, are pas
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -15,6 +15,7 @@ from worker.errors import BacklogFull, RelationsError, Unavailable
 from worker.ports.store import Receipt
 
 MAX_CHANGES: Final = 1000  # of one write, so that none blocks the server for long; one request may bring more
+QUIET_TURNS: Final = 4  # of the event loop, in which nobody joins, before a write begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class CommitGroup:
     async def _write_queue(self, account: str) -> None:
         queue = self._queues[account]
         while queue:
+            await self._gather(queue)
             requests = _take_group(queue, self._max_changes)
             try:
                 results = await self._run(partial(self._write, requests))
@@ -70,6 +72,18 @@ class CommitGroup:
             for request, result in zip(requests, results, strict=True):
                 request.resolve(result)
         del self._queues[account]
+
+    async def _gather(self, queue: Sized) -> None:
+        """Return when no request has joined for some turns of the event loop, or enough wait for a write.
+
+        Requests of which the bytes are here already share it: to change threads and to ask Redis costs as
+        much as to read one.
+        """
+        size = quiet = 0
+        while quiet < QUIET_TURNS and size < self._max_changes:
+            quiet = quiet + 1 if len(queue) == size else 0
+            size = len(queue)
+            await asyncio.sleep(0)
 
     def _write(self, requests: Sequence[PendingRequest]) -> Results:
         """Return one result per request.
