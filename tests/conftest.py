@@ -12,13 +12,14 @@ from hypothesis import settings
 
 from ops.dev.redis_server import RedisServer, run_server
 from tests.support.surroundings import forget_settings, share_certificates
+from worker.garbage import THRESHOLDS
 from worker.redis.client import connect
 
 forget_settings(os.environ)
 share_certificates()
 
 # As a worker has it: looking for cycles among the values of a test takes a tenth of its time.
-gc.set_threshold(50_000, 20, 100)
+gc.set_threshold(*THRESHOLDS)
 
 # A suite that a script runs in the background starts with SIGINT ignored, and so would every process that
 # a test starts and interrupts. The children of a process with a handler start with the default action.

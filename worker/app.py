@@ -3,12 +3,11 @@
 Importing this reads no settings and connects to nothing: Celery asks for its configuration late.
 """
 
-import gc
 import os
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
 import click
 from celery import signals
@@ -22,10 +21,8 @@ from worker.celery_output import configure_log
 from worker.config import Settings, load_settings
 from worker.config.loader import places
 from worker.errors import InvalidSettings
+from worker.garbage import look_seldom
 from worker.wiring import connect_metrics, import_http
-
-GC_THRESHOLDS: Final = (50_000, 20, 100)
-"""New containers before Python looks for cycles among the youngest, and how often it looks further."""
 
 
 class UnusableSettings(click.ClickException):
@@ -84,8 +81,7 @@ def connect_signals(settings: Settings) -> None:
     for about_to_start in (signals.worker_init, signals.beat_init):
         about_to_start.connect(report_missing_file, weak=False)
     signals.worker_init.connect(lambda **_: import_http(), weak=False)
-    # The values of a batch live as long as it: looking through them for cycles costs a sixth of a flush.
-    signals.worker_init.connect(lambda **_: gc.set_threshold(*GC_THRESHOLDS), weak=False)
+    signals.worker_init.connect(lambda **_: look_seldom(), weak=False)  # what it forks later inherits that
     # Celery's own lines go through our pipeline, and every line of a task names it.
     signals.celeryd_init.connect(lambda **_: set_up(), weak=False)  # before its first warning
     signals.setup_logging.connect(set_up, weak=False)

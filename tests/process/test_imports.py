@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from worker.garbage import THRESHOLDS
+
 COMMAND = "from ops.cli.root import main; main.get_command(None, 'jobs')"
 ON_REDIS = f"{COMMAND}; import ops.operations.local, producers.services, worker.background, worker.wiring"
 INTERFACE = "import ops.dashboard.routes, ops.web.routes, producers.portals.http.application"
@@ -39,3 +41,15 @@ def test_what_speaks_http_is_imported_before_a_worker_forks() -> None:
     code = "from celery import signals; from worker.app import app; app.finalize(), app.conf.broker_url"
     needed = {"httpcore", "worker.onoffice.client", "worker.callbacks.transport"}
     assert needed <= imported_by(f"{code}; signals.worker_init.send(None)", *needed)
+
+
+def test_a_worker_looks_for_cycles_seldom_and_not_among_what_was_imported() -> None:
+    code = (
+        "import gc; from celery import signals; from worker.app import app; app.finalize(); "
+        "app.conf.broker_url; signals.worker_init.send(None); "
+        "print(gc.get_freeze_count() > 50_000, *gc.get_threshold())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert found.stdout.split()[-4:] == ["True", *map(str, THRESHOLDS)]
