@@ -24,7 +24,7 @@ def create_buyers(world: World, number: int) -> None:
 def test_a_mass_delete_pauses_the_account_before_any_of_it_leaves_and_is_reported_once() -> None:
     world = world_with(brake=10)
     create_buyers(world, 25)
-    world.clock.sleep(1.0)
+    world.clock.advance(1.0)
     world.accept(change("delete", BUYER, 1, *range(1, 26), at=1))
     world.flush()
     world.flush()
@@ -40,7 +40,7 @@ def test_a_mass_delete_pauses_the_account_before_any_of_it_leaves_and_is_reporte
 def test_each_resume_lets_another_hours_allowance_go_until_all_is_done() -> None:
     world = world_with(brake=10)
     create_buyers(world, 25)
-    world.clock.sleep(1.0)
+    world.clock.advance(1.0)
     world.accept(change("delete", BUYER, 1, *range(1, 26), at=1))
     left = []
     for _ in range(4):
@@ -54,17 +54,17 @@ def test_each_resume_lets_another_hours_allowance_go_until_all_is_done() -> None
 def test_a_few_deletes_and_any_number_of_creates_pass_the_brake() -> None:
     world = world_with(brake=10)
     create_buyers(world, 200)
-    world.clock.sleep(1.0)
+    world.clock.advance(1.0)
     world.accept(change("delete", BUYER, 1, *range(1, 11), at=1))
     world.drain()
     assert len(world.relations()) == 190
-    world.clock.sleep(60.0)
+    world.clock.advance(60.0)
     world.accept(change("delete", BUYER, 1, 11, at=61))
     world.flush()
     paused = world.store.get_pause("acme")
     assert paused is not None
     assert paused.detail.startswith("11 deletes")
-    world.clock.sleep(3600.0)
+    world.clock.advance(3600.0)
     world.store.resume("acme")
     world.drain()
     assert len(world.relations()) == 189

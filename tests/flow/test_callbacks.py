@@ -73,7 +73,7 @@ class Portal:
     def sweep(self, *, seconds: float = 2.0, times: int = 1) -> None:
         """Let time pass, and do what a sweep does, so often."""
         for _ in range(times):
-            self.world.clock.sleep(seconds)
+            self.world.clock.advance(seconds)
             for name in sorted(self.callbacks.look()):
                 self.callbacks.send_due(name)
 
@@ -221,7 +221,7 @@ def test_one_failure_ends_the_round_of_a_callback_and_no_other_callback_waits_fo
     for number in range(5):
         portal.accept(9, batch=f"b{number}", parent=number + 1)
     portal.world.drain()
-    portal.world.clock.sleep(15)
+    portal.world.clock.advance(15)
     assert portal.callbacks.look() == {"portal", "crm"}
     portal.answers = [CallbackAttempt(error="timed out")]
     assert portal.callbacks.send_due("portal") == 0
@@ -288,11 +288,11 @@ def test_processes_that_die_with_a_message_take_nothing_from_the_patience_with_i
     portal = Portal(answers=[CallbackAttempt(500)])
     portal.accept(9)
     portal.world.drain()
-    portal.world.clock.sleep(15)
+    portal.world.clock.advance(15)
     portal.callbacks.look()
     for _ in range(len(DELAYS) + 1):
         assert portal.store.claim_message("acme", "portal", seconds=CLAIM_SECONDS)
-        portal.world.clock.sleep(CLAIM_SECONDS)
+        portal.world.clock.advance(CLAIM_SECONDS)
     portal.sweep()
     (message,) = portal.store.list_messages("acme").messages
     assert (message.state, message.attempts) == ("waiting", 1)

@@ -148,7 +148,7 @@ def test_what_a_dead_worker_had_begun_goes_on(make_world: Make) -> None:
     with pytest.raises(Unavailable):
         world.flush()
     world.apis["acme"] = api
-    world.clock.sleep(20.0)
+    world.clock.advance(20.0)
     refused = cancel(world, ids(world, 0)).refused
     assert refused[ids(world, 0)[0]] in (UNFINISHED, "sending")
     world.drain()

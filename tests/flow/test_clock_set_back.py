@@ -46,13 +46,13 @@ def test_a_retry_goes_when_it_was_to_go_though_the_clock_was_set_back(
     next_in = world.flush().next_in
     assert next_in is not None
     sweeper.sweep()
-    world.clock.sleep(-3600.0)
+    world.clock.advance(-3600.0)
     for _ in range(60):
         woken.clear()
         sweeper.sweep()
         if woken:
             world.flush()
-        world.clock.sleep(2.0)
+        world.clock.advance(2.0)
         if world.job().state == "succeeded":
             break
     assert world.job().state == "succeeded"

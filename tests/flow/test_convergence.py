@@ -76,9 +76,9 @@ def work(world: World, submitted: list[Change], rng: random.Random) -> None:
             world.accept(rng.choice(submitted[: at + 1]))
         if rng.random() < 0.3:
             world.flush(rng.choice(ACCOUNTS))
-            world.clock.sleep(rng.random() * 8)
+            world.clock.advance(rng.random() * 8)
     world.drain()
-    world.clock.sleep(300)
+    world.clock.advance(300)
     world.simulator.land()
 
 

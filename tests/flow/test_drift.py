@@ -47,7 +47,7 @@ def read_pages(world: World, wanted: DriftFilter = EVERYTHING) -> Iterator[Drift
     for _ in range(1000):
         page = read_page(world, wanted, cursor)
         if page.waits:
-            world.clock.sleep(page.rest)
+            world.clock.advance(page.rest)
         else:
             yield page
         cursor = page.next
@@ -66,7 +66,7 @@ def edit(world: World, *put: tuple[str, int, int], drop: tuple[tuple[str, int, i
 
 
 def link(world: World, parent: int, *children: int, action: str = "create", name: str = BUYER) -> None:
-    world.clock.sleep(1.0)
+    world.clock.advance(1.0)
     world.accept(change(action, name, parent, *children))
     world.drain()
 
@@ -137,7 +137,7 @@ def test_the_other_side_may_know_what_the_first_leaves_out(make_world: Callable[
 
 def end_lease(world: World) -> None:
     """Let a lease run out, by the world's clock and by the server's own."""
-    world.clock.sleep(LEASE_LIFETIME + 1.0)
+    world.clock.advance(LEASE_LIFETIME + 1.0)
     assert isinstance(world.store, RedisStore)
     world.store.database.redis.delete(f"{world.store.database.prefix}:{{acme}}:holder")
 
@@ -188,7 +188,7 @@ def test_what_a_dead_worker_has_begun_goes_first(make_world: Callable[..., World
     assert read_page(world).waits == "other work of the account goes first"
     world.drain()
     assert read_page(world).open == 1  # the write that died may still land
-    world.clock.sleep(300.0)
+    world.clock.advance(300.0)
     assert read_page(world).same == 1
 
 
@@ -294,7 +294,7 @@ def test_an_api_that_does_not_answer_is_left_to_rest_before_its_breaker_opens(
     waiting = read_page(world)
     assert (waiting.waits, waiting.rest, waiting.seen) == ("the API does not answer", 30.0, 0)
     assert not [event for event, _ in world.events if event == "breaker.opened"]
-    world.clock.sleep(30.0)
+    world.clock.advance(30.0)
     assert drifted(world) == {Relation(BUYER, 1, 10): "missing"}
 
 
@@ -347,10 +347,10 @@ def test_both_generations_of_memories_are_read_page_by_page_and_each_relation_on
 ) -> None:
     world, day = make_world(), 86_400.0
     link(world, 1, 1, 2)
-    world.clock.sleep(29 * day)
+    world.clock.advance(29 * day)
     for first in range(100, 2600, 500):
         link(world, 2, *range(first, first + 500))
-    world.clock.sleep(2 * day)  # the first ones are forgotten, and a new generation begins
+    world.clock.advance(2 * day)  # the first ones are forgotten, and a new generation begins
     link(world, 3, 1)
     link(world, 2, 100)
     seen = list[Relation]()
@@ -383,10 +383,10 @@ def test_a_repair_is_shown_first_and_makes_everything_as_it_was_confirmed(
     world = make_world()
     link(world, 1, 10, 11, 12)
     link(world, 1, 12, action="delete")
-    world.clock.sleep(1.0)
+    world.clock.advance(1.0)
     world.accept(change("create", MEETING, 7, 20, info=((INFO, "gesendet"),)))
     world.drain()
-    world.clock.sleep(1.0)
+    world.clock.advance(1.0)
     world.accept(change("modify", MEETING, 7, 20, info=((FEEDBACK, "aktiv"),)))
     world.drain()
     was = world.relations()
@@ -456,7 +456,7 @@ def test_a_repair_goes_through_the_delete_brake_and_the_guard_like_every_change(
     world = World(MemoryStore, policy={"max_deletes_per_hour": 2})
     for child in (10, 11, 12):
         link(world, 1, child, action="delete")
-        world.clock.sleep(3600.0)
+        world.clock.advance(3600.0)
     edit(world, (BUYER, 1, 10), (BUYER, 1, 11), (BUYER, 1, 12))
     run_replay(world, replays_of(world).prepare_repair("acme", find_drifted(world), by="ada"))
     world.flush()
@@ -483,7 +483,7 @@ def test_no_repair_overrules_a_change_that_is_newer_than_what_was_confirmed(
         *([] if confirmed == "create" else [(BUYER, 1, 10)]),
         drop=() if confirmed == "delete" else ((BUYER, 1, 10),),
     )
-    world.clock.sleep(3600.0)
+    world.clock.advance(3600.0)
     found, late = find_drifted(world), change(newer, BUYER, 1, 10, at=0.001)
     if when == "before it is prepared":
         world.accept(late)
@@ -547,7 +547,7 @@ def test_reported_drift_is_the_difference_of_what_was_confirmed_and_the_crm(
     at = count()
     for action, name, parent, child in asked:
         world.accept(change(action, name, parent, child, at=next(at)))
-    world.clock.sleep(100.0)
+    world.clock.advance(100.0)
     world.drain()
     confirmed = {Relation(name, parent, child): action for action, name, parent, child in asked}
     put = [edit[:3] for edit in edits if edit[3]]

@@ -50,7 +50,7 @@ def test_what_was_never_sent_ends_at_once_and_what_has_no_answer_is_left_to_the_
     with pytest.raises(Unavailable, match="all else is erased"):
         erase(world)
     assert world.job(0).children == (9002,)
-    world.clock.sleep(150.0)
+    world.clock.advance(150.0)
     assert erase(world) == {"memories": 1}
     assert erase(world) == {}
 
@@ -69,7 +69,7 @@ def test_a_later_delete_waits_for_the_late_create_though_its_record_was_erased_m
         erase(world)
     world.accept(change("delete", BUYER, 501, 9001))
     world.drain()
-    world.clock.sleep(300.0)
+    world.clock.advance(300.0)
     assert world.relations() == {}
     assert erase(world)["memories"] == 1
 
@@ -86,7 +86,7 @@ def test_a_request_of_a_dead_worker_delays_the_erasure_of_its_own_records_only(m
     with pytest.raises(Unavailable, match="unfinished write: 1"):
         erase_record(erasure_of(world), "acme", "address", 9002, by="ada")
     world.drain()
-    world.clock.sleep(150.0)
+    world.clock.advance(150.0)
     erase_record(erasure_of(world), "acme", "address", 9002, by="ada")
     assert world.relations() == {OTHER: {}}
 
@@ -98,11 +98,11 @@ def test_a_paused_account_has_to_be_resumed_or_its_write_is_given_up_as_a_flush_
     world.accept(change("create", BUYER, 501, 9001))
     world.flush()
     world.store.pause("acme", Pause("by hand"))
-    world.clock.sleep(DAY / 2)
+    world.clock.advance(DAY / 2)
     with pytest.raises(Unavailable, match=r"can land no more; account acme is paused: resume it") as refused:
         erase(world)
     assert refused.value.retry_after == 5.0
-    world.clock.sleep(DAY / 2 + 1.0)
+    world.clock.advance(DAY / 2 + 1.0)
     assert erase(world)["open"] == 1
     assert (world.job(0).state, world.job(0).counts["failed"], world.job(0).failed) == ("failed", 1, ())
     assert world.store.failed_jobs("acme", limit=9) == []
@@ -132,7 +132,7 @@ def test_a_newer_change_does_not_hide_that_the_write_before_it_had_no_answer(mak
     world.accept(change("delete", BUYER, 501, 9001))
     world.flush()  # the delete waits: the create may still land
     assert world.job(0).state == "superseded"
-    world.clock.sleep(151.0)
+    world.clock.advance(151.0)
     with pytest.raises(Unavailable):
         erase(world)
     world.drain()

@@ -275,7 +275,7 @@ def test_rejected_credentials_pause_the_account_once_and_keep_its_jobs(make_worl
     for _ in range(3):
         world.flush("acme")
         world.flush("other")
-        world.clock.sleep(60)
+        world.clock.advance(60)
     assert world.store.get_pause("acme").reason == "credentials"
     assert [event for event, _ in world.events].count("account.paused") == 1
     assert world.relations("other") == {Relation(BUYER, 501, 9001): {}}
@@ -313,9 +313,9 @@ def test_what_comes_in_during_a_flush_waits_for_company_too(make_world: Make) ->
 
         def send(self, *args: object, **kwargs: object) -> object:
             world.apis["acme"] = inner
-            world.clock.sleep(0.4)
+            world.clock.advance(0.4)
             world.accept(change("create", BUYER, 502, 9002))
-            world.clock.sleep(0.3)
+            world.clock.advance(0.3)
             return inner.send(*args, **kwargs)
 
     world.apis["acme"] = Busy()

@@ -31,7 +31,7 @@ def test_what_was_begun_under_a_lost_lease_never_undoes_a_newer_change() -> None
         def send(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> Reply:
             world.apis["acme"] = api
             world.accept(change("delete", BUYER, 501, 9001))
-            world.clock.sleep(200)
+            world.clock.advance(200)
             world.drain()
             return api.send(actions, request_id=request_id, now=now)
 
@@ -68,7 +68,7 @@ def test_waiting_halves_that_fill_every_batch_do_not_keep_the_first_half_in_the_
     )
     for _ in range(100):
         world.flush()
-        world.clock.sleep(0.3)  # so slow that it needs longer for all of them than one steps back at first
+        world.clock.advance(0.3)  # so slow that it needs longer for all of them than one steps back at first
     assert world.open_accounts() == {}
     assert [relation.child for relation in world.relations()] == [6]
 
@@ -105,7 +105,7 @@ def test_an_open_change_that_a_replace_has_made_stale_has_one_outcome() -> None:
     world.flush()
     world.accept(replace(501, 2, at=-1))
     world.flush()
-    world.clock.sleep(2)  # the first is due when the read of the second shows that it landed
+    world.clock.advance(2)  # the first is due when the read of the second shows that it landed
     world.drain()
     assert (world.job().total, sum(world.job().counts.values())) == (1, 1)
     assert world.linked() == {(501, 2)}
@@ -117,7 +117,7 @@ def test_a_create_that_lands_after_the_read_of_a_newer_replace_is_removed() -> N
     world.flush()
     world.accept(replace(501, 2, at=-1))
     world.drain()
-    world.clock.sleep(60)
+    world.clock.advance(60)
     assert world.linked() == {(501, 2)}
 
 

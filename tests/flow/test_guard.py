@@ -64,10 +64,10 @@ def test_a_delete_that_comes_while_the_create_is_tried_or_just_failed_is_held(
     create, delete = swap()
     world.accept(create)
     world.flush()
-    world.clock.sleep(seconds)
+    world.clock.advance(seconds)
     world.accept(delete)
     world.flush()
-    world.clock.sleep(1.0)
+    world.clock.advance(1.0)
     world.flush()
     assert states(world)[1] in ("sending", "held", "verifying")  # the create may be tried in the same round
     world.drain()
@@ -114,7 +114,7 @@ def test_a_held_delete_goes_at_once_when_a_successor_is_linked(make_world: Make)
     world.simulator.seed("token-acme", [Relation(BROKER, 501, 42)])
     world.accept(*swap())
     world.flush()
-    world.clock.sleep(100.0)
+    world.clock.advance(100.0)
     world.flush()
     assert states(world) == ["failed", "held"]
     world.accept(change("create", BROKER, 501, 45))
@@ -275,7 +275,7 @@ def test_at_no_instant_is_the_guard_broken(
             case "replay":
                 requeue(world.intake, "acme", world.store.failed_jobs("acme", limit=100))
             case "wait":
-                world.clock.sleep(700.0)
+                world.clock.advance(700.0)
             case "link":
                 world.simulator.seed("token-acme", [Relation(name, parent, child)])
             case _:

@@ -47,7 +47,7 @@ def work(world: World, rng: random.Random, count: int) -> None:
         world.accept(random_change(rng, number))
         if rng.random() < 0.1:
             world.flush(rng.choice(ACCOUNTS))
-            world.clock.sleep(rng.random() * 8)
+            world.clock.advance(rng.random() * 8)
         if rng.random() < 0.02:
             world.store.pause(rng.choice(ACCOUNTS), Pause("clock", until=world.clock.now() + 5_000_000))
     world.drain()
@@ -78,7 +78,7 @@ def test_when_all_has_expired_only_the_registry_and_the_counters_are_left(
     }
 
     def is_tidy() -> bool:
-        world.clock.sleep(0.02)
+        world.clock.advance(0.02)
         for account in ACCOUNTS:  # as the sweep does, whether or not there is ever work again
             world.store.tidy(account)
         return names(redis_client) == for_ever

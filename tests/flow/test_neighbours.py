@@ -113,7 +113,7 @@ class SlowApi:
         reply = self._inner.send(actions, **how)
         if reply.is_answered:
             return reply
-        self._clock.sleep(self._timeout)
+        self._clock.advance(self._timeout)
         return replace(reply, seconds=self._timeout)
 
 
@@ -224,7 +224,7 @@ def test_a_full_batch_leaves_a_quarter_to_the_inbox_and_takes_back_what_that_doe
     world = make_world(faults=FaultPlan.of_records(bad_parents(40), "gateway_before"))
     world.accept(*pairs(40))
     world.flush()
-    world.clock.sleep(20.0)
+    world.clock.advance(20.0)
     world.accept(*(change("create", BUYER, FRESH_ESTATE + number, 9001) for number in range(fresh)))
     with_lease = world.store.lease("acme", "reader")
     assert with_lease

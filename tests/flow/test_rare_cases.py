@@ -62,7 +62,7 @@ def test_a_store_that_is_away_when_outcomes_are_written_makes_no_change_look_dea
     while failures[0]:
         with pytest.raises(StoreUnavailable):
             world.flush()
-        world.clock.sleep(3.0)
+        world.clock.advance(3.0)
     world.drain()
     assert (world.job().state, world.job().refusal) == ("succeeded", None)
 
@@ -101,7 +101,7 @@ def test_an_operator_s_pause_stays_that_comes_just_when_new_credentials_end_anot
     world = make_world(policy={"fingerprint": "new"})
     world.accept(change("create", BUYER, 501, 9001))
     world.store.pause("acme", Pause("credentials", "137", fingerprint="old"))
-    world.clock.sleep(1.0)
+    world.clock.advance(1.0)
     resume = world.store.resume
 
     def late(account: str, **which: Any) -> bool:
@@ -137,9 +137,9 @@ def test_a_worker_with_rejected_credentials_leaves_the_account_to_one_with_good_
             (good, {"fingerprint": "new"}),
         ):
             world.flush()
-        world.clock.sleep(1.0)
+        world.clock.advance(1.0)
     assert (len(sent), len(world.relations())) == (1, 20)
-    world.clock.sleep(600.0)
+    world.clock.advance(600.0)
     world.accept(change("create", BUYER, 501, 9999))
     world.apis["acme"], world.policy = bad, {"fingerprint": "old"}
     world.flush()

@@ -68,10 +68,10 @@ def test_what_is_less_than_a_batch_waits_for_the_next_flush_where_more_may_join_
 
 def test_what_has_not_waited_for_its_window_waits_for_the_next_flush() -> None:
     world = world_of(*buyers(2), window=5.0)
-    world.clock.sleep(5.0)
+    world.clock.advance(5.0)
     world.accept(*buyers(6)[2:])
     assert kinds(flush_noted(world)) == "saw"
-    world.clock.sleep(5.0)
+    world.clock.advance(5.0)
     assert kinds(flush_noted(world)) == "ss" + "aw" * 2
 
 
@@ -183,7 +183,7 @@ def test_no_two_requests_on_their_way_name_one_relation_and_the_latest_word_coun
     world = world_of(*submitted, batch=batch, in_flight=in_flight, limits=Limits(100, max_actions))
     outcomes, next_in = Counter[str](), 0.0
     while next_in is not None:
-        world.clock.sleep(next_in)
+        world.clock.advance(next_in)
         done = flush(world.policy_of("acme"), world.flush_deps("acme", open_sender=open_apart))
         outcomes, next_in = outcomes + done.outcomes, done.next_in
     wanted = expected_states((each, relation) for each in submitted for relation in each.relations)

@@ -66,7 +66,7 @@ def work(world: World) -> None:
     deps = world.flush_deps("acme")
     reader = DriftReader(world.policy_of("acme"), deps, queries_of(world.store), lambda *_: None)
     while (page := reader.read(DriftFilter())).waits:
-        world.clock.sleep(page.rest)
+        world.clock.advance(page.rest)
 
 
 def records_of(world: World) -> list[RequestRecord]:

@@ -29,7 +29,7 @@ def replace(parent: int, *children: int, **more: Any) -> Change:
 
 def work(world: World, *changes: Change) -> None:
     """Accept changes a second later than what was before, and work them."""
-    world.clock.sleep(1.0)
+    world.clock.advance(1.0)
     world.accept(*changes)
     world.drain()
 
@@ -122,7 +122,7 @@ def test_a_failed_removal_holds_back_no_older_change_and_can_be_replayed(
     world = make_world()
     work(world, change("create", BUYER, 1, 10))
     let_nobody_write(world, 10)
-    world.clock.sleep(5.0)
+    world.clock.advance(5.0)
     work(world, replace(1, 11))
     let_nobody_write(world)
     at = (world.clock.now() / 1e6) - 1_800_000_000 - 3.0

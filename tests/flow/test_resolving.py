@@ -108,7 +108,7 @@ def test_a_choice_holds_for_its_job_alone(world: World) -> None:
     world.accept(wish(OFFICE), wish(OFFICE, estate=502))
     world.flush()
     resolve(world, {OFFICE: 9003})
-    world.clock.sleep(7200.0)
+    world.clock.advance(7200.0)
     world.flush()
     world.accept(wish(OFFICE, estate=501, action="delete"))
     world.flush()

@@ -115,7 +115,7 @@ def test_requests_that_fail_together_count_as_one_failure_and_then_one_goes_alon
     world.accept(*(change("create", BUYER, 500 + child, child) for child in range(1, 9)))
     assert kinds(flush_noted(world)) == "ssss" + "aw" * 4
     assert world.limiter.states(["acme"])["acme"]["failures"] == 1
-    world.clock.sleep(2.0)
+    world.clock.advance(2.0)
     assert kinds(flush_noted(world)).startswith("saw")
     world.drain()
     assert len(world.relations()) == 8
@@ -141,7 +141,7 @@ def test_a_flush_that_may_send_only_in_a_moment_ends_and_comes_back() -> None:
     world = World(MemoryStore, faults=FaultPlan.script([InjectedFault("throttle", seconds=0.1)]))
     world.accept(change("create", BUYER, 501, 9001))
     world.flush()
-    world.clock.sleep(0.05)
+    world.clock.advance(0.05)
     assert world.flush().requests == 0
     world.drain()
     assert len(world.relations()) == 1

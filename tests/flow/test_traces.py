@@ -69,7 +69,7 @@ def test_a_flush_and_its_requests_are_linked_to_the_spans_of_those_who_asked(col
             "childid": PERSON,
         }
         world.accept(msgspec.structs.replace(from_message(message).change, correlation=correlation))
-    world.clock.sleep(2)
+    world.clock.advance(2)
     flush(world.policy_of("acme"), world.flush_deps("acme", emit=traces.follow(world.emit)))
     traces.close()
 

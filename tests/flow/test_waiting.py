@@ -190,7 +190,7 @@ def test_when_the_time_that_was_named_has_come_it_waits_no_more_for_the_same(
         assert first is not None
         if not first.until:
             continue
-        world.clock.sleep(max(0.0, (first.until - world.clock.now()) / SECOND))
+        world.clock.advance(max(0.0, (first.until - world.clock.now()) / SECOND))
         later = reader.of_job(job)
         assert later is None or not 0 < later.until <= world.clock.now(), (first, later)
         assert later != first
@@ -202,7 +202,7 @@ def take(world: World, kind: str, step: str, number: int) -> None:
     elif step == "flush":
         world.flush()
     elif step == "wait":
-        world.clock.sleep(number)
+        world.clock.advance(number)
     elif step == "pause":
         until = world.clock.now() + number * SECOND if number else 0
         world.store.pause("acme", Pause("clock" if number else "hand", until=until))

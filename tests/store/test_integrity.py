@@ -60,7 +60,7 @@ class Broken(SideBySide):
 def drain(store: Store, clock: FakeClock) -> None:
     """Work everything that is left, as flushes do."""
     for turn in range(20):
-        clock.sleep(60.0)
+        clock.advance(60.0)
         lease = store.lease("acme", f"drain-{turn}")
         assert lease is not None
         results, found = look_up_results(lease.read_look_ups(1000), ["found"], park=False)
@@ -118,7 +118,7 @@ def test_a_flush_that_finds_nothing_doubles_its_own_delay_until_there_is_work(
         assert add_due(broken)  # after the read, which would mend it
         delays.append(lease.release())
         if delays[-1]:
-            clock.sleep(delays[-1])
+            clock.advance(delays[-1])
     assert delays == [min(0.05 * 2**turn, 60.0) for turn in range(15)]
     answer = store.accept("acme", [submission("9", change(2, 9))], IntakeBounds(NO_LIMIT, MONTH))
     assert answer.wake  # what is new has a message of its own, and waits for nothing
@@ -159,7 +159,7 @@ def test_the_sweep_mends_an_account_that_rests_with_open_jobs(store: Store, cloc
     store.database.redis.delete(f"{base}open", f"{base}due")
     assert store.due_accounts(["acme"]) == []  # nothing shows that there is work
     assert [flaw.kind for flaw in inspector_of(store).mend("acme")] == ["job"]
-    clock.sleep(60.0)
+    clock.advance(60.0)
     assert store.due_accounts(["acme"]) == ["acme"]
     drain(store, clock)
     assert store.counts("acme")["succeeded"] == 1
@@ -200,5 +200,5 @@ def test_a_mark_of_a_message_is_believed_for_an_hour_at_most(store: Store, clock
     assert isinstance(store, RedisStore)
     accept(store, change(1, 9))
     Place(store.database, "acme", random.Random(1)).run("HSET", "wake", "delay", 10**15)
-    clock.sleep(3601.0)
+    clock.advance(3601.0)
     assert store.due_accounts(["acme"]) == ["acme"]

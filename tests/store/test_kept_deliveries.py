@@ -61,7 +61,7 @@ def test_what_comes_again_is_the_same_delivery_and_the_newest(
 ) -> None:
     for name in ("1", "2", "1"):
         deliveries.keep(made(name, b"body"))
-        clock.sleep(1.0)
+        clock.advance(1.0)
     first, second = deliveries.find(EVERYTHING).deliveries
     assert (first.id, first.times, first.at - first.first_at) == ("immo-1", 2, 2_000_000)
     assert (second.id, second.times) == ("immo-2", 1)
@@ -98,9 +98,9 @@ def test_what_is_too_old_is_not_shown_and_goes_by_itself(
     deliveries: RedisDeliveries, clock: FakeClock
 ) -> None:
     deliveries.keep(made("old", b"body"))
-    clock.sleep(6 * DAY)
+    clock.advance(6 * DAY)
     deliveries.keep(made("new"))
-    clock.sleep(2 * DAY)
+    clock.advance(2 * DAY)
     assert names(deliveries) == ["new"]
     assert deliveries.get("immo-old") is None
     deliveries.tidy("immo")
@@ -143,7 +143,7 @@ def test_a_time_bounds_what_is_found(deliveries: RedisDeliveries, clock: FakeClo
     for number in range(3):
         times.append(clock.now())
         deliveries.keep(made(str(number)))
-        clock.sleep(1.0)
+        clock.advance(1.0)
     assert names(deliveries, DeliveryFilter(since=times[1])) == ["2", "1"]
     assert names(deliveries, DeliveryFilter(until=times[1])) == ["0"]
 
@@ -230,7 +230,7 @@ def test_memory_and_redis_keep_the_same(redis_client: Redis, steps: list[tuple[s
     ]
     for what, name, size in steps:
         if what == "sleep":
-            clock.sleep(size * 500.0)
+            clock.advance(size * 500.0)
         for deliveries in both:
             if what == "sleep":  # keys of the real server end by its own clock
                 deliveries.tidy("immo")

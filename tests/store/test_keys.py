@@ -92,13 +92,13 @@ def test_an_event_id_is_known_for_its_time_after_the_end_of_its_job(
     store = RedisStore(redis_client, "t", keep=lambda _: keep, now=clock.now)
     accept(store, change(1, 9), change(1, 10))
     for _ in range(8):  # a flush that retries for longer than two generations of keys
-        clock.sleep(86_400.0)
+        clock.advance(86_400.0)
         accept(store, change(1, 9), first=round(clock.monotonic()))
         store.tidy("acme")
     claim_all(lease := take_lease(store))
     send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
     lease.release()
-    clock.sleep(4 * 86_400.0 - 1)
+    clock.advance(4 * 86_400.0 - 1)
     store.tidy("acme")
     again = [
         submission(f"x{child}", change(1, child), event_id=event)
@@ -123,12 +123,12 @@ def test_an_event_id_is_known_while_its_job_is_open_however_close_to_it_a_genera
     claim_all(lease := take_lease(redis_store))
     send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
     lease.release()
-    clock.sleep(period - 1.0)
+    clock.advance(period - 1.0)
     job = accept_now("open").job
-    clock.sleep(2.0)
+    clock.advance(2.0)
     accept_now("of the next generation")
     while clock.monotonic() < started + 4 * period:
-        clock.sleep(86_400.0)
+        clock.advance(86_400.0)
         if turns == "tidy":
             redis_store.tidy("acme")
         else:
@@ -146,7 +146,7 @@ def test_a_requeued_job_keeps_its_batch_and_itself_while_it_is_open(
     assert redis_client.ttl(f"{BASE}batch:import") > 0
     redis_store.requeue("acme", ["acme-000"])
     assert redis_client.ttl(f"{BASE}batch:import") == -1
-    clock.sleep(2 * MONTH)
+    clock.advance(2 * MONTH)
     redis_store.tidy("acme")
     again = [submission("x", change(1, 9, batch="import"), event_id="000")]
     receipts = redis_store.accept("acme", again, IntakeBounds(NO_LIMIT, MONTH)).receipts
@@ -166,7 +166,7 @@ def test_failed_jobs_that_expired_leave_the_indexes(
     claim_all(lease)
     send_and_settle(lease, "r1", {Relation(BUYER, 1, child): "failed" for child in (9, 10)})
     lease.release()
-    clock.sleep(MONTH)
+    clock.advance(MONTH)
     assert redis_store.requeue("acme", ["acme-000", "acme-001"]) == ([], False)
     assert redis_store.failed_jobs("acme", limit=10) == []
     assert redis_store.tidy("acme") == 0

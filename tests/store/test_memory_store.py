@@ -21,19 +21,19 @@ def test_finished_jobs_and_all_that_belongs_to_them_expire(
     claim_all(lease)
     send_and_settle(lease, "r1", {relation: "applied", Relation(BUYER, 1, 10): "failed"})
     lease.release()
-    clock.sleep(WEEK)
+    clock.advance(WEEK)
     assert [job.id for job in list_jobs(store)] == ["acme-001"]
     assert store.get_request("acme", "r1") is None
     assert store.batch_counts("acme", "import")["accepted"] == 2
     again = submission("002", change(1, 9), event_id="000")
     assert store.accept("acme", [again], IntakeBounds(NO_LIMIT, MONTH)).receipts[0].duplicate
     for _ in range(2):  # the idempotency keys of two generations
-        clock.sleep(1.0)
+        clock.advance(1.0)
         store.tidy("acme")
-        clock.sleep(WEEK)
+        clock.advance(WEEK)
     store.tidy("acme")
     assert not store.accept("acme", [again], IntakeBounds(NO_LIMIT, MONTH)).receipts[0].duplicate
-    clock.sleep(MONTH - 3 * WEEK)
+    clock.advance(MONTH - 3 * WEEK)
     assert store.get_job("acme-001") is None
     assert store.relation_history("acme", relation)[1] == ()
     assert store.failed_jobs("acme", limit=10) == []
@@ -49,7 +49,7 @@ def test_a_requeued_job_is_kept_while_it_is_open_and_so_is_its_batch(clock: Fake
     claim_all(lease)
     send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed"})
     store.requeue("acme", ["acme-000"])
-    clock.sleep(2 * MONTH)
+    clock.advance(2 * MONTH)
     assert store.batch_counts("acme", "import")["accepted"] == 1
     assert store.get_job("acme-000") is not None
     assert [job.job for job in read_all(take_lease(store)).jobs] == ["acme-000"]
@@ -57,7 +57,7 @@ def test_a_requeued_job_is_kept_while_it_is_open_and_so_is_its_batch(clock: Fake
     claim_all(take_lease(store))
     send_and_settle(take_lease(store), "r2", {Relation(BUYER, 1, 10): "applied"})
     accept(store, change(1, 11, batch="finished"), first=2)
-    clock.sleep(2 * MONTH)
+    clock.advance(2 * MONTH)
     assert store.batch_counts("acme", "finished")["accepted"] == 2
 
 
@@ -67,18 +67,18 @@ def test_retention_is_set_per_account(clock: FakeClock) -> None:
     lease = take_lease(store)
     claim_all(lease)
     send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
-    clock.sleep(1.0)
+    clock.advance(1.0)
     assert store.get_job("acme-000") is None
 
 
 def test_a_lease_that_is_not_renewed_for_ten_seconds_is_free_again(clock: FakeClock) -> None:
     store = MemoryStore(clock.now)
     lease = take_lease(store)
-    clock.sleep(9.0)
+    clock.advance(9.0)
     lease.renew()
-    clock.sleep(9.999)
+    clock.advance(9.999)
     assert store.lease("acme", "other") is None
-    clock.sleep(0.001)
+    clock.advance(0.001)
     assert store.lease("acme", "other") is not None
 
 

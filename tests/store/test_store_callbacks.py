@@ -42,7 +42,7 @@ def test_a_label_is_due_after_its_time_with_the_counts_of_its_jobs(store: Store,
     callbacks.watch("acme", {"import": (["portal", "other"], 10.0)})
     accept(store, change(1, 9, batch="import"), change(1, 10, batch="import"))
     assert watched(callbacks) == ()
-    clock.sleep(10)
+    clock.advance(10)
     (watch,) = watched(callbacks)
     assert watch == Watch("import", START, ("other", "portal"), {}, BatchCounts(2), watch.version)
     lease = take_lease(store)
@@ -59,17 +59,17 @@ def test_what_was_decided_about_a_label_is_void_when_another_change_came(
     callbacks = callbacks_of(store)
     callbacks.watch("acme", {"import": (["portal"], 0.0)})
     (watch,) = watched(callbacks)
-    clock.sleep(1)
+    clock.advance(1)
     callbacks.watch("acme", {"import": (["portal"], 5.0)})
     reported = {"portal": COUNTS}
     assert not callbacks.settle_watch("acme", watch, look_at=None, messages=[message(1)], reported=reported)
     assert callbacks.list_messages("acme").messages == ()
-    clock.sleep(5)
+    clock.advance(5)
     (watch,) = watched(callbacks)
     assert callbacks.settle_watch(
         "acme", watch, look_at=clock.now() + 1, messages=[message(1)], reported=reported
     )
-    clock.sleep(1)
+    clock.advance(1)
     assert watched(callbacks)[0].reported == reported
     assert callbacks.list_messages("acme").messages == (message(1),)
 
@@ -93,7 +93,7 @@ def test_a_message_is_claimed_by_one_at_a_time_and_again_when_that_one_is_lost(
     claims = [callbacks.claim_message("acme", "portal", seconds=60) for _ in range(3)]
     assert [claim and claim.id for claim in claims] == [message(1).id, message(2).id, None]
     assert not callbacks.due_callbacks("acme", ["portal"], limit=1).callbacks
-    clock.sleep(60)
+    clock.advance(60)
     again = callbacks.claim_message("acme", "portal", seconds=60)
     assert again
     assert (again.id, again.attempts) == (message(1).id, 0)  # nobody knows whether the first one sent it

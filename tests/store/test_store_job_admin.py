@@ -237,7 +237,7 @@ def test_the_audit_log_is_newest_first_by_cursor_and_capped(
 ) -> None:
     job_admin = job_admin_of(redis_store)
     for number in range(25):
-        clock.sleep(1.0)
+        clock.advance(1.0)
         job_admin.add_audit_entry(
             "acme", AuditEntry(f"n{number:05d}", "ada", "noted", f"thing {number}", count=number)
         )
@@ -277,7 +277,7 @@ def test_the_brake_stops_a_mass_delete_before_its_first_and_counts_what_left_wit
 ) -> None:
     lease = take_lease(store)
     assert isinstance(lease.begin("r1", TWO_DELETES, BRAKE), int)
-    clock.sleep(9.0)
+    clock.advance(9.0)
     lease.renew()
     stopped = lease.begin("r2", TWO_DELETES, BRAKE)
     assert isinstance(stopped, Pause)
@@ -305,7 +305,7 @@ def test_creates_are_not_braked_and_after_an_hour_deletes_do_not_count(
     assert isinstance(lease.begin("r1", TWO_DELETES, BRAKE), int)
     assert isinstance(lease.begin("r2", make_request([Relation(BUYER, 2, 9)]), DeleteBrake(3, 500)), int)
     for _ in range(601):
-        clock.sleep(6.0)
+        clock.advance(6.0)
         lease.renew()
     assert isinstance(lease.begin("r3", TWO_DELETES, BRAKE), int)
 

@@ -223,7 +223,7 @@ def fill(store: Store, clock: FakeClock, made: list[tuple[int, Change, str]]) ->
     """Accept the changes one after the other, and work each as far as its fate says."""
     names = IdGenerator(lambda: clock.now() // 1000, lambda size: bytes(size))
     for number, (later, one, fate) in enumerate(made):
-        clock.sleep(later / 1e6)
+        clock.advance(later / 1e6)
         job = f"{names()[:-3]}{number:03d}"
         asked = name_by_references(one, "child") if fate == "parked" else one
         entry = submission(job, asked, event_id=f"e{number}")

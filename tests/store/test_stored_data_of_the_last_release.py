@@ -373,7 +373,7 @@ def test_metrics_workers_sweeps_and_paces_are_read(client: Redis) -> None:
 
 def test_flushing_ends_every_open_job_with_one_outcome_per_relation(client: Redis) -> None:
     world = World(lambda now: RedisStore(client, PREFIX, now=now), accounts=ACCOUNTS)
-    world.clock.sleep((NOW - world.clock.now()) / 1e6)
+    world.clock.advance((NOW - world.clock.now()) / 1e6)
     for account, relations in RELEASE["crm"].items():
         world.simulator.seed(f"token-{account}", {tuple(row[:3]): row[3] for row in relations})
     for account in ("baker", "cargo"):

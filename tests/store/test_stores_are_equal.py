@@ -565,7 +565,7 @@ class SideBySide(RuleBasedStateMachine):
     )
     def pass_time(self, seconds: int, fingerprint: str = "") -> None:
         """Move the clock; the server's own cannot be moved, so the rest of its lifetimes is shortened."""
-        self.clock.sleep(seconds)
+        self.clock.advance(seconds)
         self.last = "acme", (), 0
         self.shorten_lifetimes(seconds)
         self.on_both(

@@ -278,7 +278,7 @@ def test_a_begun_request_stays_begun_when_the_account_is_paused_before_its_repea
     signed = clock.now()
     operator = RedisStore(redis_store.database.redis, "t", now=clock.now)
     run_scripts_twice(
-        redis_store, between=lambda: (clock.sleep(1.0), operator.pause("acme", Pause("by hand")))
+        redis_store, between=lambda: (clock.advance(1.0), operator.pause("acme", Pause("by hand")))
     )
     assert lease.begin("r1", make_request([Relation(BUYER, 1, 9)])) == signed
     lease.settle("r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "applied")]))
@@ -345,7 +345,7 @@ def test_release_marks_the_account_as_woken_when_work_remains_and_the_sweep_trus
     again = store.accept("acme", [submission("2", change(2, 9))], IntakeBounds(NO_LIMIT, MONTH))
     assert not again.wake
     assert store.due_accounts(["acme"]) == []
-    clock.sleep(2.0)
+    clock.advance(2.0)
     assert store.due_accounts(["acme"]) == ["acme"]
     assert store.due_accounts(["acme"]) == []
 
@@ -359,9 +359,9 @@ def test_release_returns_when_work_is_due_and_leaves_later_work_to_the_sweep(
     claim_all(lease, later=later)
     assert lease.release() == later
     assert store.due_accounts(["acme"]) == []
-    clock.sleep(later)
+    clock.advance(later)
     assert store.due_accounts(["acme"]) == ([] if marked else ["acme"])
-    clock.sleep(2.0)  # the message counts as lost by now
+    clock.advance(2.0)  # the message counts as lost by now
     assert store.due_accounts(["acme"]) == ["acme"]
 
 
@@ -371,7 +371,7 @@ def test_lost_wake_ups_are_replaced_at_doubling_intervals_up_to_a_minute(
     accept(store, change(1, 9))
     repaired = []
     for _ in range(400):
-        clock.sleep(1.0)
+        clock.advance(1.0)
         repaired += [clock.monotonic()] if store.due_accounts(["acme"]) else []
     assert [later - earlier for earlier, later in pairwise(repaired)] == [4, 8, 16, 32, 60, 60, 60, 60, 60]
 
@@ -379,11 +379,11 @@ def test_lost_wake_ups_are_replaced_at_doubling_intervals_up_to_a_minute(
 def test_an_account_that_is_leased_paused_or_empty_is_not_due(store: Store, clock: FakeClock) -> None:
     lease = take_lease(store)
     accept(store, change(1, 9))
-    clock.sleep(3.0)  # the message counts as lost by now
+    clock.advance(3.0)  # the message counts as lost by now
     assert store.due_accounts(["acme", "baker"]) == []
     lease.set_pause(Pause("credentials"))
     lease.release()
-    clock.sleep(3600.0)
+    clock.advance(3600.0)
     assert store.due_accounts(["acme", "baker"]) == []
     assert store.resume("acme")
     assert store.due_accounts(["acme", "baker"]) == ["acme"]
@@ -396,9 +396,9 @@ def test_a_message_under_way_counts_as_lost_when_the_clock_has_stepped_back(
     store: Store, clock: FakeClock
 ) -> None:
     accept(store, change(1, 9))
-    clock.sleep(2.0)
+    clock.advance(2.0)
     assert store.due_accounts(["acme"]) == ["acme"]
-    clock.sleep(-3600.0)
+    clock.advance(-3600.0)
     assert store.due_accounts(["acme"]) == ["acme"]
 
 
@@ -406,11 +406,11 @@ def test_a_pause_lasts_as_long_as_it_was_to_when_the_clock_has_stepped_back(
     store: Store, clock: FakeClock
 ) -> None:
     take_lease(store).set_pause(Pause("clock", until=clock.now() + 60_000_000))
-    clock.sleep(-3600.0)
+    clock.advance(-3600.0)
     pause = store.get_pause("acme")
     assert pause
     assert (pause.since, pause.until) == (clock.now(), clock.now() + 60_000_000)
-    clock.sleep(60.0)
+    clock.advance(60.0)
     assert store.get_pause("acme") is None
 
 
@@ -427,18 +427,18 @@ def test_what_is_dated_ahead_is_due_when_it_would_have_been_when_the_clock_has_s
         leave_open(relation, intents, dated, writes, doubt=work.now + 150_000_000)
     assert lease.claim(work.jobs, work.begun, writes)
     lease.release()
-    clock.sleep(-3600.0)
+    clock.advance(-3600.0)
     assert store.bring_forward("acme", 3_600_000_000) == 2
     assert inspector_of(store).inspect("acme").flaws == ()
     assert store.due_accounts(["acme"]) == []
-    clock.sleep(30.0)
+    clock.advance(30.0)
     assert store.due_accounts(["acme"]) == ["acme"]
     again = take_lease(store, "h2")
     assert read_all(again).due == tuple(writes.opens)
     [record] = again.records(writes.opens).values()
     assert record.doubt
     assert record.doubt.until == clock.now() + 120_000_000
-    clock.sleep(30.0)
+    clock.advance(30.0)
     assert len(again.read_look_ups(9).jobs) == 1
 
 

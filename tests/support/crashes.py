@@ -69,7 +69,7 @@ def run_with_crash(world: World, point: CrashPoint, run: Callable[[], None]) -> 
         run()
     except Crashed:
         store.database.scripts = scripts
-        world.clock.sleep(11)  # the lease runs out, by the world's clock …
+        world.clock.advance(11)  # the lease runs out, by the world's clock …
         delete_keys(store, "test:{acme}:holder")  # … and by the server's own
         run()
     world.apis, store.database.scripts = apis, scripts

@@ -117,7 +117,7 @@ class World:
             waits = [next_in for next_in in results if next_in is not None]
             if not waits and not self.open_accounts():
                 return
-            self.clock.sleep(max(min(waits, default=1.0), 0.001))
+            self.clock.advance(max(min(waits, default=1.0), 0.001))
         raise AssertionError(f"still open after {turns} turns: {self.open_accounts()}")
 
     def open_accounts(self) -> dict[str, Mapping[str, int]]:

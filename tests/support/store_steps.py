@@ -191,7 +191,7 @@ def run_every_transition(store: Store, clock: FakeClock) -> None:
     store.requeue("acme", ["acme-000"])
     lease.begin("r2", make_request([Relation(BUYER, 3, 9)]))
     lease.set_pause(Pause("clock", "136", until=clock.now() + 1))
-    clock.sleep(1.0)
+    clock.advance(1.0)
     accept(store, change(1, 9, kind="modify", info=(("key", "value"),), batch="import"), first=10)
     claim_all(lease, later=3.0)
     lease.renew()

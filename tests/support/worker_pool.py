@@ -85,7 +85,7 @@ class WorkerPool:
             result: FlushResult | None = self.world.flush(account)
         except WorkerDied:
             result = None
-            self.world.clock.sleep(RESTART / SECOND)
+            self.world.clock.advance(RESTART / SECOND)
         self._free[worker] = self.world.clock.now()
         self.turns.append(Turn(account, due, at, self._free[worker], result))
         if result and result.next_in is not None and result.next_in <= MAX_COUNTDOWN:
@@ -93,4 +93,4 @@ class WorkerPool:
 
     def _set_clock(self, now: int) -> None:
         """Set the clock, also back: workers live side by side, but are simulated one after the other."""
-        self.world.clock.sleep((now - self.world.clock.now()) / SECOND)
+        self.world.clock.advance((now - self.world.clock.now()) / SECOND)

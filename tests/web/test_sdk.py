@@ -200,7 +200,7 @@ def test_waiting_is_over_in_time_whether_the_server_is_dead_or_hangs(timeout: in
         raise httpx.ConnectError("refused")
 
     def hang(request: httpx.Request) -> httpx.Response:
-        clock.sleep(request.extensions["timeout"]["read"])
+        clock.advance(request.extensions["timeout"]["read"])
         raise httpx.ReadTimeout("")
 
     for way, more in ((dead, 0), (hang, 1)):
@@ -215,7 +215,7 @@ def test_waiting_for_many_is_over_in_time_too() -> None:
     clock = FakeClock()
 
     def slow(request: httpx.Request) -> httpx.Response:
-        clock.sleep(0.2)
+        clock.advance(0.2)
         asked.append(json.loads(request.content)["jobs"])
         jobs = [{"id": job_id, "state": "queued"} for job_id in asked[-1]]
         return httpx.Response(200, json={"jobs": jobs})

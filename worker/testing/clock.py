@@ -6,7 +6,7 @@ from worker.ports.work import Lease
 
 
 class FakeClock:
-    """Implements `ports.Clock`; its `now` is for a store. Sleeping takes no time, it only moves the clock."""
+    """Implements `ports.Clock`; its `now` is for a store. Sleeping takes no time."""
 
     def __init__(self, now: int = 1_800_000_000_000_000) -> None:
         self._start = self._now = now
@@ -19,9 +19,11 @@ class FakeClock:
         """Return the seconds since the clock was made."""
         return (self._now - self._start) / 1e6
 
-    def sleep(self, seconds: float) -> None:
-        """Move the clock forward."""
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward, or back."""
         self._now += round(seconds * 1e6)
+
+    sleep = advance
 
 
 def skip_renewal(lease: Lease) -> AbstractContextManager[object]:
