@@ -107,12 +107,12 @@ class HttpCalls:
         if not response.is_success:
             raise _error_of(response)
         try:
-            return Answer(response.url, msgspec.json.decode(response.content, type=dict[str, Any]))
+            return AnswerDocument(response.url, msgspec.json.decode(response.content, type=dict[str, Any]))
         except http_answers.DECODE_ERRORS as error:
             raise http_answers.error_of_content(response, error) from None
 
 
-class Answer(dict[str, Any]):
+class AnswerDocument(dict[str, Any]):
     """What a call answers; a field that it lacks shows that something else has answered."""
 
     def __init__(self, url: httpx.URL, document: Mapping[str, Any]) -> None:

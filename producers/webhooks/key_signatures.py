@@ -42,7 +42,8 @@ def _is_right(key: "PublicKey", signature: bytes, content: bytes, algorithm: str
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 
-    digest = {"sha1": hashes.SHA1(), "sha256": hashes.SHA256(), "sha512": hashes.SHA512()}[algorithm]  # noqa: S303
+    digests = {"sha1": hashes.SHA1(), "sha256": hashes.SHA256(), "sha512": hashes.SHA512()}  # noqa: S303
+    digest = digests[algorithm]
     try:
         if isinstance(key, Ed25519PublicKey):
             key.verify(signature, content)

@@ -18,7 +18,7 @@ from producers.webhooks.verify import verify
 from tests.torture.input_fuzz import is_refused
 from tests.torture.mutate import encode, garble, mutate
 from worker.config import Rule, Settings, Source
-from worker.config.secret import Reference, Secret
+from worker.config.secret import NamedText, Secret
 
 NOW: Final = 1_700_000_000
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the scheme's own test vector
@@ -177,7 +177,7 @@ def _source(scheme: Any, rng: random.Random, rules: tuple[Rule, ...] = ()) -> So
     )
     place: dict[str, Any] = {"secret_in": "path"} if scheme == "secret" else {}
     if scheme == "public-key":
-        place = {"public_keys": (Reference(PRIVATE_KEY.public_key().public_bytes_raw().hex()),)}
+        place = {"public_keys": (NamedText(PRIVATE_KEY.public_key().public_bytes_raw().hex()),)}
     else:
         place["secrets"] = (Secret(SECRET),)
     if scheme == "jwt":

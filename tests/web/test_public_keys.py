@@ -30,7 +30,7 @@ from tests.support.sender_keys import (
 )
 from worker.config import Rule, Source
 from worker.config.public_keys import is_public_key, read_public_keys
-from worker.config.secret import Reference
+from worker.config.secret import NamedText
 from worker.errors import InvalidSettings
 
 RULE = Rule(action="'create'", relationtype="'t'", parentid="p", childid="c")
@@ -80,7 +80,7 @@ SENDGRID_BODY = b'{"category":"example_payload","event":"test_event","message_id
 
 
 def make_source(*keys: str, **more: object) -> Source:
-    public = tuple(map(Reference, keys))
+    public = tuple(map(NamedText, keys))
     made = Source(name="hook", account="acme", scheme="public-key", rules=(RULE,), public_keys=public)
     return replace(made, **{"header": "X-Sign", **more})  # type: ignore[arg-type]
 
@@ -200,8 +200,8 @@ def test_any_of_several_keys_passes_and_a_key_is_read_again_when_its_file_is_rep
     tmp_path: Path,
 ) -> None:
     (tmp_path / "key.pem").write_text(as_pem(RSA))
-    of_file = Reference("file:key.pem", folder=tmp_path)
-    source = replace(make_source(as_pem(ELLIPTIC)), public_keys=(Reference(as_pem(ELLIPTIC)), of_file))
+    of_file = NamedText("file:key.pem", folder=tmp_path)
+    source = replace(make_source(as_pem(ELLIPTIC)), public_keys=(NamedText(as_pem(ELLIPTIC)), of_file))
     for key in (ELLIPTIC, RSA):
         assert verify(source, send(sign(key, BODY).hex()), now=NOW)
     refused(source, send(sign(ED25519, BODY).hex()))

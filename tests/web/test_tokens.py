@@ -28,7 +28,7 @@ from tests.support.sender_keys import (
     name_case,
 )
 from worker.config import Rule, Secret, Source
-from worker.config.secret import Reference
+from worker.config.secret import NamedText
 
 RULE = Rule(action="'create'", relationtype="'t'", parentid="p", childid="c")
 NOW = 1_614_265_330
@@ -56,7 +56,7 @@ BY_SECRET = Source(name="hook", account="acme", scheme="jwt", secrets=(Secret(SE
 
 def by_key(*keys: str, **more: object) -> Source:
     made = Source(
-        name="hook", account="acme", scheme="jwt", rules=(RULE,), public_keys=tuple(map(Reference, keys))
+        name="hook", account="acme", scheme="jwt", rules=(RULE,), public_keys=tuple(map(NamedText, keys))
     )
     return replace(made, **more)  # type: ignore[arg-type]
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from worker.config.checks import UnreadableSecret, Warned, value_of
 from worker.config.kinds import BODY_SHA256, SECRETS
 from worker.config.public_keys import is_public_key, read_public_keys
-from worker.config.secret import Reference
+from worker.config.secret import NamedText
 from worker.config.table import join
 from worker.config.values import Source
 from worker.errors import Fault, InvalidSettings
@@ -37,7 +37,7 @@ def _check_which(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("secret", "is of no use beside a public key; leave it out")
 
 
-def _check_public_key(source: Source, key: Reference, given: Mapping[str, Any]) -> Iterator[Fault]:
+def _check_public_key(source: Source, key: NamedText, given: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield why a public key cannot be read, or does not go with how its signatures are said to be."""
     try:
         found = read_public_keys(key.read())

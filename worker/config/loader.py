@@ -16,7 +16,7 @@ from typing import Any, Final
 from worker.config import checks
 from worker.config.checks import UnreadableSecret, Warned, under
 from worker.config.key_checks import check_keys
-from worker.config.secret import Reference, hide_key
+from worker.config.secret import NamedText, hide_key
 from worker.config.table import TableReader, join, keys_of, nearest
 from worker.config.urls import CLUSTER_SCHEMES, hide_passwords
 from worker.config.values import (
@@ -116,8 +116,8 @@ def places(folder: Path) -> tuple[Path, ...]:
 
 
 def make_secret(
-    environ: Mapping[str, str], folder: Path, kind: type[Reference], reference: object
-) -> Reference:
+    environ: Mapping[str, str], folder: Path, kind: type[NamedText], reference: object
+) -> NamedText:
     """Return the secret or public key behind a reference; raises ValueError if it is none."""
     if not isinstance(reference, str) or not reference:
         raise ValueError

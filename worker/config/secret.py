@@ -122,7 +122,7 @@ def fingerprint(token: str, secret: str, salt: str) -> str:
     return hmac.new(salt.encode(), f"{token}\0{secret}".encode(), hashlib.sha256).hexdigest()[:16]
 
 
-class Reference:
+class NamedText:
     """A text named by `env:NAME`, `file:PATH` or itself; it cannot be pickled or copied.
 
     A file is read again when it was replaced or changed; while it is missing or empty, its last value holds.
@@ -197,7 +197,7 @@ class Reference:
         raise TypeError("a secret does not leave the process: pass its account's name instead")
 
 
-class Secret(Reference):
+class Secret(NamedText):
     """A secret, which only `reveal` shows, and hides everywhere else from then on."""
 
     __slots__ = ()

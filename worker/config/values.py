@@ -37,7 +37,7 @@ from worker.config.kinds import (
     private,
     url_of,
 )
-from worker.config.secret import Reference, Secret
+from worker.config.secret import NamedText, Secret
 from worker.config.signature_format import SignatureFormat
 from worker.config.table import nearest
 from worker.config.urls import CLUSTER_SCHEMES, mask_url
@@ -185,7 +185,7 @@ class Source(SignatureFormat):
     name: str
     scheme: Scheme
     secrets: Annotated[tuple[Secret, ...], SECRETS] = field(default=(), metadata={"key": "secret"})
-    public_keys: Annotated[tuple[Reference, ...], PUBLIC_KEYS] = field(
+    public_keys: Annotated[tuple[NamedText, ...], PUBLIC_KEYS] = field(
         default=(), metadata={"key": "public_key"}
     )
     claims: Claims = field(default_factory=dict)

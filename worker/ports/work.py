@@ -149,7 +149,7 @@ class Lease(Protocol):
     pause: Pause | None
     refused_credentials: str
 
-    def read(self, *, max_jobs: int, max_relations: int, in_hand: Container[Relation] = ()) -> WorkBatch:
+    def read(self, *, max_jobs: int, max_relations: int, in_progress: Container[Relation] = ()) -> WorkBatch:
         """Return the next batch, without what is in hand of the open relations; it stays until claimed."""
 
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:

@@ -118,13 +118,13 @@ def is_refusal(error: StoreUnavailable) -> bool:
 
 def is_answer(error: BaseException | None) -> bool:
     """Whether the error is what a server says, which so is there: that it refuses us, or is loading."""
-    said = (
+    answers = (
         redis_errors.ResponseError,
         redis_errors.AuthenticationError,
         redis_errors.AuthorizationError,
         redis_errors.BusyLoadingError,
     )
-    if error is None or isinstance(error, said) or "max number of clients" in str(error):
+    if error is None or isinstance(error, answers) or "max number of clients" in str(error):
         return error is not None
     return is_answer(error.__cause__ or error.__context__)  # of a library that has its own errors
 

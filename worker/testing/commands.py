@@ -1,5 +1,7 @@
 """The few Redis commands that the store uses, over a dictionary and a test's clock."""
 
+# ruff: noqa: ARG002 - arguments are those of `redis.Redis`
+
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -53,7 +55,7 @@ class MemoryCommands:
         """Let a key have no end."""
         return int(self._ends.pop(key, None) is not None)
 
-    def scan(self, cursor: int = 0, *, match: str = "*", count: int = 0) -> tuple[int, list[bytes]]:  # noqa: ARG002
+    def scan(self, cursor: int = 0, *, match: str = "*", count: int = 0) -> tuple[int, list[bytes]]:
         """Return all keys that match."""
         plain = match.replace("\\", "")
         return 0, [
@@ -127,7 +129,7 @@ class MemoryCommands:
         values[name] = to_bytes(number)
         return number
 
-    def hscan(self, key: str, cursor: int = 0, *, count: int = 0) -> tuple[int, dict[bytes, bytes]]:  # noqa: ARG002
+    def hscan(self, key: str, cursor: int = 0, *, count: int = 0) -> tuple[int, dict[bytes, bytes]]:
         """Return all fields."""
         return 0, self.hgetall(key)
 
@@ -135,7 +137,7 @@ class MemoryCommands:
         """Return all fields, as far as so many draws reach."""
         return list(self.hgetall(key))[: abs(count)]
 
-    def hscan_iter(self, key: str, *, count: int = 0) -> Iterator[tuple[bytes, bytes]]:  # noqa: ARG002
+    def hscan_iter(self, key: str, *, count: int = 0) -> Iterator[tuple[bytes, bytes]]:
         """Yield all fields."""
         yield from self.hgetall(key).items()
 

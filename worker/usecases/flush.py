@@ -95,7 +95,7 @@ class _Flush:
     def read(self) -> WorkBatch:
         """Return the next batch."""
         work = self.lease.read(
-            max_jobs=self.policy.max_batch, max_relations=MAX_RELATIONS, in_hand=self.batch.states
+            max_jobs=self.policy.max_batch, max_relations=MAX_RELATIONS, in_progress=self.batch.states
         )
         self.started, self.read_at = self.deps.clock.monotonic(), work.now
         self.pace.is_small = work.small

@@ -42,21 +42,21 @@ class ReadAhead:
             return False
         return not (is_flying and self._has_conflicted)
 
-    def may_join(self, work: WorkBatch, in_hand: Container[Relation]) -> bool:
+    def may_join(self, work: WorkBatch, in_progress: Container[Relation]) -> bool:
         """Return whether a further batch conflicts with nothing in hand; if it does, it is kept for later."""
         if not _is_plain(work) or self._is_early(work):
             self.stop()
             return False
         types = {relation.type for relation in work.named}
-        if all(map(self._is_free, types)) and not _touches(work, in_hand):
+        if all(map(self._is_free, types)) and not _touches(work, in_progress):
             return True
         self._postponed, self._has_conflicted = work, True
         return False
 
-    def take_postponed(self, in_hand: Container[Relation]) -> WorkBatch | None:
+    def take_postponed(self, in_progress: Container[Relation]) -> WorkBatch | None:
         """Return the batch that was kept; None if there is none, or it still conflicts."""
         work, self._postponed = self._postponed, None
-        return work if work and not _touches(work, in_hand) else None
+        return work if work and not _touches(work, in_progress) else None
 
     def _is_early(self, work: WorkBatch) -> bool:
         """Return whether the batch is still being collected, by the age of its first change."""
@@ -72,5 +72,5 @@ def _is_plain(work: WorkBatch) -> bool:
     return not (work.due or work.begun or work.recovered or work.condemned or work.small or work.look_ups)
 
 
-def _touches(work: WorkBatch, in_hand: Container[Relation]) -> bool:
-    return any(relation in in_hand for relation in work.named)
+def _touches(work: WorkBatch, in_progress: Container[Relation]) -> bool:
+    return any(relation in in_progress for relation in work.named)

@@ -22,7 +22,7 @@ DAY: Final = 86_400
 KEY_SHA256: Final = os.environ["BENCH_KEY_SHA256"]
 
 
-class PeerChange(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class TypedChange(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A change, as far as types can check it."""
 
     account: str
@@ -37,7 +37,7 @@ class PeerChange(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     batch: str | None = None
 
 
-_decode = msgspec.json.Decoder(PeerChange).decode
+_decode = msgspec.json.Decoder(TypedChange).decode
 redis = Redis.from_url(os.environ["RELATIONS_REDIS_URL"])
 
 

@@ -47,10 +47,10 @@ class RedisLease:
 
     # --- a flush
 
-    def read(self, *, max_jobs: int, max_relations: int, in_hand: Container[Relation] = ()) -> WorkBatch:
+    def read(self, *, max_jobs: int, max_relations: int, in_progress: Container[Relation] = ()) -> WorkBatch:
         """Return the next batch; it stays where it is until claimed."""
         self._found_nothing_at = 0
-        batch = self._repeat(lambda: read_batch(self.leased, max_jobs, max_relations, in_hand))
+        batch = self._repeat(lambda: read_batch(self.leased, max_jobs, max_relations, in_progress))
         if not (batch.jobs or batch.due or batch.begun or batch.look_ups or batch.recovered):
             self._found_nothing_at = batch.now
         return batch

@@ -31,7 +31,7 @@ class _Found(NamedTuple):
 
 
 def read_batch(
-    leased: LeasedAccount, max_jobs: int, max_relations: int, in_hand: Container[Relation]
+    leased: LeasedAccount, max_jobs: int, max_relations: int, in_progress: Container[Relation]
 ) -> WorkBatch:
     """Return the next batch, of which a note is left; it stays where it is until claimed."""
     now = leased.database.now()
@@ -43,7 +43,7 @@ def read_batch(
     limit = found.note.limit(leased.holder, max_jobs)
     # One that grows again after a death leaves none, so that what killed keeps its place in the order.
     for_queue = min(limit // 4, found.waiting) if limit == max_jobs else 0
-    relations = tuple(islice((each for each in found.due if each not in in_hand), limit - for_queue))
+    relations = tuple(islice((each for each in found.due if each not in in_progress), limit - for_queue))
     left = limit - len(relations)
     leased.queue = Queue.read(leased.database, leased.account, found.listed, want=left, dead=leased.meta.dead)
     chosen = leased.queue.choose(left, max_relations - len(relations))
