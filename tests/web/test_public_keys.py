@@ -109,6 +109,15 @@ def test_published_vectors_pass_and_one_changed_byte_does_not() -> None:
     assert refused(grid, vector, now=1_588_788_367 + 301).reason == "stale"
 
 
+# Keys of a set that its sender has for something else, or that nobody knew when this was written.
+STRANGERS = (
+    '{"kty": "AKP", "alg": "ML-DSA-65", "pub": "AAAA"}',
+    '{"kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA"}',
+    '{"kty": "RSA", "alg": "RSA-OAEP", "n": "AAAA", "e": "AQAB"}',
+    '{"kty": "RSA", "n": "AAAA", "e": "AQAB"}',
+)
+
+
 @pytest.mark.parametrize(
     ("key", "written"),
     [
@@ -123,6 +132,7 @@ def test_published_vectors_pass_and_one_changed_byte_does_not() -> None:
         (RSA, as_pem(ED25519) + as_pem(RSA)),
         (RSA, as_certificate(RSA)),
         (RSA, as_jwks(ELLIPTIC, RSA)),
+        *((RSA, as_jwks(RSA).replace("[{", f"[{stranger}, {{", 1)) for stranger in STRANGERS),
         (RSA, RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1).decode()),
     ],
     ids=name_case,
@@ -146,6 +156,9 @@ def test_a_key_is_read_as_its_sender_publishes_it(key: PrivateKey, written: str)
         ('{"keys": [{"kty": "RSA", "use": "enc"}]}', "holds 0 keys"),
         ('{"kty": "oct", "k": "c2VjcmV0"}', "is a secret"),
         ('{"kty": "EC", "crv": "P-256", "x": 4711}', "expected a public key"),
+        (f'{{"keys": [{", ".join(STRANGERS)}]}}', "holds 0 keys"),
+        (as_jwks(RSA).replace("[{", '[{"kty": "oct", "k": "c2VjcmV0"}, {', 1), "is a secret"),
+        (as_jwks(RSA).replace("[{", '[{"kty": "EC", "d": "AAAA"}, {', 1), "is a private key"),
         ('{"keys": ' * 100_000, "expected a public key"),
         ("-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----", "expected a public key"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "expected a public key"),

@@ -106,7 +106,10 @@ def _decode(text: str) -> bytes:
 
 
 def _read_jwks(text: str) -> Iterator[object]:
-    """Yield the keys of a JWK or of a set of them; those that are no keys of signatures are left out."""
+    """Yield the keys of a JWK or of a set of them, without those of a set that are for something else.
+
+    A sender may add a key of a kind that is not known here, and goes on to sign by the others.
+    """
     try:
         content = json.loads(text)
     except ValueError:
@@ -114,19 +117,27 @@ def _read_jwks(text: str) -> Iterator[object]:
     listed = content.get("keys") if "keys" in content else [content]
     if not isinstance(listed, list):
         raise ValueError(EXPECTED)
-    for entry in listed:
-        if isinstance(entry, dict) and entry.get("use", "sig") == "sig":
-            yield _read_jwk(entry)
+    entries = [each for each in listed if isinstance(each, dict) and each.get("use", "sig") == "sig"]
+    for entry in entries:
+        _expect_public(entry)
+        try:
+            yield _expect_good(_read_jwk(entry))
+        except ValueError:
+            if len(entries) == 1:  # it says why it is none
+                raise
+
+
+def _expect_public(entry: Mapping[str, Any]) -> None:
+    if entry.get("kty") == "oct":
+        raise ValueError("is a secret (oct), which belongs in `secret`")
+    if "d" in entry:
+        raise ValueError(PRIVATE)
 
 
 def _read_jwk(entry: Mapping[str, Any]) -> object:
     from jwt import PyJWK
     from jwt.exceptions import PyJWTError
 
-    if entry.get("kty") == "oct":
-        raise ValueError("is a secret (oct), which belongs in `secret`")
-    if "d" in entry:
-        raise ValueError(PRIVATE)
     try:
         return PyJWK.from_dict(dict(entry)).key
     except (PyJWTError, ValueError, TypeError, AttributeError, KeyError) as error:
