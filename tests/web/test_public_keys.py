@@ -144,12 +144,27 @@ def test_a_key_is_read_as_its_sender_publishes_it(key: PrivateKey, written: str)
     refused(source, send(sign(key, BODY + b" ").hex()))
 
 
+# Every Ed25519 point of small order, canonical or not: some signatures by them are right for any message.
+SMALL_ORDER = (
+    "00" * 32,
+    "00" * 31 + "80",
+    "01" + "00" * 31,
+    "ec" + "ff" * 30 + "7f",
+    "ed" + "ff" * 31,
+    "ee" + "ff" * 30 + "7f",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    f"whpk_{b64encode(bytes(32)).decode()}",
+)
+
+
 @pytest.mark.parametrize(
     ("written", "fault"),
     [
         ("", "expected a public key"),
         ("no key at all", "expected a public key"),
         ("00" * 31, "expected a public key"),
+        *((written, "everybody can sign") for written in SMALL_ORDER),
         ("{", "no JSON"),
         ('{"keys": {}}', "expected a public key"),
         ('{"keys": []}', "holds 0 keys"),

@@ -22,6 +22,10 @@ WHPK: Final = "whpk_"  # of Standard Webhooks
 BARE_LENGTH: Final = 32  # bytes of a key that says nothing of its kind: Ed25519
 CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 RSA_SIZES: Final = range(2048, 8193)  # bits: a shorter one is none, a longer one takes too long
+# The coordinate y of all points of small order: who knows no secret can sign by them, as by a key of zeros.
+PRIME: Final = 2**255 - 19
+_OF_EIGHT: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+SMALL_ORDER: Final = frozenset((0, 1, PRIME - 1, _OF_EIGHT, PRIME - _OF_EIGHT))
 MAX_KEYS: Final = 64  # all of them are tried
 EXPECTED: Final = "expected a public key: PEM, a certificate, base64, hex or JWK"
 PRIVATE: Final = "is a private key, which only its sender may have; expected the public one"
@@ -159,5 +163,9 @@ def _expect_good(key: object) -> "PublicKey":
             raise ValueError(f"is on the curve {key.curve.name}; expected {', '.join(CURVES.values())}")
         return key
     if isinstance(key, Ed25519PublicKey):
+        if int.from_bytes(key.public_bytes_raw(), "little") % 2**255 % PRIME in SMALL_ORDER:
+            raise ValueError(
+                "is a key by which everybody can sign; expected the one that the sender publishes"
+            )
         return key
     raise ValueError(f"is a key of another kind ({type(key).__name__}); expected Ed25519, ECDSA or RSA")
