@@ -145,12 +145,17 @@ def _verify_signature(source: Source, delivery: WebhookDelivery, now: float) -> 
 
 
 def _verify_token(source: Source, delivery: WebhookDelivery, now: float) -> str:
-    """Verify a JSON Web Token; two deliveries with equal bodies are the same message."""
+    """Verify a JSON Web Token; two deliveries with equal bodies are the same message.
+
+    If the token is the body, what it signs is the message: its signature can be written in many ways.
+    """
     places = Places(delivery)
     token = _require(places, source.signature_place, "token")[0]
     if source.timestamp_place:
         check_time(_require(places, source.timestamp_place, "time")[0], now, max_age=source.max_age)
     check_token(source, token, delivery, now, is_timed=bool(source.timestamp_place))
+    if source.signature_in == "body":
+        delivery = delivery._replace(body=token.rpartition(" ")[2].rpartition(".")[0].encode())
     return make_message_id(source, delivery)
 
 

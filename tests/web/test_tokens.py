@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import json
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -32,6 +32,7 @@ from worker.config.secret import NamedText
 
 RULE = Rule(action="'create'", relationtype="'t'", parentid="p", childid="c")
 NOW = 1_614_265_330
+ORDER_OF_P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 BODY = b'{"estate": 501}'
 SECRET = "canary-secret-of-tokens-0123456789abcdef-0123456789abcdef-0123456789"
 CLAIMS: Mapping[str, object] = {"iss": "sender", "aud": "us", "iat": NOW, "exp": NOW + 60}
@@ -319,3 +320,20 @@ def test_of_a_token_that_is_the_body_the_claims_are_read_and_kept_and_no_signatu
     assert not still_proves(source, kept)
     with pytest.raises(Unauthorized):
         verify(source, kept, now=NOW)
+
+
+def test_a_token_that_is_the_body_is_one_message_however_its_signature_is_written() -> None:
+    content, _, signature = jwt.encode(dict(CLAIMS), ELLIPTIC, "ES256").rpartition(".")
+    raw = urlsafe_b64decode(f"{signature}==")
+    other_half = ORDER_OF_P256 - int.from_bytes(raw[32:], "big")  # of ECDSA, good as well
+    mirrored = part(raw[:32] + other_half.to_bytes(32, "big"))
+    written = (signature, f"{signature}==", f"{signature}\n", mirrored)
+    source = replace(by_key(as_pem(ELLIPTIC)), signature_in="body")
+
+    def verify_body(text: str) -> str:
+        return verify(source, WebhookDelivery("https://here/webhooks/hook", {}, text.encode()), now=NOW)
+
+    assert len({verify_body(f"{content}.{each}") for each in written}) == 1
+    assert verify_body(jwt.encode({**CLAIMS, "jti": "2"}, ELLIPTIC, "ES256")) != verify_body(
+        f"{content}.{signature}"
+    )
