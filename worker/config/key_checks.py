@@ -14,7 +14,7 @@ from worker.errors import Fault, InvalidSettings
 KEYED: Final = ("public-key", "jwt", "standard-webhooks")  # schemes that know public keys
 
 
-def check_keys(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
+def check_sender_keys(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield what is wrong with the keys that prove a sender, and with what a token must claim."""
     yield from _check_which(source, given)
     for key in source.public_keys or ():

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from worker.config import checks
 from worker.config.checks import UnreadableSecret, Warned, under
-from worker.config.key_checks import check_keys
+from worker.config.key_checks import check_sender_keys
 from worker.config.secret import NamedText, hide_key
 from worker.config.table import TableReader, join, keys_of, nearest
 from worker.config.urls import CLUSTER_SCHEMES, hide_passwords
@@ -207,7 +207,7 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
     for name, source in settings.sources.items():
         given = document["sources"][name]
         yield from under(join("sources", name), checks.check_source(source, given, settings.accounts))
-        yield from under(join("sources", name), check_keys(source, given))
+        yield from under(join("sources", name), check_sender_keys(source, given))
         hide_passwords(source.url)
     yield from under("dashboard", checks.check_dashboard(settings.dashboard, settings.keys))
     for name, callback in settings.callbacks.items():
