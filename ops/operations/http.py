@@ -121,7 +121,7 @@ class HttpOperations:
 
     def get_job(self, job_id: str) -> JobRecord | None:
         with self._owned(job_id, "job"):
-            document = self._calls.find(JobDict, f"/v1/jobs/{quoted(job_id)}")
+            document = self._calls.find(JobDict, "/v1/jobs/{}", job_id)
         return read_job(document) if document else None
 
     def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, HeldDict]:
@@ -129,7 +129,7 @@ class HttpOperations:
         return {job["id"]: held for job in self._look_up(may_wait) if (held := job["held"])}
 
     def get_payload(self, job_id: str) -> Payload | None:
-        document = self._calls.find(PayloadDict, f"/v1/jobs/{quoted(job_id)}/payload")
+        document = self._calls.find(PayloadDict, "/v1/jobs/{}/payload", job_id)
         return read_payload(document) if document else None
 
     def count_batch(self, account: str, label: str) -> BatchDict:
@@ -146,7 +146,7 @@ class HttpOperations:
         return self._calls.get_page(RequestPageDict, "/v1/requests", "requests", account, limit, cursor)
 
     def get_request(self, account: str, request_id: str) -> RequestDict | None:
-        return self._calls.find(RequestDict, f"/v1/requests/{quoted(request_id)}", account=account)
+        return self._calls.find(RequestDict, "/v1/requests/{}", request_id, account=account)
 
     def audit_log(self, account: str, *, limit: int, cursor: str) -> AuditPageDict:
         return self._calls.get_page(AuditPageDict, "/v1/audit", "deeds", account, limit, cursor)
@@ -161,7 +161,7 @@ class HttpOperations:
         )
 
     def get_delivery(self, delivery_id: str) -> DeliveryDict | None:
-        return self._calls.find(DeliveryDict, f"/v1/deliveries/{quoted(delivery_id)}")
+        return self._calls.find(DeliveryDict, "/v1/deliveries/{}", delivery_id)
 
     def get_delivery_request(self, delivery_id: str) -> bytes:
         document = self._calls.get(DeliveryPayloadDict, f"/v1/deliveries/{quoted(delivery_id)}/payload")

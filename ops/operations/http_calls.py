@@ -72,10 +72,10 @@ class HttpCalls:
         given = {name: value for name, value in query.items() if value not in ("", None)}
         return cast(Document, self._answer("GET", path, params=given))
 
-    def find(self, kind: type[Document], path: str, **query: Any) -> Document | None:
-        """Return the same, None if it is not there."""
+    def find(self, kind: type[Document], path: str, id_: str, **query: Any) -> Document | None:
+        """Return the same of an id, whose place in the path is `{}`; None if it is not there."""
         try:
-            return self.get(kind, path, **query)
+            return self.get(kind, path.format(quoted(id_)), **query)
         except NotFound:
             return None
 

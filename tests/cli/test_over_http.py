@@ -334,6 +334,14 @@ def test_json_of_something_else_is_no_answer(ways: Ways) -> None:
             ask()
 
 
+@pytest.mark.parametrize("words", ["jobs show", "deliveries show", "requests show --account acme"])
+@pytest.mark.parametrize("id_", ["../x", "a/b", ".."])
+def test_what_can_be_no_id_is_not_there_in_the_same_words_both_ways(ways: Ways, words: str, id_: str) -> None:
+    here, there = (way(*words.split(), id_, code=Exit.NOT_FOUND).stderr for way in (ways.direct, ways.remote))
+    assert here == there
+    assert f" {id_}; " in there
+
+
 def test_what_a_key_may_not_read_is_refused_and_not_missing(ways: Ways) -> None:
     [job] = send(ways.runtime, "acme", 1)
     refused = ways.remote("jobs", "show", job, RELATIONS_KEY=SEND_ONLY, code=Exit.FAILED)
