@@ -7,7 +7,6 @@ no headers any more. Whatever is read is bounded, and XML with entities is refus
 import codecs
 import json
 import re
-from base64 import urlsafe_b64decode
 from contextlib import suppress
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from python_multipart.multipart import Field, File, FormParser
 
 from producers.webhooks.fields import MAX_FIELDS, decode_text, make_tree, plain_fields, split_fields
 from producers.webhooks.mail import is_mail, read_mail
-from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.signatures import WebhookDelivery, decode_bytes
 from producers.webhooks.xml_value import read_xml
 from worker.contract.quoting import escape_unprintable
 from worker.errors import Fault, InvalidChange
@@ -56,8 +55,8 @@ def read_body_value(delivery: WebhookDelivery) -> object:
         return _read_multipart(body.lstrip(), boundary[1])
     if is_mail(body):
         return read_mail(body, _read_content)
-    if token := TOKEN.fullmatch(body.strip()):
-        return _read_json(urlsafe_b64decode(token[1] + b"=" * (-len(token[1]) % 4)), "")
+    if (token := TOKEN.fullmatch(body.strip())) and (claims := decode_bytes(token[1].decode(), "base64")):
+        return _read_json(claims, "")
     return _read_content(body, content_type)
 
 

@@ -16,6 +16,7 @@ from producers.errors import Unauthorized
 from producers.webhooks.body import read_body_value
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import hide_signature, still_proves, verify
+from tests.support.http_front import SECRETS, Front
 from tests.support.sender_keys import (
     as_base64,
     as_der,
@@ -337,3 +338,16 @@ def test_a_token_that_is_the_body_is_one_message_however_its_signature_is_writte
     assert verify_body(jwt.encode({**CLAIMS, "jti": "2"}, ELLIPTIC, "ES256")) != verify_body(
         f"{content}.{signature}"
     )
+
+
+@pytest.mark.parametrize("body", [b"eyJh.a.b", b"eyJh.aaaaa.***", b"ew.-.-"])
+@pytest.mark.parametrize("proved", [True, False])
+def test_a_body_that_only_looks_like_a_token_is_refused_or_kept_like_any_other(
+    front: Front, body: bytes, proved: bool
+) -> None:
+    proof = {"Authorization": f"Bearer {SECRETS['DESK_SECRET']}"} if proved else {}
+    answer = front.client(None).post("/webhooks/desk", content=body, headers=proof)
+    assert answer.status_code == (202 if proved else 401)
+    if proved:
+        (job,) = front.client("admin").get("/v1/jobs", params={"account": "acme"}).json()["jobs"]
+        assert job["state"] == "failed"
