@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.portals.http.group_commit import Accept, CommitGroup, Results
+from producers.portals.http.group_commit import QUIET_TURNS, Accept, CommitGroup, Results
 from worker.contract import Change
 from worker.errors import RelationsError, StoreUnavailable
 from worker.ports.store import IntakeBounds, Receipt
@@ -150,6 +150,25 @@ def test_requests_that_come_during_a_write_share_the_next_one() -> None:
     asyncio.run(arriving())
     assert sum(sizes) == 30
     assert len(sizes) <= 5
+
+
+def test_requests_that_come_turn_after_turn_share_the_first_write_and_one_alone_waits_for_few() -> None:
+    sizes: list[int] = []
+
+    async def arriving(requests: int) -> None:
+        group = CommitGroup(counted(intake().accept, sizes), run=inline, max_changes=20)
+        tasks = []
+        for child in range(1, requests + 1):
+            tasks.append(asyncio.create_task(group.accept("acme", [change(child)])))
+            for _ in range(2):  # what reading the next request takes
+                await asyncio.sleep(0)
+        for _ in range(2 * QUIET_TURNS):
+            await asyncio.sleep(0)
+        assert all(task.done() for task in tasks)
+
+    for requests in (1, 10, 21):
+        asyncio.run(arriving(requests))
+    assert sizes == [1, 10, 20, 1]
 
 
 def test_no_write_grows_beyond_the_bound_unless_one_request_does() -> None:
