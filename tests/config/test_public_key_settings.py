@@ -134,6 +134,22 @@ def test_a_signature_by_sha1_or_without_a_time_is_a_warning(read: Read) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "is_signed"),
+    [
+        ("signature_in = 'body'\ntimestamp_in = 'body:at'", True),
+        ("timestamp_in = 'body:at'\nclaims = { h = '{body_sha256}' }", True),
+        ("timestamp_in = 'body:at'", False),
+        ("signature_in = 'body:token'\ntimestamp_in = 'body:at'", False),
+        ("signature_in = 'body'\ntimestamp_in = 'query:at'", False),
+        ("", True),
+    ],
+)
+def test_a_time_that_no_token_signs_is_a_warning(read: Read, text: str, is_signed: bool) -> None:
+    warned = read(f"scheme = 'jwt'\nsecret = 'env:HOOK'\n{text}", secret="a-secret-0123456789").warnings
+    assert any("good for ever" in each for each in warned) != is_signed
+
+
 def test_a_key_that_cannot_be_read_stops_a_server_and_no_other_command(read: Read) -> None:
     text = f"{SIGNED}public_key = 'file:nowhere'"
     assert read(text, spare=True).spared

@@ -71,6 +71,12 @@ def _check_claims(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
         wanted = 'expected who made it for whom, such as { iss = "…", aud = "…" }'
         wanted += ", or {} if its sender has a key for you alone"
         yield Fault("claims", f"is missing, so tokens that are meant for others are good here; {wanted}")
+    is_body_signed = source.signature_in == "body" or BODY_SHA256 in source.claims.values()
+    if source.timestamp_in and not (is_body_signed and source.timestamp_in.startswith("body")):
+        outside = (
+            "stands outside of what the token signs, so a token without times of its own is good for ever"
+        )
+        yield Warned("timestamp_in", outside)
     for name, value in source.claims.items():
         if value.startswith("{") and value != BODY_SHA256:
             yield Fault(join("claims", name), f'expected "{BODY_SHA256}" or a text as the token has it')
