@@ -7,12 +7,17 @@ THRESHOLDS: Final = (50_000, 20, 100)
 """New containers before Python looks for cycles among the youngest, and how often it looks further."""
 
 
-def look_seldom() -> None:
-    """Look for cycles seldom, and never among what is there by now: modules, settings, live objects.
+def look_past_imports() -> None:
+    """Look for cycles never among what is there by now: modules, settings, live objects.
 
-    The values of a batch or a request live as long as it, so that looking through them costs a sixth of a
-    flush; a look at everything that was imported stops the process for 50 ms.
+    A look at everything that was imported stops the process for 50 ms. How often it looks stays: a refused
+    request is a cycle that holds its body, of up to 16 MiB.
     """
     gc.collect()
     gc.freeze()
+
+
+def look_seldom() -> None:
+    """Do that, and look seldom: the values of a batch live as long as it, a sixth of a flush went there."""
+    look_past_imports()
     gc.set_threshold(*THRESHOLDS)

@@ -10,7 +10,7 @@ from ops.cli.terminal import drawing_stream
 from worker import log
 from worker.background import WakeupQueue, cause_of
 from worker.contract import account_of
-from worker.garbage import look_seldom
+from worker.garbage import look_past_imports
 from worker.wiring import Runtime, open_traces
 
 
@@ -80,7 +80,7 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
         note_body=traces.note_body if traces else None,
     )
     server = Server(app, host=host, port=port, keep_alive=keep_alive, root_path=root_path)
-    look_seldom()
+    look_past_imports()
     emit("api.started", url=server.url)
     server.run()
     emit("api.stopped", url=server.url)
