@@ -1,5 +1,6 @@
 """Hostile and broken clients: each is refused, and no other client notices."""
 
+import gc
 import gzip
 import json
 import socket
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from producers.portals.http import body
 from producers.portals.http.application import application
@@ -378,3 +380,22 @@ def test_what_one_key_asks_for_keeps_neither_intake_nor_other_keys_waiting(front
             assert not all(each.done() for each in waiting)
         finally:
             lease.release()
+
+
+def test_a_refused_request_is_gone_with_its_answer(front: Front) -> None:
+    def count_kept() -> int:
+        return sum(isinstance(each, Request) for each in gc.get_objects())
+
+    http = front.client("portal")
+    body = b'{"a": "' + b"x" * 200_000
+    headers = {"Content-Type": "application/json"}
+    http.post("/v1/changes", content=body, headers=headers)
+    gc.collect()
+    gc.disable()
+    try:
+        before = count_kept()
+        for _ in range(5):
+            assert http.post("/v1/changes", content=body, headers=headers).status_code == 422
+        wait_until(lambda: count_kept() <= before + 1, "refused requests are kept", seconds=10)
+    finally:
+        gc.enable()

@@ -66,6 +66,8 @@ def make_endpoint(route: ApiRoute, deps: HttpDeps) -> Endpoint:
             if isinstance(error, Unauthorized | Forbidden) and route.right:
                 deps.refusals.note_key(error, route.path)
             if isinstance(error, RelationsError) and status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR:
+                # A future of its thread has the error, and the frame that has the future has the body.
+                error.__traceback__ = error.__context__ = None
                 return error_response(error)
             deps.runtime.emit("request.failed", path=route.path, error=type(error).__name__, exc_info=error)
             return problem_response(500, INTERNAL_ERROR)
