@@ -25,6 +25,9 @@ from worker.wiring import Runtime
 
 KEY: Final = "a-key-that-opens-nothing"
 TOKEN: Final = "whsec_b3BlbnMtbm90aGluZy1hdC1hbGw="
+PUBLIC_KEY: Final = (
+    "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"  # of RFC 8032, section 7.1
+)
 GRACE: Final = 0.1  # seconds an answer may take before the request counts as incomplete
 TIMEOUT: Final = 20.0  # seconds without an answer that count as a hang
 BOMB: Final = b"0" * 2**24
@@ -91,7 +94,7 @@ def serve_http(redis_url: str, folder: Path) -> Iterator[HttpFuzzer]:
         SOURCE.format(name=name, more=signed if name == "hmac" else "")
         for name in ("hmac", "bearer", "onoffice", "standard-webhooks", "jwt")
     ]
-    by_key = f'{signed}public_key = "{"00" * 32}"'
+    by_key = f'{signed}public_key = "{PUBLIC_KEY}"'
     sources.append(
         SOURCE.format(name="public-key", more=by_key).replace('secret = "env:TORTURE_TOKEN"\n', "")
     )
