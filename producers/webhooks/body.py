@@ -16,8 +16,9 @@ from python_multipart.multipart import Field, File, FormParser
 
 from producers.webhooks.fields import MAX_FIELDS, decode_text, make_tree, plain_fields, split_fields
 from producers.webhooks.mail import is_mail, read_mail
-from producers.webhooks.signatures import WebhookDelivery, decode_bytes
+from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.xml_value import read_xml
+from worker.config.written_bytes import decode_bytes
 from worker.contract.quoting import escape_unprintable
 from worker.errors import Fault, InvalidChange
 

@@ -2,13 +2,13 @@
 
 import hmac
 import re
-from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from producers.errors import RefusalReason, Unauthorized
 from worker.config import Source
+from worker.config.written_bytes import decode_bytes
 from worker.contract.instant import SECOND, read_instant
 
 TOLERANCE: Final = 300.0  # seconds between the sender's clock and ours
@@ -92,18 +92,6 @@ def read_digests(source: Source, received: Iterable[str]) -> list[bytes]:
     """Return the digests that a sender wrote as hex or base64, behind a prefix or without it."""
     texts = (text.removeprefix(source.prefix).removeprefix(f"{source.algorithm}=") for text in received)
     return [digest for text in texts if (digest := decode_bytes(text, source.encoding)) is not None]
-
-
-def decode_bytes(text: str, encoding: str) -> bytes | None:
-    """Return the bytes that a text writes as hex or base64 of either alphabet; as either if none is named."""
-    if encoding != "base64" and re.fullmatch(r"([0-9A-Fa-f]{2})+", text):
-        return bytes.fromhex(text)
-    if encoding == "hex":
-        return None
-    with suppress(ValueError):
-        padding = "=" * (-len(text) % 4)
-        return b64decode(text.replace("-", "+").replace("_", "/") + padding, validate=True)
-    return None
 
 
 def any_equal(expected: Sequence[bytes], received: Sequence[bytes]) -> bool:

@@ -7,7 +7,6 @@ agree: a token of algorithm `none`, or an HMAC by a key that everybody knows, is
 import hashlib
 import hmac
 import re
-from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from producers.webhooks.key_signatures import list_public_keys
-from producers.webhooks.signatures import TOLERANCE, WebhookDelivery, decode_bytes, read_keys, refusal
+from producers.webhooks.signatures import TOLERANCE, WebhookDelivery, read_keys, refusal
 from worker.config import Source
 from worker.config.kinds import BODY_SHA256
+from worker.config.written_bytes import decode_bytes
 
 if TYPE_CHECKING:
     from jwt import PyJWS
@@ -95,11 +95,8 @@ def _algorithms_of(key: "PublicKey") -> tuple[str, ...]:
 
 
 def _read_claims(token: str) -> Mapping[str, object]:
-    payload = token.split(".")[1]
     try:
-        return msgspec.json.decode(
-            urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=dict[str, Any]
-        )
+        return msgspec.json.decode(decode_bytes(token.split(".")[1], "base64") or b"", type=dict[str, Any])
     except (ValueError, RecursionError):  # msgspec's error is a ValueError
         raise refusal("the token (JWT) holds no claims") from None
 
@@ -119,7 +116,7 @@ def _check_times(source: Source, claims: Mapping[str, object], now: float) -> No
 
 def _is_claimed(claim: object, expected: str, body: bytes) -> bool:
     if expected == BODY_SHA256:
-        digest = decode_bytes(claim, "") if isinstance(claim, str) else None
+        digest = decode_bytes(claim) if isinstance(claim, str) else None
         return hmac.compare_digest(digest or b"", hashlib.sha256(body).digest())
     found = claim if isinstance(claim, list) else [claim]
     return any(_as_text(each) == expected for each in found)

@@ -28,7 +28,6 @@ from producers.webhooks.signatures import (
     WebhookDelivery,
     any_equal,
     check_time,
-    decode_bytes,
     make_digests,
     parse_fields,
     read_digests,
@@ -38,6 +37,7 @@ from producers.webhooks.signed_content import make_contents
 from producers.webhooks.tokens import check_token
 from worker.config import Secret, Source, hide
 from worker.config.values import Scheme
+from worker.config.written_bytes import decode_bytes
 from worker.errors import Fault, InvalidChange, InvalidSettings
 
 UNSIGNED: Final = "no-secret-provided"  # what Cal.com sends as a signature without a secret

@@ -1,14 +1,15 @@
 """Public keys as senders publish them: PEM, certificates, DER in base64, bare bytes, JWK and sets of them.
 
-`cryptography` is loaded once somebody has such a key. Leaf.
+`cryptography` is loaded once somebody has such a key.
 """
 
 import json
 import re
-from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from worker.config.written_bytes import decode_bytes
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -99,14 +100,10 @@ def _unreadable(error: Exception) -> ValueError:
 
 def _decode(text: str) -> bytes:
     """Return the bytes that a text writes as hex or base64, in lines or in one."""
-    written = "".join(text.split())
-    if re.fullmatch(r"([0-9A-Fa-f]{2})+", written):
-        return bytes.fromhex(written)
-    try:
-        padding = "=" * (-len(written) % 4)
-        return b64decode(written.replace("-", "+").replace("_", "/") + padding, validate=True)
-    except ValueError:
-        raise ValueError(EXPECTED) from None
+    content = decode_bytes("".join(text.split()))
+    if content is None:
+        raise ValueError(EXPECTED)
+    return content
 
 
 def _read_jwks(text: str) -> Iterator[object]:

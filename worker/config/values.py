@@ -170,8 +170,8 @@ class Source(SignatureFormat):
     """A webhook: how its senders prove themselves, its account, and the rules that make changes of payloads.
 
     It has either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for
-    rotation; so are public keys, which stand in place of secrets. A token must have the
-    `claims`. `url` is the address its senders know, where a proxy hides it. One that is `gone` tells them so.
+    rotation; so are public keys, which stand in place of secrets. A token must have the `claims`. `url` is
+    the address its senders know, where a proxy hides it. One that is `gone` tells them so.
     The rules to `ignore` a payload come before all others. `answer` is the status of a delivery that was
     taken, `answer_body` its text in place of the jobs, and `answer_faults` the status of one that never will
     be, 0 for that of its fault. Deliveries are kept so many
