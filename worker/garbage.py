@@ -10,8 +10,8 @@ THRESHOLDS: Final = (50_000, 20, 100)
 def look_past_imports() -> None:
     """Look for cycles never among what is there by now: modules, settings, live objects.
 
-    A look at everything that was imported stops the process for 50 ms. How often it looks stays: a refused
-    request is a cycle that holds its body, of up to 16 MiB.
+    A look at everything that was imported stops the process for 50 ms. How often it looks stays: a cycle may
+    hold the body of a request, of up to 16 MiB.
     """
     gc.collect()
     gc.freeze()

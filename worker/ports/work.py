@@ -150,7 +150,7 @@ class Lease(Protocol):
     refused_credentials: str
 
     def read(self, *, max_jobs: int, max_relations: int, in_progress: Container[Relation] = ()) -> WorkBatch:
-        """Return the next batch, without what is in hand of the open relations; it stays until claimed."""
+        """Return the next batch, without the open relations that are in progress; it stays until claimed."""
 
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what the store has of these relations."""

@@ -22,7 +22,7 @@ class _Found(NamedTuple):
 
     meta: Meta
     note: WorkNote
-    due: list[Relation]
+    due: list[bytes]
     journal: dict[bytes, bytes]
     listed: list[bytes]
     claimed: list[str]
@@ -43,7 +43,8 @@ def read_batch(
     limit = found.note.limit(leased.holder, max_jobs)
     # One that grows again after a death leaves none, so that what killed keeps its place in the order.
     for_queue = min(limit // 4, found.waiting) if limit == max_jobs else 0
-    relations = tuple(islice((each for each in found.due if each not in in_progress), limit - for_queue))
+    due = (Relation.parse(name.decode()) for name in found.due)
+    relations = tuple(islice((each for each in due if each not in in_progress), limit - for_queue))
     left = limit - len(relations)
     leased.queue = Queue.read(leased.database, leased.account, found.listed, want=left, dead=leased.meta.dead)
     chosen = leased.queue.choose(left, max_relations - len(relations))
@@ -90,7 +91,7 @@ def _read_account(leased: LeasedAccount, max_jobs: int, now: int) -> _Found:
     return _Found(
         Meta.read(meta),
         WorkNote.read(work),
-        [Relation.parse(name.decode()) for name in due],
+        due,
         journal,
         listed,
         [short.decode() for short in claimed],
