@@ -12,13 +12,13 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ops.dev.processes import Process, StartFailed, free_port, write_private
+from worker.config.urls import split_url
 from worker.errors import Fault, InvalidSettings, StoreUnavailable
 from worker.redis.scripts import MIN_SERVER_VERSION
 
@@ -186,7 +186,7 @@ def _is_ready(client: redis.Redis, pid: int) -> bool:
 
 
 def _configured(url: str) -> RedisServer:
-    if urlsplit(url).scheme in ("redis", "rediss", "unix"):
+    if split_url(url).scheme in ("redis", "rediss", "unix"):
         try:
             with _client(url, timeout=5.0) as client:
                 client.ping()
@@ -205,7 +205,7 @@ def _client(url: str, *, timeout: float) -> redis.Redis:
 
 def _safe_url(url: str) -> str:
     """Return the URL without its user, password and options."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 

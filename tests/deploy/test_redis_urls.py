@@ -55,6 +55,17 @@ def test_an_encrypted_server_is_believed_by_its_own_authority_alone(tmp_path: Pa
             TaskSender(stranger, "relations").wake("acme", 0.0)
 
 
+def test_one_of_several_sentinels_may_have_an_address_of_version_6(tmp_path: Path) -> None:
+    with (
+        run_server(tmp_path / "master") as server,
+        start_sentinel(
+            tmp_path / "sentinel", server.url.partition("//")[2].removesuffix("/0"), quorum=1
+        ) as sentinel,
+    ):
+        port = sentinel.url.rpartition(":")[2].removesuffix("/0")
+        check_url(f"redis+sentinel://127.0.0.1:{port},[::1]:1/{SERVICE}/3", server, tmp_path)
+
+
 def test_encrypted_sentinels_with_a_password_lead_to_an_encrypted_master(tmp_path: Path) -> None:
     with (
         run_server(tmp_path / "master") as server,

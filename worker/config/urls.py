@@ -3,11 +3,24 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from worker.config.secret import hide
 
 CERTIFICATE_CHECKS: Final = ("required", "optional", "none")
+
+
+def split_url(url: str) -> SplitResult:
+    """Return the parts of a URL, which may name several hosts; raises ValueError.
+
+    `urllib` lets only the one and whole host of a URL be an IPv6 address.
+    """
+    scheme, slashes, rest = url.partition("://")
+    netloc = re.split("[/?#]", rest, maxsplit=1)[0]
+    if not re.search("[,;]", netloc):
+        return urlsplit(url)
+    access, at, _ = netloc.rpartition("@")
+    return urlsplit(f"{scheme}{slashes}{access}{at}hosts{rest[len(netloc) :]}")._replace(netloc=netloc)
 
 
 def is_url(value: str, *schemes: str) -> bool:
@@ -15,7 +28,7 @@ def is_url(value: str, *schemes: str) -> bool:
     if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         return False
     try:
-        parts = urlsplit(value)
+        parts = split_url(value)
         several = "," in value or ";" in value
         return bool(parts.netloc or parts.path.strip("/")) and (several or parts.port != 0)
     except ValueError:  # a port that is no number, a broken IPv6 address
@@ -59,7 +72,7 @@ def mask_url(url: str) -> str:
 
 def redis_options(url: str) -> dict[str, Any]:
     """Return the options in the query of a Redis URL; raise ValueError for one that cannot be used."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     given = parse_qsl(parts.query, keep_blank_values=True)
     if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
         raise ValueError("expected the number of a database after the host")

@@ -5,9 +5,9 @@ Our setting is written like the store's; kombu has its own spelling for Sentinel
 
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
-from worker.config.urls import NETWORK_OPTIONS, SENTINEL_SCHEMES, is_encrypted, redis_options
+from worker.config.urls import NETWORK_OPTIONS, SENTINEL_SCHEMES, is_encrypted, redis_options, split_url
 from worker.redis.client import SOCKET_OPTIONS
 from worker.redis.sentinel import SENTINEL_PORT, split_options
 from worker.redis.urls import MultiHostUrl
@@ -24,7 +24,7 @@ def broker_settings(url: str, prefix: str) -> dict[str, Any]:
     options = {**SOCKET_OPTIONS, **_key_names(prefix)}
     given = redis_options(url)
     settings: dict[str, Any] = {}
-    if urlsplit(url).scheme in SENTINEL_SCHEMES:
+    if split_url(url).scheme in SENTINEL_SCHEMES:
         service = MultiHostUrl.parse(url.partition("?")[0], default_port=SENTINEL_PORT)
         options |= {"master_name": service.service, "sentinel_kwargs": split_options(url, given)[1]}
         settings["broker_url"] = _sentinel_urls(service)
@@ -40,7 +40,7 @@ def broker_settings(url: str, prefix: str) -> dict[str, Any]:
 
 def _plain_url(url: str, options: Mapping[str, Any]) -> str:
     """Return the URL with user, password and database where kombu looks for them."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     user = options.get("username", unquote(parts.username or ""))
     password = options.get("password", unquote(parts.password or ""))
     access = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
@@ -70,4 +70,5 @@ def _sentinel_urls(service: MultiHostUrl) -> str:
     access = ""
     if service.password:
         access = f"{quote(service.username or '')}:{quote(service.password, safe='')}@"
-    return ";".join(f"sentinel://{access}{host}:{port}/{service.database}" for host, port in service.hosts)
+    hosts = ((f"[{host}]" if ":" in host else host, port) for host, port in service.hosts)
+    return ";".join(f"sentinel://{access}{host}:{port}/{service.database}" for host, port in hosts)

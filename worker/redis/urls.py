@@ -1,7 +1,9 @@
 """URLs that name several hosts, which `urllib` and redis-py do not read."""
 
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
+
+from worker.config.urls import split_url
 
 
 class MultiHostUrl(NamedTuple):
@@ -16,7 +18,7 @@ class MultiHostUrl(NamedTuple):
     @classmethod
     def parse(cls, url: str, *, default_port: int) -> "MultiHostUrl":
         """Parse the URL; raises ValueError."""
-        parts = urlsplit(url)
+        parts = split_url(url)
         service, _, database = parts.path.strip("/").partition("/")
         hosts = parts.netloc.rpartition("@")[2].split(",")
         return cls(
