@@ -1,6 +1,6 @@
 """Plots as SVG, drawn here: bars over time with a table of the same numbers beside. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from markupsafe import Markup
@@ -21,8 +21,17 @@ class Series(NamedTuple):
     values: Sequence[int]
 
 
-def stacked_bars(series: Sequence[Series], *, title: str, first: str, last: str) -> Markup:
-    """Return bars that stand on each other; `first` and `last` say which times the ends are."""
+class Labels(NamedTuple):
+    """What a plot says: what it shows, which times its ends are, and how a number is written."""
+
+    title: str
+    first: str
+    last: str
+    write: Callable[[float], str]
+
+
+def stacked_bars(series: Sequence[Series], labels: Labels) -> Markup:
+    """Return bars that stand on each other."""
     sums = [sum(values) for values in zip(*(each.values for each in series), strict=True)]
     top = max([*sums, 1])
     step = WIDTH / max(1, len(sums))
@@ -35,10 +44,10 @@ def stacked_bars(series: Sequence[Series], *, title: str, first: str, last: str)
             height = max(1.0, value / top * (FLOOR - 10))
             heights[at] += height
             bars.append(_bar(each.colour, at * step, FLOOR - heights[at], step - GAP, height))
-    return _frame(Markup("").join(bars), title=title, first=first, last=last, top=top)
+    return _frame(Markup("").join(bars), labels, top)
 
 
-def side_by_side(series: Sequence[Series], *, title: str, first: str, last: str) -> Markup:
+def side_by_side(series: Sequence[Series], labels: Labels) -> Markup:
     """Return bars beside each other, for numbers of which each is a part of the one before."""
     top = max([value for each in series for value in each.values] or [1]) or 1
     size = max(1, len(series[0].values) if series else 1)
@@ -55,7 +64,7 @@ def side_by_side(series: Sequence[Series], *, title: str, first: str, last: str)
         for at, value in enumerate(each.values)
         if value
     ]
-    return _frame(Markup("").join(bars), title=title, first=first, last=last, top=top)
+    return _frame(Markup("").join(bars), labels, top)
 
 
 def _bar(colour: str, x: float, y: float, width: float, height: float) -> Markup:
@@ -64,13 +73,14 @@ def _bar(colour: str, x: float, y: float, width: float, height: float) -> Markup
     )
 
 
-def _frame(bars: Markup, *, title: str, first: str, last: str, top: int) -> Markup:
+def _frame(bars: Markup, labels: Labels, top: int) -> Markup:
+    title, first, last, write = labels
     return Markup(
         '<svg class="plot" viewBox="0 0 {w} {h}" role="img" aria-label="{title}">'
         '<text x="0" y="8">{top}</text>{bars}<line x1="0" y1="{floor}" x2="{w}" y2="{floor}"/>'
         '<text x="0" y="{h}" dy="-3">{first}</text>'
         '<text x="{w}" y="{h}" dy="-3" text-anchor="end">{last}</text></svg>'
-    ).format(w=WIDTH, h=HEIGHT, floor=FLOOR, title=title, bars=bars, top=f"{top:,}", first=first, last=last)
+    ).format(w=WIDTH, h=HEIGHT, floor=FLOOR, title=title, bars=bars, top=write(top), first=first, last=last)
 
 
 class Node(NamedTuple):

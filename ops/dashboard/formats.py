@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Final
 
 from markupsafe import Markup, escape
@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from ops.dashboard.texts import Texts
 from ops.dashboard.translation import Translator
 from ops.explain.text import Sentence
-from worker.contract import TYPES, Relation, write_instant
+from worker.contract import TYPES, Relation
 from worker.ports.records import JobRecord
 from worker.ports.references import JobReference
 
@@ -44,15 +44,11 @@ class Formatter:
         """Return an instant with its distance from now; a dash for none."""
         if not micros:
             return Markup('<span class="quiet">–</span>')
-        return Markup('<time datetime="{}" title="{}">{}</time>').format(
-            write_instant(micros), self.instant(micros), self.distance(micros)
-        )
+        return _time(micros, self.instant(micros), self.distance(micros))
 
     def moment(self, micros: int) -> Markup:
         """Return an instant in full."""
-        return Markup('<time datetime="{}" title="{}">{}</time>').format(
-            write_instant(micros), self.distance(micros), self.instant(micros)
-        )
+        return _time(micros, self.distance(micros), self.instant(micros))
 
     def instant(self, micros: int) -> str:
         """Return an instant in the page's zone, to the second."""
@@ -123,6 +119,14 @@ class Formatter:
     def info(self, pairs: Sequence[tuple[str, str]]) -> Markup:
         """Return relation info as short text."""
         return escape(", ".join(f"{key}={value}" for key, value in pairs))
+
+
+def _time(micros: int, title: str, text: str) -> Markup:
+    """Return an instant as HTML has it, which knows no more than milliseconds."""
+    at = datetime.fromtimestamp(micros // 1000 / 1000, UTC)
+    return Markup('<time datetime="{:%Y-%m-%dT%H:%M:%S}.{:03}Z" title="{}">{}</time>').format(
+        at, micros // 1000 % 1000, title, text
+    )
 
 
 def module_of(type_name: str, side: str) -> str:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from worker.contract import TYPES, Relation
 from worker.ports.queries import Queries, walk_pages
@@ -19,7 +19,8 @@ Record = tuple[str, int]
 class RecordFailures(NamedTuple):
     """The refusals that name one record: the relations and jobs they are about, and the most frequent error.
 
-    When the oldest and the newest of the jobs ended (µs), and the newest as an `example`.
+    When the oldest and the newest of the jobs ended (µs), and the newest as an `example`. `side` is the one
+    on which most of the relations name it.
     """
 
     module: str
@@ -31,6 +32,7 @@ class RecordFailures(NamedTuple):
     first: int
     last: int
     example: str
+    side: Literal["parent", "child"]
 
 
 def find_suspects(queries: Queries, account: str, *, most: int = MAX_JOBS) -> list[RecordFailures]:
@@ -70,4 +72,6 @@ def _to_group(record: Record, failures: Sequence[tuple[JobRecord, Failure]]) -> 
     [((code, error), _)] = Counter((failure.code, failure.error) for _, failure in failures).most_common(1)
     ended = [job.finished_at for job in jobs.values()]
     relations = len({(failure.relation, job.id) for job, failure in failures})
-    return RecordFailures(*record, code, error, relations, len(jobs), min(ended), max(ended), newest.id)
+    as_parent = sum(record == _records_of(failure.relation)[0] for _, failure in failures)
+    side: Literal["parent", "child"] = "parent" if 2 * as_parent > len(failures) else "child"
+    return RecordFailures(*record, code, error, relations, len(jobs), min(ended), max(ended), newest.id, side)

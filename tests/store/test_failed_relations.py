@@ -264,6 +264,7 @@ def test_failures_are_shown_under_the_estate_or_the_address_that_most_of_them_na
         ("address", 77, 261, 3, 1),
         ("address", 60, 80, 1, 1),
     ]
+    assert [each.side for each in suspects] == ["parent", "child", "child"]
     assert (suspects[0].first, suspects[0].last, suspects[0].example) == (1, 2, "acme-2")
 
 

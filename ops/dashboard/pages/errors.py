@@ -39,6 +39,7 @@ def list_errors(deps: DashboardDeps, visit: Visit) -> Page:
         {
             "account": visit.asked("account"),
             "rows": rows[:MAX_GROUPS],
+            "more_rows": max(0, len(rows) - MAX_GROUPS),
             "suspects": suspects[:MAX_SUSPECTS],
             "left_out": max(0, len(failing) - MAX_ACCOUNTS),
             "looked_at": looked_at,

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from ops.dashboard.charts import Series, side_by_side, stacked_bars
+from ops.dashboard.charts import Labels, Series, side_by_side, stacked_bars
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import Formatter
 from ops.dashboard.page import Page, Visit
@@ -105,9 +105,9 @@ def draw_day(visit: Visit, day: Sequence[HistoryBucket], now: int) -> dict[str, 
     work = [Series(name, tone, [getattr(each, name) for each in day]) for name, tone in WORK]
     return {
         "outcomes": stacked_bars(
-            outcomes, title=t("Outcomes of relations per half hour"), first=first, last=last
+            outcomes, Labels(t("Outcomes of relations per half hour"), first, last, f.number)
         ),
         "work": side_by_side(
-            work, title=t("Changes, actions and requests per half hour"), first=first, last=last
+            work, Labels(t("Changes, actions and requests per half hour"), first, last, f.number)
         ),
     }

@@ -16,13 +16,23 @@ LISTED_ACTIONS: Final = 50  # of a replay's plan
 @get("/replays")
 def list_replays(deps: DashboardDeps, visit: Visit) -> Page:
     """Show the replays of the last week, newest first."""
+    inboxes = visit.chosen_inboxes()
     replays = [
         replay
-        for account in visit.chosen_inboxes()[:MAX_ACCOUNTS]
-        for replay in deps.runtime.job_admin.list_replays(account, limit=REPLAYS)
+        for account in inboxes[:MAX_ACCOUNTS]
+        for replay in deps.runtime.job_admin.list_replays(account, limit=REPLAYS + 1)
     ]
     replays.sort(key=lambda replay: -replay.made_at)
-    return Page("replays.html", {"account": visit.asked("account"), "replays": replays[:REPLAYS]})
+    return Page(
+        "replays.html",
+        {
+            "account": visit.asked("account"),
+            "replays": replays[:REPLAYS],
+            "most": REPLAYS,
+            "has_more": len(replays) > REPLAYS,
+            "left_out": max(0, len(inboxes) - MAX_ACCOUNTS),
+        },
+    )
 
 
 @get("/replays/{id}")
