@@ -1,12 +1,14 @@
 """The filter of a list of jobs, as it stands in an address: read, checked, and said in words."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Final, NamedTuple, get_args
 
+from ops.dashboard.formats import Formatter
 from ops.dashboard.page import Visit, first_value
 from producers.portals.http.query import JobQuery, read_query
-from worker.errors import Invalid
+from worker.errors import Fault, Invalid
 from worker.ports.records import JobFilter, JobState
 
 STATES: Final[tuple[str, ...]] = get_args(JobState)
@@ -24,14 +26,10 @@ FIELDS: Final = (  # in the order of the form; `account` and `state` stand besid
     ("failed_since", "Failed since"),
     ("failed_until", "Failed before"),
 )
+EXAMPLE: Final = "2026-11-21 18:00"
 TIMES: Final = ("since", "until", "failed_since", "failed_until")
-LOCAL: Final = (
-    "%Y-%m-%dT%H:%M",
-    "%Y-%m-%dT%H:%M:%S",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%d",
-    "%d.%m.%Y",
-    "%d.%m.%Y %H:%M",
+LOCAL: Final = tuple(  # as pages show times, and shorter
+    day + time for day in ("%Y-%m-%d", "%d.%m.%Y") for time in (" %H:%M:%S", " %H:%M", "")
 )
 
 
@@ -61,13 +59,23 @@ def read_job_query(visit: Visit, values: Mapping[str, Sequence[str]]) -> JobQuer
     if account:
         visit.check("read", account)
     listed = (account,) if account else visit.inboxes
-    texts = {name: _with_offset(text, visit.zone) if name in TIMES else text for name, text in given.items()}
+    texts = {name: read_time(name, text, visit.zone) for name, text in given.items()}
     wanted, faults = JobFilter(), tuple[str, ...]()
     try:
         wanted = read_query([("account", account or "x"), *texts.items()], JobQuery).filter()
     except Invalid as error:
-        faults = tuple(map(str, error.faults))
+        faults = tuple(_describe_fault(visit, fault) for fault in error.faults)
     return JobQueryView(account, listed, wanted, given, faults)
+
+
+def _describe_fault(visit: Visit, fault: Fault) -> str:
+    """Return what is wrong with a field of the form, by the name that the form has for it."""
+    t, label = visit.texts, dict(FIELDS).get(fault.location, fault.location)
+    if fault.location in TIMES:
+        message = t("expected a date, or a date and a time, such as {example}", example=t(EXAMPLE))
+    else:
+        message = Formatter(t, visit.zone, 0).translate(fault.message)
+    return f"{t(label)}: {message}"
 
 
 def describe_query(visit: Visit, query: JobQueryView) -> str:
@@ -81,11 +89,18 @@ def describe_query(visit: Visit, query: JobQueryView) -> str:
     return ", ".join(parts)
 
 
-def _with_offset(text: str, zone: tzinfo) -> str:
-    """Return a time as the interface reads it; one without an offset is of the page's zone."""
+def read_time(name: str, text: str, zone: tzinfo) -> str:
+    """Return a field as the interface reads it; a time without an offset is of the page's zone.
+
+    Of an hour that there is twice, when clocks are set back, it is the one that leaves out less.
+    """
+    if name not in TIMES:
+        return text
+    plain = re.sub("[T,] ?(?=[0-9])", " ", text)
     for layout in LOCAL:
         try:
-            return datetime.strptime(text, layout).replace(tzinfo=zone).isoformat()
+            at = datetime.strptime(plain, layout).replace(tzinfo=zone, fold=name.endswith("until"))
         except ValueError:
             continue
+        return at.isoformat()
     return text

@@ -2,16 +2,21 @@
 
 import json
 import re
+from datetime import UTC
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 
 import ops.dashboard
+from ops.dashboard.charts import Labels, Series, stacked_bars
+from ops.dashboard.formats import Formatter
+from ops.dashboard.job_query import read_time
 from ops.dashboard.rendering import MENU, STATIC
-from ops.dashboard.texts import choose_language, read_catalogue
+from ops.dashboard.texts import Texts, choose_language, read_catalogue
 from producers.services import build_services
 from tests.dashboard.test_acts import send, work
 from tests.dashboard.test_session import settings_with
@@ -187,8 +192,71 @@ def test_tabs_count_what_the_lists_have(front: Front, browse: Browse) -> None:
 def test_a_filter_with_faults_lists_nothing_and_says_what_is_wrong(front: Front, browse: Browse) -> None:
     send(front, 1)
     page = browse("admin").get("/jobs?parentid=x&since=yesterday")
-    assert "parentid: the id of a record" in page.text or "expected the id of a record" in page.text
+    assert "Parent: expected the id of a record" in page.text
+    assert "Accepted since: expected a date, or a date and a time, such as 2026-11-21 18:00" in page.text
     assert "row-acme" not in page.text
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
+def test_a_filter_takes_times_as_pages_show_them(front: Front, browse: Browse, zone: str) -> None:
+    [job] = send(front, 1)
+    browser, accepted = browse("admin"), front.job(job).accepted_at
+    for language in ("en", "de"):
+        browser.post("/language", data={"language": language, "next": "/"})
+        with settings_with(front, f'[dashboard]\ntime_zone = "{zone}"\n'):
+            [shown, *_] = re.findall(
+                r"<time [^>]*>([^<]*)</time> (?:accepted|angenommen)", browser.get(f"/jobs/{job}").text
+            )
+            assert f"row-{job}" in browser.get("/jobs", params={"since": shown}).text
+            assert f"row-{job}" not in browser.get("/jobs", params={"until": shown}).text
+    assert accepted
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2026-11-21T18:00", "2026-11-21T18:00:00+01:00"),
+        ("21.11.2026, 18:00", "2026-11-21T18:00:00+01:00"),
+        ("21.11.2026", "2026-11-21T00:00:00+01:00"),
+        ("2026-11-21T18:00:00Z", "2026-11-21T18:00:00Z"),
+        ("yesterday", "yesterday"),
+    ],
+)
+def test_a_time_without_an_offset_is_of_the_zone_of_the_pages(text: str, instant: str) -> None:
+    assert read_time("since", text, ZoneInfo("Europe/Berlin")) == instant
+
+
+def test_of_an_hour_that_there_is_twice_a_filter_leaves_nothing_out() -> None:
+    twice, berlin = "25.10.2026 02:30", ZoneInfo("Europe/Berlin")
+    assert read_time("since", twice, berlin) == "2026-10-25T02:30:00+02:00"
+    assert read_time("until", twice, berlin) == "2026-10-25T02:30:00+01:00"
+
+
+def test_what_was_sent_of_one_relation_shows_its_info(front: Front, browse: Browse) -> None:
+    info = {"statusTerminbestaetigung": "gesendet"}
+    send(front, 9, parent=77, relationtype="calendar:address", relationinfo=info)
+    work(front)
+    [request, *_] = front.runtime.queries.list_requests("acme").requests
+    page = text_of(browse("admin").get(f"/requests/acme/{request.id}").text)
+    assert "77 → 9 statusTerminbestaetigung=gesendet" in page
+
+
+def test_a_suspect_leads_to_the_jobs_on_whose_side_it_is(front: Front, browse: Browse) -> None:
+    [job] = send(front, 9, parent=MISSING, relationtype="address:contact:address")
+    work(front)
+    assert front.job(job).state == "failed"
+    browser = browse("admin")
+    [link] = [
+        each for each in links_of(browser.get("/errors").text) if f"id={MISSING}" in each or "id=9" in each
+    ]
+    assert f"row-{job}" in browser.get(link).text
+
+
+def test_numbers_and_instants_are_as_html_and_german_have_them() -> None:
+    formatter = Formatter(Texts("de"), UTC, 0)
+    assert 'datetime="2025-11-30T08:44:58.007Z"' in formatter.moment(1764492298007999)
+    labels = Labels("", "", "", formatter.number)
+    assert ">12.345</text>" in stacked_bars([Series("applied", "good", [12345])], labels)
 
 
 @pytest.mark.parametrize(

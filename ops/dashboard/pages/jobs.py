@@ -5,7 +5,7 @@ from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import relation_path
-from ops.dashboard.job_query import FIELDS, STATES, JobQueryView, describe_query, read_job_query
+from ops.dashboard.job_query import EXAMPLE, FIELDS, STATES, JobQueryView, describe_query, read_job_query
 from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.listing import list_jobs as list_page
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, link_next
@@ -44,6 +44,7 @@ def list_jobs(deps: DashboardDeps, visit: Visit) -> Page:
             "query": query,
             "left_out": max(0, len(listed) - MAX_ACCOUNTS),
             "fields": FIELDS,
+            "example": EXAMPLE,
             "types": sorted(TYPES),
             "tabs": count_tabs(deps, query),
             "jobs": jobs,
