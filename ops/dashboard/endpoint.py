@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ops.dashboard import texts as languages
 from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
+from ops.dashboard.page import HOME, Answer, Page, SeeOther, Visit, link, own_path
 from ops.dashboard.page_route import Handler
 from ops.dashboard.rendering import HEADERS, html_response, render, static_response
 from ops.dashboard.session import Visitor, find_visitor, is_own_page
@@ -27,17 +27,22 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 FORM: Final = "application/x-www-form-urlencoded"
 MAX_FORM: Final = 2**20  # bytes
-HOME: Final = "/"
 ENDED: Final = "Your session has ended, and nothing was done. Sign in to go on."
 
 
-def page_endpoint(deps: DashboardDeps, handler: Handler, right: Right) -> Endpoint:
-    """Return the endpoint of a page; `right` is what a key needs."""
+def page_endpoint(deps: DashboardDeps, handler: Handler, right: Right, *, takes_forms_only: bool) -> Endpoint:
+    """Return the endpoint of a page; `right` is what a key needs.
+
+    What `takes_forms_only` cannot be asked for again: its page is the one that the form stands on.
+    """
 
     async def endpoint(request: Request) -> Response:
-        texts = texts_of(request)
+        def show_error(status: int, message: str) -> Response:
+            visit = find_visit(deps, request, takes_forms_only)
+            return error_page(request, texts_of(request), status, message, visit)
+
         try:
-            return await _answer(deps, request, handler, right, texts)
+            return await _answer(deps, request, handler, right, takes_forms_only)
         except ClientDisconnect:
             return Response(status_code=400)
         except RelationsError as error:
@@ -45,19 +50,34 @@ def page_endpoint(deps: DashboardDeps, handler: Handler, right: Right) -> Endpoi
                 deps.refusals.note_key(error, path_of(request))
             status = status_of(error)
             if status != HTTPStatus.INTERNAL_SERVER_ERROR:
-                return error_page(request, texts, status, describe_error(error))
+                return show_error(status, describe_error(error))
             _emit_failure(deps, request, error)
         except Exception as error:  # a bug of ours, or of a library
             _emit_failure(deps, request, error)
-        return error_page(request, texts, 500, INTERNAL_ERROR)
+        return show_error(500, INTERNAL_ERROR)
 
     return endpoint
 
 
+def unknown_page(deps: DashboardDeps) -> Endpoint:
+    """Return the endpoint of an address that nothing else is at."""
+
+    async def endpoint(request: Request) -> Response:
+        texts, visit = texts_of(request), find_visit(deps, request)
+        return error_page(request, texts, 404, "there is no page at this address", visit)
+
+    return endpoint
+
+
+async def to_form_page(request: Request) -> Response:
+    """Return the way from an address that only takes forms to the page above, for whoever opens it again."""
+    return see_other(page_above(request))
+
+
 async def _answer(
-    deps: DashboardDeps, request: Request, handler: Handler, right: Right, texts: Texts
+    deps: DashboardDeps, request: Request, handler: Handler, right: Right, takes_forms_only: bool
 ) -> Response:
-    settings = deps.runtime.live_settings.refresh()
+    settings, texts = deps.runtime.live_settings.refresh(), texts_of(request)
     check_enabled(settings)
     visitor = find_visitor(request, settings, deps.sessions)
     if request.method == "POST":
@@ -65,18 +85,8 @@ async def _answer(
     if visitor is None:
         return ask_to_sign_in(request, texts)
     check_access(visitor.key, right)
-    visit = Visit(
-        key=visitor.key,
-        by=visitor.by,
-        texts=texts,
-        settings=settings,
-        root=root_of(request),
-        path=path_of(request),
-        here=here_of(request),
-        path_params=request.path_params,
-        query=parse_qs(request.scope["query_string"].decode("latin-1"), keep_blank_values=True),
-        form=await read_form(request) if request.method == "POST" else {},
-    )
+    form = await read_form(request) if request.method == "POST" else {}
+    visit = _visit(request, visitor, settings, form, takes_forms_only)
 
     def work() -> tuple[Answer, str]:
         answer = handler(deps, visit)
@@ -89,6 +99,40 @@ async def _answer(
     if isinstance(answer, SeeOther):
         return see_other(answer.path)
     return html_response(html, answer.status, request)
+
+
+def _visit(
+    request: Request,
+    visitor: Visitor,
+    settings: Settings,
+    form: Mapping[str, list[str]],
+    takes_forms_only: bool,
+) -> Visit:
+    came_from = _page_of_form(request) if request.method == "POST" else ""
+    return Visit(
+        key=visitor.key,
+        by=visitor.by,
+        texts=texts_of(request),
+        settings=settings,
+        root=root_of(request),
+        path=path_of(request),
+        here=(came_from or page_above(request)) if takes_forms_only else here_of(request),
+        came_from=came_from,
+        path_params=request.path_params,
+        query=parse_qs(request.scope["query_string"].decode("latin-1"), keep_blank_values=True),
+        form=form,
+    )
+
+
+def find_visit(deps: DashboardDeps, request: Request, takes_forms_only: bool = False) -> Visit | None:
+    """Return the visit of whoever gets an error's page, without the form; None if nobody has signed in."""
+    try:
+        settings = deps.runtime.live_settings.refresh()
+        check_enabled(settings)
+        visitor = find_visitor(request, settings, deps.sessions)
+    except RelationsError:
+        return None
+    return _visit(request, visitor, settings, {}, takes_forms_only) if visitor else None
 
 
 def check_enabled(settings: Settings) -> None:
@@ -111,33 +155,38 @@ def ask_to_sign_in(request: Request, texts: Texts) -> Response:
     For a form it goes on with the page on which the form stands, and says that nothing was done.
     """
     if request.method == "POST":
-        return see_other(link("/sign-in", next=_page_of_form(request), ended="1"))
+        return see_other(link("/sign-in", next=_page_of_form(request) or HOME, ended="1"))
     if path_of(request) == HOME and not request.url.query:
         return sign_in_page(request, texts)
     return see_other(link("/sign-in", next=here_of(request)))
 
 
 def _page_of_form(request: Request) -> str:
-    """Return the path below our root of the page on which a form stood; the first page if it is not known."""
+    """Return the path below our root of the page on which a form stood; empty if it is not known."""
     page = urlsplit(request.headers.get("referer", ""))
     if page.netloc != request.headers.get("host"):
-        return HOME
-    return page._replace(scheme="", netloc="", fragment="").geturl().removeprefix(root_of(request)) or HOME
+        return ""
+    path = page._replace(scheme="", netloc="", fragment="").geturl().removeprefix(root_of(request))
+    return own_path(path)
 
 
 def sign_in_page(
     request: Request, texts: Texts, *, fault: str = "", then: str = HOME, status: int = 200
 ) -> Response:
     """Return the page that asks for a key."""
-    page = Page("sign_in.html", {"fault": fault, "then": then}, status)
+    here = link("/sign-in", next=then if then != HOME else "", ended=request.query_params.get("ended", ""))
+    page = Page("sign_in.html", {"fault": fault, "then": then, "back": here}, status)
     return html_response(render(page, visit=None, texts=texts, root=root_of(request), now=0), status, request)
 
 
-def error_page(request: Request, texts: Texts, status: int, message: str) -> Response:
-    """Return the page of an error."""
+def error_page(
+    request: Request, texts: Texts, status: int, message: str, visit: Visit | None = None
+) -> Response:
+    """Return the page of an error; one who has signed in finds the menu on it."""
     values = {"title": HTTPStatus(status).phrase, "status": status, "message": redact_answer(message)}
     page = Page("error.html", values, status)
-    return html_response(render(page, visit=None, texts=texts, root=root_of(request), now=0), status, request)
+    html = render(page, visit=visit, texts=texts, root=root_of(request), now=0)
+    return html_response(html, status, request)
 
 
 def describe_error(error: RelationsError) -> str:
@@ -178,10 +227,13 @@ def path_of(request: Request) -> str:
     return path.removeprefix(root_of(request)) or HOME
 
 
+def page_above(request: Request) -> str:
+    """Return the path below our root without its last part."""
+    return path_of(request).rpartition("/")[0] or HOME
+
+
 def here_of(request: Request) -> str:
-    """Return the path below our root with its query, to come back to; the first page for a form."""
-    if request.method == "POST":
-        return HOME
+    """Return the path below our root with its query, to come back to."""
     return f"{path_of(request)}?{request.url.query}" if request.url.query else path_of(request)
 
 

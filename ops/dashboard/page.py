@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from ops.dashboard.texts import Texts
@@ -17,8 +17,9 @@ from worker.contract.message import UNROUTED
 class Visit:
     """A request for a page: by which key, in which language, with which parameters.
 
-    `by` is whom the audit log names, `here` the path with its query. `path_params` are those of the route,
-    `query` and `form` have every value that was sent.
+    `by` is whom the audit log names. `here` is the path with its query by which the page is asked for again;
+    `came_from` that of the page whose form was sent, empty if it is not known.
+    `path_params` are those of the route, `query` and `form` have every value that was sent.
     """
 
     key: Key
@@ -28,6 +29,7 @@ class Visit:
     root: str
     path: str
     here: str = "/"
+    came_from: str = ""
     path_params: Mapping[str, Any] = field(default_factory=dict)
     query: Mapping[str, Sequence[str]] = field(default_factory=dict)
     form: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -98,6 +100,13 @@ class SeeOther(NamedTuple):
 
 
 Answer = Page | SeeOther
+HOME: Final = "/"
+
+
+def own_path(path: str) -> str:
+    """Return a path of ours to go on to; the first page for anything that leads elsewhere."""
+    is_ours = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
+    return path if is_ours else HOME
 
 
 def first_value(values: Mapping[str, Sequence[str]], name: str) -> str:

@@ -22,7 +22,8 @@ class PreparedAct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     `only` says which failed relations of the jobs are meant, as the fields of a filter. `unfit` are those
     that were chosen and cannot be acted on, with the reason. `more` if there are further ones. A replay has
-    `replays` instead of jobs. After it was carried out, `done` and `refused` say what became of each job.
+    `replays` instead of jobs. `chosen_on` is the path of the page they were chosen on. After it was
+    carried out, `done` and `refused` say what became of each job.
     """
 
     token: str
@@ -34,6 +35,7 @@ class PreparedAct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     unfit: Mapping[str, str] = {}
     replays: tuple[str, ...] = ()
     more: bool = False
+    chosen_on: str = "/jobs"
     state: Literal["prepared", "done"] = "prepared"
     done: tuple[str, ...] = ()
     refused: Mapping[str, str] = {}

@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ops.dashboard.formats import Formatter
-from ops.dashboard.page import Page, Visit, link
+from ops.dashboard.page import HOME, Page, Visit, link
 from ops.dashboard.texts import LANGUAGES, Texts
+from worker.config import Settings
 
 STATIC: Final = ("app.css", "app.js", "idiomorph.min.js", "icon.svg")
 POLICY: Final = "; ".join(
@@ -38,6 +39,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
     "Vary": "Accept, Accept-Encoding, Accept-Language, Cookie",
 }
+DEFAULT_PREFIX: Final = Settings().prefix
 SMALL: Final = 500  # bytes that are not worth compressing
 MENU: Final = (
     ("/", "Overview", "read"),
@@ -91,7 +93,9 @@ def render(page: Page, *, visit: Visit | None, texts: Texts, root: str, now: int
         "visit": visit,
         "menu": menu,
         "here": visit.path if visit else "",
+        "back": visit.here if visit else HOME,
         "languages": LANGUAGES,
+        "environment": name_environment(visit),
         "version": version("onoffice-relations"),
         "f": Formatter(
             texts,
@@ -101,6 +105,11 @@ def render(page: Page, *, visit: Visit | None, texts: Texts, root: str, now: int
         ),
     }
     return templates().get_template(page.template).render({**common, **page.values})
+
+
+def name_environment(visit: Visit | None) -> str:
+    """Return the prefix by which one of several environments is known; empty for the only one."""
+    return visit.settings.prefix if visit and visit.settings.prefix != DEFAULT_PREFIX else ""
 
 
 def html_response(html: str, status: int, request: Request) -> Response:

@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from ops.dashboard import pages, sign_in
 from ops.dashboard.deps import DashboardDeps, dashboard_deps
-from ops.dashboard.endpoint import page_endpoint, static_endpoint
+from ops.dashboard.endpoint import page_endpoint, static_endpoint, to_form_page, unknown_page
 from ops.dashboard.page_route import PageRoute
 from worker.wiring import Runtime
 
@@ -23,15 +23,27 @@ PAGES: Final = tuple(
 )
 
 
+BROWSER: Final = "text/html"  # which browsers ask for, and programs do not
+
+
 class HtmlRoute(Route):
     """A route for browsers, which ask for HTML; programs that ask for the same address pass it."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return whether the request is for this route: never partly, so that others have their turn."""
         match, found = super().matches(scope)
-        if match is Match.FULL and "text/html" in Request(scope).headers.get("accept", ""):
+        if match is Match.FULL and BROWSER in Request(scope).headers.get("accept", ""):
             return match, found
         return Match.NONE, {}
+
+
+class LastHtmlRoute(HtmlRoute):
+    """A route for browsers that is taken where no other fits."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return that the request is partly for this route: one that is for another goes there."""
+        match, found = super().matches(scope)
+        return (Match.PARTIAL, found) if match is Match.FULL else (match, found)
 
 
 def page_routes(runtime: Runtime, *, send_replay: Callable[[str], None]) -> list[Route]:
@@ -46,12 +58,16 @@ def page_routes(runtime: Runtime, *, send_replay: Callable[[str], None]) -> list
         Route("/sign-out", sign_in.sign_out, methods=["POST"]),
         Route("/language", sign_in.choose_language, methods=["POST"]),
         *(_route(deps, path, entries) for path, entries in by_path.items()),
+        *(HtmlRoute(path, to_form_page, methods=["GET"]) for path in ("/sign-out", "/language")),
+        *(HtmlRoute(path, to_form_page, methods=["GET"]) for path in by_path if "GET" not in by_path[path]),
+        LastHtmlRoute("/{path:path}", unknown_page(deps), methods=["GET"]),
     ]
 
 
 def _route(deps: DashboardDeps, path: str, entries: Mapping[str, PageRoute]) -> Route:
     endpoints: dict[str, Any] = {
-        method: page_endpoint(deps, entry.handler, entry.right) for method, entry in entries.items()
+        method: page_endpoint(deps, entry.handler, entry.right, takes_forms_only="GET" not in entries)
+        for method, entry in entries.items()
     }
 
     async def endpoint(request: Request) -> Any:

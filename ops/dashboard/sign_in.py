@@ -10,7 +10,6 @@ from ops.dashboard import texts as languages
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.endpoint import (
     ENDED,
-    HOME,
     check_enabled,
     check_form_is_ours,
     describe_error,
@@ -21,7 +20,7 @@ from ops.dashboard.endpoint import (
     sign_in_page,
     texts_of,
 )
-from ops.dashboard.page import first_value
+from ops.dashboard.page import first_value, own_path
 from ops.dashboard.session import TooMany, cookie_name, set_cookie
 from producers.errors import Forbidden, Unauthorized
 from producers.portals.http.endpoint import authenticate, check_access
@@ -119,9 +118,3 @@ async def choose_language(request: Request) -> Response:
     if chosen in languages.LANGUAGES:
         set_cookie(response, request, languages.COOKIE, chosen, seconds=YEAR)
     return response
-
-
-def own_path(path: str) -> str:
-    """Return a path of ours to go on to; the first page for anything that leads elsewhere."""
-    is_ours = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
-    return path if is_ours else HOME

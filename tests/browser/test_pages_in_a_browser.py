@@ -137,6 +137,46 @@ def test_a_list_updates_itself_but_not_while_something_is_selected_nor_paused_no
     assert asked_for == []
 
 
+def test_a_page_that_a_form_made_goes_on_living_at_an_address_of_its_own(open_page: Open) -> None:
+    page = open_page("/accounts/nord")
+    with page.expect_request(lambda sent: sent.method == "GET" and sent.url.endswith("/accounts/nord")):
+        page.get_by_role("button", name="Try the credentials").click()
+    page.get_by_text("accepted by").wait_for()
+    assert page.url.endswith("/accounts/nord")
+    page.locator("[data-live-state]").get_by_text("live", exact=True).wait_for()
+    page.reload()  # which asks nobody whether to send the form again
+    assert page.get_by_text("accepted by").count() == 0
+
+
+def test_what_a_job_has_become_and_what_can_be_done_with_it_is_seen_at_once(
+    open_page: Open, stack: "Stack"
+) -> None:
+    from tests.browser.world import cancel, change, send
+
+    [job] = send(stack, change(970, 9700, account="west"))
+    page = open_page(f"/jobs/{job}")
+    page.locator("h1 .badge").get_by_text("queued").wait_for()
+    copier = page.locator("#job .copier").first
+    copier.focus()
+    cancel(stack, job)  # by somebody else
+    page.locator("h1 .badge").get_by_text("superseded").wait_for()
+    assert page.locator("#acts button").count() == 0
+    assert copier.evaluate("button => button === document.activeElement")
+
+
+def test_what_was_typed_outlives_the_session(open_page: Open) -> None:
+    page = open_page("/accounts/sued")
+    page.get_by_label("Why").fill("moving")
+    page.evaluate("document.activeElement.blur()")
+    page.context.clear_cookies()
+    page.locator("[data-live-state]").get_by_text("your session has ended").wait_for()
+    assert page.get_by_label("Why").input_value() == "moving"
+    page.get_by_label("Why").fill("")
+    page.evaluate("document.activeElement.blur()")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_url("**/sign-in?next=*")
+
+
 @pytest.mark.parametrize(
     ("scheme", "options"), [("light", "{}"), ("dark", "{runOnly: ['color-contrast']}")], ids=["light", "dark"]
 )

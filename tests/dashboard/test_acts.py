@@ -259,8 +259,14 @@ def test_the_credentials_are_tried(front: Front, browse: Browse) -> None:
 @pytest.mark.parametrize(
     "path", ["/acts", "/accounts/acme/pause", "/sign-out", "/replays/x/run", "/replays/x/stop", "/language"]
 )
-def test_nothing_acts_on_get(browse: Browse, path: str) -> None:
-    assert browse("admin").get(path).status_code == 405
+def test_nothing_acts_on_get(front: Front, browse: Browse, path: str) -> None:
+    browser = browse("admin")
+    done = front.runtime.job_admin.audit_log("acme").entries
+    assert browser.get(path, headers={"Accept": "application/json"}).status_code == 405
+    shown = browser.get(path, follow_redirects=False)
+    assert (shown.status_code, shown.headers["location"]) == (303, path.rpartition("/")[0] or "/")
+    assert front.runtime.job_admin.audit_log("acme").entries == done
+    assert browser.get("/system").status_code == 200  # nobody was signed out
 
 
 def test_all_failed_jobs_of_all_accounts_are_replayed_and_only_accounts_with_some_get_a_replay(

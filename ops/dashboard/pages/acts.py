@@ -45,7 +45,12 @@ def prepare_act(deps: DashboardDeps, visit: Visit) -> Answer:
     for account in chosen:
         visit.check("replay", account)
     prepared = PreparedAct(
-        token=new_token(), key=visit.key.name, act=act, words=words, only=picked_relations(visit, query)
+        token=new_token(),
+        key=visit.key.name,
+        act=act,
+        words=words,
+        only=picked_relations(visit, query),
+        chosen_on=visit.came_from or "/jobs",
     )
     prepared = (
         _prepare_replays(deps, visit, prepared, chosen)

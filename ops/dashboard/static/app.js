@@ -12,10 +12,12 @@ let fetching = null;
 const regions = (root) => [...root.querySelectorAll("[data-live-region]")];
 const isPaused = () => sessionStorage.getItem(PAUSED) === "yes";
 const isSelecting = () => Boolean(document.querySelector("input[name=job]:checked:not([type=hidden])"));
-const TYPED = "[data-live-region] input:not([type=checkbox], [type=hidden])";
+const FIELDS = ":is(input:not([type=checkbox], [type=hidden]), textarea)";
+const hasTyped = (where) =>
+  [...document.querySelectorAll(`${where} ${FIELDS}`)].some((field) => field.value !== field.defaultValue);
 const isEditing = () =>
   Boolean(document.activeElement?.closest("[data-live-region] form, [data-live-region] details[open]")) ||
-  [...document.querySelectorAll(TYPED)].some((input) => input.value !== input.defaultValue);
+  hasTyped("[data-live-region]");
 
 function show(state) {
   const shown = control.querySelector("[data-live-state]");
@@ -37,7 +39,7 @@ function plan() {
   if (isPaused()) return show("paused");
   if (document.hidden) return;
   if (isSelecting() || isEditing()) {
-    show(isSelecting() ? "waiting" : "live");
+    show(isSelecting() ? "waiting" : "editing");
     timer = setTimeout(plan, SECONDS * 1000);
     return;
   }
@@ -48,8 +50,8 @@ function plan() {
 async function update() {
   const asked = (fetching = new AbortController());
   try {
-    const answer = await fetch(location.href, { signal: asked.signal, headers: { Accept: "text/html" }, cache: "no-store" });
-    if (answer.redirected) return location.reload(); // the session has ended
+    const answer = await fetch(body.dataset.here, { signal: asked.signal, headers: { Accept: "text/html" }, cache: "no-store" });
+    if (answer.redirected) return hasTyped("main") ? show("ended") : location.replace(body.dataset.here); // to sign in
     if (!answer.ok) throw new Error(String(answer.status));
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (asked.signal.aborted || isPaused() || isSelecting() || isEditing()) return plan();
@@ -71,11 +73,16 @@ function morph(fresh) {
       callbacks: {
         // What a person opened stays open.
         beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
+        // What was added here stays, and keeps the focus.
+        beforeNodeRemoved: (node) => !isOurs(node),
       },
     });
   }
   addCopiers(document);
 }
+
+const isOurs = (node) =>
+  node.classList?.contains("copier") && node.previousElementSibling?.dataset.copyText === node.dataset.copies;
 
 // Ids copy with one click.
 function addCopiers(root) {
@@ -84,6 +91,7 @@ function addCopiers(root) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "copier";
+    button.dataset.copies = code.dataset.copyText;
     button.textContent = body.dataset.copy;
     button.setAttribute("aria-label", `${body.dataset.copy}: ${code.dataset.copyText}`);
     button.addEventListener("click", async () => {
@@ -125,6 +133,9 @@ document.addEventListener("keydown", (event) => {
 for (const here of document.querySelectorAll("nav [aria-current]")) {
   here.parentElement.scrollLeft = here.offsetLeft - (here.parentElement.clientWidth - here.clientWidth) / 2;
 }
+
+// A page that a form made is asked for again by the address of the one above.
+if (new URL(body.dataset.here, location.href).href !== location.href.split("#")[0]) history.replaceState(null, "", body.dataset.here);
 
 addCopiers(document);
 addSelectAll();
