@@ -9,7 +9,8 @@ from ops.serializers.accounts import AccountDict, PaceDict, PauseDict, WaitsDict
 from producers.webhooks.redelivery import is_visible
 from worker.config import Account
 from worker.contract import Relation, resolve
-from worker.errors import NotFound
+from worker.contract.message import MAX_ID
+from worker.errors import Fault, Invalid, NotFound
 from worker.ports.deliveries import Deliveries, KeptDelivery
 from worker.ports.waiting import ACCOUNT_REASONS, Pause, Waiting
 from worker.usecases.waiting import why_account_waits
@@ -17,7 +18,12 @@ from worker.wiring import Runtime
 
 
 def resolve_relation(type_name: str, parent: int, child: int) -> Relation:
-    """Return the relation under its canonical type, which may swap parent and child; raises NotFound."""
+    """Return the relation under its canonical type, which may swap parent and child; raises NotFound.
+
+    Raises Invalid for what is no id of a record.
+    """
+    if bad := [side for side, id_ in (("parent", parent), ("child", child)) if not 1 <= id_ <= MAX_ID]:
+        raise Invalid([Fault(side, "expected the id of a record, a positive whole number") for side in bad])
     resolved = resolve(type_name)
     if resolved.swapped:
         parent, child = child, parent

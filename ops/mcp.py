@@ -6,6 +6,7 @@ for them, which a person then runs, or not. It works on Redis or over the HTTP i
 
 from collections.abc import Callable
 from functools import wraps
+from importlib.metadata import version
 from typing import Any, Final
 
 from mcp.server import MCPServer
@@ -17,11 +18,12 @@ from ops.operations import Operations
 from ops.serializers.jobs import write_job
 from ops.serializers.replays import serialize_replay
 from producers.job_admin.selection import narrow
-from producers.portals.http.query import JobQuery, read_query
+from producers.portals.http.query import JobPageQuery, read_query
 from worker.config import redact
 from worker.errors import Invalid, NotFound, RelationsError
 from worker.ports.records import JobFilter
 
+NAME: Final = "onoffice-relations"
 BY: Final = "mcp"
 READS: Final = ToolAnnotations(read_only_hint=True)
 PREPARES: Final = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False)
@@ -44,7 +46,7 @@ class Tools:
 
     def list_failures(self, account: str) -> dict[str, Any]:
         """List what failed and waits for a decision: by error and relation type, and by suspect record."""
-        return {**self._operations.list_failures(account)}
+        return {**self._operations.list_failures(self._known(account))}
 
     def find_jobs(
         self,
@@ -66,7 +68,7 @@ class Tools:
         Times are RFC 3339, an error is a code or a class; failed jobs are found until somebody decides.
         """
         wanted = _read_filter(
-            account=account,
+            account=self._known(account),
             state=state,
             relationtype=relationtype,
             parentid=parentid,
@@ -77,6 +79,7 @@ class Tools:
             event_id=event_id,
             since=since,
             until=until,
+            cursor=cursor,
         )
         page = self._operations.find_jobs(account, wanted, limit=50, cursor=cursor)
         waits = self._operations.find_waits(page.jobs)
@@ -94,11 +97,11 @@ class Tools:
     ) -> dict[str, Any]:
         """Explain a relation: what is wanted and known of it, and what became of every job that named it."""
         relation = resolve_relation(relationtype, parentid, childid)
-        return {**self._operations.explain(account, relation)}
+        return {**self._operations.explain(self._known(account), relation)}
 
     def list_requests(self, account: str, cursor: str = "") -> dict[str, Any]:
         """List what was sent to the API and answered, newest first; `next` is the cursor of more."""
-        return {**self._operations.list_requests(account, limit=20, cursor=cursor)}
+        return {**self._operations.list_requests(self._known(account), limit=20, cursor=cursor)}
 
     def get_replay(self, replay_id: str) -> dict[str, Any]:
         """Show a replay: what it would send, or how far it is."""
@@ -120,7 +123,7 @@ class Tools:
         Nothing is sent: tell the person to look at it and to run it, as `to_run` says.
         """
         wanted = _read_filter(
-            account=account,
+            account=self._known(account),
             error=error,
             relationtype=relationtype,
             parentid=parentid,
@@ -134,10 +137,17 @@ class Tools:
             "to_run": f"relations replays run {replay.id}, or its page: /replays/{replay.id}",
         }
 
+    def _known(self, account: str) -> str:
+        """Return the account; raise NotFound for another one, of which nothing failed and nothing waits."""
+        names = self._operations.inbox_names()
+        if account not in names:
+            raise NotFound(f'there is no account "{account}"; there are {", ".join(names)}')
+        return account
+
 
 def _read_filter(**given: str | int) -> JobFilter:
-    """Return the filter of what was given; raise Invalid with every fault."""
-    return read_query([(name, str(value)) for name, value in given.items() if value], JobQuery).filter()
+    """Return the filter of what was given; raise Invalid with every fault, also of the cursor."""
+    return read_query([(name, str(value)) for name, value in given.items() if value], JobPageQuery).filter()
 
 
 def _with_tool_errors(tool: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,7 +167,7 @@ def _with_tool_errors(tool: Callable[..., Any]) -> Callable[..., Any]:
 
 def make_server(operations: Operations) -> MCPServer:
     """Return the server over this way of asking."""
-    server, tools = MCPServer("onoffice-relations", instructions=INSTRUCTIONS), Tools(operations)
+    server, tools = MCPServer(NAME, version=version(NAME), instructions=INSTRUCTIONS), Tools(operations)
     for tool in (
         tools.list_accounts,
         tools.list_failures,

@@ -136,6 +136,7 @@ def test_dismissed_failures_are_no_longer_listed_and_the_audit_names_who_did_it(
     job = send(cli, MISSING)
     drain()
     assert "80 " in cli("errors").stdout
+    assert ".." not in cli("errors").stdout
     assert f"1 job would be dismissed: {job}" in cli("jobs", "dismiss", "--error", "80").stdout
     assert "1 job dismissed." in cli("jobs", "dismiss", "--error", "80", "--yes", "--by", "ada").stdout
     assert json.loads(cli("errors", "--json").stdout) == {"errors": [], "records": []}

@@ -143,6 +143,21 @@ def test_one_of_several_environments_is_named_on_every_page(front: Front) -> Non
         assert ('class="environment">staging<' in html) == (prefix == "staging")
 
 
+@pytest.mark.parametrize("path", ["/requests?account=acme", "/audit?account=acme", "/deliveries?source=desk"])
+def test_an_old_page_of_a_list_leads_to_its_newest(browse: Browse, path: str) -> None:
+    browser = browse("admin")
+    assert "To the newest" not in browser.get(path).text
+    page = browser.get(f"{path}&cursor=1")
+    assert path in links_of(page.text)
+    assert "To the newest" in page.text
+
+
+def test_what_is_no_id_of_a_record_is_no_relation(browse: Browse) -> None:
+    page = browse("admin").get("/relations/acme/estate:address:buyer/0/99999999999999999")
+    assert page.status_code == 422
+    assert "parent: expected the id of a record" in page.text
+
+
 def test_below_a_path_a_page_asks_for_itself_there(front: Front, browse: Browse) -> None:
     with httpx.Client(
         base_url=front.url,

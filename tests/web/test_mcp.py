@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import UTC
+from importlib.metadata import version
 from typing import Any
 
 import anyio
@@ -71,6 +72,14 @@ def test_every_tool_says_that_it_reads_but_the_one_that_prepares(front: Front) -
     assert len(tools) == 8
 
 
+def test_the_server_says_its_name_and_version(front: Front) -> None:
+    async def work(client: Client) -> Any:
+        return client.server_info
+
+    info = use(front, work)
+    assert (info.name, info.version) == ("onoffice-relations", version("onoffice-relations"))
+
+
 def test_a_failure_is_found_read_and_explained(front: Front) -> None:
     job = fail(front)
     accounts, _ = call(front, "list_accounts")
@@ -113,6 +122,16 @@ def test_a_replay_is_prepared_and_nothing_is_sent(front: Front) -> None:
         ("get_job", {"job_id": "acme-1m7y8t1vgssvve752b"}, "there is no job"),
         ("prepare_replay", {"account": "acme"}, "say which jobs"),
         ("list_failures", {}, "account"),
+        ("list_failures", {"account": "acmee"}, 'there is no account "acmee"; there are acme, beta'),
+        ("list_requests", {"account": "acmee"}, "there is no account"),
+        ("find_jobs", {"account": "acmee"}, "there is no account"),
+        ("prepare_replay", {"account": "acmee", "error": "80"}, "there is no account"),
+        ("find_jobs", {"account": "acme", "cursor": "abc"}, "cursor: expected the `next` of a page"),
+        (
+            "explain_relation",
+            {"account": "acme", "relationtype": "estate:address:buyer", "parentid": -1, "childid": 0},
+            "parent: expected the id of a record, a positive whole number; child: expected",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(front: Front, name: str, arguments: dict[str, Any], words: str) -> None:

@@ -53,7 +53,6 @@ def list_jobs(deps: DashboardDeps, visit: Visit) -> Page:
             "kept": kept,
             "state": query.given.get("state", ""),
             "following": link_next("/jobs", following, **kept, limit=size),
-            "is_first": not visit.asked("cursor"),
             "size": size,
             "sizes": PAGE_SIZES,
             "cancellable": CANCELLABLE,

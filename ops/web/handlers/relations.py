@@ -16,8 +16,8 @@ from ops.web.operator_route import get, post
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import error_response
 from producers.portals.http.query import AccountQuery, RecordId
-from worker.contract.message import MAX_ID, UNROUTED
-from worker.errors import Fault, Invalid, NotFound
+from worker.contract.message import UNROUTED
+from worker.errors import NotFound
 
 RequestId = Annotated[str, Meta(description="The id of a request.", examples=["1m7y8t1vgssvve752b"])]
 TypeName = Annotated[
@@ -30,9 +30,6 @@ RELATION: Final = {"type": TypeName, "parent": RecordId, "child": RecordId}
 def explain_relation(deps: OperatorDeps, call: ApiCall[ExplainQuery]) -> ExplanationDict:
     """Show every job that named a relation and what became of it."""
     path = call.request.path_params
-    bad = [side for side in ("parent", "child") if not 1 <= path[side] <= MAX_ID]
-    if bad:
-        raise Invalid([Fault(side, "expected the id of a record, a positive whole number") for side in bad])
     relation = resolve_relation(path["type"], path["parent"], path["child"])
     operations = deps.operations.in_zone(find_zone(call.input.utc_offset))
     return operations.explain(call.account, relation)
