@@ -132,9 +132,10 @@ class Tools:
         )
         selection = narrow(tuple(job_ids), wanted) if job_ids else wanted
         replay = self._operations.prepare_replay(account, selection, by=BY, forced=False, correction={})
+        to_run = f"relations replays run {replay.id}, or its page: /replays/{replay.id}"
         return {
             "replay": serialize_replay(replay),
-            "to_run": f"relations replays run {replay.id}, or its page: /replays/{replay.id}",
+            "to_run": to_run if replay.eligible else "nothing: none of them can be replayed",
         }
 
     def _known(self, account: str) -> str:

@@ -109,6 +109,8 @@ def test_a_replay_is_prepared_and_nothing_is_sent(front: Front) -> None:
     replay = prepared["replay"]
     assert (replay["state"], replay["eligible"], replay["by"]) == ("previewed", 1, "mcp")
     assert replay["id"] in prepared["to_run"]
+    empty, _ = call(front, "prepare_replay", account="acme", error="261")
+    assert (empty["replay"]["eligible"], empty["to_run"]) == (0, "nothing: none of them can be replayed")
     shown, _ = call(front, "get_replay", replay_id=replay["id"])
     assert shown["replay"]["state"] == "previewed"
     assert front.runtime.queries.get_states([job]) == {job: "failed"}

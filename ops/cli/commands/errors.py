@@ -68,7 +68,11 @@ def _format_advice(failures: Sequence[FailureGroupDict]) -> Iterator[str]:
         yield "Nothing failed, or it was replayed or dismissed."
         return
     for failure in {(failure["code"], failure["class"]): failure for failure in failures}.values():
-        meaning = f"{failure['code']}: {failure['message'].rstrip('.')}." if failure["code"] else f"{failure['class']}:"
+        meaning = (
+            f"{failure['code']}: {failure['message'].rstrip('.')}."
+            if failure["code"]
+            else f"{failure['class']}:"
+        )
         yield f"{meaning} {failure['todo']}"
     account, error = failures[0]["account"], failures[0]["code"] or failures[0]["class"]
     alike = [
