@@ -112,6 +112,9 @@ def test_a_list_updates_itself_but_not_while_something_is_selected_nor_paused_no
     page.locator("[data-live-state]").get_by_text("live").wait_for()
     [first] = send(stack, change(950, 9500, account="west"))
     page.locator(f"#row-{first}").wait_for()
+    page.get_by_role("checkbox", name="Select", exact=True).check()  # which updates leave where it is
+    assert page.locator("input[name=job]:checked").count() == page.locator("tbody tr").count()
+    page.get_by_role("checkbox", name="Select", exact=True).uncheck()
     box = page.locator(f"#row-{first} input[type=checkbox]")
     box.check()
     page.locator("[data-live-state]").get_by_text("waiting while jobs are selected").wait_for()
@@ -168,6 +171,7 @@ def test_what_was_typed_outlives_the_session(open_page: Open) -> None:
     page = open_page("/accounts/sued")
     page.get_by_label("Why").fill("moving")
     page.evaluate("document.activeElement.blur()")
+    page.locator("[data-live-state]").get_by_text("waiting while you work on it").wait_for()
     page.context.clear_cookies()
     page.locator("[data-live-state]").get_by_text("your session has ended").wait_for()
     assert page.get_by_label("Why").input_value() == "moving"

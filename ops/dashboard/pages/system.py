@@ -16,15 +16,19 @@ from worker.errors import StoreUnavailable
 @get("/system")
 def show_system(deps: DashboardDeps, visit: Visit) -> Page:
     """Show what the doctor finds without asking the API, versions, workers, and settings without secrets."""
-    findings = list(find_all(deps, visit))
+    findings, workers = list[Finding](), None
     settings = visit.settings
+    try:
+        findings.extend(find_all(deps, visit))
+        workers = deps.runtime.metrics.list_workers()
+    except StoreUnavailable as error:
+        findings.append(Finding("redis", "fail", str(error), "Start it, or look why it hangs."))
     return Page(
         "system.html",
         {
             "verdict": verdict_of(findings),
             "findings": findings,
-            "workers": deps.runtime.metrics.list_workers(),
-            "sweeps": deps.runtime.metrics.sweep_stats(),
+            "workers": workers,
             "python": platform.python_version(),
             "settings": settings,
             "facts": [
@@ -42,14 +46,13 @@ def show_system(deps: DashboardDeps, visit: Visit) -> Page:
 
 
 def find_all(deps: DashboardDeps, visit: Visit) -> Iterator[Finding]:
-    """Yield what the doctor finds of settings, Redis, workers, and the accounts of the key."""
+    """Yield what the doctor finds of settings, Redis, workers, and the accounts of the key.
+
+    Raises StoreUnavailable where Redis does not answer.
+    """
     runtime = deps.runtime
     if visit.may("admin"):
         yield from check_settings(visit.settings)
-    try:
-        yield from check_redis(runtime)
-        health = runtime.read_health(visit.accounts)
-    except StoreUnavailable as error:
-        yield Finding("redis", "fail", str(error), "Start it, or look why it hangs.")
-        return
+    yield from check_redis(runtime)
+    health = runtime.read_health(visit.accounts)
     yield from report_troubles(runtime.find_troubles(health))

@@ -38,12 +38,7 @@ function plan() {
   stop();
   if (isPaused()) return show("paused");
   if (document.hidden) return;
-  if (isSelecting() || isEditing()) {
-    show(isSelecting() ? "waiting" : "editing");
-    timer = setTimeout(plan, SECONDS * 1000);
-    return;
-  }
-  show(failures ? "away" : "live");
+  show(failures ? "away" : isSelecting() ? "waiting" : isEditing() ? "editing" : "live");
   timer = setTimeout(update, Math.min(CALM, SECONDS * 2 ** failures) * 1000);
 }
 
@@ -54,9 +49,9 @@ async function update() {
     if (answer.redirected) return hasTyped("main") ? show("ended") : location.replace(body.dataset.here); // to sign in
     if (!answer.ok) throw new Error(String(answer.status));
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    failures = 0;
     if (asked.signal.aborted || isPaused() || isSelecting() || isEditing()) return plan();
     morph(fresh);
-    failures = 0;
   } catch (error) {
     if (asked.signal.aborted) return;
     failures += 1;
@@ -71,28 +66,26 @@ function morph(fresh) {
     Idiomorph.morph(region, next, {
       ignoreActiveValue: true,
       callbacks: {
-        // What a person opened stays open.
+        // What a person opened stays open; what was added here stays, and keeps the focus.
         beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
-        // What was added here stays, and keeps the focus.
         beforeNodeRemoved: (node) => !isOurs(node),
+        beforeNodeMorphed: (node) => !node.matches?.("th.tick:has(input)"),
       },
     });
   }
   addCopiers(document);
+  addSelectAll();
 }
 
-const isOurs = (node) =>
-  node.classList?.contains("copier") && node.previousElementSibling?.dataset.copyText === node.dataset.copies;
+const isOurs = (node) => node.classList?.contains("copier") && node.previousElementSibling?.dataset.copyText === node.dataset.copies;
 
 // Ids copy with one click.
 function addCopiers(root) {
   for (const code of root.querySelectorAll("[data-copy-text]")) {
     if (code.nextElementSibling?.classList.contains("copier") || !navigator.clipboard) continue;
     const button = document.createElement("button");
-    button.type = "button";
-    button.className = "copier";
+    Object.assign(button, { type: "button", className: "copier", textContent: body.dataset.copy });
     button.dataset.copies = code.dataset.copyText;
-    button.textContent = body.dataset.copy;
     button.setAttribute("aria-label", `${body.dataset.copy}: ${code.dataset.copyText}`);
     button.addEventListener("click", async () => {
       await navigator.clipboard.writeText(code.dataset.copyText);
@@ -106,14 +99,13 @@ function addCopiers(root) {
 // A tick in the head selects the page; a form is sent once.
 function addSelectAll() {
   const head = document.querySelector("th.tick");
-  if (!head) return;
+  if (!head || head.querySelector("input")) return;
   const all = document.createElement("input");
   all.type = "checkbox";
   all.setAttribute("aria-label", head.textContent.trim());
   head.replaceChildren(all);
   const boxes = () => document.querySelectorAll("input[name=job][type=checkbox]");
   all.addEventListener("change", () => boxes().forEach((box) => (box.checked = all.checked)));
-  document.addEventListener("change", () => control && plan());
 }
 
 document.addEventListener("submit", (event) => {
@@ -121,8 +113,10 @@ document.addEventListener("submit", (event) => {
   if (event.target.dataset.sent) return event.preventDefault();
   event.target.dataset.sent = "yes";
   stop();
+  setTimeout(release, 15_000); // whoever stopped waiting may try again
 });
-addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
+const release = () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent);
+addEventListener("pageshow", release);
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
   event.preventDefault();
@@ -145,6 +139,7 @@ if (control) {
     sessionStorage.setItem(PAUSED, isPaused() ? "no" : "yes");
     plan();
   });
+  document.addEventListener("change", plan);
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : plan()));
   plan();
 }
