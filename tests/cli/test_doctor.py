@@ -290,7 +290,7 @@ def test_an_account_that_only_observes_is_a_finding(env: dict[str, str], tmp_pat
 
 def test_a_change_that_stands_nowhere_is_found_put_back_and_audited(cli: Cli, runtime: Runtime) -> None:
     cli("send", "create", BUYER, "1", "9", "10")
-    assert "1 jobs and 0 open relations" in cli("doctor", "--store", "acme").stdout
+    assert "1 job and 0 open relations" in cli("doctor", "--store", "acme").stdout
     runtime.client.delete("relations:{acme}:queue")
     found = json.loads(cli("doctor", "--store", "acme", "--json", code=1).stdout)
     assert [flaw["kind"] for flaw in found["flaws"]] == ["queue"]
@@ -301,7 +301,10 @@ def test_a_change_that_stands_nowhere_is_found_put_back_and_audited(cli: Cli, ru
         if each["what"] == "store acme"
     )
     assert "relations doctor --store acme --repair" in warning["todo"]
-    assert "were mended" in cli("doctor", "--store", "acme", "--repair", "--by", "ada").stdout
+    assert (
+        "Mended 1 contradiction among 1 job"
+        in cli("doctor", "--store", "acme", "--repair", "--by", "ada").stdout
+    )
     assert runtime.store.counts("acme")["backlog"] == 1
     [entry] = runtime.job_admin.audit_log("acme").entries
     assert (entry.by, entry.act, entry.count) == ("ada", "store repaired", 1)

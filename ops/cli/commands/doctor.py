@@ -13,6 +13,7 @@ from ops.cli.root import main
 from ops.doctor import inspection
 from ops.doctor.checks import run_checks
 from ops.doctor.findings import Finding
+from ops.explain.text import pluralize
 from worker.ports.deliveries import DeliveryFlaw
 from worker.ports.integrity import Inspection
 
@@ -86,13 +87,14 @@ def _format_inspection(account: str, found: Inspection, *, repair: bool) -> Iter
         yield f"{click.style(f'{level:4}', fg=COLOURS[level])}  {flaw.kind} {flaw.subject}: {flaw.message}"
     if len(found.flaws) > MAX_LINES:
         yield f"      and {len(found.flaws) - MAX_LINES:,} more; --json names all"
-    looked_at = f"{found.jobs:,} jobs and {found.relations:,} open relations of account {account}"
+    jobs, relations = pluralize(found.jobs, "job"), pluralize(found.relations, "open relation")
+    looked_at = f"{jobs} and {relations} of account {account}"
     if not found.flaws:
         yield f"{click.style('ok  ', fg=COLOURS['ok'])}  {looked_at}: nothing contradicts itself"
     elif found.mended:
-        yield f"{len(found.flaws):,} contradictions among {looked_at} were mended."
+        yield f"Mended {pluralize(len(found.flaws), 'contradiction')} among {looked_at}."
     else:
-        yield f"{len(found.flaws):,} contradictions among {looked_at}."
+        yield f"{pluralize(len(found.flaws), 'contradiction')} among {looked_at}."
         todo = "Some came back: run it again." if repair else f"relations doctor --store {account} --repair"
         yield f"      → {todo}"
 

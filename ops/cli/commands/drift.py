@@ -194,7 +194,8 @@ class _Report:
             return
         else:
             yield "Nothing has drifted, of what could be read."
-        yield f"{self._counts['same']:,} are as they were last confirmed."
+        same = self._counts["same"]
+        yield "1 is as it was last confirmed." if same == 1 else f"{same:,} are as they were last confirmed."
         if unknown := self._counts["unknown"]:
             yield f"{unknown:,} not known: the CRM's answers do not say."
         if left := self._counts["open"]:
