@@ -17,10 +17,10 @@ from producers.webhooks.events import find_account_of_all, find_ignore_rule, mak
 from producers.webhooks.fields import drop_claim
 from producers.webhooks.handshake import answer_check
 from producers.webhooks.mapping import MappedChange, build_changes, check_mail_is_read, read_payload
+from producers.webhooks.proofs import hide_proofs, still_proves
 from producers.webhooks.request_parts import list_read_headers, read_kept, show_path, show_query, write_head
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.trace import explain_rules
-from producers.webhooks.verify import hide_signature, still_proves
 from worker.config import Source, redact, redact_bytes
 from worker.contract import MAX_FAULTS, Override, check, check_each
 from worker.errors import Fault, InvalidChange, RelationsError
@@ -176,14 +176,15 @@ def make_kept_request(source: Source, delivery: WebhookDelivery) -> tuple[bytes,
     if source.scheme == "onoffice":
         query = delivery.url.partition("?")[2].encode("latin-1")
         return redact_bytes(drop_claim(query), MAX_DELIVERY_BODY), len(query) > MAX_DELIVERY_BODY
-    delivery = hide_signature(source, delivery)
-    target = f"/webhooks/{source.name}{show_path(source, delivery)}{show_query(source, delivery)}"
+    shown = hide_proofs(source, delivery)
+    target = f"/webhooks/{source.name}{show_path(source, shown)}{show_query(source, shown)}"
     is_long = len(target) > MAX_TARGET
-    head = _make_head(source, delivery, f"/webhooks/{source.name}" if is_long else target)
-    kept = head + redact_bytes(delivery.body, MAX_DELIVERY_BODY)
+    head = _make_head(source, shown, f"/webhooks/{source.name}" if is_long else target)
+    kept = head + redact_bytes(shown.body, MAX_DELIVERY_BODY)
     if still_proves(source, read_kept(source, kept)):  # in a spelling that redacting does not know
         return head, True
-    return kept, is_long or len(delivery.body) > MAX_DELIVERY_BODY
+    is_cut = len(shown.body) > MAX_DELIVERY_BODY or bool(delivery.body and not shown.body)
+    return kept, is_long or is_cut
 
 
 def _make_head(source: Source, delivery: WebhookDelivery, target: str) -> bytes:

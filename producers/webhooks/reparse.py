@@ -6,9 +6,9 @@ from producers.replay.resend import Correction, apply_correction, reparse_messag
 from producers.webhooks.events import find_account_of_all
 from producers.webhooks.fields import drop_claim
 from producers.webhooks.mapping import build_messages, make_change, read_payload
+from producers.webhooks.proofs import hide_proofs
 from producers.webhooks.request_parts import make_head, read_kept
 from producers.webhooks.signatures import WebhookDelivery
-from producers.webhooks.verify import hide_signature
 from worker.config import Source
 from worker.contract import Change
 from worker.contract.quoting import quote
@@ -23,7 +23,7 @@ def make_unreadable_message(
 ) -> UnreadableMessage:
     """Return the message as it is stored: what rules read of it, and its account if it names one."""
     query = delivery.url.partition("?")[2].encode("latin-1")
-    shown = hide_signature(source, delivery).body
+    shown = hide_proofs(source, delivery).body
     body = drop_claim(query) if source.scheme == "onoffice" else make_head(source, delivery) + shown
     try:
         account = find_account_of_all(source, read_payload(source, delivery), delivery)

@@ -6,14 +6,11 @@ message means is `mapping`.
 
 import hashlib
 import hmac
-import json
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import quote, quote_plus
-from xml.sax.saxutils import escape
 
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
@@ -22,7 +19,8 @@ from producers.webhooks.fields import Tree, encode_tree, make_tree, split_fields
 from producers.webhooks.functions import further_parts
 from producers.webhooks.key_signatures import is_signed
 from producers.webhooks.places import Places
-from producers.webhooks.request_parts import STARS, make_head
+from producers.webhooks.proofs import hide_secret
+from producers.webhooks.request_parts import make_head
 from producers.webhooks.signatures import (
     SEPARATORS,
     WebhookDelivery,
@@ -35,7 +33,7 @@ from producers.webhooks.signatures import (
 )
 from producers.webhooks.signed_content import make_contents
 from producers.webhooks.tokens import check_token
-from worker.config import Secret, Source, hide
+from worker.config import Secret, Source
 from worker.config.values import Scheme
 from worker.config.written_bytes import decode_bytes
 from worker.errors import Fault, InvalidChange, InvalidSettings
@@ -193,31 +191,9 @@ def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str
 def _verify_secret(source: Source, delivery: WebhookDelivery, _now: float) -> str:
     """Verify a secret that stands in a header, in the query, in the path or in the body."""
     for secret in source.secrets:
-        _hide_spellings(secret.reveal())
+        hide_secret(secret.reveal())
     _check_secret(source, Places(delivery).find(source.secret_in))
     return make_message_id(source, delivery)
-
-
-def hide_signature(source: Source, delivery: WebhookDelivery) -> WebhookDelivery:
-    """Return the delivery with stars in place of a signature that stands in its body.
-
-    What a token claims stays, since rules may read it.
-    """
-    if not source.signature_in.startswith("body"):
-        return delivery
-    body = delivery.body
-    for text in Places(delivery).find(source.signature_in):
-        shown = f"{text.rpartition('.')[0]}.{STARS}" if source.scheme == "jwt" else STARS
-        body = body.replace(text.encode("utf-8", "surrogatepass"), shown.encode("utf-8", "surrogatepass"))
-    return delivery._replace(body=body)
-
-
-def still_proves(source: Source, delivery: WebhookDelivery) -> bool:
-    """Return whether a secret or a signature that is sent as it is can be found at its place."""
-    places = Places(delivery)
-    secrets = {secret.reveal() for secret in source.secrets} if source.secret_in else set()
-    signatures = [text for text in places.find(source.signature_in) if not text.endswith(STARS)]
-    return bool(signatures) or not secrets.isdisjoint(places.find(source.secret_in))
 
 
 def _verify_onoffice(source: Source, delivery: WebhookDelivery, now: float) -> str:
@@ -296,12 +272,6 @@ def _check_secret(source: Source, given: Iterable[str]) -> None:
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-
-def _hide_spellings(secret: str) -> None:
-    """Hide a secret as it stands in URLs, JSON and XML too, so that no log and no kept message shows it."""
-    for spelling in (quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], escape(secret)):
-        hide(spelling)
 
 
 def make_message_id(source: Source, delivery: WebhookDelivery) -> str:

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
+from producers.webhooks.proofs import hide_proofs
 from producers.webhooks.record import make_kept_request
-from producers.webhooks.request_parts import read_kept
+from producers.webhooks.request_parts import STARS, read_kept
 from producers.webhooks.signatures import WebhookDelivery
 from tests.support.http_front import SECRETS, Front, problem
 from tests.support.store_steps import dump_keys
@@ -216,6 +217,12 @@ def test_a_flood_of_forged_deliveries_is_counted_and_a_few_are_kept(front: Front
         ("query:k", "?k=QUOTED&a=1&b=QUOTED", {}, {"also": SECRET}),
         ("query:k", "?k=PLUS&a=1", {"Referer": "https://x/?k=PLUS"}, {"also": SECRET}),
         ("path", "/QUOTED/created?a=1", {}, {"url": f"/webhooks/box/{quote(SECRET, safe='')}/created"}),
+        (
+            "query:k",
+            "?k=QUOTED",
+            {},
+            json.dumps({"url": f"/?k={SECRET}"}).replace("/", "\\/").encode(),
+        ),  # PHP
         ("body:auth.token", "", {}, {"auth": {"token": SECRET}}),
         ("body:auth.token", "", {}, json.dumps({"auth": {"token": SECRET}}, ensure_ascii=False).encode()),
         (
@@ -265,6 +272,55 @@ def test_no_secret_is_kept_wherever_it_stands_or_is_repeated(
             assert spelling[:14] not in text
     assert b"canary" not in request.replace(b"\0", b"").lower()
     assert b"u0063" not in request
+
+
+OF_DOTNET = "".join(char if char.isalnum() or char in "-/" else f"\\u{ord(char):04X}" for char in SECRET)
+
+
+ESCAPED_QUOTE = '\\"'
+ESCAPED = "".join(f"\\u{ord(char):04x}" for char in SECRET)
+
+
+@pytest.mark.parametrize(
+    ("content", "is_kept"),
+    [
+        (f'{{"k": "{OF_DOTNET}", "type": "sale"}}', True),
+        (json.dumps({"k": SECRET, "type": "sale"}).replace("/", "\\/"), True),  # as PHP writes it
+        (f'{{"k": "{ESCAPED}", "type": "sale"}}', True),
+        (f"k={quote(SECRET, safe='').lower()}&type=sale", True),
+        (f"k={''.join(f'%{byte:02X}' for byte in SECRET.encode())}&type=sale", True),
+        (f"<r><k>{''.join(f'&#x{ord(char):X};' for char in SECRET)}</k><type>sale</type></r>", True),
+        (f'\ufeff{{"k": "{SECRET.replace(chr(34), ESCAPED_QUOTE)}", "type": "sale"}}', False),
+    ],
+)
+@pytest.mark.parametrize("filler", [0, 300_000])
+def test_a_secret_in_any_spelling_is_kept_neither_in_a_delivery_nor_in_its_failed_job(
+    front: Front, use: Use, content: str, *, is_kept: bool, filler: int
+) -> None:
+    raw = (content + " " * filler).encode("utf-8" if is_kept else "utf-16-le")
+    place = "body:r.k" if raw.startswith(b"<") else "body:k"
+    use(scheme="secret", secrets=(Secret(SECRET),), secret_in=place, rules=(replace(LINK, when="`true`"),))
+    [job] = front.client(None).post("/webhooks/box", content=raw).json()["jobs"]
+    assert job["state"] == "failed"
+    message = front.runtime.job_admin.get_payload(job["id"]).body
+    [delivery] = kept(front)
+    request = front.client("admin").get(f"/v1/deliveries/{delivery['id']}/payload").json()["request"]
+    for text in (message, b64decode(request)):
+        assert (STARS.encode() in text, b"sale" in text) == (is_kept, is_kept)
+        for start in (b"canary", b"u0063", b"%63", b"%63anary", b"x63"):
+            assert start not in text.replace(b"\0", b"").lower()
+    assert delivery["cut"] is (filler > 0 or not is_kept)
+
+
+@pytest.mark.parametrize(
+    "body", [rb"\\" * 500_000, b"&#" + b"0" * 1_000_000, b"%63" * 300_000, b"a/" * 500_000]
+)
+def test_looking_for_spellings_of_a_secret_has_an_end(body: bytes) -> None:
+    source = replace(BOX, scheme="secret", secrets=(Secret('aaaaaaaa/"\\\\\\\\b'),), secret_in="path")
+    delivery = WebhookDelivery("https://here/webhooks/box", {}, body)
+    started = time.monotonic()
+    assert hide_proofs(source, delivery).body == body
+    assert time.monotonic() - started < 5
 
 
 def test_proofs_are_not_kept_and_what_a_message_is_about_is(front: Front, use: Use) -> None:
