@@ -29,7 +29,11 @@ HERE: Final[Node] = {"type": "identity", "children": []}  # what `@` and an expr
 
 
 class BoundedInterpreter(visitor.TreeInterpreter):  # type: ignore[misc]  # jmespath has no types
-    """JMESPath's interpreter, which counts what it looks at."""
+    """JMESPath's interpreter, which counts what it looks at.
+
+    It remembers no methods of its own, as JMESPath's does: they would hold it, and with it the delivery,
+    until somebody looks for cycles.
+    """
 
     def __init__(self, scope: Scope) -> None:
         super().__init__(jmespath.Options(custom_functions=ScopeFunctions(scope)))
@@ -38,7 +42,7 @@ class BoundedInterpreter(visitor.TreeInterpreter):  # type: ignore[misc]  # jmes
     def visit(self, node: Node, *args: Any, **kwargs: Any) -> Any:
         """Return what one node of an expression finds."""
         self._spend(1)
-        return super().visit(node, *args, **kwargs)
+        return getattr(self, f"visit_{node['type']}")(node, *args, **kwargs)
 
 
 class ScopeFunctions(functions.Functions):  # type: ignore[misc]  # jmespath has no types

@@ -62,9 +62,12 @@ class MappedDelivery(NamedTuple):
         return "nothing_to_do" if self.because else "no_rule"
 
     def failed(self, error: RelationsError) -> "MappedDelivery":
-        """Return the delivery with why its changes were not accepted."""
-        invalid = error if isinstance(error, InvalidChange) else InvalidChange([Fault("", str(error))])
-        return self._replace(changes=(), error=invalid)
+        """Return the delivery with why its changes were not accepted; that holds no frames of who raised it.
+
+        They hold the delivery, and the body would stay until somebody looks for cycles.
+        """
+        faults = error.faults if isinstance(error, InvalidChange) else [Fault("", str(error))]
+        return self._replace(changes=(), error=InvalidChange(faults))
 
 
 def map_delivery(source: Source, delivery: WebhookDelivery, message_id: str) -> MappedDelivery:

@@ -1,5 +1,6 @@
 """What came to the webhooks: kept with what each rule said and without secrets, read again by new rules."""
 
+import gc
 import gzip
 import hashlib
 import hmac
@@ -321,6 +322,28 @@ def test_looking_for_spellings_of_a_secret_has_an_end(body: bytes) -> None:
     started = time.monotonic()
     assert hide_proofs(source, delivery).body == body
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(("estate", "state"), [("x", "failed"), (501, "queued")])
+def test_what_a_delivery_brought_is_gone_with_its_answer(
+    front: Front, use: Use, estate: object, state: str
+) -> None:
+    use()
+
+    def count_kept() -> int:
+        return sum(isinstance(each, WebhookDelivery) and bool(each.body) for each in gc.get_objects())
+
+    deliver(front, {**SALE, "estate": estate})
+    gc.collect()
+    gc.disable()
+    try:
+        before = count_kept()
+        for number in range(5):
+            [job] = deliver(front, {**SALE, "estate": estate, "number": number}).json()["jobs"]
+            assert job["state"] == state
+        wait_until(lambda: count_kept() <= before + 1, "deliveries are kept", seconds=10)
+    finally:
+        gc.enable()
 
 
 def test_proofs_are_not_kept_and_what_a_message_is_about_is(front: Front, use: Use) -> None:

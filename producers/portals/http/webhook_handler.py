@@ -164,15 +164,15 @@ def _accept_delivery(
 
     One that makes no valid changes is kept as a failed job, to be read again when the rules are corrected.
     """
+    jobs: list[JobEntry] = []
     try:
-        if mapped.error:
-            raise mapped.error
         receipts = _accept_mapped(deps.intake, mapped.changes, correlation)
         jobs = list_job_entries(deps.runtime.queries, receipts)
     except (InvalidChange, NotFound) as error:  # NotFound: its account has left the settings
         mapped = mapped.failed(error)
+    if mapped.error:
         with deps.threads.mapping:
-            message = make_unreadable_message(source, mapped.delivery, mapped.id, faults_of(error))
+            message = make_unreadable_message(source, mapped.delivery, mapped.id, faults_of(mapped.error))
         receipt = deps.intake.reject(message)
         jobs = [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
     if not jobs:
