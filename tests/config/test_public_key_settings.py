@@ -61,6 +61,7 @@ def faults(read: Read) -> Callable[..., list[str]]:
         (SIGNED, as_base64(ED25519)),
         (SIGNED + "algorithm = 'sha512'\nsigned = '{timestamp}{body}'", as_pem(RSA)),
         (SIGNED, as_jwks(RSA, ELLIPTIC)),
+        (SIGNED + "algorithm = 'sha512'", as_pem(RSA) + as_pem(ED25519)),  # while a sender changes its kind
         ("scheme = 'standard-webhooks'", f"whpk_{as_base64(ED25519)}"),
         ("scheme = 'jwt'\nclaims = { iss = 'x', aud = 'y' }", as_jwks(RSA)),
         ("scheme = 'jwt'\nclaims = {}\nsignature_in = 'body'\nmax_age = 3600", as_pem(RSA)),
@@ -80,6 +81,8 @@ def test_a_key_may_be_written_into_the_settings_and_there_may_be_several(read: R
     quoted = f"'{as_der(ELLIPTIC)}'"
     written = written.replace("WRITTEN", quoted) if written[0] in '["' else f"'{written}'"
     assert read(f"{SIGNED}public_key = {written}", secret=as_der(RSA)).warnings == ()
+    mixed = f"{SIGNED}algorithm = 'sha512'\npublic_key = ['{as_base64(ED25519)}', 'env:HOOK']"
+    assert read(mixed, secret=as_der(RSA)).warnings == ()
 
 
 NO_CLAIMS = "scheme = 'jwt'\nclaims = {}\n"
@@ -101,6 +104,7 @@ NO_CLAIMS = "scheme = 'jwt'\nclaims = {}\n"
         (SIGNED, "no key", "public_key: expected a public key: PEM, a certificate, base64, hex or JWK"),
         (SIGNED, PRIVATE, "public_key: is a private key, which only its sender may have"),
         ("scheme = 'standard-webhooks'", as_pem(RSA), "public_key: expected an Ed25519 key, mostly after"),
+        ("scheme = 'standard-webhooks'", as_pem(RSA) + as_pem(ED25519), "public_key: expected an Ed25519"),
         ("scheme = 'jwt'", as_jwks(RSA), "claims: is missing, so tokens that are meant for others are good"),
         ("scheme = 'jwt'\nclaims = { aud = 5 }", as_jwks(RSA), "claims: expected a table of what a token"),
         ("scheme = 'jwt'\nclaims = { h = '{body}' }", as_jwks(RSA), 'claims.h: expected "{body_sha256}" or'),

@@ -1,12 +1,11 @@
 """Rules for public keys and tokens of a source, which a single setting cannot see."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from worker.config.checks import UnreadableSecret, Warned, value_of
 from worker.config.kinds import BODY_SHA256, SECRETS
 from worker.config.public_keys import is_public_key, read_public_keys
-from worker.config.secret import NamedText
 from worker.config.table import join
 from worker.config.values import Source
 from worker.errors import Fault, InvalidSettings
@@ -17,8 +16,17 @@ KEYED: Final = ("public-key", "jwt", "standard-webhooks")  # schemes that know p
 def check_sender_keys(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield what is wrong with the keys that prove a sender, and with what a token must claim."""
     yield from _check_which(source, given)
+    kinds: set[str] = set()
     for key in source.public_keys or ():
-        yield from _check_public_key(source, key, given)
+        try:
+            found = {type(each).__name__ for each in read_public_keys(key.read())}
+        except InvalidSettings as error:
+            yield UnreadableSecret("public_key", f"{error.faults[0].path} {error.faults[0].message}")
+        except ValueError as error:
+            yield Fault("public_key", str(error))
+        else:
+            kinds |= found
+    yield from _check_kinds(source, kinds, given)
     yield from _check_claims(source, given)
 
 
@@ -37,23 +45,14 @@ def _check_which(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("secret", "is of no use beside a public key; leave it out")
 
 
-def _check_public_key(source: Source, key: NamedText, given: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield why a public key cannot be read, or does not go with how its signatures are said to be."""
-    try:
-        found = read_public_keys(key.read())
-    except InvalidSettings as error:
-        yield UnreadableSecret("public_key", f"{error.faults[0].path} {error.faults[0].message}")
-        return
-    except ValueError as error:
-        yield Fault("public_key", str(error))
-        return
-    kinds = {type(each).__name__ for each in found}
-    is_ed25519 = any("Ed25519" in kind for kind in kinds)
-    if source.scheme == "standard-webhooks" and (not is_ed25519 or len(kinds) > 1):
+def _check_kinds(source: Source, kinds: Collection[str], given: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield what does not go with the kinds of the public keys that could be read."""
+    others = [kind for kind in kinds if "Ed25519" not in kind]
+    if source.scheme == "standard-webhooks" and others:
         yield Fault(
             "public_key", "expected an Ed25519 key, mostly after whpk_, as scheme standard-webhooks has it"
         )
-    if "algorithm" in given and is_ed25519:
+    if "algorithm" in given and kinds and not others:
         yield Fault("algorithm", "is of ECDSA and RSA; Ed25519 has its own, so leave it out")
     elif source.scheme == "public-key" and source.algorithm == "sha1":
         yield Warned(
