@@ -310,10 +310,33 @@ def test_many_clients_at_once_get_each_their_own_jobs(front: Front) -> None:
     assert accepted(front) == 100
 
 
+ONE_SPELLING = "write it with single slashes, and without one at its end"
+ALL_THERE_ARE = "GET /openapi.json has all that there are"
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("/v1/changes/", ONE_SPELLING),
+        ("//v1/changes", ONE_SPELLING),
+        ("/v1//jobs/acme-1/", ONE_SPELLING),
+        ("//webhooks/desk/canary-of-a-path", ONE_SPELLING),
+        ("/v1/change", f"{ALL_THERE_ARE}; did you mean /v1/changes?"),
+        ("/V1/Changes", f"{ALL_THERE_ARE}; did you mean /v1/changes?"),
+        ("/webhook/desk/canary-of-a-path", ALL_THERE_ARE),
+        ("/", "this address takes no POST; use GET, HEAD, OPTIONS"),
+    ],
+)
+def test_what_is_sent_to_no_address_is_told_what_to_do(http: httpx.Client, path: str, advice: str) -> None:
+    answer = http.post(f"{http.base_url}{path}", json=BUYER)
+    detail = problem(answer, 405 if "takes no" in advice else 404)["detail"]
+    assert detail.removeprefix("nothing is at this address; ") == advice
+
+
 def test_unknown_addresses_and_methods_are_problems_too(http: httpx.Client) -> None:
     problem(http.get("/v2"), 404)
     answer = http.delete("/v1/changes")
-    problem(answer, 405)
+    assert problem(answer, 405)["detail"] == "this address takes no DELETE; use OPTIONS, POST"
     assert "POST" in answer.headers["allow"]
 
 

@@ -1,6 +1,7 @@
 """The HTTP interface as an ASGI application: its routes and its description."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Final
 
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from producers.portals.http.api_route import ApiCall, ApiRoute, ResponseDoc, bind
 from producers.portals.http.deps import http_deps
@@ -19,6 +20,7 @@ from producers.portals.http.middleware import CorrelationMiddleware
 from producers.portals.http.openapi import Document, OpenApiDict, openapi_document
 from producers.portals.http.problems import json_response, problem_response
 from producers.portals.http.routes import PORTAL_ROUTES
+from worker.contract.quoting import suggest
 from worker.wiring import Runtime
 
 TAKING: Final = ("/v1/changes", "/webhooks/")  # paths that take changes
@@ -93,6 +95,26 @@ async def get_openapi(document: Document, call: ApiCall[None]) -> Response:
     return json_response({**document, "servers": [{"url": call.request.scope.get("root_path") or "/"}]})
 
 
-async def _http_problem(_: Request, error: Exception) -> Response:
+async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 registered for these
-    return problem_response(error.status_code, error.detail, headers=error.headers)
+    detail = error.detail
+    if detail == HTTPStatus.NOT_FOUND.phrase:
+        detail = f"nothing is at this address; {_explain_address(request)}"
+    elif detail == HTTPStatus.METHOD_NOT_ALLOWED.phrase:
+        allowed = ", ".join(sorted((error.headers or {})["Allow"].split(", ")))
+        detail = f"this address takes no {request.method}; use {allowed}"
+    return problem_response(error.status_code, detail, headers=error.headers)
+
+
+def _explain_address(request: Request) -> str:
+    """Return what may be meant by an address; nothing of a webhook's, whose further parts may be a secret."""
+    path = str(request.scope["path"])
+    tidy = f"/{'/'.join(filter(None, path.split('/')))}"
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    if tidy != path and any(
+        route.matches({**request.scope, "path": tidy})[0] != Match.NONE for route in routes
+    ):
+        return "write it with single slashes, and without one at its end"
+    below = tidy.removeprefix(request.scope.get("root_path", ""))
+    meant = suggest(below, tuple(route.path for route in routes if "{" not in route.path))
+    return f"GET /openapi.json has all that there are{meant}"
