@@ -1,7 +1,8 @@
 """One connection of the server, with bounds on what it may cost; uvicorn itself has none of them."""
 
 import asyncio
-from functools import cache
+from collections.abc import Callable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -19,9 +20,11 @@ MAX_PIPELINED: Final = 16  # requests that wait for the answer to an earlier one
 REQUEST_SECONDS: Final = 90.0  # from the first byte of a request to its last, whether or not it was answered
 MAX_JOINED: Final = 2**16  # bytes that wait for others of the same turn
 ANSWER_SECONDS: Final = 300.0  # from the last byte of a request to the last of its answer
+LINGER_SECONDS: Final = 30.0  # that the rest of a request may come after the last answer of a connection
+LINGERING: Final = (400, 431)  # statuses of what may not have come whole, and is not slow
 UPGRADE_HEADERS: Final = (b"upgrade", b"http2-settings")
 REFUSALS: Final = {
-    400: "this is no HTTP/1.1 request; is it TLS, HTTP/2 or a URL with blanks?",
+    400: "this is no HTTP/1.1 request ({reason}); is it TLS, HTTP/2 or a URL with blanks?",
     408: f"the head of the request did not come within {HEAD_SECONDS:g} seconds",
     431: f"the head of the request is longer than {MAX_HEAD} bytes",
     503: "there are too many connections; come again",
@@ -37,15 +40,19 @@ class BoundedProtocol(HttpToolsProtocol):
     head_seconds: float = HEAD_SECONDS
     request_seconds: float = REQUEST_SECONDS
     answer_seconds: float = ANSWER_SECONDS
+    linger_seconds: float = LINGER_SECONDS
+    _writes: "JoinedWrites"
     _head_timer: asyncio.TimerHandle | None = None  # runs while a head is incomplete
     _deadline: asyncio.TimerHandle | None = None
     _in_head, _is_complete = True, True
     _received, _head_size, _trailers = 0, 0, 0
+    _refusal = 0  # the status by which to refuse what came after the request that is being answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection and expect its first head, or tell it to come again when there are too many."""
         self.parser = PlainParser(self)
-        super().connection_made(cast(asyncio.Transport, JoinedWrites(transport, self.loop)))
+        self._writes = JoinedWrites(transport, self.loop, is_receiving=lambda: not self._is_complete)
+        super().connection_made(cast(asyncio.Transport, self._writes))
         if len(self.connections) > self.max_connections:
             self._refuse(503)
         self._start_head_timer()
@@ -61,7 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._received += len(data)
         if self._received > self.max_request:
             self._end()
-        elif not self.transport.is_closing():
+        elif not (self._refusal or self.transport.is_closing() or self._writes.is_lingering):
             super().data_received(data)
         if self._head_timer:
             self._head_size += len(data)
@@ -71,6 +78,19 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - `Invalid HTTP request received.`
         """Refuse what is no HTTP, like all else, by a problem document; uvicorn's own is a text."""
         self._refuse(400)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Return whether the connection stays: for answers to what came whole before its client's end."""
+        if not self._is_answering():
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def shutdown(self) -> None:
+        """Answer what is being answered, and close."""
+        super().shutdown()
+        if self._writes.is_lingering:
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """Expect a whole request, and first the rest of its head."""
@@ -107,9 +127,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Expect the rest of the request, or the next one's answer."""
+        if self._writes.is_lingering:
+            self.pipeline.clear()
         super().on_response_complete()
-        if self._is_complete:
+        if self._writes.is_lingering:
+            self._unset_keepalive_if_required()
+            self._wait(self.linger_seconds)
+        elif self._is_complete:
             self._wait_for_answer()
+        if self._refusal:
+            self._refuse(self._refusal)
 
     def head_without_upgrade(self, method: bytes, version: str) -> bytes:
         """Return the head of the request that is being read without its offer of another protocol."""
@@ -127,6 +154,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def _is_answering(self) -> bool:
+        """Return whether a whole request has no answer yet."""
+        cycle: Any = self.cycle
+        return bool(self.pipeline or (cycle and not (cycle.more_body or cycle.response_complete)))
+
     def _wait_for_answer(self) -> None:
         """Wait for the answer that is under way, if one is."""
         cycle: Any = self.cycle
@@ -138,10 +170,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = None if seconds is None else self.loop.call_later(seconds, self._end)
 
     def _refuse(self, status: int) -> None:
+        """Refuse what came, once the requests before it have their answers: it would be taken for theirs."""
         self._stop_head_timer()
-        if not self.transport.is_closing():
-            self.transport.write(write_refusal(status))
+        self._refusal = status
+        if not (self._is_answering() or self.transport.is_closing()):
+            self._is_complete = status not in LINGERING
+            self.transport.write(write_refusal(status, self.parser.reason))
             self.transport.close()
+            self._wait(self.linger_seconds)
 
     def _end(self) -> None:
         self._wait(None)
@@ -154,8 +190,15 @@ class JoinedWrites:
     A packet for each, and a wake-up of the client for each, costs more than making the answer.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        is_receiving: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._transport, self._loop, self._written = transport, loop, bytearray()
+        self._is_receiving, self.is_lingering = is_receiving, False
 
     def __getattr__(self, name: str) -> Any:
         """Return what the transport itself has."""
@@ -163,6 +206,8 @@ class JoinedWrites:
 
     def write(self, data: bytes) -> None:
         """Send the bytes with all others of this turn, or now if they are many."""
+        if self.is_lingering:
+            return
         if not self._written:
             self._loop.call_soon(self._send)
         self._written += data
@@ -170,9 +215,16 @@ class JoinedWrites:
             self._send()
 
     def close(self) -> None:
-        """Send what was written, and close."""
+        """Send what was written, and close; at first only for writing while a request is still coming.
+
+        A connection that is closed with something unread is reset, and its client loses the answer.
+        """
         self._send()
-        self._transport.close()
+        if self._is_receiving() and not self.is_lingering:
+            self.is_lingering = True
+            self._transport.write_eof()
+        else:
+            self._transport.close()
 
     def abort(self) -> None:
         """Close at once, and drop what was written."""
@@ -185,14 +237,14 @@ class JoinedWrites:
             self._transport.write(written)
 
 
-@cache
-def write_refusal(status: int) -> bytes:
+@lru_cache(maxsize=64)
+def write_refusal(status: int, reason: str = "") -> bytes:
     """Return the response to what is no request that the application could answer: a problem document."""
     headers = {
         "Connection": "close",
         **({"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}),
     }
-    response = problem_response(status, REFUSALS[status], headers=headers)
+    response = problem_response(status, REFUSALS[status].format(reason=reason), headers=headers)
     lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
     lines += [b"%s: %s" % header for header in response.raw_headers]
     return b"\r\n".join([*lines, b"", bytes(response.body)])
@@ -207,7 +259,7 @@ class PlainParser(httptools.HttpRequestParser):
     def __init__(self, protocol: BoundedProtocol) -> None:
         super().__init__(protocol)
         self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-        self._protocol = protocol
+        self._protocol, self.reason = protocol, ""  # of the parser, why it is no HTTP
 
     def is_upgraded(self) -> bool:
         """Whether the request that is being read offers another protocol."""
@@ -217,6 +269,9 @@ class PlainParser(httptools.HttpRequestParser):
         """Read the next bytes of the connection."""
         try:
             super().feed_data(data)
+        except httptools.HttpParserError as error:
+            self.reason = str(error)
+            raise
         except httptools.HttpParserUpgrade as error:
             if not self.is_upgraded():
                 raise

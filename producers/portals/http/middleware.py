@@ -24,7 +24,7 @@ SCHEME_HEADERS: Final = ("x-forwarded-proto", "x-forwarded-protocol", "x-forward
 TLS_HEADERS: Final = ("x-forwarded-ssl", "front-end-https")  # whose value is "on"
 HOST_HEADERS: Final = ("forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix")
 FORWARDED: Final = frozenset(name.encode() for name in (*SCHEME_HEADERS, *TLS_HEADERS, *HOST_HEADERS))
-CORRELATING: Final = frozenset((b"traceparent", b"x-correlation-id", b"x-request-id"))
+CORRELATING: Final = frozenset((b"traceparent", b"x-correlation-id", b"x-request-id", b"expect"))
 
 
 def clean_root_path(path: str) -> str:
@@ -60,6 +60,8 @@ class CorrelationMiddleware:
         correlation = self._new_id() if is_refused or not given else given
         scope["state"] = {**scope.get("state", {}), "correlation": correlation}
 
+        if "expect" in headers:
+            receive, send = _close_unread(receive, send)
         is_answering = False
 
         async def send_with_id(message: Message) -> None:
@@ -81,6 +83,26 @@ class CorrelationMiddleware:
                 self._emit("request.failed", path=path, error=type(error).__name__, exc_info=error)
                 if not is_answering:
                     await problem_response(500, INTERNAL_ERROR)(scope, receive, send_with_id)
+
+
+def _close_unread(receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Return both for a client that sends its body once it is told to (`Expect: 100-continue`).
+
+    An answer without that ends the connection: the client's next request would be read as the body.
+    """
+    is_read = False
+
+    async def receive_body() -> Message:
+        nonlocal is_read
+        is_read = True
+        return await receive()
+
+    async def send_and_close(message: Message) -> None:
+        if message["type"] == "http.response.start" and not is_read:
+            MutableHeaders(scope=message)["Connection"] = "close"
+        await send(message)
+
+    return receive_body, send_and_close
 
 
 def _shown_path(scope: Scope) -> str:
