@@ -338,6 +338,16 @@ def test_unknown_addresses_and_methods_are_problems_too(http: httpx.Client) -> N
     answer = http.delete("/v1/changes")
     assert problem(answer, 405)["detail"] == "this address takes no DELETE; use OPTIONS, POST"
     assert "POST" in answer.headers["allow"]
+    assert "a redirect, as from http to https" in problem(http.get("/v1/changes"), 405)["detail"]
+
+
+@pytest.mark.parametrize("header", ["{}", "Basic {}", "Token {}"])
+def test_a_key_that_is_sent_in_another_way_is_told_in_which(front: Front, header: str) -> None:
+    headers = {"Authorization": header.format(KEYS["portal"][0])}
+    detail = problem(front.client(None).post("/v1/changes", json=BUYER, headers=headers), 401)["detail"]
+    assert (
+        detail == "there is no key behind `Bearer`; send a key of this server as `Authorization: Bearer KEY`"
+    )
 
 
 def test_no_answer_repeats_a_secret_even_one_that_was_sent(front: Front) -> None:

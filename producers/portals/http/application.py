@@ -23,6 +23,7 @@ from producers.portals.http.routes import PORTAL_ROUTES
 from worker.contract.quoting import suggest
 from worker.wiring import Runtime
 
+LOST: Final = "; a redirect, as from http to https, makes a GET of what is posted"
 TAKING: Final = ("/v1/changes", "/webhooks/")  # paths that take changes
 
 
@@ -102,7 +103,9 @@ async def _http_problem(request: Request, error: Exception) -> Response:
         detail = f"nothing is at this address; {_explain_address(request)}"
     elif detail == HTTPStatus.METHOD_NOT_ALLOWED.phrase:
         allowed = ", ".join(sorted((error.headers or {})["Allow"].split(", ")))
-        detail = f"this address takes no {request.method}; use {allowed}"
+        detail = (
+            f"this address takes no {request.method}; use {allowed}{LOST if request.method == 'GET' else ''}"
+        )
     return problem_response(error.status_code, detail, headers=error.headers)
 
 

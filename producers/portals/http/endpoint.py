@@ -29,6 +29,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 NoteBody = Callable[[str, int, int, Mapping[str, str]], None]
 """Takes the route, status, start (ns since the epoch) and headers of a body that was accepted."""
 
+SEND_KEY: Final = "send a key of this server as `Authorization: Bearer KEY`"
 PUBLIC_KEY: Final = Key(name="", sha256="", accounts=(), can=())  # of routes without a right; opens nothing
 
 
@@ -118,8 +119,10 @@ def authenticate(keys: Iterable[Key], header: str) -> Key:
     digest = hashlib.sha256(token.strip().encode("latin-1", "replace")).hexdigest()
     found = [key for key in keys if hmac.compare_digest(key.sha256, digest)]
     if not header:
-        raise Unauthorized("send a key of this server as `Authorization: Bearer KEY`", reason="no_key")
-    if scheme.lower() != "bearer" or not found:
+        raise Unauthorized(SEND_KEY, reason="no_key")
+    if scheme.lower() != "bearer":
+        raise Unauthorized(f"there is no key behind `Bearer`; {SEND_KEY}", reason="unknown_key")
+    if not found:
         raise Unauthorized("this key is not known here", reason="unknown_key")
     hide(token.strip())  # should a body quote it, no log and no response repeats it
     return found[0]
