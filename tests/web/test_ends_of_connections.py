@@ -127,6 +127,15 @@ def test_a_client_that_closes_reads_why_its_long_body_is_refused(front: Front, p
     assert json.load(raised.value)["detail"]
 
 
+def test_a_client_that_sends_all_before_it_reads_learns_that_it_is_far_too_much(front: Front) -> None:
+    long = request_head("Content-Length: 6000000") + b" " * 6_000_000
+    with connected(front, max_request=2**20) as (_, connection):
+        connection.sendall(long.replace(b"Bearer canary", b"Bearer wrong"))
+        connection.sendall(WHOLE)
+        connection.shutdown(socket.SHUT_WR)
+        assert statuses(read_all(connection)) == [401, 202]
+
+
 def test_too_long_a_head_is_answered_although_more_of_it_comes(front: Front) -> None:
     with connected(front) as (_, connection), ThreadPoolExecutor(1) as sender:
         sending = sender.submit(connection.sendall, b"GET / HTTP/1.1\r\nX: " + b"y" * 4_000_000 + b"\r\n\r\n")

@@ -15,6 +15,7 @@ from worker.contract import MAX_BODY
 HEAD_SECONDS: Final = 10.0  # that the head of a request may take to come
 MAX_HEAD: Final = 2**16  # bytes
 MAX_REQUEST: Final = 2 * MAX_BODY  # bytes of a whole request as they come, with the overhead of chunks
+DROPPED: Final = 8  # times as much may come of a request that has its answer already
 MAX_TRAILERS: Final = 8192  # bytes
 MAX_PIPELINED: Final = 16  # requests that wait for the answer to an earlier one
 REQUEST_SECONDS: Final = 90.0  # from the first byte of a request to its last, whether or not it was answered
@@ -66,7 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read the next bytes, and count what belongs to a head that is not complete."""
         self._received += len(data)
-        if self._received > self.max_request:
+        if self._received > self.max_request and not self._is_dropping():
             self._end()
         elif not (self._refusal or self.transport.is_closing() or self._writes.is_lingering):
             super().data_received(data)
@@ -153,6 +154,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _is_dropping(self) -> bool:
+        """Return whether what comes is dropped, and not too much of it: its client still has to read why."""
+        cycle: Any = self.cycle
+        is_answered = self._writes.is_lingering or bool(cycle and cycle.response_complete)
+        return is_answered and self._received <= DROPPED * self.max_request
 
     def _is_answering(self) -> bool:
         """Return whether a whole request has no answer yet."""
