@@ -6,6 +6,7 @@ import json
 import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -226,6 +227,13 @@ def token_of_body(header: str, issuer: str) -> Sender:
     return send
 
 
+def netlify(key: str, at: int, estate: int) -> Sent:
+    created = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    body = in_json(created_at=created, form_name="contact")(estate)
+    token = make_token(key, {"iss": "netlify", "sha256": hashlib.sha256(body).hexdigest()})
+    return Sent(body, {"X-Webhook-Signature": token})
+
+
 def monday(key: str, at: int, estate: int) -> Sent:
     claims = {"accountId": 1825529, "userId": 4012689, "aud": URL, "exp": at + 300, "iat": at}
     return Sent(in_json()(estate), {"Authorization": make_token(key, claims)})
@@ -327,13 +335,19 @@ SENDERS: Mapping[str, Sender] = {
     "Dropbox Sign": dropbox_sign,
     "GitHub": signed("X-Hub-Signature-256", "{body}", lambda digest: f"sha256={digest.hex()}"),
     "GitLab": in_header("X-Gitlab-Token"),
+    "GoCardless": signed("Webhook-Signature", "{body}"),
     "Google Ads, lead forms": lambda key, _, estate: Sent(in_json(google_key=key, lead_id="x")(estate), {}),
     "Google Calendar": in_header("X-Goog-Channel-Token", {"X-Goog-Resource-State": "exists"}),
     "Google Pub/Sub (Gmail)": pub_sub,
+    "Heyflow": lambda key, _, estate: Sent(
+        in_json(id="0f2c", fields={"Objekt": str(estate)})(estate), {}, f"?k={key}"
+    ),
     "HubSpot v3": timed(
         "X-HubSpot-Signature-v3", "POST{url}{body}{ms}", "{base64}", {"X-HubSpot-Request-Timestamp": "{ms}"}
     ),
+    "Intercom": signed("X-Hub-Signature", "{body}", lambda digest: f"sha1={digest.hex()}", "sha1"),
     "Jotform": jotform,
+    "Laravel (spatie/laravel-webhook-server)": signed("Signature", "{body}"),
     "Lexware Office (lexoffice)": by_key(make_rsa, "X-Lxo-Signature", algorithm="sha512"),
     "LinkedIn": signed("X-LI-Signature", "hmacsha256={body}"),
     "Mailchimp (Marketing)": lambda key, _, estate: Sent(
@@ -353,11 +367,16 @@ SENDERS: Mapping[str, Sender] = {
     "Microsoft Teams, outgoing webhook": signed(
         "Authorization", "{body}", lambda digest: f"HMAC {base64(digest)}"
     ),
+    "Mollie (its new webhooks)": signed(
+        "X-Mollie-Signature", "{body}", lambda digest: f"sha256={digest.hex()}"
+    ),
     "monday.com, apps": monday,
     "monday.com": lambda key, _, estate: Sent(in_json()(estate), {}, f"/{key}"),
+    "Netlify, forms": netlify,
     "Notion": signed("X-Notion-Signature", "{body}", lambda digest: f"sha256={digest.hex()}"),
     "Paddle": timed("Paddle-Signature", "{at}:{body}", "ts={at};h1={hex}"),
     "PandaDoc": panda_doc,
+    "Perspective (funnels)": lambda key, _, estate: Sent(in_json(id="5f3a")(estate), {}, f"/{key}"),
     "Pipedrive": with_password,
     "Placetel": signed_form_body("X-PLACETEL-SIGNATURE", HEX),
     "Postmark": with_password,
@@ -384,6 +403,7 @@ SENDERS: Mapping[str, Sender] = {
     "Slack": timed("X-Slack-Signature", "v0:{at}:{body}", "v0={hex}", {"X-Slack-Request-Timestamp": "{at}"}),
     "Stripe": timed("Stripe-Signature", "{at}.{body}", "t={at},v1={hex},v0=00"),
     "Tally": signed("Tally-Signature", "{body}", BASE64),
+    "Telegram, bots": in_header("X-Telegram-Bot-Api-Secret-Token"),
     "Telnyx": by_key(make_ed25519, "telnyx-signature-ed25519", "{at}|{body}", time_header="telnyx-timestamp"),
     "TikTok (for developers)": timed("TikTok-Signature", "{at}.{body}", "t={at},s={hex}"),
     "Trello": signed("X-Trello-Webhook", "{body}{url}", BASE64, "sha1"),
