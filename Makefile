@@ -3,7 +3,7 @@
 # test-server SERVER=/usr/bin/redis-server: what a Redis or Valkey matters for, on that program
 # test-browser: installs Playwright and Chromium and tries the pages in it · screenshots: the pictures of docs/pages
 # torture: kills, outages and interleavings for an hour · test-broker: installs RabbitMQ and tries it as the broker
-# test-clients: installs generators of TypeScript clients; these, and clients in Node and Java, are tried
+# test-clients: installs generators of TypeScript clients; these, clients in Node and Java, and the programs of the how-tos are tried
 # coverage: the suite with a threshold · mutation: does the planner's suite notice changed code? · diagrams: draws docs/diagrams
 # Needs Python >= 3.11 with venv, make, and a package index. Everything else is made in .venv.
 
