@@ -13,6 +13,7 @@ from worker.contract.instant import SECOND, read_instant
 
 TOLERANCE: Final = 300.0  # seconds between the sender's clock and ours
 WHOLE_SECONDS: Final = re.compile(r"[0-9]{1,11}")
+SECONDS: Final = re.compile(r"[0-9]{1,11}[.][0-9]{1,9}")  # as Python writes them
 DIGITS_OF_UNITS: Final = {13: 10**3, 16: 10**6, 19: 10**9}  # of a time from 2001 to 2286, per second
 SEPARATORS: Final = re.compile(r"[,;\s]+")  # between signatures, or between the fields of one header
 LEAST_KEY: Final = 16  # bytes of a key that is not taken as it is written
@@ -35,7 +36,8 @@ def check_time(text: str, now: float, *, only_seconds: bool = False, max_age: fl
     """Raise Unauthorized unless a time of sending is readable and near `now`.
 
     It may be so many seconds ago, since some repeat for hours under the time of the first try. It is in
-    whole seconds since 1970 or, unless only these are allowed, in milliseconds or by RFC 3339.
+    whole seconds since 1970 or, unless only these are allowed, with a fraction, in milliseconds or by
+    RFC 3339.
     """
     sent = _read_time(text, only_seconds=only_seconds)
     if sent is None:
@@ -56,6 +58,8 @@ def _read_time(text: str, *, only_seconds: bool) -> float | None:
         return int(text)
     if only_seconds:
         return None
+    if SECONDS.fullmatch(text):
+        return float(text)
     if text.isascii() and text.isdigit() and len(text) in DIGITS_OF_UNITS:
         return int(text) / DIGITS_OF_UNITS[len(text)]
     with suppress(ValueError):

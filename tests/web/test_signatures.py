@@ -179,6 +179,19 @@ def test_an_hmac_with_a_timestamp_covers_it_and_a_later_delivery_is_the_same_mes
     refused(source, signed(NOW)._replace(headers={**signed(NOW).headers, "x-timestamp": str(NOW + 1)}))
 
 
+@pytest.mark.parametrize(
+    "written", [f"{NOW}.25", f"{NOW}.123456789", f"{NOW}000", f"{NOW}000000", "2021-02-25T15:02:10Z"]
+)
+def test_a_time_is_taken_as_its_sender_writes_it_and_signed_so(written: str) -> None:
+    source = replace(FORMS, timestamp_header="X-Timestamp")
+    mac = hmac.new(b"forms-secret", f"{written}.{{}}".encode(), "sha256").hexdigest()
+    delivery = WebhookDelivery(
+        "https://here", {"x-timestamp": written, "x-signature": f"sha256={mac}"}, b"{}"
+    )
+    assert verify(source, delivery, now=NOW)
+    assert "clock" in refused(source, delivery, now=NOW + 2 * TOLERANCE)
+
+
 def test_a_bearer_token_is_the_secret_itself() -> None:
     right = WebhookDelivery("https://here", {"authorization": "Bearer desk-secret"}, b"{}")
     assert verify(DESK, right, now=NOW) == verify(DESK, right, now=NOW)
