@@ -21,12 +21,17 @@ Kind = Literal[
     "garbled",
     "drip",
     "latency",
+    "maintenance",
+    "page",
+    "empty",
+    "byte_order_mark",
+    "odd_reads",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Record = tuple[str, int]
 """A record by its module and id: `("address", 9001)`."""
 NOT_EXECUTED: frozenset[Kind] = frozenset(
-    {"lost_before", "late", "gateway_before", "throttle", "server_error"}
+    {"lost_before", "late", "gateway_before", "throttle", "server_error", "maintenance", "page"}
 )
 """Kinds whose request does nothing, or not yet (`late`)."""
 
@@ -49,6 +54,11 @@ class InjectedFault:
     | `garbled` | yes | HTTP 200 with JSON that breaks off |
     | `drip` | yes | the body in pieces, spread over `seconds` |
     | `latency` | yes | the answer `seconds` later |
+    | `maintenance` | no | HTTP 503 with a page of HTML, `Retry-After: seconds` |
+    | `page` | no | HTTP 200 with a page of HTML |
+    | `empty` | yes | HTTP 200 without a body |
+    | `byte_order_mark` | yes | the answer behind a byte order mark |
+    | `odd_reads` | yes | reads that succeeded, and whose `data` is `[]` |
     """
 
     kind: Kind

@@ -1,6 +1,7 @@
 """From the API's answer and a fault to the HTTP response a client gets, or to no response at all."""
 
 import math
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import NamedTuple
@@ -62,25 +63,47 @@ def page(status: str, *headers: tuple[str, str]) -> Response:
 
 def respond(answer: ApiAnswer, fault: InjectedFault | None) -> Response:
     """Return the response under this fault; raises `Dropped` when there is none."""
-    whole = json(answer.body)
     if fault is None:
-        return whole
+        return json(answer.body)
+    if fault.kind in ("lost_after", "lost_before", "late"):
+        raise Dropped(fault.kind)
+    if instead := _from_elsewhere(fault):
+        return instead
+    results = _disturb(answer.body["response"]["results"], fault)
+    return _spoil(json(answer.body | {"response": {"results": results}}), fault)
+
+
+def _from_elsewhere(fault: InjectedFault) -> Response | None:
+    """Return what comes in place of an answer, from a gateway or from an API that broke down."""
+    wait = ("Retry-After", str(math.ceil(fault.seconds)))
     match fault.kind:
-        case "lost_after" | "lost_before" | "late":
-            raise Dropped(fault.kind)
         case "gateway_before" | "gateway_after":
             return page("502 Bad Gateway")
         case "throttle":
-            return page("429 Too Many Requests", ("Retry-After", str(math.ceil(fault.seconds))))
+            return page("429 Too Many Requests", wait)
+        case "maintenance":
+            return page("503 Service Unavailable", wait)
+        case "page":
+            return page("200 OK")
         case "server_error" | "server_error_after":
             return json(refuse(ApiRefusal(1), code=500).body)
+    return None
+
+
+def _spoil(whole: Response, fault: InjectedFault) -> Response:
+    """Return the answer as a fault that concerns its bytes leaves it."""
+    match fault.kind:
         case "garbled":
             return whole._replace(body=whole.body[: len(whole.body) // 2])
+        case "empty":
+            return whole._replace(body=b"")
+        case "byte_order_mark":
+            return whole._replace(body=BOM_UTF8 + whole.body)
         case "latency":
             return whole._replace(pause=fault.seconds)
         case "drip":
             return whole._replace(drip=fault.seconds)
-    return json(answer.body | {"response": {"results": _disturb(answer.body["response"]["results"], fault)}})
+    return whole
 
 
 def _disturb(results: list[Json], fault: InjectedFault) -> list[Json]:
@@ -93,6 +116,8 @@ def _disturb(results: list[Json], fault: InjectedFault) -> list[Json]:
             return results[::-1]
         case "blank_identifiers":
             return [result | {"identifier": ""} for result in results]
+        case "odd_reads":
+            return [result | {"data": []} if result["cacheable"] else result for result in results]
     return results
 
 

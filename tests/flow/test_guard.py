@@ -19,6 +19,7 @@ from worker.usecases.replay import requeue
 
 Make = Callable[..., World]
 BROKER, UNIT, BUYER = "estate:address:contactPerson", "estate:estateUnit", "estate:address:buyer"
+FAULTS = ("server_error_after", "throttle", "odd_reads", "missing_result", "half_star", "empty")
 ONLY_42 = Records(brokers=frozenset({42}))
 ESTATES = range(501, 621)
 
@@ -228,6 +229,21 @@ def test_a_building_whose_create_may_still_land_counts(make_world: Make) -> None
     assert list(world.relations()) == [Relation(UNIT, 1, 70)]
 
 
+@pytest.mark.parametrize("name", [BROKER, UNIT])
+@pytest.mark.parametrize("odd", [1, 400])
+def test_an_answer_that_cannot_be_read_shows_no_record_alone(make_world: Make, name: str, odd: int) -> None:
+    world = make_world(faults=FaultPlan.script(["odd_reads"] * odd))
+    world.simulator.seed("token-acme", [Relation(name, 501, 42)])
+    world.accept(change("delete", BROKER, 501, 42) if name == BROKER else change("create", UNIT, 502, 42))
+    world.flush()
+    assert (states(world), world.sent()) == (["held"], ["get"])
+    world.drain()
+    assert world.simulator.violations("token-acme") == ()
+    assert list(world.relations()) == [Relation(name, 501, 42)]
+    refused_for = "unknown" if odd > 1 else "last_one" if name == BROKER else "dependency"
+    assert errors(world) == [refused_for]
+
+
 # --- any story
 
 
@@ -247,7 +263,7 @@ def stories(draw: st.DrawFn) -> Sequence[tuple[str, tuple[int, ...]]]:
     batch=st.sampled_from((1, 2, 1000)),
     actions=st.sampled_from((1, 50)),
     faults=st.lists(
-        st.sampled_from((None, None, "lost_after", "lost_before", "late", "server_error_after", "throttle")),
+        st.sampled_from((None, None, "late", "lost_after", "lost_before", *FAULTS)),
         max_size=8,
     ),
     switches=st.sampled_from(list(Switches.all(OF_RELATIONS))),

@@ -1,4 +1,5 @@
 import json
+from codecs import BOM_UTF8
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ DELETE = Action("delete", "calendar:address", (1,), (2,))
 GET = Action("get", "estate:address:buyer", (15, 1051, 7), ())
 ALL = (CREATE, MODIFY, DELETE, GET)
 IDENTIFIERS = wire.identifiers("r", 4)
+UNREADABLE_CODES = [None, "", "x", -1, "-1", 1.5, 1e300, True, [], {}, 10**30, "9" * 40, "²"]
 REFUSING_CODES = [*range(13, 22), 22, 40, 49, 136, 137, 158, 243, 248, 4, 6, 9, 23, 25]
 
 
@@ -161,7 +163,17 @@ def test_repeated_results_count_once_if_they_agree_and_are_unknown_if_not() -> N
     assert verdicts(read([row(CREATE, "r.0"), row(CREATE, "r.0", 80)], (CREATE,))) == [Verdict.UNKNOWN]
 
 
-@pytest.mark.parametrize("code", [None, "", "x", -1, "-1", 1.5, True, [], {}, 10**30, "9" * 40, "²"])
+@pytest.mark.parametrize(("code", "verdict"), [(0.0, Verdict.OK), (80.0, Verdict.REJECTED)])
+def test_a_code_may_have_a_fraction_of_nought(code: float, verdict: Verdict) -> None:
+    assert verdicts(read([row(CREATE, "r.0", code)], (CREATE,))) == [verdict]
+
+
+def test_a_byte_order_mark_before_the_answer_is_no_part_of_it() -> None:
+    content = BOM_UTF8 + answer(rows(0, 80, 0, 0))
+    assert wire.read(content, ALL, IDENTIFIERS) == read(rows(0, 80, 0, 0))
+
+
+@pytest.mark.parametrize("code", UNREADABLE_CODES)
 def test_an_unreadable_code_is_unknown(code: Any) -> None:
     assert verdicts(read([row(CREATE, "r.0", code)], (CREATE,))) == [Verdict.UNKNOWN]
 
@@ -179,7 +191,14 @@ def test_related_ids_come_as_strings_and_only_the_keys_that_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [[], {}, None, "", {"records": []}, {"records": {}}, {"records": None}, {"records": [[]]}]
+    "data",
+    [
+        {"records": []},
+        {"records": {}},
+        {"meta": {"cntabsolute": 0}, "records": []},
+        {"meta": {"cntabsolute": 1}, "records": [{"elements": []}]},
+        {"records": [{"elements": {"fifteen": []}}]},
+    ],
 )
 def test_empty_values_of_php_prove_no_absence(data: Any) -> None:
     (outcome,) = read([row(GET, "r.0", data=data)], (GET,))
@@ -187,11 +206,34 @@ def test_empty_values_of_php_prove_no_absence(data: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "elements",
-    [[], None, "", {"15": None}, {"15": ""}, {"15": False}, {"15": ["x"]}, {"15": [["1"]]}, {"fifteen": []}],
+    "data",
+    [
+        *([], {}, None, "", {"records": None}, {"records": "15"}, {"records": [[]]}, {"records": ["x"]}),
+        *({"records": [{"elements": shape}]} for shape in (None, "", 0, ["15"])),
+        {"records": [{"elements": {"15": ["8"]}}, {"id": "relatedIds"}]},
+        {"meta": {"cntabsolute": 1}, "records": []},
+        {"meta": {"cntabsolute": "1"}, "records": {}},
+    ],
 )
-def test_an_unreadable_list_is_left_out(elements: Any) -> None:
-    assert related(elements) == {}
+def test_what_is_no_answer_to_a_read_says_of_no_id_that_it_has_nothing_related(data: Any) -> None:
+    (outcome,) = read([row(GET, "r.0", data=data)], (GET,))
+    assert outcome == ActionResult(Verdict.OK, unreadable=frozenset({15, 1051, 7}))
+
+
+@pytest.mark.parametrize("ids", [None, "", False, ["x"], [["1"]], [1.5], [-1]])
+def test_an_unreadable_list_is_left_out_and_said_to_be_unreadable(ids: Any) -> None:
+    for elements in ({"15": ids}, {"15": ids, "015": ["8"]}, {"15": ["8"], "015": ids}):
+        data = {"records": [{"id": "relatedIds", "elements": {**elements, "7": ["8"]}}]}
+        (outcome,) = read([row(GET, "r.0", data=data)], (GET,))
+        assert outcome == ActionResult(Verdict.OK, related={7: frozenset({8})}, unreadable=frozenset({15}))
+
+
+def test_related_ids_may_be_numbers_of_any_form_and_nought_is_none() -> None:
+    assert related({"15": [8, "9", 10.0, 0, "0"], "1051": ["0"], "7": []}) == {
+        15: frozenset({8, 9, 10}),
+        1051: frozenset(),
+        7: frozenset(),
+    }
 
 
 def test_a_list_with_gaps_in_its_keys_is_a_list() -> None:
@@ -294,7 +336,6 @@ def test_secrets_are_hidden_in_the_message_of_a_whole_request_too() -> None:
         b'{"status": {"errorcode": 22, "message": "\\ud800"}}',
         b'{"status": {"errorcode": 22, "message": "\xff"}}',
         answer(rows(0, 0, 0, 0))[:-1],
-        b"\xef\xbb\xbf" + answer(rows(0, 0, 0, 0)),
         b"<br />Notice: Undefined index" + answer(rows(0, 0, 0, 0)),
     ],
 )

@@ -276,6 +276,15 @@ def test_a_rejected_delete_of_a_relation_that_no_read_shows_is_applied() -> None
     assert loop.results(LINK) == {"a1": "applied"}
 
 
+def test_a_rejected_delete_is_not_applied_because_the_read_cannot_be_read() -> None:
+    odd = ActionResult(Verdict.OK, unreadable=frozenset({7}))
+    answers = iter([NO_RECORD, odd])
+    loop = loop_with(intent(1, "delete"), send=lambda _: next(answers))
+    loop.run()
+    assert [action.kind for action in loop.actions()] == ["delete", "get"]
+    assert loop.results(LINK) == {"a1": "failed"}
+
+
 def test_a_lost_read_does_not_make_an_ambiguous_refusal_a_final_one() -> None:
     answers = iter([AMBIGUOUS, LOST, ActionResult(Verdict.OK, related={7: frozenset()})])
     loop = loop_with(intent(1, "create"), send=lambda _: next(answers, OK))

@@ -344,6 +344,20 @@ def test_a_record_that_could_not_be_read_is_known_once_it_is_read() -> None:
     assert guard.refuse(broker, {}, now=NOW) is None
 
 
+@pytest.mark.parametrize("name", [BROKER, UNIT])
+def test_a_record_whose_answer_cannot_be_read_is_not_one_without_relations(name: str) -> None:
+    guard, relation = new_guard(), Relation(name, 501, 501)
+    asked = Action("get", name, (501, 502), ()) if name == BROKER else Action("get", name, (), (501, 502))
+    odd = ActionResult(Verdict.OK, unreadable=frozenset({501}))
+    guard.note_reply(Request((asked,)), Reply((odd,)))
+    refusal = guard.refuse(relation, {}, now=NOW)
+    assert (refusal and refusal.error, guard.is_unreadable(relation)) == ("unknown", False)
+    assert guard.refuse(Relation(name, 502, 502), {}, now=NOW) is None
+    read_it = ActionResult(Verdict.OK, related={501: frozenset()})
+    guard.note_reply(Request((asked,)), Reply((read_it,)))
+    assert guard.refuse(relation, {}, now=NOW) is None
+
+
 def test_an_error_that_time_may_cure_leaves_hope() -> None:
     guard, broker = new_guard(), Relation(BROKER, 501, 42)
     assert not guard.is_unreadable(broker)

@@ -1,12 +1,13 @@
 """Faults on the way: each shows the client what it says, and executes the request or not as it says."""
 
+from codecs import BOM_UTF8
 from contextlib import nullcontext
 from dataclasses import replace
 
 import httpx
 import pytest
 
-from ops.simulator import KINDS, FaultPlan, InjectedFault
+from ops.simulator import KINDS, FaultPlan, InjectedFault, Switches
 from tests.support.simulator_calls import (
     BUYER,
     NOW,
@@ -22,7 +23,7 @@ from tests.support.simulator_calls import (
 )
 
 DROPS = {"lost_after": httpx.RemoteProtocolError, "lost_before": httpx.ReadError, "late": httpx.ReadTimeout}
-IDLE = {"lost_before", "late", "gateway_before", "throttle", "server_error"}
+IDLE = {"lost_before", "late", "gateway_before", "throttle", "server_error", "maintenance", "page"}
 CREATE = star("create", BUYER, [1], [2], identifier="a")
 OTHER = star("create", BUYER, [3], [4], identifier="b")
 
@@ -112,6 +113,26 @@ def test_half_a_star_is_linked_and_an_error_answered():
 def test_garbled_json_breaks_off():
     with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
         send(struck("garbled"), CREATE).json()
+
+
+def test_maintenance_is_a_page_that_says_when_to_come_back_and_may_come_as_a_success():
+    response = send(struck(InjectedFault("maintenance", seconds=60.0)), CREATE)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "60")
+    response = send(struck("page"), CREATE)
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "text/html")
+
+
+def test_an_answer_may_have_no_body_or_a_byte_order_mark_before_it():
+    assert send(struck("empty"), CREATE).content == b""
+    content = send(struck("byte_order_mark"), CREATE).content
+    assert content.startswith(BOM_UTF8 + b'{"status"')
+
+
+def test_odd_reads_succeed_and_have_no_data():
+    sim = struck("odd_reads", switches=Switches(error_data="object"))
+    created, read = results(sim, CREATE, get(BUYER, parentids=[1]))
+    assert (created["data"]["records"], read["data"]) == ([], [])
+    assert read["status"]["errorcode"] == 0
 
 
 def test_latency_waits_before_the_answer_and_a_drip_spreads_it():

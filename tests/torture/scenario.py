@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ops.simulator import KINDS, OF_RELATIONS, FaultPlan, InjectedFault, Records, Simulator, Switches
-from ops.simulator.faults import Record
+from ops.simulator.faults import Kind, Record
 from tests.torture.changes import (
     BAD_RECORDS,
     BARRED,
@@ -41,8 +41,9 @@ from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import Intake, IntakePolicy
 
 START = 1_800_000_000 * SECOND  # far from the time of any real run, so that a use of a real clock would show
+ODD_ANSWERS: tuple[Kind, ...] = ("maintenance", "page", "empty", "byte_order_mark", "odd_reads")
 API_FAULTS = (
-    *KINDS,
+    *(kind for kind in KINDS if kind not in ODD_ANSWERS),
     *(InjectedFault("late", seconds) for seconds in (5.0, 30.0, 90.0, 118.0)),
     InjectedFault("latency", 12.0),
     InjectedFault("drip", 20.0),
@@ -232,15 +233,19 @@ class Scenario:
         return Simulator(
             {f"token-{account}": "secret" for account in self.accounts},
             switches=self.rng.choice(SWITCHES),
-            faults=replace(
-                FaultPlan.random(seed, self._faults.api_fault, API_FAULTS), records=self._bad_records()
-            ),
+            faults=replace(self._api_faults(seed), records=self._bad_records()),
             records=Records(
                 missing=frozenset(MISSING if self.rng.random() < 0.5 else ()), no_write=self._barred
             ),
             clock=lambda: self.schedule.now / SECOND + skew,
             sleep=self._pause_caller,
         )
+
+    def _api_faults(self, seed: int) -> FaultPlan:
+        """Draw what goes wrong with requests; in some scenarios the API answers oddly, too."""
+        has_odd_ones = random.Random(f"odd answers {seed}").random() < 0.4
+        kinds = (*API_FAULTS, *ODD_ANSWERS) if has_odd_ones else API_FAULTS
+        return FaultPlan.random(seed, self._faults.api_fault, kinds)
 
     def _bad_records(self) -> Mapping[Record, InjectedFault]:
         """Draw a record that makes every request fail that names it, or none."""

@@ -21,7 +21,12 @@ def as_text(value: Any) -> str:
 
 
 def as_number(value: Any) -> int | None:
-    """Return a number from 0 to the largest id, written as a number or as digits; None for anything else."""
+    """Return a number from 0 to the largest id, written as a number or as digits; None for anything else.
+
+    A whole number may have a fraction of zero, as PHP writes one that was computed.
+    """
+    if isinstance(value, float) and value.is_integer() and value < 2**53:
+        value = int(value)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         value = int(value)
     return value if type(value) is int and 0 <= value < 2**63 else None

@@ -5,10 +5,10 @@ elements"; the answers' odd shapes (PHP's empty arrays, ids as strings, identifi
 answers. Whatever cannot be read is UNKNOWN.
 """
 
+from codecs import BOM_UTF8
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any, Literal
 
 import msgspec
@@ -145,7 +145,7 @@ def unknown(message: str, *, code: int = 0) -> ActionResult:
 
 def _document(answer: bytes) -> dict[str, Any]:
     try:
-        return as_object(msgspec.json.decode(answer))
+        return as_object(msgspec.json.decode(answer.removeprefix(BOM_UTF8)))
     except (ValueError, RecursionError):  # errors of msgspec and of UTF-8, and too much nesting
         return {}
 
@@ -243,24 +243,41 @@ def _error(code: int, message: Any, clean_message: Clean) -> ActionResult:
 def _read_related(action: Action, row: Mapping[str, Any]) -> ActionResult:
     """Return the result of a read: requested id → related ids.
 
-    An id is left out if the answer leaves it out or has anything unreadable for it: absence must be proved.
+    An id is left out if the answer leaves it out, and is unreadable if it has anything unreadable for it, or
+    is none at all: neither proves absence, but what is left out may have nothing related.
     """
     requested = frozenset(action.parents or action.children)
+    elements = _related_elements(row.get("data"))
+    if elements is None:
+        return ActionResult(Verdict.OK, unreadable=requested)
     found: dict[int, set[int]] = {}
     unreadable = set[int]()
-    records = map(as_object, as_items(as_object(row.get("data")).get("records")))
-    for key, value in chain.from_iterable(as_object(each.get("elements")).items() for each in records):
+    for key, value in elements:
         number, related = as_number(key), _ids(value)
         if number in requested and related is not None:
             found.setdefault(number, set()).update(related)
         elif number in requested:
             unreadable.add(number)
-    related_ids = {number: frozenset(related) for number, related in found.items()}
+    related_ids = {number: frozenset(ids) for number, ids in found.items() if number not in unreadable}
     return ActionResult(Verdict.OK, related=related_ids, unreadable=frozenset(unreadable))
 
 
+def _related_elements(data: Any) -> list[tuple[str, Any]] | None:
+    """Return each id that an answer speaks of, with what it says; None if it is no answer to a read."""
+    records = as_object(data).get("records")
+    if not isinstance(records, list | dict):
+        return None
+    parts = [as_object(record).get("elements") for record in as_items(records)]
+    if not all(isinstance(part, dict) or part == [] for part in parts):
+        return None
+    if not parts and as_number(as_object(as_object(data).get("meta")).get("cntabsolute")):
+        return None  # it counts what it does not show
+    return [pair for part in parts for pair in as_object(part).items()]
+
+
 def _ids(value: Any) -> frozenset[int] | None:
+    """Return the related ids of a list; 0 is none of them, as PHP reads an empty text as a number."""
     if not isinstance(value, list | dict):
         return None
     ids = [as_number(item) for item in as_items(value)]
-    return frozenset(item for item in ids if item is not None) if None not in ids else None
+    return frozenset(item for item in ids if item) if None not in ids else None

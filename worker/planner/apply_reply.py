@@ -171,8 +171,8 @@ def _apply_read(
     if result.error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
         return None
     seen = is_seen(answer.action, relation, result)
-    if seen is None and rejected and result.verdict is not Verdict.OK:
-        # A read that was rejected itself shows nothing, so the rejection of the write decides.
+    if seen is None and rejected and not _is_readable(answer.action, relation, result):
+        # A read that was rejected or is unreadable shows nothing, so the rejection of the write decides.
         decision = retry_or_fail(opened, context.retry, context.draw())
     else:
         decision = decide_after_read(state, seen, retry=context.retry, draw=context.draw())
@@ -221,10 +221,20 @@ def _decide(answer: _Answer, state: RelationState, context: ReplyContext) -> Dec
 
 def is_seen(action: Action, relation: Relation, result: ActionResult) -> bool | None:
     """Return whether the answer shows the relation; None, if the id is not in it, proves nothing (R15)."""
-    by_parent = bool(action.parents)
-    asked, other = (relation.parent, relation.child) if by_parent else (relation.child, relation.parent)
+    asked, other = _asked_and_other(action, relation)
     related = result.related.get(asked)
     return None if related is None else other in related
+
+
+def _is_readable(action: Action, relation: Relation, result: ActionResult) -> bool:
+    """Return whether the read was answered, be it by leaving out the record that was asked about."""
+    return result.verdict is Verdict.OK and _asked_and_other(action, relation)[0] not in result.unreadable
+
+
+def _asked_and_other(action: Action, relation: Relation) -> tuple[int, int]:
+    """Return the id of the relation by which a read asks, and the one that it asks for."""
+    by_parent = bool(action.parents)
+    return (relation.parent, relation.child) if by_parent else (relation.child, relation.parent)
 
 
 def _in_doubt(state: RelationState, action: Action, context: ReplyContext) -> RelationState:

@@ -13,13 +13,16 @@ from typing import Final, NamedTuple
 import msgspec
 
 from worker.contract import TYPES, GuardedSide, Relation
-from worker.planner.actions import Operation, Reply, Request, Verdict
+from worker.planner.actions import ActionResult, Operation, Reply, Request, Verdict
 from worker.planner.apply_reply import Effects
 from worker.planner.relation_state import Doubt, Refusal, RelationState
 from worker.planner.retry_policy import CURABLE
 
 LAST_ONE: Final = "last_one"  # the class of a failure: the parent would be left without a child
 DEPENDENCY: Final = "dependency"  # the child still has another parent
+UNREADABLE: Final = Refusal(
+    0, "unknown", "the API answered the read of what else its record has in a form that cannot be read"
+)
 MAX_CHECKED = 20  # other relations of a record whose doubts are looked up: one that surely stands is enough
 
 Guarded = Callable[[str], GuardedSide]
@@ -150,12 +153,18 @@ class Guard:
                 continue
             keys = {record: guard_key(Relation(action.type, record, record), side) for record in asked}
             if result.verdict is Verdict.OK:
-                self._shown |= {key: set(result.related.get(record, ())) for record, key in keys.items()}
-                for key in keys.values():
-                    self._unreadable.pop(key, None)
+                for record, key in keys.items():
+                    self._note_shown(key, record, result)
             elif result.verdict is Verdict.REJECTED:
                 refusal = Refusal(result.code, result.error.value, result.message)
                 self._unreadable |= dict.fromkeys(keys.values(), refusal if len(asked) == 1 else None)
+
+    def _note_shown(self, key: str, record: int, result: ActionResult) -> None:
+        if record in result.unreadable:
+            self._unreadable[key] = UNREADABLE
+            return
+        self._shown[key] = set(result.related.get(record, ()))
+        self._unreadable.pop(key, None)
 
     def note_effects(self, effects: Effects, states: Mapping[Relation, RelationState]) -> set[str]:
         """Learn what was just confirmed; return the records of which a held relation may go now."""
@@ -186,7 +195,11 @@ class Guard:
     def is_unreadable(self, relation: Relation) -> bool:
         """Return whether the read of its record alone was rejected, with an error that time does not cure."""
         refusal = self._unreadable.get(self.key(relation))
-        return refusal is not None and refusal.error not in CURABLE
+        return refusal is not None and self.is_answered(relation) and refusal.error not in CURABLE
+
+    def is_answered(self, relation: Relation) -> bool:
+        """Return whether the API has not answered the read of its record in a form that cannot be read."""
+        return self._unreadable.get(self.key(relation)) is not UNREADABLE
 
     def was_refused_together(self, relation: Relation) -> bool:
         """Return whether the read of its record was rejected together with those of others."""

@@ -91,10 +91,14 @@ class GuardedWork:
             elif key not in screened.awaited:
                 terms = HoldTerms(
                     now,
-                    self.policy.hold_for,
+                    self._longest_hold(relation),
                     way_is_coming=key in coming,
                     is_final=guard.is_unreadable(relation),
                     part=f"{relation}/" if guard.was_refused_together(relation) else "",
                 )
                 effects.add(relation, batch.hold(relation, refusal, terms))
         return allowed, effects
+
+    def _longest_hold(self, relation: Relation) -> float:
+        """Return for how many seconds it is held; without a readable answer as long as without any."""
+        return self.policy.hold_for if self.guard.is_answered(relation) else self.policy.retry.give_up_after
