@@ -12,14 +12,14 @@ ROWS = [line.split("\t") for line in TSV.splitlines() if not line.startswith("#"
 
 # The class of every code once more, so that a slip in the table shows.
 CLASSES = {
-    "credentials": [13, 22, 28, 30, *range(40, 50), 104, 137, 153, 158, 183, 184, 193, 201, 243, 248],
+    "credentials": [13, 22, 28, 30, *range(40, 50), 104, 137, 153, 158, 193, 201, 243, 248],
     "clock": [136],
     "ambiguous": [78, 88, 168, 173],
-    "record": [79, 80, 110, 117, 121, 185, 235, 292, 293],
-    "shape": [74, 132, 179, 181, 182, 187, 194, 215, 227, 228, 254, 255, 270, 282, 294],
+    "record": [79, 80, 96, 110, 117, 121, 127, 169, 184, 185, 188, 198, 235, 251, 292, 293],
+    "shape": [74, 132, 167, 179, 181, 182, 186, 187, 194, 215, 227, 228, 254, 255, 270, 282, 294],
     "star": [219, 302],
     "absent": [180],
-    "rights": [131, 149, 155, 156, 170, 174, 253, 261, 262, 263],
+    "rights": [131, 149, 155, 156, 170, 174, 183, 253, 261, 262, 263],
     "sync": [216, 217, 218],
     "transient": [1, 26, 27, 34, 35, 36, 37, 70, 175, 176, 177, 178, 303, 999],
 }
@@ -87,6 +87,7 @@ def test_every_code_and_every_class_has_one_line_of_advice() -> None:
         (262, "write estates"),
         (263, "broker"),
         (216, "synchronisation"),
+        (198, "main language"),
         (217, "Outlook"),
         (218, "ZPush"),
     ],

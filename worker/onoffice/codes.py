@@ -65,6 +65,7 @@ _SPECIAL: Mapping[int, str] = {
         "that is allowed."
     ),
     193: _CLAIM,
+    198: "Name the estate by its id in the main language; this one is that of a translation.",
     201: _CLAIM,
     248: _CLAIM,
     216: _SYNC,
