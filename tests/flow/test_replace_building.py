@@ -118,6 +118,35 @@ def test_the_new_building_may_be_named_by_a_reference(make_world: Callable[..., 
     assert (world.linked(), world.job().total) == ({(502, 7)}, 2)
 
 
+@pytest.mark.parametrize("also", [{}, {503: {"objektnr_extern": "PC3"}}], ids=["an id", "two references"])
+def test_two_buildings_by_references_fail_before_anything_is_sent(
+    make_world: Callable[..., World], also: dict[int, dict[str, str]]
+) -> None:
+    world = in_building(make_world(), (501, 7))
+    world.simulator.seed("token-acme", {}, fields={"estate": {502: {"objektnr_extern": "PC2"}, **also}})
+    numbers = ("PC2", "PC3") if also else ("PC2",)
+    named = tuple(Reference("estate", (("objektnr_extern", number),)) for number in numbers)
+    move_it = move(7, *([] if also else [503]))
+    world.accept(msgspec.structs.replace(move_it, parent_references=named, allow_empty=False))
+    started = world.clock.now()
+    world.drain()
+    job = world.job()
+    assert (job.state, job.refusal[:2], world.linked()) == ("failed", (0, "dependency"), {(501, 7)})
+    assert "can have one parent at most by estate:estateUnit, and is to have 2" in job.refusal[2]
+    assert (writes(world), world.clock.now() - started < 10_000_000) == ([], True)
+    assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
+def test_two_references_to_one_building_name_one(make_world: Callable[..., World]) -> None:
+    world = in_building(make_world(), (501, 7))
+    fields = {"objektnr_extern": "PC2", "uuid": "a3a9741f-442c-42aa-a013-49d32f7f52e0"}
+    world.simulator.seed("token-acme", {}, fields={"estate": {502: fields}})
+    named = tuple(Reference("estate", (pair,)) for pair in fields.items())
+    world.accept(msgspec.structs.replace(move(7, 502), parent_references=named))
+    world.drain()
+    assert (world.linked(), world.job().state) == ({(502, 7)}, "succeeded")
+
+
 def test_the_side_of_the_building_takes_units_out_of_no_other_building(
     make_world: Callable[..., World],
 ) -> None:

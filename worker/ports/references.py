@@ -41,13 +41,15 @@ class Parking(NamedTuple):
 class ReplacedSide(NamedTuple):
     """A side that a job replaces, of which what is there is read: the one record of the other side.
 
-    `asked` is that other side. The record's id is 0 until its reference led to one.
+    `asked` is that other side. The record's id is 0 until its reference led to one. Where it may have one
+    only, `named` are the ids that the job names for it, or the references that lead to them.
     """
 
     type: str
     asked: Side
     record: int
     reference: Reference | None = None
+    named: tuple[int | Reference, ...] = ()
 
 
 class UnresolvedJob(msgspec.Struct, frozen=True, gc=False):

@@ -10,9 +10,10 @@ from functools import partial
 from itertools import chain
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from worker.contract import Reference
+from worker.contract import TYPES, Reference
 from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, Verdict
+from worker.planner.guard import DEPENDENCY
 from worker.planner.lookup import LookUp
 from worker.planner.search import Answer, Search
 from worker.ports.references import LookUpBatch, LookUpResult, Parking, UnresolvedJob
@@ -144,6 +145,9 @@ class LookUpStage:
             if any(reference not in own and reference not in lost for reference in job.references):
                 continue  # it was not asked yet
             lacking, related = _lacks_reference(job, own), None
+            if refusal := _names_several(job, own):
+                yield LookUpResult(job.job, own, now, refusal=refusal)
+                continue
             if job.replaced and not lacking:
                 outcome = reading.outcome_of(job)
                 if outcome is None:
@@ -226,6 +230,23 @@ def _lacks_reference(job: UnresolvedJob, answers: Mapping[Reference, Answer]) ->
         near = f"; nearly so: {_list(answer.candidates)}" if answer.candidates else ""
         return Lack((0, "not_found", f"no {record} is found, or the API user may not see it{near}"))
     return None
+
+
+def _names_several(job: UnresolvedJob, answers: Mapping[Reference, Answer]) -> tuple[int, str, str] | None:
+    """Return the refusal of a replace whose references lead to several records where there can be one."""
+    if not job.replaced:
+        return None
+    found = {each if isinstance(each, int) else _record_of(each, answers) for each in job.replaced.named}
+    several = len(found - {0})
+    if several < 2:
+        return None
+    type_ = job.replaced.type
+    reason = f"the {TYPES[type_].child} can have one parent at most by {type_}, and is to have {several}"
+    return 0, DEPENDENCY, f"{reason}; name the one that is right"
+
+
+def _record_of(reference: Reference, answers: Mapping[Reference, Answer]) -> int:
+    return answers.get(reference, Answer()).record
 
 
 def _lacks_read(outcome: ReadOutcome) -> Lack | None:

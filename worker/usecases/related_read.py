@@ -74,8 +74,8 @@ def _asked_by(job: UnresolvedJob, answers: Mapping[Reference, Answer]) -> Asked 
     """Return what a replace asks for; None of another job, or of one whose record is not found."""
     if not job.replaced or any(not answers.get(each, Answer()).record for each in job.references):
         return None
-    type_, side, record, reference = job.replaced
-    return type_, side, record or (answers[reference].record if reference else 0)
+    replaced, reference = job.replaced, job.replaced.reference
+    return replaced.type, replaced.asked, replaced.record or (answers[reference].record if reference else 0)
 
 
 def _asked_of(action: Action) -> Iterator[Asked]:

@@ -47,7 +47,15 @@ def replaced_side(v: StoredJob) -> ReplacedSide | None:
     named = [each for each in v.references if each.side == asked]
     ids = [*(v.parents if asked == "p" else v.children), *(each.record for each in named)]
     reference = None if ids[0] else named[0].reference
-    return ReplacedSide(v.type, SIDES[asked], ids[0], reference)
+    return ReplacedSide(v.type, SIDES[asked], ids[0], reference, _only_one(v))
+
+
+def _only_one(v: StoredJob) -> tuple[int | Reference, ...]:
+    """Return what a replace names of which one can be right; a parent goes first where a child has one."""
+    if v.phase != TO_BE_READ_FIRST:
+        return ()
+    found = [each.record or each.reference for each in v.references if each.side == v.replaces]
+    return (*(v.parents if v.replaces == "p" else v.children), *found)
 
 
 def settle(job: LoadedJob, result: LookUpResult, totals: Counter[str], *, now: int, keep: Retention) -> None:
