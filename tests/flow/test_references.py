@@ -12,7 +12,7 @@ from tests.support.flow_world import World
 from tests.support.references import ESTATE, FIELDS, address, email, seed, wish
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Reference
-from worker.planner.actions import Action, ActionResult, Reply, Verdict
+from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
 from worker.planner.search import Search
 from worker.ports.audit import AuditEntry
 from worker.ports.erasure import ERASED, ErasedPiece, RecordRef
@@ -291,3 +291,44 @@ def test_a_record_that_the_api_knows_no_more_is_looked_up_anew(world: World) -> 
     world.accept(wish(email("anna@example.test"), estate=502))
     world.drain()
     assert (502, 9011) in world.linked()
+
+
+class Firewall:
+    """An API behind a firewall that refuses a request in which a text is looked for; "" is in all of them."""
+
+    def __init__(self, api: Api, text: str) -> None:
+        self._api, self._text = api, text
+
+    def send(self, actions: Sequence[Action | Search], **how: Any) -> Reply:
+        if not self._text or any(
+            self._text in str(each.values) for each in actions if isinstance(each, Search)
+        ):
+            refused = ActionResult(Verdict.REJECTED, error=ErrorClass.CREDENTIALS, message="HTTP 403")
+            return Reply((refused,) * len(actions), 403)
+        return self._api.send(actions, **how)
+
+
+def test_a_text_that_a_firewall_takes_for_an_attack_is_looked_up_alone_and_pauses_nobody(
+    world: World,
+) -> None:
+    attack = email("x'/**/or/**/1=1@example.test")
+    world.policy = {"park_for": 3600.0}
+    world.apis["acme"] = Firewall(world.apis["acme"], "1=1")
+    world.accept(wish(attack), wish(email("anna@example.test")), wish(9005, estate=502))
+    world.drain()
+    assert world.store.get_pause("acme") is None
+    assert world.linked() == {(501, 9001), (502, 9005)}
+    assert [job.state for job in world.jobs()] == ["failed", "succeeded", "succeeded"]
+    assert world.job().refusal[1] == "unknown"
+    sent = queries_of(world.store).list_requests("acme", limit=200).requests
+    assert {each.kind for each in sent} == {"look_up", "probe", "changes"}
+
+
+def test_an_account_that_is_kept_out_by_a_firewall_is_paused_by_its_look_ups_too(world: World) -> None:
+    world.apis["acme"] = Firewall(world.apis["acme"], "")
+    world.accept(wish(email("anna@example.test")))
+    world.flush()
+    pause = world.store.get_pause("acme")
+    assert pause
+    assert (pause.reason, pause.detail) == ("credentials", "0: HTTP 403")
+    assert world.job().state == "parked"

@@ -6,11 +6,13 @@ So nothing is begun, and nothing of theirs has to be written before they leave.
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from worker.contract.instant import SECOND
-from worker.planner.actions import Action, Reply, Request
+from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
 from worker.planner.apply_reply import Effects
 from worker.planner.search import Search
-from worker.planner.suspicion import OperationGroup, Priority
+from worker.planner.suspicion import HARMLESS_READ, OperationGroup, Priority
 from worker.ports.requests import RequestKind, RequestRecord
 from worker.ports.services import Grant
 from worker.ports.work import Lease
@@ -55,6 +57,8 @@ class ReadSender:
             clock_corrected=self._pace.clock_corrected,
         )
         reply = self._deps.api.send(asked, request_id=request_id, now=signed / SECOND)
+        if is_barred := _is_barred(asked, reply):
+            reply = _as_unanswered(reply)
         record = RequestRecord.from_reply(
             request_id, asked, reply, kind=kind, at=signed, correlations=correlations
         )
@@ -62,4 +66,26 @@ class ReadSender:
         feedback = feedback_of(reply, purpose)
         self._telemetry.request_done(record, asked, reply, feedback, Effects())
         answered = signed + round((self._deps.clock.monotonic() - started) * SECOND)
-        return reply, self._pace.follow_reply(sent, reply, feedback, now=answered)
+        may_go_on = self._pace.follow_reply(sent, reply, feedback, now=answered)
+        if is_barred:  # a refusal of this, too, is about the account, and pauses it
+            self.send(HARMLESS_READ.actions, grant, kind="probe", signed=answered, purpose="probe")
+        return reply, may_go_on
+
+
+def _is_barred(asked: Sequence[Action | Search], reply: Reply) -> bool:
+    """Return whether something before the API refused a look-up: perhaps for a text that is looked for.
+
+    A firewall may take one for an attack; whoever fills in a form could pause the account by it.
+    """
+    is_look_up = any(isinstance(each, Search) for each in asked)
+    return is_look_up and all(
+        result.error is ErrorClass.CREDENTIALS and result.code == 0 for result in reply.results
+    )
+
+
+def _as_unanswered(reply: Reply) -> Reply:
+    results = tuple(
+        ActionResult(Verdict.UNKNOWN, error=ErrorClass.TRANSIENT, message=result.message)
+        for result in reply.results
+    )
+    return msgspec.structs.replace(reply, results=results)
