@@ -2,6 +2,7 @@ import os
 import socket
 import ssl
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from email.utils import formatdate
@@ -195,6 +196,37 @@ def test_an_answer_over_the_size_limit_is_unknown() -> None:
     with scripted(hang_up(after=http(b" " * (MAX_ANSWER + 1)))) as server:
         reply = send(server)
     assert (verdicts(reply), reply.status) == ({Verdict.UNKNOWN}, 200)
+    assert str(MAX_ANSWER) in reply.message
+
+
+GZIP, ZLIB = zlib.MAX_WBITS | 16, zlib.MAX_WBITS
+
+
+@pytest.mark.parametrize(("coding", "format_"), [("gzip", GZIP), ("X-GZIP", GZIP), ("deflate", ZLIB)])
+def test_an_answer_that_a_proxy_compresses_is_read_though_nobody_asked_it_to(
+    coding: str, format_: int
+) -> None:
+    def answer(connection: socket.socket, request: ReceivedRequest) -> None:
+        content = zlib.compress(results(request), wbits=format_)
+        connection.sendall(http(content, Content_Encoding=coding))
+
+    with scripted(answer) as server:
+        reply = send(server)
+    assert verdicts(reply) == {Verdict.OK}
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("content", [b"{}", b"\x1f\x8b", b""])
+def test_an_answer_that_is_not_compressed_as_it_says_is_unknown(content: bytes) -> None:
+    with scripted(answer_bytes(content, Content_Encoding="gzip")) as server:
+        assert verdicts(send(server)) == {Verdict.UNKNOWN}
+
+
+def test_an_answer_that_grows_over_the_size_limit_is_unknown() -> None:
+    content = zlib.compress(b" " * (MAX_ANSWER + 1), wbits=GZIP)
+    with scripted(answer_bytes(content, Content_Encoding="gzip")) as server:
+        reply = send(server)
+    assert verdicts(reply) == {Verdict.UNKNOWN}
     assert str(MAX_ANSWER) in reply.message
 
 

@@ -7,6 +7,7 @@ an argument. Errors of the network come back as verdicts.
 
 import os
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Final
@@ -24,6 +25,8 @@ from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verd
 from worker.planner.search import Search
 
 MAX_ANSWER: Final = 8 * 1024 * 1024  # bytes
+COMPRESSED: Final = ("gzip", "x-gzip", "deflate")
+GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32  # whichever header the data have
 MAX_CLOCK_JITTER: Final = 5.0  # seconds by which two readings of one clock may differ
 
 VERDICTS: Final[Mapping[type[Exception], Verdict]] = {
@@ -157,7 +160,7 @@ class Client:
         wait = retry_after(headers, now=now)
         message = ""
         try:
-            body = _read_body(response)
+            body = _read_body(response, headers.get("Content-Encoding", ""))
             results = wire.read(body, actions, identifiers, status=response.status, hidden=self._hidden)
         except tuple(VERDICTS) as error:
             results, message = self._failed(error, len(actions)), self._text(error)
@@ -186,13 +189,29 @@ def _parse_url(text: str) -> httpx.URL:
     raise InvalidSettings([Fault("api_url", "expected https://host/path")])
 
 
-def _read_body(response: httpcore.Response) -> bytes:
+def _read_body(response: httpcore.Response, coding: str) -> bytes:
     body = bytearray()
     for piece in response.iter_stream():
         body += piece
         if len(body) > MAX_ANSWER:
-            raise httpcore.ReadError(f"the answer is larger than {MAX_ANSWER} bytes")
-    return bytes(body)
+            raise _too_large()
+    return _decompress(body) if coding.lower() in COMPRESSED else bytes(body)
+
+
+def _decompress(body: bytearray) -> bytes:
+    """Return what a proxy has compressed although nobody asked it to."""
+    decompressor = zlib.decompressobj(GZIP_OR_ZLIB)
+    try:
+        plain = decompressor.decompress(body, MAX_ANSWER)
+    except zlib.error as error:
+        raise httpcore.ReadError(f"the answer cannot be decompressed: {error}") from None
+    if decompressor.unconsumed_tail:
+        raise _too_large()
+    return plain
+
+
+def _too_large() -> httpcore.ReadError:
+    return httpcore.ReadError(f"the answer is larger than {MAX_ANSWER} bytes")
 
 
 def _shared_message(results: Sequence[ActionResult]) -> str:
