@@ -20,7 +20,17 @@ from tests.support.planner_values import (
 )
 from worker.contract import Info
 from worker.planner.actions import Kind, Operation
-from worker.planner.fold import NEVER, NOTHING, ConfirmedInfo, ConfirmedState, Intent, Target, fold
+from worker.planner.fold import (
+    NEVER,
+    NOTHING,
+    ConfirmedInfo,
+    ConfirmedState,
+    Intent,
+    JobVersion,
+    Target,
+    Version,
+    fold,
+)
 from worker.planner.relation_state import (
     ALONE,
     CREATE_KEYS,
@@ -403,6 +413,63 @@ def test_without_the_intents_of_a_job_the_others_are_as_if_it_had_never_been(
         since, not_before = before.open.since, before.open.not_before
         cleared = after.target.cleared
         assert after.open == restarted(before.open, kept, cleared=cleared, since=since, not_before=not_before)
+
+
+WITHDRAWN = Doubt(9, "create")
+
+
+def test_without_the_newest_the_others_start_over_with_what_is_known_and_in_doubt() -> None:
+    known = ConfirmedState(absent=JobVersion(Version(0, 0), "known"))
+    before = state_of(
+        intent(1, "create"),
+        intent(2, "delete"),
+        known=known,
+        doubt=WITHDRAWN,
+        since=3,
+        not_before=5,
+        lost_writes=1,
+    )
+    after, lost = drop_jobs(before, {"a2"}, upsert=False)
+    assert after
+    assert (after.open.intents, after.target.presence, lost) == ((intent(1, "create"),), True, ())
+    assert (after.open.since, after.open.not_before, after.open.stage) == (3, 5, Stage.READ_BACK)
+    assert (after.confirmed, after.doubt) == (known, WITHDRAWN)
+
+
+def test_without_one_of_several_that_ask_for_the_same_trying_goes_on() -> None:
+    before = state_of(intent(1, "create"), intent(2, "create"), doubt=WITHDRAWN, rejections=2, part="1/0")
+    after, _ = drop_jobs(before, {"a2"}, upsert=False)
+    assert after
+    assert after.open == OpenRelation((intent(1, "create"),), rejections=2, part="1/0")
+    assert after.doubt == WITHDRAWN
+
+
+def test_what_is_left_of_withdrawn_ones_may_be_stale_by_now() -> None:
+    known = ConfirmedState(present=JobVersion(Version(3, 0), "known"))
+    before = state_of(intent(1, "modify", bestaetigung="a"), intent(4, "delete"))
+    before = RelationState(before.open, known, None, before.target)
+    assert drop_jobs(before, {"a1", "a4"}, upsert=False) == (None, ())
+    older = state_of(intent(1, "create"), intent(4, "delete"))
+    after, lost = drop_jobs(RelationState(older.open, known, None, older.target), {"a4"}, upsert=False)
+    assert (after, [(each.intent.job, each.result, each.by) for each in lost]) == (
+        None,
+        [("a1", "stale", "known")],
+    )
+
+
+def test_a_state_has_all_that_is_known_of_its_relation() -> None:
+    modify, known = (
+        intent(2, "modify", bestaetigung="a"),
+        ConfirmedState(present=JobVersion(Version(1, 0), "x")),
+    )
+    opened = OpenRelation((intent(1, "delete"), modify), JobVersion(Version(3, 0), "cleared"))
+    assert reopen(opened, upsert=False) is not None
+    state = reopen(OpenRelation((modify,)), known, WITHDRAWN, upsert=True)
+    assert state
+    assert (state.confirmed, state.doubt, state.target.presence) == (known, WITHDRAWN, True)
+    left_alone = reopen(OpenRelation((modify,)), known, upsert=False)
+    assert left_alone
+    assert left_alone.target.presence is None
 
 
 @given(INTENTS, CONFIRMED, TRIED, st.booleans())

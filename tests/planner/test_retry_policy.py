@@ -248,6 +248,8 @@ def test_only_what_time_may_cure_is_tried_again() -> None:
         is NextStep.RETRY
     }
     assert cured == {E.AMBIGUOUS, E.ABSENT}
+    refused = OpenRelation((), refusal=Refusal(168, E.AMBIGUOUS.value, ""), rejections=1)
+    assert retry_or_fail(refused, RETRY, 0.5) == Decision(NextStep.RETRY, backoff(1, RETRY, 0.5))
     assert retry_or_fail(OpenRelation(()), RETRY, 0.5).step is NextStep.FAIL
 
 

@@ -70,6 +70,34 @@ def take_all(states: States, *, troubled: bool) -> list[OperationGroup]:
     return taken
 
 
+def test_in_trouble_what_came_last_and_never_failed_goes_first_and_then_what_failed_least() -> None:
+    states = states_of({"since": 1}, {"since": 2}, {"failures": 1}, {"lost_writes": 1}, {"suspicion": 1})
+    groups = take_all(states, troubled=True)
+    places = [[operation.relation.parent - 501 for operation in group.operations] for group in groups]
+    assert places == [[1], [0], [2, 3], [4]]
+    newest = Priority.NEW  # of those that are left
+    assert [group.priority for group in groups] == [newest, newest, Priority.FAILED, Priority.SUSPECTED]
+    assert [(group.failures, group.suspicion) for group in groups] == [(0, 0), (0, 0), (1, 0), (0, 1)]
+
+
+def test_without_trouble_only_what_failed_twice_is_told_apart() -> None:
+    states = states_of({"since": 1}, {"since": 2}, {"failures": 1}, {"failures": 2}, {"lost_writes": 2})
+    groups = take_all(states, troubled=False)
+    places = [[operation.relation.parent - 501 for operation in group.operations] for group in groups]
+    assert (places, [group.priority for group in groups]) == (
+        [[0, 1, 2], [3, 4]],
+        [Priority.OPEN, Priority.FAILED],
+    )
+
+
+def test_of_equally_suspected_ones_those_that_wait_longest_go_first_and_neighbours_together() -> None:
+    waits = [{"suspicion": 2, "not_before": 9 - number // 8} for number in range(16)]
+    states = states_of(*waits, {"suspicion": 1, "not_before": 99})
+    groups = next_groups(creates(states), states, troubled=False)
+    places = [[operation.relation.parent - 501 for operation in group.operations] for group in groups]
+    assert places == [[16], list(range(8, 16)), list(range(8))]
+
+
 @given(many, st.booleans())
 def test_everything_goes_once_and_what_is_suspected_goes_last_and_among_itself(
     states: States, troubled: bool
@@ -149,6 +177,8 @@ def test_a_probe_names_nothing_of_the_batch_but_every_other_one_of_an_open_break
     least = Relation(BUYER, 502, 9001)
     assert [request == HARMLESS_READ for request in read] == [True] * 6 + [False, True, False, True]
     assert list(read[6].relations()) == [least]
+    [action] = read[6].actions
+    assert (action.kind, action.type, action.parents, action.children) == ("get", BUYER, (502,), ())
     assert list(HARMLESS_READ.relations()) == []
 
 
@@ -185,6 +215,8 @@ def test_what_failed_alone_and_was_tried_for_too_long_fails_without_another_try(
     groups = next_groups(creates(states), states, troubled=True)
     now = 601 * SECOND
     effects = put_off(groups, states, now=now, until=now + 1, apart=0.0, retry=RETRY)
+    assert effects.states.keys() == states.keys()
+    assert effects.states[Relation(BUYER, 502, 9001)] is None
     [outcome] = effects.outcomes
     assert (outcome.relation, outcome.result) == (Relation(BUYER, 502, 9001), "failed")
     assert outcome.refusal
