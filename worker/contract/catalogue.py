@@ -137,7 +137,8 @@ NOTES: Mapping[str, str] = {
     "estate:address:contactPerson": "Brokers only (error 263), and not the same as `contactPersonAll`. "
     "A new estate has a default broker, and every assigned broker is mailed: "
     "create the new one before deleting the old.",
-    "estate:address:contactPersonAll": "Not the same as `contactPerson`, which takes brokers only.",
+    "estate:address:contactPersonAll": "Not the same as `contactPerson`, which takes brokers only; "
+    "but a read of it shows the brokers too, so a replace of it also removes those that it does not name.",
     "estate:estateUnit": "Knows no modify: delete, then create. The base object needs the estate field "
     "`stammobjekt: true` and a paid module; units are estates too.",
     "complex:estate:units": "The same relation as `estate:estateUnit`, which it becomes.",
