@@ -277,11 +277,14 @@ def test_a_rejected_delete_of_a_relation_that_no_read_shows_is_applied() -> None
 
 
 def test_a_rejected_delete_is_not_applied_because_the_read_cannot_be_read() -> None:
-    odd = ActionResult(Verdict.OK, unreadable=frozenset({7}))
-    answers = iter([NO_RECORD, odd])
+    odd, there = (
+        ActionResult(Verdict.OK, unreadable=frozenset({7})),
+        ActionResult(Verdict.OK, related={7: frozenset({42})}),
+    )
+    answers = iter([NO_RECORD, odd, odd, there])
     loop = loop_with(intent(1, "delete"), send=lambda _: next(answers))
     loop.run()
-    assert [action.kind for action in loop.actions()] == ["delete", "get"]
+    assert [action.kind for action in loop.actions()] == ["delete", "get", "get", "get"]
     assert loop.results(LINK) == {"a1": "failed"}
 
 

@@ -34,6 +34,9 @@ from worker.planner.retry_policy import (
 )
 
 UNANSWERED = Refusal(0, "unknown", "no definite answer")
+UNREADABLE = ActionResult(
+    Verdict.UNKNOWN, error=ErrorClass.TRANSIENT, message="the answer to the read cannot be read"
+)
 SENDER_DIED = ActionResult(
     Verdict.UNKNOWN, message="the worker that sent it died before the answer was recorded"
 )
@@ -161,8 +164,11 @@ def fail_relation(
 def _apply_read(
     answer: _Answer, position: int, state: RelationState, context: ReplyContext
 ) -> RelationEffect | None:
-    result, relation, opened = answer.result, answer.relations[position], state.open
+    relation, opened = answer.relations[position], state.open
     rejected = opened.stage is Stage.READ_REJECTED
+    if rejected and _is_unreadable(answer, relation):
+        answer = msgspec.structs.replace(answer, result=UNREADABLE)
+    result = answer.result
     if result.verdict in (Verdict.UNKNOWN, Verdict.NOT_SENT):
         decision = _decide(answer, state, context)
         # A lost read must not hide the rejection that the next read decides about.
@@ -171,8 +177,8 @@ def _apply_read(
     if result.error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
         return None
     seen = is_seen(answer.action, relation, result)
-    if seen is None and rejected and not _is_readable(answer.action, relation, result):
-        # A read that was rejected or is unreadable shows nothing, so the rejection of the write decides.
+    if seen is None and rejected and result.verdict is not Verdict.OK:
+        # A read that was rejected itself shows nothing, so the rejection of the write decides.
         decision = retry_or_fail(opened, context.retry, context.draw())
     else:
         decision = decide_after_read(state, seen, retry=context.retry, draw=context.draw())
@@ -226,9 +232,9 @@ def is_seen(action: Action, relation: Relation, result: ActionResult) -> bool | 
     return None if related is None else other in related
 
 
-def _is_readable(action: Action, relation: Relation, result: ActionResult) -> bool:
-    """Return whether the read was answered, be it by leaving out the record that was asked about."""
-    return result.verdict is Verdict.OK and _asked_and_other(action, relation)[0] not in result.unreadable
+def _is_unreadable(answer: _Answer, relation: Relation) -> bool:
+    """Return whether nothing can be read of the record that was asked about; it may also be left out."""
+    return _asked_and_other(answer.action, relation)[0] in answer.result.unreadable
 
 
 def _asked_and_other(action: Action, relation: Relation) -> tuple[int, int]:
