@@ -338,6 +338,9 @@ def test_a_request_whose_sender_died_leaves_its_writes_in_doubt() -> None:
     }
     stages = {relation: state.open.stage for relation, state in effects.states.items() if state}
     assert list(map(stages.get, RELATIONS[:3])) == [Stage.READ_BACK, Stage.READ_BACK, Stage.WRITE]
+    # What kills a worker has to be found in the order in which it was sent, so nothing of it waits (R21).
+    at_once = 9 * SECOND + 1
+    assert {state.open.not_before < at_once for state in effects.states.values() if state} == {True}
     assert effects.outcomes == []
 
 
