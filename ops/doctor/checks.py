@@ -1,18 +1,22 @@
-"""Every check, in the order in which the parts need each other."""
+"""Every check, in the order in which the parts need each other, and inspecting what is stored."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ops.doctor.accounts import check_work
-from ops.doctor.credentials import check_credentials
 from ops.doctor.findings import Finding
 from ops.doctor.rights import advise_on_refusal, check_store_rights
 from ops.doctor.server import check_redis
-from ops.doctor.settings import check_settings
+from ops.doctor.settings import check_credentials, check_settings
 from ops.doctor.webhooks import check_callback, check_deliveries
 from ops.doctor.workers import check_broker, check_system
+from worker.clock import IdGenerator
 from worker.config import mask_url
 from worker.errors import StoreUnavailable
+from worker.ports.audit import AuditEntry
+from worker.ports.deliveries import DeliveryFlaw
+from worker.ports.integrity import Inspection
 from worker.redis.client import is_answer
 from worker.usecases.health import Health
 from worker.wiring import Runtime
@@ -67,3 +71,29 @@ def _guarded(subject: str, findings: Iterable[Finding]) -> Iterator[Finding]:
         yield from findings
     except StoreUnavailable as error:
         yield Finding(subject, "fail", f"is not known: {error}", "Mend what Redis says.")
+
+
+def inspect_store(
+    runtime: Runtime, account: str, *, repair: bool, by: str, on_progress: Callable[[int], None]
+) -> Inspection:
+    """Check all that is stored of an account, and mend it if asked to; the audit log says who did.
+
+    Nobody works the account meanwhile. Raises Unavailable if a worker does not let go of it.
+    """
+    found = runtime.inspector.inspect(
+        account, repair=repair, on_progress=lambda what, count: on_progress(count) if what == "jobs" else None
+    )
+    if repair and found.flaws:
+        kinds = Counter(flaw.kind for flaw in found.flaws)
+        what = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        entry = AuditEntry(IdGenerator()(), by, "store repaired", what, count=len(found.flaws))
+        runtime.job_admin.add_audit_entry(account, entry)
+        runtime.metrics.add(account, {f"mended:{kind}": count for kind, count in kinds.items()})
+        runtime.wake(account, 0.0)
+    return found
+
+
+def inspect_deliveries(runtime: Runtime, account: str, *, repair: bool) -> list[DeliveryFlaw]:
+    """Check the kept deliveries of the sources that are for an account, and mend them if asked to."""
+    sources = [source.name for source in runtime.settings.sources.values() if account in source.account_names]
+    return [flaw for name in sources for flaw in runtime.deliveries.inspect(name, repair=repair)]

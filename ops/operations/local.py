@@ -7,8 +7,8 @@ from datetime import tzinfo
 import msgspec
 
 from ops import lookups, resuming
-from ops.doctor.credentials import try_account
 from ops.doctor.findings import Finding
+from ops.doctor.settings import try_account
 from ops.explain import ExplanationDict
 from ops.serializers import audit, callbacks, deliveries, drift, failures, requests
 from ops.serializers.accounts import AccountDict

@@ -10,8 +10,7 @@ from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option
 from ops.cli.progress import show_progress
 from ops.cli.root import main
-from ops.doctor import inspection
-from ops.doctor.checks import run_checks
+from ops.doctor.checks import inspect_deliveries, inspect_store, run_checks
 from ops.doctor.findings import Finding
 from ops.explain.text import pluralize
 from worker.ports.deliveries import DeliveryFlaw
@@ -45,19 +44,19 @@ def run_doctor(context: CommandContext, no_api: bool, store: str | None, repair:
       relations doctor --store acme --repair
     """
     if store:
-        inspect_store(context, context.find_inbox(store), repair=repair, by=by)
+        _inspect(context, context.find_inbox(store), repair=repair, by=by)
         return
     if repair:
         raise click.UsageError("--repair needs --store ACCOUNT.")
     print_findings(context, run_checks(context.runtime, context.task_sender.app, api=not no_api))
 
 
-def inspect_store(context: CommandContext, account: str, *, repair: bool, by: str) -> None:
+def _inspect(context: CommandContext, account: str, *, repair: bool, by: str) -> None:
     """Check what is stored of an account, perhaps mend it, and say what was found."""
     accepted = context.runtime.store.counts(account).get("accepted", 0)
     with show_progress("jobs", accepted, quiet=context.as_json) as report:
-        found = inspection.inspect_store(context.runtime, account, repair=repair, by=by, on_progress=report)
-    deliveries = inspection.inspect_deliveries(context.runtime, account, repair=repair)
+        found = inspect_store(context.runtime, account, repair=repair, by=by, on_progress=report)
+    deliveries = inspect_deliveries(context.runtime, account, repair=repair)
     document = {
         "account": account,
         "jobs": found.jobs,
