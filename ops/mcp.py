@@ -82,8 +82,8 @@ class Tools:
             cursor=cursor,
         )
         page = self._operations.find_jobs(account, wanted, limit=50, cursor=cursor)
-        waits = self._operations.find_waits(page.jobs)
-        return {"jobs": [write_job(job, waits) for job in page.jobs], "next": page.next or None}
+        waits = self._operations.find_waits(page.entries)
+        return {"jobs": [write_job(job, waits) for job in page.entries], "next": page.next or None}
 
     def get_job(self, job_id: str) -> dict[str, Any]:
         """Show one job: what it asks for, its state, its errors, and why it waits."""

@@ -69,8 +69,8 @@ def measure(jobs: int, echo: Echo) -> dict[str, Any]:
 def _paths(runtime: Runtime, ids: Sequence[str]) -> Mapping[str, str]:
     """Return the pages that are opened, the lists with filters that find much, little and nothing."""
     job = runtime.queries.get_jobs([ids[len(ids) // 2]])[ids[len(ids) // 2]]
-    [failed] = runtime.queries.find_jobs(ACCOUNT, JobFilter(state="failed"), limit=1).jobs
-    [request] = runtime.queries.list_requests(ACCOUNT, limit=1).requests
+    [failed] = runtime.queries.find_jobs(ACCOUNT, JobFilter(state="failed"), limit=1).entries
+    [request] = runtime.queries.list_requests(ACCOUNT, limit=1).entries
     return {
         "overview": "/",
         "jobs": "/jobs",

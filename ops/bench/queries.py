@@ -20,7 +20,8 @@ from ops.bench.temporary import temporary_folder
 from ops.dev.redis_server import run_server
 from producers.job_admin.suspects import find_suspects
 from worker.contract import Relation
-from worker.ports.records import JobFilter, JobPage, JobRecord
+from worker.ports.queries import CursorPage
+from worker.ports.records import JobFilter, JobRecord
 from worker.redis.client import connect
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
@@ -121,7 +122,7 @@ def _lists(store: RedisStore, ids: Sequence[str]) -> dict[str, Callable[[], JobF
     }
 
 
-def _list_jobs(ask: RedisQueries, wanted: Callable[[], JobFilter]) -> JobPage:
+def _list_jobs(ask: RedisQueries, wanted: Callable[[], JobFilter]) -> CursorPage[JobRecord]:
     return ask.find_jobs(ACCOUNT, wanted(), limit=JOBS)
 
 
@@ -142,7 +143,7 @@ def _count_pages(ask: RedisQueries, wanted: JobFilter) -> int:
     pages, left, cursor = 0, JOBS, ""
     while True:
         page = ask.find_jobs(ACCOUNT, wanted, limit=left, cursor=cursor)
-        pages, left, cursor = pages + 1, left - len(page.jobs), page.next
+        pages, left, cursor = pages + 1, left - len(page.entries), page.next
         if not (left and cursor):
             return pages
 

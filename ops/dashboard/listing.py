@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from producers.portals.http.query import PLACE
-from worker.ports.queries import JobLookups
-from worker.ports.records import JobFilter, JobPage
+from worker.ports.queries import CursorPage, JobLookups
+from worker.ports.records import JobFilter, JobRecord
 
 MAX_ACCOUNTS: Final = 20  # of one list
 AT_END: Final = "-"  # in the place of a cursor
@@ -18,7 +18,7 @@ SEPARATOR: Final = "~"
 
 def list_jobs(
     lookups: JobLookups, accounts: Sequence[str], wanted: JobFilter, *, limit: int, cursor: str = ""
-) -> JobPage:
+) -> CursorPage[JobRecord]:
     """Return a page of the jobs of these accounts; one with few or none may still have a next one.
 
     A page that goes on is of the accounts that its cursor names, and of no others than these.
@@ -30,7 +30,7 @@ def list_jobs(
         if start != AT_END
     }
     found = sorted(
-        (job for page in pages.values() for job in page.jobs),
+        (job for page in pages.values() for job in page.entries),
         key=lambda job: job.accepted_at,
         reverse=True,  # of one instant they stay in the order of their account's page
     )
@@ -38,13 +38,13 @@ def list_jobs(
     taken = {account: sum(job.account == account for job in shown) for account in pages}
     ends = dict(starts)
     for account, page in pages.items():
-        if taken[account] == len(page.jobs):
+        if taken[account] == len(page.entries):
             ends[account] = page.next or AT_END
         elif taken[account]:
             # A page's cursor stands behind its last job, so a shorter one is asked for.
             part = lookups.find_jobs(account, wanted, limit=taken[account], cursor=starts[account])
             ends[account] = part.next or AT_END
-    return JobPage(tuple(shown), write_cursor(ends))
+    return CursorPage(tuple(shown), write_cursor(ends))
 
 
 def read_cursor(cursor: str, accounts: Collection[str]) -> dict[str, str]:

@@ -53,9 +53,9 @@ class JobStream:
         new = [] if is_first else list(self._find_new(account))
         if is_first:
             page = self._queries.find_jobs(account, JobFilter(), limit=1)
-            self._newest[account] = max((job.number for job in page.jobs), default=0)
+            self._newest[account] = max((job.number for job in page.entries), default=0)
             failed = self._queries.find_jobs(account, JobFilter(state="failed"), limit=PAGE)
-            self._seen |= {job.id: job.state for job in failed.jobs}
+            self._seen |= {job.id: job.state for job in failed.entries}
         if new:
             self._newest[account] = new[0].number
         for job in reversed(new[-MOST_LINES:]):
@@ -72,7 +72,7 @@ class JobStream:
             lambda cursor: self._queries.find_jobs(account, JobFilter(), limit=PAGE, cursor=cursor)
         )
         newest = self._newest[account]
-        yield from takewhile(lambda job: job.number > newest, (job for page in pages for job in page.jobs))
+        yield from takewhile(lambda job: job.number > newest, (job for page in pages for job in page.entries))
 
     def _print_changes(self) -> None:
         """Print what became of the jobs that were open or had failed at the last look."""

@@ -18,7 +18,7 @@ LATEST: Final = 100  # deliveries of a source that are looked at
 
 def check_deliveries(runtime: Runtime, source: str) -> Iterator[Finding]:
     """Check that the rules of a source fit what comes to it, by the latest of its kept deliveries."""
-    found = runtime.deliveries.find(DeliveryFilter(sources=(source,)), limit=LATEST).deliveries
+    found = runtime.deliveries.find(DeliveryFilter(sources=(source,)), limit=LATEST).entries
     counts = Counter[str](delivery.outcome for delivery in found)
     subject, summary = f"source {source}", f"the latest {len(found)} deliveries: {format_tally(counts)}"
     lost = [outcome for outcome in ("no_rule", "unreadable", "refused") if counts[outcome]]
@@ -44,7 +44,7 @@ def check_callback(runtime: Runtime, callback: Callback) -> Iterator[Finding]:
     failing = [
         message
         for account in callback.accounts
-        for message in store.list_messages(account).messages
+        for message in store.list_messages(account).entries
         if message.callback == callback.name
         and message.state != "delivered"
         and (message.error or message.status)

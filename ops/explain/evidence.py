@@ -70,7 +70,7 @@ def _find_waiting(queries: Queries, account: str, relation: Relation, since: int
         state="queued", type=relation.type, parent=relation.parent, child=relation.child, since=since
     )
     pages = walk_pages(lambda cursor: queries.find_jobs(account, waiting, limit=PAGE, cursor=cursor))
-    return [job for page in islice(pages, PAGES) for job in page.jobs]
+    return [job for page in islice(pages, PAGES) for job in page.entries]
 
 
 def _named_jobs(events: Sequence[RelationEvent]) -> Iterable[str]:

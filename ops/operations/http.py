@@ -51,7 +51,8 @@ from worker.errors import InvalidChange, NotFound, RelationsError, Unavailable
 from worker.ports.deliveries import DeliveryFilter
 from worker.ports.drift import DriftFilter
 from worker.ports.job_admin import AdminResult, Payload
-from worker.ports.records import OPEN_STATES, JobFilter, JobPage, JobRecord
+from worker.ports.queries import CursorPage
+from worker.ports.records import OPEN_STATES, JobFilter, JobRecord
 from worker.ports.replays import Replay
 from worker.ports.store import Receipt
 from worker.usecases.intake import AccountResult, group_by_account
@@ -99,7 +100,9 @@ class HttpOperations:
                 return describe_stop(state["waits"])
         return ""
 
-    def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
+    def find_jobs(
+        self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = ""
+    ) -> CursorPage[JobRecord]:
         page = self._calls.get(
             AnyDict,
             "/v1/jobs",
@@ -108,7 +111,7 @@ class HttpOperations:
             limit=min(limit, MAX_PAGE),
             cursor=cursor,
         )
-        return JobPage(tuple(map(read_job, page["jobs"])), page["next"] or "")
+        return CursorPage(tuple(map(read_job, page["jobs"])), page["next"] or "")
 
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
         return {document["id"]: read_job(document) for document in self._look_up(jobs)}

@@ -4,7 +4,8 @@ from typing import TypedDict
 
 from ops.serializers.fields import write_document
 from worker.contract import write_instant
-from worker.ports.audit import AuditPage
+from worker.ports.audit import AuditEntry
+from worker.ports.queries import CursorPage
 
 
 class AuditEntryDict(TypedDict):
@@ -25,7 +26,7 @@ class AuditPageDict(TypedDict):
     next: str | None
 
 
-def serialize_audit_page(page: AuditPage) -> AuditPageDict:
+def serialize_audit_page(page: CursorPage[AuditEntry]) -> AuditPageDict:
     """Return a page of the audit log as JSON; the ids of its entries are not shown."""
     deeds = [write_document(AuditEntryDict, each, at=write_instant(each.at)) for each in page.entries]
     return {"deeds": deeds, "next": page.next or None}

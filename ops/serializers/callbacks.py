@@ -4,7 +4,8 @@ from typing import TypedDict
 
 from ops.serializers.fields import write_document
 from worker.contract import write_instant, write_optional_instant
-from worker.ports.callbacks import CallbackAttempt, CallbackMessage, MessagePage, MessageState
+from worker.ports.callbacks import CallbackAttempt, CallbackMessage, MessageState
+from worker.ports.queries import CursorPage
 
 
 class CallbackMessageDict(TypedDict):
@@ -60,9 +61,9 @@ def serialize_message(message: CallbackMessage) -> CallbackMessageDict:
     )
 
 
-def serialize_message_page(page: MessagePage) -> CallbackMessagePageDict:
+def serialize_message_page(page: CursorPage[CallbackMessage]) -> CallbackMessagePageDict:
     """Return a page of messages as JSON."""
-    return {"messages": list(map(serialize_message, page.messages)), "next": page.next or None}
+    return {"messages": list(map(serialize_message, page.entries)), "next": page.next or None}
 
 
 def serialize_attempt(callback: str, attempt: CallbackAttempt) -> CallbackTestDict:

@@ -5,7 +5,8 @@ from typing import Any, TypedDict
 from ops.serializers.fields import write_document
 from producers.webhooks.redelivery import Remapped, RemappedChange, SkipReason
 from worker.contract import to_message, write_instant
-from worker.ports.deliveries import Delivery, DeliveryOutcome, DeliveryPage, RuleOutcome, RuleTrace
+from worker.ports.deliveries import Delivery, DeliveryOutcome, RuleOutcome, RuleTrace
+from worker.ports.queries import CursorPage
 
 
 class RuleTraceDict(TypedDict):
@@ -105,9 +106,9 @@ def serialize_trace(trace: RuleTrace) -> RuleTraceDict:
     return write_document(RuleTraceDict, trace, when=trace.when or None)
 
 
-def serialize_delivery_page(page: DeliveryPage) -> DeliveryPageDict:
+def serialize_delivery_page(page: CursorPage[Delivery]) -> DeliveryPageDict:
     """Return a page of deliveries as JSON."""
-    return {"deliveries": list(map(serialize_delivery, page.deliveries)), "next": page.next or None}
+    return {"deliveries": list(map(serialize_delivery, page.entries)), "next": page.next or None}
 
 
 def serialize_remapped(remapped: Remapped) -> RemappedDict:

@@ -6,7 +6,8 @@ from ops.explain.explanation import HealthVerdict
 from ops.serializers.fields import write_document
 from worker.contract import write_instant
 from worker.planner.actions import Action
-from worker.ports.requests import RequestPage, RequestRecord
+from worker.ports.queries import CursorPage
+from worker.ports.requests import RequestRecord
 
 
 class ActionDict(TypedDict):
@@ -53,9 +54,9 @@ class RequestPageDict(TypedDict):
     next: str | None
 
 
-def serialize_request_page(page: RequestPage) -> RequestPageDict:
+def serialize_request_page(page: CursorPage[RequestRecord]) -> RequestPageDict:
     """Return a page of requests as JSON."""
-    return {"requests": list(map(serialize_request, page.requests)), "next": page.next or None}
+    return {"requests": list(map(serialize_request, page.entries)), "next": page.next or None}
 
 
 def serialize_request(request: RequestRecord) -> RequestDict:

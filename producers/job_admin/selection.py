@@ -221,5 +221,5 @@ def _find_by_filter(
     queries: JobLookups, account: str, wanted: JobFilter
 ) -> Iterator[Mapping[str, JobRecord]]:
     for page in walk_pages(lambda cursor: queries.find_jobs(account, wanted, limit=PIECE, cursor=cursor)):
-        if page.jobs:
-            yield {job.id: job for job in page.jobs}
+        if page.entries:
+            yield {job.id: job for job in page.entries}

@@ -42,7 +42,7 @@ def find_suspects(queries: Queries, account: str, *, most: int = MAX_JOBS) -> li
     """
     failed = JobFilter(state="failed")
     pages = walk_pages(lambda cursor: queries.find_jobs(account, failed, limit=PAGE, cursor=cursor))
-    found = (job for page in islice(pages, -(-most // PAGE)) for job in page.jobs)
+    found = (job for page in islice(pages, -(-most // PAGE)) for job in page.entries)
     return group_by_suspect(islice(found, most))
 
 

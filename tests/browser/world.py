@@ -140,7 +140,7 @@ def fill_with_everything(stack: Stack) -> dict[str, str]:
     httpx.post(f"{stack.url}/webhooks/immo", json={"type": "enquiry.created"})  # without proof
     write_a_day(runtime, ("nord", "sued"))
     failed = [id_ for id_, state in runtime.queries.get_states(jobs).items() if state == "failed"]
-    [request] = runtime.queries.list_requests("nord", limit=1).requests
+    [request] = runtime.queries.list_requests("nord", limit=1).entries
     return {"failed": failed[0], "succeeded": jobs[0], "request": request.id, "hostile": jobs[-1]}
 
 

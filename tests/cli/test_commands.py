@@ -104,7 +104,7 @@ def test_a_file_that_windows_wrote_is_read(cli: Cli, runtime: Runtime, encoding:
     line = {"action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1, "batch": "Haus Ö"}
     text = "\r\n".join(json.dumps({**line, "childid": n}, ensure_ascii=False) for n in (1, 2))
     cli("send", "-", stdin=f"{text}\r\n".encode(encoding))
-    assert [job.batch for job in runtime.queries.find_jobs("acme", JobFilter()).jobs] == ["Haus Ö"] * 2
+    assert [job.batch for job in runtime.queries.find_jobs("acme", JobFilter()).entries] == ["Haus Ö"] * 2
 
 
 def test_one_bad_line_is_named_and_nothing_of_the_file_is_sent(cli: Cli, runtime: Runtime) -> None:

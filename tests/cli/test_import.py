@@ -33,7 +33,7 @@ LINKS = ("--set", "action=create", "--set", "relationtype=estate:address:buyer")
 
 def jobs(runtime: Runtime) -> list[tuple[str, str, tuple[int, ...], tuple[int, ...]]]:
     """Return what was accepted, in order."""
-    found = runtime.queries.find_jobs("acme", JobFilter(), limit=1000).jobs
+    found = runtime.queries.find_jobs("acme", JobFilter(), limit=1000).entries
     return [(job.action, job.type, job.parents, job.children) for job in reversed(found)]
 
 

@@ -26,7 +26,7 @@ def test_fifteen_posts_are_fifteen_jobs_although_the_interface_is_killed(stack: 
     queries = stack.runtime(wakes=False).queries
 
     def jobs() -> list[JobRecord]:
-        return queries.find_jobs(ACCOUNT, JobFilter(batch=language), limit=100).jobs
+        return queries.find_jobs(ACCOUNT, JobFilter(batch=language), limit=100).entries
 
     def has(number: int) -> bool:
         return len(jobs()) >= number

@@ -150,7 +150,7 @@ def test_dismissing_takes_only_the_relations_of_the_filter(front: Front, browse:
     }
     result = confirm(browser, browser.post("/acts", data=form))
     assert "1 job was dismissed." in result.text
-    left = front.runtime.queries.find_jobs("acme", JobFilter(state="failed")).jobs
+    left = front.runtime.queries.find_jobs("acme", JobFilter(state="failed")).entries
     assert [job.parents for job in left] == [(502,)]
 
 
@@ -188,7 +188,7 @@ def test_one_wrong_id_is_corrected_and_only_its_relation_is_replayed(front: Fron
     front.client("portal").post("/v1/changes", json={**BUYER, "childid": [MISSING, 7, 8]})
     work(front)
     browser = browse("admin")
-    [failed] = front.runtime.queries.find_jobs("acme", JobFilter(state="failed")).jobs
+    [failed] = front.runtime.queries.find_jobs("acme", JobFilter(state="failed")).entries
     page = browser.get(f"/jobs/{failed.id}")
     assert page.text.count(">applied<") == 2
     form = {**hidden(page.text, "/acts"), "set_childid": "9", "set_parentid": ""}
@@ -208,7 +208,7 @@ def test_one_wrong_id_is_corrected_and_only_its_relation_is_replayed(front: Fron
 def test_what_is_no_id_corrects_nothing(front: Front, browse: Browse, value: str) -> None:
     send(front, MISSING)
     work(front)
-    [failed] = front.runtime.queries.find_jobs("acme", JobFilter(state="failed")).jobs
+    [failed] = front.runtime.queries.find_jobs("acme", JobFilter(state="failed")).entries
     answer = browse("admin").post("/acts", data={"act": "replay", "job": failed.id, "set_childid": value})
     assert "None of them can be acted on" in answer.text or answer.status_code == 422
 
@@ -217,7 +217,7 @@ def test_a_running_replay_is_stopped(front: Front, browse: Browse) -> None:
     send(front, MISSING)
     work(front)
     browser = browse("admin")
-    [failed] = front.runtime.queries.find_jobs("acme", JobFilter(state="failed")).jobs
+    [failed] = front.runtime.queries.find_jobs("acme", JobFilter(state="failed")).entries
     page = confirm(browser, ticked(browser, "replay", [failed.id]))
     stopped = browser.post(f"{page.url.path}/stop", data={"x": ""})
     assert "stopped" in text_of(stopped.text)

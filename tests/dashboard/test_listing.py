@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.dashboard.listing import list_jobs, read_cursor
-from worker.ports.records import JobFilter, JobPage, JobRecord
+from worker.ports.queries import CursorPage
+from worker.ports.records import JobFilter, JobRecord
 
 
 def job(account: str, at: int) -> JobRecord:
@@ -41,14 +42,16 @@ class Shelf:
     def __init__(self, jobs: Mapping[str, Sequence[JobRecord]], looks_at: int) -> None:
         self._jobs, self._looks_at = jobs, looks_at
 
-    def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
+    def find_jobs(
+        self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = ""
+    ) -> CursorPage[JobRecord]:
         place, found = int(cursor or 0), list[JobRecord]()
         end = min(len(self._jobs[account]), place + self._looks_at)
         while place < end and len(found) < limit:
             if self._jobs[account][place].accepted_at % 3:  # those that fit
                 found.append(self._jobs[account][place])
             place += 1
-        return JobPage(tuple(found), str(place) if place < len(self._jobs[account]) else "")
+        return CursorPage(tuple(found), str(place) if place < len(self._jobs[account]) else "")
 
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
         raise AssertionError(jobs)
@@ -70,10 +73,10 @@ def test_every_job_that_fits_is_on_one_page_and_each_page_is_in_order(
     seen, cursor = list[str](), ""
     for _ in range(500):
         page = list_jobs(shelf, names, JobFilter(), limit=limit, cursor=cursor)
-        ats = [each.accepted_at for each in page.jobs]
+        ats = [each.accepted_at for each in page.entries]
         assert ats == sorted(ats, reverse=True)
         assert len(ats) <= limit
-        seen += [each.id for each in page.jobs]
+        seen += [each.id for each in page.entries]
         if not (cursor := page.next):
             break
     assert not cursor

@@ -153,7 +153,7 @@ def test_a_bearer_key_needs_no_proof_of_the_form(front: Front) -> None:
 def test_a_key_sees_and_does_only_what_it_may(front: Front, browse: Browse) -> None:
     front.client("portal").post("/v1/changes", json={**BUYER, "account": "beta"})
     viewer = browse("viewer")
-    [foreign] = front.runtime.queries.find_jobs("beta", JobFilter()).jobs
+    [foreign] = front.runtime.queries.find_jobs("beta", JobFilter()).entries
     assert viewer.get("/audit").status_code == 403
     assert viewer.get("/jobs?account=beta").status_code == 403
     assert viewer.get(f"/jobs/{foreign.id}").status_code == 403

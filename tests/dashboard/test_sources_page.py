@@ -27,7 +27,7 @@ def test_a_payload_is_tried_and_nothing_is_sent(front: Front, browse: Browse) ->
     tried = browser.post("/sources/immo", data={"payload": json.dumps(ENQUIRY)})
     assert "1 change would be made; nothing was sent." in tried.text
     assert "9001" in text_of(tried.text)
-    assert front.runtime.queries.find_jobs("acme", JobFilter()).jobs == ()
+    assert front.runtime.queries.find_jobs("acme", JobFilter()).entries == ()
 
 
 def test_what_a_rule_cannot_read_is_named_by_its_path(front: Front, browse: Browse) -> None:

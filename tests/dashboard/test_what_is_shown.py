@@ -73,7 +73,7 @@ def fill(front: Front) -> dict[str, str]:
     front.store.pause("beta", Pause("credentials", "137: wrong"))
     waiting = send(front, 4, account="beta")
     replay = front.client("admin").post("/v1/replays", json={"account": "acme", "error": "80"}).json()
-    [request, *_] = front.runtime.queries.list_requests("acme").requests
+    [request, *_] = front.runtime.queries.list_requests("acme").entries
     return {
         "done": f"/jobs/{done[0]}",
         "failed": f"/jobs/{failed[0]}",
@@ -145,7 +145,7 @@ def test_hostile_words_are_shown_and_do_nothing(front: Front, browse: Browse, la
 def test_a_failed_job_says_what_became_of_each_relation_and_what_to_do(front: Front, browse: Browse) -> None:
     front.client("portal").post("/v1/changes", json={**BUYER, "childid": [MISSING, 7]})
     work(front)
-    [failed] = front.runtime.queries.find_jobs("acme", JobFilter(state="failed")).jobs
+    [failed] = front.runtime.queries.find_jobs("acme", JobFilter(state="failed")).entries
     text = text_of(browse("admin").get(f"/jobs/{failed.id}").text)
     assert "501 404 failed 80" in text
     assert "501 7 applied" in text
@@ -488,7 +488,7 @@ def test_a_look_up_is_a_request_like_any_other_and_shows_fields_and_numbers_only
         "/v1/changes", json={**BUYER, "childid": {"address": {"email": "ada@example.test"}}}
     )
     front.runtime.flush("acme")
-    [request] = front.runtime.queries.list_requests("acme").requests
+    [request] = front.runtime.queries.list_requests("acme").entries
     browser = browse("admin")
     for path in ("/requests?account=acme", f"/requests/acme/{request.id}"):
         page = browser.get(path).text

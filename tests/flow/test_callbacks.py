@@ -175,7 +175,7 @@ def test_a_message_in_vain_comes_again_later_and_later_under_its_id_until_it_is_
     assert len({message_id for message_id, _ in portal.got}) == 1
     assert len(portal.got) == 4
     assert portal.events() == ["callback.failed"] * 3 + ["callback.delivered"]
-    (message,) = portal.store.list_messages("acme").messages
+    (message,) = portal.store.list_messages("acme").entries
     assert (message.state, message.attempts, message.status) == ("delivered", 4, 204)
     assert message.ended_at - message.made_at >= sum(DELAYS[:3]) * SECOND
 
@@ -186,7 +186,7 @@ def test_a_receiver_that_never_takes_it_is_left_alone_in_the_end_and_a_person_se
     portal.world.drain()
     portal.sweep(times=3)
     portal.sweep(times=len(DELAYS) + 5, seconds=86_500.0 / 2)
-    (message,) = portal.store.list_messages("acme").messages
+    (message,) = portal.store.list_messages("acme").entries
     assert (message.state, message.attempts) == ("abandoned", len(DELAYS) + 1)
     assert portal.events()[-1] == "callback.abandoned"
     portal.sweep(times=3, seconds=86_400.0)
@@ -204,13 +204,13 @@ def test_a_receiver_that_is_gone_is_asked_once_and_one_that_wants_time_gets_it()
     gone.accept(9)
     gone.world.drain()
     gone.sweep(times=50, seconds=60.0)
-    assert gone.store.list_messages("acme").messages[0].state == "abandoned"
+    assert gone.store.list_messages("acme").entries[0].state == "abandoned"
     assert len(gone.got) == 1
     slow = Portal(answers=[CallbackAttempt(429, retry_after=3000.0)])
     slow.accept(9)
     slow.world.drain()
     slow.sweep(times=50, seconds=60.0)
-    (message,) = slow.store.list_messages("acme").messages
+    (message,) = slow.store.list_messages("acme").entries
     assert len(slow.got) == 1
     slow.sweep(times=10, seconds=60.0)
     assert slow.store.get_message(message.id).state == "delivered"
@@ -294,7 +294,7 @@ def test_processes_that_die_with_a_message_take_nothing_from_the_patience_with_i
         assert portal.store.claim_message("acme", "portal", seconds=CLAIM_SECONDS)
         portal.world.clock.advance(CLAIM_SECONDS)
     portal.sweep()
-    (message,) = portal.store.list_messages("acme").messages
+    (message,) = portal.store.list_messages("acme").entries
     assert (message.state, message.attempts) == ("waiting", 1)
     portal.sweep(seconds=DELAYS[0] + 1)
     assert portal.store.get_message(message.id).state == "delivered"

@@ -62,7 +62,7 @@ def test_what_was_taken_and_never_signed_is_held_and_can_be_cancelled(make_world
     assert [world.job(at).state for at in (0, 1)] == ["held", "held"]
     assert queries_of(world.store).count_by_state("acme")["held"] == 2
     assert queries_of(world.store).count_by_state("acme")["sending"] == 0
-    assert [found.id for found in queries_of(world.store).find_jobs("acme", JobFilter(state="held")).jobs]
+    assert [found.id for found in queries_of(world.store).find_jobs("acme", JobFilter(state="held")).entries]
     world.store.pause("acme", Pause("hand"))
     assert cancel(world, ids(world, 0)) == AdminResult(tuple(ids(world, 0)), {})
     assert (world.job(0).state, world.job(0).by) == ("superseded", CANCELLED)

@@ -417,7 +417,7 @@ def test_a_repair_is_shown_first_and_makes_everything_as_it_was_confirmed(
         ("ada", "replay started"),
         ("ada", "replay prepared"),
     ]
-    job = queries_of(world.store).find_jobs("acme", JobFilter(source="drift")).jobs[0]
+    job = queries_of(world.store).find_jobs("acme", JobFilter(source="drift")).entries[0]
     assert job.batch == f"drift-{repair.id.rpartition('-')[2]}"
 
 

@@ -13,7 +13,7 @@ Make = Callable[..., World]
 
 def recorded(world: World) -> list[RequestRecord]:
     """Return every request of acme that is kept, oldest first."""
-    return list(reversed(RedisQueries(world.store.database).list_requests("acme", limit=100).requests))
+    return list(reversed(RedisQueries(world.store.database).list_requests("acme", limit=100).entries))
 
 
 def pairs(records: list[RequestRecord]) -> set[tuple[str, Relation]]:

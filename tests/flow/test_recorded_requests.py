@@ -70,7 +70,7 @@ def work(world: World) -> None:
 
 
 def records_of(world: World) -> list[RequestRecord]:
-    return list(queries_of(world.store).list_requests("acme", limit=10_000).requests)
+    return list(queries_of(world.store).list_requests("acme", limit=10_000).entries)
 
 
 FAULTS = [

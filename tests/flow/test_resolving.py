@@ -146,9 +146,9 @@ def test_a_parked_change_is_looked_up_now(world: World) -> None:
 def test_jobs_are_listed_by_a_reference(world: World) -> None:
     world.accept(wish(OFFICE), wish(address(email="office@example.test", KdNr="1")), wish(NOBODY))
     world.flush()
-    found = queries_of(world.store).find_jobs("acme", JobFilter(reference=OFFICE)).jobs
+    found = queries_of(world.store).find_jobs("acme", JobFilter(reference=OFFICE)).entries
     assert {each.id for each in found} == {world.job(0).id, world.job(1).id}
-    by_estate = queries_of(world.store).find_jobs("acme", JobFilter(reference=ESTATE, state="parked")).jobs
+    by_estate = queries_of(world.store).find_jobs("acme", JobFilter(reference=ESTATE, state="parked")).entries
     assert len(by_estate) == 3
 
 

@@ -161,12 +161,12 @@ def test_what_cannot_be_accepted_is_kept_and_keeps_nothing_else_from_it(runtime:
     for _ in range(2):  # a redelivery is nothing new
         tasks.accept.apply(args=(message,), task_id="task-1")
     assert (count_accepted(runtime), runtime.store.counts("acme")["unreadable"]) == (2, 2)
-    jobs = runtime.queries.find_jobs("acme", JobFilter(error="unreadable")).jobs
+    jobs = runtime.queries.find_jobs("acme", JobFilter(error="unreadable")).entries
     kept = {job.event_id: payload(runtime, job) for job in jobs}
     assert set(kept) == {"task-1:1", "task-1:2"}
     assert json.loads(kept["task-1:2"].body) == message[2]
     assert kept["task-1:2"].faults == ("childid: expected a positive integer or an array of them, got 0",)
-    unrouted = runtime.queries.find_jobs(UNROUTED, JobFilter(error="unreadable")).jobs
+    unrouted = runtime.queries.find_jobs(UNROUTED, JobFilter(error="unreadable")).entries
     assert {payload(runtime, job).body: job.event_id for job in unrouted} == {
         json.dumps(message[4]).encode(): "task-1:4",
         b'"text"': "task-1:5",

@@ -50,7 +50,7 @@ def test_a_batch_is_told_although_the_worker_and_redis_are_killed(tmp_path: Path
                 stack.replace(part)
 
             def is_delivered() -> bool:
-                found = callbacks.store.list_messages("nord").messages
+                found = callbacks.store.list_messages("nord").entries
                 return bool(found) and all(each.state == "delivered" for each in found)
 
             wait_until(is_delivered, "nobody is told", seconds=60)

@@ -58,7 +58,7 @@ def wait_finished(stack: Stack, batch: str, number: int) -> list[JobRecord]:
     queries = stack.runtime(wakes=False).queries
 
     def find_done() -> tuple[JobRecord, ...]:
-        jobs = queries.find_jobs("nord", JobFilter(batch=batch)).jobs
+        jobs = queries.find_jobs("nord", JobFilter(batch=batch)).entries
         return jobs if sum(bool(job.finished_at) for job in jobs) == number else ()
 
     return list(reversed(wait_until(find_done, "the jobs do not end", seconds=60)))
@@ -124,9 +124,9 @@ def test_values_of_python_are_read_and_what_is_no_json_is_kept(stack: Stack) -> 
     queries, admin = runtime.queries, runtime.job_admin
     unreadable = JobFilter(error="unreadable")
     wait_until(
-        lambda: len(queries.find_jobs(UNROUTED, unreadable).jobs) >= 2, "they are not kept", seconds=60
+        lambda: len(queries.find_jobs(UNROUTED, unreadable).entries) >= 2, "they are not kept", seconds=60
     )
-    kept = queries.find_jobs(UNROUTED, unreadable).jobs
+    kept = queries.find_jobs(UNROUTED, unreadable).entries
     payloads = [payload for job in reversed(kept) if (payload := admin.get_payload(job.id))]
     for payload, name in zip(payloads, ("application/x-python-serialize", "application/x-yaml"), strict=True):
         assert payload.faults == (
@@ -134,7 +134,7 @@ def test_values_of_python_are_read_and_what_is_no_json_is_kept(stack: Stack) -> 
         )
         assert b"canary-body" in payload.body
     assert "canary-body" not in stack.log("worker").read_text()
-    (naive,) = [job for job in queries.find_jobs("nord", unreadable).jobs if job.event_id == "naive"]
+    (naive,) = [job for job in queries.find_jobs("nord", unreadable).entries if job.event_id == "naive"]
     services = build_services(runtime)
     correction = {"occurred_at": "2026-11-21 02:00:00+01:00"}
     replay = services.replays.prepare("nord", [naive.id], by="ada", correction=correction)

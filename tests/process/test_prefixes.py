@@ -51,7 +51,7 @@ def test_environments_on_one_redis_see_nothing_of_each_other_nor_of_others(tmp_p
         wait_until(lambda: counts_of(production).get("succeeded") == 3, "not all was written", seconds=60)
         wait_until(lambda: counts_of(staging).get("accepted") == 40, "not all was taken", seconds=60)
         requests = staging.runtime(wakes=False).queries.list_requests
-        wait_until(lambda: bool(requests("nord").requests), "nothing was observed", seconds=60)
+        wait_until(lambda: bool(requests("nord").entries), "nothing was observed", seconds=60)
         assert counts_of(production) == {"accepted": 3, "succeeded": 3}
         assert counts_of(staging) == {"accepted": 40}
 

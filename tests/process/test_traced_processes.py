@@ -42,7 +42,7 @@ def wait_finished(stack: Stack, number: int) -> None:
     queries = stack.runtime(wakes=False).queries
 
     def is_done() -> bool:
-        jobs = queries.find_jobs("nord", JobFilter(batch="traced")).jobs
+        jobs = queries.find_jobs("nord", JobFilter(batch="traced")).entries
         return sum(bool(job.finished_at) for job in jobs) == number
 
     wait_until(is_done, "the jobs do not end", seconds=60)

@@ -62,7 +62,7 @@ def groups(store: Store) -> dict[str, int]:
 
 def found(store: Store, **wanted: object) -> list[str]:
     page = queries_of(store).find_jobs("acme", JobFilter(**wanted))
-    return [job.id for job in page.jobs]
+    return [job.id for job in page.entries]
 
 
 def test_each_failed_relation_shows_its_own_refusal_and_the_job_is_in_the_group_of_each(

@@ -33,7 +33,7 @@ def made(name: str, body: bytes = b"", **more: Any) -> KeptDelivery:
 
 
 def names(deliveries: RedisDeliveries, wanted: DeliveryFilter = EVERYTHING) -> list[str]:
-    return [delivery.id.partition("-")[2] for delivery in deliveries.find(wanted).deliveries]
+    return [delivery.id.partition("-")[2] for delivery in deliveries.find(wanted).entries]
 
 
 def no_flaws(deliveries: RedisDeliveries) -> bool:
@@ -51,7 +51,7 @@ def test_a_delivery_comes_back_as_it_was_kept_with_when_it_came(
     assert found.request == b"\xff\x00body"
     assert (found.delivery.at, found.delivery.first_at, found.delivery.times) == (clock.now(),) * 2 + (1,)
     assert found.delivery.rules == rules
-    assert deliveries.find(EVERYTHING).deliveries == (found.delivery,)
+    assert deliveries.find(EVERYTHING).entries == (found.delivery,)
     assert deliveries.get("immo-2") is None
     assert deliveries.get("x") is None
 
@@ -62,7 +62,7 @@ def test_what_comes_again_is_the_same_delivery_and_the_newest(
     for name in ("1", "2", "1"):
         deliveries.keep(made(name, b"body"))
         clock.advance(1.0)
-    first, second = deliveries.find(EVERYTHING).deliveries
+    first, second = deliveries.find(EVERYTHING).entries
     assert (first.id, first.times, first.at - first.first_at) == ("immo-1", 2, 2_000_000)
     assert (second.id, second.times) == ("immo-2", 1)
     assert no_flaws(deliveries)
@@ -130,7 +130,7 @@ def test_pages_end_and_begin_between_any_two_deliveries_of_any_source(store: Sto
     seen, cursor = list[str](), ""
     while True:
         page = deliveries.find(EVERYTHING, limit=3, cursor=cursor)
-        seen += [delivery.id for delivery in page.deliveries]
+        seen += [delivery.id for delivery in page.entries]
         if not (cursor := page.next):
             break
     assert len(seen) == len(set(seen)) == 12

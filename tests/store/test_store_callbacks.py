@@ -63,7 +63,7 @@ def test_what_was_decided_about_a_label_is_void_when_another_change_came(
     callbacks.watch("acme", {"import": (["portal"], 5.0)})
     reported = {"portal": COUNTS}
     assert not callbacks.settle_watch("acme", watch, look_at=None, messages=[message(1)], reported=reported)
-    assert callbacks.list_messages("acme").messages == ()
+    assert callbacks.list_messages("acme").entries == ()
     clock.advance(5)
     (watch,) = watched(callbacks)
     assert callbacks.settle_watch(
@@ -71,7 +71,7 @@ def test_what_was_decided_about_a_label_is_void_when_another_change_came(
     )
     clock.advance(1)
     assert watched(callbacks)[0].reported == reported
-    assert callbacks.list_messages("acme").messages == (message(1),)
+    assert callbacks.list_messages("acme").entries == (message(1),)
 
 
 def test_of_two_that_look_at_a_label_at_once_one_keeps_a_message(store: Store) -> None:
@@ -81,7 +81,7 @@ def test_of_two_that_look_at_a_label_at_once_one_keeps_a_message(store: Store) -
     reported = {"portal": COUNTS}
     assert callbacks.settle_watch("acme", first, look_at=START, messages=[message(1)], reported=reported)
     assert not callbacks.settle_watch("acme", second, look_at=START, messages=[message(2)], reported=reported)
-    assert callbacks.list_messages("acme").messages == (message(1),)
+    assert callbacks.list_messages("acme").entries == (message(1),)
 
 
 def test_a_message_is_claimed_by_one_at_a_time_and_again_when_that_one_is_lost(
@@ -109,9 +109,9 @@ def test_messages_are_listed_page_by_page_newest_first(store: Store) -> None:
     callbacks = callbacks_of(store)
     keep(callbacks, *map(message, range(5)))
     first = callbacks.list_messages("acme", limit=3)
-    assert [found.made_at - START for found in first.messages] == [4, 3, 2]
+    assert [found.made_at - START for found in first.entries] == [4, 3, 2]
     rest = callbacks.list_messages("acme", limit=3, cursor=first.next)
-    assert ([found.made_at - START for found in rest.messages], rest.next) == ([1, 0], "")
+    assert ([found.made_at - START for found in rest.entries], rest.next) == ([1, 0], "")
 
 
 def test_labels_and_messages_beyond_their_numbers_are_forgotten(
@@ -126,7 +126,7 @@ def test_labels_and_messages_beyond_their_numbers_are_forgotten(
         at = START + 10**12 + number
         assert callbacks.settle_watch("acme", watch, look_at=at, messages=[message(number)], reported={})
     keep(callbacks, message(9))
-    assert [found.made_at - START for found in callbacks.list_messages("acme").messages] == [9, 3, 2]
+    assert [found.made_at - START for found in callbacks.list_messages("acme").entries] == [9, 3, 2]
     assert callbacks.claim_message("acme", "portal", seconds=1) is not None
 
 
@@ -149,5 +149,5 @@ def test_a_record_that_a_label_names_is_erased_from_what_callbacks_keep(store: S
     while cursor := admin.erase_rest(lease, RecordRef("address", 4711), cursor).next:
         pass
     assert [watch.label for watch in watched(callbacks)] == ["import"]
-    assert [found.batch for found in callbacks.list_messages("acme").messages] == ["import"]
+    assert [found.batch for found in callbacks.list_messages("acme").entries] == ["import"]
     assert callbacks.count_waiting("acme", "portal") == 1

@@ -200,7 +200,7 @@ def test_an_unreadable_message_is_a_failed_job_once_and_keeps_its_bytes(store: S
     assert (
         group.error,
         group.jobs,
-        queries_of(store).find_jobs("acme", JobFilter(error="unreadable")).jobs,
+        queries_of(store).find_jobs("acme", JobFilter(error="unreadable")).entries,
     ) == ("unreadable", 1, (job,))
     assert store.requeue("acme", ["acme-1"]) == ([], False)  # there is nothing of it to do again
 

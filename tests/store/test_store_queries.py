@@ -155,7 +155,7 @@ def test_a_job_that_failed_with_two_errors_of_one_class_is_listed_once(store: St
     lease.begin("r1", make_request(list(refusals)))
     outcomes = [RelationOutcome("acme-000", each, "failed", refusal=refusals[each]) for each in refusals]
     lease.settle("r1", Writes(outcomes=outcomes))
-    assert [job.id for job in queries_of(store).find_jobs("acme", JobFilter(error="record")).jobs] == [
+    assert [job.id for job in queries_of(store).find_jobs("acme", JobFilter(error="record")).entries] == [
         "acme-000"
     ]
 
@@ -211,7 +211,7 @@ def test_requests_come_newest_first_by_cursor(store: Store, clock: FakeClock) ->
     first = queries.list_requests("acme", limit=2)
     second = queries.list_requests("acme", limit=2, cursor=first.next)
     last = queries.list_requests("acme", limit=2, cursor=second.next)
-    assert [[each.id for each in page.requests] for page in (first, second, last)] == [
+    assert [[each.id for each in page.entries] for page in (first, second, last)] == [
         ["r4", "r3"],
         ["r2", "r1"],
         ["r0"],
@@ -266,7 +266,7 @@ def pages(queries: Queries, wanted: JobFilter, limit: int) -> Iterator[tuple[Job
     cursor = ""
     while True:
         page = queries.find_jobs("acme", wanted, limit=limit, cursor=cursor)
-        yield page.jobs
+        yield page.entries
         if not page.next:
             return
         cursor = page.next

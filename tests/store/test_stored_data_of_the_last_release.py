@@ -170,9 +170,9 @@ def test_failed_jobs_are_read_with_their_reason_and_what_was_decided_about_them(
 
 def test_lists_counts_and_groups_are_read(store: RedisStore, queries: RedisQueries) -> None:
     page = queries.find_jobs("acme", JobFilter(), limit=100)
-    assert [job.number for job in page.jobs] == list(range(28, 0, -1))
+    assert [job.number for job in page.entries] == list(range(28, 0, -1))
     of_import = queries.find_jobs("acme", JobFilter(batch="import", state="failed"), limit=100)
-    assert [job.id for job in of_import.jobs] == [IDS["failed"]]
+    assert [job.id for job in of_import.entries] == [IDS["failed"]]
     waiting = [IDS["failed"], *IDS["replayed"], IDS["unreadable"], IDS["swap"][1], IDS["modified"]]
     assert store.failed_jobs("acme", limit=100) == waiting
     groups = {(group.code, group.error, group.type): group.jobs for group in queries.failure_groups("acme")}
@@ -295,8 +295,8 @@ def test_what_explains_a_relation_is_read(store: RedisStore, queries: RedisQueri
     assert (request.status, request.correlations) == (200, ("call-1",))
     assert Action("create", BUYER, (101,), (9001, 9002)) in request.actions
     page = queries.list_requests("acme", limit=100)
-    assert len(page.requests) == 19
-    assert page.requests[-1] == request
+    assert len(page.entries) == 19
+    assert page.entries[-1] == request
 
 
 # --- people, replays, monitors
@@ -379,7 +379,7 @@ def test_flushing_ends_every_open_job_with_one_outcome_per_relation(client: Redi
     for account in ("baker", "cargo"):
         assert world.store.resume(account)
     queries = RedisQueries(Database(client, PREFIX))
-    jobs = [job for account in ACCOUNTS for job in queries.find_jobs(account, JobFilter(), limit=100).jobs]
+    jobs = [job for account in ACCOUNTS for job in queries.find_jobs(account, JobFilter(), limit=100).entries]
     open_jobs = [job.id for job in jobs if not job.finished_at]
     assert len(open_jobs) == 15
     world.drain()

@@ -611,7 +611,7 @@ class SideBySide(RuleBasedStateMachine):
                 "acme", JobFilter(type=BUYER, parent=1, error="ambiguous"), limit=2
             )
         )
-        ended = max((job.finished_at for job in page.jobs), default=0)
+        ended = max((job.finished_at for job in page.entries), default=0)
         late = JobFilter(state="failed", failed_since=ended, failed_until=ended + 1)
         self.on_both(lambda store: queries_of(store).find_jobs("acme", late, limit=5))
         self.on_both(lambda store: [store.get_job(job) for job in self.jobs["acme"][:1]])
@@ -620,7 +620,7 @@ class SideBySide(RuleBasedStateMachine):
     @invariant()
     def lists_have_what_a_list_of_all_jobs_has(self) -> None:
         for account in ACCOUNTS:
-            every = queries_of(self.memory).find_jobs(account, JobFilter(), limit=1000).jobs
+            every = queries_of(self.memory).find_jobs(account, JobFilter(), limit=1000).entries
             for state in OPEN_STATES:
                 wanted = JobFilter(state=state)
                 assert list_all(self.memory, account, wanted) == [job for job in every if job.state == state]
@@ -663,7 +663,7 @@ def list_all(store: Store, account: str, wanted: JobFilter) -> list[JobRecord]:
     found, cursor = list[JobRecord](), ""
     while True:
         page = queries_of(store).find_jobs(account, wanted, limit=2, cursor=cursor)
-        found += page.jobs
+        found += page.entries
         if not (cursor := page.next):
             return found
 

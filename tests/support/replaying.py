@@ -38,5 +38,5 @@ def replay(world: World, selection: Any, **how: Any) -> Replay:
 
 def newest(world: World) -> JobRecord:
     """Return the job that was accepted last."""
-    [found] = queries_of(world.store).find_jobs("acme", JobFilter(), limit=1).jobs
+    [found] = queries_of(world.store).find_jobs("acme", JobFilter(), limit=1).entries
     return found

@@ -94,7 +94,7 @@ def metrics_of(store: Store) -> Metrics:
 
 def list_jobs(store: Store) -> tuple[JobRecord, ...]:
     """Return the jobs, newest first."""
-    found = queries_of(store).find_jobs("acme", JobFilter(), limit=1000).jobs
+    found = queries_of(store).find_jobs("acme", JobFilter(), limit=1000).entries
     return tuple(sorted(found, key=lambda job: -job.number))  # test ids say nothing of the time
 
 

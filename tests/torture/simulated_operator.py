@@ -168,7 +168,7 @@ class SimulatedOperator(SimulatedProcess):
         erase_record(self.erasure, account, *record, by=NAME)
 
     def _resend(self, account: str) -> None:
-        if self.callbacks and (messages := self.callbacks.store.list_messages(account).messages):
+        if self.callbacks and (messages := self.callbacks.store.list_messages(account).entries):
             self.callbacks.resend(self.schedule.rng.choice(messages).id, by=NAME)
 
     def _finish(self, _: str) -> None:

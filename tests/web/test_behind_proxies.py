@@ -63,7 +63,7 @@ def test_a_webhook_below_a_path_is_read_as_one_that_is_not(
         f"{sent}/webhooks/box/{SECRETS['OFFICE_SECRET']}/created", json={"estate": 1, "person": 2}
     )
     assert [job["state"] for job in answer.json()["jobs"]] == ["queued"]
-    (kept,) = front.runtime.deliveries.find(DeliveryFilter(sources=("box",))).deliveries
+    (kept,) = front.runtime.deliveries.find(DeliveryFilter(sources=("box",))).entries
     request = front.runtime.deliveries.get(kept.id)
     assert request is not None
     assert request.request.startswith(b"POST /webhooks/box/***/created HTTP/1.1\r\n")

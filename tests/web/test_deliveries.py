@@ -171,7 +171,7 @@ def test_a_source_that_keeps_none_counts_all(front: Front, use: Use) -> None:
     use(replace(BOX, name="silent"), delivery_days=0)
     assert deliver(front, {"type": "other"}, path="silent").status_code == 202
     deliver(front, {}, path="silent", headers={"Authorization": "Bearer wrong"})
-    assert front.runtime.deliveries.find(DeliveryFilter(sources=("silent",))).deliveries == ()
+    assert front.runtime.deliveries.find(DeliveryFilter(sources=("silent",))).entries == ()
     counts = {("silent:no_rule", 1), ("silent:refused", 1)}
     wait_until(lambda: counts <= front.runtime.metrics.deliveries().items(), "they are not counted")
 
@@ -622,7 +622,7 @@ def test_what_will_never_be_taken_is_answered_as_the_source_says_and_on_record(
     answer = deliver(front, content, path=source.name, headers=headers)
     assert answer.status_code == (answer_faults or status)
     found = wait_until(
-        lambda: front.runtime.deliveries.find(DeliveryFilter(sources=(source.name,))).deliveries,
+        lambda: front.runtime.deliveries.find(DeliveryFilter(sources=(source.name,))).entries,
         "it is not kept",
     )
     assert [(each.outcome, each.reason) for each in found] == [("refused", reason)]

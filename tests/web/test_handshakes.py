@@ -120,7 +120,7 @@ def test_a_sender_that_proved_itself_gets_its_token_signed_and_nobody_else(
         refused = http.post("/webhooks/zoom", content=content, headers=headers)
         assert "encryptedToken" not in refused.text
         problem(refused, 401)
-    (kept,) = front.runtime.deliveries.find(DeliveryFilter(outcome="nothing_to_do")).deliveries
+    (kept,) = front.runtime.deliveries.find(DeliveryFilter(outcome="nothing_to_do")).entries
     assert (kept.reason, kept.rules) == ("its sender checks this address", ())
 
 
@@ -150,7 +150,7 @@ def test_a_ping_that_nobody_signed_is_answered_200_with_why_and_is_on_record_as_
     assert (answer.status_code, answer.json()["jobs"]) == (200, [])
     assert answer.json()["detail"].startswith("taken as a ping, of which nothing is accepted: ")
     found = wait_until(
-        lambda: front.runtime.deliveries.find(DeliveryFilter(sources=(source,))).deliveries, "it is not kept"
+        lambda: front.runtime.deliveries.find(DeliveryFilter(sources=(source,))).entries, "it is not kept"
     )
     assert [(each.outcome, each.reason) for each in found] == [("refused", "no_proof")]
     assert "accepted" not in front.store.counts("acme")

@@ -194,9 +194,9 @@ def test_gathering_keeps_every_count_within_its_span(rows: list[tuple[int, int]]
 
 def test_the_filter_of_the_store_knows_event_ids(front: Front) -> None:
     front.client("portal").post("/v1/changes", json={**BUYER, "event_id": "evt-1"})
-    found = front.runtime.queries.find_jobs("acme", JobFilter(event_id="evt-1")).jobs
+    found = front.runtime.queries.find_jobs("acme", JobFilter(event_id="evt-1")).entries
     assert [job.event_id for job in found] == ["evt-1"]
-    assert front.runtime.queries.find_jobs("acme", JobFilter(event_id="evt")).jobs == ()
+    assert front.runtime.queries.find_jobs("acme", JobFilter(event_id="evt")).entries == ()
 
 
 def test_the_answer_to_a_costly_question_is_kept_for_a_while() -> None:

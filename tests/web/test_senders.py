@@ -187,7 +187,7 @@ def test_a_token_in_the_body_is_kept_without_its_signature_so_that_it_can_be_rea
         assert proof.rpartition(".")[2] not in stored
     jobs = front.client("admin").get("/v1/jobs", params={"account": "acme"}).json()["jobs"]
     assert sorted(job["state"] for job in jobs) == ["failed", "queued"]
-    (delivery,) = front.runtime.deliveries.find(DeliveryFilter(outcome="unreadable")).deliveries
+    (delivery,) = front.runtime.deliveries.find(DeliveryFilter(outcome="unreadable")).entries
     kept = front.runtime.deliveries.get(delivery.id)
     assert kept is not None
     with pytest.raises(InvalidChange, match=r"rules\[0\].parentid: .*-1"):

@@ -145,7 +145,7 @@ def test_a_stored_payload_becomes_changes_once_its_rules_are_fixed(
     replay = replays.prepare("acme", [kept["id"]], by="ada")
     assert (replay.eligible, replay.plan["actions"]) == (1, 1)
     assert replays.run(replays.start(replay.id, by="ada").id).back == 1
-    (job,) = front.runtime.queries.find_jobs("acme", JobFilter(state="queued")).jobs
+    (job,) = front.runtime.queries.find_jobs("acme", JobFilter(state="queued")).entries
     assert (job.parents, job.children, job.source, job.event_id) == ((501,), (1,), "immo", "msg-1:0:0")
     assert deliver(front.client(None), payload).json()["jobs"] == [
         {"id": job.id, "state": "queued", "duplicate": True}
@@ -447,7 +447,7 @@ def test_a_message_whose_address_or_header_says_what_it_is_is_kept_and_read_agai
     replays = build_services(front.runtime).replays
     replay = replays.prepare("acme", [str(job["id"]) for job in kept[:2]], by="ada")
     assert replays.run(replays.start(replay.id, by="ada").id).back == 2
-    jobs = front.runtime.queries.find_jobs("acme", JobFilter(state="queued")).jobs
+    jobs = front.runtime.queries.find_jobs("acme", JobFilter(state="queued")).entries
     assert sorted((job.action, job.type, job.parents, job.children) for job in jobs) == [
         ("create", "estate:address:buyer", (501,), (9001,)),
         ("delete", "estate:address:buyer", (501,), (9001,)),

@@ -1,7 +1,5 @@
 """The audit log: who did what to an account."""
 
-from typing import NamedTuple
-
 import msgspec
 
 
@@ -18,10 +16,3 @@ class AuditEntry(msgspec.Struct, frozen=True):
     note: str = ""
     count: int = 0
     at: int = 0
-
-
-class AuditPage(NamedTuple):
-    """Audit entries, newest first, and the cursor of the next page (empty: no more)."""
-
-    entries: tuple[AuditEntry, ...]
-    next: str

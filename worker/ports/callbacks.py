@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from worker.ports.queries import CursorPage
+
 MessageState = Literal["waiting", "delivered", "abandoned"]
 
 
@@ -70,13 +72,6 @@ class DueCallbacks(NamedTuple):
     callbacks: frozenset[str]
 
 
-class MessagePage(NamedTuple):
-    """Some messages, newest first, and the cursor of the next page ("" after the last)."""
-
-    messages: tuple[CallbackMessage, ...]
-    next: str
-
-
 class CallbackAttempt(NamedTuple):
     """What came of sending a message: an HTTP status or an error, and how many seconds it asks to wait."""
 
@@ -126,7 +121,9 @@ class CallbackStore(Protocol):
     def get_message(self, message_id: str) -> CallbackMessage | None:
         """Return one message."""
 
-    def list_messages(self, account: str, *, limit: int = 50, cursor: str = "") -> MessagePage:
+    def list_messages(
+        self, account: str, *, limit: int = 50, cursor: str = ""
+    ) -> CursorPage[CallbackMessage]:
         """Return the messages of an account, newest first."""
 
     def count_waiting(self, account: str, callback: str) -> int:

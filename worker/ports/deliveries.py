@@ -79,13 +79,6 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     until: int = 0
 
 
-class DeliveryPage(NamedTuple):
-    """Deliveries, newest first, and the cursor of the next page (empty: no more)."""
-
-    deliveries: tuple[Delivery, ...]
-    next: str
-
-
 class DeliveryFlaw(NamedTuple):
     """What contradicts itself in the kept deliveries of a source, in words."""
 

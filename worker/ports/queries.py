@@ -1,13 +1,15 @@
 """What people and monitors ask of the status store; no change passes here."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from worker.contract import Relation
 from worker.planner.relation_state import RelationRecord
 from worker.ports.drift import ConfirmedPage
-from worker.ports.records import FailureGroup, JobFilter, JobPage, JobRecord, JobState, RelationEvent
+from worker.ports.records import FailureGroup, JobFilter, JobRecord, JobState, RelationEvent
 from worker.ports.waiting import Pause
+
+Entry = TypeVar("Entry")
 
 
 class AccountState(NamedTuple):
@@ -28,18 +30,14 @@ class AccountState(NamedTuple):
     sent: frozenset[Relation] = frozenset()
 
 
-class CursorPage(Protocol):
-    """Some entries of a list, and the cursor of those behind them; empty after the last."""
+class CursorPage(NamedTuple, Generic[Entry]):
+    """Some entries of a list, newest first, and the cursor of those behind them; empty after the last."""
 
-    @property
-    def next(self) -> str:
-        """The cursor."""
-
-
-AnyPage = TypeVar("AnyPage", bound=CursorPage)
+    entries: tuple[Entry, ...]
+    next: str
 
 
-def walk_pages(find_page: Callable[[str], AnyPage]) -> Iterator[AnyPage]:
+def walk_pages(find_page: Callable[[str], CursorPage[Entry]]) -> Iterator[CursorPage[Entry]]:
     """Yield the pages of a list from the first to the last, each found by its cursor."""
     cursor = ""
     while True:
@@ -52,7 +50,9 @@ def walk_pages(find_page: Callable[[str], AnyPage]) -> Iterator[AnyPage]:
 class JobLookups(Protocol):
     """Looks jobs up by a filter or by their ids."""
 
-    def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
+    def find_jobs(
+        self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = ""
+    ) -> CursorPage[JobRecord]:
         """Return the jobs that match, newest first; a page may hold few or none and still have a next one."""
 
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:

@@ -104,13 +104,6 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(failure.relation for failure in self.failures)
 
 
-class JobPage(NamedTuple):
-    """Jobs, newest first, and the cursor of the next page (empty: no more)."""
-
-    jobs: tuple[JobRecord, ...]
-    next: str
-
-
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs of an account: every given field must match. Times of acceptance in µs, `until` is excluded.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 
@@ -110,10 +110,3 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     def observed(self) -> bool:
         """Whether it was not sent, because the account only observes."""
         return bool(self.answers) and self.answers[0][0] == OBSERVED
-
-
-class RequestPage(NamedTuple):
-    """Requests, newest first, and the cursor of the next page (empty: no more)."""
-
-    requests: tuple[RequestRecord, ...]
-    next: str

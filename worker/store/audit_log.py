@@ -1,6 +1,7 @@
 """The audit log of an account: who did what, newest first, and no more than so many entries."""
 
-from worker.ports.audit import AuditEntry, AuditPage
+from worker.ports.audit import AuditEntry
+from worker.ports.queries import CursorPage
 from worker.store import codec
 from worker.store.acts import Acts, send_act
 from worker.store.commit import Commit
@@ -23,23 +24,23 @@ class RedisAuditLog(Acts):
         self._repeat(account, act)
         trim_audit_log(self.database, account)
 
-    def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> AuditPage:
+    def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> CursorPage[AuditEntry]:
         """Return a page of the audit log, newest first."""
         start = -1
         if cursor:
             start = self.database.read(account, "zrevrank", "deeds", cursor)
             if start is None:  # the cursor's entry is so old that it was dropped
-                return AuditPage((), "")
+                return CursorPage((), "")
         ids = self.database.read(account, "zrevrange", "deeds", start + 1, start + limit, withscores=True)
         if not ids:
-            return AuditPage((), "")
+            return CursorPage((), "")
         rows = self.database.read(account, "hmget", "deed", [id_ for id_, _ in ids])
         entries = (
             codec.read_audit_entry(id_.decode(), int(at), row)
             for (id_, at), row in zip(ids, rows, strict=True)
             if row
         )
-        return AuditPage(tuple(entries), ids[-1][0].decode() if len(ids) == limit else "")
+        return CursorPage(tuple(entries), ids[-1][0].decode() if len(ids) == limit else "")
 
 
 def trim_audit_log(database: Database, account: str) -> None:

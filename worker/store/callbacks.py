@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from worker.contract import account_of
-from worker.ports.callbacks import BatchCounts, CallbackMessage, DueCallbacks, MessagePage, Watch
+from worker.ports.callbacks import BatchCounts, CallbackMessage, DueCallbacks, Watch
+from worker.ports.queries import CursorPage
 from worker.store import codec
 from worker.store.commit import Commit
 from worker.store.database import Database
@@ -160,14 +161,16 @@ class RedisCallbacks:
         """Return one message."""
         return self._read_messages(account_of(message_id), [message_id])[0]
 
-    def list_messages(self, account: str, *, limit: int = 50, cursor: str = "") -> MessagePage:
+    def list_messages(
+        self, account: str, *, limit: int = 50, cursor: str = ""
+    ) -> CursorPage[CallbackMessage]:
         """Return the messages of an account, newest first; the cursor is when the last one was made."""
         below = f"({cursor}" if cursor.isdecimal() else "+inf"
         ids = self._database.read_names(
             account, "zrevrangebyscore", "callbacks", below, "-inf", start=0, num=limit
         )
         found = [message for message in self._read_messages(account, ids) if message]
-        return MessagePage(tuple(found), str(found[-1].made_at) if found and len(ids) == limit else "")
+        return CursorPage(tuple(found), str(found[-1].made_at) if found and len(ids) == limit else "")
 
     def count_waiting(self, account: str, callback: str) -> int:
         """Return how many messages of a callback wait."""

@@ -14,11 +14,11 @@ from worker.ports.deliveries import (
     Delivery,
     DeliveryFilter,
     DeliveryFlaw,
-    DeliveryPage,
     DeliveryRetention,
     KeptDelivery,
 )
 from worker.ports.erasure import RecordRef
+from worker.ports.queries import CursorPage
 from worker.ports.records import FOREVER
 from worker.redis.client import translate_errors
 from worker.store import codec, keys
@@ -87,7 +87,7 @@ class RedisDeliveries:
         commit.run("HINCRBY", "meta", class_of(known), len(new) - len(text))
         return commit.try_send()
 
-    def find(self, wanted: DeliveryFilter, *, limit: int = 50, cursor: str = "") -> DeliveryPage:
+    def find(self, wanted: DeliveryFilter, *, limit: int = 50, cursor: str = "") -> CursorPage[Delivery]:
         """Return the deliveries that match, newest first, of a bounded number that are looked at."""
         # A first page of all needs no more than it shows; after a cursor, others of its instant come first.
         most = MAX_EXAMINED if cursor or wanted.outcome else min(MAX_EXAMINED, limit + 1)
@@ -96,11 +96,11 @@ class RedisDeliveries:
         for start in range(0, len(places), PIECE):
             for delivery in self._read_places(places[start : start + PIECE]):
                 if len(found) == limit:
-                    return DeliveryPage(tuple(found), last)
+                    return CursorPage(tuple(found), last)
                 last = f"{delivery.at}:{delivery.id}"
                 if wanted.outcome in ("", delivery.outcome):
                     found.append(delivery)
-        return DeliveryPage(tuple(found), "{}:{}".format(*places[-1]) if len(places) == most else "")
+        return CursorPage(tuple(found), "{}:{}".format(*places[-1]) if len(places) == most else "")
 
     def _list_places(self, wanted: DeliveryFilter, cursor: str, most: int) -> list[tuple[int, str]]:
         """Return times and ids of so many deliveries that may match, newest first."""

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Final
 
-from worker.ports.records import FOREVER, JobFilter, JobPage, JobRecord
+from worker.ports.queries import CursorPage
+from worker.ports.records import FOREVER, JobFilter, JobRecord
 from worker.store import keys
 from worker.store.account import (
     find_by_keys,
@@ -41,7 +42,7 @@ class JobSearch:
         self._is_past = False
         self._read, self._piece = read_jobs, limit  # one look at as many as are wanted, then at more
 
-    def by_event(self, sources: Iterable[str], below: int) -> JobPage | None:
+    def by_event(self, sources: Iterable[str], below: int) -> CursorPage[JobRecord] | None:
         """Look for the jobs that have the idempotency key of one of the sources; None if no job has one."""
         digests = [digest(source, self._wanted.event_id) for source in sources for digest in DIGESTS]
         names = chain.from_iterable(find_by_keys(self._database, self._account, digests).values())
@@ -51,7 +52,7 @@ class JobSearch:
         entries = sorted(((job.number, short) for short, job in known.items()), reverse=True)
         return self._page(self._look_at([entry for entry in entries if entry[0] < below]))
 
-    def among_failed(self, below: int) -> JobPage:
+    def among_failed(self, below: int) -> CursorPage[JobRecord]:
         """Look among the failed jobs that wait for a decision, with acceptance numbers below one."""
         indexes, self._read = self._failed_indexes(), read_kept_jobs
         if below == FOREVER:  # nothing fails before it is accepted
@@ -59,7 +60,7 @@ class JobSearch:
             below = self._number_at("failed", until)
         return self._among(indexes, below, lambda _: True)
 
-    def among_all(self, below: int) -> JobPage:
+    def among_all(self, below: int) -> CursorPage[JobRecord]:
         """Look among all jobs: bucket by bucket, then those that are kept longer than their bucket."""
         if self._wanted.batch:
             accepted = self._database.read(self._account, "hget", f"batch:{self._wanted.batch}", "accepted")
@@ -74,7 +75,7 @@ class JobSearch:
             below = min(PLACE_MASK, self._number_at("keep", self._wanted.until))
         return self._among_kept(below, set(buckets))
 
-    def _among_bucket(self, bucket: int, below: int) -> JobPage | None:
+    def _among_bucket(self, bucket: int, below: int) -> CursorPage[JobRecord] | None:
         top = (bucket + 1) << PLACE_BITS
         if below <= top:
             return None
@@ -97,11 +98,13 @@ class JobSearch:
             place -= size
         return None
 
-    def _among_kept(self, below: int, buckets: set[int]) -> JobPage:
+    def _among_kept(self, below: int, buckets: set[int]) -> CursorPage[JobRecord]:
         self._read, alive = read_kept_jobs, read_alive(self._database, self._account, buckets)
         return self._among(["keep"], below, lambda short: bucket_of(short) not in alive)
 
-    def _among(self, indexes: Sequence[str], below: int, is_meant: Callable[[str], bool]) -> JobPage:
+    def _among(
+        self, indexes: Sequence[str], below: int, is_meant: Callable[[str], bool]
+    ) -> CursorPage[JobRecord]:
         """Look among those of the indexes' jobs that are meant, with acceptance numbers below one."""
         while self._left:
             entries = self._newest(indexes, below)
@@ -112,9 +115,9 @@ class JobSearch:
             below, self._left = entries[-1][0], self._left - len(entries)
         return self._page(below)
 
-    def _page(self, cursor: int | None) -> JobPage:
+    def _page(self, cursor: int | None) -> CursorPage[JobRecord]:
         text = "" if cursor is None else f"{cursor}.{self._seen}" if self._of_batch else str(cursor)
-        return JobPage(tuple(self._found), text)
+        return CursorPage(tuple(self._found), text)
 
     def _has_seen_batch(self) -> bool:
         return 0 < self._of_batch <= self._seen

@@ -6,7 +6,8 @@ from itertools import chain
 from math import inf
 from typing import Final
 
-from worker.ports.records import JobFilter, JobPage
+from worker.ports.queries import CursorPage
+from worker.ports.records import JobFilter, JobRecord
 from worker.store import codec
 from worker.store.account import read_alive, read_jobs_at, read_jobs_with_claims
 from worker.store.database import Database
@@ -39,7 +40,7 @@ class OpenJobSearch:
     def __init__(self, database: Database, account: str, wanted: JobFilter, limit: int) -> None:
         self._database, self._account, self._wanted, self._limit = database, account, wanted, limit
 
-    def find(self, below: int) -> JobPage | None:
+    def find(self, below: int) -> CursorPage[JobRecord] | None:
         """Return the page; None where there are too many to look at each of them."""
         if (names := self._read_names()) is None:
             return None
@@ -55,9 +56,9 @@ class OpenJobSearch:
         )
         shown = tuple(as_record(job, self._account) for job in rest[: self._limit])
         if len(rest) <= self._limit:
-            return JobPage(shown, "")
+            return CursorPage(shown, "")
         following = self._cursor_after(rest[self._limit - 1], alive)
-        return None if following is None else JobPage(shown, str(following))
+        return None if following is None else CursorPage(shown, str(following))
 
     def _read_names(self) -> set[str] | None:
         """Return the ids of the jobs that may be in the state; None for more than a page looks at."""

@@ -12,18 +12,17 @@ from worker.errors import Fault, Invalid
 from worker.planner.relation_state import RelationRecord
 from worker.ports.drift import ConfirmedPage
 from worker.ports.metrics import count_open_jobs
-from worker.ports.queries import AccountState
+from worker.ports.queries import AccountState, CursorPage
 from worker.ports.records import (
     FOREVER,
     OPEN_STATES,
     FailureGroup,
     JobFilter,
-    JobPage,
     JobRecord,
     JobState,
     RelationEvent,
 )
-from worker.ports.requests import RequestPage, RequestRecord
+from worker.ports.requests import RequestRecord
 from worker.store import keys
 from worker.store.account import (
     META_FIELDS,
@@ -54,12 +53,14 @@ class RedisQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
+    def find_jobs(
+        self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = ""
+    ) -> CursorPage[JobRecord]:
         """Return the jobs that match, newest first; a page may hold few or none and still have a next one."""
         place, _, seen = cursor.partition(".")
         search = JobSearch(self._database, account, wanted, limit, seen=int(seen or 0))
         below = int(place) if place else FOREVER
-        page: JobPage | None = None
+        page: CursorPage[JobRecord] | None = None
         if wanted.event_id and wanted.source:
             page = search.by_event([wanted.source], below)
         if page is None and (wanted.error or wanted.state == "failed"):
@@ -72,7 +73,7 @@ class RedisQueries:
         """Return the jobs that one of these sources has given this event id, by their keys."""
         search = JobSearch(self._database, account, JobFilter(event_id=event_id), MAX_EXAMINED)
         page = search.by_event(sources, FOREVER)
-        return page.jobs if page else ()
+        return page.entries if page else ()
 
     def count_by_state(self, account: str) -> Mapping[str, int]:
         """Return the number of jobs by state (open: now, ended: in all), and of `unresolved` failures."""
@@ -236,19 +237,19 @@ class RedisQueries:
         ]
         return sorted(groups, key=lambda group: (-group.jobs, group.code, group.error, group.type))
 
-    def list_requests(self, account: str, *, limit: int = 50, cursor: str = "") -> RequestPage:
+    def list_requests(self, account: str, *, limit: int = 50, cursor: str = "") -> CursorPage[RequestRecord]:
         """Return what was sent and answered, newest first."""
         start = -1
         if cursor:
             start = self._database.read(account, "lpos", "requests", cursor)
             if start is None:  # the cursor's request is so old that the list has dropped it
-                return RequestPage((), "")
+                return CursorPage((), "")
         ids = self._database.read_names(account, "lrange", "requests", start + 1, start + limit)
         reads = self._database.reads(account)
         for id_ in ids:
             reads.get(f"request:{id_}")
         requests = tuple(msgspec.json.decode(row, type=RequestRecord) for row in reads.run() if row)
-        return RequestPage(requests, ids[-1] if len(ids) == limit else "")
+        return CursorPage(requests, ids[-1] if len(ids) == limit else "")
 
     def _get_jobs(self, jobs: Sequence[str]) -> dict[str, tuple[str, LoadedJob]]:
         now, found = self._database.now(), dict[str, tuple[str, LoadedJob]]()

@@ -21,7 +21,8 @@ from worker.contract.values import strip_pasted
 from worker.errors import NotFound
 from worker.onoffice.codes import describe
 from worker.ports.job_admin import Payload
-from worker.ports.records import JobFilter, JobPage, JobRecord
+from worker.ports.queries import CursorPage
+from worker.ports.records import JobFilter, JobRecord
 
 MAX_FAILURES: Final = 20  # failed relations that are listed
 
@@ -70,34 +71,34 @@ def list_jobs(
         raise click.UsageError("--cursor is where a page of one account ended; say which with --account.")
     else:
         page = _find_newest(context, job_filter, limit)
-    waits = context.operations.find_waits(page.jobs)
+    waits = context.operations.find_waits(page.entries)
     context.answer_table(
-        {"jobs": [write_job(job, waits) for job in page.jobs], "next": page.next or None},
+        {"jobs": [write_job(job, waits) for job in page.entries], "next": page.next or None},
         ("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY", *(["WAITS FOR"] if waits else [])),
-        (_format_row(context, job, waits) for job in page.jobs),
+        (_format_row(context, job, waits) for job in page.entries),
     )
 
 
-def _find_newest(context: CommandContext, job_filter: JobFilter, limit: int) -> JobPage:
+def _find_newest(context: CommandContext, job_filter: JobFilter, limit: int) -> CursorPage[JobRecord]:
     """Return the newest jobs of all accounts, and of messages that name none."""
     names = context.operations.inbox_names()
-    found = [job for name in names for job in _find_full_page(context, name, job_filter, limit, "").jobs]
+    found = [job for name in names for job in _find_full_page(context, name, job_filter, limit, "").entries]
     found.sort(key=lambda job: (job.accepted_at, job.number), reverse=True)
     if len(found) > limit:
         context.remark("more with --limit, or of one account with --account")
-    return JobPage(tuple(found[:limit]), "")
+    return CursorPage(tuple(found[:limit]), "")
 
 
 def _find_full_page(
     context: CommandContext, account: str, job_filter: JobFilter, limit: int, cursor: str
-) -> JobPage:
+) -> CursorPage[JobRecord]:
     """Return a full page if there are as many jobs; where few fit, this takes many looks, and says so."""
     found, looks = list[JobRecord](), 0
     while True:
         page = context.operations.find_jobs(account, job_filter, limit=limit - len(found), cursor=cursor)
-        found += page.jobs
+        found += page.entries
         if not page.next or len(found) == limit:
-            return JobPage(tuple(found), page.next)
+            return CursorPage(tuple(found), page.next)
         cursor, looks = page.next, looks + 1
         if sys.stderr.isatty() and not looks % 20:
             click.echo(f"looking further back, {len(found)} found …", err=True)

@@ -5,7 +5,7 @@ from typing import Final
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Page, Visit, link_next
 from ops.dashboard.page_route import get
-from worker.ports.audit import AuditPage
+from worker.ports.queries import CursorPage
 
 AUDIT_ENTRIES: Final = 50  # of one page
 
@@ -17,7 +17,7 @@ def list_audit_entries(deps: DashboardDeps, visit: Visit) -> Page:
     page = (
         deps.runtime.job_admin.audit_log(account, limit=AUDIT_ENTRIES, cursor=visit.asked("cursor"))
         if account
-        else AuditPage((), "")
+        else CursorPage((), "")
     )
     following = link_next("/audit", page.next, account=account)
     return Page("audit.html", {"account": account, "entries": page.entries, "following": following})

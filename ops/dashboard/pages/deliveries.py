@@ -28,7 +28,7 @@ def list_deliveries(deps: DashboardDeps, visit: Visit) -> Page:
     return Page(
         "deliveries.html",
         {
-            "deliveries": [each for each in page.deliveries if is_visible(each, visit.key.accounts)],
+            "deliveries": [each for each in page.entries if is_visible(each, visit.key.accounts)],
             "sources": [known.name for known in own_sources(visit)],
             "source": source,
             "outcome": outcome,

@@ -125,5 +125,5 @@ def _by_event(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
     for account in visit.inboxes[:MAX_LOOKED_UP]:
         jobs += queries.find_event(account, text, sources)
         jobs += queries.find_event(account, event.strip(), [source]) if event else ()
-        jobs += queries.find_jobs(account, JobFilter(event_id=text), limit=5).jobs
+        jobs += queries.find_jobs(account, JobFilter(event_id=text), limit=5).entries
     return [Found(visit.texts("job of this event"), job.id, f"/jobs/{job.id}") for job in jobs]

@@ -44,8 +44,8 @@ def draw_neighbourhood(deps: DashboardDeps, visit: Visit, account: str, relation
     by_child = queries.find_jobs(
         account, JobFilter(type=relation.type, child=relation.child), limit=NEIGHBOURS
     )
-    children = dict.fromkeys(child for job in by_parent.jobs for child in job.children)
-    parents = dict.fromkeys(parent for job in by_child.jobs for parent in job.parents)
+    children = dict.fromkeys(child for job in by_parent.entries for child in job.children)
+    parents = dict.fromkeys(parent for job in by_child.entries for parent in job.parents)
     of_parent = [
         Relation(relation.type, relation.parent, each) for each in children if each != relation.child
     ][:NEIGHBOURS]

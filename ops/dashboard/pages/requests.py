@@ -7,7 +7,7 @@ from ops.dashboard.formats import relation_path
 from ops.dashboard.page import Page, Visit, link_next
 from ops.dashboard.page_route import get
 from worker.errors import NotFound
-from worker.ports.requests import RequestPage
+from worker.ports.queries import CursorPage
 
 REQUESTS: Final = 50  # of one page
 
@@ -19,10 +19,10 @@ def list_requests(deps: DashboardDeps, visit: Visit) -> Page:
     page = (
         deps.runtime.queries.list_requests(account, limit=REQUESTS, cursor=visit.asked("cursor"))
         if account
-        else RequestPage((), "")
+        else CursorPage((), "")
     )
     following = link_next("/requests", page.next, account=account)
-    return Page("requests.html", {"account": account, "requests": page.requests, "following": following})
+    return Page("requests.html", {"account": account, "requests": page.entries, "following": following})
 
 
 @get("/requests/{account}/{id}")

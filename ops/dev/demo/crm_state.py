@@ -54,7 +54,7 @@ def describe_differences(
 def list_jobs(queries: Queries, account: str) -> Iterator[JobRecord]:
     """Yield every job of an account, newest first."""
     for page in walk_pages(lambda at: queries.find_jobs(account, JobFilter(), limit=PAGE, cursor=at)):
-        yield from page.jobs
+        yield from page.entries
 
 
 def count_outcomes(queries: Queries, accounts: Mapping[str, object]) -> tuple[Counter[str], Counter[str]]:

@@ -173,7 +173,7 @@ def _explain_failure(context: DemoContext) -> str:
 def _find_failure(context: DemoContext) -> tuple[str, Relation] | None:
     """Return a relation that failed, with its account; None if there is none."""
     for account in context.stack.credentials:
-        for job in context.queries.find_jobs(account, JobFilter(state="failed"), limit=1).jobs:
+        for job in context.queries.find_jobs(account, JobFilter(state="failed"), limit=1).entries:
             if job.refusal and job.refusal[3]:
                 return account, Relation.parse(job.refusal[3])
     return None

@@ -42,7 +42,7 @@ def _find_page(deps: OperatorDeps, call: ApiCall[Any]) -> tuple[list[Delivery], 
     """Return those of a page that the key may see, and the cursor of the next page."""
     query: DeliveryQuery = call.input
     page = deps.runtime.deliveries.find(query.filter(), limit=query.limit, cursor=query.cursor)
-    return [each for each in page.deliveries if is_visible(each, call.key.accounts)], page.next
+    return [each for each in page.entries if is_visible(each, call.key.accounts)], page.next
 
 
 @get("/v1/deliveries/{id}", "Show a delivery, and what each rule said of it", **OF_DELIVERY)

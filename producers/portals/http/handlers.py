@@ -46,8 +46,8 @@ async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
 
     def show() -> dict[str, object]:
         page = runtime.queries.find_jobs(query.account, wanted, limit=query.limit, cursor=query.cursor)
-        waits = runtime.waits.of_jobs(page.jobs)
-        return {"jobs": [job_json(job, waits.get(job.id)) for job in page.jobs], "next": page.next or None}
+        waits = runtime.waits.of_jobs(page.entries)
+        return {"jobs": [job_json(job, waits.get(job.id)) for job in page.entries], "next": page.next or None}
 
     return json_response(await deps.threads.run_for(call.key.name, show))
 
