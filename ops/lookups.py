@@ -1,17 +1,28 @@
-"""What operators look up in a running system, the same for the command line and for the HTTP interface."""
+"""What operators look up in a running system, and letting an account go on: the same for every front."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import tzinfo
+from typing import Final
+
+import msgspec
 
 from ops.explain import ExplanationDict, collect_evidence, explain
+from ops.explain.explanation import ErrorFact
 from ops.explain.text import Sentence, format_instant
 from ops.serializers.accounts import AccountDict, PaceDict, PauseDict, WaitsDict
+from ops.serializers.acts import PausedDict
+from ops.serializers.jobs import RelationOutcomeDict
 from producers.webhooks.redelivery import is_visible
 from worker.config import Account
 from worker.contract import Relation, resolve
 from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
+from worker.ports.audit import AuditEntry
 from worker.ports.deliveries import Deliveries, KeptDelivery
+from worker.ports.metrics import HISTORY_SECONDS, AccountStats, HistoryPoint, Metrics
+from worker.ports.queries import Queries
+from worker.ports.records import OPEN_STATES, Failure, JobRecord, RelationEvent
+from worker.ports.services import Pace
 from worker.ports.waiting import ACCOUNT_REASONS, Pause, Waiting
 from worker.usecases.waiting import why_account_waits
 from worker.wiring import Runtime
@@ -122,3 +133,132 @@ def _get_pace(runtime: Runtime, account: str, zone: tzinfo) -> PaceDict:
         "reason": state["reason"],
         "until": format_instant(round(until * 1e6), zone) if until else "",
     }
+
+
+COUNTS: Final = ("accepted", "actions", "requests", "applied", "superseded", "stale", "failed")
+
+
+def read_history(metrics: Metrics, account: str, stats: AccountStats | None = None) -> list[HistoryPoint]:
+    """Return what an account did within the last day, by its state if that was read already."""
+    stats = stats or metrics.account_stats([account])[account]
+    return make_buckets(metrics.history(account), metrics.now(), stats)
+
+
+def make_buckets(points: Sequence[HistoryPoint], now: int, stats: AccountStats) -> list[HistoryPoint]:
+    """Return the buckets between the points, the last until now; counters that fell began anew.
+
+    What happened while nothing was noted counts for the bucket before.
+    """
+    ends = [*points[1:], HistoryPoint.of(now, stats)] if points else []
+    return [
+        HistoryPoint(
+            start.at,
+            **{name: max(0, getattr(end, name) - getattr(start, name)) for name in COUNTS},
+            waiting=start.waiting,
+        )
+        for start, end in zip(points, ends, strict=True)
+    ]
+
+
+def gather(buckets: Iterable[HistoryPoint], *, start: int, seconds: int, size: int) -> list[HistoryPoint]:
+    """Return so many buckets of these seconds from a time (µs) on, each the sum of those that began in it.
+
+    `waiting` is the most that waited; sums of several accounts are made of all their buckets at once.
+    """
+    sums = [dict.fromkeys(COUNTS, 0) for _ in range(size)]
+    waiting = [dict[int, int]() for _ in range(size)]
+    for bucket in buckets:
+        place = (bucket.at - start) // (seconds * 1_000_000)
+        if not 0 <= place < size:
+            continue
+        for name in COUNTS:
+            sums[place][name] += getattr(bucket, name)
+        moment = bucket.at // (HISTORY_SECONDS * 1_000_000)
+        waiting[place][moment] = waiting[place].get(moment, 0) + bucket.waiting
+    return [
+        HistoryPoint(
+            start + place * seconds * 1_000_000, **counts, waiting=max(waiting[place].values(), default=0)
+        )
+        for place, counts in enumerate(sums)
+    ]
+
+
+MAX_RELATIONS: Final = 500  # of one change
+
+
+def read_outcomes(queries: Queries, job: JobRecord) -> list[RelationOutcomeDict]:
+    """Return the outcome of each relation of a job, in the order of its ids; in one round trip."""
+    relations = job.relations[:MAX_RELATIONS]
+    events = queries.relation_events(job.account, relations)
+    return [outcome_of(job, relation, events.get(relation, ())) for relation in relations]
+
+
+def outcome_of(job: JobRecord, relation: Relation, events: Sequence[RelationEvent]) -> RelationOutcomeDict:
+    """Return what became of one relation: `applied`, `superseded`, `stale`, `failed`, `open`, or not known.
+
+    `by` is the newer job, or what it was superseded by; `request` the one that it was applied with.
+    """
+    failure = next((each for each in job.failures if each.relation == relation), None)
+    own = [event for event in events if event.job == job.id]
+    result, detail = (own[-1].result, own[-1].detail or None) if own else ("", None)
+    if failure:
+        result = "failed"
+    elif result not in ("applied", "superseded", "stale"):  # a job that failed and is open was replayed
+        result = "open" if job.state in OPEN_STATES else ""
+    return {
+        "parentid": relation.parent,
+        "childid": relation.child,
+        "outcome": result or None,
+        "by": detail if result in ("superseded", "stale") else None,
+        "request": detail if result == "applied" else None,
+        "error": _error_of(failure) if failure else None,
+        "dismissed_by": failure.dismissed.by or None if failure and failure.dismissed else None,
+    }
+
+
+def _error_of(failure: Failure) -> ErrorFact:
+    return {"code": failure.code, "class": failure.error, "message": failure.message}
+
+
+def describe_resumed(resumed: PausedDict) -> Iterator[str]:
+    """Yield what was done, in sentences."""
+    account = resumed["account"]
+    yield f"{account} goes on." if resumed["was_paused"] else f"{account} was not paused."
+    yield from resumed["did"]
+
+
+def resume_account(runtime: Runtime, account: str, *, by: str, now: float) -> PausedDict:
+    """Let the account go on at full pace, whatever stopped it; return how it stood, and what became of it.
+
+    The audit log shows what this changed. `now` is in seconds since the epoch, by the store's clock.
+    """
+    pace = runtime.limiter.state(account)
+    if pace["not_before"] <= now:
+        pace = {**pace, "not_before": 0.0}
+    did = list(describe_pace(pace))
+    note = " ".join(did)
+    entry = AuditEntry(runtime.intake().new_id(), by, "resumed", account, note)
+    was_paused = runtime.store.resume(account, audit_entry=entry)
+    runtime.limiter.reset(account)
+    if note and not was_paused:
+        runtime.job_admin.add_audit_entry(account, msgspec.structs.replace(entry, count=1))
+    return {
+        "account": account,
+        "paused": False,
+        "was_paused": was_paused,
+        "breaker_was": pace["breaker"],
+        "pace_was": pace["factor"],
+        "did": did,
+    }
+
+
+def describe_pace(pace: Pace) -> Iterator[str]:
+    """Yield what resuming does to a breaker and a pace like these; nothing if they are as when it began."""
+    if pace["breaker"] != "closed":
+        state = pace["breaker"].replace("_", " ")
+        reason = f" ({pace['reason']})" if pace["reason"] else ""
+        yield f"Its breaker was {state}{reason}: it is closed, and requests are sent without a probe."
+    if pace["not_before"]:
+        yield "The API had asked to wait (Retry-After): that is no longer kept."
+    if pace["factor"] != 1:
+        yield f"Its pace was {pace['factor']:.0%}: it is full."

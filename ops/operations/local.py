@@ -6,7 +6,7 @@ from datetime import tzinfo
 
 import msgspec
 
-from ops import lookups, resuming
+from ops import lookups
 from ops.doctor.findings import Finding
 from ops.doctor.settings import try_account
 from ops.explain import ExplanationDict
@@ -103,7 +103,7 @@ class LocalOperations:
 
     def resume_account(self, account: str, *, by: str) -> PausedDict:
         """Let an account go on at full pace; return how it stood before."""
-        return resuming.resume_account(self.runtime, account, by=by, now=self.now() / 1e6)
+        return lookups.resume_account(self.runtime, account, by=by, now=self.now() / 1e6)
 
     def check_account(self, account: str) -> Iterable[Finding]:
         """Yield the findings of the doctor about the account."""

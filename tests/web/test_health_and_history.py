@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.history import COUNTS, HistoryBucket, gather, make_buckets
+from ops.lookups import COUNTS, gather, make_buckets
 from producers.portals.http.deps import RareQuestion
 from tests.support.http_front import BUYER, KEYS, MISSING, Front, problem
 from tests.web.test_one_verdict import STATES, make_healthy
@@ -185,7 +185,7 @@ def test_no_bucket_is_negative_and_rising_counters_lose_nothing(rows: Any, end: 
 
 @given(st.lists(st.tuples(st.integers(0, 287), st.integers(0, 50)), max_size=50))
 def test_gathering_keeps_every_count_within_its_span(rows: list[tuple[int, int]]) -> None:
-    buckets = [HistoryBucket(at * BUCKET, number, 0, 0, number, 0, 0, 0, 1) for at, number in rows]
+    buckets = [HistoryPoint(at * BUCKET, number, 0, 0, number, 0, 0, 0, 1) for at, number in rows]
     bars = gather(buckets, start=0, seconds=1800, size=48)
     assert len(bars) == 48
     assert sum(bar.accepted for bar in bars) == sum(number for _, number in rows)

@@ -10,7 +10,7 @@ from ops.cli.context import CommandContext, check_account_names, check_length, w
 from ops.cli.job_selection import by_option
 from ops.cli.root import main
 from ops.explain.text import format_cause, pluralize
-from ops.resuming import describe_resumed
+from ops.lookups import describe_resumed
 
 COLUMNS: Final = ("account", "mode", "backlog", "oldest", "open", "unresolved")
 

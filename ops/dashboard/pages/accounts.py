@@ -9,8 +9,8 @@ from ops.dashboard.page import Answer, Page, SeeOther, Visit
 from ops.dashboard.page_route import get, post
 from ops.dashboard.pages.overview import AccountRow, read_accounts
 from ops.doctor.findings import Finding, report_troubles, verdict_of
+from ops.lookups import describe_resumed
 from ops.operations.local import PAUSED_BY_OPERATOR
-from ops.resuming import describe_resumed
 from worker.config.values import AccountLimits
 
 SHOWN_ACCOUNTS: Final = 100

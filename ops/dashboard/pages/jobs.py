@@ -11,7 +11,7 @@ from ops.dashboard.listing import list_jobs as list_page
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, link_next
 from ops.dashboard.page_route import get, post
 from ops.explain.advice import advise
-from ops.job_outcomes import read_outcomes
+from ops.lookups import read_outcomes
 from producers.job_admin.cancel_dismiss import CANCELLABLE
 from producers.job_admin.resolve import RecordChoice
 from producers.portals.http.endpoint import job_account

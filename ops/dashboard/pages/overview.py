@@ -10,8 +10,8 @@ from ops.dashboard.formats import Formatter
 from ops.dashboard.page import Page, Visit
 from ops.dashboard.page_route import get
 from ops.doctor.findings import Finding, report_troubles, verdict_of
-from ops.history import HistoryBucket, gather, read_history
-from worker.ports.metrics import HISTORY_BUCKETS, HISTORY_SECONDS
+from ops.lookups import gather, read_history
+from worker.ports.metrics import HISTORY_BUCKETS, HISTORY_SECONDS, HistoryPoint
 from worker.ports.records import OPEN_STATES
 from worker.ports.waiting import Waiting
 from worker.usecases.health import AccountHealth, Health
@@ -88,7 +88,7 @@ def sum_states(health: Health) -> dict[str, int]:
     return dict(totals)
 
 
-def read_day(deps: DashboardDeps, rows: Sequence[AccountRow], now: int) -> list[HistoryBucket]:
+def read_day(deps: DashboardDeps, rows: Sequence[AccountRow], now: int) -> list[HistoryPoint]:
     """Return what these accounts did over the last day, in half hours."""
     metrics = deps.runtime.metrics
     buckets = [bucket for row in rows for bucket in read_history(metrics, row.name, row.state.stats)]
@@ -97,7 +97,7 @@ def read_day(deps: DashboardDeps, rows: Sequence[AccountRow], now: int) -> list[
     return gather(buckets, start=start, seconds=BAR_SECONDS, size=BARS)
 
 
-def draw_day(visit: Visit, day: Sequence[HistoryBucket], now: int) -> dict[str, Any]:
+def draw_day(visit: Visit, day: Sequence[HistoryPoint], now: int) -> dict[str, Any]:
     """Return the plots of a day: outcomes, and what changes became."""
     f, t = Formatter(visit.texts, visit.zone, now), visit.texts
     first, last = f.instant(day[0].at)[-8:-3], t("now")

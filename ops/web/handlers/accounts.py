@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ops.history import read_history
+from ops.lookups import read_history
 from ops.serializers.accounts import AccountsDict, KeyDict, serialize_key
 from ops.serializers.acts import PausedDict
 from ops.serializers.system import FindingsDict, HistoryDict, serialize_bucket

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ops.explain.text import format_tally
-from ops.job_outcomes import read_outcomes
+from ops.lookups import read_outcomes
 from ops.serializers.acts import ActedDict
 from ops.serializers.failures import FailuresDict
 from ops.serializers.jobs import PayloadDict, RelationOutcomesDict, serialize_payload
