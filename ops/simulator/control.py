@@ -10,9 +10,8 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from ops.simulator.crm import Records
+from ops.simulator.crm import GivenValue, Module, Records
 from ops.simulator.faults import KINDS, FaultPlan, InjectedFault, Kind, Record
-from ops.simulator.fields import GivenValue, Module
 from ops.simulator.log import LogEntry
 from ops.simulator.responses import Response, json
 from ops.simulator.simulated_api import SimulatedApi

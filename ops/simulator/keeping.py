@@ -10,8 +10,7 @@ import msgspec
 
 from ops.simulator.api import SimulatedAccount
 from ops.simulator.control import Edge
-from ops.simulator.crm import Records
-from ops.simulator.fields import Module, Value
+from ops.simulator.crm import Module, Records, Value
 from ops.simulator.simulator import Simulator
 
 

@@ -18,9 +18,8 @@ from ops.simulator.api import (
     token_of,
 )
 from ops.simulator.catalogue import KNOWN_TYPES
-from ops.simulator.crm import Crm, Info, Records
+from ops.simulator.crm import Crm, FieldChanges, Info, Module, Records, Value
 from ops.simulator.faults import FaultPlan, InjectedFault, Record
-from ops.simulator.fields import FieldChanges, Module, Value
 from ops.simulator.log import Log, LogEntry
 from ops.simulator.refusals import ApiRefusal
 from ops.simulator.responses import Response, json, respond

@@ -27,7 +27,7 @@ from tests.support.scripted_api import (
 )
 from worker.errors import InvalidSettings
 from worker.onoffice.client import MAX_ANSWER, VERDICTS, Client
-from worker.onoffice.sign import signature
+from worker.onoffice.wire import signature
 from worker.planner.actions import Action, ErrorClass, Reply, Verdict
 
 TOKEN, SECRET, CLAIM = "T" * 32, "S" * 64, "C" * 40

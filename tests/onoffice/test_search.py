@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.onoffice.test_wire_read import ANSWERS, SHAPES, answer
 from worker.onoffice import wire
-from worker.onoffice.sign import signature
+from worker.onoffice.wire import signature
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 from worker.planner.search import MAX_VALUES, FoundRecord, Search
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.onoffice.sign import signature
+from worker.onoffice.wire import signature
 
 VECTORS = json.loads(Path(__file__).with_name("vectors.json").read_text())["vectors"]
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.onoffice import wire
-from worker.onoffice.sign import signature
+from worker.onoffice.wire import signature
 from worker.planner.actions import Action, Kind
 
 IDS = st.integers(1, 2**53)

@@ -3,7 +3,7 @@
 import pytest
 
 from ops.simulator import Switches
-from ops.simulator.signature import sign
+from ops.simulator.api import sign
 from tests.support.simulator_calls import (
     BUYER,
     NOW,

@@ -1,10 +1,13 @@
 """Actions and searches into the body of a request, the body of an answer into results. Pure.
 
 Sources: the documentation pages "Create Relations", "Modify Relations", "Delete Relations" and "Request
-elements"; the answers' odd shapes (PHP's empty arrays, ids as strings, identifiers missing) are from recorded
-answers. Whatever cannot be read is UNKNOWN.
+elements", for signatures also the vendor's PHP SDK; the answers' odd shapes (PHP's empty arrays, ids as
+strings, identifiers missing) are from recorded answers. Whatever cannot be read is UNKNOWN.
 """
 
+import base64
+import hashlib
+import hmac
 from codecs import BOM_UTF8
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +21,19 @@ from worker.onoffice import search
 from worker.onoffice.codes import classify, describe
 from worker.onoffice.php import as_items, as_number, as_object, as_text
 from worker.onoffice.redact import clean
-from worker.onoffice.sign import signature
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 from worker.planner.search import Search
+
+
+def signature(secret: str, *, timestamp: int, token: str, resourcetype: str, actionid: str) -> str:
+    """Return the `hmac` of an action (HMAC v2), base64.
+
+    It covers neither parameters nor identifier, so all actions of one kind share it for a second; it is good
+    for ±120 s.
+    """
+    signed = f"{timestamp}{token}{resourcetype}{actionid}"
+    return base64.b64encode(hmac.digest(secret.encode(), signed.encode(), hashlib.sha256)).decode()
+
 
 ACTION_PREFIX = "urn:onoffice-de-ns:smart:2.5:smartml:action:"
 
