@@ -18,7 +18,7 @@ from redis import Redis
 from ops.dev.redis_server import RedisServer
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.ports.services import Feedback, Grant
-from worker.testing.limiter import MemoryLimiter
+from worker.testing import MemoryLimiter
 
 ACCOUNT = "acme"
 FEEDBACKS = get_args(Feedback)

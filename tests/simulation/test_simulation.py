@@ -24,8 +24,9 @@ from worker.ports.work import DeleteBrake
 from worker.store.commit import Commit
 from worker.store.jobs import lifecycle
 from worker.store.lease import replaced
+from worker.store.lease.lease import RedisLease
 from worker.store.memories import Memory
-from worker.testing import MemoryLease, MemoryStore
+from worker.testing import MemoryStore
 from worker.usecases import withdrawal
 from worker.usecases.callbacks import decide_attempt
 
@@ -54,16 +55,16 @@ def test_a_seed_gives_the_same_run_every_time(store: str, redis_url: str) -> Non
 
 
 def test_a_store_that_lets_anyone_begin_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin = MemoryLease.begin
+    begin = RedisLease.begin
 
     def begin_without_check(
-        self: MemoryLease, request_id: str, request: Request, brake: DeleteBrake | None = None
+        self: RedisLease, request_id: str, request: Request, brake: DeleteBrake | None = None
     ) -> int | Pause:
         with monkeypatch.context() as patch:
             patch.setattr(Commit, "check", lambda *_: None)
             return begin(self, request_id, request, brake)
 
-    monkeypatch.setattr(MemoryLease, "begin", begin_without_check)
+    monkeypatch.setattr(RedisLease, "begin", begin_without_check)
     assert any("begin of" in wrong for seed in range(1, 99) for wrong in simulate(seed).wrong)
 
 

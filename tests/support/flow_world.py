@@ -16,8 +16,7 @@ from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
 from worker.ports.records import JobRecord
 from worker.ports.store import IntakeBounds, Receipt, Store
-from worker.testing import FakeClock, skip_renewal
-from worker.testing.limiter import MemoryLimiter
+from worker.testing import FakeClock, MemoryLimiter, skip_renewal
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 from worker.usecases.intake import Intake, IntakePolicy

@@ -36,7 +36,7 @@ from worker.planner.retry_policy import RetryPolicy
 from worker.ports.erasure import RecordRef
 from worker.ports.metrics import Metrics
 from worker.ports.store import IntakeBounds
-from worker.testing.limiter import MemoryLimiter
+from worker.testing import MemoryLimiter
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import Intake, IntakePolicy
 

@@ -21,7 +21,7 @@ from worker.planner.actions import Action, Reply
 from worker.planner.search import Search
 from worker.ports.services import Api
 from worker.ports.work import MAX_COUNTDOWN
-from worker.testing.limiter import MemoryLimiter
+from worker.testing import MemoryLimiter
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
 

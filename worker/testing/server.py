@@ -1,6 +1,7 @@
 """A server in memory: commands over a dictionary, pipelines of them, and the store's scripts in Python."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.redis.scripts import ScriptCall
@@ -8,6 +9,9 @@ from worker.store.jobs.stored_job import HEAD_SIZE
 from worker.store.keys import bucket_at
 from worker.store.limits import CLOCK_AHEAD_US, FIRST_WAKE_DELAY_US, FORGOTTEN_AT_ONCE
 from worker.testing.commands import MemoryCommands, to_bytes
+
+Rows = list[list[bytes]]
+"""Changes as `accept.lua` takes them, seven arguments each."""
 
 
 class MemoryServer(MemoryCommands):
@@ -113,35 +117,18 @@ def commit(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tupl
     return 0, b""
 
 
-def accept(  # noqa: C901 as long as the script that it does the same as
-    server: MemoryServer, keys: Sequence[str], args: list[bytes]
-) -> tuple[Any, ...]:
+def accept(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tuple[Any, ...]:
     """Do what `accept.lua` does."""
     now, max_backlog, oldest, period, layout, buckets, _, max_bytes = args[:8]
     rows = [args[at : at + 7] for at in range(8 + int(buckets), len(args), 7)]
-    meta = server.hgetall(keys[0])
+    meta, at = server.hgetall(keys[0]), int(now)
     if meta.get(b"layout") != layout:
         return b"layout", meta.get(b"layout", b"")
     known: dict[bytes, bytes] = {}
     for generation in keys[4:7]:
         found = server.hmget(generation, [row[1] for row in rows])
         known |= {row[1]: value for row, value in zip(rows, found, strict=True) if value}
-    at, fresh, duplicates, refused = int(now), list[list[bytes]](), list[Any](), list[Any]()
-    for position, row in enumerate(rows):
-        short, digest, fingerprint, occurred = row[0], row[1], row[2], int(row[3])
-        if digest in known:
-            job, _, content = known[digest].partition(b" ")
-            if fingerprint and content != fingerprint:
-                refused.append((position, b"conflict", job))
-            elif job != short:
-                duplicates.append((position, job))
-        elif occurred > at + CLOCK_AHEAD_US:
-            refused.append((position, b"ahead", b""))
-        elif 0 < occurred < at - int(oldest):
-            refused.append((position, b"too_old", b""))
-        else:
-            fresh.append(row)
-            known[digest] = short + b" " + fingerprint
+    fresh, duplicates, refused = _sort_out(rows, known, earliest=at - int(oldest), latest=at + CLOCK_AHEAD_US)
     if refused:
         return b"refused", refused
     if not fresh:
@@ -154,38 +141,79 @@ def accept(  # noqa: C901 as long as the script that it does the same as
     if size > int(max_bytes):
         return b"full", b"bytes"
     server.hset(keys[0], "bytes", size)
-    since, present = int(meta.get(b"events_since", 0)), int(meta.get(b"events", 0))
-    is_any_open = any(
-        int(open_jobs) > 0 and int(bucket) <= bucket_at(since)
-        for bucket, open_jobs in server.hgetall(keys[7]).items()
-    )
-    if not since or (at - since > int(period) and not is_any_open):
-        present = 1 - present if since else 0
-        server.delete(keys[4 + present])
-        server.hset(keys[0], "events", present, "events_since", at)
-    number = server.hincrby(keys[2], "accepted", len(fresh)) - len(fresh)
-    opened: dict[int, int] = {}
-    for place, (short, digest, _, _, bucket, label, value) in enumerate(fresh, number + 1):
-        own = 7 + 2 * abs(int(bucket))
-        server.rpush(keys[8 if int(bucket) < 0 else 1], short)
-        server.hset(keys[4 + present], digest, known[digest])
-        server.hset(keys[own], short, at.to_bytes(8) + place.to_bytes(8) + value)
-        server.rpush(keys[own + 1], short)
-        opened[abs(int(bucket))] = opened.get(abs(int(bucket)), 0) + 1
-        if batch := int(label):
-            name = keys[8 + 2 * int(buckets) + batch]
-            server.hincrby(name, "accepted")
-            server.persist(name)
-    for bucket_place, by in opened.items():
-        if server.hincrby(keys[7], args[7 + bucket_place], by) == by:
-            server.persist(keys[7 + 2 * bucket_place])
-            server.persist(keys[8 + 2 * bucket_place])
+    events = _turn_events(server, keys, meta, at=at, period=int(period))
+    for row in fresh:
+        server.hset(events, row[1], known[row[1]])
+    _write_jobs(server, keys, fresh, args, at=at)
     at_mark, idle_mark = server.hmget(keys[3], ("at", "idle"))
     if at_mark and not idle_mark:
         return b"ok", 0, duplicates
     server.delete(keys[3])
     server.hset(keys[3], "at", at, "delay", FIRST_WAKE_DELAY_US)
     return b"ok", 1, duplicates
+
+
+def _sort_out(
+    rows: Rows, known: dict[bytes, bytes], *, earliest: int, latest: int
+) -> tuple[Rows, list[tuple[int, bytes]], list[tuple[int, bytes, bytes]]]:
+    """Return the new rows, now known by their events, the places of duplicates, and what is refused."""
+    fresh: Rows = []
+    duplicates: list[tuple[int, bytes]] = []
+    refused: list[tuple[int, bytes, bytes]] = []
+    for position, row in enumerate(rows):
+        short, digest, fingerprint, occurred = row[0], row[1], row[2], int(row[3])
+        if digest in known:
+            job, _, content = known[digest].partition(b" ")
+            if fingerprint and content != fingerprint:
+                refused.append((position, b"conflict", job))
+            elif job != short:
+                duplicates.append((position, job))
+        elif occurred > latest:
+            refused.append((position, b"ahead", b""))
+        elif 0 < occurred < earliest:
+            refused.append((position, b"too_old", b""))
+        else:
+            fresh.append(row)
+            known[digest] = short + b" " + fingerprint
+    return fresh, duplicates, refused
+
+
+def _turn_events(
+    server: MemoryServer, keys: Sequence[str], meta: Mapping[bytes, bytes], *, at: int, period: int
+) -> str:
+    """Return the key of the events that are noted now; the two take turns."""
+    since, present = int(meta.get(b"events_since", 0)), int(meta.get(b"events", 0))
+    is_any_open = any(
+        int(open_jobs) > 0 and int(bucket) <= bucket_at(since)
+        for bucket, open_jobs in server.hgetall(keys[7]).items()
+    )
+    if not since or (at - since > period and not is_any_open):
+        present = 1 - present if since else 0
+        server.delete(keys[4 + present])
+        server.hset(keys[0], "events", present, "events_since", at)
+    return keys[4 + present]
+
+
+def _write_jobs(
+    server: MemoryServer, keys: Sequence[str], fresh: Rows, args: list[bytes], *, at: int
+) -> None:
+    """Write the new jobs into the inbox, their buckets and the counters of their labels."""
+    buckets, opened = int(args[5]), Counter[int]()
+    number = server.hincrby(keys[2], "accepted", len(fresh)) - len(fresh)
+    for place, (short, _, _, _, bucket, label, value) in enumerate(fresh, number + 1):
+        own = 7 + 2 * abs(int(bucket))
+        server.rpush(keys[8 if int(bucket) < 0 else 1], short)
+        server.hset(keys[own], short, at.to_bytes(8) + place.to_bytes(8) + value)
+        server.rpush(keys[own + 1], short)
+        opened[abs(int(bucket))] += 1
+        if batch := int(label):
+            name = keys[8 + 2 * buckets + batch]
+            server.hincrby(name, "accepted")
+            server.persist(name)
+    for bucket_place, by in opened.items():
+        if server.hincrby(keys[7], args[7 + bucket_place], by) == by:
+            server.persist(keys[7 + 2 * bucket_place])
+            server.persist(keys[8 + 2 * bucket_place])
 
 
 def deliver(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> None:
