@@ -1,15 +1,18 @@
-"""Queries and bodies of the operators' routes, as types from which they are read, checked and described."""
+"""Paths, queries and bodies of the operators' routes, as types that are read, checked and described."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Final, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from producers.job_admin.resolve import RecordChoice
 from producers.job_admin.selection import Selection, narrow
+from producers.portals.http.api_route import JOB_ID, PROBLEMS, JobId
 from producers.portals.http.query import (
     MAX_PAGE,
+    AccountName,
     AccountQuery,
     JobQuery,
     Label,
@@ -45,6 +48,24 @@ UtcOffset = Annotated[
     ),
 ]
 Module = Annotated[str, Meta(min_length=1, max_length=40, description="as in relation types, e.g. address")]
+
+
+def _named_by(parameter: str, meaning: Any) -> Mapping[str, Any]:
+    """Return the options of a route whose path names the account, so that no query has to."""
+    return {"path_params": {parameter: meaning}, "account_in": parameter}
+
+
+def _id_of(what: str) -> Any:
+    return Annotated[
+        str, Meta(description=f"The id of {what}; it begins with its account.", examples=[JOB_ID])
+    ]
+
+
+OF_ACCOUNT: Final = _named_by("account", AccountName)
+OF_JOB: Final = _named_by("id", JobId)
+PREPARED: Final[Any] = {"status": 201, "problems": (*PROBLEMS, 429), "location": "/v1/replays/{id}"}
+OF_REPLAY: Final = _named_by("id", _id_of("a replay"))
+OF_MESSAGE: Final = _named_by("id", _id_of("a message of a callback"))
 
 
 class TextsQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,8 @@ from ops.serializers.accounts import AccountsDict, KeyDict, serialize_key
 from ops.serializers.acts import PausedDict
 from ops.serializers.system import FindingsDict, HistoryDict, serialize_bucket
 from ops.web.deps import OperatorDeps
-from ops.web.forms import PauseForm, TextsQuery, find_zone
-from ops.web.operator_route import OF_ACCOUNT, get, post
-from producers.portals.http.api_route import ApiCall
+from ops.web.forms import OF_ACCOUNT, PauseForm, TextsQuery, find_zone
+from producers.portals.http.api_route import ApiCall, get, post
 from producers.portals.http.query import AccountQuery
 from worker.ports.metrics import HISTORY_SECONDS
 

@@ -2,9 +2,8 @@
 
 from ops.serializers.callbacks import CallbackMessageDict, CallbackMessagePageDict, CallbackTestDict
 from ops.web.deps import OperatorDeps
-from ops.web.forms import CallbackTestForm, PageQuery
-from ops.web.operator_route import OF_MESSAGE, get, post
-from producers.portals.http.api_route import ApiCall
+from ops.web.forms import OF_MESSAGE, CallbackTestForm, PageQuery
+from producers.portals.http.api_route import ApiCall, get, post
 
 
 @get("/v1/callbacks", "What callbacks are told of batches, newest first")

@@ -18,8 +18,7 @@ from ops.serializers.deliveries import (
 )
 from ops.web.deps import OperatorDeps
 from ops.web.forms import DeliveryQuery, RedeliverForm, RemapForm
-from ops.web.operator_route import PROBLEMS, get, post
-from producers.portals.http.api_route import ApiCall
+from producers.portals.http.api_route import PROBLEMS, ApiCall, get, post
 from producers.webhooks.redelivery import Remapped, is_visible, require_request
 from worker.errors import Fault, Invalid, NotFound
 from worker.ports.deliveries import Delivery, DeliveryFilter, KeptDelivery

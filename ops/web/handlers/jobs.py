@@ -10,12 +10,11 @@ from ops.serializers.acts import ActedDict
 from ops.serializers.failures import FailuresDict
 from ops.serializers.jobs import PayloadDict, RelationOutcomesDict, serialize_payload
 from ops.web.deps import OperatorDeps
-from ops.web.forms import JobActionForm, ResolveForm
-from ops.web.operator_route import OF_JOB, get, post
+from ops.web.forms import OF_JOB, JobActionForm, ResolveForm
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED, preview_choice
 from producers.job_admin.selection import SelectedJobs, describe_selection, narrow_to_relations, select_jobs
-from producers.portals.http.api_route import ApiCall
+from producers.portals.http.api_route import ApiCall, get, post
 from producers.portals.http.endpoint import job_account
 from producers.portals.http.query import AccountQuery
 from worker.errors import NotFound

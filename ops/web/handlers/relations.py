@@ -12,8 +12,7 @@ from ops.serializers.acts import ErasedDict
 from ops.serializers.requests import RequestDict, RequestPageDict
 from ops.web.deps import OperatorDeps
 from ops.web.forms import ErasureForm, ExplainQuery, PageQuery, find_zone
-from ops.web.operator_route import get, post
-from producers.portals.http.api_route import ApiCall
+from producers.portals.http.api_route import ApiCall, get, post
 from producers.portals.http.problems import error_response
 from producers.portals.http.query import AccountQuery, RecordId
 from worker.contract.message import UNROUTED

@@ -5,9 +5,8 @@ from typing import Final
 from ops.serializers.drift import DriftPageDict
 from ops.serializers.replays import ReplayDict, ReplaysDict, serialize_replay
 from ops.web.deps import OperatorDeps
-from ops.web.forms import DriftForm, NewestQuery, RepairForm, ReplayForm
-from ops.web.operator_route import OF_REPLAY, PREPARED, get, post
-from producers.portals.http.api_route import ApiCall
+from ops.web.forms import OF_REPLAY, PREPARED, DriftForm, NewestQuery, RepairForm, ReplayForm
+from producers.portals.http.api_route import ApiCall, get, post
 from producers.portals.http.endpoint import check_access
 
 REPAIR_EXAMPLE: Final = {

@@ -11,8 +11,7 @@ from ops.serializers.audit import AuditPageDict
 from ops.serializers.system import HealthReportDict, serialize_sweep, serialize_worker
 from ops.web.deps import OperatorDeps
 from ops.web.forms import PageQuery
-from ops.web.operator_route import get
-from producers.portals.http.api_route import ApiCall, ApiRoute, ResponseDoc
+from producers.portals.http.api_route import ApiCall, ApiRoute, ResponseDoc, get
 
 METRICS: Final = ResponseDoc("The text format, or OpenMetrics.", str, content_type="text/plain")
 

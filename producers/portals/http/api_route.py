@@ -1,21 +1,31 @@
 """Routes as values: one declaration of a route is what is served, checked and described.
 
-A handler runs only after its route's checks have passed, which are in `endpoint`.
+Most stand above plain functions (`get`, `post`), whose types say what is taken and answered; such a function
+runs in a thread, a few at a time for each key. A handler runs only after the checks of `endpoint`.
 """
 
+import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from functools import partial
-from typing import Any, Generic, Literal, TypeVar
+from functools import partial, wraps
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args
 
 import msgspec
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
+from producers.portals.http.problems import json_response
 from worker.config import Key
 from worker.config.values import Right
 
+PROBLEMS: Final = (404, 422, 503)
+JOB_ID: Final = "acme-1m7y8t1vgssvve752b"
+JobId = Annotated[str, Meta(description="The id of a job; it begins with its account.", examples=[JOB_ID])]
+
 Input = TypeVar("Input")
+Handler = Callable[[Any, "ApiCall[Any]"], Any]
+"""Takes what handlers share, with its `threads`, and a call; returns a document, or a whole response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +96,58 @@ class ApiRoute:
 def bind(routes: Sequence[ApiRoute], deps: object) -> list[ApiRoute]:
     """Return the routes with handlers that need nothing but the call."""
     return [replace(route, handler=partial(route.handler, deps)) for route in routes]
+
+
+def get(
+    path: str, summary: str, *, right: Right = "read", description: str = "What is there.", **more: Any
+) -> Callable[[Callable[..., Any]], ApiRoute]:
+    """Make a function the route that shows what it returns; its call says what the query is."""
+    return lambda function: _make_route(
+        function, "GET", path, summary, right=right, description=description, **more
+    )
+
+
+def post(
+    path: str, summary: str, *, right: Right = "replay", description: str = "What was done.", **more: Any
+) -> Callable[[Callable[..., Any]], ApiRoute]:
+    """Make a function the route that does something and returns what was done.
+
+    Its call says what the form is; `location` is where that is found, with names of its fields in braces.
+    """
+    return lambda function: _make_route(
+        function, "POST", path, summary, right=right, description=description, **more
+    )
+
+
+def _make_route(
+    function: Handler,
+    method: Literal["GET", "POST"],
+    path: str,
+    summary: str,
+    *,
+    description: str,
+    status: int = 200,
+    location: str = "",
+    problems: Sequence[int] = PROBLEMS,
+    **more: Any,
+) -> ApiRoute:
+    @wraps(function)
+    async def handler(deps: Any, call: ApiCall[Any]) -> Response:
+        document = await deps.threads.run_for(call.key.name, function, deps, call)
+        if isinstance(document, Response):
+            return document
+        headers = {"Location": location.format_map(document)} if location else {}
+        return json_response(document, status=status, headers=headers)
+
+    given, answer = _types_of(function)
+    responses = {status: ResponseDoc(description, answer)}
+    more["query" if method == "GET" else "form"] = given
+    return ApiRoute(handler, method, path, summary, responses, problems=problems, **more)
+
+
+def _types_of(function: Handler) -> tuple[type[msgspec.Struct] | None, Any]:
+    """Return the type of a call's query or form, and that of the document which is answered."""
+    *_, call, answer = inspect.get_annotations(function).values()
+    (given,) = get_args(call)
+    documents = [kind for kind in get_args(answer) or (answer,) if kind is not Response]
+    return (None if given is type(None) else given), documents[0]

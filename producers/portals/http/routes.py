@@ -1,24 +1,26 @@
-"""The routes for portals, as a table; a new one is a row here and a row in `docs/reference/http.md`."""
+"""The routes for portals; a new one stands above its function here, and in `docs/reference/http.md`."""
 
 from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
+from starlette.responses import Response
 
-from producers.portals.http import handlers
-from producers.portals.http.api_route import ApiRoute, ResponseDoc
+from producers.portals.http.api_route import JOB_ID, ApiCall, ApiRoute, JobId, ResponseDoc, get, post
 from producers.portals.http.change_handler import MAX_CHANGES, post_changes
+from producers.portals.http.deps import HttpDeps
+from producers.portals.http.endpoint import check_access, job_account
 from producers.portals.http.openapi import CHANGE_REF
-from producers.portals.http.problems import JobsDict
+from producers.portals.http.problems import JobsDict, json_response
 from producers.portals.http.query import AccountQuery, JobLookupForm, JobPageQuery
-from producers.portals.http.start_page import StartDict
+from producers.portals.http.start_page import StartDict, start_response
 from producers.portals.http.webhook_handler import receive_webhook
-from producers.portals.serializers import BatchDict, JobDict
+from producers.portals.serializers import BatchDict, JobDict, batch_json, job_json
+from worker.config import redact
 from worker.contract import schema
+from worker.errors import NotFound
 
-JOB_ID: Final = "acme-1m7y8t1vgssvve752b"
 CHANGE: Final[Any] = schema()["examples"][0]
 
-JobId = Annotated[str, Meta(description="The id of a job; it begins with its account.", examples=[JOB_ID])]
 BatchLabel = Annotated[str, Meta(description="The `batch` of changes.", examples=["import-7"])]
 SourceName = Annotated[
     str, Meta(description="The name of a webhook source of the settings.", examples=["immo"])
@@ -99,6 +101,83 @@ def _webhook_route(
     )
 
 
+@get(
+    "/v1/jobs",
+    "Find jobs of an account, newest first",
+    description="A page of jobs.",
+    problems=(422, 503),
+)
+def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> JobPageDict:
+    """List the jobs that fit, newest first, one page at a time."""
+    runtime, query = deps.runtime, call.input
+    page = runtime.queries.find_jobs(query.account, query.filter(), limit=query.limit, cursor=query.cursor)
+    waits = runtime.waits.of_jobs(page.entries)
+    return {"jobs": [job_json(job, waits.get(job.id)) for job in page.entries], "next": page.next or None}
+
+
+@post(
+    "/v1/jobs/lookup",
+    "Show several jobs",
+    right="read",
+    description="The jobs.",
+    form_example={"jobs": [JOB_ID]},
+    problems=(503,),
+)
+def look_up_jobs(deps: HttpDeps, call: ApiCall[JobLookupForm]) -> JobLookupDict:
+    """Show several jobs, in the order of their ids; null for one that is not there (any more)."""
+    runtime, ids = deps.runtime, call.input.jobs
+    for account in {job_account(job_id) for job_id in ids}:
+        check_access(call.key, "read", account)
+    jobs = runtime.queries.get_jobs(ids)
+    waits = runtime.waits.of_jobs(list(jobs.values()))
+    return {"jobs": [job_json(jobs[id_], waits.get(id_)) if id_ in jobs else None for id_ in ids]}
+
+
+@get(
+    "/v1/jobs/{id}",
+    "Show a job",
+    description="The job.",
+    account_in="id",
+    path_params={"id": JobId},
+    problems=(404, 503),
+)
+def get_job(deps: HttpDeps, call: ApiCall[None]) -> JobDict:
+    """Show one job."""
+    if (job := deps.runtime.store.get_job(call.id)) is None:
+        raise NotFound(f'there is no job "{call.id}" (any more)')
+    return job_json(job, deps.runtime.waits.of_job(job))
+
+
+@get(
+    "/v1/batches/{label:path}",
+    "Show how far the jobs of a batch are",
+    description="Counts of its jobs.",
+    path_params={"label": BatchLabel},
+)
+def get_batch(deps: HttpDeps, call: ApiCall[AccountQuery]) -> BatchDict:
+    """Count the jobs of a batch by what has become of them."""
+    label = call.request.path_params["label"]
+    return batch_json(call.account, label, deps.runtime.store.batch_counts(call.account, label))
+
+
+async def get_start_page(_deps: HttpDeps, call: ApiCall[None]) -> Response:
+    """Say who is here and where to go on: a page for people, JSON for programs."""
+    return start_response(call.request)
+
+
+async def healthz(_deps: HttpDeps, _call: ApiCall[None]) -> Response:
+    """Answer, which shows that the process is up."""
+    return json_response({"status": "ok"})
+
+
+async def readyz(deps: HttpDeps, _call: ApiCall[None]) -> Response:
+    """Answer if changes are accepted, and note what is wrong: what is accepted waits until it is mended."""
+    deps.runtime.live_settings.refresh()  # which reads them again if they changed
+    troubles = await deps.redis_probe.check()
+    notes = [redact(str(trouble)) for trouble in troubles]
+    return json_response({"status": "ok", **({"notes": notes} if notes else {})})
+
+
 PORTAL_ROUTES: Final = (
     ApiRoute(
         post_changes,
@@ -111,49 +190,10 @@ PORTAL_ROUTES: Final = (
         body=CHANGES_BODY,
         problems=(429, 503),
     ),
-    ApiRoute(
-        handlers.list_jobs,
-        "GET",
-        "/v1/jobs",
-        "Find jobs of an account, newest first",
-        {200: ResponseDoc("A page of jobs.", JobPageDict)},
-        right="read",
-        query=JobPageQuery,
-        problems=(422, 503),
-    ),
-    ApiRoute(
-        handlers.look_up_jobs,
-        "POST",
-        "/v1/jobs/lookup",
-        "Show several jobs",
-        {200: ResponseDoc("The jobs.", JobLookupDict)},
-        right="read",
-        form=JobLookupForm,
-        form_example={"jobs": [JOB_ID]},
-        problems=(503,),
-    ),
-    ApiRoute(
-        handlers.get_job,
-        "GET",
-        "/v1/jobs/{id}",
-        "Show a job",
-        {200: ResponseDoc("The job.", JobDict)},
-        right="read",
-        account_in="id",
-        path_params={"id": JobId},
-        problems=(404, 503),
-    ),
-    ApiRoute(
-        handlers.get_batch,
-        "GET",
-        "/v1/batches/{label:path}",
-        "Show how far the jobs of a batch are",
-        {200: ResponseDoc("Counts of its jobs.", BatchDict)},
-        right="read",
-        path_params={"label": BatchLabel},
-        query=AccountQuery,
-        problems=(404, 422, 503),
-    ),
+    list_jobs,
+    look_up_jobs,
+    get_job,
+    get_batch,
     _webhook_route(
         "GET",
         "",
@@ -174,14 +214,12 @@ PORTAL_ROUTES: Final = (
         operation="receiveWebhookBelow",
     ),
     ApiRoute(
-        handlers.get_start_page,
+        get_start_page,
         "GET",
         "/",
         "Who is here, and where to go on: JSON, or a page for a browser",
         {200: ResponseDoc("It.", StartDict)},
     ),
-    ApiRoute(handlers.healthz, "GET", "/healthz", "Whether the process is up", {200: HEALTHY}),
-    ApiRoute(
-        handlers.readyz, "GET", "/readyz", "Whether Redis takes changes", {200: HEALTHY}, problems=(503,)
-    ),
+    ApiRoute(healthz, "GET", "/healthz", "Whether the process is up", {200: HEALTHY}),
+    ApiRoute(readyz, "GET", "/readyz", "Whether Redis takes changes", {200: HEALTHY}, problems=(503,)),
 )
