@@ -66,15 +66,18 @@ class ThreadedLeaseKeeper:
             renewal.end()
 
     def _look(self) -> None:
-        while True:
+        time.sleep(self._interval)
+        while self._begin_renewals():
             time.sleep(self._interval)
-            with self._lock:
-                for renewal in self._renewals:
-                    with suppress(RuntimeError):  # no room for another thread: perhaps there is next time
-                        renewal.begin()
-                self._is_looking = bool(self._renewals)
-                if not self._is_looking:
-                    return
+
+    def _begin_renewals(self) -> bool:
+        """Begin the renewals that have not begun; return whether there are leases to look for again."""
+        with self._lock:
+            for renewal in self._renewals:
+                with suppress(RuntimeError):  # no room for another thread: perhaps there is next time
+                    renewal.begin()
+            self._is_looking = bool(self._renewals)
+            return self._is_looking
 
 
 class LeaseRenewal:

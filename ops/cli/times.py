@@ -30,28 +30,30 @@ def parse_time(text: str, option: str, context: CommandContext) -> str:
 
     `2h` is two hours ago by the store's clock; a day means its beginning.
     """
-    for instant in _read_forms(text.strip(), context):
+    for instant in (text.strip(), _read_ago(text.strip().lower(), context), *_read_local(text.strip())):
         with suppress(ValueError):
             read_instant(instant)
             return instant
     raise click.UsageError(f"--{option}: {EXPECTED}; got {quote(text)}")
 
 
-def _read_forms(text: str, context: CommandContext) -> Iterator[str]:
-    """Yield what the text may mean."""
-    yield text
-    word = text.lower()
+def _read_ago(word: str, context: CommandContext) -> str:
+    """Return the instant that a word counts from now; empty if it says none."""
     if word == "now":
-        yield write_instant(context.read_clock())
-    elif ago := TIME_AGO.fullmatch(word):
-        yield write_instant(context.read_clock() - int(ago[1]) * UNITS[ago[2][0]] * 1_000_000)
-    elif word in DAYS_AGO:
+        return write_instant(context.read_clock())
+    if ago := TIME_AGO.fullmatch(word):
+        return write_instant(context.read_clock() - int(ago[1]) * UNITS[ago[2][0]] * 1_000_000)
+    if word in DAYS_AGO:
         today = datetime.fromtimestamp(context.read_clock() / 1e6).date()
-        yield _write_local(datetime.combine(today - timedelta(days=DAYS_AGO[word]), time()))
-    else:
-        for form in FORMS:
-            with suppress(ValueError, OverflowError):
-                yield _write_local(datetime.strptime(text.replace("T", " "), form))
+        return _write_local(datetime.combine(today - timedelta(days=DAYS_AGO[word]), time()))
+    return ""
+
+
+def _read_local(text: str) -> Iterator[str]:
+    """Yield the instant of a local day or time."""
+    for form in FORMS:
+        with suppress(ValueError, OverflowError):
+            yield _write_local(datetime.strptime(text.replace("T", " "), form))
 
 
 def _write_local(moment: datetime) -> str:

@@ -1,6 +1,6 @@
 """Which accounts the sweep wakes (R22): read for many at once, decided one by one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from worker.errors import StoreUnavailable
@@ -64,9 +64,8 @@ class RedisDue(Acts):
         while pieces:
             piece = pieces.pop(0)
             try:
-                for account, found in self._read_wakeable(piece).items():
-                    if self._wake_if_due(account, found, credentials.get(account, "")):
-                        due.append(account)
+                for account in self._wake_due(piece, credentials):
+                    due.append(account)
             except StoreUnavailable:
                 if len(piece) > 1:  # one node of a cluster may be away: account by account
                     pieces = [[account] for account in piece] + pieces
@@ -75,6 +74,12 @@ class RedisDue(Acts):
                 if silent == MAX_SILENT_ACCOUNTS:
                     break
         return due
+
+    def _wake_due(self, accounts: Sequence[str], credentials: Mapping[str, str]) -> Iterator[str]:
+        """Yield those of the accounts that are due, each as soon as it is marked as woken."""
+        for account, found in self._read_wakeable(accounts).items():
+            if self._wake_if_due(account, found, credentials.get(account, "")):
+                yield account
 
     def _wake_if_due(self, account: str, found: Wakeable, fingerprint: str) -> bool:
         """Mark an account as woken, if it is to be; return whether it was marked."""

@@ -61,16 +61,18 @@ class RecordText:
         left = [value]
         while left:
             each = left.pop()
-            if isinstance(each, str):
-                if self.is_in(each):
-                    return True
-            elif isinstance(each, Mapping):
+            if isinstance(each, Mapping):
                 left += (*each.keys(), *each.values())
             elif isinstance(each, list | tuple):
                 left += each
-            elif isinstance(each, int | float) and not isinstance(each, bool) and each == self.who.number:
+            elif self._is_in_scalar(each):
                 return True
         return False
+
+    def _is_in_scalar(self, value: object) -> bool:
+        if isinstance(value, str):
+            return self.is_in(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and value == self.who.number
 
     def is_in_body(self, body: bytes) -> bool:
         """Return whether the id stands in a message as it came: JSON, a form, or anything else."""

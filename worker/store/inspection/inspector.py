@@ -99,21 +99,25 @@ class RedisInspector:
         return has_signs, listed + opened + kept + sum(sizes.run())
 
     def _inspect(self, lease: RedisLease, repair: bool, on_progress: FlawProgress) -> Inspection:
-        leased, account, found = lease.leased, lease.account, dict[StoreFlaw, None]()
         try:
             with keep_lease(lease):
-                for _ in range(MAX_PASSES):
-                    survey, flaws, people_version = repeat_while_overtaken(
-                        account, lambda: self._survey(leased, on_progress)
-                    )
-                    found |= dict.fromkeys(each.what for each in flaws)
-                    if not flaws or not repair:
-                        break
-                    with suppress(Overtaken):  # the next pass reads what is there now
-                        self._write(leased, flaws, people_version)
+                return self._look_through(lease.leased, repair, on_progress)
         finally:
             with suppress(LeaseLost):
-                leave(leased)
+                leave(lease.leased)
+
+    def _look_through(self, leased: LeasedAccount, repair: bool, on_progress: FlawProgress) -> Inspection:
+        """Read everything, to mend as often as something is left to mend; return what was found."""
+        found = dict[StoreFlaw, None]()
+        for _ in range(MAX_PASSES):
+            survey, flaws, people_version = repeat_while_overtaken(
+                leased.account, lambda: self._survey(leased, on_progress)
+            )
+            found |= dict.fromkeys(each.what for each in flaws)
+            if not flaws or not repair:
+                break
+            with suppress(Overtaken):  # the next pass reads what is there now
+                self._write(leased, flaws, people_version)
         return Inspection(survey.tally.jobs, len(survey.names), tuple(found), mended=repair and not flaws)
 
     def _survey(self, leased: LeasedAccount, on_progress: FlawProgress) -> tuple[Survey, list[Flaw], int]:

@@ -112,17 +112,10 @@ class Survey:
             yield flaw("index", key, f"does not list {short}", ("RPUSH", key, short))
 
     def _check_job(self, job: LoadedJob) -> Iterator[Flaw]:
-        v, opened = job.value, self._open_of.get(job.short, [])
+        v = job.value
         if job.is_kept:
-            self._kept[job.short] = job.number
-            self._kept_in.setdefault(bucket_of(job.short), set()).add(job.short)
-            if job.is_gone(self.now):
-                self._expired.add(self._id(job.short))
-        is_sound = (v.state in ENDED) is not job.is_open
-        if job.is_open:
-            is_sound &= v.total == v.left + sum(v.counts)
-            is_sound &= v.state == QUEUED or job_references.waits(job) or v.left == len(opened)
-        if not is_sound:
+            self._note_kept(job)
+        if not self._is_sound(job):
             self.stranded.append(job)
         elif job_references.waits(job):
             self.unresolved[job.short] = v.parked[1] if v.parked else 0
@@ -135,6 +128,20 @@ class Survey:
             yield flaw("job", self._id(job.short), "has failed and is not kept", *keep_writes(job))
         elif job.waits_for_decision and not job.is_gone(self.now):
             self._failures[self._id(job.short)] = (job.number, job.groups)
+
+    def _note_kept(self, job: LoadedJob) -> None:
+        self._kept[job.short] = job.number
+        self._kept_in.setdefault(bucket_of(job.short), set()).add(job.short)
+        if job.is_gone(self.now):
+            self._expired.add(self._id(job.short))
+
+    def _is_sound(self, job: LoadedJob) -> bool:
+        """Return whether the state of a job, its counts and its open relations agree."""
+        v, opened = job.value, self._open_of.get(job.short, [])
+        if not job.is_open:
+            return v.state in ENDED
+        has_relations = v.state == QUEUED or job_references.waits(job) or v.left == len(opened)
+        return v.state not in ENDED and v.total == v.left + sum(v.counts) and has_relations
 
     def _check_parked(self, job: LoadedJob) -> Iterator[Flaw]:
         """Yield the flaw of a job that waits for a look-up in another state than it says of that."""
