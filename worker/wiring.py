@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -89,24 +89,38 @@ class Runtime:
             emit=emit,
         )
         self._senders = NamedThreads()
-        self.inspector = RedisInspector(
-            self.store, clock=SystemClock(), new_id=self._new_id, guard_of=self._guard_of
-        )
-        self.sweeper = Sweeper(
+
+    @cached_property
+    def inspector(self) -> RedisInspector:
+        """What finds what contradicts itself in the store, and mends it."""
+        return RedisInspector(self.store, clock=SystemClock(), new_id=self._new_id, guard_of=self._guard_of)
+
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        """The use case that finds what was lost or is over."""
+        return Sweeper(
             store=self.store,
             job_admin=self.job_admin,
             metrics=self.metrics,
             deliveries=self.deliveries,
             list_accounts=lambda: self.settings.accounts,
             fingerprint_of=self.live_settings.fingerprint,
-            wake=wake,
+            wake=self.wake,
             mend=self.inspector.mend,
-            emit=emit,
+            emit=self.emit,
         )
-        self.waits = WaitReader(
+
+    @cached_property
+    def waits(self) -> WaitReader:
+        """What says why accounts and jobs wait."""
+        return WaitReader(
             queries=self.queries, limiter=self.limiter, policy_of=self.live_settings.wait_policy
         )
-        self.taken_jobs = TakenJobs(
+
+    @cached_property
+    def taken_jobs(self) -> TakenJobs:
+        """The use case that ends changes which a flush has taken."""
+        return TakenJobs(
             store=self.store,
             queries=self.queries,
             job_admin=self.job_admin,

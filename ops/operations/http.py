@@ -21,7 +21,7 @@ from ops.doctor.findings import Finding, read_finding
 from ops.explain import ExplanationDict
 from ops.lookups import describe_stop
 from ops.operations.filters import write_delivery_filter, write_filter, write_selection
-from ops.operations.http_calls import MAX_PAGE, AnyDict, HttpCalls, PartlyAccepted, PartlyErased, quoted
+from ops.operations.http_calls import MAX_PAGE, AnyDict, HttpCalls, quoted, select_faults
 from ops.serializers.accounts import AccountDict, AccountsDict
 from ops.serializers.acts import ActedDict, PausedDict
 from ops.serializers.audit import AuditPageDict
@@ -47,7 +47,7 @@ from producers.portals.serializers import BatchDict, HeldDict, JobDict
 from worker.config import mask_url
 from worker.contract import Change, Relation, account_of, to_message
 from worker.contract.message import UNROUTED
-from worker.errors import InvalidChange, NotFound, RelationsError, Unavailable
+from worker.errors import NotFound, Unavailable
 from worker.ports.deliveries import DeliveryFilter
 from worker.ports.drift import DriftFilter
 from worker.ports.job_admin import AdminResult, Payload
@@ -84,21 +84,20 @@ class HttpOperations:
         return self._accounts["accounts"]
 
     def get_account(self, account: str) -> AccountDict:
-        for state in self.list_accounts():
-            if state["account"] == account:
-                return state
+        if found := _find_account(self._accounts, account):
+            return found
         raise NotFound(f'there is no account "{account}"')
 
     @cached_property
     def _accounts(self) -> AccountsDict:
+        return self._read_accounts()
+
+    def _read_accounts(self) -> AccountsDict:
         return self._calls.get(AccountsDict, "/v1/accounts", utc_offset=self._offset)
 
     def why_not_sending(self, account: str) -> str:
-        answer = self._calls.get(AccountsDict, "/v1/accounts", utc_offset=self._offset)
-        for state in answer["accounts"]:
-            if state["account"] == account:
-                return describe_stop(state["waits"])
-        return ""
+        found = _find_account(self._read_accounts(), account)
+        return describe_stop(found["waits"]) if found else ""
 
     def find_jobs(
         self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = ""
@@ -222,20 +221,13 @@ class HttpOperations:
             yield from self._calls.post(RemappedPageDict, "/v1/deliveries/remap", form)["deliveries"]
 
     def accept(self, changes: Sequence[Change]) -> Iterable[AccountResult]:
-        error: RelationsError | None = None
-        jobs: Sequence[Mapping[str, Any] | None] = [None] * len(changes)
-        try:
-            jobs = self._calls.post(AnyDict, "/v1/changes", list(map(to_message, changes)))["jobs"]
-        except PartlyAccepted as partly:
-            error, jobs = partly.error, partly.jobs
-        except RelationsError as refused:
-            error = refused
+        jobs, error = self._calls.send_changes(list(map(to_message, changes)))
         for positions in group_by_account(changes):
             entries = [entry for at in positions if (entry := jobs[at])]
             if entries:
                 receipts = tuple(Receipt(entry["id"], entry["duplicate"]) for entry in entries)
                 yield AccountResult(positions, receipts)
-            elif part := _select_faults(error, positions):
+            elif part := select_faults(error, positions):
                 yield AccountResult(positions, error=part)
 
     def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:
@@ -295,11 +287,7 @@ class HttpOperations:
         }
         proof: ErasureProof | None = None
         while True:
-            waiting: Unavailable | None = None
-            try:
-                document = self._calls.post(AnyDict, "/v1/erasures", form)["proof"]
-            except PartlyErased as partly:
-                document, waiting = partly.proof, partly.error
+            document, waiting = self._calls.erase(form)
             latest = msgspec.convert(document, ErasureProof)
             proof = add_proofs(proof, latest) if proof else latest
             if waiting is None or on_wait is None:
@@ -352,9 +340,5 @@ class HttpOperations:
         return self._calls.post(CallbackTestDict, "/v1/callbacks/test", form)
 
 
-def _select_faults(error: RelationsError | None, positions: Sequence[int]) -> RelationsError | None:
-    """Return the error of one account's part: of faults with positions, those of its own."""
-    if not isinstance(error, InvalidChange):
-        return error
-    own = [fault for fault in error.faults if fault.place in positions or fault.place is None]
-    return InvalidChange(own) if own else error
+def _find_account(answer: AccountsDict, name: str) -> AccountDict | None:
+    return next((account for account in answer["accounts"] if account["account"] == name), None)

@@ -98,6 +98,24 @@ class HttpCalls:
         headers = {} if document is None else {"Content-Type": "application/json"}
         return cast(Document, self._answer("POST", path, content=content, headers=headers))
 
+    def send_changes(
+        self, messages: Sequence[Any]
+    ) -> tuple[Sequence[Mapping[str, Any] | None], RelationsError | None]:
+        """Return the jobs of changes by position, None where one was refused, and the error that says why."""
+        try:
+            return self.post(AnyDict, "/v1/changes", messages)["jobs"], None
+        except PartlyAccepted as partly:
+            return partly.jobs, partly.error
+        except RelationsError as refused:
+            return [None] * len(messages), refused
+
+    def erase(self, form: Mapping[str, Any]) -> tuple[Mapping[str, Any], Unavailable | None]:
+        """Return the document of an erasure, and why it is not done yet if it waits for a write."""
+        try:
+            return self.post(AnyDict, "/v1/erasures", form)["proof"], None
+        except PartlyErased as partly:
+            return partly.proof, partly.error
+
     def _answer(self, method: str, path: str, **options: Any) -> Any:
         try:
             with http_transport.translate_errors(self._http):
@@ -147,3 +165,11 @@ def _make_error(
         wait = retry_after(response.headers, now=time.time())
         return kind(problem.detail, retry_after=1.0 if wait is None else wait)
     return kind(problem.detail)
+
+
+def select_faults(error: RelationsError | None, positions: Sequence[int]) -> RelationsError | None:
+    """Return the error of one account's part: of faults with positions, those of its own."""
+    if not isinstance(error, InvalidChange):
+        return error
+    own = [fault for fault in error.faults if fault.place in positions or fault.place is None]
+    return InvalidChange(own) if own else error
