@@ -3,10 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.dev.demo.burst import Arrival, make_burst
+from ops.dev.demo.burst import Arrival, count_fewest_actions, make_burst
 from ops.dev.demo.crm_state import describe_differences
 from ops.dev.demo.delivery import SIZES, group_by_route
-from ops.dev.demo.fewest_actions import count_fewest_actions
 from worker.contract import Relation
 
 BUYER = "estate:address:buyer"

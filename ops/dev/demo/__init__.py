@@ -15,9 +15,8 @@ import msgspec
 
 from ops.dev.demo import crm_state, report, steps
 from ops.dev.demo.agency import CrmRelations
-from ops.dev.demo.burst import Burst, make_burst
+from ops.dev.demo.burst import Burst, count_fewest_actions, make_burst
 from ops.dev.demo.console import DemoConsole
-from ops.dev.demo.fewest_actions import count_fewest_actions
 from ops.dev.stack import QUICK, Shape, running
 from worker.errors import RelationsError
 

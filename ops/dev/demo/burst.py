@@ -4,12 +4,14 @@
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from ops.dev.demo.agency import APPOINTMENT, Agency, AgencyChange, CrmRelations
 from worker.contract import MessageDict, Relation, write_instant
+from worker.planner.actions import Operation
+from worker.planner.plan import Limits, plan
 
 Route = Literal["batch", "single", "celery"]
 
@@ -109,3 +111,22 @@ def _message(change: AgencyChange, event_id: str, occurred_at: int) -> MessageDi
     if change.info:
         message["relationinfo"] = dict(change.info)
     return message
+
+
+UNLIMITED = Limits(max_ids=1_000_000, max_actions=1_000_000)
+
+
+def count_fewest_actions(present: CrmRelations, absent: Iterable[Relation]) -> int:
+    """Return how many actions one account needs if everything is known at once.
+
+    They are stars that create, stars that set info (R13), and one delete per relation to be removed (R7).
+    """
+    presence = [Operation("create", relation) for relation in present] + [
+        Operation("delete", relation) for relation in absent
+    ]
+    infos = [
+        Operation("modify", relation, tuple(sorted(info.items())))
+        for relation, info in present.items()
+        if info
+    ]
+    return sum(plan(operations, UNLIMITED, lambda _: "free").least for operations in (presence, infos))
