@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.callbacks.addresses import choose_addresses
+from worker.callbacks.transport import choose_addresses
 
 PRIVATE = [
     "0.0.0.0",

@@ -15,8 +15,8 @@ from worker.ports.store import Retention, Submission
 from worker.ports.waiting import Pause
 from worker.ports.work import BegunRequest
 from worker.store import codec
+from worker.store.intake import encode_submission
 from worker.store.jobs.job_view import as_record
-from worker.store.jobs.new_job import encode_submission
 from worker.store.jobs.stored_job import HEAD, LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import MAX_HISTORY

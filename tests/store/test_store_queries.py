@@ -101,10 +101,10 @@ def test_pages_have_every_matching_job_once_newest_first(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("worker.store.places.PIECE", 1)
         found, most = [], cycle(looked_at)
-        patch.setattr("worker.store.open_jobs.MAX_EXAMINED", next(most))
+        patch.setattr("worker.store.job_search.MAX_OPEN", next(most))
         for page in pages(queries_of(store), wanted, limit):
             found.append(page)
-            patch.setattr("worker.store.open_jobs.MAX_EXAMINED", next(most))
+            patch.setattr("worker.store.job_search.MAX_OPEN", next(most))
     assert all(len(page) <= limit for page in found)
     assert [job for page in found for job in page] == [job for job in everything if matches(job, wanted)]
     states = queries_of(store).count_by_state("acme")
@@ -128,7 +128,7 @@ def test_a_list_of_a_batch_ends_with_the_last_job_of_the_batch(
     store: Store, monkeypatch: pytest.MonkeyPatch, wanted: JobFilter, limit: int
 ) -> None:
     monkeypatch.setattr("worker.store.job_search.MAX_EXAMINED", 3)
-    monkeypatch.setattr("worker.store.open_jobs.MAX_EXAMINED", 0)
+    monkeypatch.setattr("worker.store.job_search.MAX_OPEN", 0)
     others = [change(number, 9) for number in range(100, 130)]
     accept(store, *others[:20], change(1, 9, batch="spring"), others[20], change(2, 9, batch="spring"))
     accept(store, *others[21:], first=30)

@@ -1,25 +1,56 @@
 """One attempt to send a message by HTTP, as Standard Webhooks has it; nothing of the answer but its status.
 
-The host is resolved once per attempt and only checked addresses are connected to, by the name that the
-certificate must have. No redirect is followed, no proxy is used, and no body is read.
+The host is resolved once per attempt and only checked addresses are connected to (public ones, and those of
+private networks that are named), by the name that the certificate must have. No redirect is followed, no
+proxy is used, and no body is read.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 import httpcore
 import httpx
 from standardwebhooks.webhooks import Webhook
 
-from worker.callbacks.addresses import choose_addresses
 from worker.config import Callback, redact
 from worker.contract.quoting import make_printable
 from worker.errors import InvalidSettings
 from worker.network import deadline as network
 from worker.network.headers import retry_after, user_agent
 from worker.ports.callbacks import CallbackAttempt
+
+Address = IPv4Address | IPv6Address
+
+NAT64: Final = IPv6Network("64:ff9b::/96")  # whose last 32 bits are an address of IPv4
+
+
+def choose_addresses(found: Iterable[str], networks: Sequence[str]) -> list[str]:
+    """Return those addresses that are public or in one of the networks, in their order."""
+    allowed = [ip_network(network) for network in networks]
+    return [
+        text
+        for text in found
+        if all(_is_public(each) or any(each in network for network in allowed) for each in _meant_by(text))
+    ]
+
+
+def _meant_by(text: str) -> list[Address]:
+    """Return what packets to an address may reach: of one that embeds another, that one counts."""
+    address = ip_address(text.partition("%")[0])
+    if isinstance(address, IPv4Address):
+        return [address]
+    embedded = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if address in NAT64:
+        embedded.append(IPv4Address(int(address) & 0xFFFFFFFF))
+    return list(filter(None, embedded)) or [address]
+
+
+def _is_public(address: Address) -> bool:
+    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+
 
 TIMEOUT: Final = 10.0  # seconds from connecting to the status; resolving the name comes before
 MAX_ERROR: Final = 200  # characters that are kept

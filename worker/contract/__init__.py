@@ -1,9 +1,5 @@
 """The contract with producers: the message of a change, the relation types, their JSON Schema. Pure."""
 
-from worker.contract.account_name import ACCOUNT_NAME as ACCOUNT_NAME
-from worker.contract.account_name import account_of as account_of
-from worker.contract.account_name import check_account_name as check_account_name
-from worker.contract.account_name import explain_account_name as explain_account_name
 from worker.contract.change import Change as Change
 from worker.contract.change import Info as Info
 from worker.contract.change import Relation as Relation
@@ -17,10 +13,14 @@ from worker.contract.instant import read_instant as read_instant
 from worker.contract.instant import read_optional_instant as read_optional_instant
 from worker.contract.instant import write_instant as write_instant
 from worker.contract.instant import write_optional_instant as write_optional_instant
+from worker.contract.message import ACCOUNT_NAME as ACCOUNT_NAME
 from worker.contract.message import MAX_BODY as MAX_BODY
 from worker.contract.message import MAX_IDS as MAX_IDS
 from worker.contract.message import MAX_MESSAGE as MAX_MESSAGE
 from worker.contract.message import MessageDict as MessageDict
+from worker.contract.message import account_of as account_of
+from worker.contract.message import check_account_name as check_account_name
+from worker.contract.message import explain_account_name as explain_account_name
 from worker.contract.parsing import ParsedChange as ParsedChange
 from worker.contract.parsing import from_message as from_message
 from worker.contract.parsing import parse_many as parse_many

@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any, NamedTuple, get_args
 
 from worker.contract import instant, message
-from worker.contract.account_name import explain_account_name
 from worker.contract.catalogue import INFO
+from worker.contract.message import explain_account_name
 from worker.contract.quoting import quote, suggest
 from worker.contract.reference import (
     EXPECTED,

@@ -1,15 +1,19 @@
 """The message of a producer as it travels: its fields and bounds, and the decoder's view of it.
 
-The bounds are stated once, here; the decoder, the JSON Schema and the fault texts use them.
+The bounds are stated once, here; the decoder, the JSON Schema and the fault texts use them. What an account
+may be called holds in settings, requests and commands too.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Required, TypedDict
+from typing import Annotated, Final, Literal, Required, TypedDict
 
 import msgspec
 from msgspec import Meta
 
+from worker.contract.quoting import quote
 from worker.contract.types import ChangeAction
+from worker.errors import Fault, Invalid
 
 MAX_MESSAGE = 2**20  # bytes of one change
 MAX_BODY = 2**24  # bytes of many
@@ -68,3 +72,25 @@ class MessageDict(TypedDict, total=False):
     batch: str
     allow_empty: bool
     version: int
+
+
+ACCOUNT_NAME: Final = "an account name (1 to 32 of a-z 0-9 _ -, a letter or digit first)"
+_is_good = re.compile(ACCOUNT).fullmatch
+
+
+def explain_account_name(name: object) -> str:
+    """Return why this cannot be the name of an account; "" if it can."""
+    if isinstance(name, str) and _is_good(name):
+        return ""
+    return f"expected {ACCOUNT_NAME}, got {quote(name)}"
+
+
+def check_account_name(name: object) -> None:
+    """Raise Invalid, with the fault at `account`, unless this can be the name of an account."""
+    if reason := explain_account_name(name):
+        raise Invalid([Fault("account", reason)])
+
+
+def account_of(id_: str) -> str:
+    """Return the account that the id of a job, a replay or a message begins with (R5); "" for no such id."""
+    return id_.rpartition("-")[0]

@@ -10,8 +10,7 @@ from worker.contract import Reference, account_of
 from worker.ports.audit import AuditEntry
 from worker.ports.job_admin import ALL_FAILED, CANCELLED, AdminResult, Payload
 from worker.store.account import AccountCommit, Before, read_jobs_with_claims, read_memories
-from worker.store.acts import send_act
-from worker.store.audit_log import RedisAuditLog
+from worker.store.acts import RedisAuditLog, send_act
 from worker.store.erasure.erasure import RedisErasure
 from worker.store.jobs import job_decisions, job_references, lifecycle
 from worker.store.jobs.stored_job import FAILED, LoadedJob

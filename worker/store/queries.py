@@ -35,13 +35,12 @@ from worker.store.account import (
     relations_sent,
 )
 from worker.store.database import Database
-from worker.store.job_search import JobSearch
+from worker.store.job_search import JobSearch, OpenJobSearch
 from worker.store.jobs.job_view import as_record
 from worker.store.jobs.stored_job import LoadedJob
 from worker.store.lease.queue import QueueHead
 from worker.store.lease.replaced import read_relations
 from worker.store.limits import COUNTED_STATES, MAX_EXAMINED
-from worker.store.open_jobs import OpenJobSearch
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
 GROUP_ENDS: Final = 20  # jobs at either end of a group that are read, for one that is still kept

@@ -1,19 +1,27 @@
 """What an erasure of a record needs of the store: what still works it, and every place that may name it."""
 
+from collections import Counter
 from collections.abc import Collection
 from itertools import chain
 
 from worker.contract import Relation
 from worker.errors import StoreUnavailable, Unavailable
-from worker.ports.erasure import ErasedPiece, RecordRef, UnsettledRequests
+from worker.ports.erasure import ERASED, ErasedPiece, RecordRef, UnsettledRequests
 from worker.ports.work import Lease
 from worker.redis.client import is_refusal, translate_errors
 from worker.store import codec
+from worker.store.account import AccountCommit, Before, read_jobs, read_meta
 from worker.store.acts import Acts
-from worker.store.erasure.job_erasure import erase_jobs
+from worker.store.database import Database
 from worker.store.erasure.record_eraser import RecordEraser
 from worker.store.erasure.record_text import RecordText
+from worker.store.jobs import erased_job, job_references, lifecycle
+from worker.store.jobs.stored_job import NO_EVENT, QUEUED, LoadedJob
 from worker.store.lease.lease import RedisLease
+from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.look_ups import leave_look_ups
+from worker.store.limits import JOBS_PER_CALL, RELATIONS_PER_CALL
+from worker.store.places import PLACE_BITS
 
 
 class RedisErasure(Acts):
@@ -80,3 +88,110 @@ class RedisErasure(Acts):
                 "BGREWRITEAOF"
             )
         return "is being rewritten in the background; each replica rewrites its own"
+
+
+def erase_jobs(
+    leased: LeasedAccount, who: RecordRef, after: int, *, waiting: Collection[str] = ()
+) -> ErasedPiece:
+    """Erase the record from the next jobs; return where to go on (0: done), and how many were changed.
+
+    First those that are kept, by acceptance number; then bucket by bucket. No job so far names the record any
+    more, not even in what their producer called them; one that was about nothing else keeps only its state,
+    counts and times. What was left to do about the record ends superseded, all else stays as it was.
+    """
+    database, account, text = leased.database, leased.account, RecordText(who)
+    now = database.now()
+    listed = _list_jobs(database, account, after)
+    commit = leased.commit()
+    meta = read_meta(database, account)
+    commit.raise_version("p", meta.people_version)
+    found = read_jobs(database, account, [short for short, _, _ in listed])
+    counts, relations, is_any, next_after, looked_at = Counter[str](), 0, False, 0, 0
+    for short, place, is_kept in listed:
+        next_after, looked_at = place, looked_at + 1
+        job = found.get(short)
+        if job is None or job.is_gone(now) or job.is_kept != is_kept:
+            continue
+        before, is_waiting = Before.of(job), f"{account}-{short}" in waiting
+        labels = _drop_labels(job, text)
+        counts["labels"] += labels
+        lost = 0 if is_waiting else _erase_one(commit, job, who, counts)
+        if lost or labels:
+            commit.put(job, before)
+            is_any = True
+        relations += lost
+        if relations >= RELATIONS_PER_CALL:
+            break
+    if is_any:
+        leased.send_others(commit)
+    found_in = {
+        kind: counts[kind] for kind in ("jobs", "emptied", "labels") if counts[kind] or kind != "labels"
+    }
+    return ErasedPiece(next_after, found_in, looked={"jobs": looked_at})
+
+
+def _erase_one(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Counter[str]) -> int:
+    """Erase the record from one job; return how many relations named it."""
+    v = job.value
+    if job.is_unresolved:
+        return _erase_unresolved(commit, job, who, counts)
+    named = [relation for relation in job.all_relations() if who.is_part_of(relation)]
+    if not named:
+        return 0
+    if v.state == QUEUED:
+        left = [relation for relation in job.relations() if who.is_part_of(relation)]
+        if v.left == len(left):
+            lifecycle.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
+            commit.run("HINCRBY", "meta", "dead", 1)
+        elif left:
+            lifecycle.supersede(job, len(left), ERASED, commit.totals)
+    counts["jobs"] += 1
+    counts["emptied"] += erased_job.erase(job, who)
+    return len(named)
+
+
+def _erase_unresolved(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Counter[str]) -> int:
+    """Erase the record from a job of which another one is still to be found, or never was."""
+    if not job_references.names(job, who):
+        return 0
+    is_waiting = job_references.waits(job)
+    if is_waiting and erased_job.is_nothing_without(job.value, who):
+        leave_look_ups(commit, job)
+        lifecycle.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
+    counts["jobs"] += 1
+    counts["emptied"] += erased_job.erase(job, who)
+    if job.is_open:
+        job_references.count_left(job.value)
+    return 1
+
+
+def _drop_labels(job: LoadedJob, text: RecordText) -> bool:
+    """Drop the producer's own labels, and texts of the API, in which the record's id stands."""
+    v, is_any = job.value, False
+    for name, without in (("source", ""), ("batch", ""), ("correlation", ""), ("event_id", NO_EVENT)):
+        if text.is_in(getattr(v, name)):
+            setattr(v, name, without)
+            is_any = True
+    if any(text.is_in(message) for _, _, message in v.refusals) or (v.refusal and text.is_in(v.refusal[2])):
+        erased_job.drop_texts(v)
+        is_any = True
+    return is_any
+
+
+def _list_jobs(database: Database, account: str, after: int) -> list[tuple[str, int, bool]]:
+    """Return the next ids, where to continue after each, and whether it is looked for among the kept ones."""
+    if after < 1 << PLACE_BITS:
+        rows = database.read(
+            account, "zrangebyscore", "keep", f"({after}", "+inf", start=0, num=JOBS_PER_CALL, withscores=True
+        )
+        if rows:
+            return [(name.decode(), int(number), True) for name, number in rows]
+        after = 1 << PLACE_BITS
+    for bucket in sorted(int(number) for number in database.read(account, "hkeys", "buckets")):
+        first = bucket + 1 << PLACE_BITS
+        start = max(0, after - first)
+        if start >> PLACE_BITS:
+            continue
+        if names := database.read(account, "lrange", f"order:{bucket}", start, start + JOBS_PER_CALL - 1):
+            return [(name.decode(), first + start + at + 1, False) for at, name in enumerate(names)]
+    return []
