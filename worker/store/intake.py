@@ -21,7 +21,7 @@ from worker.ports.store import (
 from worker.redis.client import translate_errors
 from worker.redis.scripts import ScriptCall
 from worker.store import codec, keys
-from worker.store.account import META_FIELDS, Meta, read_jobs
+from worker.store.account import META_FIELDS, AccountCommit, Meta, read_jobs
 from worker.store.acts import Acts, commit_of_people, send_act
 from worker.store.commit import Overtaken
 from worker.store.database import Registry
@@ -163,20 +163,25 @@ class RedisIntake(Acts):
         )
         commit.put_new_kept(job, f"{short} unreadable".encode())
         commit.totals.update(accepted=1, failed=1, unreadable=1)
-        payload, lifetime = f"payload:{account}-{short}", round(1000 * keep.failed)
-        body = message.body[:MAX_PAYLOAD_BYTES]
-        faults = codec.encode(message.faults)
-        known = ("size", message.size or len(message.body), "delivered", int(message.delivered))
-        commit.run("HSET", payload, "body", body, "faults", faults, *known)
-        commit.run("PEXPIRE", payload, lifetime)
-        commit.run("ZADD", "payloads", number, f"{account}-{short}")
-        commit.run("PEXPIRE", "payloads", lifetime)
+        _keep_payload(commit, f"{account}-{short}", number, message, lifetime=round(1000 * keep.failed))
         if payloads >= MAX_PAYLOADS:
             for old in database.read(account, "zrange", "payloads", 0, payloads - MAX_PAYLOADS):
                 commit.run("ZREM", "payloads", old)
                 commit.run("DEL", f"payload:{old.decode()}")
         send_act(commit)
         return short
+
+
+def _keep_payload(
+    commit: AccountCommit, job: str, number: int, message: UnreadableMessage, *, lifetime: int
+) -> None:
+    """Keep what came for a job that stands for an unreadable message, so many ms."""
+    body, faults = message.body[:MAX_PAYLOAD_BYTES], codec.encode(message.faults)
+    known = ("size", message.size or len(message.body), "delivered", int(message.delivered))
+    commit.run("HSET", f"payload:{job}", "body", body, "faults", faults, *known)
+    commit.run("PEXPIRE", f"payload:{job}", lifetime)
+    commit.run("ZADD", "payloads", number, job)
+    commit.run("PEXPIRE", "payloads", lifetime)
 
 
 def _read_accepted(
