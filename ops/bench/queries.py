@@ -23,6 +23,7 @@ from worker.contract import Relation
 from worker.ports.queries import CursorPage
 from worker.ports.records import JobFilter, JobRecord
 from worker.redis.client import connect
+from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
 
@@ -92,7 +93,7 @@ def _questions(store: RedisStore, ask: RedisQueries, ids: Sequence[str]) -> dict
         "one job": lambda: store.get_job(dice.choice(ids)),
         "is my import done": lambda: store.batch_counts(ACCOUNT, "import-3"),
         "a relation's jobs": lambda: store.relation_history(ACCOUNT, relation),
-        "counts by state": lambda: ask.count_by_state(ACCOUNT),
+        "counts by state": lambda: RedisMetrics(store.database).account_stats([ACCOUNT]),
         "errors, grouped": lambda: ask.failure_groups(ACCOUNT),
         "errors, suspects of the newest 500": lambda: find_suspects(ask, ACCOUNT, most=500),
         "requests": lambda: ask.list_requests(ACCOUNT),

@@ -8,6 +8,7 @@ import pytest
 
 from ops.simulator import Simulator
 from tests.support.cli_runner import TOKEN, Cli, first_job
+from tests.support.store_steps import count_by_state
 from worker.contract import Relation
 from worker.wiring import Runtime
 
@@ -78,6 +79,6 @@ def test_a_table_of_external_numbers_and_e_mails_is_imported(
     assert json.loads(cli("import", str(file), *columns, *constants, "--json").stdout)["known"] == 3
     drain()
     assert set(simulator.relations(TOKEN)) == {Relation(INTERESTED, 501, 9001)}
-    assert runtime.queries.count_by_state("acme")["parked"] == 2
+    assert count_by_state(runtime.metrics, "acme")["parked"] == 2
     wrong = cli("import", str(file), "--map", "Objekt=person:name", *constants, code=2)
     assert "or a record's own such as childid=address:email" in wrong.stderr

@@ -9,6 +9,7 @@ import pytest
 from producers.services import build_services
 from tests.support.browsing import Browse, links_of, text_of
 from tests.support.http_front import BUYER, MISSING, Front
+from tests.support.store_steps import count_by_state
 from worker.ports.records import OPEN_STATES, JobFilter
 
 
@@ -25,7 +26,7 @@ def work(front: Front, account: str = "acme") -> None:
     """Work an account until every job has ended."""
     for _ in range(10):
         front.runtime.flush(account)
-        counts = front.runtime.queries.count_by_state(account)
+        counts = count_by_state(front.runtime.metrics, account)
         if not any(counts[state] for state in OPEN_STATES):
             return
     raise AssertionError(counts)
@@ -94,7 +95,7 @@ def test_the_page_is_what_was_shown(front: Front, browse: Browse) -> None:
     )
     confirm(browser, preview)
     assert states(front, shown) == ["superseded"] * 25
-    assert front.runtime.queries.count_by_state("acme")["queued"] == 5
+    assert count_by_state(front.runtime.metrics, "acme")["queued"] == 5
 
 
 def test_what_could_not_be_done_says_why_and_stays_selected(front: Front, browse: Browse) -> None:

@@ -7,6 +7,7 @@ import httpx
 
 from tests.support.browsing import Browse, text_of
 from tests.support.http_front import SECRETS, Front
+from tests.support.store_steps import count_by_state
 
 DESK = {"Authorization": f"Bearer {SECRETS['DESK_SECRET']}"}
 SALE = {"action": "create", "type": "estate:address:buyer", "parent": 501, "children": [9001]}
@@ -40,7 +41,7 @@ def test_one_is_read_again_after_a_preview_and_makes_nothing_twice(front: Front,
     assert "1 change" in text_of(preview.text)
     for _ in range(2):
         assert browser.post(f"{path}/redeliver", data={"x": ""}).url.path == path
-    assert front.runtime.queries.count_by_state("acme")["queued"] == 1
+    assert count_by_state(front.runtime.metrics, "acme")["queued"] == 1
 
 
 def test_a_refused_one_cannot_be_read_again(front: Front, browse: Browse) -> None:

@@ -10,7 +10,7 @@ from producers.job_admin.cancel_dismiss import CANCELLABLE, JobAdminService
 from producers.job_admin.selection import narrow, select_jobs
 from tests.support.crashes import BrokenConnection
 from tests.support.flow_world import World, change
-from tests.support.store_steps import job_admin_of, queries_of
+from tests.support.store_steps import count_by_state, job_admin_of, metrics_of, queries_of
 from worker.contract import Relation
 from worker.errors import InvalidChange, Unavailable
 from worker.ports.job_admin import CANCELLED, AdminResult
@@ -60,8 +60,8 @@ def stopped_before_sending(make_world: Make, *changes: Any, **options: Any) -> W
 def test_what_was_taken_and_never_signed_is_held_and_can_be_cancelled(make_world: Make) -> None:
     world = stopped_before_sending(make_world, change("create", BUYER, 1, 9), change("create", BUYER, 2, 9))
     assert [world.job(at).state for at in (0, 1)] == ["held", "held"]
-    assert queries_of(world.store).count_by_state("acme")["held"] == 2
-    assert queries_of(world.store).count_by_state("acme")["sending"] == 0
+    assert count_by_state(metrics_of(world.store), "acme")["held"] == 2
+    assert count_by_state(metrics_of(world.store), "acme")["sending"] == 0
     assert [found.id for found in queries_of(world.store).find_jobs("acme", JobFilter(state="held")).entries]
     world.store.pause("acme", Pause("hand"))
     assert cancel(world, ids(world, 0)) == AdminResult(tuple(ids(world, 0)), {})

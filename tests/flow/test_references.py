@@ -10,7 +10,7 @@ from tests.support.broken_stores import inspector_of
 from tests.support.crashes import crash_everywhere
 from tests.support.flow_world import World
 from tests.support.references import ESTATE, FIELDS, address, email, seed, wish
-from tests.support.store_steps import job_admin_of, queries_of
+from tests.support.store_steps import count_by_state, job_admin_of, metrics_of
 from worker.contract import Reference
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
 from worker.planner.search import Search
@@ -239,7 +239,7 @@ def test_a_change_that_waits_for_a_record_is_cancelled_like_any_other(world: Wor
     assert inspector_of(world.store).inspect("acme").flaws == ()
     world.drain()
     assert world.linked() == {(501, 9005)}
-    assert queries_of(world.store).count_by_state("acme")["parked"] == 0
+    assert count_by_state(metrics_of(world.store), "acme")["parked"] == 0
 
 
 @pytest.mark.parametrize("is_looked_up", [False, True])

@@ -11,7 +11,7 @@ from ops.explain.text import format_instant
 from producers.job_admin.resolve import RecordChoice, ReferenceService, find_choice
 from tests.support.flow_world import World, change, generous_policy
 from tests.support.references import BUYER, ESTATE, FIELDS, address, email, seed, wish
-from tests.support.store_steps import job_admin_of, queries_of
+from tests.support.store_steps import count_by_state, job_admin_of, metrics_of, queries_of
 from worker.contract import Reference, Relation
 from worker.errors import InvalidChange
 from worker.ports.audit import AuditEntry
@@ -55,7 +55,7 @@ def test_a_change_goes_on_with_the_record_that_a_person_chose(world: World, is_f
     assert world.linked() == {(501, 9004)}
     chosen = world.job().references[-1]
     assert (chosen.record, chosen.by) == (9004, "ada")
-    assert queries_of(world.store).count_by_state("acme")["parked"] == 0
+    assert count_by_state(metrics_of(world.store), "acme")["parked"] == 0
 
 
 def test_a_failed_one_goes_back_with_the_record_that_a_person_chose(world: World) -> None:

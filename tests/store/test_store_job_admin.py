@@ -11,10 +11,12 @@ from tests.support.store_steps import (
     BASE,
     accept,
     claim_all,
+    count_by_state,
     dump_keys,
     job_admin_of,
     job_of,
     list_jobs,
+    metrics_of,
     queries_of,
     read_all,
     send_and_settle,
@@ -65,10 +67,10 @@ def test_a_cancelled_job_ends_superseded_and_all_others_keep_their_order(store: 
     )
     assert [event.detail for event in store.relation_history("acme", Relation(BUYER, 3, 9))[1]] == [CANCELLED]
     assert store.batch_counts("acme", "import") == {"accepted": 6, "superseded": 3}
-    assert store.counts("acme")["backlog"] == 3 == queries_of(store).count_by_state("acme")["queued"]
+    assert store.counts("acme")["backlog"] == 3 == count_by_state(metrics_of(store), "acme")["queued"]
     claim_all(take_lease(store))
     accept(store, change(7, 9), first=7)
-    assert store.counts("acme")["backlog"] == 1 == queries_of(store).count_by_state("acme")["queued"]
+    assert store.counts("acme")["backlog"] == 1 == count_by_state(metrics_of(store), "acme")["queued"]
 
 
 def test_cancelling_makes_room_at_once_and_an_account_with_all_cancelled_is_not_due(store: Store) -> None:

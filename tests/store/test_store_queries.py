@@ -9,7 +9,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.support.store_steps import accept, claim_all, queries_of, send_and_settle, take_lease
+from tests.support.store_steps import (
+    accept,
+    claim_all,
+    count_by_state,
+    metrics_of,
+    queries_of,
+    send_and_settle,
+    take_lease,
+)
 from tests.support.store_values import (
     BROKER,
     BUYER,
@@ -107,7 +115,7 @@ def test_pages_have_every_matching_job_once_newest_first(
             patch.setattr("worker.store.job_search.MAX_OPEN", next(most))
     assert all(len(page) <= limit for page in found)
     assert [job for page in found for job in page] == [job for job in everything if matches(job, wanted)]
-    states = queries_of(store).count_by_state("acme")
+    states = count_by_state(metrics_of(store), "acme")
     assert {state: states[state] for state in OPEN_STATES} == {
         state: sum(job.state == state for job in everything) for state in OPEN_STATES
     }
@@ -179,13 +187,13 @@ def test_failures_are_grouped_by_error_and_type_and_requeued_jobs_leave_the_grou
         (0, BROKER): 1,
     }
     assert (groups[160, BUYER].error, groups[160, BUYER].last) == ("record", START + HOUR)
-    assert queries_of(store).count_by_state("acme")["unresolved"] == 3
+    assert count_by_state(metrics_of(store), "acme")["unresolved"] == 3
     store.requeue("acme", [groups[160, BUYER].example])
     assert {(each.code, each.type) for each in queries_of(store).failure_groups("acme")} == {
         (78, BUYER),
         (0, BROKER),
     }
-    assert queries_of(store).count_by_state("acme")["unresolved"] == 2
+    assert count_by_state(metrics_of(store), "acme")["unresolved"] == 2
 
 
 def test_states_are_read_together_without_those_of_unknown_jobs(store: Store, clock: FakeClock) -> None:

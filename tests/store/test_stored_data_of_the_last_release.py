@@ -11,6 +11,7 @@ from redis import Redis
 
 from tests.support.broken_stores import inspector_of
 from tests.support.flow_world import START, World
+from tests.support.store_steps import count_by_state, metrics_of
 from worker.contract import Change, Relation
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.planner.actions import Action
@@ -182,7 +183,7 @@ def test_lists_counts_and_groups_are_read(store: RedisStore, queries: RedisQueri
         (0, "unreadable", ""): 1,
         (181, "shape", APPOINTMENT): 1,
     }
-    assert queries.count_by_state("acme") == {
+    assert count_by_state(metrics_of(store), "acme") == {
         "queued": 7,
         "parked": 0,
         "sending": 0,
@@ -389,7 +390,7 @@ def test_flushing_ends_every_open_job_with_one_outcome_per_relation(client: Redi
         assert sum(job.counts.values()) == job.total
     assert world.open_accounts() == {}
     assert RedisJobAdmin(Database(client, PREFIX)).unsettled_requests("acme").requests == ()
-    assert queries.count_by_state("acme")["unresolved"] == 6
+    assert count_by_state(metrics_of(world.store), "acme")["unresolved"] == 6
     assert world.relations().keys() == {
         Relation(APPOINTMENT, 201, 9001),
         Relation(BUYER, 111, 9003),

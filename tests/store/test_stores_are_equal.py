@@ -21,7 +21,7 @@ from redis import Redis
 
 from ops.dev.redis_server import RedisServer
 from tests.support.flow_world import generous_policy
-from tests.support.store_steps import job_admin_of, metrics_of, queries_of
+from tests.support.store_steps import count_by_state, job_admin_of, metrics_of, queries_of
 from tests.support.store_values import (
     BROKER,
     BUYER,
@@ -711,7 +711,7 @@ def read_everything(
     """Return everything that can be read of an account but single jobs."""
     return (
         queries_of(store).find_jobs(account, JobFilter(), limit=1000),
-        queries_of(store).count_by_state(account),
+        count_by_state(metrics_of(store), account),
         queries_of(store).failure_groups(account),
         queries_of(store).list_requests(account, limit=3),
         store.counts(account),

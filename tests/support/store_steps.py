@@ -92,6 +92,13 @@ def metrics_of(store: Store) -> Metrics:
     return RedisMetrics(store.database)
 
 
+def count_by_state(metrics: Metrics, account: str) -> dict[str, int]:
+    """Return the number of jobs by state (open: now, ended: in all), and of `unresolved` failures."""
+    stats = metrics.account_stats([account])[account]
+    ended = {state: stats.counts.get(state, 0) for state in ("succeeded", "superseded", "failed")}
+    return {**stats.open_jobs, **ended, "unresolved": stats.unresolved}
+
+
 def list_jobs(store: Store) -> tuple[JobRecord, ...]:
     """Return the jobs, newest first."""
     found = queries_of(store).find_jobs("acme", JobFilter(), limit=1000).entries

@@ -16,6 +16,7 @@ from producers.replay.resend import MAX_CORRECTION
 from producers.services import build_services
 from tests.support.cli_runner import make_cli, make_environ, write_settings
 from tests.support.http_front import BUYER, MISSING, SECRETS, Front, problem
+from tests.support.store_steps import count_by_state
 from worker.contract import from_message
 from worker.ports.records import JobFilter
 from worker.ports.store import UnreadableMessage
@@ -102,7 +103,7 @@ def test_a_senders_id_of_any_length_is_one_message(front: Front) -> None:
         assert (first["id"], again["duplicate"]) == (again["id"], True)
         job = front.job(first["id"])
         assert len(job.event_id) <= 200
-    assert front.runtime.queries.count_by_state("acme")["unresolved"] == 2
+    assert count_by_state(front.runtime.metrics, "acme")["unresolved"] == 2
 
 
 def sign(webhook: Webhook, signed: str) -> str:

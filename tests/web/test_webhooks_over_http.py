@@ -22,6 +22,7 @@ from standardwebhooks.webhooks import Webhook
 from producers.portals.http.middleware import ForwardedMiddleware
 from producers.services import build_services
 from tests.support.http_front import BUYER, SECRETS, Front, problem
+from tests.support.store_steps import count_by_state
 from worker.config import Rule, Secret
 from worker.ports.records import JobFilter
 
@@ -150,7 +151,7 @@ def test_a_stored_payload_becomes_changes_once_its_rules_are_fixed(
     assert deliver(front.client(None), payload).json()["jobs"] == [
         {"id": job.id, "state": "queued", "duplicate": True}
     ]
-    assert front.runtime.queries.count_by_state("acme")["unresolved"] == 0
+    assert count_by_state(front.runtime.metrics, "acme")["unresolved"] == 0
 
 
 def test_a_payload_that_names_no_account_is_stored_as_unrouted(front: Front) -> None:

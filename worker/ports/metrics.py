@@ -36,20 +36,15 @@ class AccountStats(NamedTuple):
 
     @property
     def open_jobs(self) -> dict[str, int]:
-        """The number of open jobs by state."""
-        return count_open_jobs(self.backlog, self.counts, begun=self.begun)
+        """The number of open jobs by state.
 
-
-def count_open_jobs(backlog: int, counts: Mapping[str, int], *, begun: int) -> dict[str, int]:
-    """Return the number of open jobs by state, of changes in the inbox and the store's counters.
-
-    What a flush has taken is sent only while a request is begun; without one, it is held.
-    """
-    open_jobs: dict[str, int] = {state: counts.get(state, 0) for state in OPEN_STATES}
-    if not begun:
-        open_jobs["held"] += open_jobs["sending"]
-        open_jobs["sending"] = 0
-    return {**open_jobs, "queued": backlog}
+        What a flush has taken is sent only while a request is begun; without one, it is held.
+        """
+        open_jobs: dict[str, int] = {state: self.counts.get(state, 0) for state in OPEN_STATES}
+        if not self.begun:
+            open_jobs["held"] += open_jobs["sending"]
+            open_jobs["sending"] = 0
+        return {**open_jobs, "queued": self.backlog}
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):

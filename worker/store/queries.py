@@ -11,7 +11,6 @@ from worker.contract.instant import SECOND
 from worker.errors import Fault, Invalid
 from worker.planner.relation_state import RelationRecord
 from worker.ports.drift import ConfirmedPage
-from worker.ports.metrics import count_open_jobs
 from worker.ports.queries import AccountState, CursorPage
 from worker.ports.records import (
     FOREVER,
@@ -40,7 +39,7 @@ from worker.store.jobs.job_view import as_record
 from worker.store.jobs.stored_job import LoadedJob
 from worker.store.lease.queue import QueueHead
 from worker.store.lease.replaced import read_relations
-from worker.store.limits import COUNTED_STATES, MAX_EXAMINED
+from worker.store.limits import MAX_EXAMINED
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
 GROUP_ENDS: Final = 20  # jobs at either end of a group that are read, for one that is still kept
@@ -73,20 +72,6 @@ class RedisQueries:
         search = JobSearch(self._database, account, JobFilter(event_id=event_id), MAX_EXAMINED)
         page = search.by_event(sources, FOREVER)
         return page.entries if page else ()
-
-    def count_by_state(self, account: str) -> Mapping[str, int]:
-        """Return the number of jobs by state (open: now, ended: in all), and of `unresolved` failures."""
-        reads = self._database.reads(account)
-        reads.llen("queue")
-        reads.llen("look_ups")
-        reads.hget("meta", "dead")
-        reads.zcard("failed")
-        reads.hmget("counts", COUNTED_STATES)
-        reads.hlen("journal")
-        listed, look_ups, dead, unresolved, counts, begun = reads.run()
-        known = {state: int(count or 0) for state, count in zip(COUNTED_STATES, counts, strict=True)}
-        waiting = listed + look_ups - int(dead or 0)
-        return {**known, **count_open_jobs(waiting, known, begun=begun), "unresolved": unresolved}
 
     def get_states(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
         """Return the states of these jobs, without those that are not there (any more)."""
