@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from ops.dashboard.page import Visit
 from ops.dashboard.session import Sessions, SignInLimit
 from ops.operations.local import LocalOperations
+from producers.portals.http.deps import Threads
 from producers.portals.http.refusals import RefusalLog
-from producers.portals.http.threads import Threads
 from producers.services import Services, build_services
 from worker.wiring import Runtime
 

@@ -6,7 +6,7 @@ from datetime import UTC
 
 from ops.operations.local import LocalOperations
 from ops.web.metrics import MetricsReader
-from producers.portals.http.threads import Threads
+from producers.portals.http.deps import Threads
 from producers.services import Services, build_services
 from worker.wiring import Runtime
 

@@ -1,4 +1,7 @@
-"""The dependencies of the handlers for portals as one value, built from a runtime here and nowhere else."""
+"""The dependencies of the handlers for portals as one value, built from a runtime here and nowhere else.
+
+Threads beside the event loop are so shared out that nobody's questions keep changes from being accepted.
+"""
 
 import asyncio
 import math
@@ -6,14 +9,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from threading import Semaphore
+from typing import Any, Final, ParamSpec, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 
 from producers.portals.http.group_commit import CommitGroup
 from producers.portals.http.long_poll import JobPoller
 from producers.portals.http.refusals import DeliveryLog, RefusalLog
-from producers.portals.http.threads import Threads
 from producers.webhooks.mapping import check_rules
 from worker.config import Settings, Source
 from worker.errors import InvalidSettings, NotFound, StoreUnavailable
@@ -22,8 +26,37 @@ from worker.usecases.health import Trouble
 from worker.usecases.intake import Intake
 from worker.wiring import Runtime
 
+INTAKE_THREADS: Final = 16
+OTHER_THREADS: Final = 32
+THREADS_PER_KEY: Final = 4
+WEBHOOK_THREADS: Final = 16
+MAPPING_THREADS: Final = 2  # of these that map at a time; more would only take the event loop's time
 PROBE_SECONDS: Final = 2.0  # that a health check waits for Redis
 HEALTH_REST: Final = 0.005  # seconds per account for which health checks keep what they have read of all
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+
+
+class Threads:
+    """The threads of one application: some for intake and webhooks alone, and a few others for each key."""
+
+    def __init__(self) -> None:
+        self._others = CapacityLimiter(OTHER_THREADS)
+        self.run_intake = partial(to_thread.run_sync, limiter=CapacityLimiter(INTAKE_THREADS))
+        self._webhooks, self.mapping = CapacityLimiter(WEBHOOK_THREADS), Semaphore(MAPPING_THREADS)
+        self._keys: dict[str, CapacityLimiter] = {}  # by name; there are as many as in the settings
+
+    async def run_webhook(self, function: Callable[[], Result]) -> Result:
+        """Run what takes a webhook, and holds `mapping` while it maps: a slow one stops nobody else."""
+        return await to_thread.run_sync(function, limiter=self._webhooks)
+
+    async def run_for(
+        self, key: str, function: Callable[Params, Result], *args: Params.args, **options: Params.kwargs
+    ) -> Result:
+        """Run what the key of this name asks for or does, a few at a time."""
+        async with self._keys.setdefault(key, CapacityLimiter(THREADS_PER_KEY)):
+            return await to_thread.run_sync(partial(function, *args, **options), limiter=self._others)
 
 
 class WebhookSources:
