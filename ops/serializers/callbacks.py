@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from ops.serializers.fields import write_document
+from ops.serializers import write_document
 from worker.contract import write_instant, write_optional_instant
 from worker.ports.callbacks import CallbackAttempt, CallbackMessage, MessageState
 from worker.ports.queries import CursorPage

@@ -2,7 +2,7 @@
 
 from typing import Any, TypedDict
 
-from ops.serializers.fields import write_document
+from ops.serializers import write_document
 from producers.webhooks.redelivery import Remapped, RemappedChange, SkipReason
 from worker.contract import to_message, write_instant
 from worker.ports.deliveries import Delivery, DeliveryOutcome, RuleOutcome, RuleTrace

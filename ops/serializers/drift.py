@@ -3,7 +3,7 @@
 from typing import TypedDict
 
 from ops.explain.explanation import RelationDict, write_relation
-from ops.serializers.fields import write_document
+from ops.serializers import write_document
 from worker.contract import Relation, read_instant, write_instant
 from worker.ports.drift import DriftedRelation, DriftPage, DriftState
 

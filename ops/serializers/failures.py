@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, TypedDict
 
 from ops.explain.advice import advise
-from ops.serializers.fields import write_document
+from ops.serializers import write_document
 from producers.job_admin.suspects import RecordFailures
 from worker.contract import write_instant
 from worker.onoffice.codes import describe

@@ -3,7 +3,7 @@
 from typing import TypedDict
 
 from ops.explain.explanation import HealthVerdict
-from ops.serializers.fields import write_document
+from ops.serializers import write_document
 from worker.contract import write_instant
 from worker.planner.actions import Action
 from worker.ports.queries import CursorPage

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import TypedDict
 
-from ops.serializers.fields import write_document
+from ops.serializers import write_document
 from worker.contract import write_instant, write_optional_instant
 from worker.ports.metrics import HistoryPoint, SweepStats, WorkerInfo
 
