@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.contract.instant import SECOND
+from worker.contract.instant import SECOND, to_us
 from worker.limiter import policy
 from worker.limiter.policy import PaceState
 from worker.ports.services import Feedback, Grant
@@ -51,7 +51,7 @@ def test_never_more_than_burst_plus_rate_times_t_slots_in_any_t(
         now += gap
         if move == "book":
             state, last = booked(state, now, rate=rate, burst=burst, max_wait=max_wait)
-            held |= {last.slot: now + policy.to_us(last.wait)} if last.booked else {}
+            held |= {last.slot: now + to_us(last.wait)} if last.booked else {}
         elif move == "refund":
             after = policy.refund(state, last)
             if after != state:
@@ -73,7 +73,7 @@ def test_a_booked_slot_waits_at_most_max_wait_and_a_refused_one_is_free_after_it
     for gap in gaps:
         now += gap
         after, grant = booked(state, now, rate=rate, burst=burst, max_wait=max_wait)
-        wait = policy.to_us(grant.wait)
+        wait = to_us(grant.wait)
         if grant.booked:
             assert wait <= max_wait
         else:
@@ -151,7 +151,7 @@ def test_each_failed_probe_doubles_the_cool_down_up_to_five_minutes() -> None:
         assert grant.probe
         state = policy.report(state, now, feedback="failed")
         cooldowns.append(booked(state, now)[1].wait)
-        now += policy.to_us(cooldowns[-1])
+        now += to_us(cooldowns[-1])
     assert cooldowns == [10, 20, 40, 80, 160, 300, 300, 300]
 
 

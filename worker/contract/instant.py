@@ -14,6 +14,11 @@ MAX_MICROS = 2**53  # in the year 2255: below it, JavaScript and Lua keep every 
 RFC3339 = re.compile(PATTERN)
 
 
+def to_us(seconds: float) -> int:
+    """Return seconds as whole microseconds."""
+    return round(seconds * SECOND)
+
+
 @lru_cache(maxsize=64)  # the changes of one call or one import often share their instant
 def read_instant(text: str) -> int:
     """Return the microseconds since the epoch of an RFC 3339 text.

@@ -49,11 +49,6 @@ class PaceState:
     failed_at: int = 0
 
 
-def to_us(seconds: float) -> int:
-    """Return seconds as whole microseconds."""
-    return round(seconds * SECOND)
-
-
 def slot_interval(rate: float, factor: float) -> int:
     """Return the µs between two slots, rounded up so that `rate · factor` per second is never exceeded."""
     return math.ceil(SECOND / (rate * factor))

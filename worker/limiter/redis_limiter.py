@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from worker.contract.instant import SECOND
+from worker.contract.instant import SECOND, to_us
 from worker.limiter import policy
 from worker.limiter.policy import PaceState
 from worker.ports.services import BreakerChange, Feedback, Grant, Pace, Reason
@@ -39,12 +39,12 @@ class RedisLimiter:
         self, account: str, *, rate: float, burst: int, max_wait: float, now: float | None = None
     ) -> Grant:
         """Return the next slot within `max_wait` seconds, booked; or, not booked, when to come back."""
-        return _read_grant(self._run("book", account, rate, burst, policy.to_us(max_wait), _script_time(now)))
+        return _read_grant(self._run("book", account, rate, burst, to_us(max_wait), _script_time(now)))
 
     def peek(self, account: str, *, rate: float, burst: int, max_wait: float, now: float) -> Grant:
         """Return what `book` would answer then, booking nothing."""
-        state, longest = self._read_states([account])[account], policy.to_us(max_wait)
-        return policy.book(state, policy.to_us(now), rate=rate, burst=burst, max_wait=longest)[1]
+        state, longest = self._read_states([account])[account], to_us(max_wait)
+        return policy.book(state, to_us(now), rate=rate, burst=burst, max_wait=longest)[1]
 
     def report(
         self,
@@ -61,7 +61,7 @@ class RedisLimiter:
         after the feedback `suspect` only its suspected relations; `reason` is kept for operators.
         """
         text = (reason or feedback)[: policy.REASON_LENGTH]
-        args = feedback, policy.to_us(retry_after), text, _script_time(now)
+        args = feedback, to_us(retry_after), text, _script_time(now)
         change, probe_in = self._run("report", account, *args)
         return BreakerChange(BREAKER_CHANGES[change], probe_in / SECOND)
 
@@ -101,7 +101,7 @@ class RedisLimiter:
 
 def _script_time(now: float | None) -> str:
     """Return the argument `now` of a script; empty lets it ask Redis."""
-    return "" if now is None else str(policy.to_us(now))
+    return "" if now is None else str(to_us(now))
 
 
 def _read_grant(row: list[Any]) -> Grant:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from worker.contract import Change, Reference
+from worker.contract.instant import to_us
 from worker.errors import BacklogFull
 from worker.ports.store import (
     AcceptResult,
@@ -34,7 +35,7 @@ from worker.store.jobs.stored_job import (
     StoredReference,
 )
 from worker.store.keys import LAYOUT, bucket_of, delivery, event, short_id
-from worker.store.limits import MAX_FAULT_LENGTH, MAX_PAYLOAD_BYTES, MAX_PAYLOADS, to_us
+from worker.store.limits import MAX_FAULT_LENGTH, MAX_PAYLOAD_BYTES, MAX_PAYLOADS
 from worker.store.migration import ensure_layout
 
 REGISTRATION_MEMORY: Final = 60.0

@@ -53,8 +53,3 @@ COUNTED_STATES: Final = (
     *("succeeded", "superseded", "failed"),
 )
 """The states of jobs that the account's counters hold; queued jobs are counted by the inbox."""
-
-
-def to_us(seconds: float) -> int:
-    """Return seconds as whole microseconds."""
-    return round(seconds * 1_000_000)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from worker.contract.instant import to_us
 from worker.limiter import policy
 from worker.limiter.policy import PaceState
 from worker.ports.services import BreakerChange, Feedback, Grant, Pace
@@ -70,7 +71,7 @@ class MemoryLimiter:
         self, account: str, *, rate: float, burst: int, max_wait: float, now: float | None = None
     ) -> Grant:
         """Return the next slot, booked, or when to come back."""
-        longest = policy.to_us(max_wait)
+        longest = to_us(max_wait)
         with self._lock:
             self._states[account], grant = policy.book(
                 self._get(account), self._now(now), rate=rate, burst=burst, max_wait=longest
@@ -79,7 +80,7 @@ class MemoryLimiter:
 
     def peek(self, account: str, *, rate: float, burst: int, max_wait: float, now: float) -> Grant:
         """Return what `book` would answer then, booking nothing."""
-        longest = policy.to_us(max_wait)
+        longest = to_us(max_wait)
         return policy.book(self._get(account), self._now(now), rate=rate, burst=burst, max_wait=longest)[1]
 
     def report(
@@ -92,7 +93,7 @@ class MemoryLimiter:
         now: float | None = None,
     ) -> BreakerChange:
         """Let an answer change the pace; return what it did to the breaker."""
-        stop = policy.to_us(retry_after)
+        stop = to_us(retry_after)
         with self._lock:
             before = self._get(account)
             after = policy.report(before, self._now(now), feedback=feedback, retry_after=stop, reason=reason)
@@ -122,4 +123,4 @@ class MemoryLimiter:
         return self._states.get(account, PaceState())
 
     def _now(self, now: float | None) -> int:
-        return policy.to_us(self._clock() if now is None else now)
+        return to_us(self._clock() if now is None else now)

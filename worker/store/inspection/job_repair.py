@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from worker.contract import Change
+from worker.contract.instant import to_us
 from worker.planner.fold import RESULTS
 from worker.ports.store import Retention
 from worker.store.inspection.flaws import ENDED, Write
@@ -18,7 +19,6 @@ from worker.store.jobs.stored_job import (
     LoadedJob,
 )
 from worker.store.keys import bucket_of, delivery, event
-from worker.store.limits import to_us
 
 
 def restore(job: LoadedJob, results: Counter[str], left: int, *, now: int, keep: Retention) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from worker.contract import Reference
+from worker.contract.instant import to_us
 from worker.planner.search import Answer
 from worker.ports.erasure import RecordRef
 from worker.ports.references import LookUpResult, Parking, ReplacedSide, UnresolvedJob
@@ -23,7 +24,7 @@ from worker.store.jobs.stored_job import (
     StoredJob,
     StoredReference,
 )
-from worker.store.limits import MAX_FAULT_LENGTH, to_us
+from worker.store.limits import MAX_FAULT_LENGTH
 
 
 def waits(job: LoadedJob) -> bool:

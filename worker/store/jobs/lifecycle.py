@@ -6,6 +6,7 @@ Each transition changes the job, and adds to the account's totals.
 from collections import Counter
 from collections.abc import Sequence
 
+from worker.contract.instant import to_us
 from worker.planner.apply_reply import RelationOutcome
 from worker.ports.erasure import ERASED
 from worker.ports.job_admin import CANCELLED
@@ -27,7 +28,7 @@ from worker.store.jobs.stored_job import (
     LoadedJob,
     StoredJob,
 )
-from worker.store.limits import REQUEST_IDS_LENGTH, to_us
+from worker.store.limits import REQUEST_IDS_LENGTH
 
 
 def claim(job: LoadedJob) -> None:
