@@ -21,7 +21,7 @@ from worker.config import holds_secret, load_settings
 from worker.contract import account_of, correlation_of, traceparent_of
 from worker.errors import NotFound, StoreUnavailable, Unavailable
 from worker.ports.work import MAX_COUNTDOWN
-from worker.usecases.accept_messages import accept_messages, keep_undecoded
+from worker.usecases.intake import accept_messages, keep_undecoded
 from worker.usecases.replay import run_replay
 from worker.wakeups import send_wakeup
 from worker.wiring import Runtime, open_traces

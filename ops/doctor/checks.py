@@ -4,12 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ops.doctor.accounts import check_work
+from ops.doctor.accounts import check_callback, check_deliveries, check_work
 from ops.doctor.findings import Finding
 from ops.doctor.rights import advise_on_refusal, check_store_rights
 from ops.doctor.server import check_redis
 from ops.doctor.settings import check_credentials, check_settings
-from ops.doctor.webhooks import check_callback, check_deliveries
 from ops.doctor.workers import check_broker, check_system
 from worker.clock import IdGenerator
 from worker.config import mask_url

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from ops.doctor.webhooks import check_callback
+from ops.doctor.accounts import check_callback
 from ops.web.routes import operator_routes
 from producers.portals.http.application import application
 from producers.portals.http.server import Server

@@ -27,7 +27,7 @@ from worker.errors import InvalidChange
 from worker.ports.job_admin import Payload
 from worker.ports.records import JobFilter, JobRecord
 from worker.ports.store import UnreadableMessage
-from worker.usecases.accept_messages import accept_messages
+from worker.usecases.intake import accept_messages
 from worker.wiring import Runtime
 
 GOOD = {

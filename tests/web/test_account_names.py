@@ -14,7 +14,7 @@ from tests.support.http_front import BUYER, Front, problem
 from worker.config import load_settings
 from worker.contract import explain_account_name, from_message
 from worker.errors import Invalid
-from worker.usecases.accept_messages import accept_messages
+from worker.usecases.intake import accept_messages
 
 BAD = ["Acme", "ä", "a b", "_acme", "a.b", "much-too-long-" * 3, "{a}"]
 
