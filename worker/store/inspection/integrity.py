@@ -14,8 +14,17 @@ from worker.planner.fold import RESULTS, Intent, Version
 from worker.planner.relation_state import OpenRelation, RelationRecord, Stage
 from worker.ports.store import Retention
 from worker.store import codec
-from worker.store.inspection.flaws import ENDED, Flaw, StoredNumbers, Write, flaw
-from worker.store.inspection.job_repair import count_writes, fingerprint_of, keep_writes, restore
+from worker.store.inspection.flaws import (
+    ENDED,
+    Flaw,
+    StoredNumbers,
+    Write,
+    count_writes,
+    fingerprint_of,
+    flaw,
+    keep_writes,
+    restore,
+)
 from worker.store.inspection.tally import Tally
 from worker.store.jobs import job_references
 from worker.store.jobs.stored_job import FAILED, NO_EVENT, PARKED, QUEUED, STATES, LoadedJob
