@@ -34,6 +34,9 @@ def test_the_offset_moves_the_text_and_not_the_instant(micros: int, minutes: int
         ("2026-11-21T02:00:00.0000019Z", INSTANT + 1),
         ("2026-11-21T02:00:00." + "9" * 5000 + "Z", INSTANT + 999_999),
         ("1970-01-01T00:00:00Z", 0),
+        ("2026-11-21T03:00:00+0100", INSTANT),
+        ("2026-11-21T03:00+01:00", INSTANT),
+        ("2026-11-21T02:00Z", INSTANT),
     ],
 )
 def test_an_rfc_3339_text_is_read_exactly(text: str, micros: int) -> None:
@@ -44,7 +47,8 @@ def test_an_rfc_3339_text_is_read_exactly(text: str, micros: int) -> None:
     ("text", "why"),
     [
         ("2026-11-21T02:00:00", "offset"),
-        ("2026-11-21T02:00:00+0100", "offset"),
+        ("2026-11-21T02:00:00+01", "offset"),
+        ("2026-11-21T0200Z", "RFC 3339"),
         ("2026-11-21  02:00:00Z", "RFC 3339"),
         ("2026-11-21", "RFC 3339"),
         ("2026-W47-6T02:00:00Z", "RFC 3339"),

@@ -10,7 +10,7 @@ from tests.support.broken_stores import inspector_of
 from tests.support.crashes import crash_everywhere
 from tests.support.flow_world import World
 from tests.support.references import ESTATE, FIELDS, address, email, seed, wish
-from tests.support.store_steps import count_by_state, job_admin_of, metrics_of
+from tests.support.store_steps import count_by_state, job_admin_of, metrics_of, queries_of
 from worker.contract import Reference
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
 from worker.planner.search import Search
@@ -320,7 +320,7 @@ def test_a_text_that_a_firewall_takes_for_an_attack_is_looked_up_alone_and_pause
     assert world.linked() == {(501, 9001), (502, 9005)}
     assert [job.state for job in world.jobs()] == ["failed", "succeeded", "succeeded"]
     assert world.job().refusal[1] == "unknown"
-    sent = queries_of(world.store).list_requests("acme", limit=200).requests
+    sent = queries_of(world.store).list_requests("acme", limit=200).entries
     assert {each.kind for each in sent} == {"look_up", "probe", "changes"}
 
 

@@ -5,7 +5,10 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 EXAMPLE = "2026-11-21T02:00:00Z"
-PATTERN = "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+PATTERN = (
+    "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})"
+)
+"""RFC 3339, in which seconds may be missing, as Java leaves out zero, and an offset's colon, as in PHP's."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = 1_000_000  # µs
@@ -23,8 +26,8 @@ def to_us(seconds: float) -> int:
 def read_instant(text: str) -> int:
     """Return the microseconds since the epoch of an RFC 3339 text.
 
-    A blank may stand for the T, as the RFC allows. The offset is mandatory; digits beyond microseconds are
-    cut off. Raises `ValueError` with what was expected.
+    A blank may stand for the T, as the RFC allows, and what `PATTERN` says may be missing. The offset is
+    mandatory; digits beyond microseconds are cut off. Raises `ValueError` with what was expected.
     """
     if not RFC3339.fullmatch(text):
         raise ValueError(f"expected date, time and offset (RFC 3339) such as {EXAMPLE}")
