@@ -227,6 +227,9 @@ class _OwnTransports:
     """A mixin over kombu's connections: URLs of Redis mean our transports, after a switch of hosts too."""
 
     resolve_aliases = {own: scheme for scheme, own in OWN_TRANSPORTS.items()}  # noqa: RUF012 (kombu's)
+    # Each queue has its own limit of unacknowledged messages. Celery would ask RabbitMQ for one over all of
+    # them, which a quorum queue refuses, and RabbitMQ 4.3 takes for one of each.
+    qos_semantics_matches_spec = True
 
     def _init_params(self, *args: Any, **params: Any) -> None:
         connection: Any = self

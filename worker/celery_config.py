@@ -46,8 +46,9 @@ def worker_config(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         # The default, 100, ends a worker after three quarters of an hour without its broker.
         "broker_connection_max_retries": None,
-        # What a Redis refuses for a while (NOREPLICAS, MISCONF, BUSY, NOPERM) would end the worker.
-        "broker_channel_error_retry": not is_amqp,
+        # What a broker refuses for a while (NOREPLICAS, MISCONF, BUSY, NOPERM; of RabbitMQ a right, a queue
+        # whose node is down) would end the worker.
+        "broker_channel_error_retry": True,
         "task_queues": [Queue(name) for name in queues],
         "task_create_missing_queues": False,  # `-Q` with another environment's queue is a fault
         "task_default_queue": queues.ops,
@@ -65,6 +66,7 @@ def worker_config(settings: Settings) -> dict[str, Any]:
         # all was done 4 s after the last kill (true: 4 and 9 s), and no message of changes was lost (true:
         # those of 21 changes).
         "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_enable_prefetch_count_reduction": False,  # no broker of ours can count differently later
         "worker_consumer": "worker.celery_patches:TolerantConsumer",
         "worker_hijack_root_logger": False,
         "worker_send_task_events": False,

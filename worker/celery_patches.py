@@ -5,12 +5,14 @@ Nothing here decides what becomes of a change.
 
 import json
 import time
+import warnings
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, Task
-from celery.exceptions import InvalidTaskError
+from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError
+from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from celery.worker.state import maybe_shutdown
@@ -32,17 +34,35 @@ def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> C
     Over any other, Celery would end the whole worker, and again when the message is redelivered.
     """
     run = default(task, app, consumer, **options)
+    connection: Any = consumer.connection
+    may_be_lost = getattr(task, "may_be_lost", False) and connection.transport.driver_type == "amqp"
 
-    def run_checked(message: Any, body: Any, *args: Any, **kwargs: Any) -> None:
+    def run_checked(message: Any, body: Any, *settle: Any, **kwargs: Any) -> None:
         if body is None and getattr(task, "keeps_undecodable", False):
             wrap_undecodable(message)
         if not _is_task(_payload(message) if body is None else body):
             raise InvalidTaskError(
                 f"expected arguments, named arguments and options, at most {MAX_DEPTH} levels deep"
             )
-        run(message, body, *args, **kwargs)
+        if may_be_lost and message.headers.get("eta"):
+            settle = acknowledge(message, consumer, settle)
+        run(message, body, *settle, **kwargs)
 
     return run_checked
+
+
+def acknowledge(message: Any, consumer: Any, settle: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Acknowledge a message that waits here for its time; return what its request settles it by.
+
+    RabbitMQ gives a worker no more of a queue than it may have in hand, and what waits would count.
+    """
+    message.ack_log_error(get_logger(__name__), consumer.connection_errors)
+    _ack, _reject, *callbacks = settle
+    return (_do_nothing, _do_nothing, *callbacks)
+
+
+def _do_nothing(*_: object) -> None:
+    """Settle nothing."""
 
 
 class CheckedRequest(Request):
@@ -107,8 +127,9 @@ class TolerantConsumer(Consumer):
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Say what happened, and let the next connection be made anew."""
         self._report(exc)
-        super().on_connection_error_after_connected(exc)
-        if isinstance(exc, ResponseError):
+        with warnings.catch_warnings(action="ignore", category=CPendingDeprecationWarning):
+            super().on_connection_error_after_connected(exc)  # it tells of a setting that ours chooses
+        if isinstance(exc, ResponseError) or getattr(exc, "reply_code", None):  # a Redis's, a RabbitMQ's
             self._wait()
 
     def _report(self, error: Exception) -> None:

@@ -109,7 +109,7 @@ def _keep_undecoded(message_id: str, parts: Any) -> None:
     )
 
 
-@app.task(name=FLUSH_TASK, acks_late=True)
+@app.task(name=FLUSH_TASK, acks_late=True, may_be_lost=True)
 def flush(account: str) -> None:
     """Work one batch of the account, then queue behind the others for the next; without a broker, go on."""
     runtime = get_runtime()

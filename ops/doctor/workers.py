@@ -7,6 +7,7 @@ from ops.doctor.findings import Finding, report
 from ops.doctor.rights import MEND, check_broker_rights
 from worker.celery_config import queue_names
 from worker.config import Settings, mask_url
+from worker.redis.broker import AMQP_SCHEMES
 from worker.redis.client import explain_error, is_answer
 from worker.usecases.health import Health, find_memory_trouble, find_sweep_trouble, find_worker_trouble
 
@@ -37,11 +38,16 @@ def check_broker(celery: "Celery", settings: Settings, health: Health | None) ->
         queues = celery.control.inspect(timeout=REPLY_TIMEOUT).active_queues() or {}
     except Exception as error:  # such as a user of Redis without a right to channels
         message = f"they cannot be asked: {explain_error(error)}"
-        grant = f"Let the broker's user use the channels {settings.prefix}*."
         is_other = is_answer(error) and "permissions to" not in str(error)
-        yield Finding("workers", "warn", message, MEND if is_other else grant)
+        yield Finding("workers", "warn", message, MEND if is_other else _advise_on_rights(settings))
         return
     yield check_workers(queues, queue_names(settings.prefix), health)
+
+
+def _advise_on_rights(settings: Settings) -> str:
+    if settings.broker_url.startswith(AMQP_SCHEMES):
+        return f"Let the broker's user configure, write and read {settings.prefix}.* and amq.default."
+    return f"Let the broker's user use the channels {settings.prefix}*."
 
 
 def check_workers(queues: Mapping[str, Any], wanted: Sequence[str], health: Health | None = None) -> Finding:

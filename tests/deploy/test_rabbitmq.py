@@ -3,6 +3,8 @@
 `ops/rabbitmq.sh install` installs it; without it these tests are skipped.
 """
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,8 @@ from tests.support.deploy_work import (
 )
 from tests.support.waiting import wait_until
 
+CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+OURS = r"^(relations\..*|amq\.default)$"  # what a user of least rights may configure, write and read
 SCRIPT = Path(__file__).parents[2] / "ops" / "rabbitmq.sh"
 IS_INSTALLED = subprocess.run([SCRIPT, "there"], check=False).returncode == 0
 
@@ -37,7 +41,10 @@ class Broker:
 
     def __init__(self, directory: Path) -> None:
         port, *others = (str(free_port()) for _ in range(3))
-        self.url = f"amqp://guest:guest@127.0.0.1:{port}//"
+        self.address = f"127.0.0.1:{port}"
+        self.url = f"amqp://guest:guest@{self.address}//"
+        self._environ = {"RABBITMQ_NODENAME": f"relations-{port}@localhost", "HOME": str(directory / "node")}
+        self._environ |= {"ERL_EPMD_PORT": others[-1], "PATH": os.environ["PATH"]}
         self._command, self._log = (
             [str(SCRIPT), "run", str(directory / "node"), port, *others],
             directory / "rabbitmq.log",
@@ -47,6 +54,20 @@ class Broker:
     def start(self) -> None:
         self.process = Process(self._command, log=self._log)
         self.process.wait_until(self._is_up, seconds=60)
+
+    def control(self, *command: str) -> None:
+        """Run a command of `rabbitmqctl`."""
+        subprocess.run([CONTROL, "--quiet", *command], env=self._environ, check=True, capture_output=True)
+
+    def add_host(self, name: str, *, queues: str, rights: str = ".*", user: str = "guest") -> str:
+        """Add a virtual host whose queues are of this kind; return its URL."""
+        self.control("add_vhost", name, "--default-queue-type", queues)
+        self.grant(name, user, rights)
+        return f"amqp://{user}:guest@{self.address}/{name}"
+
+    def grant(self, host: str, user: str, rights: str) -> None:
+        """Let the user configure, write and read what has such a name."""
+        self.control("set_permissions", "-p", host, user, rights, rights, rights)
 
     def _is_up(self) -> bool:
         try:
@@ -120,3 +141,51 @@ def test_a_confirmed_message_of_changes_outlives_broker_and_worker(stack: Stack,
     broker.start()
     stack.replace("worker")
     wait_until(lambda: crm_links(stack, "nord") >= set(range(300, 320)), "a message got lost", seconds=60)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_wakeups_that_wait_for_their_time_keep_nobody_waiting(
+    broker: Broker, tmp_path: Path, kind: str
+) -> None:
+    url = broker.add_host(kind, queues=kind)
+    with running(tmp_path, make_shape("nord", "sued", parts=("worker", "beat"), broker=url)) as stack:
+        runtime = stack.runtime()
+        with stack.celery() as producer:
+            for _ in range(20):  # more than a worker may have in hand
+                producer.send_task("relations.flush", ["sued"], queue="relations.flush", countdown=3600)
+            producer.send_task("relations.accept", [message("nord", 400)], queue="relations.intake")
+        accept(runtime, link_changes("nord", range(401, 410)))
+        wait_until_done(stack, runtime, "nord", range(400, 410))
+        stack.kill()
+
+
+def test_a_user_of_least_rights_is_enough_and_a_worker_outlives_that_it_has_none(
+    broker: Broker, tmp_path: Path
+) -> None:
+    broker.control("add_user", "least", "guest")
+    url = broker.add_host("rights", queues="classic", user="least", rights=OURS)
+    with running(tmp_path, make_shape("nord", parts=("worker", "beat"), broker=url)) as stack:
+        runtime = stack.runtime()
+        accept(runtime, link_changes("nord", range(10)))
+        wait_until_done(stack, runtime, "nord", range(10))
+        broker.grant("rights", "least", "^$")
+        broker.control("close_all_user_connections", "least", "a test")
+        wait_until(lambda: "ACCESS_REFUSED" in stack.log("worker").read_text(), "no refusal", seconds=30)
+        accept(stack.runtime(wakes=False), link_changes("nord", range(10, 20)))
+        broker.grant("rights", "least", OURS)
+        wait_until_done(stack, runtime, "nord", range(20))
+        told = [line for line in stack.log("worker").read_text().splitlines() if "broker.lost" in line]
+        assert len(told) == 2, told  # that it was closed, and that it is refused
+        assert stack.ended() == []
+        stack.kill()
+
+
+def test_a_worker_of_a_name_that_the_broker_still_knows_waits_for_it(stack: Stack) -> None:
+    first, log = stack.processes["worker"], stack.directory / "second.log"
+    os.kill(first.pid, signal.SIGSTOP)  # as one whose machine lost its power
+    second = Process(first.command, log=log, env=stack.environ, cwd=stack.directory)
+    second.wait_until(lambda: "RESOURCE_LOCKED" in log.read_text(), seconds=30)
+    first.kill()
+    second.wait_until(lambda: "ready." in log.read_text(), seconds=30)
+    second.kill()
+    stack.replace("worker")

@@ -70,6 +70,9 @@ ADVICE: Final = {
     "Error 2 connecting": "a file that the URL names is not there",
     "Connection reset by peer": "it ended the connection; if it speaks TLS, write rediss://",
     "Connection closed by server": "it ended the connection; if it speaks TLS, write rediss://",
+    "ACCESS_REFUSED": "RabbitMQ does not let its user do this; see the rights that it needs",
+    "RESOURCE_LOCKED": "RabbitMQ still keeps the connection of a worker of this name",
+    "PRECONDITION_FAILED - inequivalent": "the queue is there, of another kind; delete it once it is empty",
     "Timeout connecting": "nobody answers there, or a server that speaks no TLS does",
 }
 PIPELINE: Final = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
