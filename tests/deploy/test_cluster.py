@@ -25,10 +25,11 @@ from tests.support.deploy_work import (
     wait_until_done,
 )
 from tests.support.erasing import erase_record
+from tests.support.forwarding import Forwarder
 from tests.support.waiting import wait_until
 from worker.errors import StoreUnavailable
 from worker.ports.waiting import Pause
-from worker.redis.client import connect
+from worker.redis.client import connect, translate_errors
 from worker.store.redis_store import RedisStore
 from worker.wiring import Runtime
 
@@ -196,3 +197,20 @@ def test_a_client_of_a_cluster_that_is_away_can_be_made_and_fails_when_used(
     store = RedisStore(connect("redis+cluster://127.0.0.1:1,127.0.0.1:2"), "t")
     with pytest.raises(StoreUnavailable, match="Redis cannot be used"):
         store.get_job("acme-1")
+
+
+def test_nodes_that_all_have_other_addresses_are_found_by_the_name_of_the_url(tmp_path: Path) -> None:
+    with (
+        run_cluster(tmp_path / "old") as old,
+        run_cluster(tmp_path / "new") as new,
+        Forwarder(old.nodes[0]) as name,
+    ):
+        client = connect(name.url.replace("redis://", "redis+cluster://").removesuffix("/0"))
+        client.set("where", "old")
+        name.target = new.nodes[0]
+        for node in old.nodes:
+            node.kill()
+        client.set("where", "new")
+        with translate_errors(), client.pipeline(transaction=False) as pipeline:
+            pipeline.get("where")
+            assert pipeline.execute() == [b"new"]

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from redis import Redis, RedisCluster
 from redis.cluster import ClusterNode
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisClusterException, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from worker.config.urls import is_encrypted
@@ -38,12 +38,25 @@ class ClusterClient(RedisCluster):
     """A cluster's client that asks anew who is the master, and leaves a node alone that did not answer.
 
     Otherwise every call for that node's accounts would wait for the whole timeout, and other accounts would
-    wait behind it.
+    wait behind it. Where no node is where it was, the hosts of the URL are asked again.
     """
 
     def __init__(self, **options: Any) -> None:
         self._silent_until = dict[str, float]()
         super().__init__(**options)
+        self._find_nodes: Callable[..., None] = self.nodes_manager.initialize
+        self._named_nodes = {node.name: node for node in options["startup_nodes"]}
+        self.nodes_manager.initialize = self._find_nodes_again  # type: ignore[method-assign]
+
+    def _find_nodes_again(self, *args: Any, **options: Any) -> None:
+        try:
+            self._find_nodes(*args, **options)
+        except RedisClusterException:  # of those that were found last none answers
+            asked = self.nodes_manager.startup_nodes
+            if self._named_nodes.keys() <= asked.keys():
+                raise
+            self.nodes_manager.startup_nodes = dict(self._named_nodes)
+            self._find_nodes()
 
     def _execute_command(self, target_node: ClusterNode, *args: Any, **options: Any) -> Any:
         node = target_node.name
