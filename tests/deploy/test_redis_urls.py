@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ops.dev.redis_server import RedisServer, find_binary, free_port, run_server, start_server
+from tests.support.certificates import make_certificate
 from tests.support.clusters import SERVICE, run_cluster, run_command, start_sentinel
 from tests.support.forwarding import Forwarder
 from tests.support.waiting import wait_until
@@ -64,6 +65,34 @@ def test_one_of_several_sentinels_may_have_an_address_of_version_6(tmp_path: Pat
     ):
         port = sentinel.url.rpartition(":")[2].removesuffix("/0")
         check_url(f"redis+sentinel://127.0.0.1:{port},[::1]:1/{SERVICE}/3", server, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("days", "meaning"),
+    [((-9, -2), "whoever runs it must renew its certificate"), ((2, 9), "its certificate is for later")],
+)
+def test_a_certificate_that_is_not_valid_now_is_told_apart_from_one_of_a_stranger(
+    tmp_path: Path, days: tuple[int, int], meaning: str
+) -> None:
+    certificate = tmp_path / "server.pem"
+    certificate.write_bytes(make_certificate("localhost", valid_days=days))
+    with run_server(tmp_path / "redis") as server, Forwarder(server, certificate=certificate) as name:
+        client = connect(f"rediss://localhost:{name.port}?ssl_ca_certs={certificate}")
+        with pytest.raises(StoreUnavailable, match=meaning):
+            RedisMetrics(Database(client, "relations")).sweep_stats()
+
+
+def test_a_name_that_nobody_has_and_a_key_that_is_none_are_told(tmp_path: Path, redis_url: str) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text("no key")
+    port = redis_url.rpartition(":")[2].partition("/")[0]
+    encrypted = f"rediss://127.0.0.1:{port}?ssl_certfile={CERTIFICATE}&ssl_keyfile={key}"
+    for url, meaning in (
+        ("redis://nobody.invalid:6379", "nobody knows a host of this name|no answer to who has this name"),
+        (encrypted, "must hold a certificate and its key"),
+    ):
+        with pytest.raises(StoreUnavailable, match=meaning):
+            RedisMetrics(Database(connect(url), "relations")).sweep_stats()
 
 
 def test_encrypted_sentinels_with_a_password_lead_to_an_encrypted_master(tmp_path: Path) -> None:
