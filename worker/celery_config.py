@@ -15,6 +15,8 @@ FLUSH_TASK: Final = "relations.flush"
 SWEEP_TASK: Final = "relations.sweep"
 REPLAY_TASK: Final = "relations.replay"
 
+COUNTDOWN_HEADER: Final = "relations-countdown"
+"""In how many seconds a message of ours is due: its `eta` is by the clock of a machine that may be wrong."""
 SWEEP_INTERVAL: Final = 2.0  # seconds
 CONNECT_TIMEOUT: Final = 5.0  # seconds a sender waits for a connection to the broker
 

@@ -8,6 +8,8 @@ import time
 import warnings
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery, Task
@@ -20,6 +22,7 @@ from celery.worker.strategy import default
 
 from worker import log
 from worker.background import RepeatedFailure
+from worker.celery_config import COUNTDOWN_HEADER
 from worker.redis.client import ResponseError, explain_error
 
 UNDECODED = "relations.undecoded"  # the argument that has content type, error and body (base64)
@@ -44,11 +47,21 @@ def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> C
             raise InvalidTaskError(
                 f"expected arguments, named arguments and options, at most {MAX_DEPTH} levels deep"
             )
+        shorten_wait(message.headers)
         if may_be_lost and message.headers.get("eta"):
             settle = acknowledge(message, consumer, settle)
         run(message, body, *settle, **kwargs)
 
     return run_checked
+
+
+def shorten_wait(headers: dict[str, Any]) -> None:
+    """Let a message of ours wait no longer than it was to, however far ahead the clock of its sender is."""
+    with suppress(
+        KeyError, TypeError, ValueError, OverflowError
+    ):  # it waits for nothing, or Celery refuses it
+        latest = datetime.now(UTC) + timedelta(seconds=headers[COUNTDOWN_HEADER])
+        headers["eta"] = min(datetime.fromisoformat(headers["eta"]), latest).isoformat()
 
 
 def acknowledge(message: Any, consumer: Any, settle: tuple[Any, ...]) -> tuple[Any, ...]:

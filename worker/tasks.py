@@ -15,7 +15,7 @@ from celery.exceptions import Ignore, Reject
 from worker import log
 from worker.app import app
 from worker.background import RepeatedFailure, WakeupQueue, cause_of
-from worker.celery_config import ACCEPT_TASK, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
+from worker.celery_config import ACCEPT_TASK, COUNTDOWN_HEADER, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
 from worker.celery_patches import UNDECODED
 from worker.config import holds_secret, load_settings
 from worker.contract import account_of, correlation_of, traceparent_of
@@ -156,7 +156,7 @@ def resend_later(task: Any, error: Unavailable) -> NoReturn:
     known = headers.get(RESENDS_HEADER)
     resends = max(known, 0) if isinstance(known, int) else 0
     headers[RESENDS_HEADER] = resends + 1
-    delay = min(2.0 ** min(resends, 6), MAX_DELAY)
+    headers[COUNTDOWN_HEADER] = delay = min(2.0 ** min(resends, 6), MAX_DELAY)
     try:
         task.signature_from_request(countdown=delay, headers=headers).apply_async()
     except Exception as failure:  # whatever the broker's client raises; the broker keeps what it has

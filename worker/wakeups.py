@@ -6,7 +6,7 @@ Celery is imported with the first message: it takes a third of a second, and man
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.celery_config import FLUSH_TASK, REPLAY_TASK, sender_config
+from worker.celery_config import COUNTDOWN_HEADER, FLUSH_TASK, REPLAY_TASK, sender_config
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -22,6 +22,7 @@ def send_wakeup(app: "Celery", account: str, seconds: float) -> None:
         FLUSH_TASK,
         [account],
         countdown=seconds or None,
+        headers={COUNTDOWN_HEADER: seconds} if seconds else None,
         retry=True,
         retry_policy=RETRY_POLICY,
     )
