@@ -217,6 +217,8 @@ class OwnSentinelTransport(SentinelTransport):
 # --- where our applications look for them
 
 OWN_TRANSPORTS: Final = {
+    "amqps": "worker.celery_amqp:OwnEncryptedAmqpTransport",
+    "amqp": "worker.celery_amqp:OwnAmqpTransport",
     "rediss": "worker.celery_broker:OwnEncryptedTransport",
     "redis": "worker.celery_broker:OwnTransport",
     "sentinel": "worker.celery_broker:OwnSentinelTransport",
@@ -224,11 +226,11 @@ OWN_TRANSPORTS: Final = {
 
 
 class _OwnTransports:
-    """A mixin over kombu's connections: URLs of Redis mean our transports, after a switch of hosts too."""
+    """A mixin over kombu's connections: URLs mean our transports, after a switch of hosts too."""
 
     resolve_aliases = {own: scheme for scheme, own in OWN_TRANSPORTS.items()}  # noqa: RUF012 (kombu's)
-    # Each queue has its own limit of unacknowledged messages. Celery would ask RabbitMQ for one over all of
-    # them, which a quorum queue refuses, and RabbitMQ 4.3 takes for one of each.
+    # Each queue has its own limit of unacknowledged messages. Celery would ask a RabbitMQ before 4.0 for one
+    # over all of them, which a quorum queue refuses.
     qos_semantics_matches_spec = True
 
     def _init_params(self, *args: Any, **params: Any) -> None:

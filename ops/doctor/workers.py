@@ -38,16 +38,19 @@ def check_broker(celery: "Celery", settings: Settings, health: Health | None) ->
         queues = celery.control.inspect(timeout=REPLY_TIMEOUT).active_queues() or {}
     except Exception as error:  # such as a user of Redis without a right to channels
         message = f"they cannot be asked: {explain_error(error)}"
-        is_other = is_answer(error) and "permissions to" not in str(error)
-        yield Finding("workers", "warn", message, MEND if is_other else _advise_on_rights(settings))
+        yield Finding("workers", "warn", message, _advise_on_silence(settings, error))
         return
     yield check_workers(queues, queue_names(settings.prefix), health)
 
 
-def _advise_on_rights(settings: Settings) -> str:
+def _advise_on_silence(settings: Settings, error: Exception) -> str:
+    """Return what to do about a broker over which workers cannot be asked."""
     if settings.broker_url.startswith(AMQP_SCHEMES):
-        return f"Let the broker's user configure, write and read {settings.prefix}.* and amq.default."
-    return f"Let the broker's user use the channels {settings.prefix}*."
+        if "ACCESS_REFUSED" in str(error):
+            return f"Let the broker's user configure, write and read {settings.prefix}.* and amq.default."
+        return "Look at the broker's memory, disk and log."
+    is_other = is_answer(error) and "permissions to" not in str(error)
+    return MEND if is_other else f"Let the broker's user use the channels {settings.prefix}*."
 
 
 def check_workers(queues: Mapping[str, Any], wanted: Sequence[str], health: Health | None = None) -> Finding:

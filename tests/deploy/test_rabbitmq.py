@@ -3,6 +3,7 @@
 `ops/rabbitmq.sh install` installs it; without it these tests are skipped.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from kombu import Connection
 
 from ops.dev.processes import Process, free_port
 from ops.dev.stack import Stack, running
+from tests.support.cli_runner import make_cli
 from tests.support.deploy_work import (
     accept,
     all_succeeded,
@@ -176,6 +178,24 @@ def test_a_user_of_least_rights_is_enough_and_a_worker_outlives_that_it_has_none
         wait_until_done(stack, runtime, "nord", range(20))
         told = [line for line in stack.log("worker").read_text().splitlines() if "broker.lost" in line]
         assert len(told) == 2, told  # that it was closed, and that it is refused
+        assert stack.ended() == []
+        stack.kill()
+
+
+def test_a_broker_without_disk_keeps_nobody_waiting_and_work_goes_on_when_it_has_some(
+    broker: Broker, tmp_path: Path
+) -> None:
+    url = broker.add_host("full", queues="classic")
+    with running(tmp_path, make_shape("nord", parts=("worker", "beat"), broker=url)) as stack:
+        runtime = stack.runtime(background=True)
+        broker.control("set_disk_free_limit", "1000000GB")
+        accept(runtime, link_changes("nord", range(10)))
+        findings = json.loads(make_cli(stack.environ)("doctor", "--no-api", "--json", code=None).stdout)
+        [found] = [each for each in findings["findings"] if each["what"] == "workers"]
+        assert "RabbitMQ took no message within 10 s" in found["text"]
+        assert found["todo"] == "Look at the broker's memory, disk and log."
+        broker.control("set_disk_free_limit", "50MB")
+        wait_until_done(stack, runtime, "nord", range(10))
         assert stack.ended() == []
         stack.kill()
 
