@@ -57,9 +57,8 @@ def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> C
 
 def shorten_wait(headers: dict[str, Any]) -> None:
     """Let a message of ours wait no longer than it was to, however far ahead the clock of its sender is."""
-    with suppress(
-        KeyError, TypeError, ValueError, OverflowError
-    ):  # it waits for nothing, or Celery refuses it
+    # Without either header it waits for nothing; what makes no sense there, Celery refuses.
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
         latest = datetime.now(UTC) + timedelta(seconds=headers[COUNTDOWN_HEADER])
         headers["eta"] = min(datetime.fromisoformat(headers["eta"]), latest).isoformat()
 
