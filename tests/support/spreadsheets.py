@@ -6,7 +6,7 @@ from typing import NamedTuple
 from xml.sax.saxutils import escape
 from zipfile import ZipFile
 
-from producers.portals.imports.sheet_errors import name_column
+from producers.portals.imports.xlsx_parts import name_column
 
 Rows = Sequence[Sequence["str | float | Failed"]]
 
@@ -24,6 +24,11 @@ PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 
 def make_xlsx(sheets: Mapping[str, Rows]) -> bytes:
     """Return a workbook with these sheets."""
+    return pack_xlsx({name: make_sheet(rows) for name, rows in sheets.items()})
+
+
+def pack_xlsx(sheets: Mapping[str, str]) -> bytes:
+    """Return a workbook of the XML of its sheets."""
     names = enumerate(sheets, start=1)
     listed = "".join(f'<sheet name="{escape(name)}" sheetId="{n}" r:id="r{n}"/>' for n, name in names)
     links = "".join(
@@ -46,12 +51,13 @@ def make_xlsx(sheets: Mapping[str, Rows]) -> bytes:
             "xl/_rels/workbook.xml.rels",
             f'<Relationships xmlns="{PACKAGE}/relationships">{links}</Relationships>',
         )
-        for n, rows in enumerate(sheets.values(), start=1):
-            archive.writestr(f"xl/worksheets/sheet{n}.xml", _sheet(rows))
+        for n, xml in enumerate(sheets.values(), start=1):
+            archive.writestr(f"xl/worksheets/sheet{n}.xml", xml)
     return packed.getvalue()
 
 
-def _sheet(rows: Rows) -> str:
+def make_sheet(rows: Rows) -> str:
+    """Return the XML of a sheet."""
     lines = ""
     for number, row in enumerate(rows, start=1):
         cells = "".join(_cell(cell, f"{name_column(at)}{number}") for at, cell in enumerate(row, 1))

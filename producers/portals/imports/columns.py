@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from producers.portals.imports.record_cells import explain_exponent, read_records, read_value
-from producers.portals.imports.sheet_errors import name_column
+from producers.portals.imports.xlsx_parts import name_column
 from worker.contract import resolve
 from worker.contract.catalogue import INFO
 from worker.contract.fields import find_faults

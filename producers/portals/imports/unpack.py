@@ -8,17 +8,17 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from io import TextIOWrapper
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from producers.portals.imports.sheet_errors import find_sheet_errors
+from producers.portals.imports.xlsx_parts import FailedCell, find_failed_cells, require_compact
 from worker.contract.quoting import quote
 from worker.errors import Fault, Invalid
 
 if TYPE_CHECKING:
-    from python_calamine import CalamineSheet
+    from python_calamine import CalamineSheet, CalamineWorkbook
 
 COMPRESSIONS: Final[Mapping[bytes, tuple[str, Callable[[BinaryIO], Any]]]] = {
     b"\x1f\x8b": ("gzip", gzip.open),
@@ -52,7 +52,7 @@ def unpack(file: BinaryIO, sheet: str = "") -> BinaryIO:
         if head.startswith(mark):
             return unpack(_decompress(open_file(file), name), sheet)
     if head.startswith(OLD_EXCEL) or (head.startswith(ZIP) and any(part in head for part in ZIP_PARTS)):
-        return _write_csv(_read_sheet(file, sheet))
+        return _read_sheet(file, sheet)
     if other := _find_other(head):
         raise Invalid([Fault("", f"expected text, got {other}")])
     if sheet:
@@ -88,7 +88,8 @@ def _decompress(packed: IO[bytes], name: str) -> BinaryIO:
 # --- spreadsheets
 
 
-def _read_sheet(file: BinaryIO, name: str) -> Sequence[Sequence[object]]:
+def _read_sheet(file: BinaryIO, name: str) -> BinaryIO:
+    """Return the rows of a sheet as CSV."""
     try:
         from python_calamine import (  # an extra
             CalamineError,
@@ -101,8 +102,7 @@ def _read_sheet(file: BinaryIO, name: str) -> Sequence[Sequence[object]]:
     try:
         book = CalamineWorkbook.from_filelike(file)
         visible = [each.name for each in book.sheets_metadata if each.visible is SheetVisibleEnum.Visible]
-        sheet = _choose_sheet({each: book.get_sheet_by_name(each) for each in visible}, name)
-        rows = sheet.to_python(skip_empty_area=False)
+        sheet = _choose_sheet(file, book, visible, name)
     except CalamineError as error:
         file.seek(0)
         if isinstance(error, PasswordError) or PASSWORD in file.read():
@@ -110,25 +110,37 @@ def _read_sheet(file: BinaryIO, name: str) -> Sequence[Sequence[object]]:
         else:
             problem = f"the spreadsheet cannot be read: {error}; save it as CSV UTF-8"
         raise Invalid([Fault("", problem)]) from None
-    file.seek(0)
-    for (row, column), text in find_sheet_errors(file, sheet.name).items():
-        if row < len(rows) and column < len(rows[row]):
-            rows[row][column] = text
-    return rows
+    return _write_csv(_show_failed(sheet.iter_rows(), find_failed_cells(file, sheet.name)))
 
 
-def _choose_sheet(sheets: Mapping[str, "CalamineSheet"], name: str) -> "CalamineSheet":
-    filled = [each for each, sheet in sheets.items() if sheet.height]
-    if name in sheets:
-        return sheets[name]
-    if name or len(filled) > 1 or not sheets:
-        listed = ", ".join(map(quote, sheets))
+def _choose_sheet(
+    file: BinaryIO, book: "CalamineWorkbook", visible: Sequence[str], name: str
+) -> "CalamineSheet":
+    """Return the sheet of that name, or the only one that is filled."""
+    wanted = [name] if name in visible else visible
+    for each in wanted:
+        require_compact(file, each)
+    sheets = list(map(book.get_sheet_by_name, wanted))
+    filled = [sheet for sheet in sheets if sheet.height]
+    if wanted != [name] and (name or len(filled) > 1 or not sheets):
+        listed = ", ".join(map(quote, visible))
         problem = f"there is no sheet {quote(name)}" if name else f"{len(filled)} sheets are filled"
         raise Invalid([Fault("", f"{problem}; say which with --sheet: {listed}")])
-    return sheets[next(iter(filled or sheets))]
+    return (filled or sheets)[0]
 
 
-def _write_csv(rows: Sequence[Sequence[object]]) -> BinaryIO:
+def _show_failed(rows: Iterable[list[Any]], cells: Iterator[FailedCell]) -> Iterator[list[Any]]:
+    """Yield the rows with what their failed cells show; both go on row by row."""
+    cell = next(cells, None)
+    for number, row in enumerate(rows):
+        while cell and cell.row <= number:
+            if cell.row == number and cell.column < len(row):
+                row[cell.column] = cell.text
+            cell = next(cells, None)
+        yield row
+
+
+def _write_csv(rows: Iterable[Sequence[object]]) -> BinaryIO:
     binary = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 the caller closes it
     text = TextIOWrapper(binary, "utf-8", newline="", write_through=True)
     writer = csv.writer(text, lineterminator="\n")
