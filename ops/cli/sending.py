@@ -3,7 +3,6 @@
 No output here; the faults of a file are all named before anything is sent.
 """
 
-import codecs
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO, TextIOWrapper
@@ -21,8 +20,6 @@ from worker.usecases.intake import AccountResult
 AT_ONCE: Final = 1000  # changes per round trip
 
 Accept = Callable[[Sequence[Change]], Iterable[AccountResult]]
-
-WIDE_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # PowerShell's `>` writes UTF-16
 
 
 class SendEntry(NamedTuple):
@@ -49,16 +46,17 @@ def from_words(words: Sequence[str], account: str, more: Mapping[str, Any]) -> l
     return [SendEntry("", change, notes)]
 
 
-def from_lines(content: bytes, account: str, *, name: str = "") -> list[SendEntry]:
+def from_lines(content: bytes, account: str, *, name: str = "", encoding: str = "") -> list[SendEntry]:
     """Return the changes of NDJSON; a line without an account is for `account`.
 
-    A line without an event id gets one of content and number, so the same file again is the same jobs.
-    Raises InvalidChange with the faults of all lines; `name` leads their places.
+    A line without an event id gets one of content and number, so the same file again is the same jobs; one
+    that is read in another `encoding` is another file. Raises InvalidChange with the faults of all lines;
+    `name` leads their places.
     """
-    defaults = RowDefaults(sha256(content).hexdigest()[:16], account)
-    is_wide = content.startswith(WIDE_MARKS)
-    encoding = detect_format(BytesIO(content)).encoding if is_wide else "utf-8-sig"
-    text = TextIOWrapper(BytesIO(content), encoding, errors="surrogateescape", newline="\n")
+    defaults = RowDefaults(sha256(content + encoding.encode()).hexdigest()[:16], account)
+    if encoding or b"\0" in content:  # as PowerShell's `>` writes it, or no text at all
+        encoding = detect_format(BytesIO(content), encoding).encoding
+    text = TextIOWrapper(BytesIO(content), encoding or "utf-8-sig", errors="surrogateescape", newline="\n")
     entries, faults = list[SendEntry](), list[Fault]()
     for row in read_ndjson(text):
         where = f"{name} line {row.line}".strip()

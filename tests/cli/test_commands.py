@@ -1,6 +1,9 @@
 """Every command against a real Redis and a simulated API: what it does, prints, and ends with."""
 
+import bz2
+import gzip
 import json
+import lzma
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -9,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from ops.cli.errors import Exit
 from ops.cli.output import print_styled
 from ops.simulator import Simulator
 from tests.support.cli_runner import MISSING, TOKEN, Cli, first_job, make_cli
+from tests.support.spreadsheets import make_xlsx
 from worker.config import load_settings
 from worker.contract import TYPES, write_instant
 from worker.ports.records import JobFilter
@@ -105,6 +110,47 @@ def test_a_file_that_windows_wrote_is_read(cli: Cli, runtime: Runtime, encoding:
     text = "\r\n".join(json.dumps({**line, "childid": n}, ensure_ascii=False) for n in (1, 2))
     cli("send", "-", stdin=f"{text}\r\n".encode(encoding))
     assert [job.batch for job in runtime.queries.find_jobs("acme", JobFilter()).entries] == ["Haus Ö"] * 2
+
+
+@pytest.mark.parametrize("name", ["a.ndjson.gz", "a.JSONL.bz2", "a.json.xz", "-"])
+def test_a_compressed_file_is_sent_as_what_is_in_it(
+    cli: Cli, runtime: Runtime, tmp_path: Path, name: str
+) -> None:
+    line = json.dumps({"action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1}).encode()
+    pack = {".bz2": bz2.compress, ".xz": lzma.compress}.get(Path(name).suffix, gzip.compress)
+    (tmp_path / name).write_bytes(pack(line))
+    cli("send", name, stdin=pack(line))
+    assert "(known already)" in cli("send", "-", stdin=line).output
+    assert runtime.store.counts("acme")["accepted"] == 1
+
+
+def test_a_file_of_changes_is_read_in_the_encoding_that_is_said(cli: Cli, runtime: Runtime) -> None:
+    text = f'{{"action": "create", "relationtype": "{BUYER}", "parentid": 1, "childid": 1, "batch": "Büro"}}'
+    for name in ("cp850", "mac_roman", "utf-8"):
+        cli("send", "-", "--encoding", name, stdin=text.encode(name))
+    assert [job.batch for job in runtime.queries.find_jobs("acme", JobFilter()).jobs] == ["Büro"] * 3
+    refused = cli("send", "create", BUYER, "1", "2", "--encoding", "cp850", code=Exit.USAGE).output
+    assert "--encoding is for files" in refused
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (make_xlsx({"a": [[1]]}), "got a spreadsheet; `relations import` reads it"),
+        (b"%PDF-1.7", "a PDF document"),
+        (gzip.compress(b"{}")[:-5], "its gzip data are cut or damaged"),
+        (b"\x7fELF\0\0\0\n" * 1000, "got NUL bytes"),
+    ],
+    ids=["spreadsheet", "pdf", "cut", "program"],
+)
+def test_a_file_that_holds_no_changes_is_named_once(cli: Cli, content: bytes, words: str) -> None:
+    (line,) = cli("send", "-", stdin=content, code=Exit.FAILED).stderr.splitlines()
+    assert words in line
+
+
+def test_a_table_that_is_sent_is_for_import(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "units.csv").write_text("parentid;childid\n1;2\n")
+    assert "read by `relations import FILE`" in cli("send", "units.csv", code=Exit.USAGE).output
 
 
 def test_one_bad_line_is_named_and_nothing_of_the_file_is_sent(cli: Cli, runtime: Runtime) -> None:

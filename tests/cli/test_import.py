@@ -85,6 +85,32 @@ def test_a_file_means_the_same_however_it_was_saved(
     assert not (tmp_path / "links.rejects.ndjson").exists()
 
 
+def test_a_file_of_an_old_program_is_read_in_its_encoding(cli: Cli, runtime: Runtime) -> None:
+    text = 'Käufer;parentid;Label\r9001;501;"Büro ""Süd"""\r9002;502;Ärzte\r'
+    for name, count in (("mac_roman", 2), ("cp850", 4)):
+        how = ("--map", "Käufer=childid", "--encoding", name)
+        for expected in ("2 accepted, 0 known", "0 accepted, 2 known"):
+            assert expected in cli("import", "-", *LINKS, *how, stdin=text.encode(name)).output
+        jobs = runtime.queries.find_jobs("acme", JobFilter()).jobs
+        assert [job.batch for job in jobs] == ["Ärzte", 'Büro "Süd"'] * (count // 2)
+
+
+def test_another_encoding_makes_other_lines_of_the_same_file(cli: Cli, runtime: Runtime) -> None:
+    text = "parentid;childid;batch\n1;2;Bär\n".encode("cp850")
+    for name in ("cp1252", "cp850"):
+        cli("import", "-", *LINKS, "--encoding", name, stdin=text)
+    assert [job.batch for job in runtime.queries.find_jobs("acme", JobFilter()).jobs] == ["Bär", "B„r"]
+
+
+def test_an_encoding_is_of_texts_only(cli: Cli) -> None:
+    how = ("import", "-", *LINKS, "--encoding")
+    book = make_xlsx({"a": SHEET})
+    refused = cli(*how, "cp850", stdin=book, code=Exit.FAILED).output
+    assert "--encoding is for text, and this is a spreadsheet" in refused
+    unknown = cli(*how, "ansi", stdin=TEXT, code=Exit.USAGE).output
+    assert "'--encoding': there is no encoding \"ansi\"; there are utf-8, cp1252, mac_roman" in unknown
+
+
 SHEET = [["Export vom 27.11.2026"], [], ["parentid", "childid"], [1, 2.0], ["3", "4"]]
 TEXT = b"parentid,childid\n1,2\n3,4\n"
 

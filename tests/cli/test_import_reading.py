@@ -15,6 +15,7 @@ from producers.portals.imports import (
     RowLoader,
     TableOptions,
     detect_format,
+    find_encoding,
     find_field,
     read_rows,
 )
@@ -394,6 +395,47 @@ def test_the_encoding_is_detected_from_the_whole_file() -> None:
         assert encoding == found
         raw.seek(0)
         assert TextIOWrapper(raw, encoding=encoding).read() == text
+
+
+@pytest.mark.parametrize("name", ["macroman", "CP850", "437", "utf8", "utf-16-le", "shift_jis", "latin-1"])
+def test_a_file_is_read_in_the_encoding_that_is_said(name: str) -> None:
+    text = f"{HEAD};batch\n1;2;Büro\n" if name != "shift_jis" else f"{HEAD};batch\n1;2;東京\n"
+    raw = text.encode(name)
+    assert raw.decode(detect_format(BytesIO(raw), find_encoding(name)).encoding) == text
+
+
+@pytest.mark.parametrize("name", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-32-le"])
+def test_a_byte_order_mark_may_stand_in_a_file_whose_encoding_is_said(name: str) -> None:
+    raw = '\ufeff"parentid"'.encode(name.removesuffix("-sig"))
+    assert raw.decode(detect_format(BytesIO(raw), find_encoding(name)).encoding) == '"parentid"'
+
+
+@pytest.mark.parametrize(
+    ("raw", "name", "reason"),
+    [
+        ("ü".encode("cp1252"), "utf-8", "expected text in utf-8"),
+        (b"a", "utf-16", "expected text in utf-16"),
+        ("ü".encode("utf-8-sig"), "mac_roman", "begins with the mark of UTF-8, so it is not in mac-roman"),
+        ("ü".encode("utf-16"), "cp850", "begins with the mark of UTF-16, so it is not in cp850"),
+        (b"a\0b", "cp850", "got NUL bytes"),
+    ],
+)
+def test_a_file_that_is_not_in_the_encoding_that_is_said_is_refused(
+    raw: bytes, name: str, reason: str
+) -> None:
+    with pytest.raises(Invalid, match=reason):
+        detect_format(BytesIO(raw), find_encoding(name))
+
+
+@pytest.mark.parametrize("name", ["", "ansi", "base64", "undefined", "a\0", "é", "x" * 999])
+def test_an_encoding_that_nobody_knows_is_named(name: str) -> None:
+    with pytest.raises(Invalid, match=r"there is no encoding .*; there are utf-8, cp1252, mac_roman"):
+        find_encoding(name)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_are_counted_however_they_end(end: str) -> None:
+    assert detect_format(BytesIO(end.join(["a", "b", "c"]).encode())).lines == 3
 
 
 # --- records that are named by references

@@ -17,7 +17,7 @@ from ops.cli.import_steps.cost_estimate import CostEstimate
 from ops.cli.import_steps.follow import JobFollower
 from ops.cli.import_steps.mails import find_mail_source, label_changes, load_mails, open_mails, try_mails
 from ops.cli.import_steps.open_input import DASH, OpenInput, get_name, is_input, open_input, require_file
-from ops.cli.import_steps.options import ImportOptions, parse_options
+from ops.cli.import_steps.options import ImportOptions, encoding_option, parse_options
 from ops.cli.import_steps.rejects import RejectsFile
 from ops.cli.import_steps.retry import Retry
 from ops.cli.import_steps.summary import ImportSummary
@@ -64,6 +64,7 @@ Send = Callable[[Sequence[Change]], list[Sent]]
 @click.option(
     "--sheet", metavar="NAME", default="", help="Which sheet of a spreadsheet, if several are filled."
 )
+@encoding_option
 @click.option(
     "--batch", metavar="LABEL", help="A label to ask for later; default: of the file's name and content."
 )
@@ -95,8 +96,8 @@ def import_file(
 ) -> None:
     """Import changes from CSV with a header, JSON, or a spreadsheet; a dash is standard input.
 
-    Every line is accepted or rejected by itself. Columns stand in any order and go by their names; the
-    delimiter is found out. A cell may hold several ids, between blanks. Each line is known by the file's
+    Every line is accepted or rejected by itself. Columns stand in any order and go by their names; delimiter
+    and encoding are found out. A cell may hold several ids, between blanks. Each line is known by the file's
     content and its number, so the same import again goes on where it ended and does nothing twice.
 
     With --mail the rules of a webhook source read mails and their attachments. What cannot be read is kept as

@@ -1,9 +1,11 @@
 """`relations send`: changes from the command line, a file or a sample, straight into the inbox."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -13,14 +15,17 @@ import click
 from ops import samples
 from ops.cli.context import CommandContext, account_option, print_note, with_context
 from ops.cli.errors import Exit, exit_with, print_error
+from ops.cli.import_steps.options import encoding_option
 from ops.cli.offline_rules import OfflineRules
 from ops.cli.root import main
 from ops.cli.sending import SendDelivery, SendEntry, deliver, from_lines, from_words
 from ops.explain import explain_plan
+from producers.portals.imports import unpack_text
 from worker.errors import Fault, InvalidChange
 
 MAX_LISTED: Final = 50  # jobs that are listed; the others are counted
 CHANGE_FILES: Final = (".ndjson", ".jsonl", ".json")
+COMPRESSED: Final = re.compile(r"\.(gz|bz2|xz)$", re.IGNORECASE)
 
 
 @main.command("send", short_help="Send changes: one, a file of them, or a sample.")
@@ -38,6 +43,7 @@ CHANGE_FILES: Final = (".ndjson", ".jsonl", ".json")
     help="A delete may take the last relation of a record that is to keep one.",
 )
 @click.option("--sample", metavar="NAME", help="Send a shipped sample as if it happened just now.")
+@encoding_option
 @click.option("--dry-run", is_flag=True, help="Check, and explain what would be sent; needs no Redis.")
 @with_context
 def send_changes(
@@ -46,6 +52,7 @@ def send_changes(
     account: str | None,
     infos: tuple[str, ...],
     sample: str | None,
+    encoding: str,
     dry_run: bool,
     **fields: str | bool | None,
 ) -> None:
@@ -53,9 +60,9 @@ def send_changes(
 
     A record is named by its id, or by a reference such as address:email=x@example.test.
 
-    NDJSON is read from files, or from standard input with a single dash. Accepted means kept in Redis:
-    prints a job id per line. Lines without event_id get one of the file's content and their number, so
-    sending a file again changes nothing.
+    NDJSON is read from files, compressed or not, or from standard input with a single dash. Accepted means
+    kept in Redis: prints a job id per line. Lines without event_id get one of the file's content and their
+    number, so sending a file again changes nothing.
 
     \b
     Examples:
@@ -66,7 +73,8 @@ def send_changes(
       relations send changes.ndjson --dry-run
       relations send --sample 01-portal-burst
     """
-    entries = _read_entries(context, words, account, sample, {**fields, "relationinfo": _parse_infos(infos)})
+    given = {**fields, "relationinfo": _parse_infos(infos)}
+    entries = _read_entries(context, words, account, sample, encoding, given)
     notes = (f"{entry.where}: {note}".removeprefix(": ") for entry in entries for note in entry.notes)
     for note in dict.fromkeys(notes):
         print_note(note)
@@ -81,6 +89,7 @@ def _read_entries(
     words: Sequence[str],
     account: str | None,
     sample: str | None,
+    encoding: str,
     fields: dict[str, Any],
 ) -> list[SendEntry]:
     """Return what is to be sent, by the form of the command line."""
@@ -90,14 +99,17 @@ def _read_entries(
         raise click.UsageError(
             "Give ACTION TYPE PARENT CHILD…, files of NDJSON, a single dash, or --sample NAME."
         )
-    if all(word == "-" or word.lower().endswith(CHANGE_FILES) for word in words):
+    if all(map(_is_file, words)):
         if given := [name for name, value in fields.items() if value]:
             options = ", ".join(given)
             raise click.UsageError(f"A file says by itself what it means; {options} is for a single change.")
-        return _read_files(context, words, account)
+        return _read_files(context, words, account, encoding)
     if len(words) < 4:
         expected = "ACTION TYPE PARENT CHILD…, or files that end in .ndjson or .jsonl"
-        raise click.UsageError(f"Expected {expected}; got {' '.join(words)}.")
+        tables = " A table is read by `relations import FILE`." if Path(words[0]).is_file() else ""
+        raise click.UsageError(f"Expected {expected}; got {' '.join(words)}.{tables}")
+    if encoding:
+        raise click.UsageError("--encoding is for files.")
     return from_words(words, context.find_account(account), fields)
 
 
@@ -109,17 +121,26 @@ def _read_sample(account: str, name: str) -> list[SendEntry]:
     return [SendEntry(f"#{number}", change) for number, change in enumerate(changes, start=1)]
 
 
-def _read_files(context: CommandContext, files: Sequence[str], account: str | None) -> list[SendEntry]:
+def _is_file(word: str) -> bool:
+    return word == "-" or COMPRESSED.sub("", word).lower().endswith(CHANGE_FILES)
+
+
+def _read_files(
+    context: CommandContext, files: Sequence[str], account: str | None, encoding: str
+) -> list[SendEntry]:
     default = context.find_default_account(account)
-    parts = (from_lines(_read_bytes(file), default, name=file if len(files) > 1 else "") for file in files)
+    parts = (
+        from_lines(_read_bytes(file), default, name=file if len(files) > 1 else "", encoding=encoding)
+        for file in files
+    )
     return list(chain.from_iterable(parts))
 
 
 def _read_bytes(file: str) -> bytes:
-    if file == "-":
-        return sys.stdin.buffer.read()
+    """Return the text of a file, or of standard input, which may be compressed."""
     try:
-        return Path(file).read_bytes()
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return unpack_text(BytesIO(content)).read()
     except OSError as error:
         raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
 

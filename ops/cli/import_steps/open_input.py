@@ -36,10 +36,10 @@ def open_input(file: str, options: ImportOptions) -> Iterator[OpenInput]:
         try:
             stream = sys.stdin.buffer if file == DASH else stack.enter_context(Path(file).open("rb"))
             kept = _make_seekable(stream, stack)
-            binary = unpack(kept, options.sheet)
+            binary = unpack(kept, options.sheet, options.encoding)
             if binary is not kept:
                 stack.enter_context(binary)
-            format_ = detect_format(binary)
+            format_ = detect_format(binary, options.encoding)
             binary.seek(0)
         except OSError as error:
             raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
@@ -85,9 +85,9 @@ def _identify(name: str, digest: str, options: ImportOptions) -> RowDefaults:
     """Return what the lines are known by: the content, and how it is read if options say so."""
     table = options.table
     meaning = [sorted(table.mapping.items()), sorted(table.constants.items())]
-    if any(meaning) or table.header_row or table.has_index:
+    if any(meaning) or table.header_row or table.has_index or options.encoding:
         choices = [table.header_row, table.has_index] if table.header_row or table.has_index else []
-        words = json.dumps([digest, *meaning, *choices])
+        words = json.dumps([digest, *meaning, *choices, *filter(None, [options.encoding])])
         digest = sha256(words.encode()).hexdigest()[:16]
     stem = "".join(char if char.isprintable() else "_" for char in name[:STEM])
     return RowDefaults(digest, options.account, options.batch or f"{stem}-{digest[:8]}")

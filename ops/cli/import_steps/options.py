@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import click
 
-from ops.cli.context import CommandContext
-from producers.portals.imports import FIELDS, TableOptions, check_values, find_field
+from ops.cli.context import CommandContext, Decorated
+from producers.portals.imports import FIELDS, TableOptions, check_values, find_encoding, find_field
+from worker.errors import Invalid
 
 
 class ImportOptions(NamedTuple):
@@ -16,6 +17,25 @@ class ImportOptions(NamedTuple):
     account: str
     batch: str | None
     sheet: str
+    encoding: str
+
+
+def _check_encoding(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    try:
+        return find_encoding(name) if name else ""
+    except Invalid as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def encoding_option(function: Decorated) -> Decorated:
+    """Add the option `--encoding`; the command gets the name that Python has for it."""
+    return click.option(
+        "--encoding",
+        metavar="NAME",
+        default="",
+        callback=_check_encoding,
+        help="Of the text, such as mac_roman, cp850 or cp437; default: it is found out.",
+    )(function)
 
 
 def parse_options(
@@ -28,6 +48,7 @@ def parse_options(
     header_row: int | None,
     has_index: bool,
     sheet: str,
+    encoding: str,
     is_local: bool,
 ) -> ImportOptions:
     """Parse and check the options; raises UsageError for a value that no line could have.
@@ -45,7 +66,7 @@ def parse_options(
     if faults:
         raise click.UsageError("\n".join(faults))
     table = TableOptions(mapping, constants, header_row=header_row or 0, has_index=has_index)
-    return ImportOptions(table, default, batch, sheet)
+    return ImportOptions(table, default, batch, sheet, encoding)
 
 
 def _split(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:

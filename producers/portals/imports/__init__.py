@@ -9,6 +9,7 @@ from producers.portals.imports.columns import REQUIRED as REQUIRED
 from producers.portals.imports.columns import check_values as check_values
 from producers.portals.imports.columns import find_field as find_field
 from producers.portals.imports.detect import detect_format as detect_format
+from producers.portals.imports.detect import find_encoding as find_encoding
 from producers.portals.imports.header import TableOptions as TableOptions
 from producers.portals.imports.lines import InputRow as InputRow
 from producers.portals.imports.load import LoadCounts as LoadCounts
@@ -17,3 +18,4 @@ from producers.portals.imports.load import RowLoader as RowLoader
 from producers.portals.imports.reader import read_ndjson as read_ndjson
 from producers.portals.imports.reader import read_rows as read_rows
 from producers.portals.imports.unpack import unpack as unpack
+from producers.portals.imports.unpack import unpack_text as unpack_text

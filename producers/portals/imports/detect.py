@@ -3,9 +3,11 @@
 import codecs
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from typing import BinaryIO, Final, NamedTuple
 
+from worker.contract.quoting import quote
 from worker.errors import Fault, Invalid
 
 BLOCK: Final = 2**20  # bytes in memory at once
@@ -19,6 +21,11 @@ BYTE_ORDER_MARKS: Final = {
 HEAD: Final = 1000  # bytes that are looked at for UTF-16 without a mark
 MOSTLY: Final = 0.9
 ENCODINGS: Final = ("utf-8", "cp1252")  # German Excel writes the latter
+WITH_NULS: Final = ("utf-16", "utf-32")
+SUGGESTED: Final = ("utf-8", "cp1252", "mac_roman", "cp850", "cp437")
+UNKNOWN: Final = (
+    "expected text in UTF-8 or Windows-1252; save the file as CSV UTF-8, or name its encoding with --encoding"
+)
 # Letters of German and French in UTF-8, which by Windows-1252 are `Ã¤` and the like, and no text has.
 UTF8_LETTERS: Final = re.compile(rb"\xc3[\x84\x96\x9c\x9f\xa0\xa4\xa7-\xab\xb4\xb6\xbb\xbc]")
 MIXED: Final = (
@@ -34,26 +41,38 @@ class FileFormat(NamedTuple):
     lines: int
 
 
-def detect_format(file: BinaryIO) -> FileFormat:
-    """Read the whole file; raises Invalid if it is no text in a known encoding."""
-    digest, lines, is_empty, has_nul, has_utf8 = sha256(), 0, True, False, False
+def find_encoding(name: str) -> str:
+    """Return what Python calls an encoding of texts, by any of its names; raises Invalid."""
+    with suppress(LookupError, UnicodeError, ValueError):  # no name at all, or `base64`, which is of no texts
+        "a".encode(name)
+        return codecs.lookup(name).name
+    raise Invalid(
+        [Fault("", f"there is no encoding {quote(name)}; there are {', '.join(SUGGESTED)} and others")]
+    )
+
+
+def detect_format(file: BinaryIO, encoding: str = "") -> FileFormat:
+    """Read the whole file; raises Invalid if it is no text in that encoding, by default in a known one."""
+    digest, feeds, returns, is_empty, has_nul, has_utf8 = sha256(), 0, 0, True, False, False
     decoders = dict[str, codecs.IncrementalDecoder]()
     for block in _read_blocks(file):
         if is_empty:
-            decoders, is_empty = _make_decoders(block), False
+            decoders, is_empty = _make_decoders(block, encoding), False
         digest.update(block)
-        lines += block.count(b"\n")
+        feeds, returns = feeds + block.count(b"\n"), returns + block.count(b"\r")
         has_nul = has_nul or b"\0" in block
         has_utf8 = has_utf8 or bool(UTF8_LETTERS.search(block))
         decoders = {name: decoder for name, decoder in decoders.items() if _can_decode(decoder, block)}
     encodings = [name for name, decoder in decoders.items() if _can_decode(decoder, b"", final=True)]
     if not (encodings or is_empty):
-        raise Invalid([Fault("", "expected text in UTF-8 or Windows-1252; save the file as CSV UTF-8")])
-    if has_nul and encodings[0] in ENCODINGS:
+        raise Invalid([Fault("", f"expected text in {encoding}" if encoding else UNKNOWN)])
+    if has_nul and not encodings[0].startswith(WITH_NULS):
         raise Invalid([Fault("", "expected text, got NUL bytes; save the file as CSV UTF-8")])
-    if has_utf8 and encodings == ["cp1252"]:
+    if has_utf8 and encodings == ["cp1252"] and not encoding:
         raise Invalid([Fault("", MIXED)])
-    return FileFormat(digest.hexdigest()[:16], encodings[0] if encodings else ENCODINGS[0], lines + 1)
+    return FileFormat(
+        digest.hexdigest()[:16], encodings[0] if encodings else ENCODINGS[0], (feeds or returns) + 1
+    )
 
 
 def _read_blocks(file: BinaryIO) -> Iterator[bytes]:
@@ -61,12 +80,13 @@ def _read_blocks(file: BinaryIO) -> Iterator[bytes]:
         yield block
 
 
-def _make_decoders(head: bytes) -> dict[str, codecs.IncrementalDecoder]:
+def _make_decoders(head: bytes, given: str) -> dict[str, codecs.IncrementalDecoder]:
     """Return a decoder for each possible encoding; a byte order mark leaves only one."""
-    marked = [name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)][:1]
-    return {
-        name: codecs.getincrementaldecoder(name)() for name in marked or _find_unmarked(head) or ENCODINGS
-    }
+    marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), "")
+    if given and marked and not given.startswith(family := marked.removesuffix("-sig")):
+        raise Invalid([Fault("", f"begins with the mark of {family.upper()}, so it is not in {given}")])
+    possible = [marked or given] if marked or given else _find_unmarked(head) or ENCODINGS
+    return {name: codecs.getincrementaldecoder(name)() for name in possible}
 
 
 def _find_unmarked(head: bytes) -> list[str]:
@@ -80,6 +100,6 @@ def _find_unmarked(head: bytes) -> list[str]:
 def _can_decode(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = False) -> bool:
     try:
         decoder.decode(block, final)
-    except UnicodeDecodeError:
+    except UnicodeError:
         return False
     return True

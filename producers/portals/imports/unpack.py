@@ -40,24 +40,50 @@ HEAD: Final = 4096  # bytes in which these parts are named
 INSTALL: Final = "install `onoffice-relations[spreadsheets]`, or save it as CSV UTF-8"
 
 
-def unpack(file: BinaryIO, sheet: str = "") -> BinaryIO:
+def unpack(file: BinaryIO, sheet: str = "", encoding: str = "") -> BinaryIO:
     """Return the file itself at its beginning, or a temporary one with its text.
 
     A spreadsheet becomes CSV, row by row, of the sheet of that name, or of the only one that is not empty.
-    Raises Invalid for what cannot be read.
+    Raises Invalid for what cannot be read, also a spreadsheet that is to have an encoding.
     """
-    head = file.read(HEAD)
-    file.seek(0)
+    text = _decompress(file)
+    if not _is_spreadsheet(text):
+        if sheet:
+            raise Invalid([Fault("", "--sheet is for spreadsheets, and this is text")])
+        return text
+    if encoding:
+        raise Invalid([Fault("", "--encoding is for text, and this is a spreadsheet")])
+    return _read_sheet(text, sheet)
+
+
+def unpack_text(file: BinaryIO) -> BinaryIO:
+    """Return the same of a file that may be compressed, and is no spreadsheet."""
+    text = _decompress(file)
+    if _is_spreadsheet(text):
+        raise Invalid([Fault("", "expected text, got a spreadsheet; `relations import` reads it")])
+    return text
+
+
+def _decompress(file: BinaryIO) -> BinaryIO:
+    """Return the file itself, or a temporary one; raises Invalid for what is neither text nor spreadsheet."""
+    head = _read_head(file)
     for mark, (name, open_file) in COMPRESSIONS.items():
         if head.startswith(mark):
-            return unpack(_decompress(open_file(file), name), sheet)
-    if head.startswith(OLD_EXCEL) or (head.startswith(ZIP) and any(part in head for part in ZIP_PARTS)):
-        return _read_sheet(file, sheet)
-    if other := _find_other(head):
+            return _decompress(_copy(open_file(file), name))
+    if not _is_spreadsheet(file) and (other := _find_other(head)):
         raise Invalid([Fault("", f"expected text, got {other}")])
-    if sheet:
-        raise Invalid([Fault("", "--sheet is for spreadsheets, and this is text")])
     return file
+
+
+def _read_head(file: BinaryIO) -> bytes:
+    head = file.read(HEAD)
+    file.seek(0)
+    return head
+
+
+def _is_spreadsheet(file: BinaryIO) -> bool:
+    head = _read_head(file)
+    return head.startswith(OLD_EXCEL) or (head.startswith(ZIP) and any(part in head for part in ZIP_PARTS))
 
 
 def _find_other(head: bytes) -> str:
@@ -71,7 +97,7 @@ def _find_other(head: bytes) -> str:
     return next((what for mark, what in OTHERS.items() if head.startswith(mark)), "")
 
 
-def _decompress(packed: IO[bytes], name: str) -> BinaryIO:
+def _copy(packed: IO[bytes], name: str) -> BinaryIO:
     text = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 the caller closes it
     try:
         shutil.copyfileobj(packed, text)
