@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from operator import itemgetter
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ import httpx
 import msgspec
 
 from ops.operations import ServerUnavailable
+from ops.operations.pages import fill_page
 from producers.errors import Forbidden, Unauthorized
 from producers.portals.sdk import http_answers, http_transport
 from worker.errors import (
@@ -22,6 +24,7 @@ from worker.errors import (
     Unavailable,
 )
 from worker.network.headers import retry_after
+from worker.ports.queries import CursorDict
 
 Document = TypeVar("Document")
 AnyDict = dict[str, Any]  # a document whose type would bring the server with it
@@ -80,17 +83,15 @@ class HttpCalls:
             return None
 
     def get_page(
-        self, kind: type[Document], path: str, name: str, account: str, limit: int, cursor: str
+        self, _kind: type[Document], path: str, name: str, account: str, limit: int, cursor: str
     ) -> Document:
         """Return a page of so many entries of an account, made of several pages if need be."""
-        found = list[Any]()
-        while True:
-            size = min(MAX_PAGE, limit - len(found))
-            page: Any = self.get(kind, path, account=account, limit=size, cursor=cursor)
-            found += page[name]
-            cursor = page["next"] or ""
-            if not cursor or len(found) >= limit:
-                return cast(Document, {name: found, "next": cursor or None})
+
+        def find(size: int, at: str) -> CursorDict:
+            return self.get(CursorDict, path, account=account, limit=min(MAX_PAGE, size), cursor=at)
+
+        found, after = fill_page(find, itemgetter(name), limit, cursor)
+        return cast(Document, {name: found, "next": after or None})
 
     def post(self, _kind: type[Document], path: str, document: Any = None) -> Document:
         """Return what a POST of the document, or of nothing, answers."""

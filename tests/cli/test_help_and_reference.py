@@ -30,7 +30,8 @@ HEAD = """# Command line
 Every command takes `--json` where it has something to answer: one document on stdout, and an error as one
 object on stderr. People get tables, with colours on a terminal only. Answers go to stdout, remarks and errors
 to stderr. What a command ends with is listed under [exit codes](exit-codes.md). Settings come from the
-environment and one file, as for every other part: see [settings](settings.md).
+environment and one file, as for every other part: see [settings](settings.md). `--json` and `--url` may stand
+before the command too (`relations --json jobs list`), all other options behind it.
 
 `--account` may be left out when there is exactly one. With `--url` (or `RELATIONS_URL`) a command asks the
 HTTP interface there, with the key in `RELATIONS_KEY` or the file of `RELATIONS_KEY_FILE`, and needs neither

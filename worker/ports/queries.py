@@ -1,7 +1,7 @@
 """What people and monitors ask of the status store; no change passes here."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypedDict, TypeVar
 
 from worker.contract import Relation
 from worker.planner.relation_state import RelationRecord
@@ -37,14 +37,27 @@ class CursorPage(NamedTuple, Generic[Entry]):
     next: str
 
 
-def walk_pages(find_page: Callable[[str], CursorPage[Entry]]) -> Iterator[CursorPage[Entry]]:
-    """Yield the pages of a list from the first to the last, each found by its cursor."""
-    cursor = ""
+class CursorDict(TypedDict):
+    """The same as a document; null after the last."""
+
+    next: str | None
+
+
+AnyPage = TypeVar("AnyPage", bound=CursorPage[Any] | CursorDict)
+
+
+def walk_pages(find_page: Callable[[str], AnyPage], cursor: str = "") -> Iterator[AnyPage]:
+    """Yield the pages of a list, from the first or from that of the cursor to the last."""
     while True:
         page = find_page(cursor)
         yield page
-        if not (cursor := page.next):
+        if not (cursor := next_cursor(page)):
             return
+
+
+def next_cursor(page: CursorPage[Any] | CursorDict) -> str:
+    """Return where the next page begins; empty after the last."""
+    return (page["next"] or "") if isinstance(page, dict) else page.next
 
 
 class JobLookups(Protocol):

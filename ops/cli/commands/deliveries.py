@@ -1,9 +1,11 @@
 """`relations deliveries`: what came to the webhooks, what became of it, and reading it again by new rules."""
 
 import sys
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import wraps
+from operator import itemgetter
 from typing import Any, Final, get_args
 
 import click
@@ -15,6 +17,7 @@ from ops.cli.root import main
 from ops.cli.times import parse_time
 from ops.explain.deliveries import describe_delivery, describe_outcome
 from ops.explain.text import format_change, format_tally, pluralize
+from ops.operations.pages import fill_page
 from ops.serializers.deliveries import DeliveryDict, DeliveryPageDict, RemappedChangeDict, RemappedDict
 from ops.web.forms import DeliveryQuery
 from producers.portals.http.query import read_query
@@ -23,6 +26,7 @@ from worker.contract import from_message
 from worker.contract.values import strip_pasted
 from worker.errors import Invalid, NotFound
 from worker.ports.deliveries import DeliveryFilter, DeliveryOutcome
+from worker.ports.queries import walk_pages
 
 PAGE: Final = 200  # deliveries that are selected at once
 MAX_LISTED: Final = 50  # deliveries that are printed one by one
@@ -105,18 +109,20 @@ def _find_full_page(
     context: CommandContext, wanted: DeliveryFilter, limit: int, cursor: str
 ) -> DeliveryPageDict:
     """Return a full page if there are as many deliveries."""
-    found = list[DeliveryDict]()
-    while True:
-        page = context.operations.find_deliveries(wanted, limit=limit - len(found), cursor=cursor)
-        found += page["deliveries"]
-        if not page["next"] or len(found) == limit:
-            return {"deliveries": found, "next": page["next"]}
-        cursor = page["next"]
+    found, after = fill_page(
+        lambda size, at: context.operations.find_deliveries(wanted, limit=size, cursor=at),
+        itemgetter("deliveries"),
+        limit,
+        cursor,
+    )
+    return {"deliveries": found, "next": after or None}
 
 
 @deliveries.command("show")
 @click.argument("delivery_id", metavar="DELIVERY", type=strip_pasted)
-@click.option("--payload", is_flag=True, help="Print the request as it is kept, without secrets.")
+@click.option(
+    "--payload", is_flag=True, help="Print the request as it is kept, without secrets; with --json in base64."
+)
 @with_context
 def show_delivery(context: CommandContext, delivery_id: str, payload: bool) -> None:
     """Show one delivery: what became of it, and of each rule what it made, or why it did not apply.
@@ -131,10 +137,12 @@ def show_delivery(context: CommandContext, delivery_id: str, payload: bool) -> N
     delivery = context.operations.get_delivery(delivery_id)
     if delivery is None:
         raise NotFound(f"there is no delivery {delivery_id}; deliveries are kept for a while only")
-    if payload:
-        sys.stdout.buffer.write(context.operations.get_delivery_request(delivery_id))
+    request = context.operations.get_delivery_request(delivery_id) if payload else None
+    if request is not None and not context.as_json:
+        sys.stdout.buffer.write(request)
         return
-    context.answer(delivery, describe_delivery(delivery, context.zone))
+    kept = {} if request is None else {"request": b64encode(request).decode()}
+    context.answer({**delivery, **kept}, describe_delivery(delivery, context.zone))
 
 
 @deliveries.command("redeliver")
@@ -187,14 +195,12 @@ def remap_deliveries(context: CommandContext, wanted: DeliveryFilter, yes: bool,
 
 def _select(context: CommandContext, wanted: DeliveryFilter) -> Iterator[list[str]]:
     """Yield the ids of the deliveries that fit; refused ones are not kept, so only if they are asked for."""
-    cursor: str | None = ""
-    while cursor is not None:
-        page = context.operations.find_deliveries(wanted, limit=PAGE, cursor=cursor)
+    find = context.operations.find_deliveries
+    for page in walk_pages(lambda cursor: find(wanted, limit=PAGE, cursor=cursor)):
         if ids := [
             each["id"] for each in page["deliveries"] if wanted.outcome or each["outcome"] != "refused"
         ]:
             yield ids
-        cursor = page["next"]
 
 
 def _answer(context: CommandContext, found: Sequence[RemappedDict], *, acted: bool) -> None:

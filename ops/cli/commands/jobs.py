@@ -3,6 +3,8 @@
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import count
+from operator import attrgetter
 from typing import Any, Final
 
 import click
@@ -12,6 +14,7 @@ from ops.cli.job_selection import with_job_filter
 from ops.cli.root import main
 from ops.explain.advice import advise
 from ops.explain.text import describe_reference, format_info, format_instant, format_records, pluralize
+from ops.operations.pages import fill_page
 from ops.serializers.jobs import write_job
 from producers.errors import Forbidden
 from producers.portals.http.query import PLACE
@@ -25,6 +28,7 @@ from worker.ports.queries import CursorPage
 from worker.ports.records import JobFilter, JobRecord
 
 MAX_FAILURES: Final = 20  # failed relations that are listed
+LOOKS: Final = 20  # after which a terminal is told that there are more
 
 
 @main.group("jobs")
@@ -93,15 +97,15 @@ def _find_full_page(
     context: CommandContext, account: str, job_filter: JobFilter, limit: int, cursor: str
 ) -> CursorPage[JobRecord]:
     """Return a full page if there are as many jobs; where few fit, this takes many looks, and says so."""
-    found, looks = list[JobRecord](), 0
-    while True:
-        page = context.operations.find_jobs(account, job_filter, limit=limit - len(found), cursor=cursor)
-        found += page.entries
-        if not page.next or len(found) == limit:
-            return CursorPage(tuple(found), page.next)
-        cursor, looks = page.next, looks + 1
-        if sys.stderr.isatty() and not looks % 20:
-            click.echo(f"looking further back, {len(found)} found …", err=True)
+    looks = count(1)
+
+    def find(size: int, at: str) -> CursorPage[JobRecord]:
+        if not next(looks) % LOOKS and sys.stderr.isatty():
+            click.echo(f"looking further back, {limit - size} found …", err=True)
+        return context.operations.find_jobs(account, job_filter, limit=size, cursor=at)
+
+    found, after = fill_page(find, attrgetter("entries"), limit, cursor)
+    return CursorPage(tuple(found), after)
 
 
 def _format_row(context: CommandContext, job: JobRecord, waits: Mapping[str, HeldDict]) -> tuple[object, ...]:
