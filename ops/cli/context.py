@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from ops.cli import output
 from ops.explain.text import format_time
@@ -136,10 +137,14 @@ class CommandContext:
         """Return the accounts there are: of the key, or of the settings, which need no Redis."""
         return self.operations.account_names() if self.url else list(self.settings.accounts)
 
+    def inbox_names(self) -> Sequence[str]:
+        """Return the same and `unrouted`, where messages that name no account are kept."""
+        return self.operations.inbox_names() if self.url else [*self.settings.accounts, UNROUTED]
+
     def find_account(self, name: str | None) -> str:
         """Return that account's name, or that of the only one there is; raises NotFound."""
         if name:
-            return self._check_name(name)
+            return self._check_name(name, self.account_names)
         known = sorted(self.account_names())
         if len(known) == 1:
             return known[0]
@@ -149,16 +154,16 @@ class CommandContext:
         raise click.UsageError(f"Say which account with --account ({there}).")
 
     def find_inbox(self, name: str | None) -> str:
-        """Return the same; also `unrouted`, where messages that name no account are kept."""
-        return name if name == UNROUTED else self.find_account(name)
+        """Return the same; also `unrouted`."""
+        return self._check_name(name, self.inbox_names) if name == UNROUTED else self.find_account(name)
 
     def find_default_account(self, name: str | None) -> str:
         """Return the account of changes that name none; empty with several accounts, so that each must."""
         return "" if not name and len(self.account_names()) > 1 else self.find_account(name)
 
-    def _check_name(self, name: str) -> str:
+    def _check_name(self, name: str, list_names: Callable[[], Sequence[str]]) -> str:
         try:
-            known = self.account_names()
+            known = list_names()
         except Forbidden:  # a key that may not read; the server says what the account may not
             return name
         if name not in known:
@@ -212,17 +217,24 @@ def print_note(text: str) -> None:
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Keep an option that every command has in its context."""
-    setattr(context.ensure_object(CommandContext), str(parameter.name), value)
+    """Keep an option that every command has in its context; one on its line stands over one before it."""
+    name = str(parameter.name)
+    is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    setattr(context.ensure_object(CommandContext), name, value if is_given else context.meta.get(name, value))
 
 
-def _remember_url(context: click.Context, parameter: click.Parameter, given: str) -> None:
+def check_url(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    """Return the address of an HTTP interface, or none; raise BadParameter for what is no address."""
     if given:
         from producers.portals.sdk.http_transport import explain_url  # which imports what speaks HTTP
 
         if reason := explain_url(given):
             raise click.BadParameter(reason)
-    _remember(context, parameter, given)
+    return given
+
+
+def _remember_url(context: click.Context, parameter: click.Parameter, given: str) -> None:
+    _remember(context, parameter, check_url(context, parameter, given))
 
 
 _pass_context = click.make_pass_decorator(CommandContext, ensure=True)
@@ -261,8 +273,8 @@ def with_local_context(function: Decorated) -> Decorated:
 def local_only(function: Decorated) -> Decorated:
     """Refuse `--url` for a command that works on this machine only, in one line."""
 
-    def refuse(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-        if value:
+    def refuse(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value or context.meta.get(str(parameter.name)):
             raise click.UsageError(f"{context.command_path} works on this machine only: leave out --url.")
 
     return click.option("--url", hidden=True, expose_value=False, callback=refuse)(function)

@@ -17,7 +17,6 @@ from ops.operations.filters import FILTER_FIELDS, TIME_FIELDS
 from producers.job_admin.selection import Selection, narrow
 from producers.portals.http import query
 from worker.contract import account_of, resolve
-from worker.contract.message import UNROUTED
 from worker.contract.values import strip_pasted
 from worker.errors import Invalid, InvalidChange, NotFound
 from worker.ports.records import JobFilter, JobState
@@ -94,7 +93,7 @@ class JobSelection(NamedTuple):
 def find_owner(context: CommandContext, job_id: str) -> str:
     """Return the account of a job, or `unrouted`; raises NotFound if there is none of that name."""
     owner = account_of(job_id)
-    if owner not in context.account_names() and owner != UNROUTED:
+    if owner not in context.inbox_names():
         raise NotFound(f"there is no job {job_id}")
     return owner
 

@@ -10,11 +10,12 @@ import click
 from ops.cli import commands
 from ops.cli.context import CommandContext
 from ops.cli.errors import Exit, find_exit_code, print_document, print_error
+from ops.cli.groups import CommandGroup
 from ops.cli.terminal import safe_streams
 from worker.errors import RelationsError
 
 
-class RootGroup(click.Group):
+class RootGroup(CommandGroup):
     """The root command: turns what a command raises into one message on stderr and an exit code.
 
     Only the command that is run is imported: what stands in the modules whose names begin with its own.
@@ -30,7 +31,10 @@ class RootGroup(click.Group):
         """Return the command of this name, imported now."""
         for module in _list_modules(cmd_name):
             import_module(module)
-        return super().get_command(ctx, cmd_name)
+        command = super().get_command(ctx, cmd_name)
+        if command is None:
+            self.list_commands(ctx)  # of which one may be meant
+        return command
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the program; whatever it prints, a terminal can be trusted with."""

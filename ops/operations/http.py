@@ -13,7 +13,6 @@ from datetime import datetime, tzinfo
 from functools import cached_property
 from itertools import islice
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
@@ -43,6 +42,7 @@ from producers.errors import Forbidden
 from producers.job_admin.erasure_proof import ErasureProof, add_proofs
 from producers.job_admin.resolve import PARKED, RecordChoice
 from producers.job_admin.selection import PIECE, Selection, select_jobs
+from producers.portals.sdk.http_transport import quote_segment
 from producers.portals.serializers import BatchDict, HeldDict, JobDict
 from worker.config import mask_url
 from worker.contract import Change, Relation, account_of, to_message
@@ -135,7 +135,7 @@ class HttpOperations:
         return read_payload(document) if document else None
 
     def count_batch(self, account: str, label: str) -> BatchDict:
-        return self._calls.get(BatchDict, f"/v1/batches/{quote(label, safe='')}", account=account)
+        return self._calls.get(BatchDict, f"/v1/batches/{quote_segment(label)}", account=account)
 
     def list_failures(self, account: str) -> FailuresDict:
         return self._calls.get(FailuresDict, "/v1/errors", account=account)

@@ -130,6 +130,8 @@ def test_ctrl_c_is_quiet_while_the_program_is_still_imported(tmp_path: Path, wor
         ("jobs", "list", "--nope", "--json"),
         ("jobs", "show", "--json"),
         ("nonsense", "--json"),
+        ("--json", "jobs", "show"),
+        ("jobs", "--json", "show"),
         ("--json",),
         ("jobs", "list", "--json", "--state", "nonsense"),
         ("jobs", "list", "--json", "--since", "nonsense"),

@@ -452,6 +452,11 @@ def test_a_command_line_that_makes_no_sense_is_a_usage_error(cli: Cli, words: tu
     assert "Usage: relations send" in cli(*words, code=2).stderr
 
 
+@pytest.mark.parametrize(("word", "meant"), [("job", "jobs"), ("dotcor", "doctor"), ("improt", "import")])
+def test_a_command_that_is_misspelt_is_guessed(cli: Cli, word: str, meant: str) -> None:
+    assert f"No such command '{word}'. Did you mean '{meant}'" in cli(word, "list", code=2).stderr
+
+
 def test_all_faults_of_unusable_settings_are_printed_at_once(cli: Cli, tmp_path: Path) -> None:
     bad = tmp_path / "bad.toml"
     bad.write_text('[accounts.acme]\ntoken = "env:GONE"\nsecret = "env:SECRET"\nrate = "fast"\n[typos]\n')

@@ -6,6 +6,7 @@ and times differ from run to run, so both outputs are compared with these taken 
 
 import json
 import re
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC
@@ -32,6 +33,7 @@ from ops.serializers.replays import read_replay, serialize_replay
 from ops.simulator import Records, Simulator, serve
 from ops.web.forms import DriftedForm, RepairForm
 from ops.web.routes import operator_routes
+from producers.portals import Relations
 from producers.portals.http.application import application
 from producers.portals.http.query import JobQuery, read_query
 from producers.portals.http.server import Server
@@ -420,6 +422,13 @@ def test_deliveries_are_looked_up_and_read_again_alike_both_ways(
             for more in ((), ("--json",)):
                 here, there = (cli(*words, *more, code=None) for cli in (direct, remote))
                 assert timeless(there) == timeless(here), line
+        raw, kept = (
+            direct("deliveries", "show", delivery, "--payload", *more).stdout_bytes
+            for more in ((), ("--json",))
+        )
+        document = json.loads(kept)
+        assert b64decode(document.pop("request")) == raw
+        assert document == json.loads(direct("deliveries", "show", delivery, "--json").stdout)
         for words in (("redeliver", delivery), ("remap", "--source", "immo")):
             made, again = (cli("deliveries", *words, "--yes", code=None) for cli in (remote, direct))
             assert "new as acme-" in made.stdout or words[0] == "remap"
@@ -721,6 +730,54 @@ def test_what_works_on_this_machine_only_says_so_in_one_line(ways: Ways, command
     path = command.partition(" --")[0].removesuffix(" x")
     *_, line = refused.stderr.splitlines()
     assert line == f"Error: relations {path} works on this machine only: leave out --url."
+
+
+def test_a_key_that_is_not_for_unrouted_messages_has_no_such_inbox(ways: Ways) -> None:
+    rejected = UnreadableMessage("unrouted", "desk", "m1", faults=("broken",), body=b"?")
+    job = ways.runtime.intake().reject(rejected).job
+    mine, foreign = {"RELATIONS_KEY": KEY}, {"RELATIONS_KEY": READ_ONLY}
+    for words in ("jobs list --account unrouted", f"jobs dismiss {job} --yes", f"jobs show {job}"):
+        refused = ways.remote(*words.split(), **foreign, code=Exit.NOT_FOUND)
+        assert refused.stderr.startswith("there is no ")
+        ways.remote(*words.split(), **mine)
+
+
+@pytest.mark.parametrize("label", [".", "..", "...", "../b", "a/./b", "%2e"])
+def test_a_batch_label_of_dots_is_no_step_in_the_path(ways: Ways, label: str) -> None:
+    send(ways.runtime, "acme", 1, 2, batch=label)
+    for cli in (ways.direct, ways.remote):
+        counted = json.loads(cli("batch", label, "--account", "acme", "--json").stdout)
+        assert (counted["batch"], counted["accepted"]) == (label, 2)
+    with Relations(ways.url, KEY) as relations:
+        assert relations.batch("acme", label)["accepted"] == 2
+
+
+# --- options before the command
+
+
+def test_json_and_url_may_stand_before_the_command(ways: Ways) -> None:
+    for words in ("--json accounts list", "accounts --json list", "accounts list --json"):
+        (acme, _) = json.loads(ways.direct(*words.split()).stdout)["accounts"]
+        assert acme["account"] == "acme"
+    nowhere = {"RELATIONS_URL": "http://127.0.0.1:1"}
+    for words in (f"--url {ways.url} accounts list", f"accounts --url {ways.url} list"):
+        ways.remote(*words.split(), **nowhere)
+        ways.remote("--url", nowhere["RELATIONS_URL"], "accounts", "list", "--url", ways.url)
+    assert "expected an address" in ways.remote("--url", "x", "jobs", "list", code=Exit.USAGE).stderr
+    assert ways.direct("--url", ways.url, "doctor", code=Exit.USAGE).stderr.endswith("leave out --url.\n")
+
+
+def test_a_word_of_an_option_that_says_json_asks_for_none(ways: Ways) -> None:
+    shown = ways.direct("accounts", "pause", "acme", "--why", "--json").stdout
+    assert shown.startswith("acme is paused")
+
+
+@pytest.mark.parametrize("words", ["--account acme jobs list", "jobs --account acme list"])
+def test_an_option_before_its_command_is_told_where_to_stand(ways: Ways, words: str) -> None:
+    refused = ways.direct(*words.split(), code=Exit.USAGE).stderr
+    assert "COMMAND --account" in refused
+    document = json.loads(ways.direct("--json", *words.split(), code=Exit.USAGE).stderr)
+    assert "COMMAND --account" in document["message"]
 
 
 # --- what is shown is read back as it was

@@ -145,10 +145,15 @@ def _request_options(step: Attempt) -> dict[str, Any]:
         case GetJobs(job_ids):
             options |= _post("/v1/jobs/lookup", msgspec.json.encode({"jobs": job_ids}))
         case GetJob(job_id):
-            options["url"] = f"/v1/jobs/{quote(job_id, safe='')}"
+            options["url"] = f"/v1/jobs/{quote_segment(job_id)}"
         case GetBatch(account, label):
-            options["url"] = f"/v1/batches/{quote(label, safe='')}?{urlencode({'account': account})}"
+            options["url"] = f"/v1/batches/{quote_segment(label)}?{urlencode({'account': account})}"
     return options
+
+
+def quote_segment(text: str) -> str:
+    """Return a text as one segment of a path; clients would take a mere `.` or `..` for steps on the way."""
+    return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")
 
 
 def _post(path: str, content: bytes) -> dict[str, Any]:
