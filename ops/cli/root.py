@@ -1,7 +1,10 @@
 """The root of the command line, to which each command adds itself."""
 
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
@@ -12,6 +15,7 @@ from ops.cli.context import CommandContext
 from ops.cli.errors import Exit, find_exit_code, print_document, print_error
 from ops.cli.groups import CommandGroup
 from ops.cli.terminal import safe_streams
+from worker.contract.quoting import quote
 from worker.errors import RelationsError
 
 
@@ -51,7 +55,7 @@ class RootGroup(CommandGroup):
         """Parse what stands before the command; `--json` holds for what is wrong with the line, too."""
         as_json = "--json" in args[: args.index("--")] if "--" in args else "--json" in args
         try:
-            ctx = super().make_context(info_name, args, parent, **extra)
+            ctx = super().make_context(info_name, list(map(_read_argument, args)), parent, **extra)
         except click.UsageError as error:
             if not as_json:
                 raise
@@ -95,6 +99,18 @@ def main() -> None:
       relations explain estate:address:buyer 501 9001
       relations doctor
     """
+
+
+def _read_argument(argument: str) -> str:
+    """Return an argument as UTF-8, whatever the locale; only the name of a file may be no text."""
+    if argument.isprintable():
+        return argument
+    with suppress(UnicodeDecodeError):
+        return os.fsencode(argument).decode()
+    with suppress(OSError):  # too long for a name
+        Path(argument).stat()
+        return argument
+    raise click.UsageError(f"{quote(argument)} is no text in UTF-8.")
 
 
 def _list_modules(command: str = "") -> list[str]:

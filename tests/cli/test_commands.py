@@ -452,6 +452,36 @@ def test_a_command_line_that_makes_no_sense_is_a_usage_error(cli: Cli, words: tu
     assert "Usage: relations send" in cli(*words, code=2).stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("jobs", "show", "K\udce4ufer"),
+        ("jobs", "list", "--batch", "K\udce4ufer"),
+        ("accounts", "pause", "acme", "--why=K\udce4ufer"),
+        ("batch", "\udce4" * 300),
+        ("import", "K\udce4ufer.csv"),
+    ],
+)
+def test_a_word_that_is_no_text_is_named(cli: Cli, words: tuple[str, ...]) -> None:
+    assert "\\udce4" in cli(*words, code=2).stderr
+    assert "is no text in UTF-8" in json.loads(cli(*words, "--json", code=2).stderr)["message"]
+
+
+def test_the_name_of_a_file_need_not_be_text(cli: Cli, tmp_path: Path, runtime: Runtime) -> None:
+    name = "K\udce4ufer.ndjson"
+    line = {"action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1}
+    (tmp_path / name).write_text(json.dumps(line))
+    cli("import", name)
+    cli("send", name)
+    assert runtime.store.counts("acme")["accepted"] == 1
+
+
+def test_words_are_utf_8_whatever_the_locale(cli: Cli, runtime: Runtime) -> None:
+    as_in_c = "Käufer".encode().decode("ascii", "surrogateescape")
+    cli("send", "create", BUYER, "1", "2", "--batch", as_in_c)
+    assert "1 accepted" in cli("batch", "Käufer").stdout
+
+
 @pytest.mark.parametrize(("word", "meant"), [("job", "jobs"), ("dotcor", "doctor"), ("improt", "import")])
 def test_a_command_that_is_misspelt_is_guessed(cli: Cli, word: str, meant: str) -> None:
     assert f"No such command '{word}'. Did you mean '{meant}'" in cli(word, "list", code=2).stderr
