@@ -20,11 +20,16 @@ from click.testing import CliRunner
 
 from ops import samples
 from ops.cli.errors import Exit
+from ops.cli.import_steps.open_input import LOOK_AFTER, open_input
+from ops.cli.import_steps.options import ImportOptions
+from ops.cli.import_steps.stopping import stop_by_signals
 from ops.cli.progress import ProgressLines
 from ops.cli.root import main
+from producers.portals.imports import TableOptions
 from producers.portals.imports.unpack import OLD_EXCEL, PASSWORD
 from tests.support.cli_runner import MISSING, Cli, run_when_accepted
 from tests.support.spreadsheets import Failed, make_xlsx
+from worker.errors import Invalid
 from worker.ports.records import JobFilter
 from worker.wiring import Runtime
 
@@ -426,20 +431,74 @@ def report_steps(times: Iterator[float], steps: list[int]) -> click.Command:
     return run
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_prints_how_to_go_on_and_going_on_does_the_rest(
-    cli: Cli, env: dict[str, str], runtime: Runtime, drain: Callable[[], None], tmp_path: Path
+    cli: Cli,
+    env: dict[str, str],
+    runtime: Runtime,
+    drain: Callable[[], None],
+    tmp_path: Path,
+    number: signal.Signals,
 ) -> None:
     config = Path(env["RELATIONS_CONFIG"])
     config.write_text(config.read_text().replace("[defaults]", "[defaults]\nmax_backlog = 1000"))
-    (tmp_path / "links.csv").write_text("parentid,childid\n" + "".join(f"1,{n}\n" for n in range(1, 1501)))
+    lines = "".join(f"1,{n}\n" for n in range(1, 1501))
+    (tmp_path / "links.csv").write_text(f"parentid,childid\nx,1\n{lines}")
     words = ["import", str(tmp_path / "links.csv"), *LINKS]
     command = [sys.executable, "-m", "ops.cli", *words]
     with subprocess.Popen(command, env={**os.environ, **env}, stderr=subprocess.PIPE, text=True) as process:
         run_when_accepted(
-            runtime, 1000, lambda: process.send_signal(signal.SIGINT)
+            runtime, 999, lambda: process.send_signal(number)
         )  # it waits for the inbox to have room again
         stderr = process.communicate(timeout=60)[1]
     assert process.returncode == Exit.INTERRUPTED
     assert "The same command goes on; nothing is done twice." in stderr
+    assert json.loads((tmp_path / "links.csv.rejects.ndjson").read_text())["text"] == "x,1"
+    assert not list(tmp_path.glob(".rejects-*"))
     drain()
-    assert "500 accepted, 1,000 known already" in cli(*words).output
+    assert "501 accepted, 999 known already" in cli(*words, code=Exit.PARTLY).output
+
+
+def test_an_ignored_hang_up_is_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` starts a program
+    try:
+        with stop_by_signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+# --- files that are large, or not whole
+
+
+@pytest.mark.parametrize("more", [b"7,8\n", b"\xff\n", b"{}\n" * 9])
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path, more: bytes) -> None:
+    file = tmp_path / "links.csv"
+    lines = LOOK_AFTER * 3
+    file.write_text("parentid,childid\n" + "1,2\n" * lines)
+    constants = {"action": "create", "relationtype": "estate:address:buyer"}
+    options = ImportOptions(TableOptions(constants=constants), "acme", None, "", "")
+    with open_input(str(file), options) as opened:
+        next(opened.rows)
+        with file.open("ab") as appended:
+            appended.write(more)
+        with pytest.raises(Invalid, match="the file was written to while it was read"):
+            assert len(list(opened.rows)) < lines
+    with open_input(str(file), options) as again:
+        assert again.defaults.digest != opened.defaults.digest
+
+
+def test_the_first_look_at_a_large_file_is_shown(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.cli.progress.INTERVAL", 0.0)
+    monkeypatch.setattr("ops.cli.import_steps.open_input.LARGE", 2**21)
+    lines = "1;2;" + "x" * 1000 + "\n"
+    (tmp_path / "large.csv").write_text("parentid;childid;note\n" + lines * 3000)
+    how = ("import", "large.csv", *LINKS, "--map", "note=", "--dry-run")
+    printed = cli(*how).stderr
+    assert re.search(r"^bytes read: 1,048,576 of 3,0\d\d,\d\d\d, ", printed, re.MULTILINE)
+    assert re.search(r"^check: 2,001 of 3,002, ", printed, re.MULTILINE)
+    assert "bytes read" not in cli(*how, "--json").stderr

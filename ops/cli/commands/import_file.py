@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,12 +19,13 @@ from ops.cli.import_steps.open_input import DASH, OpenInput, get_name, is_input,
 from ops.cli.import_steps.options import ImportOptions, encoding_option, parse_options
 from ops.cli.import_steps.rejects import RejectsFile
 from ops.cli.import_steps.retry import Retry
+from ops.cli.import_steps.stopping import stop_by_signals
 from ops.cli.import_steps.summary import ImportSummary
 from ops.cli.offline_rules import OfflineRules
 from ops.cli.progress import show_progress
 from ops.cli.root import main
 from producers.portals import Relations, Sent
-from producers.portals.imports import LoadCounts, RowLoader
+from producers.portals.imports import LoadCounts, ParsedRow, RowLoader
 from worker.config import mask_url
 from worker.contract import Change
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
@@ -129,10 +129,12 @@ def import_file(
     if is_input(file, path):
         fault = f"Rejected lines cannot go to {path}: that is the file to import."
         raise click.UsageError(f"{fault} Name another file with --rejects.")
-    if dry_run:
-        exit_with(_dry_run(context, file, options, path, is_local=not url))
-    else:
-        exit_with(_import(context, file, options, path, waits=waits, url=url, key=key))
+    with stop_by_signals():
+        if dry_run:
+            code = _dry_run(context, file, options, path, is_local=not url)
+        else:
+            code = _import(context, file, options, path, waits=waits, url=url, key=key)
+    exit_with(code)
 
 
 # --- mails
@@ -177,12 +179,13 @@ def _dry_run(
     """Check every line as intake does, and plan the good ones."""
     counts = LoadCounts()
     estimate = CostEstimate(OfflineRules(context if is_local else None))
-    with RejectsFile(path, quiet=context.as_json) as reject, open_input(file, options) as opened:
+    quiet = context.as_json
+    with RejectsFile(path, quiet=quiet) as reject, open_input(file, options, quiet=quiet) as opened:
         pieces = RowLoader(opened.defaults, reject, counts).parse(opened.rows)
-        for parsed in chain.from_iterable(pieces):
-            if faults := _add_to_estimate(estimate, parsed.change):
-                counts.rejected += 1
-                reject(parsed.row, faults)
+        with show_progress("check", opened.lines, quiet=quiet) as report:
+            for piece in pieces:
+                _estimate(estimate, piece, reject, counts)
+                report(counts.line)
     costs = estimate.get_costs()
     counts.accepted = sum(cost.changes for cost in costs)
     rejects = str(path) if counts.rejected else None
@@ -204,6 +207,16 @@ def _dry_run(
     for line in summary.format_rejects():
         context.remark(line)
     return summary.get_exit_code()
+
+
+def _estimate(
+    estimate: CostEstimate, rows: Sequence[ParsedRow], reject: RejectsFile, counts: LoadCounts
+) -> None:
+    """Count valid rows in, or reject them for what only the settings say."""
+    for row, change in rows:
+        if faults := _add_to_estimate(estimate, change):
+            counts.rejected += 1
+            reject(row, faults)
 
 
 def _add_to_estimate(estimate: CostEstimate, change: Change) -> Sequence[Fault]:
@@ -233,7 +246,8 @@ def _import(
     with _connect(context, url, key) as (relations, retry), tempfile.TemporaryFile("w+") as known_jobs:
         follower = JobFollower(relations, retry, known_jobs)
         send = follower.send if waits else relations.send
-        with RejectsFile(path, quiet=context.as_json) as reject, open_input(file, options) as opened:
+        quiet = context.as_json
+        with RejectsFile(path, quiet=quiet) as reject, open_input(file, options, quiet=quiet) as opened:
             summary = ImportSummary(LoadCounts(), opened.defaults.batch, path)
             _load(context, opened, lambda changes: retry(lambda: send(changes)), reject, summary)
         try:

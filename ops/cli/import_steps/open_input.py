@@ -15,9 +15,13 @@ from typing import BinaryIO, Final, NamedTuple, cast
 import click
 
 from ops.cli.import_steps.options import ImportOptions
+from ops.cli.progress import show_progress
 from producers.portals.imports import REQUIRED, InputRow, RowDefaults, detect_format, read_rows, unpack
+from worker.errors import Fault, Invalid
 
 DASH: Final = "-"
+LARGE: Final = 2**26  # bytes of a file whose reading is shown
+LOOK_AFTER: Final = 500  # rows, after which is looked whether the file is as it was
 STEM: Final = 40  # characters of a file's name in the default label
 
 
@@ -30,8 +34,11 @@ class OpenInput(NamedTuple):
 
 
 @contextmanager
-def open_input(file: str, options: ImportOptions) -> Iterator[OpenInput]:
-    """Open a file, or standard input for a dash; raises UsageError if it cannot be read."""
+def open_input(file: str, options: ImportOptions, *, quiet: bool = True) -> Iterator[OpenInput]:
+    """Open a file, or standard input for a dash; raises UsageError if it cannot be read.
+
+    All of it is read once before, which of a large file is shown unless `quiet`.
+    """
     with ExitStack() as stack:
         try:
             stream = sys.stdin.buffer if file == DASH else stack.enter_context(Path(file).open("rb"))
@@ -39,14 +46,44 @@ def open_input(file: str, options: ImportOptions) -> Iterator[OpenInput]:
             binary = unpack(kept, options.sheet, options.encoding)
             if binary is not kept:
                 stack.enter_context(binary)
-            format_ = detect_format(binary, options.encoding)
+            version = _get_version(binary)
+            with show_progress("bytes read", version.size, quiet=quiet or version.size < LARGE) as report:
+                format_ = detect_format(binary, options.encoding, report)
             binary.seek(0)
         except OSError as error:
             raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
-        text = stack.enter_context(TextIOWrapper(binary, encoding=format_.encoding, newline=""))
+        # Everything can be decoded, unless it is changed now.
+        text = TextIOWrapper(binary, encoding=format_.encoding, errors="surrogateescape", newline="")
+        stack.enter_context(text)
         required = REQUIRED if options.account else ("account", *REQUIRED)
-        rows = read_rows(text, options.table._replace(required=required))
+        rows = _read_unchanged(read_rows(text, options.table._replace(required=required)), binary, version)
         yield OpenInput(rows, _identify(get_name(file), format_.digest, options), format_.lines)
+
+
+class _Version(NamedTuple):
+    """What of a file differs once it was written to."""
+
+    size: int
+    written: int
+
+
+def _get_version(binary: BinaryIO) -> _Version:
+    stat = os.fstat(binary.fileno())
+    return _Version(stat.st_size, stat.st_mtime_ns)
+
+
+def _read_unchanged(rows: Iterator[InputRow], binary: BinaryIO, version: _Version) -> Iterator[InputRow]:
+    """Yield the rows; raises Invalid once the file is changed, for its content is what they are known by."""
+    for number, row in enumerate(rows):
+        if not number % LOOK_AFTER:
+            _require_version(binary, version)
+        yield row
+    _require_version(binary, version)
+
+
+def _require_version(binary: BinaryIO, version: _Version) -> None:
+    if _get_version(binary) != version:
+        raise Invalid([Fault("", "the file was written to while it was read; import it once it is whole")])
 
 
 def get_name(file: str) -> str:

@@ -13,6 +13,7 @@ from producers.portals.imports.detect import find_encoding as find_encoding
 from producers.portals.imports.header import TableOptions as TableOptions
 from producers.portals.imports.lines import InputRow as InputRow
 from producers.portals.imports.load import LoadCounts as LoadCounts
+from producers.portals.imports.load import ParsedRow as ParsedRow
 from producers.portals.imports.load import RowDefaults as RowDefaults
 from producers.portals.imports.load import RowLoader as RowLoader
 from producers.portals.imports.reader import read_ndjson as read_ndjson

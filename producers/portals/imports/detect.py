@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from typing import BinaryIO, Final, NamedTuple
@@ -51,8 +51,13 @@ def find_encoding(name: str) -> str:
     )
 
 
-def detect_format(file: BinaryIO, encoding: str = "") -> FileFormat:
-    """Read the whole file; raises Invalid if it is no text in that encoding, by default in a known one."""
+def detect_format(
+    file: BinaryIO, encoding: str = "", report: Callable[[int], None] = lambda _: None
+) -> FileFormat:
+    """Read the whole file; raises Invalid if it is no text in that encoding, by default in a known one.
+
+    `report` is told how many bytes are read.
+    """
     digest, feeds, returns, is_empty, has_nul, has_utf8 = sha256(), 0, 0, True, False, False
     decoders = dict[str, codecs.IncrementalDecoder]()
     for block in _read_blocks(file):
@@ -63,6 +68,7 @@ def detect_format(file: BinaryIO, encoding: str = "") -> FileFormat:
         has_nul = has_nul or b"\0" in block
         has_utf8 = has_utf8 or bool(UTF8_LETTERS.search(block))
         decoders = {name: decoder for name, decoder in decoders.items() if _can_decode(decoder, block)}
+        report(file.tell())
     encodings = [name for name, decoder in decoders.items() if _can_decode(decoder, b"", final=True)]
     if not (encodings or is_empty):
         raise Invalid([Fault("", f"expected text in {encoding}" if encoding else UNKNOWN)])
