@@ -12,7 +12,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import click
 import pytest
@@ -105,6 +107,23 @@ def test_another_encoding_makes_other_lines_of_the_same_file(cli: Cli, runtime: 
     for name in ("cp1252", "cp850"):
         cli("import", "-", *LINKS, "--encoding", name, stdin=text)
     assert [job.batch for job in runtime.queries.find_jobs("acme", JobFilter()).jobs] == ["Bär", "B„r"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "xlsx"])
+def test_times_of_a_file_are_of_the_zone_that_is_said(cli: Cli, runtime: Runtime, kind: str) -> None:
+    noon = datetime.combine(datetime.now(UTC) - timedelta(days=2), time(12))
+    rows = [["parentid", "childid", "occurred_at"], [1, 2, f"{noon:%d.%m.%Y %H:%M}"]]
+    table = "\n".join(";".join(map(str, row)) for row in rows).encode()
+    line = json.dumps(dict(zip(*rows, strict=True))).encode()
+    content = {"csv": table, "json": line, "xlsx": make_xlsx({"a": rows})}[kind]
+    zones = ["Europe/Berlin", "America/New_York"]
+    for name in (*zones, zones[0]):
+        cli("import", "-", *LINKS, "--time-zone", name, stdin=content)
+    jobs = reversed(runtime.queries.find_jobs("acme", JobFilter()).jobs)
+    expected = [noon.replace(tzinfo=ZoneInfo(name)).timestamp() for name in zones]
+    assert [job.occurred_at / 1e6 for job in jobs] == expected
+    refused = cli("import", "-", *LINKS, "--time-zone", "Mars/North", stdin=content, code=Exit.USAGE)
+    assert '--time-zone: there is no time zone "Mars/North"' in refused.stderr
 
 
 def test_an_encoding_is_of_texts_only(cli: Cli) -> None:

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from io import BytesIO, StringIO, TextIOWrapper
 from itertools import product
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from producers.portals.imports import (
     InputRow,
@@ -17,7 +21,9 @@ from producers.portals.imports import (
     detect_format,
     find_encoding,
     find_field,
+    find_zone,
     read_rows,
+    write_offset,
 )
 from producers.portals.imports.columns import ALIASES, FIELDS, normalize
 from worker.contract import TYPES
@@ -436,6 +442,73 @@ def test_an_encoding_that_nobody_knows_is_named(name: str) -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_lines_are_counted_however_they_end(end: str) -> None:
     assert detect_format(BytesIO(end.join(["a", "b", "c"]).encode())).lines == 3
+
+
+@pytest.mark.parametrize("end", ["\n\x1a", "\r\n\x1a", "\r\n\x1a\r\n"])
+def test_the_mark_that_dos_programs_end_files_with_is_no_row(end: str) -> None:
+    (row,) = read(f"{HEAD}\n1;2{end}")
+    assert (row.text, row.faults) == ("1;2", [])
+
+
+# --- times without an offset
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def write_time(text: object, zone: ZoneInfo | None) -> tuple[object, str]:
+    row = write_offset(InputRow(1, "", {"occurred_at": text}), zone)
+    return (row.message or {})["occurred_at"], "; ".join(map(str, row.faults))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("27.11.2026 14:30", "2026-11-27T14:30:00+01:00"),
+        ("27.7.2026, 14:30:05", "2026-07-27T14:30:05+02:00"),
+        ("2026-07-27 14:30", "2026-07-27T14:30:00+02:00"),
+        ("2026-11-27T14:30:05.250", "2026-11-27T14:30:05.250000+01:00"),
+        ("27.11.2026", "2026-11-27T00:00:00+01:00"),
+        ("2026-11-27T14:30:00Z", "2026-11-27T14:30:00Z"),
+        ("2026-11-27T14:30:00+05:30", "2026-11-27T14:30:00+05:30"),
+        ("11/27/2026", "11/27/2026"),
+        ("27.13.2026", "27.13.2026"),
+        ("45623.5", "45623.5"),
+        (7, 7),
+    ],
+)
+def test_a_time_without_an_offset_is_of_the_zone_that_is_said(text: object, expected: object) -> None:
+    assert write_time(text, BERLIN) == (expected, "")
+
+
+@given(st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)))
+def test_a_time_is_that_of_the_zone_or_none_where_clocks_change(moment: datetime) -> None:
+    written, fault = write_time(moment.isoformat(), BERLIN)
+    if fault:
+        assert moment.month in (3, 10)
+        assert moment.hour == 2
+    else:
+        assert isinstance(written, str)
+        read = datetime.fromisoformat(written)
+        assert read.astimezone(BERLIN).replace(tzinfo=None) == moment
+
+
+@pytest.mark.parametrize("text", ["29.03.2026 02:30", "25.10.2026 02:30"])
+def test_a_time_at_which_clocks_change_is_asked_for_its_offset(text: str) -> None:
+    assert "is no time in Europe/Berlin, or two: clocks change" in write_time(text, BERLIN)[1]
+
+
+def test_without_a_zone_a_time_without_an_offset_says_what_to_do() -> None:
+    kept, fault = write_time("27.11.2026 14:30", None)
+    assert kept == "27.11.2026 14:30"
+    assert '"27.11.2026 14:30" has no offset; write it as' in fault
+    assert fault.endswith("or say its zone with --time-zone Europe/Berlin")
+
+
+@pytest.mark.parametrize("name", ["Europa/Berlin", "../x", "/etc/passwd", "", "a\0", "x" * 999])
+def test_a_time_zone_that_nobody_knows_is_named(name: str) -> None:
+    with pytest.raises(Invalid, match="there is no time zone"):
+        find_zone(name)
 
 
 # --- records that are named by references

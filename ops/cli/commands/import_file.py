@@ -66,6 +66,9 @@ Send = Callable[[Sequence[Change]], list[Sent]]
 )
 @encoding_option
 @click.option(
+    "--time-zone", metavar="ZONE", default="", help="Of times without an offset, such as Europe/Berlin."
+)
+@click.option(
     "--batch", metavar="LABEL", help="A label to ask for later; default: of the file's name and content."
 )
 @click.option(

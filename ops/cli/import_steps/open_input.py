@@ -10,13 +10,21 @@ from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import click
 
 from ops.cli.import_steps.options import ImportOptions
 from ops.cli.progress import show_progress
-from producers.portals.imports import REQUIRED, InputRow, RowDefaults, detect_format, read_rows, unpack
+from producers.portals.imports import (
+    REQUIRED,
+    InputRow,
+    RowDefaults,
+    detect_format,
+    read_rows,
+    unpack,
+    write_offset,
+)
 from worker.errors import Fault, Invalid
 
 DASH: Final = "-"
@@ -56,7 +64,8 @@ def open_input(file: str, options: ImportOptions, *, quiet: bool = True) -> Iter
         text = TextIOWrapper(binary, encoding=format_.encoding, errors="surrogateescape", newline="")
         stack.enter_context(text)
         required = REQUIRED if options.account else ("account", *REQUIRED)
-        rows = _read_unchanged(read_rows(text, options.table._replace(required=required)), binary, version)
+        rows = read_rows(text, options.table._replace(required=required))
+        rows = (write_offset(row, options.zone) for row in _read_unchanged(rows, binary, version))
         yield OpenInput(rows, _identify(get_name(file), format_.digest, options), format_.lines)
 
 
@@ -122,9 +131,11 @@ def _identify(name: str, digest: str, options: ImportOptions) -> RowDefaults:
     """Return what the lines are known by: the content, and how it is read if options say so."""
     table = options.table
     meaning = [sorted(table.mapping.items()), sorted(table.constants.items())]
-    if any(meaning) or table.header_row or table.has_index or options.encoding:
-        choices = [table.header_row, table.has_index] if table.header_row or table.has_index else []
-        words = json.dumps([digest, *meaning, *choices, *filter(None, [options.encoding])])
+    choices: list[Any] = [table.header_row, table.has_index] if table.header_row or table.has_index else []
+    more = {"encoding": options.encoding, "time_zone": options.zone and options.zone.key}
+    choices += [[name, value] for name, value in more.items() if value]
+    if any(meaning) or choices:
+        words = json.dumps([digest, *meaning, *choices])
         digest = sha256(words.encode()).hexdigest()[:16]
     stem = "".join(char if char.isprintable() else "_" for char in name[:STEM])
     return RowDefaults(digest, options.account, options.batch or f"{stem}-{digest[:8]}")

@@ -2,22 +2,27 @@
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import click
 
 from ops.cli.context import CommandContext, Decorated
-from producers.portals.imports import FIELDS, TableOptions, check_values, find_encoding, find_field
+from producers.portals.imports import FIELDS, TableOptions, check_values, find_encoding, find_field, find_zone
 from worker.errors import Invalid
 
 
 class ImportOptions(NamedTuple):
-    """How a file is understood; `account` is that of lines that name none, empty if every line must."""
+    """How a file is understood; `account` is that of lines that name none, empty if every line must.
+
+    `zone` is that of times without an offset; without one, such a line is rejected.
+    """
 
     table: TableOptions
     account: str
     batch: str | None
     sheet: str
     encoding: str
+    zone: ZoneInfo | None = None
 
 
 def _check_encoding(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
@@ -49,6 +54,7 @@ def parse_options(
     has_index: bool,
     sheet: str,
     encoding: str,
+    time_zone: str,
     is_local: bool,
 ) -> ImportOptions:
     """Parse and check the options; raises UsageError for a value that no line could have.
@@ -66,7 +72,7 @@ def parse_options(
     if faults:
         raise click.UsageError("\n".join(faults))
     table = TableOptions(mapping, constants, header_row=header_row or 0, has_index=has_index)
-    return ImportOptions(table, default, batch, sheet, encoding)
+    return ImportOptions(table, default, batch, sheet, encoding, _find_zone(time_zone))
 
 
 def _split(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
@@ -77,6 +83,13 @@ def _split(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
             raise click.UsageError(f"{option} wants NAME=VALUE; got {text}.")
         pairs.append((name, value))
     return pairs
+
+
+def _find_zone(name: str) -> ZoneInfo | None:
+    try:
+        return find_zone(name) if name else None
+    except Invalid as error:
+        raise click.UsageError(f"--time-zone: {error}.") from None
 
 
 def _find_field(option: str, name: str) -> str:

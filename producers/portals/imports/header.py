@@ -145,11 +145,8 @@ def _find_unknown(names: Sequence[str], mapped: Mapping[str, str]) -> Iterator[F
     for name in names:
         if name and _find_meaning(name, mapped) is None:
             shown, hint = _show_name(name), suggest(name, FIELDS)
-            yield Fault(
-                "header",
-                f'column "{shown}" is not known{hint}; '
-                f'name its field with --map "{shown}=FIELD", or leave it out with --map "{shown}="',
-            )
+            remedy = f'ame its field with --map "{shown}=FIELD", or leave it out with --map "{shown}="'
+            yield Fault("header", f'column "{shown}" is not known{hint}{" N" if hint else "; n"}{remedy}')
 
 
 def _find_absent(names: Sequence[str], mapping: Mapping[str, str]) -> Iterator[Fault]:

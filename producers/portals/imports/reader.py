@@ -16,6 +16,7 @@ from worker.contract import MAX_MESSAGE
 from worker.errors import Fault, Invalid
 
 SEPARATOR: Final = "sep="  # Excel writes the delimiter like this, on a line before the header
+END_OF_FILE: Final = "\x1a"  # as DOS programs write it
 SEPARATORS: Final = DELIMITERS + "!#$%&*+/:<=>?@^_~"
 
 
@@ -67,7 +68,7 @@ def _read_csv(lines: LineReader, options: TableOptions) -> Iterator[InputRow]:
         if cells is None:
             return
         text = lines.take_text()
-        if any(map(str.strip, cells)):
+        if text != END_OF_FILE and any(map(str.strip, cells)):
             yield _parse_record(first_line, lines.number, text, cells, header.layout)
 
 
