@@ -25,20 +25,15 @@ class RootGroup(CommandGroup):
     Only the command that is run is imported: what stands in the modules whose names begin with its own.
     """
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands, which are imported now."""
-        for module in _list_modules():
-            import_module(module)
-        return super().list_commands(ctx)
+    def list_commands(self, _: click.Context) -> list[str]:
+        """Return the names of all commands, which are the first words of their modules."""
+        return sorted({_name_command(module) for module in _list_modules()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of this name, imported now."""
-        for module in _list_modules(cmd_name):
+        """Return the command of this name, imported now; if there is none, all are, of which one is meant."""
+        for module in _list_modules(cmd_name) or _list_modules():
             import_module(module)
-        command = super().get_command(ctx, cmd_name)
-        if command is None:
-            self.list_commands(ctx)  # of which one may be meant
-        return command
+        return super().get_command(ctx, cmd_name)
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the program; whatever it prints, a terminal can be trusted with."""
@@ -116,4 +111,8 @@ def _read_argument(argument: str) -> str:
 def _list_modules(command: str = "") -> list[str]:
     """Return the modules of a command, by default of all."""
     names = [module.name for module in iter_modules(commands.__path__, f"{commands.__name__}.")]
-    return [name for name in names if command in ("", name.rpartition(".")[2].partition("_")[0])]
+    return [name for name in names if command in ("", _name_command(name))]
+
+
+def _name_command(module: str) -> str:
+    return module.rpartition(".")[2].partition("_")[0]

@@ -4,8 +4,11 @@ To update them after a change: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest test
 """
 
 import csv
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +35,10 @@ object on stderr. People get tables, with colours on a terminal only. Answers go
 to stderr. What a command ends with is listed under [exit codes](exit-codes.md). Settings come from the
 environment and one file, as for every other part: see [settings](settings.md). `--json` and `--url` may stand
 before the command too (`relations --json jobs list`), all other options behind it.
+
+Commands, options and file names are completed after `eval "$(_RELATIONS_COMPLETE=bash_source relations)"` in
+`~/.bashrc`; of zsh it is `zsh_source` in `~/.zshrc`, and of fish `_RELATIONS_COMPLETE=fish_source relations |
+source` in `~/.config/fish/config.fish`.
 
 `--account` may be left out when there is exactly one. With `--url` (or `RELATIONS_URL`) a command asks the
 HTTP interface there, with the key in `RELATIONS_KEY` or the file of `RELATIONS_KEY_FILE`, and needs neither
@@ -111,6 +118,43 @@ def test_every_command_has_a_module_that_bears_its_name() -> None:
     missing = set(main.list_commands(click.Context(main))) - modules
     assert missing == {"import"}  # a keyword of Python, so its module is import_file
     assert "import_file" in modules
+
+
+def test_commands_are_listed_without_being_imported_and_are_all_that_there_are() -> None:
+    code = (
+        "import sys, ops.cli.root as root; print(*root.main.list_commands(None), '|', *sorted(sys.modules))"
+    )
+    names, _, imported = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.partition("|")
+    assert not [name for name in imported.split() if name.startswith("ops.cli.commands.")]
+    assert [COMMANDS[name,].name for name in names.split()] == names.split()
+    assert set(main.commands) == set(names.split())
+
+
+def complete(words: str, at: int, tmp_path: Path) -> list[str]:
+    """Return what the shell offers for the last word; the first is the program."""
+    env = {**os.environ, "COMP_WORDS": words, "COMP_CWORD": str(at), "_RELATIONS_COMPLETE": "bash_complete"}
+    command = [sys.executable, "-m", "ops.cli"]
+    done = subprocess.run(
+        command,
+        env={**env, "RELATIONS_CONFIG": "/nowhere.toml", "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_a_shell_completes_commands_options_and_files_without_settings(tmp_path: Path) -> None:
+    assert complete("relations jo", 1, tmp_path) == ["plain,jobs"]
+    assert complete("relations jobs l", 2, tmp_path) == ["plain,list", "plain,look-up"]
+    assert "plain,--time-zone" in complete("relations import --", 2, tmp_path)
+    for words, at in (("relations import ", 2), ("relations send ", 2), ("relations sources try immo ", 4)):
+        assert complete(words, at, tmp_path) == ["file,"]
 
 
 def test_the_reference_page_is_current() -> None:

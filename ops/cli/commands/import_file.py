@@ -36,7 +36,7 @@ Send = Callable[[Sequence[Change]], list[Sent]]
 
 
 @main.command("import", short_help="Import a file of changes: CSV, JSON or a spreadsheet.")
-@click.argument("file", metavar="FILE|-", required=False)
+@click.argument("file", metavar="FILE|-", required=False, type=click.Path())
 @account_option
 @click.option(
     "--map",

@@ -29,7 +29,7 @@ COMPRESSED: Final = re.compile(r"\.(gz|bz2|xz)$", re.IGNORECASE)
 
 
 @main.command("send", short_help="Send changes: one, a file of them, or a sample.")
-@click.argument("words", nargs=-1, metavar="ACTION TYPE PARENT CHILD…  |  FILE…  |  -")
+@click.argument("words", nargs=-1, metavar="ACTION TYPE PARENT CHILD…  |  FILE…  |  -", type=click.Path())
 @account_option
 @click.option(
     "--info", "infos", multiple=True, metavar="KEY=VALUE", help="Relation info; may be given several times."
