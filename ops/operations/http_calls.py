@@ -68,7 +68,7 @@ class HttpCalls:
 
     def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None = None) -> None:
         options = http_transport.client_options(url, key)
-        self._http = httpx.Client(**options, timeout=TIMEOUT, transport=transport)
+        self._http = http_transport.open_client(httpx.Client, **options, timeout=TIMEOUT, transport=transport)
 
     def get(self, _kind: type[Document], path: str, **query: Any) -> Document:
         """Return the document that a GET answers; parameters without a value are left out."""

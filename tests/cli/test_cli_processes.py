@@ -153,3 +153,12 @@ def test_json_after_a_double_dash_is_a_word_and_asks_for_nothing(tmp_path: Path)
     done = run("jobs", "list", "--", "--json", env={}, cwd=tmp_path)
     assert done.returncode == 2
     assert "Error: Got unexpected extra argument (--json)" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["/nowhere", __file__])
+def test_certificates_that_cannot_be_read_are_named(tmp_path: Path, path: str) -> None:
+    env = {"SSL_CERT_FILE": path, "RELATIONS_KEY": "key", "RELATIONS_URL": "https://127.0.0.1:1"}
+    done = run("accounts", "list", env=env, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be read" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -336,6 +336,43 @@ def test_json_of_something_else_is_no_answer(ways: Ways) -> None:
             ask()
 
 
+@pytest.mark.parametrize(
+    ("location", "leads_to"),
+    [
+        ("https://u:secret@there.example/v1/accounts?x=secret", "https://there.example"),
+        ("//there.example:8443/login", "http://there.example:8443"),
+        ("/login", "http://elsewhere"),
+    ],
+)
+def test_a_redirect_says_where_it_leads(location: str, leads_to: str) -> None:
+    answer = httpx.Response(301, headers={"Location": location})
+    calls = HttpCalls("http://elsewhere", KEY, httpx.MockTransport(lambda _: answer))
+    operations = HttpOperations(calls, "http://elsewhere", zone=UTC)
+    with pytest.raises(RelationsError) as refused:
+        operations.account_names()
+    assert str(refused.value).endswith(f" and leads to {leads_to}; give the address of the interface")
+    assert "secret" not in str(refused.value)
+
+
+SURROUNDINGS = (
+    ({"ALL_PROXY": "socks5://u:secret@here", "NO_PROXY": ""}, "needs `pip install socksio`"),
+    ({"HTTP_PROXY": "ftp://u:secret@here", "NO_PROXY": ""}, "an address in HTTP_PROXY"),
+    ({"HTTP_PROXY": "http://here:port", "NO_PROXY": ""}, "an address in HTTP_PROXY"),
+)
+
+
+@pytest.mark.parametrize(("surroundings", "reason"), SURROUNDINGS)
+def test_proxies_that_cannot_be_used_are_named(
+    ways: Ways, tmp_path: Path, surroundings: dict[str, str], reason: str
+) -> None:
+    file = tmp_path / "a.ndjson"
+    file.write_text("{}\n")
+    for words in ("accounts list", f"import {file} --account acme"):
+        refused = ways.remote(*words.split(), **surroundings, code=Exit.FAILED)
+        assert reason in refused.stderr
+        assert "secret" not in refused.output
+
+
 @pytest.mark.parametrize("words", ["jobs show", "deliveries show", "requests show --account acme"])
 @pytest.mark.parametrize("id_", ["../x", "a/b", ".."])
 def test_what_can_be_no_id_is_not_there_in_the_same_words_both_ways(ways: Ways, words: str, id_: str) -> None:

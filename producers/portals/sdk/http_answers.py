@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -106,7 +107,7 @@ def error_of_response(response: httpx.Response) -> RelationsError:
     if response.status_code == HTTPStatus.NOT_FOUND and not problem.kind:  # what is not there has one
         return RelationsError(f"{response.url} is no path of the interface (HTTP 404); is this its address?")
     detail = problem.detail or f"{response.url} answered {response.reason_phrase}"
-    detail = f"{detail} (HTTP {response.status_code})"
+    detail = f"{detail} (HTTP {response.status_code}){_explain_redirect(response)}"
     if response.status_code in CURABLE:
         is_full = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
         wait = retry_after(response.headers, now=time.time()) or 0.0
@@ -116,6 +117,16 @@ def error_of_response(response: httpx.Response) -> RelationsError:
         return InvalidChange(faults or [Fault("", detail)])
     kinds: dict[int, type[RelationsError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
     return kinds.get(response.status_code, RelationsError)(detail)
+
+
+def _explain_redirect(response: httpx.Response) -> str:
+    """Return where a response leads to, most often from `http` to `https`; empty if nowhere."""
+    if not response.has_redirect_location:
+        return ""
+    with suppress(httpx.InvalidURL):
+        target = response.url.join(response.headers["location"])
+        return f" and leads to {target.scheme}://{target.netloc.decode()}; give the address of the interface"
+    return ""
 
 
 def read_problem(response: httpx.Response) -> ProblemAnswer:

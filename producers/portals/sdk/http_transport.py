@@ -1,9 +1,9 @@
 """Makes a client's calls over HTTP: one request per attempt."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -16,6 +16,8 @@ from worker.contract import Change, MessageDict, check_each, to_message
 from worker.contract.values import to_plain
 from worker.errors import Fault, Invalid, InvalidChange, RelationsError, Unavailable
 
+AnyClient = TypeVar("AnyClient", httpx.Client, httpx.AsyncClient)
+
 MAX_TIMEOUT: Final = 10.0  # seconds that a single attempt may wait for the network
 
 
@@ -24,7 +26,7 @@ class HttpTransport:
 
     def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None) -> None:
         options = client_options(url, key)
-        self._http = PerProcess(lambda: httpx.Client(**options, transport=transport))
+        self._http = PerProcess(lambda: open_client(httpx.Client, **options, transport=transport))
 
     def attempt(self, step: Attempt) -> Any:
         """Make the call once; raises Unavailable when time can cure it."""
@@ -43,7 +45,8 @@ class AsyncHttpTransport:
 
     def __init__(self, url: str, key: str, transport: httpx.AsyncBaseTransport | None) -> None:
         options = client_options(url, key)
-        self._http = PerProcess(lambda: LoopClient(httpx.AsyncClient(**options, transport=transport)))
+        options["transport"] = transport
+        self._http = PerProcess(lambda: LoopClient(open_client(httpx.AsyncClient, **options)))
 
     async def attempt(self, step: Attempt) -> Any:
         """Make the call once; raises Unavailable when time can cure it."""
@@ -111,6 +114,24 @@ def client_options(url: str, key: str) -> dict[str, Any]:
     if faults:
         raise Invalid(faults)
     return {"base_url": url, "headers": {"Authorization": f"Bearer {key}"}}
+
+
+def open_client(kind: Callable[..., AnyClient], **options: Any) -> AnyClient:
+    """Return a client of httpx; raises RelationsError for proxies and certificates of the environment.
+
+    Their addresses are not quoted, since they may hold a password.
+    """
+    try:
+        return kind(**options)
+    except OSError as error:
+        reason = f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {error}"
+    except ImportError:
+        reason = (
+            "its proxy is a SOCKS proxy, which needs `pip install socksio`; NO_PROXY names what needs none"
+        )
+    except (ValueError, httpx.InvalidURL):
+        reason = "an address in HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY cannot be used"
+    raise RelationsError(f"{options['base_url']} cannot be asked: {reason}")
 
 
 def explain_url(url: str) -> str:
