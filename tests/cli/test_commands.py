@@ -4,6 +4,9 @@ import bz2
 import gzip
 import json
 import lzma
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -122,6 +125,20 @@ def test_a_compressed_file_is_sent_as_what_is_in_it(
     cli("send", name, stdin=pack(line))
     assert "(known already)" in cli("send", "-", stdin=line).output
     assert runtime.store.counts("acme")["accepted"] == 1
+
+
+def test_a_pipe_that_the_shell_names_is_a_file(env: dict[str, str], tmp_path: Path) -> None:
+    line = json.dumps({"action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1})
+    command = f"{sys.executable} -m ops.cli send <(echo '{line}')"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env={**os.environ, **env},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("acme-")
 
 
 def test_a_file_of_changes_is_read_in_the_encoding_that_is_said(cli: Cli, runtime: Runtime) -> None:

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import os
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from zipfile import ZipFile
 from zoneinfo import ZoneInfo
 
 import click
@@ -139,6 +141,19 @@ SHEET = [["Export vom 27.11.2026"], [], ["parentid", "childid"], [1, 2.0], ["3",
 TEXT = b"parentid,childid\n1,2\n3,4\n"
 
 
+def make_zip(**members: bytes) -> bytes:
+    packed = io.BytesIO()
+    with ZipFile(packed, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+STORED = make_zip(a=TEXT)
+FLAGS = re.compile(rb"(?:PK\x01\x02....|PK\x03\x04..)\0", re.DOTALL)  # of a member
+ENCRYPTED = FLAGS.sub(lambda found: found[0][:-1] + b"\1", STORED)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -147,8 +162,10 @@ TEXT = b"parentid,childid\n1,2\n3,4\n"
         lzma.compress(TEXT),
         make_xlsx({"empty": [], "Käufer": SHEET}),
         gzip.compress(make_xlsx({"Käufer": SHEET})),
+        make_zip(**{"folder/links.csv": TEXT, "__MACOSX/folder/._links.csv": b"x"}),
+        make_zip(a=make_xlsx({"Käufer": SHEET})),
     ],
-    ids=["gzip", "bzip2", "xz", "xlsx", "xlsx in gzip"],
+    ids=["gzip", "bzip2", "xz", "xlsx", "xlsx in gzip", "zip", "xlsx in zip"],
 )
 def test_a_file_may_be_compressed_or_a_spreadsheet(cli: Cli, runtime: Runtime, content: bytes) -> None:
     assert "2 accepted" in cli("import", "-", *LINKS, stdin=content).output
@@ -230,7 +247,10 @@ def test_a_spreadsheet_without_its_library_is_named(
     [
         (gzip.compress(TEXT)[:-9], "its gzip data are cut or damaged"),
         (b"\x1f\x8bx", "its gzip data are cut or damaged"),
-        (b"PK\x03\x04\x00", "a zip archive; read it from `unzip -p FILE`"),
+        (b"PK\x03\x04\x00", "a zip archive that cannot be unpacked: File is not a zip file; read one from"),
+        (make_zip(a=TEXT, b=TEXT), "a zip archive that holds 2 files; read one from `unzip -p FILE NAME`"),
+        (ENCRYPTED, "is protected by a password; read one from"),
+        (STORED.replace(b"childid", b"childie"), "its zip data are cut or damaged"),
         (b"PK\x03\x04[Content_Types].xml", "the spreadsheet cannot be read"),
         (b"%PDF-1.7", "a PDF document"),
         (b"\xef\xbb\xbf\r\n<!DOCTYPE html><table><tr><td>1", "HTML or XML, which some programs name .xls"),
@@ -238,7 +258,20 @@ def test_a_spreadsheet_without_its_library_is_named(
         (b"PK\x03\x04\x14\x00Index/Document.iwa", "a document of Numbers; export it as CSV"),
         (OLD_EXCEL + bytes(504) + PASSWORD, "is protected by a password; save it without one"),
     ],
-    ids=["cut", "damaged", "zip", "broken", "pdf", "html", "xml", "numbers", "password"],
+    ids=[
+        "cut",
+        "damaged",
+        "zip",
+        "two",
+        "encrypted",
+        "changed",
+        "broken",
+        "pdf",
+        "html",
+        "xml",
+        "numbers",
+        "password",
+    ],
 )
 def test_a_file_that_holds_no_text_is_named(cli: Cli, content: bytes, words: str) -> None:
     assert words in cli("import", "-", *LINKS, stdin=content, code=Exit.FAILED).output

@@ -450,6 +450,12 @@ def test_the_mark_that_dos_programs_end_files_with_is_no_row(end: str) -> None:
     assert (row.text, row.faults) == ("1;2", [])
 
 
+@pytest.mark.parametrize(("text", "flag"), [("WAHR", True), ("ja", True), ("FALSCH", False), ("0", False)])
+def test_a_yes_or_no_is_read_as_spreadsheets_write_it(text: str, flag: bool) -> None:
+    (row,) = read(f"{HEAD};allow_empty\n1;2;{text}\n")
+    assert (row.message or {})["allow_empty"] is flag
+
+
 # --- times without an offset
 
 

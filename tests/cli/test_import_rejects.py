@@ -50,6 +50,12 @@ def test_standard_input_is_the_file_it_comes_from(env: dict[str, str], file: Pat
     assert file.read_bytes() == BAD
 
 
+def test_a_dash_is_no_file_of_rejected_lines(cli: Cli, file: Path, tmp_path: Path) -> None:
+    refused = cli("import", str(file), *LINKS, "--rejects", "-", code=Exit.USAGE).output
+    assert "/dev/stdout prints them" in refused
+    assert not (tmp_path / "-").exists()
+
+
 @pytest.mark.parametrize(
     "words", [b"precious", b'{"parentid": 1}\n', b"[1, 2]", b'"text"', b"\xff\xfe", b"[" * 100_000]
 )

@@ -25,7 +25,7 @@ from worker.errors import Fault, InvalidChange
 
 MAX_LISTED: Final = 50  # jobs that are listed; the others are counted
 CHANGE_FILES: Final = (".ndjson", ".jsonl", ".json")
-COMPRESSED: Final = re.compile(r"\.(gz|bz2|xz)$", re.IGNORECASE)
+COMPRESSED: Final = re.compile(r"\.(gz|bz2|xz|zip)$", re.IGNORECASE)
 
 
 @main.command("send", short_help="Send changes: one, a file of them, or a sample.")
@@ -122,7 +122,8 @@ def _read_sample(account: str, name: str) -> list[SendEntry]:
 
 
 def _is_file(word: str) -> bool:
-    return word == "-" or COMPRESSED.sub("", word).lower().endswith(CHANGE_FILES)
+    """Return whether a word is a file by its name, or a pipe such as of `<(…)`."""
+    return word == "-" or word.startswith("/dev/") or COMPRESSED.sub("", word).lower().endswith(CHANGE_FILES)
 
 
 def _read_files(

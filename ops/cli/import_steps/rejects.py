@@ -76,6 +76,8 @@ class RejectsFile:
 def _find_fault(path: Path, *, direct: bool) -> str:
     """Return why this path cannot be used, by trying; empty if it can."""
     try:
+        if path.name == "-":
+            return "a dash would be a file of that name; /dev/stdout prints them"
         if path.is_dir():
             return "it is a directory"
         if path.exists() and not os.access(path, os.W_OK):

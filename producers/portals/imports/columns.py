@@ -29,12 +29,9 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {  # as `normalize` returns them
     "allow_empty": (),
 }
 FIELDS: Final = (*ALIASES, *INFO)
-FLAGS: Final = {"true": True, "1": True, "yes": True, "ja": True} | {
-    "false": False,
-    "0": False,
-    "no": False,
-    "nein": False,
-}
+FLAGS: Final = dict.fromkeys(("true", "1", "yes", "ja", "wahr"), True) | dict.fromkeys(
+    ("false", "0", "no", "nein", "falsch"), False
+)
 SIDES: Final = ("parentid", "childid")
 # Of a column whose cells are values of a record's field: its side, where the type alone does not say it.
 REFERENCE_COLUMN: Final = re.compile(

@@ -9,9 +9,11 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from io import TextIOWrapper
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
+from zipfile import BadZipFile, ZipFile
 
 from producers.portals.imports.xlsx_parts import FailedCell, find_failed_cells, require_compact
 from worker.contract.quoting import quote
@@ -33,7 +35,9 @@ ZIP: Final = b"PK\x03\x04"  # .xlsx, .xlsb and .ods are zip archives too
 MARKUP: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<([!?]|(html|head|meta|body|table)\b)", re.IGNORECASE)
 OLD_EXCEL: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 NUMBERS: Final = b"Index/"
+MAC_FOLDER: Final = "__MACOSX/"
 PASSWORD: Final = "EncryptedPackage".encode("utf-16-le")  # the part that an encrypted .xlsx consists of
+SHEETS: Final = ("[Content_Types].xml", "xl/", "content.xml")  # members of .xlsx and .xlsb, and of .ods
 ZIP_PARTS: Final = (b"[Content_Types].xml", b"xl/", b"application/vnd.oasis.opendocument.spreadsheet")
 LINE_END: Final = re.compile(r"\r\n?|\n")
 HEAD: Final = 4096  # bytes in which these parts are named
@@ -70,9 +74,34 @@ def _decompress(file: BinaryIO) -> BinaryIO:
     for mark, (name, open_file) in COMPRESSIONS.items():
         if head.startswith(mark):
             return _decompress(_copy(open_file(file), name))
-    if not _is_spreadsheet(file) and (other := _find_other(head)):
+    if _is_spreadsheet(file):
+        return file
+    if head.startswith(ZIP) and NUMBERS not in head:
+        with _open_only_member(file) as member:
+            return _decompress(_copy(member, "zip"))
+    if other := _find_other(head):
         raise Invalid([Fault("", f"expected text, got {other}")])
     return file
+
+
+@contextmanager
+def _open_only_member(file: BinaryIO) -> Iterator[IO[bytes]]:
+    """Give the only file of a zip archive, without what a Mac adds to each; raises Invalid."""
+    try:
+        archive = ZipFile(file)
+        names = [each.filename for each in archive.infolist() if not each.is_dir()]
+        names = [name for name in names if not name.startswith(MAC_FOLDER)]
+        problem = f"holds {len(names)} files" if len(names) != 1 else ""
+        member = None if problem else archive.open(names[0])
+    except RuntimeError:
+        member, problem = None, "is protected by a password"
+    except (BadZipFile, NotImplementedError) as error:
+        member, problem = None, f"cannot be unpacked: {error}"
+    if member is None:
+        hint = "read one from `unzip -p FILE NAME`"
+        raise Invalid([Fault("", f"expected text, got a zip archive that {problem}; {hint}")])
+    with member:
+        yield member
 
 
 def _read_head(file: BinaryIO) -> bytes:
@@ -83,7 +112,17 @@ def _read_head(file: BinaryIO) -> bytes:
 
 def _is_spreadsheet(file: BinaryIO) -> bool:
     head = _read_head(file)
-    return head.startswith(OLD_EXCEL) or (head.startswith(ZIP) and any(part in head for part in ZIP_PARTS))
+    if not head.startswith(ZIP):
+        return head.startswith(OLD_EXCEL)
+    try:
+        members = ZipFile(
+            file
+        ).namelist()  # of an archive with a spreadsheet in it, the head may have its parts
+    except BadZipFile:
+        return any(part in head for part in ZIP_PARTS)
+    finally:
+        file.seek(0)
+    return any(name.startswith(SHEETS) for name in members)
 
 
 def _find_other(head: bytes) -> str:
@@ -91,9 +130,7 @@ def _find_other(head: bytes) -> str:
     if MARKUP.match(head):
         return "HTML or XML, which some programs name .xls; open it in a spreadsheet, save it as CSV UTF-8"
     if head.startswith(ZIP):
-        if NUMBERS in head:
-            return "a document of Numbers; export it as CSV"
-        return "a zip archive; read it from `unzip -p FILE`"
+        return "a document of Numbers; export it as CSV"
     return next((what for mark, what in OTHERS.items() if head.startswith(mark)), "")
 
 
@@ -101,7 +138,7 @@ def _copy(packed: IO[bytes], name: str) -> BinaryIO:
     text = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 the caller closes it
     try:
         shutil.copyfileobj(packed, text)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, BadZipFile, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # a full disk
             raise
         raise Invalid(
