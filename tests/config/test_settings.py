@@ -286,6 +286,7 @@ def test_a_redis_cluster_needs_another_broker(faults: Faults, scheme: str) -> No
         "rediss+sentinel://h1:26379,h2:26379/main/0?ssl_ca_certs=/ca.pem&sentinel_password=p",
         "unix:///run/redis.sock",
         "redis://[::1]:6379",
+        "redis+sentinel://u:p@[::1]:26379,[::2]/main/0?max_age=60",
     ],
 )
 def test_every_kind_of_store_is_taken(read: Read, url: str) -> None:
@@ -612,3 +613,24 @@ def test_traces_without_what_makes_them_are_one_fault_that_says_what_to_install(
 def test_maps_countries_and_events_that_cannot_be_are_named(faults: Faults, line: str, fault: str) -> None:
     [found] = faults(ACME + SOURCE.replace("[[sources", f"{line}\n[[sources"))
     assert found.startswith(f"sources.immo.{fault}")
+
+
+# --- authorities of the environment
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "cannot be read: No such file or directory"), ("", "holds no certificate in PEM")],
+)
+def test_authorities_that_cannot_be_used_are_a_wrong_setting(
+    faults: Callable[..., list[str]], tmp_path: Path, content: str | None, why: str
+) -> None:
+    path = tmp_path / "company-ca.pem"
+    if content is not None:
+        path.write_text(content)
+    assert faults(ACME, {"SSL_CERT_FILE": str(path)}) == [f"SSL_CERT_FILE: {path} {why}"]
+
+
+def test_authorities_are_not_asked_for_where_nothing_is_encrypted(read: Read, tmp_path: Path) -> None:
+    url = "http://localhost:8080"
+    assert read(ACME, {"SSL_CERT_FILE": str(tmp_path / "none.pem"), "RELATIONS_API_URL": url}).api_url == url

@@ -42,6 +42,7 @@ OF_FORMAT: Final = {
     "public-key": keys_of(SignatureFormat).keys() - {"secret_from"},
     "jwt": frozenset(("header", "signature_in", "timestamp_in", "max_age")),
 }
+AUTHORITIES: Final = "SSL_CERT_FILE"
 TRACE_PACKAGES: Final = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
 
 
@@ -104,6 +105,19 @@ def check_proxy(url: str, environ: Mapping[str, str]) -> Iterator[Fault]:
         find_proxy(url, environ)
     except InvalidSettings as error:
         yield from error.faults
+
+
+def check_authorities(url: str, environ: Mapping[str, str]) -> Iterator[Fault]:
+    """Yield why no certificate of the API can be verified with the authorities that the environment names."""
+    path = environ.get(AUTHORITIES, "")
+    if not path or not url.startswith("https"):
+        return
+    try:
+        with open(path, "rb") as lines:
+            if not any(b"-----BEGIN" in line for line in lines):
+                yield Fault(AUTHORITIES, f"{path} holds no certificate in PEM")
+    except OSError as error:
+        yield Fault(AUTHORITIES, f"{path} cannot be read: {error.strerror}")
 
 
 def check_traces(key: str, traces: str) -> Iterator[Fault]:

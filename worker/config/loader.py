@@ -145,6 +145,7 @@ def read_environment(environ: Mapping[str, str], reader: TableReader) -> tuple[E
         found += checks.check_redis_url("RELATIONS_BROKER_URL", variables.broker_url)
     found += checks.check_encryption("RELATIONS_API_URL", variables.api_url)
     found += checks.check_proxy(variables.api_url, environ)
+    found += checks.check_authorities(variables.api_url, environ)
     found += checks.check_traces("RELATIONS_TRACES", variables.traces)
     hide_passwords(variables.redis_url)
     hide_passwords(variables.broker_url)
