@@ -145,7 +145,7 @@ def test_a_file_of_changes_is_read_in_the_encoding_that_is_said(cli: Cli, runtim
     text = f'{{"action": "create", "relationtype": "{BUYER}", "parentid": 1, "childid": 1, "batch": "Büro"}}'
     for name in ("cp850", "mac_roman", "utf-8"):
         cli("send", "-", "--encoding", name, stdin=text.encode(name))
-    assert [job.batch for job in runtime.queries.find_jobs("acme", JobFilter()).jobs] == ["Büro"] * 3
+    assert [job.batch for job in runtime.queries.find_jobs("acme", JobFilter()).entries] == ["Büro"] * 3
     refused = cli("send", "create", BUYER, "1", "2", "--encoding", "cp850", code=Exit.USAGE).output
     assert "--encoding is for files" in refused
 

@@ -100,7 +100,7 @@ def test_a_file_of_an_old_program_is_read_in_its_encoding(cli: Cli, runtime: Run
         how = ("--map", "Käufer=childid", "--encoding", name)
         for expected in ("2 accepted, 0 known", "0 accepted, 2 known"):
             assert expected in cli("import", "-", *LINKS, *how, stdin=text.encode(name)).output
-        jobs = runtime.queries.find_jobs("acme", JobFilter()).jobs
+        jobs = runtime.queries.find_jobs("acme", JobFilter()).entries
         assert [job.batch for job in jobs] == ["Ärzte", 'Büro "Süd"'] * (count // 2)
 
 
@@ -108,7 +108,7 @@ def test_another_encoding_makes_other_lines_of_the_same_file(cli: Cli, runtime: 
     text = "parentid;childid;batch\n1;2;Bär\n".encode("cp850")
     for name in ("cp1252", "cp850"):
         cli("import", "-", *LINKS, "--encoding", name, stdin=text)
-    assert [job.batch for job in runtime.queries.find_jobs("acme", JobFilter()).jobs] == ["Bär", "B„r"]
+    assert [job.batch for job in runtime.queries.find_jobs("acme", JobFilter()).entries] == ["Bär", "B„r"]
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "xlsx"])
@@ -121,7 +121,7 @@ def test_times_of_a_file_are_of_the_zone_that_is_said(cli: Cli, runtime: Runtime
     zones = ["Europe/Berlin", "America/New_York"]
     for name in (*zones, zones[0]):
         cli("import", "-", *LINKS, "--time-zone", name, stdin=content)
-    jobs = reversed(runtime.queries.find_jobs("acme", JobFilter()).jobs)
+    jobs = reversed(runtime.queries.find_jobs("acme", JobFilter()).entries)
     expected = [noon.replace(tzinfo=ZoneInfo(name)).timestamp() for name in zones]
     assert [job.occurred_at / 1e6 for job in jobs] == expected
     refused = cli("import", "-", *LINKS, "--time-zone", "Mars/North", stdin=content, code=Exit.USAGE)

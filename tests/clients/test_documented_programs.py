@@ -40,7 +40,7 @@ def test_a_program_of_the_pages_sends_its_changes_once(stack: Stack, tmp_path: P
     queries = stack.runtime(wakes=False).queries
 
     def jobs() -> list[JobRecord]:
-        found = queries.find_jobs(ACCOUNT, JobFilter(), limit=500).jobs
+        found = queries.find_jobs(ACCOUNT, JobFilter(), limit=500).entries
         return [job for job in found if (job.event_id or "").startswith(f"deal-{language}")]
 
     environ = {**os.environ, "RELATIONS_URL": stack.url, "RELATIONS_KEY": stack.key}

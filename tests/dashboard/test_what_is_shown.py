@@ -236,7 +236,7 @@ def test_what_was_sent_of_one_relation_shows_its_info(front: Front, browse: Brow
     info = {"statusTerminbestaetigung": "gesendet"}
     send(front, 9, parent=77, relationtype="calendar:address", relationinfo=info)
     work(front)
-    [request, *_] = front.runtime.queries.list_requests("acme").requests
+    [request, *_] = front.runtime.queries.list_requests("acme").entries
     page = text_of(browse("admin").get(f"/requests/acme/{request.id}").text)
     assert "77 → 9 statusTerminbestaetigung=gesendet" in page
 
