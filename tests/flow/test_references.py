@@ -1,6 +1,7 @@
 """References: records are looked up, in few actions, before changes that name them are carried out (R26)."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -322,6 +323,33 @@ def test_a_text_that_a_firewall_takes_for_an_attack_is_looked_up_alone_and_pause
     assert world.job().refusal[1] == "unknown"
     sent = queries_of(world.store).list_requests("acme", limit=200).entries
     assert {each.kind for each in sent} == {"look_up", "probe", "changes"}
+
+
+def test_what_a_firewall_takes_for_an_attack_neither_slows_the_account_nor_goes_beyond_its_pace(
+    world: World,
+) -> None:
+    world.policy = {"park_for": 60.0, "rate": 0.5, "burst": 1}
+    world.apis["acme"] = Firewall(world.apis["acme"], "1=1")
+    world.accept(wish(email("1=1@example.test")))
+    for _ in range(40):
+        world.flush()
+        assert (world.limiter.state("acme")["factor"], world.limiter.state("acme")["failures"]) == (1.0, 0)
+        world.clock.advance(1.0)
+    sent = sorted(each.at for each in queries_of(world.store).list_requests("acme", limit=200).entries)
+    assert len(sent) > 4
+    assert min(after - before for before, after in pairwise(sent)) >= 2_000_000
+
+
+def test_an_account_that_is_too_slow_for_a_probe_is_paused_by_the_one_of_its_breaker(world: World) -> None:
+    world.policy = {"rate": 1 / 60, "burst": 1}
+    world.apis["acme"] = Firewall(world.apis["acme"], "")
+    world.accept(wish(email("anna@example.test")))
+    for _ in range(60):
+        world.flush()
+        world.clock.advance(60.0)
+    pause = world.store.get_pause("acme")
+    assert pause
+    assert pause.reason == "credentials"
 
 
 def test_an_account_that_is_kept_out_by_a_firewall_is_paused_by_its_look_ups_too(world: World) -> None:

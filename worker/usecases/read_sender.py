@@ -22,6 +22,7 @@ from worker.usecases.flush_telemetry import FlushTelemetry
 from worker.usecases.in_flight import Purpose, SentRequest
 
 READS: Final = OperationGroup(Priority.NEW, (), 0, 0)
+LONGEST_WAIT: Final = 10.0  # seconds for the slot of a probe
 
 
 class ReadSender:
@@ -66,10 +67,23 @@ class ReadSender:
         feedback = feedback_of(reply, purpose)
         self._telemetry.request_done(record, asked, reply, feedback, Effects())
         answered = signed + round((self._deps.clock.monotonic() - started) * SECOND)
-        may_go_on = self._pace.follow_reply(sent, reply, feedback, now=answered)
-        if is_barred:  # a refusal of this, too, is about the account, and pauses it
-            self.send(HARMLESS_READ.actions, grant, kind="probe", signed=answered, purpose="probe")
+        may_go_on = self._probe(grant, answered) if is_barred else None
+        if may_go_on is None:
+            may_go_on = self._pace.follow_reply(sent, reply, feedback, now=answered)
         return reply, may_go_on
+
+    def _probe(self, grant: Grant, now: int) -> bool | None:
+        """Send a harmless read after what was barred; return whether the account may go on, None if unsent.
+
+        A refusal of this, too, is about the account, and pauses it. Else what was barred says nothing of the
+        account, and slows down nobody.
+        """
+        started = self._deps.clock.monotonic()
+        own = grant if grant.probe else self._pace.book_slot(LONGEST_WAIT)
+        if not own.booked:
+            return None
+        signed = now + round((self._deps.clock.monotonic() - started) * SECOND)
+        return self.send(HARMLESS_READ.actions, own, kind="probe", signed=signed, purpose="probe")[1]
 
 
 def _is_barred(asked: Sequence[Action | Search], reply: Reply) -> bool:
