@@ -5,7 +5,9 @@ from importlib.resources import files
 import pytest
 
 from worker.onoffice.codes import advice, classify, describe, table
-from worker.planner.actions import ErrorClass
+from worker.planner.actions import ActionResult, ErrorClass, Verdict
+from worker.planner.relation_state import OpenRelation
+from worker.planner.retry_policy import NextStep, RetryPolicy, decide
 
 TSV = files("worker.onoffice").joinpath("codes.tsv").read_text(encoding="utf-8")
 ROWS = [line.split("\t") for line in TSV.splitlines() if not line.startswith("#")][1:]
@@ -15,8 +17,8 @@ CLASSES = {
     "credentials": [13, 22, 28, 30, *range(40, 50), 104, 137, 153, 158, 193, 201, 243, 248],
     "clock": [136],
     "ambiguous": [78, 88, 168, 173],
-    "record": [79, 80, 96, 110, 117, 121, 127, 169, 184, 185, 188, 198, 235, 251, 292, 293],
-    "shape": [74, 132, 167, 179, 181, 182, 186, 187, 194, 215, 227, 228, 254, 255, 270, 282, 294],
+    "record": [79, 80, 96, 110, 117, 121, 127, 169, 184, 185, 188, 235, 251, 292, 293],
+    "shape": [74, 132, 167, 179, 181, 182, 186, 187, 194, 198, 215, 227, 228, 254, 255, 270, 282, 294],
     "star": [219, 302],
     "absent": [180],
     "rights": [131, 149, 155, 156, 170, 174, 183, 253, 261, 262, 263],
@@ -94,3 +96,11 @@ def test_every_code_and_every_class_has_one_line_of_advice() -> None:
 )
 def test_the_well_known_codes_have_advice_of_their_own(code: int, word: str) -> None:
     assert word in advice(code)
+
+
+def test_a_delete_that_names_an_estate_by_the_id_of_a_translation_is_not_done_because_nothing_is_seen() -> (
+    None
+):
+    refused = ActionResult(Verdict.REJECTED, 198, classify(198))
+    decision = decide("delete", refused, OpenRelation(()), alone=True, retry=RetryPolicy(), now=0, draw=0.0)
+    assert decision.step is NextStep.FAIL
