@@ -6,7 +6,8 @@ from typing import Final
 from worker.onoffice.codes import advice
 
 ADVICE_WITHOUT_CODE: Final[Mapping[str, str]] = {
-    "dependency": "Remove what is in its way, or mend what that failed of, then replay it.",
+    "dependency": "Remove what is in its way, or mend what that failed of, then replay it; "
+    "if it names several itself, name the right one with `--set`.",
     "last_one": "Link another first, or mend what its create failed of, then replay it; "
     "if the record is to have none, send the delete with allow_empty.",
     "unreadable": "Mend the rules of its webhook, or correct it with `--set NAME=VALUE`, and replay it: what "

@@ -66,16 +66,17 @@ def make_new_change(
 
     Without any it is the whole job, whose references are looked up anew; so it is with relations of which it
     creates some and removes others, which only a replace does. Records can be corrected where all
-    the relations share them, so that no relation is lost. It occurs now if it is forced, so that it overrules
-    newer changes, else when the job did. Its event id is of the job and the replay: however often one replay
-    sends it, it is the same change.
+    the relations share them, so that no relation is lost; but of several where one only can be right, one
+    may be named. It occurs now if it is forced, so that it overrules newer changes, else when the job did.
+    Its event id is of the job and the replay: however often one replay sends it, it is the same change.
     """
     if refused := [name for name in OF_MESSAGES if name in correction]:
         raise InvalidChange([Fault(name, "can be corrected of unreadable messages only") for name in refused])
     actions = {job.asks_of(relation) for relation in relations}
     part = relations if len(actions) == 1 else ()
     records = _name_records(job, part)
-    if lost := [name for name, known in records.items() if _loses_relations(correction.get(name), known)]:
+    to_keep = {name: known for name, known in records.items() if name != _side_of_one(job)}
+    if lost := [name for name, known in to_keep.items() if _loses_relations(correction.get(name), known)]:
         raise InvalidChange([Fault(name, _which_relation(name, records[name])) for name in lost])
     message: dict[str, Any] = {
         "account": job.account,
@@ -116,6 +117,12 @@ def _name_records(job: JobRecord, relations: Sequence[Relation]) -> dict[str, li
         if not (each.record and each.record in side):  # it joined the ids, if all were found
             side.append(each.record if each.by else each.reference.as_object())
     return named
+
+
+def _side_of_one(job: JobRecord) -> str:
+    """Return the side of which a replace named several where there can be one; "" of any other failure."""
+    is_of_several = job.replaces and not job.failures and job.refusal and job.refusal[1] == "dependency"
+    return f"{job.replaces}id" if is_of_several else ""
 
 
 def _with_sides(message: dict[str, Any], listed: str) -> dict[str, Any]:

@@ -44,13 +44,15 @@ MEANING: Final[Mapping[ErrorClass, str]] = {
     "After `give_up_after` it fails as `unknown`.",
 }
 OWN: Final[Mapping[str, str]] = {
-    Verdict.UNKNOWN: "No definite answer within `give_up_after`: whether it was done is not known. "
+    Verdict.UNKNOWN: "No definite answer within `give_up_after`: whether it was done is not known; "
+    "what was held because the read of its record could not be read was not sent. "
     "The code, if any, is the last one.",
     Verdict.NOT_SENT: "The same, and the last try did not even leave: no connection, or HTTP 429.",
     LAST_ONE: "The delete would leave its parent without the one it is to keep; "
     "it was held for `hold_for` and was not sent.",
     DEPENDENCY: "The child still has another parent, which it has to leave first; "
-    "the create was held for `hold_for` and was not sent.",
+    "the create was held for `hold_for` and was not sent. "
+    "Or the references of a replace lead to several parents: then it fails at once.",
     "not_found": "No record is as a reference says, or the API user may not see it; "
     "it was looked for during `park_for`.",
     "several": "A reference leads to several records; that did not change during `park_for`.",

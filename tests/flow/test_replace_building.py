@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.simulator import FaultPlan, Records
+from producers.replay.resend import parse_correction
 from tests.support.broken_stores import inspector_of
 from tests.support.crashes import crash_everywhere
 from tests.support.flow_world import START, World, change
@@ -135,6 +136,19 @@ def test_two_buildings_by_references_fail_before_anything_is_sent(
     assert "can have one parent at most by estate:estateUnit, and is to have 2" in job.refusal[2]
     assert (writes(world), world.clock.now() - started < 10_000_000) == ([], True)
     assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
+def test_of_two_buildings_the_right_one_is_named_by_a_correction(make_world: Callable[..., World]) -> None:
+    world = in_building(make_world(), (501, 7))
+    fields = {number: {"objektnr_extern": f"PC{number}"} for number in (502, 503)}
+    world.simulator.seed("token-acme", {}, fields={"estate": fields})
+    named = tuple(Reference("estate", (("objektnr_extern", f"PC{number}"),)) for number in fields)
+    world.accept(msgspec.structs.replace(move(7), parent_references=named, allow_empty=False))
+    world.drain()
+    assert world.job().state == "failed"
+    assert replay(world, [world.job().id], correction=parse_correction(["parentid=503"])).back == 1
+    world.drain()
+    assert (world.linked(), newest(world).state) == ({(503, 7)}, "succeeded")
 
 
 def test_two_references_to_one_building_name_one(make_world: Callable[..., World]) -> None:
