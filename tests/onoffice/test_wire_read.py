@@ -197,7 +197,6 @@ def test_related_ids_come_as_strings_and_only_the_keys_that_are_there() -> None:
         {"records": {}},
         {"meta": {"cntabsolute": 0}, "records": []},
         {"meta": {"cntabsolute": 1}, "records": [{"elements": []}]},
-        {"records": [{"elements": {"fifteen": []}}]},
     ],
 )
 def test_empty_values_of_php_prove_no_absence(data: Any) -> None:
@@ -209,7 +208,11 @@ def test_empty_values_of_php_prove_no_absence(data: Any) -> None:
     "data",
     [
         *([], {}, None, "", {"records": None}, {"records": "15"}, {"records": [[]]}, {"records": ["x"]}),
-        *({"records": [{"elements": shape}]} for shape in (None, "", 0, ["15"])),
+        *(
+            {"records": [{"elements": shape}]}
+            for shape in (None, "", 0, ["15"], {"fifteen": []}, {"": ["8"]})
+        ),
+        {"records": [{"elements": {"15": ["8"], "x": ["9"]}}]},
         {"records": [{"elements": {"15": ["8"]}}, {"id": "relatedIds"}]},
         {"meta": {"cntabsolute": 1}, "records": []},
         {"meta": {"cntabsolute": "1"}, "records": {}},

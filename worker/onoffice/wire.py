@@ -265,8 +265,8 @@ def _read_related(action: Action, row: Mapping[str, Any]) -> ActionResult:
         return ActionResult(Verdict.OK, unreadable=requested)
     found: dict[int, set[int]] = {}
     unreadable = set[int]()
-    for key, value in elements:
-        number, related = as_number(key), _ids(value)
+    for number, value in elements:
+        related = _ids(value)
         if number in requested and related is not None:
             found.setdefault(number, set()).update(related)
         elif number in requested:
@@ -275,7 +275,7 @@ def _read_related(action: Action, row: Mapping[str, Any]) -> ActionResult:
     return ActionResult(Verdict.OK, related=related_ids, unreadable=frozenset(unreadable))
 
 
-def _related_elements(data: Any) -> list[tuple[str, Any]] | None:
+def _related_elements(data: Any) -> list[tuple[int, Any]] | None:
     """Return each id that an answer speaks of, with what it says; None if it is no answer to a read."""
     records = as_object(data).get("records")
     if not isinstance(records, list | dict):
@@ -285,7 +285,9 @@ def _related_elements(data: Any) -> list[tuple[str, Any]] | None:
         return None
     if not parts and as_number(as_object(as_object(data).get("meta")).get("cntabsolute")):
         return None  # it counts what it does not show
-    return [pair for part in parts for pair in as_object(part).items()]
+    pairs = [(as_number(key), value) for part in parts for key, value in as_object(part).items()]
+    readable = [(key, value) for key, value in pairs if key is not None]
+    return readable if len(readable) == len(pairs) else None  # what is no id may stand for any of them
 
 
 def _ids(value: Any) -> frozenset[int] | None:
