@@ -15,6 +15,7 @@ from worker.onoffice.codes import advice, describe
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 from worker.wiring import Runtime
 
+UNREADABLE: Final = "Ask onOffice's support; until then whatever has to be read before it is written waits."
 PROBE_RELATION: Final = Relation("estate:address:buyer", 1, 1)
 
 
@@ -49,6 +50,9 @@ def _check_skew(subject: str, skew: float | None) -> Finding | None:
 def _check_answer(subject: str, result: ActionResult, seconds: float, url: str) -> Finding:
     proxy = find_proxy(url, os.environ)
     url = f"{url} by the proxy {mask_url(proxy)}" if proxy else url
+    if result.verdict is Verdict.OK and result.unreadable:
+        message = f"accepted by {url}, but what a read answers cannot be read"
+        return Finding(subject, "warn", message, UNREADABLE)
     if result.verdict is Verdict.OK:
         return Finding(subject, "ok", f"accepted by {url} in {seconds:.2f} s")
     if result.verdict is not Verdict.REJECTED:

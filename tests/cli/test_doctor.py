@@ -240,6 +240,13 @@ def test_an_api_that_does_not_answer_fails(cli: Cli, simulator: Simulator) -> No
     assert "gave no usable answer" in cli("accounts", "check", code=1).stdout
 
 
+def test_an_api_whose_reads_cannot_be_read_is_a_finding(cli: Cli, simulator: Simulator) -> None:
+    simulator.inject(FaultPlan.script(["odd_reads"]))
+    output = cli("accounts", "check").stdout
+    assert output.startswith("warn  credentials acme: accepted by ")
+    assert "what a read answers cannot be read" in output
+
+
 @pytest.mark.parametrize(("ahead", "level"), [(60, "warn"), (-300, "fail")])
 def test_the_skew_of_the_apis_clock_is_a_finding(
     redis_url: str, tmp_path: Path, ahead: int, level: str
