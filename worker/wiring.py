@@ -17,7 +17,7 @@ from worker.errors import StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.live_settings import LiveSettings, credentials_fingerprint
 from worker.planner.dry_run import DryRun
-from worker.planner.guard import guard_key
+from worker.planner.guard import guard_key, indexed_side
 from worker.planner.relation_state import RelationRecord
 from worker.ports.callbacks import CallbackAttempt
 from worker.ports.drift import DriftFilter, DriftPage
@@ -258,7 +258,8 @@ class Runtime:
         """Return the guarded record of a relation (R12), none for an account that the settings have not."""
         if account not in self.settings.accounts:
             return ""
-        return guard_key(relation, self.live_settings.flush_policy(account).guarded(relation.type))
+        side = self.live_settings.flush_policy(account).guarded(relation.type)
+        return guard_key(relation, indexed_side(relation.type, side))
 
 
 class ApiClients:

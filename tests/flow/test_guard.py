@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.simulator import OF_RELATIONS, FaultPlan, Records, Switches
+from tests.support.broken_stores import inspector_of
 from tests.support.flow_world import World, change
 from worker.contract import Change, Relation
 from worker.planner.plan import Limits
+from worker.planner.retry_policy import RetryPolicy
 from worker.testing import MemoryStore
 from worker.usecases.replay import requeue
 
@@ -227,6 +229,35 @@ def test_a_building_whose_create_may_still_land_counts(make_world: Make) -> None
     world.drain()
     assert world.simulator.violations("token-acme") == ()
     assert list(world.relations()) == [Relation(UNIT, 1, 70)]
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_create_may_still_land_that_was_sent_before_the_guard_was_switched_on(
+    make_world: Make, is_closed: bool
+) -> None:
+    retry = RetryPolicy(give_up_after=-1.0) if is_closed else RetryPolicy()
+    world = make_world(faults=FaultPlan.script(["late"]), policy={"guarded": lambda _: "", "retry": retry})
+    world.accept(change("create", UNIT, 1, 70))
+    world.flush()
+    assert states(world) == (["failed"] if is_closed else ["verifying"])
+    world.policy = {}
+    world.accept(change("create", UNIT, 2, 70))
+    world.drain()
+    assert world.simulator.violations("token-acme") == ()
+    assert list(world.relations()) == [Relation(UNIT, 1, 70)]
+
+
+@pytest.mark.parametrize("name", [BROKER, UNIT])
+def test_a_guard_that_is_switched_off_leaves_nothing_behind(make_world: Make, name: str) -> None:
+    world = make_world()
+    world.simulator.seed("token-acme", [Relation(name, 1, 70)])
+    world.accept(change("delete", name, 1, 70) if name == BROKER else change("create", name, 2, 70))
+    world.flush()
+    assert states(world) == ["held"]
+    world.policy = {"guarded": lambda _: ""}
+    world.drain()
+    assert states(world) == ["succeeded"]
+    assert inspector_of(world.store).inspect("acme").flaws == ()
 
 
 @pytest.mark.parametrize("name", [BROKER, UNIT])

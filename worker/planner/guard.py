@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from worker.contract import TYPES, GuardedSide, Relation
+from worker.contract import TYPES, GuardedSide, Relation, guarded_side
 from worker.planner.actions import ActionResult, Operation, Reply, Request, Verdict
 from worker.planner.apply_reply import Effects
 from worker.planner.relation_state import Doubt, Refusal, RelationState
@@ -23,6 +23,7 @@ DEPENDENCY: Final = "dependency"  # the child still has another parent
 UNREADABLE: Final = Refusal(
     0, "unknown", "the API answered the read of what else its record has in a form that cannot be read"
 )
+USUAL_SIDES: Final = {name: guarded_side(known) for name, known in TYPES.items()}
 MAX_CHECKED = 20  # other relations of a record whose doubts are looked up: one that surely stands is enough
 
 Guarded = Callable[[str], GuardedSide]
@@ -34,6 +35,14 @@ def guard_key(relation: Relation, side: GuardedSide) -> str:
     if side == "parent":
         return f"{relation.type}:{relation.parent}"
     return f"{relation.type}::{relation.child}" if side == "child" else ""
+
+
+def indexed_side(name: str, side: GuardedSide) -> GuardedSide:
+    """Return the side by whose record the open relations of a type are found: the guarded one, if any.
+
+    Else that of the catalogue: settings may switch the guard on again while a write is in doubt.
+    """
+    return side or USUAL_SIDES[name]
 
 
 def makes_way(presence: bool | None, side: GuardedSide) -> bool:

@@ -20,7 +20,7 @@ from worker.planner.apply_reply import (
     fail_relation,
 )
 from worker.planner.fold import Intent, Version
-from worker.planner.guard import Guarded, guard_key
+from worker.planner.guard import Guarded, guard_key, indexed_side
 from worker.planner.relation_state import (
     OpenRelation,
     Refusal,
@@ -234,7 +234,8 @@ class Batch:
     def _open_write(
         self, relation: Relation, state: RelationState | None, confirmed: Confirmed | None
     ) -> OpenWrite:
-        opened, side, until = state.open if state else None, self.guarded(relation.type), 0
+        opened, until = state.open if state else None, 0
+        side = indexed_side(relation.type, self.guarded(relation.type))
         if not side:
             return OpenWrite(opened)
         if side == "child" and state is None and confirmed:
