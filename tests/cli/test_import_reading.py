@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from io import BytesIO, StringIO, TextIOWrapper
 from itertools import product
 from typing import Any
+from zipfile import ZipFile
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -23,6 +25,7 @@ from producers.portals.imports import (
     find_field,
     find_zone,
     read_rows,
+    unpack_text,
     write_offset,
 )
 from producers.portals.imports.columns import ALIASES, FIELDS, normalize
@@ -433,10 +436,22 @@ def test_a_file_that_is_not_in_the_encoding_that_is_said_is_refused(
         detect_format(BytesIO(raw), find_encoding(name))
 
 
-@pytest.mark.parametrize("name", ["", "ansi", "base64", "undefined", "a\0", "é", "x" * 999])
+@pytest.mark.parametrize("name", ["", "ansi", "base64", "idna", "undefined", "a\0", "é", "x" * 999])
 def test_an_encoding_that_nobody_knows_is_named(name: str) -> None:
     with pytest.raises(Invalid, match=r"there is no encoding .*; there are utf-8, cp1252, mac_roman"):
         find_encoding(name)
+
+
+def test_a_zip_archive_that_is_damaged_anywhere_is_text_or_named() -> None:
+    packed = BytesIO()
+    with ZipFile(packed, "w") as archive:
+        archive.writestr("käufer.csv", HEAD)
+    for place in range(4, len(packed.getvalue())):
+        for byte in (0x00, 0x99, 0xFF):
+            damaged = bytearray(packed.getvalue())
+            damaged[place] = byte
+            with suppress(Invalid), unpack_text(BytesIO(damaged)) as text:
+                assert text.read() == HEAD.encode()
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

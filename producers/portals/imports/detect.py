@@ -43,8 +43,8 @@ class FileFormat(NamedTuple):
 
 def find_encoding(name: str) -> str:
     """Return what Python calls an encoding of texts, by any of its names; raises Invalid."""
-    with suppress(LookupError, UnicodeError, ValueError):  # no name at all, or `base64`, which is of no texts
-        "a".encode(name)
+    with suppress(LookupError, ValueError):  # no name at all, or `base64` and `idna`, which are of no texts
+        "a".encode(name, "surrogateescape")
         return codecs.lookup(name).name
     raise Invalid(
         [Fault("", f"there is no encoding {quote(name)}; there are {', '.join(SUGGESTED)} and others")]

@@ -15,7 +15,7 @@ from io import TextIOWrapper
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
 from zipfile import BadZipFile, ZipFile
 
-from producers.portals.imports.xlsx_parts import FailedCell, find_failed_cells, require_compact
+from producers.portals.imports.xlsx_parts import BAD_ZIP, FailedCell, find_failed_cells, require_compact
 from worker.contract.quoting import quote
 from worker.errors import Fault, Invalid
 
@@ -95,7 +95,7 @@ def _open_only_member(file: BinaryIO) -> Iterator[IO[bytes]]:
         member = None if problem else archive.open(names[0])
     except RuntimeError:
         member, problem = None, "is protected by a password"
-    except (BadZipFile, NotImplementedError) as error:
+    except BAD_ZIP as error:
         member, problem = None, f"cannot be unpacked: {error}"
     if member is None:
         hint = "read one from `unzip -p FILE NAME`"
@@ -114,11 +114,9 @@ def _is_spreadsheet(file: BinaryIO) -> bool:
     head = _read_head(file)
     if not head.startswith(ZIP):
         return head.startswith(OLD_EXCEL)
-    try:
-        members = ZipFile(
-            file
-        ).namelist()  # of an archive with a spreadsheet in it, the head may have its parts
-    except BadZipFile:
+    try:  # of an archive with a spreadsheet in it, the head may have its parts
+        members = ZipFile(file).namelist()
+    except BAD_ZIP:
         return any(part in head for part in ZIP_PARTS)
     finally:
         file.seek(0)

@@ -31,7 +31,9 @@ FAILED: Final = re.compile(
 MARKS: Final = (b't="e"', b"t='e'")  # what has none has no failed cell, which is found out ten times as fast
 FILLED: Final = re.compile(rb"<(?:\w+:)?c(?=\s)([^<>]*)(?<!/)>\s*<(?:\w+:)?(?:v|f|is)\b")
 VALUE: Final = re.compile(rb"<(?:\w+:)?v>([^<]*)<")
-BROKEN: Final = (BadZipFile, KeyError, ElementTree.ParseError, zlib.error, EOFError)
+# A damaged archive may also be of a version that there is not, or have names and places that are none.
+BAD_ZIP: Final = (BadZipFile, NotImplementedError, ValueError, IndexError)
+BROKEN: Final = (*BAD_ZIP, KeyError, ElementTree.ParseError, zlib.error, EOFError)
 
 
 class FailedCell(NamedTuple):
