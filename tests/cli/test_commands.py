@@ -146,8 +146,9 @@ def test_a_file_of_changes_is_read_in_the_encoding_that_is_said(cli: Cli, runtim
     for name in ("cp850", "mac_roman", "utf-8"):
         cli("send", "-", "--encoding", name, stdin=text.encode(name))
     assert [job.batch for job in runtime.queries.find_jobs("acme", JobFilter()).entries] == ["Büro"] * 3
-    refused = cli("send", "create", BUYER, "1", "2", "--encoding", "cp850", code=Exit.USAGE).output
-    assert "--encoding is for files" in refused
+    for words in (["create", BUYER, "1", "2"], ["--sample", "01-portal-burst"]):
+        refused = cli("send", *words, "--encoding", "cp850", code=Exit.USAGE).output
+        assert "--encoding is for files" in refused
 
 
 @pytest.mark.parametrize(
@@ -165,9 +166,20 @@ def test_a_file_that_holds_no_changes_is_named_once(cli: Cli, content: bytes, wo
     assert words in line
 
 
+@pytest.mark.parametrize("content", [b"%PDF-1.7", b"", b"PK\x03\x04"])
+def test_of_several_files_the_one_that_holds_no_changes_is_named(
+    cli: Cli, tmp_path: Path, content: bytes
+) -> None:
+    line = json.dumps({"action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1})
+    (tmp_path / "a.ndjson").write_text(line)
+    (tmp_path / "b.ndjson").write_bytes(content)
+    assert cli("send", "a.ndjson", "b.ndjson", code=Exit.FAILED).stderr.startswith("b.ndjson: expected ")
+
+
 def test_a_table_that_is_sent_is_for_import(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "units.csv").write_text("parentid;childid\n1;2\n")
     assert "read by `relations import FILE`" in cli("send", "units.csv", code=Exit.USAGE).output
+    assert "Expected ACTION TYPE" in cli("send", "x" * 300, code=Exit.USAGE).output
 
 
 def test_one_bad_line_is_named_and_nothing_of_the_file_is_sent(cli: Cli, runtime: Runtime) -> None:

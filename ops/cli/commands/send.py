@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -21,7 +22,7 @@ from ops.cli.root import main
 from ops.cli.sending import SendDelivery, SendEntry, deliver, from_lines, from_words
 from ops.explain import explain_plan
 from producers.portals.imports import unpack_text
-from worker.errors import Fault, InvalidChange
+from worker.errors import Fault, Invalid, InvalidChange
 
 MAX_LISTED: Final = 50  # jobs that are listed; the others are counted
 CHANGE_FILES: Final = (".ndjson", ".jsonl", ".json")
@@ -93,23 +94,24 @@ def _read_entries(
     fields: dict[str, Any],
 ) -> list[SendEntry]:
     """Return what is to be sent, by the form of the command line."""
+    is_files = all(map(_is_file, words))
+    if encoding and (sample or (len(words) >= 4 and not is_files)):
+        raise click.UsageError("--encoding is for files.")
     if sample and not words:
         return _read_sample(context.find_account(account), sample)
     if sample or not words:
         raise click.UsageError(
             "Give ACTION TYPE PARENT CHILD…, files of NDJSON, a single dash, or --sample NAME."
         )
-    if all(map(_is_file, words)):
+    if is_files:
         if given := [name for name, value in fields.items() if value]:
             options = ", ".join(given)
             raise click.UsageError(f"A file says by itself what it means; {options} is for a single change.")
         return _read_files(context, words, account, encoding)
     if len(words) < 4:
         expected = "ACTION TYPE PARENT CHILD…, or files that end in .ndjson or .jsonl"
-        tables = " A table is read by `relations import FILE`." if Path(words[0]).is_file() else ""
+        tables = " A table is read by `relations import FILE`." if os.path.isfile(words[0]) else ""
         raise click.UsageError(f"Expected {expected}; got {' '.join(words)}.{tables}")
-    if encoding:
-        raise click.UsageError("--encoding is for files.")
     return from_words(words, context.find_account(account), fields)
 
 
@@ -130,11 +132,18 @@ def _read_files(
     context: CommandContext, files: Sequence[str], account: str | None, encoding: str
 ) -> list[SendEntry]:
     default = context.find_default_account(account)
-    parts = (
-        from_lines(_read_bytes(file), default, name=file if len(files) > 1 else "", encoding=encoding)
-        for file in files
-    )
-    return list(chain.from_iterable(parts))
+    names = files if len(files) > 1 else [""]
+    read = (_read_file(file, default, name, encoding) for file, name in zip(files, names, strict=True))
+    return list(chain.from_iterable(read))
+
+
+def _read_file(file: str, account: str, name: str, encoding: str) -> list[SendEntry]:
+    """Return the changes of a file; raises Invalid, with the name in each fault."""
+    try:
+        return from_lines(_read_bytes(file), account, name=name, encoding=encoding)
+    except Invalid as error:
+        faults = [replace(fault, place=fault.place or name or None) for fault in error.faults]
+        raise type(error)(faults) from None
 
 
 def _read_bytes(file: str) -> bytes:
