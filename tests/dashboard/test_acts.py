@@ -5,10 +5,11 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
 from producers.services import build_services
 from tests.support.browsing import Browse, links_of, text_of
-from tests.support.http_front import BUYER, MISSING, Front
+from tests.support.http_front import BUYER, MISSING, SECRETS, Front
 from tests.support.store_steps import count_by_state
 from worker.ports.records import OPEN_STATES, JobFilter
 
@@ -57,6 +58,21 @@ def test_a_preview_does_nothing_and_says_how_many_and_which(front: Front, browse
     assert jobs[2] not in preview.text
     browser.get(preview.url.path)
     assert states(front, jobs) == ["queued"] * 3
+
+
+def test_a_secret_in_a_filter_or_in_the_address_of_a_list_is_not_kept(
+    front: Front, browse: Browse, redis_client: redis.Redis
+) -> None:
+    [job] = send(front, 1)
+    browser, secret = browse("admin"), SECRETS["ACME_TOKEN"]
+    for scope, more in (("all", {"event_id": secret}), ("job", {"error": secret, "job": job})):
+        refused = browser.post("/acts", data={"act": "dismiss", "scope": scope, **more})
+        assert refused.status_code == 422
+        assert not list(redis_client.scan_iter("*:act:*"))
+    came_from = f"{front.url}/jobs?batch={secret.replace('-', '%2D')}"
+    preview = browser.post("/acts", data={"act": "cancel", "job": job}, headers={"Referer": came_from})
+    assert "1 change will be ended" in preview.text
+    assert links_of(preview.text).count("/jobs") == 2  # of the menu, and of the way back
 
 
 def test_an_act_is_carried_out_once_however_often_its_form_is_sent(front: Front, browse: Browse) -> None:

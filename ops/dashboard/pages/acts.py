@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, get_args
+from urllib.parse import unquote_plus
 
 import msgspec
 
@@ -18,6 +19,7 @@ from producers.job_admin.resolve import PARKED
 from producers.job_admin.selection import OF_RELATIONS, Selection, narrow, select_jobs
 from producers.portals.http.endpoint import job_account
 from producers.replay.resend import parse_correction
+from worker.config import holds_secret, refuse_secrets
 from worker.errors import Fault, InvalidChange, RelationsError
 from worker.ports.records import JobFilter, JobState
 from worker.ports.replays import Replay
@@ -41,6 +43,7 @@ def prepare_act(deps: DashboardDeps, visit: Visit) -> Answer:
     query = read_job_query(visit, {**visit.form, "state": [state]})
     if query.faults:
         raise InvalidChange([Fault("filter", fault) for fault in query.faults])
+    refuse_secrets(**query.given)
     chosen, words = choose(deps, visit, query)
     for account in chosen:
         visit.check("replay", account)
@@ -50,7 +53,7 @@ def prepare_act(deps: DashboardDeps, visit: Visit) -> Answer:
         act=act,
         words=words,
         only=picked_relations(visit, query),
-        chosen_on=visit.came_from or "/jobs",
+        chosen_on="/jobs" if holds_secret(unquote_plus(visit.came_from)) else visit.came_from or "/jobs",
     )
     prepared = (
         _prepare_replays(deps, visit, prepared, chosen)
