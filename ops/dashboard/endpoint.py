@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
@@ -28,6 +28,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 FORM: Final = "application/x-www-form-urlencoded"
 MAX_FORM: Final = 2**20  # bytes
+PLAIN: Final = "/:@!$&'()*+,;=~"  # what stands in a path as it is
 ENDED: Final = "Your session has ended, and nothing was done. Sign in to go on."
 
 
@@ -241,8 +242,9 @@ def page_above(request: Request) -> str:
 
 
 def here_of(request: Request) -> str:
-    """Return the path below our root with its query, to come back to."""
-    return f"{path_of(request)}?{request.url.query}" if request.url.query else path_of(request)
+    """Return the path below our root with its query, to come back to; the first page for what leads away."""
+    path = own_path(quote(path_of(request), safe=PLAIN))
+    return f"{path}?{request.url.query}" if request.url.query else path
 
 
 def _emit_failure(deps: DashboardDeps, request: Request, error: Exception) -> None:

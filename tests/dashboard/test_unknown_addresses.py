@@ -43,6 +43,13 @@ def test_what_is_gone_says_so_with_the_menu_and_the_way_out(browse: Browse, path
     assert asked_again_at(page) == (path, path)
 
 
+def test_a_page_is_asked_for_again_at_an_address_of_ours_that_leads_to_it(browse: Browse) -> None:
+    browser = browse("admin")
+    for path in ("/no/50%25", "/no/a%3Fb?c=d%26", "/no/estate:address:buyer/1"):
+        assert asked_again_at(browser.get(path)) == (path, path)
+    assert asked_again_at(browser.get(f"{browser.base_url}//else.example/x")) == ("/", "/")
+
+
 def test_a_key_that_lost_its_right_to_read_can_sign_out(front: Front, browse: Browse) -> None:
     file = front.runtime.settings.file
     assert file
