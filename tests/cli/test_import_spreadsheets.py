@@ -56,6 +56,18 @@ def test_a_failed_cell_is_found_however_its_program_writes_it(before: str, after
     assert find(changed) == [FailedCell(0, 1, "#REF!"), FailedCell(1, 0, "#NUM!")]
 
 
+def test_a_failed_cell_stands_in_its_column_where_the_table_begins_further_in() -> None:
+    rows = [["parentid", "childid"], [Failed("#REF!"), 2], [3, Failed("#N/A")], [Failed("#NUM!")]]
+    xml = make_sheet(rows)
+    for place, moved in (("B", "D"), ("A", "C")):
+        xml = re.sub(rf'r="{place}(\d)"', rf'r="{moved}\1"', xml)
+    for number in range(4, 0, -1):
+        xml = re.sub(rf'r="(\w?){number}"', rf'r="\g<1>{number + 2}"', xml)
+    with unpack(BytesIO(pack_xlsx({"a": xml}))) as text:
+        lines = text.read().decode().splitlines()
+    assert lines == [",,,", ",,,", ",,parentid,childid", ",,#REF!,2", ",,3,#N/A", ",,#NUM!,"]
+
+
 def test_a_text_that_reads_like_a_failed_cell_is_none() -> None:
     assert find(make_sheet([['<c r="A1" t="e"><v>#N/A</v></c>', ' t="e"']])) == []
     xml = make_sheet([[1, 2]]).replace('<c r="A1">', '<c r="C9" t="e"/><c r="A1">')

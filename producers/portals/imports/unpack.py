@@ -171,7 +171,7 @@ def _read_sheet(file: BinaryIO, name: str) -> BinaryIO:
         else:
             problem = f"the spreadsheet cannot be read: {error}; save it as CSV UTF-8"
         raise Invalid([Fault("", problem)]) from None
-    return _write_csv(_show_failed(sheet.iter_rows(), find_failed_cells(file, sheet.name)))
+    return _write_csv(_show_failed(_list_rows(sheet), find_failed_cells(file, sheet.name)))
 
 
 def _choose_sheet(
@@ -188,6 +188,12 @@ def _choose_sheet(
         problem = f"there is no sheet {quote(name)}" if name else f"{len(filled)} sheets are filled"
         raise Invalid([Fault("", f"{problem}; say which with --sheet: {listed}")])
     return (filled or sheets)[0]
+
+
+def _list_rows(sheet: "CalamineSheet") -> Iterator[list[Any]]:
+    """Yield the rows from the first column on: the library begins at the first that is not empty."""
+    margin = [""] * (sheet.start or (0, 0))[1]
+    return ([*margin, *row] for row in sheet.iter_rows())
 
 
 def _show_failed(rows: Iterable[list[Any]], cells: Iterator[FailedCell]) -> Iterator[list[Any]]:
