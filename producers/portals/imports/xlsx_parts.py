@@ -29,7 +29,9 @@ FAILED: Final = re.compile(
     rb"""<(?:\w+:)?c(?=\s)([^<>]*\st=["']e["'][^<>]*)(?<!/)>(.{0,%d}?)</(?:\w+:)?c>""" % MAX_CELL, re.DOTALL
 )
 MARKS: Final = (b't="e"', b"t='e'")  # what has none has no failed cell, which is found out ten times as fast
-FILLED: Final = re.compile(rb"<(?:\w+:)?c(?=\s)([^<>]*)(?<!/)>\s*<(?:\w+:)?(?:v|f|is)\b")
+FILLED: Final = re.compile(
+    rb"""<(?:\w+:)?c(?=\s)[^<>]*?\sr=["']%b["'][^<>]*(?<!/)>\s*<(?:\w+:)?(?:v|f|is)\b""" % REFERENCE
+)
 VALUE: Final = re.compile(rb"<(?:\w+:)?v>([^<]*)<")
 # A damaged archive may also be of a version that there is not, or have names and places that are none.
 BAD_ZIP: Final = (BadZipFile, NotImplementedError, ValueError, IndexError)
@@ -93,14 +95,13 @@ def _read_dimension(head: bytes) -> _Area:
 
 def _measure(xml: IO[bytes]) -> _Area:
     """Return the area of the cells that have a value."""
-    area = _Area()
+    columns, top, bottom = set[bytes](), 2**20, 1
     for cell in _search(xml, FILLED):
-        if place := PLACE.search(cell[1]):
-            row, column = _read_place(place[1], place[2])
-            area = _Area(
-                min(area.top, row), min(area.left, column), max(area.bottom, row), max(area.right, column)
-            )
-    return area
+        row = int(cell[2])
+        columns.add(cell[1])
+        top, bottom = min(top, row), max(bottom, row)
+    numbers = [_read_place(letters, b"0")[1] for letters in columns]
+    return _Area(top, min(numbers), bottom, max(numbers)) if numbers else _Area()
 
 
 def _find_part(archive: ZipFile, sheet: str) -> str:
