@@ -72,25 +72,26 @@ class HttpOperations:
         return time.time_ns() // 1000
 
     def account_names(self) -> Sequence[str]:
-        """Return the accounts of the key."""
-        return [account["account"] for account in self._accounts["accounts"]]
-
-    def inbox_names(self) -> Sequence[str]:
-        """Return the same, and `unrouted` if the key is for it."""
-        unrouted = [UNROUTED] if UNROUTED in self._accounts["key"]["accounts"] else []
-        return [*self.account_names(), *unrouted]
-
-    def list_accounts(self) -> Sequence[AccountDict]:
-        return self._accounts["accounts"]
-
-    def get_account(self, account: str) -> AccountDict:
-        if found := _find_account(self._accounts, account):
-            return found
-        raise NotFound(f'there is no account "{account}"')
+        """Return the accounts of the key, for which a command asks several times."""
+        return self._account_names
 
     @cached_property
-    def _accounts(self) -> AccountsDict:
-        return self._read_accounts()
+    def _account_names(self) -> Sequence[str]:
+        return _list_names(self._read_accounts())
+
+    def inbox_names(self) -> Sequence[str]:
+        """Return the same, as they are now, and `unrouted` if the key is for it."""
+        answer = self._read_accounts()
+        unrouted = [UNROUTED] if UNROUTED in answer["key"]["accounts"] else []
+        return [*_list_names(answer), *unrouted]
+
+    def list_accounts(self) -> Sequence[AccountDict]:
+        return self._read_accounts()["accounts"]
+
+    def get_account(self, account: str) -> AccountDict:
+        if found := _find_account(self._read_accounts(), account):
+            return found
+        raise NotFound(f'there is no account "{account}"')
 
     def _read_accounts(self) -> AccountsDict:
         return self._calls.get(AccountsDict, "/v1/accounts", utc_offset=self._offset)
@@ -338,6 +339,10 @@ class HttpOperations:
         """Try a callback from the server."""
         form = {"account": account, "callback": name}
         return self._calls.post(CallbackTestDict, "/v1/callbacks/test", form)
+
+
+def _list_names(answer: AccountsDict) -> list[str]:
+    return [account["account"] for account in answer["accounts"]]
 
 
 def _find_account(answer: AccountsDict, name: str) -> AccountDict | None:

@@ -11,17 +11,21 @@ from typing import Any
 import anyio
 import pytest
 
+from ops.operations.http import HttpOperations
+from ops.operations.http_calls import HttpCalls
 from ops.operations.local import LocalOperations
 from producers.services import build_services
-from tests.support.http_front import BUYER, MISSING, SECRETS, Front
+from tests.support.http_front import BUYER, KEYS, MISSING, SECRETS, Front
+from worker.errors import NotFound
 
 pytest.importorskip("mcp", reason="the extra mcp is not installed")
 
 from mcp import Client, StdioServerParameters
 
-from ops.mcp import make_server
+from ops.mcp import Tools, make_server
 
 Call = Callable[..., Any]
+ONE = "accounts = ['acme']\ncan = ['read']"
 
 
 def use(front: Front, work: Callable[[Client], Any]) -> Any:
@@ -70,6 +74,28 @@ def test_every_tool_says_that_it_reads_but_the_one_that_prepares(front: Front) -
     assert not tools["prepare_replay"].annotations.destructive_hint
     assert all(tool.description for tool in tools.values())
     assert len(tools) == 8
+
+
+def test_over_http_accounts_are_as_they_are_now_however_long_the_server_runs(front: Front) -> None:
+    tools = Tools(HttpOperations(HttpCalls(front.url, KEYS["viewer"][0]), front.url, zone=UTC))
+    with pytest.raises(NotFound, match='there is no account "beta"; there are acme'):
+        tools.list_failures("beta")
+    assert [each["paused"] for each in tools.list_accounts()["accounts"]] == [None]
+    file = front.runtime.settings.file
+    assert file
+    before = file.read_text("utf-8")
+    front.client("admin").post("/v1/accounts/acme/pause", json={"why": "a test"}).raise_for_status()
+    try:
+        file.write_text(before.replace(ONE, "accounts = ['acme', 'beta']\ncan = ['read']"), "utf-8")
+        front.runtime.live_settings.refresh()
+        assert tools.list_failures("beta")["errors"] == []
+        acme, beta = tools.list_accounts()["accounts"]
+    finally:
+        file.write_text(before, "utf-8")
+        front.runtime.live_settings.refresh()
+        front.client("admin").post("/v1/accounts/acme/resume").raise_for_status()
+    assert acme["paused"]
+    assert not beta["paused"]
 
 
 def test_the_server_says_its_name_and_version(front: Front) -> None:
