@@ -76,15 +76,15 @@ class LocalOperations:
 
     def account_names(self) -> Sequence[str]:
         """Return the accounts of the settings."""
-        return list(self.runtime.settings.accounts)
+        return list(self.runtime.live_settings.refresh().accounts)
 
     def inbox_names(self) -> Sequence[str]:
         """Return the same and `unrouted`."""
-        return [*self.runtime.settings.accounts, UNROUTED]
+        return [*self.account_names(), UNROUTED]
 
     def list_accounts(self) -> Sequence[AccountDict]:
         """Return how every account stands."""
-        return list(map(self.get_account, self.runtime.settings.accounts))
+        return list(map(self.get_account, self.account_names()))
 
     def get_account(self, account: str) -> AccountDict:
         """Return how one account stands."""

@@ -25,6 +25,7 @@ from mcp import Client, StdioServerParameters
 from ops.mcp import Tools, make_server
 
 Call = Callable[..., Any]
+GAMMA = '[accounts.gamma]\ntoken = "env:BETA_TOKEN"\nsecret = "env:BETA_SECRET"\n'
 ONE = "accounts = ['acme']\ncan = ['read']"
 
 
@@ -96,6 +97,20 @@ def test_over_http_accounts_are_as_they_are_now_however_long_the_server_runs(fro
         front.client("admin").post("/v1/accounts/acme/resume").raise_for_status()
     assert acme["paused"]
     assert not beta["paused"]
+
+
+def test_an_account_that_is_new_in_the_settings_is_known(front: Front) -> None:
+    file = front.runtime.settings.file
+    assert file
+    before = file.read_text("utf-8")
+    try:
+        file.write_text(before.replace("[accounts.beta]", f"{GAMMA}[accounts.beta]"), "utf-8")
+        assert call(front, "list_failures", account="gamma")[0]["errors"] == []
+        found, _ = call(front, "list_accounts")
+        assert [each["account"] for each in found["accounts"]] == ["acme", "gamma", "beta"]
+    finally:
+        file.write_text(before, "utf-8")
+        front.runtime.live_settings.refresh()
 
 
 def test_the_server_says_its_name_and_version(front: Front) -> None:
