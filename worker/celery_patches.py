@@ -48,9 +48,12 @@ def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> C
                 f"expected arguments, named arguments and options, at most {MAX_DEPTH} levels deep"
             )
         shorten_wait(message.headers)
-        if may_be_lost and message.headers.get("eta"):
-            settle = acknowledge(message, consumer, settle)
-        run(message, body, *settle, **kwargs)
+        waits = may_be_lost and message.headers.get("eta")
+        run(message, body, *(settle if not waits else (_do_nothing, _do_nothing, *settle[2:])), **kwargs)
+        if waits:
+            # RabbitMQ gives a worker no more of a queue than it may have in hand, and what waits would count.
+            # What makes no sense was refused before: after this, Celery would end over it.
+            message.ack_log_error(get_logger(__name__), consumer.connection_errors)
 
     return run_checked
 
@@ -61,16 +64,6 @@ def shorten_wait(headers: dict[str, Any]) -> None:
     with suppress(KeyError, TypeError, ValueError, OverflowError):
         latest = datetime.now(UTC) + timedelta(seconds=headers[COUNTDOWN_HEADER])
         headers["eta"] = min(datetime.fromisoformat(headers["eta"]), latest).isoformat()
-
-
-def acknowledge(message: Any, consumer: Any, settle: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Acknowledge a message that waits here for its time; return what its request settles it by.
-
-    RabbitMQ gives a worker no more of a queue than it may have in hand, and what waits would count.
-    """
-    message.ack_log_error(get_logger(__name__), consumer.connection_errors)
-    _ack, _reject, *callbacks = settle
-    return (_do_nothing, _do_nothing, *callbacks)
 
 
 def _do_nothing(*_: object) -> None:

@@ -161,6 +161,20 @@ def test_wakeups_that_wait_for_their_time_keep_nobody_waiting(
         stack.kill()
 
 
+def test_a_wakeup_that_makes_no_sense_ends_no_worker(broker: Broker, tmp_path: Path) -> None:
+    url = broker.add_host("nonsense", queues="classic")
+    with running(tmp_path, make_shape("nord", parts=("worker", "beat"), broker=url)) as stack:
+        with stack.celery() as producer:
+            for odd in ({"eta": "soon"}, {"eta": "2026-11-30T09:00:00+00:00", "timelimit": ["x", "y"]}):
+                producer.send_task("relations.flush", ["nord"], queue="relations.flush", headers=odd)
+        runtime, log = stack.runtime(), stack.log("worker")
+        accept(runtime, link_changes("nord", range(10)))
+        wait_until(lambda: log.read_text().count("InvalidTaskError") >= 2, log.read_text, seconds=30)
+        wait_until_done(stack, runtime, "nord", range(10))
+        assert stack.ended() == []
+        stack.kill()
+
+
 def test_a_user_of_least_rights_is_enough_and_a_worker_outlives_that_it_has_none(
     broker: Broker, tmp_path: Path
 ) -> None:
