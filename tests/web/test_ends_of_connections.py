@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
+import httpx
 import pytest
 
 from producers.portals.http.application import application
@@ -76,6 +77,18 @@ def test_a_client_that_ends_its_side_within_its_request_is_left(front: Front) ->
         connection.sendall(WHOLE[:-1])
         connection.shutdown(socket.SHUT_WR)
         assert read_all(connection) == b""
+
+
+@pytest.mark.parametrize("rest", [WHOLE[:9], WHOLE[:-1]])
+def test_a_client_that_ends_its_side_within_a_later_request_keeps_no_connection(
+    front: Front, rest: bytes
+) -> None:
+    with connected(front, max_connections=1) as (server, connection):
+        connection.sendall(WHOLE + rest)
+        connection.shutdown(socket.SHUT_WR)
+        wait_until(lambda: httpx.get(f"{server.url}/healthz").is_success, "the server keeps it")
+        assert statuses(read_all(connection)) == [202]
+    assert front.store.counts("acme")["accepted"] == 1
 
 
 @pytest.mark.parametrize("wait", ["", "Prefer: wait=1"])

@@ -47,6 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _in_head, _is_complete = True, True
     _received, _head_size, _trailers = 0, 0, 0
+    _is_ended = False  # whether its client sends nothing more
     _refusal = 0  # the status by which to refuse what came after the request that is being answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -85,6 +86,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._is_answering():
             return False
         self.cycle.keep_alive = False
+        self._is_complete = self._is_ended = True  # as complete as it gets
         return True
 
     def shutdown(self) -> None:
@@ -138,6 +140,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wait_for_answer()
         if self._refusal:
             self._refuse(self._refusal)
+        if self._is_ended and not self._is_answering():  # what follows came in part
+            self.transport.close()
 
     def head_without_upgrade(self, method: bytes, version: str) -> bytes:
         """Return the head of the request that is being read without its offer of another protocol."""
