@@ -324,6 +324,27 @@ def test_looking_for_spellings_of_a_secret_has_an_end(body: bytes) -> None:
     assert time.monotonic() - started < 5
 
 
+def test_a_secret_that_begins_as_another_does_leaves_no_rest() -> None:
+    secrets = ("0123456789abcdef", "0123456789abcdef-new")
+    source = replace(BOX, scheme="secret", secrets=tuple(map(Secret, secrets)), secret_in="body:k")
+    body = json.dumps({"k": secrets[1], "old": secrets[0]}).encode()
+    expected = json.dumps({"k": STARS, "old": STARS}).encode()
+    assert hide_proofs(source, WebhookDelivery("", {}, body)).body == expected
+
+
+def test_a_signature_of_any_length_is_hidden_at_once() -> None:
+    """Whoever saw a signature may send more behind it."""
+    source = replace(BOX, scheme="hmac", secrets=(Secret("s"),), signature_in="body:sig")
+    signature = "0123456789abcdef, " * 20_000
+    body = json.dumps({"sig": signature, "type": "sale"})
+    spelled = body.replace("cdef, ", "cdef\\u002c ").encode()
+    started = time.monotonic()
+    shown = hide_proofs(source, WebhookDelivery("", {}, body.encode())).body
+    assert json.loads(shown) == {"sig": STARS, "type": "sale"}
+    assert hide_proofs(source, WebhookDelivery("", {}, spelled)).body == b""
+    assert time.monotonic() - started < 5
+
+
 @pytest.mark.parametrize(("estate", "state"), [("x", "failed"), (501, "queued")])
 def test_what_a_delivery_brought_is_gone_with_its_answer(
     front: Front, use: Use, estate: object, state: str
