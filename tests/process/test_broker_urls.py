@@ -21,7 +21,7 @@ from worker.redis.broker import broker_settings
         ),
         ("rediss+sentinel://a/main/3?sentinel_password=p", "sentinel://a:26379/3", "main"),
         ("sentinel://a,b", "sentinel://a:26379/0;sentinel://b:26379/0", "mymaster"),
-        ("sentinel://u:p%40%2F@a/main", "sentinel://u:p%40%2F@a:26379/0", "main"),
+        ("sentinel://u%2F:p%40%2F@a/main", "sentinel://u%2F:p%40%2F@a:26379/0", "main"),
         (
             "sentinel://[::1]:1,a,[::2]/main",
             "sentinel://[::1]:1/0;sentinel://a:26379/0;sentinel://[::2]:26379/0",

@@ -69,6 +69,6 @@ def _key_names(prefix: str) -> dict[str, str]:
 def _sentinel_urls(service: MultiHostUrl) -> str:
     access = ""
     if service.password:
-        access = f"{quote(service.username or '')}:{quote(service.password, safe='')}@"
+        access = f"{quote(service.username or '', safe='')}:{quote(service.password, safe='')}@"
     hosts = ((f"[{host}]" if ":" in host else host, port) for host, port in service.hosts)
     return ";".join(f"sentinel://{access}{host}:{port}/{service.database}" for host, port in hosts)
