@@ -89,6 +89,7 @@ def test_a_head_without_end_is_refused_before_it_fills_the_memory(front: Front) 
         b"POST /v1/changes HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: here\r\n broken: line\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\nnonsense\r\n\r\n",
+        b"CONNECT here:443 HTTP/1.1\r\nHost: here:443\r\n\r\n",
     ],
 )
 def test_what_is_no_http_is_refused_by_a_problem_document(front: Front, sent: bytes) -> None:
@@ -103,6 +104,7 @@ def test_what_is_no_http_is_refused_by_a_problem_document(front: Front, sent: by
     document = json.loads(body)
     assert (document["status"], document["title"]) == (400, "Bad Request")
     assert "no HTTP/1.1 request" in document["detail"]
+    assert "callback" not in document["detail"]
 
 
 @pytest.mark.parametrize("status", [400, 408, 431, 503])

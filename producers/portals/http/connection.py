@@ -281,7 +281,8 @@ class PlainParser(httptools.HttpRequestParser):
         try:
             super().feed_data(data)
         except httptools.HttpParserError as error:
-            self.reason = str(error)
+            is_ours = isinstance(error, httptools.HttpParserCallbackError)  # in what took its parts
+            self.reason = "its address cannot be used" if is_ours else str(error)
             raise
         except httptools.HttpParserUpgrade as error:
             if not self.is_upgraded():
