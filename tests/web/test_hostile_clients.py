@@ -275,9 +275,12 @@ def bounded_server(front: Front, **bounds: float) -> Iterator[tuple[Server, sock
 
 
 def is_ended(connection: socket.socket) -> bool:
-    """Return whether the server ends the connection, however it does."""
-    with suppress(OSError):
-        read_all(connection)
+    """Return whether the server ends the connection, however it does, before its time is over."""
+    try:
+        with suppress(ConnectionError):
+            read_all(connection)
+    except TimeoutError:
+        return False
     return True
 
 
@@ -306,6 +309,14 @@ def test_a_client_that_drips_after_its_answer_is_left(front: Front) -> None:
             with suppress(OSError):
                 connection.sendall(b"x")
         assert answer.done()
+
+
+def test_a_request_that_was_begun_before_an_earlier_one_was_answered_has_an_end_too(front: Front) -> None:
+    with bounded_server(front, request_seconds=0.5) as (_, connection):
+        connection.settimeout(10)
+        begun = request_head("Content-Length: 100") + b"x"
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n" + begun)
+        assert is_ended(connection)
 
 
 def test_an_answer_that_nobody_reads_is_given_up(front: Front) -> None:

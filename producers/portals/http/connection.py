@@ -138,6 +138,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wait(self.linger_seconds)
         elif self._is_complete:
             self._wait_for_answer()
+        elif not (self.cycle.response_complete and self.cycle.more_body):  # it was not that one's answer
+            self._wait(self.request_seconds)
         if self._refusal:
             self._refuse(self._refusal)
         if self._is_ended and not self._is_answering():  # what follows came in part
