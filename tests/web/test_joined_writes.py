@@ -1,6 +1,8 @@
 """Head and body of an answer travel together."""
 
 import asyncio
+import socket
+import struct
 
 import pytest
 
@@ -56,3 +58,16 @@ def test_much_is_not_kept_until_the_turn_ends_so_that_the_writer_can_be_slowed_d
         assert transport.sent[1:] == [b"z"]
 
     asyncio.run(write())
+
+
+def test_a_connection_that_its_client_has_reset_is_closed_though_nobody_reads_it() -> None:
+    async def close() -> bool:
+        loop, ours = asyncio.get_running_loop(), socket.create_server(("127.0.0.1", 0))
+        with ours, socket.create_connection(ours.getsockname()) as client:
+            transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours.accept()[0])
+            transport.pause_reading()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        JoinedWrites(transport, loop, is_receiving=lambda: True).close()
+        return transport.is_closing()
+
+    assert asyncio.run(close())

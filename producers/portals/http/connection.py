@@ -233,11 +233,14 @@ class JoinedWrites:
         A connection that is closed with something unread is reset, and its client loses the answer.
         """
         self._send()
-        if self._is_receiving() and not self.is_lingering:
-            self.is_lingering = True
-            self._transport.write_eof()
-        else:
+        if self.is_lingering or not self._is_receiving():
             self._transport.close()
+            return
+        self.is_lingering = True
+        try:
+            self._transport.write_eof()
+        except OSError:  # its client has reset it, and nobody has read that yet
+            self._transport.abort()
 
     def abort(self) -> None:
         """Close at once, and drop what was written."""
