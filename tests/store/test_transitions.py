@@ -442,6 +442,25 @@ def test_what_is_dated_ahead_is_due_when_it_would_have_been_when_the_clock_has_s
     assert len(again.read_look_ups(9).jobs) == 1
 
 
+def test_what_was_put_down_before_it_was_tried_is_due_when_the_clock_has_stepped_back(
+    store: Store, clock: FakeClock
+) -> None:
+    accept(store, change(1, 9))
+    lease = take_lease(store)
+    work = claim_all(lease)
+    lease.release()
+    clock.advance(-3600.0)
+    assert store.bring_forward("acme", 3_600_000_000) == 1
+    assert store.due_accounts(["acme"]) == ["acme"]
+    again = take_lease(store, "h2")
+    assert read_all(again).due == tuple(work.named)
+    [record] = again.records(work.named).values()
+    assert record.open
+    assert record.open.since == clock.now()  # so it is given up, or held, no later than without the step
+    again.release()
+    assert inspector_of(store).inspect("acme").flaws == ()
+
+
 @pytest.mark.parametrize("asks", ["lease", "due_accounts"])
 def test_the_lease_of_a_dead_worker_ends_when_the_clock_has_stepped_back(
     redis_store: RedisStore, redis_client: Redis, asks: str

@@ -6,6 +6,7 @@ from functools import partial
 import msgspec
 
 from worker.contract import Relation
+from worker.planner.relation_state import OpenRelation
 from worker.store import codec
 from worker.store.account import AccountCommit, Before, read_jobs, read_memories, read_meta
 from worker.store.acts import Acts, send_act
@@ -33,11 +34,11 @@ class RedisClockStep(Acts):
         commit, relations = self._begin_step(account), [Relation.parse(name) for name in names]
         found = read_memories(self.database, account, relations, now=commit.now)
         for relation, (record, memory) in found.items():
-            if not record.open or not record.open.not_before:
+            if not record.open:
                 continue
-            moved = msgspec.structs.replace(record.open, not_before=max(1, record.open.not_before - by))
+            moved = _moved(record.open, by, now=commit.now)
             commit.hset("open", str(relation), codec.encode_open(moved))
-            commit.run("ZADD", "due", moved.not_before, str(relation))
+            commit.run("ZADD", "due", moved.not_before or moved.since, str(relation))
             if memory.doubt and memory.doubt.until > commit.now:
                 memory.doubt = memory.doubt._replace(until=memory.doubt.until - by)
                 commit.put_memories([memory])
@@ -61,3 +62,12 @@ class RedisClockStep(Acts):
         commit = AccountCommit(self.database, account, keep, now=now, generation=meta.memories)
         commit.raise_version("v", meta.lease_version)
         return commit
+
+
+def _moved(opened: OpenRelation, by: int, *, now: int) -> OpenRelation:
+    """Return open work with the times that are later than now so many µs earlier.
+
+    What was put down before it was tried is due since it is open.
+    """
+    since, until = (max(1, at - by) if at > now else at for at in (opened.since, opened.not_before))
+    return msgspec.structs.replace(opened, since=since, not_before=until)
