@@ -189,6 +189,23 @@ def test_a_clock_that_steps_back_a_day_and_more_does_not_stop_the_account() -> N
     assert booked(state, START - 2 * policy.LONGEST_RETRY_AFTER)[1].booked
 
 
+def test_what_the_api_asks_for_after_the_clock_stepped_back_holds() -> None:
+    state = policy.report(PaceState(), START, feedback="slow", retry_after=30 * SECOND)
+    state = policy.report(state, START, feedback="suspect", retry_after=30 * SECOND)
+    now = START - 2 * policy.LONGEST_RETRY_AFTER
+    rests = policy.report(state, now, feedback="suspect", retry_after=7 * SECOND)
+    assert booked(rests, now)[1].suspects_wait == 7.0
+    stopped = policy.report(rests, now, feedback="slow", retry_after=9 * SECOND)
+    assert booked(stopped, now)[1].wait == 9.0
+
+
+def test_a_failure_that_is_dated_ahead_is_no_trouble_once_the_clock_stepped_back() -> None:
+    state = policy.report(failing(1), START, feedback="ok")
+    assert booked(state, START)[1].troubled
+    assert booked(state, START - policy.TROUBLE)[1].troubled
+    assert not booked(state, START - policy.TROUBLE - 1)[1].troubled
+
+
 @given(st.sampled_from([1.0, 0.5]), st.integers(0, 6), st.sampled_from(FEEDBACKS))
 def test_only_an_answer_that_changes_nothing_is_not_worth_reporting(
     factor: float, failures: int, feedback: Feedback

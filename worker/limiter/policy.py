@@ -83,7 +83,7 @@ def book(state: PaceState, now: int, *, rate: float, burst: int, max_wait: int) 
         booked=True,
         probe=state.failures >= FAILURES_TO_OPEN,
         suspects_wait=suspects_wait / SECOND,
-        troubled=state.failed_at > now - TROUBLE,
+        troubled=ignore_too_far(state.failed_at, now, TROUBLE) > now - TROUBLE,
         slot=slot,
         cost=cost,
     )
@@ -131,7 +131,8 @@ def report(
         state = replace(state, failures=0, cooldown=0, open_until=0, probe=False)
     not_before = state.not_before
     if retry_after > 0:
-        not_before = max(not_before, now + min(retry_after, LONGEST_RETRY_AFTER))
+        known = ignore_too_far(not_before, now, LONGEST_RETRY_AFTER)
+        not_before = max(known, now + min(retry_after, LONGEST_RETRY_AFTER))
     factor = speed_up(state.factor) if feedback in ("ok", "alive") else slow_down(state.factor)
     return replace(state, factor=factor, not_before=not_before, reason=(reason or feedback)[:REASON_LENGTH])
 
@@ -158,7 +159,8 @@ def count_suspect(state: PaceState, now: int, *, rest: int, reason: str) -> Pace
     """
     if not state.failures:
         state = replace(state, failures=1, steady=state.factor)
-    after = max(state.suspects_after, now + min(rest, LONGEST_COOLDOWN))
+    known = ignore_too_far(state.suspects_after, now, LONGEST_COOLDOWN)
+    after = max(known, now + min(rest, LONGEST_COOLDOWN))
     return replace(state, suspects_after=after, failed_at=now, reason=(reason or "suspect")[:REASON_LENGTH])
 
 

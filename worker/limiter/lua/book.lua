@@ -50,5 +50,5 @@ if probe == 1 then
 end
 redis.call('EXPIRE', KEYS[1], STATE_LIFETIME)
 local suspects_wait = math.max(0, ignore_too_far(s[6], LONGEST_COOLDOWN) - now)
-local troubled = tonumber(s[7] or 0) > now - TROUBLE and 1 or 0
+local troubled = ignore_too_far(s[7], TROUBLE) > now - TROUBLE and 1 or 0
 return {1, wait, factor_text, failures, probe, reason, slot, cost, suspects_wait, troubled}
