@@ -15,6 +15,7 @@ from tests.support.store_steps import (
     claim_all,
     dump_keys,
     expire_lease,
+    job_admin_of,
     job_of,
     lose_job,
     queued,
@@ -41,6 +42,7 @@ from tests.support.store_values import (
 from worker.contract import Change, Relation
 from worker.errors import BacklogFull, LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
+from worker.ports.audit import AuditEntry
 from worker.ports.store import IntakeBounds, Receipt, Store
 from worker.ports.waiting import Pause
 from worker.ports.work import Writes
@@ -253,6 +255,26 @@ def test_a_failed_job_that_is_replayed_before_its_batch_is_over_is_claimed_once(
     assert [claimed.job for claimed in claim_all(lease).jobs] == ["acme-001"]
     send_and_settle(lease, "r2", {Relation(BUYER, 2, 9): "applied"})
     assert [claimed.job for claimed in claim_all(lease).jobs] == ["acme-000"]
+
+
+def test_what_a_dead_worker_has_written_is_taken_over_though_a_person_comes_in_between(store: Store) -> None:
+    accept(store, change(1, 9), change(2, 9))
+    dead, writes = take_lease(store, "dead"), Writes()
+    work = dead.read(max_jobs=1, max_relations=9)
+    for relation, intents in intents_by_relation(work.jobs, work.records).items():
+        leave_open(relation, intents, {"since": work.now}, writes)
+    assert dead.claim(work.jobs, (), writes)
+    assert dead.claim((), (), writes)  # all that the job wants is written, but for the job
+    expire_lease(store)
+    lease = take_lease(store, "next")
+    found = read_all(lease)
+    assert (found.recovered, found.jobs) == (True, ())
+    entry = AuditEntry("a1", "me", "cancel", "acme-001")
+    assert job_admin_of(store).cancel("acme", ["acme-001"], entry).done == ("acme-001",)
+    assert lease.claim(found.jobs, found.begun, Writes())
+    assert read_all(lease).due == tuple(work.named)
+    lease.release()
+    assert inspector_of(store).inspect("acme").flaws == ()
 
 
 def copy_keys(client: Redis) -> dict[bytes, bytes]:

@@ -21,7 +21,7 @@ def claim(
 ) -> bool:
     """Move jobs from the queue into open relations; False when one has ended since it was read."""
     recovered = leased.claimed.recovered
-    _load(leased, writes, wanted)
+    _load(leased, writes, recovered or wanted)
     if any(short not in leased.jobs or leased.jobs[short].value.state != QUEUED for short in wanted):
         leased.require_lease()  # the next holder may have taken it
         return False
