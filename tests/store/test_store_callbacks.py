@@ -151,3 +151,24 @@ def test_a_record_that_a_label_names_is_erased_from_what_callbacks_keep(store: S
     assert [watch.label for watch in watched(callbacks)] == ["import"]
     assert [found.batch for found in callbacks.list_messages("acme").entries] == ["import"]
     assert callbacks.count_waiting("acme", "portal") == 1
+
+
+def test_callbacks_are_told_when_they_were_to_be_though_the_clock_has_stepped_back(
+    store: Store, clock: FakeClock
+) -> None:
+    callbacks = callbacks_of(store)
+    keep(callbacks, message(1, next_at=START + 10_000_000), message(2, state="delivered"))
+    callbacks.watch("acme", {"new": (["portal"], 20.0)})
+    clock.advance(-3600.0)
+    assert store.bring_forward("acme", 3_600_000_000) == 3
+    clock.advance(9.0)
+    assert callbacks.claim_message("acme", "portal", seconds=60.0) is None
+    clock.advance(1.0)
+    claimed = callbacks.claim_message("acme", "portal", seconds=60.0)
+    assert claimed
+    assert claimed.id == message(1).id
+    assert watched(callbacks) == ()
+    clock.advance(10.0)
+    (watch,) = watched(callbacks)
+    assert (watch.label, watch.callbacks) == ("new", ("portal",))
+    assert watch.accepted_at == clock.now() - 20_000_000

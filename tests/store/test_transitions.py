@@ -43,9 +43,11 @@ from worker.contract import Change, Relation
 from worker.errors import BacklogFull, LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
 from worker.ports.audit import AuditEntry
+from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import IntakeBounds, Receipt, Store
 from worker.ports.waiting import Pause
 from worker.ports.work import Writes
+from worker.store.account import read_meta
 from worker.store.limits import LEASE_LIFETIME_MS
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
@@ -481,6 +483,35 @@ def test_what_was_put_down_before_it_was_tried_is_due_when_the_clock_has_stepped
     assert record.open.since == clock.now()  # so it is given up, or held, no later than without the step
     again.release()
     assert inspector_of(store).inspect("acme").flaws == ()
+
+
+def test_generations_end_when_they_were_to_end_though_the_clock_has_stepped_back(
+    store: Store, clock: FakeClock
+) -> None:
+    accept(store, change(1, 9))
+    claim_all(take_lease(store))
+    clock.advance(-3600.0)
+    assert store.bring_forward("acme", 3_600_000_000) == 0
+    assert isinstance(store, RedisStore)
+    meta = read_meta(store.database, "acme")
+    assert (meta.events_since, meta.memories_since, meta.held_since) == (clock.now(),) * 3
+    store.bring_forward("acme", 3_600_000_000)
+    assert read_meta(store.database, "acme") == meta
+
+
+def test_a_replay_that_stands_still_is_found_though_the_clock_has_stepped_back(
+    store: Store, clock: FakeClock
+) -> None:
+    replay = Replay(id="acme-r1", account="acme", by="me", what="1 job", eligible=1)
+    admin = job_admin_of(store)
+    entry = AuditEntry("a1", "me", "replay", "acme-r1")
+    admin.save_replay(replay, [ReplayEntry("acme-000")], entry)
+    admin.set_replay_state("acme-r1", "running", entry)
+    clock.advance(-3600.0)
+    assert store.bring_forward("acme", 3_600_000_000) == 1
+    assert admin.stalled_replays("acme", 60.0) == []
+    clock.advance(60.0)
+    assert admin.stalled_replays("acme", 60.0) == ["acme-r1"]
 
 
 @pytest.mark.parametrize("asks", ["lease", "due_accounts"])

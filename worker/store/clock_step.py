@@ -2,15 +2,23 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 import msgspec
 
 from worker.contract import Relation
 from worker.planner.relation_state import OpenRelation
+from worker.ports.callbacks import CallbackMessage
 from worker.store import codec
 from worker.store.account import AccountCommit, Before, read_jobs, read_memories, read_meta
 from worker.store.acts import Acts, send_act
+from worker.store.commit import Commit
 from worker.store.limits import JOBS_PER_CALL
+
+BEGINNINGS: Final = ("events_since", "memories_since", "sets_since", "held_since")
+"""The fields of `meta` that say since when something is."""
+
+_decode_message = msgspec.json.Decoder(CallbackMessage).decode
 
 
 class RedisClockStep(Acts):
@@ -19,16 +27,25 @@ class RedisClockStep(Acts):
     def bring_forward(self, account: str, by: int) -> int:
         """Let everything be due by so many µs earlier that is dated later than now; return how much that is.
 
-        Open relations with their doubts, which end at the same instant as before, and parked changes.
+        Open relations with their doubts, which end at the same instant as before, parked changes, replays
+        that run, labels that are looked at, and messages of callbacks. Generations began earlier, too.
         """
+        moves = {
+            "due": self._move_relations,
+            "parked": self._move_parked,
+            "running": self._move_replays,
+            "looks": self._move_labels,
+        }
         now, reads = self.database.now(), self.database.reads(account)
-        reads.zrangebyscore("due", f"({now}", "+inf")
-        reads.zrangebyscore("parked", f"({now}", "+inf")
-        due, parked = ([name.decode() for name in names] for names in reads.run())
-        for names, move in ((due, self._move_relations), (parked, self._move_parked)):
+        for key in moves:
+            reads.zrangebyscore(key, f"({now}", "+inf")
+        listed, moved = [[name.decode() for name in names] for names in reads.run()], 0
+        for names, move in zip(listed, moves.values(), strict=True):
+            moved += len(names)
             for start in range(0, len(names), JOBS_PER_CALL):
                 self._repeat(account, partial(move, account, by, names[start : start + JOBS_PER_CALL]))
-        return len(due) + len(parked)
+        self._repeat(account, lambda: self._move_generations(account, by))
+        return moved + self._move_messages(account, by)
 
     def _move_relations(self, account: str, by: int, names: Sequence[str]) -> None:
         commit, relations = self._begin_step(account), [Relation.parse(name) for name in names]
@@ -55,6 +72,53 @@ class RedisClockStep(Acts):
                 commit.run("ZADD", "parked", until, short)
         send_act(commit)
 
+    def _move_replays(self, account: str, _by: int, names: Sequence[str]) -> None:
+        """Let replays have advanced just now: one that stands still is found from now on."""
+        commit = self._begin_step(account)
+        for replay_id in names:
+            commit.run("ZADD", "running", "XX", commit.now, replay_id)
+        send_act(commit)
+
+    def _move_labels(self, account: str, by: int, names: Sequence[str]) -> None:
+        commit, reads = self._begin_step(account), self.database.reads(account)
+        reads.hmget("watched", names)
+        reads.zmscore("looks", names)
+        for label, noted, look_at in zip(names, *reads.run(), strict=True):
+            if noted and look_at:
+                accepted_at, _, callbacks = noted.partition(b" ")
+                earlier = _earlier(int(accepted_at), by, now=commit.now)
+                commit.check("watched", label, noted)
+                commit.run("HSET", "watched", label, b"%d %s" % (earlier, callbacks))
+                commit.run("ZADD", "looks", "XX", max(1, int(look_at) - by), label)
+        send_act(commit)
+
+    def _move_messages(self, account: str, by: int) -> int:
+        """Let messages of callbacks that wait be due earlier; return how many that are."""
+        moved, now = 0, self.database.now()
+        for page in self.database.scan_hash(account, "callback"):
+            for message_id, text in page.items():
+                message = _decode_message(text)
+                if message.state != "waiting" or message.next_at <= now:
+                    continue
+                commit, until = Commit(self.database, account), max(1, message.next_at - by)
+                commit.check("callback", message_id, text)
+                later = codec.encode(msgspec.structs.replace(message, next_at=until))
+                commit.run("HSET", "callback", message_id, later)
+                commit.run("ZADD", f"unsent:{message.callback}", "XX", until, message_id)
+                moved += commit.try_send()  # or somebody wrote by the new time what became of it
+        return moved
+
+    def _move_generations(self, account: str, by: int) -> None:
+        """Let generations have begun earlier, or what they hold would be kept for longer."""
+        commit = self._begin_step(account)
+        row = self.database.read(account, "hmget", "meta", BEGINNINGS)
+        ahead = [(name, at) for name, at in zip(BEGINNINGS, row, strict=True) if int(at or 0) > commit.now]
+        for name, since in ahead:
+            commit.check("meta", name, since)
+            commit.run("HSET", "meta", name, _earlier(int(since), by, now=commit.now))
+        if ahead:
+            send_act(commit)
+
     def _begin_step(self, account: str) -> AccountCommit:
         """Return a commit that holds while the lease's holder writes nothing, who reads again after it."""
         meta, now = read_meta(self.database, account), self.database.now()
@@ -65,9 +129,14 @@ class RedisClockStep(Acts):
 
 
 def _moved(opened: OpenRelation, by: int, *, now: int) -> OpenRelation:
-    """Return open work with the times that are later than now so many µs earlier.
+    """Return open work with its times earlier.
 
     What was put down before it was tried is due since it is open.
     """
-    since, until = (max(1, at - by) if at > now else at for at in (opened.since, opened.not_before))
+    since, until = (_earlier(at, by, now=now) for at in (opened.since, opened.not_before))
     return msgspec.structs.replace(opened, since=since, not_before=until)
+
+
+def _earlier(at: int, by: int, *, now: int) -> int:
+    """Return an instant so many µs earlier, if it is later than now."""
+    return max(1, at - by) if at > now else at

@@ -77,7 +77,7 @@ class Sweeper:
             if back <= CLOCK_JITTER * SECOND:
                 return
             moved = 0
-            for account in self.list_accounts():
+            for account in (*self.list_accounts(), UNROUTED):
                 with suppress(Unavailable):
                     moved += self.store.bring_forward(account, back)
             self.emit("clock.stepped", seconds=round(back / SECOND, 1), moved=moved)
