@@ -94,9 +94,9 @@ def withdraw_jobs(
     upsert = policy.retry.upsert
     batch = Batch(upsert=upsert, guarded=policy.guarded)
     batch.reopen(known, known)
-    unfinished, found = set[str](), set[str]()
+    wanted, unfinished, found = frozenset(jobs), set[str](), set[str]()
     for relation, state in batch.states.items():
-        mine = {intent.job for intent in state.open.intents} & {*jobs}
+        mine = wanted.intersection(intent.job for intent in state.open.intents)
         found |= mine
         until = unfinished_until(state.open, state.confirmed, state.doubt, now=unsettled.now)
         if relation in sent or until is not None:

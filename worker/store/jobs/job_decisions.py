@@ -19,9 +19,8 @@ def failures_to_requeue(job: LoadedJob, since: int, only: Collection[str] = ()) 
     decided_at = {name: at for name, at, _, _ in v.decided}
     if not only and not v.dismissed:
         return tuple(name for name, _ in v.undecided)
-    return tuple(
-        name for name in v.failed if (not only or name in only) and decided_at.get(name, since) <= since
-    )
+    chosen = frozenset(only or v.failed)
+    return tuple(name for name in v.failed if name in chosen and decided_at.get(name, since) <= since)
 
 
 def requeue(job: LoadedJob, names: Collection[str], mark: str, totals: Counter[str], *, now: int) -> None:
@@ -29,7 +28,7 @@ def requeue(job: LoadedJob, names: Collection[str], mark: str, totals: Counter[s
 
     The others stay failed, and what was decided about them stays decided.
     """
-    v = job.value
+    v, names = job.value, frozenset(names)
     kept = [(name, place) for name, place in zip(v.failed, v.refused, strict=True) if name not in names]
     back = len(v.failed) - len(kept)
     erased = v.counts[3] - len(v.failed)
@@ -68,7 +67,7 @@ def replace(job: LoadedJob, names: Collection[str], at: int, by: str) -> bool:
     """
     v = job.value
     known = {name for name, _, _, why in v.decided if why == REPLACED}
-    wanted = names or (() if v.dismissed else [name for name, _ in v.undecided]) or v.failed
+    wanted = frozenset(names or (() if v.dismissed else [name for name, _ in v.undecided]) or v.failed)
     fresh = tuple(name for name in v.failed if name in wanted and name not in known)
     if (v.dismissed and (v.dismissed[2] == REPLACED or not v.failed)) or (v.failed and not fresh):
         return False
@@ -83,7 +82,8 @@ def replace(job: LoadedJob, names: Collection[str], at: int, by: str) -> bool:
 
 def _decide_all(v: StoredJob, names: Collection[str]) -> None:
     """Keep what was decided about these relations alone, also if it was about the whole job."""
-    decided = tuple(entry for entry in v.decided if entry[0] in names)
+    kept = frozenset(names)
+    decided = tuple(entry for entry in v.decided if entry[0] in kept)
     if v.dismissed:
         known = {entry[0] for entry in decided}
         decided += tuple((name, *v.dismissed) for name in names if name not in known)
