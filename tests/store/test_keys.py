@@ -18,6 +18,7 @@ from tests.support.store_steps import (
     claim_all,
     dump_keys,
     list_jobs,
+    metrics_of,
     read_all,
     run_every_act,
     run_every_transition,
@@ -30,6 +31,7 @@ from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.ports.deliveries import Delivery, KeptDelivery
+from worker.ports.metrics import WorkerInfo
 from worker.ports.store import IntakeBounds, Receipt, Retention
 from worker.ports.waiting import Pause
 from worker.redis.client import connect
@@ -205,6 +207,7 @@ def test_every_script_touches_only_keys_that_it_declares_all_of_its_account(
         deliveries = RedisDeliveries(redis_store.database)
         deliveries.keep(KeptDelivery(Delivery(id="immo-1", source="immo", outcome="no_rule"), b"body"))
         deliveries.tidy("immo")
+        metrics_of(redis_store).record_sweep(0, at=clock.now())
         limiter.refund("acme", limiter.book("acme", rate=1.0, burst=1, max_wait=0.0))
         limiter.report("acme", "failed")
         redis_client.echo("the end")
@@ -215,7 +218,7 @@ def test_every_script_touches_only_keys_that_it_declares_all_of_its_account(
         if name == "EVALSHA":
             keys = list(next(calls))
             assert len({key.partition("}")[0] for key in keys}) == 1
-            assert keys[0].startswith((BASE, "t:{webhook:immo}:"))
+            assert keys[0].startswith((BASE, "t:{webhook:immo}:", "t:sweep"))
         elif command["client_type"] == "lua" and name != "TIME":
             found = [key for key in keys if rest == key or rest.startswith(f"{key} ")]
             assert found, command
@@ -259,6 +262,18 @@ def test_a_full_server_accepts_nothing_but_lets_the_backlog_drain(
         assert lease.release() is None
         assert redis_store.due_accounts(["acme"]) == []
     assert [job.state for job in list_jobs(redis_store)] == ["failed", "succeeded"]
+
+
+def test_who_is_alive_says_so_to_a_full_server(redis_store: RedisStore, redis_client: Redis) -> None:
+    metrics = metrics_of(redis_store)
+    worker = WorkerInfo(name="w1", hostname="host", pid=1, concurrency=2, version="1", at=START)
+    with out_of_memory(redis_client):
+        metrics.record_heartbeat(worker)
+        metrics.record_sweep(1, at=START + 1)
+        assert metrics.list_workers() == [worker]
+        assert metrics.sweep_stats().at == START + 1
+        metrics.remove_worker(worker.name)
+    assert metrics.list_workers() == []
 
 
 def test_a_server_that_is_away_is_unavailable_and_not_an_error_of_redis() -> None:
@@ -305,10 +320,10 @@ def test_each_script_states_its_signature_and_invariant(path: Any) -> None:
     assert max(map(len, lines)) <= 110
     name = path.name.removesuffix(".lua")
     # What brings something in is refused; all others must run on a full server (R23).
-    flags = {"accept": "", "deliver": "", "commit": " flags=allow-oom", "read": " flags=no-writes,allow-oom"}
-    assert lines[0] == f"#!lua{flags[name]}"
+    flags = {"accept": "", "deliver": "", "read": " flags=no-writes,allow-oom"}
+    assert lines[0] == f"#!lua{flags.get(name, ' flags=allow-oom')}"
     header = [line for line in lines[1:12] if line.startswith("-- ")]
-    assert header[0].startswith(f"-- {name}(meta, ")
+    assert header[0].startswith((f"-- {name}(meta, ", "-- note(hash; "))
     assert any("→" in line for line in header)
     assert any(line.startswith("-- Invariant: ") for line in header)
 

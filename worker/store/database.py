@@ -20,6 +20,7 @@ SCRIPTS: Final = {
     "commit": ("commit", "#!lua flags=allow-oom"),
     "deliver": ("deliver", "#!lua"),
     "forget": ("deliver", "#!lua flags=allow-oom"),
+    "note": ("note", "#!lua flags=allow-oom"),
     "read": ("read", "#!lua flags=no-writes,allow-oom"),
 }
 """Files and first lines of the scripts: a full server refuses those that bring something in."""

@@ -1,6 +1,7 @@
 """The metrics in Redis: counted in one hash per account, read in one pipeline for all of them.
 
-They use plain commands, so that a cluster's client can send them to every node at once.
+They use plain commands, so that a cluster's client can send them to every node at once; but for what says who
+is alive, which a full server takes, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,7 @@ class RedisMetrics:
     def __init__(self, database: Database) -> None:
         self._redis, self._prefix = database.redis, database.prefix
         self._workers, self._sweep = self._shared("workers"), self._shared("sweep")
+        self._scripts = database.scripts
 
     def _shared(self, name: str) -> str:
         return keys.shared(self._prefix, name)
@@ -76,11 +78,15 @@ class RedisMetrics:
 
     def record_heartbeat(self, worker: WorkerInfo) -> None:
         """Note that the worker is alive, and drop those that have been silent for an hour."""
-        with translate_errors():
-            self._redis.hset(self._workers, worker.name, codec.encode(worker))
+        self._note(self._workers, worker.name, codec.encode(worker))
         for other in self.list_workers():
             if other.at < worker.at - round(WORKER_LIFETIME * 1e6):
                 self.remove_worker(other.name)
+
+    def _note(self, key: str, field: str, value: bytes | int) -> None:
+        """Write a field, also while the server is full."""
+        with translate_errors():
+            self._scripts["note"](keys=[key], args=[field, value])
 
     def remove_worker(self, name: str) -> None:
         """Note that the worker has ended."""
@@ -97,7 +103,7 @@ class RedisMetrics:
     def record_sweep(self, repaired: int, *, at: int) -> None:
         """Count a sweep; one that cannot be written down is not counted."""
         with suppress(StoreUnavailable), translate_errors():
-            self._redis.hset(self._sweep, "at", at)
+            self._note(self._sweep, "at", at)
             self._redis.hincrby(self._sweep, "made", 1)
             self._redis.hincrby(self._sweep, "repaired", repaired)
 

@@ -26,6 +26,7 @@ class MemoryServer(MemoryCommands):
             "add": MemoryScript(self, commit),
             "deliver": MemoryScript(self, deliver),
             "forget": MemoryScript(self, deliver),
+            "note": MemoryScript(self, note),
         }
 
     def time(self) -> tuple[int, int]:
@@ -87,6 +88,12 @@ class MemoryScript:
     def run_pipelined(self, calls: Iterable[ScriptCall]) -> Iterator[Any]:
         """Yield the answers of several calls in order."""
         return (self(keys=call.keys, args=call.args) for call in calls)
+
+
+def note(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> int:
+    """Do what `note.lua` does."""
+    new: int = server.run("HSET", keys[0], *args)
+    return new
 
 
 def commit(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tuple[int, bytes]:
