@@ -24,6 +24,7 @@ from worker.redis.client import connect
 from worker.store.database import Database
 from worker.store.metrics import RedisMetrics
 from worker.usecases.flush_telemetry import FlushCounters
+from worker.usecases.health import Health
 
 BUYER = "estate:address:buyer"
 tallies = st.lists(
@@ -136,6 +137,17 @@ def test_a_worker_is_listed_until_it_leaves_or_was_silent_for_an_hour(store: Sto
     assert metrics.list_workers() == [worker("b", START + hour + 1)]
     metrics.remove_worker("b")
     assert list(metrics.list_workers()) == []
+
+
+def test_a_dead_worker_that_was_noted_before_the_clock_stepped_back_is_not_alive_for_as_long(
+    store: Store,
+) -> None:
+    metrics, day = metrics_of(store), 86_400_000_000
+    metrics.record_heartbeat(worker("a", START + day))
+    health = Health(START / 1e6, metrics.list_workers(), SweepStats(), None, {})
+    assert health.live_workers == []
+    metrics.record_heartbeat(worker("b", START))
+    assert metrics.list_workers() == [worker("b", START)]
 
 
 def test_sweeps_are_counted_with_what_they_repaired(store: Store) -> None:

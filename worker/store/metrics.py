@@ -77,10 +77,13 @@ class RedisMetrics:
         }
 
     def record_heartbeat(self, worker: WorkerInfo) -> None:
-        """Note that the worker is alive, and drop those that have been silent for an hour."""
+        """Note that the worker is alive, and drop those that have been silent for an hour.
+
+        One that is dated an hour ahead was noted before the clock stepped back, and notes itself again.
+        """
         self._note(self._workers, worker.name, codec.encode(worker))
         for other in self.list_workers():
-            if other.at < worker.at - round(WORKER_LIFETIME * 1e6):
+            if abs(other.at - worker.at) > round(WORKER_LIFETIME * 1e6):
                 self.remove_worker(other.name)
 
     def _note(self, key: str, field: str, value: bytes | int) -> None:

@@ -79,8 +79,8 @@ class Health(NamedTuple):
 
     @property
     def live_workers(self) -> list[WorkerInfo]:
-        """The workers whose last heartbeat is not long ago."""
-        return [worker for worker in self.workers if worker.at / 1e6 > self.now - HEARTBEAT_AGE]
+        """The workers whose last heartbeat is not long ago, nor from before the clock stepped back."""
+        return [worker for worker in self.workers if abs(worker.at / 1e6 - self.now) < HEARTBEAT_AGE]
 
 
 def find_process_troubles(wake_trouble: str, settings_faults: Sequence[str]) -> Iterator[Trouble]:
