@@ -55,8 +55,11 @@ class ThreadedLeaseKeeper:
         renewal = LeaseRenewal(lease, self._interval)
         with self._lock:
             if not self._is_looking:
-                threading.Thread(target=self._look, name="leases", daemon=True).start()
-                self._is_looking = True
+                with suppress(
+                    RuntimeError
+                ):  # no room for another thread: perhaps there is for the next lease
+                    threading.Thread(target=self._look, name="leases", daemon=True).start()
+                    self._is_looking = True
             self._renewals.append(renewal)
         try:
             yield
@@ -202,7 +205,15 @@ class WakeupQueue:
         except Full as error:
             self._emit("wake.failed", account=account, error=cause_of(error))
         if self._started.acquire(blocking=False):
+            self._start(account)
+
+    def _start(self, account: str) -> None:
+        try:
             threading.Thread(target=self._work, name="wake-ups", daemon=True).start()
+        except RuntimeError as error:  # no room for another thread: perhaps there is for the next wake-up
+            self._started.release()
+            self._emit("wake.failed", account=account, error=cause_of(error))
+        else:
             atexit.register(self.close)
 
     def close(self, seconds: float = EXIT_TIMEOUT) -> None:

@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Sequence
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
-from worker.background import ThreadedLeaseKeeper
+from worker.background import ThreadedLeaseKeeper, WakeupQueue
 from worker.errors import LeaseLost, StoreUnavailable
 
 INTERVAL = 0.02
@@ -87,3 +88,39 @@ def test_it_goes_on_while_the_store_is_away_and_ends_when_the_lease_is_lost(
         lease.wait_for(3 if goes_on else 1)
         beside.wait_for(5)
     assert goes_on or lease.count == 1
+
+
+def refuse_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system have no room for another thread."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+def test_without_room_for_a_thread_a_lease_is_held_and_the_next_one_is_renewed() -> None:
+    keeper, lease, later = ThreadedLeaseKeeper(INTERVAL), Renewed(), Renewed()
+    held: Any = lease
+    with pytest.MonkeyPatch.context() as full:
+        refuse_threads(full)
+        with keeper(held):
+            pass
+    held = later
+    with keeper(held):
+        later.wait_for(2)
+    assert lease.count == 0
+
+
+def test_a_wake_up_that_finds_no_room_for_a_thread_goes_with_the_next_one() -> None:
+    sent, reported = SimpleQueue[tuple[str, float]](), list[tuple[str, object]]()
+    queue = WakeupQueue(
+        lambda *wakeup: sent.put(wakeup),
+        emit=lambda event, **fields: reported.append((event, fields["account"])),
+    )
+    with pytest.MonkeyPatch.context() as full:
+        refuse_threads(full)
+        queue("acme", 1.0)
+    assert reported == [("wake.failed", "acme")]
+    queue("baker", 2.0)
+    assert [sent.get(timeout=TIMEOUT) for _ in range(2)] == [("acme", 1.0), ("baker", 2.0)]
