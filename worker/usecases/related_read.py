@@ -38,10 +38,11 @@ class RelatedRead:
         groups: dict[tuple[int, str, Side], list[int]] = defaultdict(list)
         for (type_, side, record), failures in self._failures.items():
             groups[min(failures, len(COMPANY) - 1), type_, side].append(record)
-        for (level, type_, side), records in sorted(groups.items()):
+        for (level, type_, side), found in sorted(groups.items()):
+            records = tuple(sorted(found))
             most = min(COMPANY[level], self._max_ids)
             for start in range(0, len(records), most):
-                ids = tuple(sorted(records)[start : start + most])
+                ids = records[start : start + most]
                 yield Action("get", type_, ids if side == "parent" else (), ids if side == "child" else ())
 
     def next_request(self, most: int) -> list[Action]:
