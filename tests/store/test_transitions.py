@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis import Redis
@@ -464,6 +464,23 @@ def test_what_is_dated_ahead_is_due_when_it_would_have_been_when_the_clock_has_s
     assert record.doubt.until == clock.now() + 120_000_000
     clock.advance(30.0)
     assert len(again.read_look_ups(9).jobs) == 1
+
+
+def test_a_clock_that_has_stepped_back_is_asked_again_before_anything_is_brought_forward(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is remembered for seconds; what lies between both times would be left where it is."""
+    seconds, micros = cast(tuple[int, int], redis_client.time())
+    store = RedisStore(redis_client, "t")
+    with monkeypatch.context() as ahead:
+        ahead.setattr(redis_client, "time", lambda: (seconds + 3600, micros))
+        accept(store, change(1, 9))
+        lease = take_lease(store)
+        claim_all(lease)
+        lease.release()
+    assert store.bring_forward("acme", 3_600_000_000) == 1
+    redis_client.delete(f"{BASE}wake")
+    assert store.due_accounts(["acme"]) == ["acme"]
 
 
 def test_what_was_put_down_before_it_was_tried_is_due_when_the_clock_has_stepped_back(

@@ -36,6 +36,7 @@ class RedisClockStep(Acts):
             "running": self._move_replays,
             "looks": self._move_labels,
         }
+        self.database.forget_clock()
         now, reads = self.database.now(), self.database.reads(account)
         for key in moves:
             reads.zrangebyscore(key, f"({now}", "+inf")

@@ -61,6 +61,10 @@ class Database:
             self._clock_offset, self._clock_until = seconds + micros / 1e6 - local, local + CLOCK_LIFETIME
         return round((self._clock_offset + local) * 1e6)
 
+    def forget_clock(self) -> None:
+        """Ask the server's time anew: it was set."""
+        self._clock_until = 0.0
+
     def reads(self, account: str, *, at_once: bool = False) -> "Reads":
         """Return a round trip to be filled with reads; `at_once`: all answers are of the same moment."""
         is_scripted = self._is_cluster or (at_once and "read" in self.scripts)
