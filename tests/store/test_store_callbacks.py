@@ -1,5 +1,7 @@
 """What callbacks keep, on both stores: labels to look at, messages that one sender at a time has."""
 
+from typing import Any
+
 import pytest
 from redis import Redis
 
@@ -128,6 +130,24 @@ def test_labels_and_messages_beyond_their_numbers_are_forgotten(
     keep(callbacks, message(9))
     assert [found.made_at - START for found in callbacks.list_messages("acme").entries] == [9, 3, 2]
     assert callbacks.claim_message("acme", "portal", seconds=1) is not None
+
+
+def test_labels_that_somebody_else_forgets_meanwhile_keep_no_message_from_being_made(
+    redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_WATCHED", 2)
+    callbacks, read = callbacks_of(redis_store), redis_store.database.read
+    callbacks.watch("acme", {label: (["portal"], 60.0) for label in ("a", "b")})
+
+    def read_and_forget(account: str, command: str, key: str, *args: Any, **options: Any) -> Any:
+        answer = read(account, command, key, *args, **options)
+        if (command, key) == ("zcard", "looks"):
+            redis_store.database.redis.zrem(f"{BASE}looks", "a", "b")
+        return answer
+
+    monkeypatch.setattr(redis_store.database, "read", read_and_forget)
+    keep(callbacks, message(1))
+    assert [found.id for found in callbacks.list_messages("acme").entries] == [message(1).id]
 
 
 def test_every_key_of_callbacks_has_a_lifetime(redis_store: RedisStore, redis_client: Redis) -> None:

@@ -110,7 +110,8 @@ class RedisCallbacks:
         if count <= MAX_WATCHED:
             return
         first = max(MAX_WATCHED, count - MAX_EXAMINED)
-        self._forget(commit, self._database.read_names(account, "zrange", "looks", first, -1))
+        if surplus := self._database.read_names(account, "zrange", "looks", first, -1):
+            self._forget(commit, surplus)
 
     # --- messages
 
