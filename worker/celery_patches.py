@@ -6,11 +6,11 @@ Nothing here decides what becomes of a change.
 import json
 import time
 import warnings
-from base64 import b64encode
-from collections.abc import Callable
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import Celery, Task
 from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError
@@ -29,6 +29,14 @@ UNDECODED = "relations.undecoded"  # the argument that has content type, error a
 LONGEST_PAUSE = 8  # seconds until a broker that refused a command is asked again, the first time one
 QUIET = 60.0  # seconds after which what was said of the broker is said again
 MAX_DEPTH = 20  # levels of lists and objects in a message; a list of changes has five
+
+
+class UndecodedBody(NamedTuple):
+    """A body as the worker received it, what it is serialized as, and the error of reading it."""
+
+    content_type: str
+    reason: str
+    body: bytes
 
 
 def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:
@@ -168,6 +176,15 @@ def wrap_undecodable(message: Any) -> None:
         message.body = json.dumps([[], {UNDECODED: parts}, {}])
         message.content_type, message.content_encoding = "application/json", "utf-8"
         message.headers = {**message.headers, "argsrepr": "", "kwargsrepr": ""}  # no body in a log
+
+
+def read_undecoded(fields: Mapping[str, object]) -> UndecodedBody | None:
+    """Return the body that was wrapped as named arguments; None for any other, whatever they are called."""
+    match fields.get(UNDECODED):
+        case [str(content_type), str(reason), str(text)] if len(fields) == 1:
+            with suppress(ValueError):
+                return UndecodedBody(content_type, reason, b64decode(text, validate=True))
+    return None
 
 
 def _is_limit(value: object) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import time
-from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -16,7 +15,7 @@ from worker import log
 from worker.app import app
 from worker.background import RepeatedFailure, WakeupQueue, cause_of
 from worker.celery_config import ACCEPT_TASK, COUNTDOWN_HEADER, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
-from worker.celery_patches import UNDECODED
+from worker.celery_patches import read_undecoded
 from worker.config import holds_secret, load_settings
 from worker.contract import account_of, correlation_of, traceparent_of
 from worker.errors import NotFound, StoreUnavailable, Unavailable
@@ -82,8 +81,15 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
     are one. A body that cannot be decoded is kept as it came.
     """
     try:
-        if UNDECODED in fields:
-            _keep_undecoded(self.request.id, fields[UNDECODED])
+        if not messages and (undecoded := read_undecoded(fields)):
+            keep_undecoded(
+                get_runtime().intake(),
+                undecoded.body,
+                content_type=undecoded.content_type,
+                reason=undecoded.reason,
+                message_id=self.request.id,
+                source=SOURCE,
+            )
             return
         accept_messages(
             get_runtime().intake(),
@@ -94,19 +100,6 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
         )
     except Unavailable as error:
         resend_later(self, error)
-
-
-def _keep_undecoded(message_id: str, parts: Any) -> None:
-    """Keep a message as the worker received it, with the name of what it is serialized as."""
-    content_type, reason, body = map(str, parts) if isinstance(parts, list) and len(parts) == 3 else ("",) * 3
-    keep_undecoded(
-        get_runtime().intake(),
-        b64decode(body.encode(errors="ignore")),
-        content_type=content_type,
-        reason=reason,
-        message_id=message_id,
-        source=SOURCE,
-    )
 
 
 @app.task(name=FLUSH_TASK, acks_late=True, may_be_lost=True)

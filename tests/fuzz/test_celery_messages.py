@@ -131,6 +131,25 @@ def test_accept_keeps_what_it_can_read_whatever_its_arguments(
     assert count_accepted(runtime) == kept
 
 
+@pytest.mark.parametrize("parts", [["text", "why", "a"], ["text", "why", "§"], ["text", "why"], 7, [1, 2, 3]])
+def test_named_arguments_like_those_of_a_body_that_cannot_be_decoded_are_kept_as_they_came(
+    runtime: Runtime, parts: object
+) -> None:
+    named = {"relations.undecoded": parts}
+    assert tasks.accept.apply(kwargs=named).successful()
+    [job] = runtime.queries.find_jobs(UNROUTED, JobFilter(error="unreadable")).entries
+    assert json.loads(payload(runtime, job).body) == named
+
+
+def test_what_stands_beside_such_arguments_is_accepted_or_kept(runtime: Runtime) -> None:
+    named = {"relations.undecoded": ["text", "why", "YQ=="]}
+    assert tasks.accept.apply(args=(GOOD,), kwargs=named).successful()
+    assert tasks.accept.apply(kwargs={**GOOD, **named}).successful()
+    assert count_accepted(runtime) == 1
+    [job] = runtime.queries.find_jobs("acme", JobFilter(error="unreadable")).entries
+    assert json.loads(payload(runtime, job).body)["parentid"] == GOOD["parentid"]
+
+
 def test_accept_takes_anything_at_all(runtime: Runtime) -> None:
     dice, expected = random.Random(2), 0
     for _ in range(60):
