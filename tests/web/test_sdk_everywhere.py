@@ -92,6 +92,43 @@ def test_an_error_carries_what_was_accepted_before_it(http: Relations) -> None:
     assert http.job(raised.value.accepted[-1].id)["state"] == "queued"
 
 
+@pytest.mark.parametrize("way", ["direct", "http"])
+def test_each_thousand_is_accepted_or_not_also_of_several_accounts(
+    request: pytest.FixtureRequest, front: Front, way: str
+) -> None:
+    relations: Relations = request.getfixturevalue(way)
+    to_beta: MessageDict = {**LINK, "account": "beta"}
+    with pytest.raises(InvalidChange) as raised:
+        relations.send([to_beta, *LINKS[:1999], {**to_beta, "action": "modify"}])
+    assert [fault.location for fault in raised.value.faults] == ["[2000].relationinfo"]
+    assert (front.store.counts("acme")["backlog"], front.store.counts("beta")["backlog"]) == (1999, 1)
+
+
+@pytest.mark.parametrize("way", ["direct", "http"])
+@pytest.mark.parametrize("account", [["acme"], {}, 7])
+def test_an_account_that_is_no_text_is_a_fault(
+    request: pytest.FixtureRequest, way: str, account: Any
+) -> None:
+    relations: Relations = request.getfixturevalue(way)
+    with pytest.raises(InvalidChange) as raised:
+        relations.send([LINK, {**LINK, "account": account}])
+    assert [fault.location for fault in raised.value.faults] == ["[1].account"]
+
+
+@pytest.mark.parametrize("way", ["direct", "http"])
+def test_what_cannot_be_written_as_utf_8_is_an_error_of_ours(
+    request: pytest.FixtureRequest, way: str
+) -> None:
+    relations: Relations = request.getfixturevalue(way)
+    for ask in (
+        lambda: relations.job("acme-\ud800"),
+        lambda: relations.wait("acme-\ud800", timeout=0),
+        lambda: relations.batch("acme", "\udcff"),
+    ):
+        with pytest.raises(RelationsError, match="cannot be asked"):
+            ask()
+
+
 def test_many_changes_are_accepted_in_order_over_redis(direct: Relations, front: Front) -> None:
     change = from_message({**LINK, "account": "beta"}).change
     sent = [*direct.send(LINKS[:3]), *direct.send([change])]

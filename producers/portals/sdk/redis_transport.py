@@ -6,12 +6,14 @@ change within two seconds.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from logging import getLogger
+from operator import add
 from pathlib import Path
 from typing import Any, Final
 
 from producers.portals.sdk.per_process import PerProcess
-from producers.portals.sdk.protocol import CHUNK, Attempt, GetBatch, GetJob, GetJobs, SendChanges, Sent
+from producers.portals.sdk.protocol import CHUNK, Attempt, Call, GetBatch, GetJob, GetJobs, SendChanges, Sent
 from producers.portals.serializers import batch_json, job_json
 from worker.background import WakeupQueue
 from worker.config import Settings, load_settings
@@ -37,23 +39,30 @@ class RedisTransport:
         The timeouts are those of the settings' Redis client, not the step's.
         """
         runtime = self._runtimes.get()
-        match step.call:
-            case SendChanges(changes):
-                return _send(runtime.intake(), changes)
-            case GetJob(job_id):
-                return _get_job(runtime, job_id)
-            case GetJobs(job_ids):
-                jobs = runtime.queries.get_jobs(job_ids)
-                waits = runtime.waits.of_jobs(list(jobs.values()))
-                return [job_json(jobs[id_], waits.get(id_)) if id_ in jobs else None for id_ in job_ids]
-            case GetBatch(account, label):
-                counts = runtime.store.batch_counts(runtime.settings.account(account).name, label)
-                return batch_json(account, label, counts)
+        try:
+            return _answer(runtime, step.call)
+        except UnicodeEncodeError as error:  # half a character of two, or a byte that is no text
+            raise RelationsError(f"Redis cannot be asked: {error}") from None
 
     def close(self) -> None:
         """Close the connections of this process."""
         if self._runtimes.is_mine:
             self._runtimes.get().client.close()
+
+
+def _answer(runtime: Runtime, call: Call) -> Any:
+    match call:
+        case SendChanges(changes):
+            return _send(runtime.intake(), changes)
+        case GetJob(job_id):
+            return _get_job(runtime, job_id)
+        case GetJobs(job_ids):
+            jobs = runtime.queries.get_jobs(job_ids)
+            waits = runtime.waits.of_jobs(list(jobs.values()))
+            return [job_json(jobs[id_], waits.get(id_)) if id_ in jobs else None for id_ in job_ids]
+        case GetBatch(account, label):
+            counts = runtime.store.batch_counts(runtime.settings.account(account).name, label)
+            return batch_json(account, label, counts)
 
 
 def connect(settings: Settings | Runtime | None) -> RedisTransport:
@@ -75,14 +84,22 @@ def connect(settings: Settings | Runtime | None) -> RedisTransport:
 
 
 def _send(intake: Intake, changes: Sequence[Change | MessageDict]) -> list[Sent]:
-    accounts = {change.account if isinstance(change, Change) else change.get("account") for change in changes}
-    account = accounts.pop() if len(accounts) == 1 else None
-    if isinstance(account, str) and len(changes) > CHUNK:
+    if len(changes) > CHUNK and (account := _find_only_account(changes)):
         return _send_chunks(intake, account, changes)
-    parts = intake.accept_by_account(_parse(changes))
-    if errors := [part.error for part in parts if part.error]:
-        raise _merge_errors(errors)
-    return _sent_in_order(parts)
+    sent = list[Sent]()
+    for start in range(0, len(changes), CHUNK):
+        parts = intake.accept_by_account(_parse(changes[start : start + CHUNK], start))
+        if errors := [part.error for part in parts if part.error]:
+            error = _merge_errors(errors)
+            raise error.moved(partial(add, start)) if isinstance(error, InvalidChange) else error
+        sent += _sent_in_order(parts)
+    return sent
+
+
+def _find_only_account(changes: Sequence[Change | MessageDict]) -> str:
+    """Return the account that all the changes name; empty if they name several, or something else."""
+    named = [change.account if isinstance(change, Change) else change.get("account") for change in changes]
+    return named[0] if isinstance(named[0], str) and all(each == named[0] for each in named) else ""
 
 
 def _send_chunks(intake: Intake, account: str, changes: Sequence[Change | MessageDict]) -> list[Sent]:
