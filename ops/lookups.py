@@ -13,7 +13,7 @@ from ops.serializers.accounts import AccountDict, PaceDict, PauseDict, WaitsDict
 from ops.serializers.acts import PausedDict
 from ops.serializers.jobs import RelationOutcomeDict
 from producers.webhooks.redelivery import is_visible
-from worker.config import Account
+from worker.config import Account, refuse_secrets
 from worker.contract import Relation, resolve
 from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
@@ -232,6 +232,7 @@ def resume_account(runtime: Runtime, account: str, *, by: str, now: float) -> Pa
 
     The audit log shows what this changed. `now` is in seconds since the epoch, by the store's clock.
     """
+    refuse_secrets(by=by)
     pace = runtime.limiter.state(account)
     if pace["not_before"] <= now:
         pace = {**pace, "not_before": 0.0}

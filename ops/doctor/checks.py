@@ -11,7 +11,7 @@ from ops.doctor.server import check_redis
 from ops.doctor.settings import check_credentials, check_settings
 from ops.doctor.workers import check_broker, check_system
 from worker.clock import IdGenerator
-from worker.config import mask_url
+from worker.config import mask_url, refuse_secrets
 from worker.errors import StoreUnavailable
 from worker.ports.audit import AuditEntry
 from worker.ports.deliveries import DeliveryFlaw
@@ -79,6 +79,7 @@ def inspect_store(
 
     Nobody works the account meanwhile. Raises Unavailable if a worker does not let go of it.
     """
+    refuse_secrets(by=by)
     found = runtime.inspector.inspect(
         account, repair=repair, on_progress=lambda what, count: on_progress(count) if what == "jobs" else None
     )

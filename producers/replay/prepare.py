@@ -25,6 +25,7 @@ from producers.replay.eligibility import (
 )
 from producers.replay.plan import DryRunOf, ReplayPlan, claim_job
 from producers.replay.resend import Correction, Reparse, hide_values, make_new_change
+from worker.config import refuse_secrets
 from worker.contract import Change, Relation, check, to_message
 from worker.errors import Fault, InvalidChange, NotFound
 from worker.ports.job_admin import JobAdmin, waiting_failures
@@ -199,9 +200,13 @@ class ReplayBuilder:
         return self.allowed is None or all(change.account in self.allowed for change in changes)
 
     def refuse(self, job_id: str, reason: str, detail: str = "") -> None:
-        """Count a job that is not taken, and name it with the reason."""
+        """Count a job that is not taken, and name it with the reason.
+
+        Raises Invalid where somebody has given a secret as the id of a job.
+        """
         self.refused[reason] += 1
         if len(self.examples) < MAX_EXAMPLES:
+            refuse_secrets(jobs=job_id)
             self.examples[job_id] = (REASONS[reason] + detail)[:MAX_REASON]
 
 

@@ -62,13 +62,16 @@ class ReplayService:
         Raises InvalidChange if nothing or everything is selected, or for a correction that cannot be made.
         """
         what, selection = describe_selection(selection), restrict_to_states(selection, ("failed",))
-        check_correction(correction or {})
-        refuse_secrets(selection=what, by=by, set=" ".join(map(str, (correction or {}).values())))
+        correction = correction or {}
+        check_correction(correction)
+        refuse_secrets(
+            selection=what, by=by, set=" ".join(f"{name} {value}" for name, value in correction.items())
+        )
         builder = replace(
             self._builder(account),
             selection=selection,
             forced=forced,
-            correction=correction or {},
+            correction=correction,
             allowed=allowed,
         )
         builder.judge(find_jobs(self.queries, account, selection))
@@ -156,6 +159,7 @@ class ReplayService:
         return states
 
     def _set_state(self, replay_id: str, state: ReplayState, act: str, by: str) -> Replay:
+        refuse_secrets(by=by)
         replay = self.find(replay_id)
         self.job_admin.set_replay_state(replay_id, state, self._audit_entry(replay, act, by))
         return self.find(replay_id)

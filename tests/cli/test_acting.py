@@ -1,7 +1,7 @@
 """The commands that act: each previews what it would do, acts on `--yes`, counts, and is in the audit log."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from tests.support.cli_runner import MISSING, TOKEN, Cli, first_job
 from worker.contract import Relation, from_message
 from worker.planner.actions import Action, Request
 from worker.ports.store import UnreadableMessage
+from worker.ports.waiting import Pause
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
@@ -198,6 +199,18 @@ def test_an_erasure_says_why_it_cannot_finish_yet_and_one_that_waits_finishes(
     drain()
     send(cli, 424242)
     assert "Taken out" in cli("erase", "address", "424242", "--yes", "--wait").stdout
+
+
+@pytest.mark.parametrize("act", [("accounts", "resume", "acme"), ("doctor", "--store", "acme", "--repair")])
+def test_no_secret_gets_into_the_audit_log_as_who_did_it(
+    cli: Cli, runtime: Runtime, act: Sequence[str]
+) -> None:
+    runtime.store.pause("acme", Pause("hand", ""))
+    secret = runtime.settings.account("acme").secret.reveal()
+    refused = cli(*act, "--by", secret, code=1)
+    assert "by: holds a secret" in refused.output
+    assert secret not in refused.output
+    assert runtime.store.get_pause("acme") is not None
 
 
 def test_an_account_is_paused_by_somebody_for_a_reason(cli: Cli) -> None:

@@ -77,6 +77,8 @@ def test_a_key_that_was_never_used_is_known_by_its_hash() -> None:
     hide_key(hashlib.sha256(key.encode()).hexdigest())
     assert holds_secret(key)
     assert not holds_secret(f"{key}-not")
+    for text in (f"{key}, acme-1m7y8t1vgssvve752b", f"source {key}", f"set='{key}'"):
+        assert holds_secret(text)
 
 
 def test_what_a_person_writes_is_refused_without_repeating_it() -> None:

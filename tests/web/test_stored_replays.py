@@ -1,6 +1,7 @@
 """Stored replays: jobs are judged, the plan is shown, and the run equals the preview or says why not."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from producers.replay import prepare
 from producers.replay.resend import parse_correction
 from producers.replay.service import ReplayService
 from producers.services import build_services
-from tests.support.http_front import MISSING, Front
-from worker.contract import from_message
+from tests.support.http_front import KEYS, MISSING, SECRETS, Front
+from worker.contract import Relation, from_message
 from worker.contract.message import UNROUTED
-from worker.errors import InvalidChange, NotFound
+from worker.errors import Invalid, InvalidChange, NotFound
 from worker.ports.audit import AuditEntry
+from worker.ports.drift import DriftedRelation
 from worker.ports.records import JobFilter
 from worker.ports.replays import Replay
 from worker.ports.store import UnreadableMessage
@@ -41,6 +43,28 @@ def send(front: Front, *changes: dict[str, Any], work: bool = True) -> list[str]
 def run(replays: ReplayService, replay: Replay) -> Replay:
     replays.start(replay.id, by="ada")
     return replays.run(replay.id)
+
+
+@pytest.mark.parametrize("secret", [SECRETS["ACME_SECRET"], KEYS["portal"][0]])
+def test_a_secret_is_refused_wherever_a_replay_would_keep_it(
+    front: Front, replays: ReplayService, secret: str
+) -> None:
+    front.runtime.settings.account("acme").secret.reveal()
+    drifted = DriftedRelation(Relation("estate:address:buyer", 1, 2), "missing", 1, secret, 2)
+    replay = replays.prepare("acme", ["acme-1"], by="ada")
+    acts: dict[str, Callable[[], object]] = {
+        "jobs": lambda: replays.prepare("acme", ["a", "b", "c", "d", secret], by="ada"),
+        "selection": lambda: replays.prepare("acme", ["acme-1", secret], by="ada"),
+        "set": lambda: replays.prepare("acme", ["acme-1"], by="ada", correction={secret: ""}),
+        "by": lambda: replays.start(replay.id, by=secret),
+    }
+    for name, act in acts.items():
+        with pytest.raises(Invalid, match=f"{name}: holds a secret"):
+            act()
+    with pytest.raises(Invalid, match="jobs: holds a secret"):
+        replays.prepare_repair("acme", [drifted], by="ada")
+    assert [kept.id for kept in front.runtime.job_admin.list_replays("acme")] == [replay.id]
+    assert replays.find(replay.id).state == "previewed"
 
 
 def test_jobs_are_judged_one_by_one_and_the_plan_is_shown_before_anything_is_sent(

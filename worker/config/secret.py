@@ -6,6 +6,7 @@ Every value a `Secret` ever revealed is known to `redact`, so a rotated one stay
 import hashlib
 import hmac
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ SHORTEST: Final = 6  # shorter values would blank ordinary words
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 SHORT_SECRET: Final = 16  # shorter values can be found by trying
+LONG_WORD: Final = re.compile(rf"[\w-]{{{SHORT_SECRET},}}", re.ASCII)  # as `relations keys new` makes keys
 MAX_SECRET: Final = 1024  # bytes of a secret that may stand where a message is cut
 SHOWN: Final = 32  # characters of a longer value that are hidden by themselves: texts are cut
 
@@ -103,12 +105,13 @@ def redact_answer(text: str) -> str:
 
 
 def holds_secret(text: str) -> bool:
-    """Return whether a hidden value that nobody can guess stands in the text, or it is a key."""
+    """Return whether a hidden value that nobody can guess stands in the text, or a key as a word of it."""
     if len(text) < SHORT_SECRET:
         return False
     if _hidden.find(text, shortest=SHORT_SECRET):
         return True
-    return bool(_key_hashes) and hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() in _key_hashes
+    words = {text, *LONG_WORD.findall(text)} if _key_hashes else ()
+    return any(hashlib.sha256(word.encode("utf-8", "replace")).hexdigest() in _key_hashes for word in words)
 
 
 def refuse_secrets(**texts: str) -> None:
