@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.config import hide, holds_secret, redact, redact_answer, refuse_secrets
-from worker.config.secret import FEW, SHORT_SECRET, SHORTEST, SHOWN, HiddenValues, hide_key
+from worker.config.secret import FEW, SHORT_SECRET, SHORTEST, SHOWN, HiddenValues, hide_key, redact_bytes
 from worker.contract.quoting import quote
 from worker.errors import Invalid
 
@@ -79,6 +79,7 @@ def test_a_key_that_was_never_used_is_known_by_its_hash() -> None:
     assert not holds_secret(f"{key}-not")
     for text in (f"{key}, acme-1m7y8t1vgssvve752b", f"source {key}", f"set='{key}'"):
         assert holds_secret(text)
+        assert redact_answer(text) == redact_bytes(text.encode(), 100).decode() == text.replace(key, "***")
 
 
 def test_what_a_person_writes_is_refused_without_repeating_it() -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from producers.services import build_services
-from tests.support.http_front import BUYER, Front, problem
+from tests.support.http_front import BUYER, KEYS, Front, problem
 from worker.contract.message import UNROUTED
 from worker.ports.records import JobFilter
 from worker.ports.store import UnreadableMessage
@@ -44,6 +44,17 @@ def test_a_kept_message_goes_into_accounts_of_the_key_only(front: Front) -> None
         problem(front.client("lane").post(f"/v1/replays/{allowed['id']}/run"), 403)
         assert front.client("all").post(f"/v1/replays/{allowed['id']}/run").status_code == 202
     assert build_services(front.runtime).replays.prepare(UNROUTED, [for_beta], by="ada").eligible == 1
+
+
+def test_nothing_of_a_kept_message_is_a_key(front: Front) -> None:
+    key, _, _ = KEYS["portal"]
+    said = f"source: got {key}"
+    message = UnreadableMessage("acme", key, key, (said,), json.dumps({"why": f"use {key}!"}).encode())
+    job = front.job(front.runtime.intake().reject(message).job)
+    payload = front.runtime.job_admin.get_payload(job.id)
+    assert payload is not None
+    assert (job.source, payload.faults, payload.body) == ("***", ("source: got ***",), b'{"why": "use ***!"}')
+    assert key not in job.event_id
 
 
 @pytest.mark.parametrize("account", ["beta", ["beta"], {"beta": 1}, "BETA"])

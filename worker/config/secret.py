@@ -85,23 +85,34 @@ def redact(text: str) -> str:
 
 
 def redact_bytes(content: bytes, most: int) -> bytes:
-    """Return the first `most` bytes of what somebody sent, with stars in place of every hidden value.
+    """Return the first `most` bytes of what somebody sent, with stars in place of hidden values and keys.
 
     Only what may be kept is looked at: it must not matter how large a message is.
     """
     text = content[: most + MAX_SECRET].decode(errors="surrogateescape")
-    return redact(text).encode(errors="surrogateescape")[:most]
+    return _redact_keys(redact(text)).encode(errors="surrogateescape")[:most]
 
 
 def redact_answer(text: str) -> str:
-    """Return the text with stars in place of hidden values, for those who may have chosen it themselves.
+    """Return the text with stars in place of hidden values and keys, for those who may have chosen it.
 
     Only values that nobody finds by trying: from the stars of a shorter one, a sender of many guesses would
     learn which of them is right.
     """
     for value in _hidden.find(text, shortest=SHORT_SECRET):
         text = text.replace(value, STARS)
-    return text
+    return _redact_keys(text)
+
+
+def _redact_keys(text: str) -> str:
+    """Return the text with stars in place of every word that is a key."""
+    if not _key_hashes:
+        return text
+    return LONG_WORD.sub(lambda word: STARS if _is_key(word[0]) else word[0], text)
+
+
+def _is_key(text: str) -> bool:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() in _key_hashes
 
 
 def holds_secret(text: str) -> bool:
@@ -110,8 +121,7 @@ def holds_secret(text: str) -> bool:
         return False
     if _hidden.find(text, shortest=SHORT_SECRET):
         return True
-    words = {text, *LONG_WORD.findall(text)} if _key_hashes else ()
-    return any(hashlib.sha256(word.encode("utf-8", "replace")).hexdigest() in _key_hashes for word in words)
+    return bool(_key_hashes) and any(map(_is_key, {text, *LONG_WORD.findall(text)}))
 
 
 def refuse_secrets(**texts: str) -> None:
