@@ -116,6 +116,13 @@ def test_messages_are_listed_page_by_page_newest_first(store: Store) -> None:
     assert ([found.made_at - START for found in rest.entries], rest.next) == ([1, 0], "")
 
 
+@pytest.mark.parametrize("cursor", ["١", "１２", "²", "-1", "(1", "nan", "9" * 400])
+def test_a_cursor_that_is_none_begins_with_the_newest(redis_store: RedisStore, cursor: str) -> None:
+    callbacks = callbacks_of(redis_store)
+    keep(callbacks, message(1), message(2))
+    assert len(callbacks.list_messages("acme", cursor=cursor).entries) == 2
+
+
 def test_labels_and_messages_beyond_their_numbers_are_forgotten(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

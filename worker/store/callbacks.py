@@ -166,7 +166,7 @@ class RedisCallbacks:
         self, account: str, *, limit: int = 50, cursor: str = ""
     ) -> CursorPage[CallbackMessage]:
         """Return the messages of an account, newest first; the cursor is when the last one was made."""
-        below = f"({cursor}" if cursor.isdecimal() else "+inf"
+        below = f"({cursor}" if cursor.isascii() and cursor.isdecimal() else "+inf"
         ids = self._database.read_names(
             account, "zrevrangebyscore", "callbacks", below, "-inf", start=0, num=limit
         )
