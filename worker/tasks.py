@@ -171,8 +171,8 @@ def _correlation(request: Any) -> str:
     """Return what the sender calls its message: its header X-Correlation-Id or traceparent, else its id."""
     headers = {str(name).lower(): value for name, value in vars(request).items()}
     trace = traceparent_of(headers.get("traceparent"))
-    given = correlation_of(headers.get("x-correlation-id"), trace, request.id)
-    return request.id if holds_secret(given) else given
+    candidates = headers.get("x-correlation-id"), trace, request.id
+    return correlation_of(*(each for each in candidates if not holds_secret(str(each))))
 
 
 def _flatten(messages: Sequence[object], fields: Mapping[str, object]) -> list[object]:

@@ -37,6 +37,7 @@ GOOD = {
     "parentid": 501,
     "childid": 9001,
 }
+TOKEN = "a-token-that-opens-nothing"
 SHAPES = (
     b"[]",
     b"[1, 2]",
@@ -59,7 +60,7 @@ def runtime(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> 
     )
     monkeypatch.setenv("RELATIONS_CONFIG", str(tmp_path / "relations.toml"))
     monkeypatch.setenv("RELATIONS_REDIS_URL", redis_url)
-    monkeypatch.setenv("FUZZ_TOKEN", "a-token-that-opens-nothing")
+    monkeypatch.setenv("FUZZ_TOKEN", TOKEN)
     # Fuzzed settings of other tests may have made secrets of ordinary words, which would be redacted here.
     monkeypatch.setattr("worker.config.secret._hidden", HiddenValues())
     tasks.runtime_of.cache_clear()
@@ -148,6 +149,20 @@ def test_what_stands_beside_such_arguments_is_accepted_or_kept(runtime: Runtime)
     assert count_accepted(runtime) == 1
     [job] = runtime.queries.find_jobs("acme", JobFilter(error="unreadable")).entries
     assert json.loads(payload(runtime, job).body)["parentid"] == GOOD["parentid"]
+
+
+@pytest.mark.parametrize("message_id", ["\ud800", "x" * 100_000, "x" * 199, "a\0b", "a b\n", TOKEN])
+def test_a_change_is_accepted_once_whatever_its_message_calls_itself(
+    runtime: Runtime, message_id: str
+) -> None:
+    runtime.settings.account("acme").token.reveal()
+    for _ in range(2):
+        assert tasks.accept.apply(args=(GOOD, {**GOOD, "childid": 0}), task_id=message_id).successful()
+    accepted, kept = runtime.queries.find_jobs("acme", JobFilter()).entries[::-1]
+    assert (accepted.state, kept.refusal and kept.refusal[1]) == ("queued", "unreadable")
+    for job in (accepted, kept):
+        assert len(job.event_id) < 200
+        assert TOKEN not in (job.event_id, job.correlation)
 
 
 def test_accept_takes_anything_at_all(runtime: Runtime) -> None:

@@ -5,6 +5,7 @@ for no answer, such as a Celery client, what cannot be read is kept as a failed 
 it.
 """
 
+import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from worker.ports.store import (
 )
 
 MAX_LABEL: Final = 200  # characters of a name that a malformed message may give itself
+MAX_MESSAGE_ID: Final = 180  # characters of a message's own id: an event id has 200, with the position
 MAX_FAULT: Final = 500  # characters of a fault that is kept
 
 
@@ -247,7 +249,8 @@ def accept_messages(
     A message without an event id or a source gets `message_id` with its position, and `source`: delivered
     again, it is the same job (R1).
     """
-    event_ids = [f"{message_id}:{position}" for position in range(len(messages))]
+    name = _name_of(message_id)
+    event_ids = [f"{name}:{position}" for position in range(len(messages))]
     parsed = [
         _parse(message, {"event_id": event_id, "source": source}, correlation)
         for message, event_id in zip(messages, event_ids, strict=True)
@@ -264,7 +267,14 @@ def keep_undecoded(
 ) -> None:
     """Keep a message whose body could not be decoded; raise Unavailable when time can cure it."""
     fault = f"expected a message in JSON, got {quote(content_type)} ({reason}); set task_serializer='json'"
-    intake.reject(UnreadableMessage("", source, f"{message_id}:0", (fault,), body))
+    intake.reject(UnreadableMessage("", source, f"{_name_of(message_id)}:0", (fault,), body))
+
+
+def _name_of(message_id: str) -> str:
+    """Return what event ids of a message begin with: its id, or the hash of one that none may begin with."""
+    if _label(message_id) and len(message_id) <= MAX_MESSAGE_ID and not holds_secret(message_id):
+        return message_id
+    return hashlib.sha256(message_id.encode(errors="surrogatepass")).hexdigest()
 
 
 def _parse(message: object, defaults: Mapping[str, str], correlation: str) -> Change | tuple[Fault, ...]:
