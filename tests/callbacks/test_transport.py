@@ -48,6 +48,15 @@ def test_a_rotated_secret_signs_the_next_message(tmp_path: Path) -> None:
     assert first.verify(OLD) == second.verify(NEW) == json.loads(BODY)
 
 
+@pytest.mark.parametrize("text", ["not base64!", "whsec_a", "whsec_", "é"])
+def test_a_secret_that_was_rotated_to_none_is_what_keeps_the_message(tmp_path: Path, text: str) -> None:
+    (tmp_path / "secret").write_text(text)
+    with receive() as receiver:
+        attempt = send(callback(receiver.url, secrets=(Secret("file:secret", folder=tmp_path),)))
+    assert attempt.error == "file:secret: expected whsec_ and base64, as Standard Webhooks has it"
+    assert receiver.received == []
+
+
 def test_a_redirect_is_not_followed() -> None:
     with receive() as receiver, receive() as other:
         receiver.answers = [(307, {"Location": other.url})]

@@ -13,11 +13,11 @@ from typing import Final
 
 import httpcore
 import httpx
-from standardwebhooks.webhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
-from worker.config import Callback, redact
+from worker.config import Callback, Secret, redact
 from worker.contract.quoting import make_printable
-from worker.errors import InvalidSettings
+from worker.errors import Fault, InvalidSettings
 from worker.network import deadline as network
 from worker.network.headers import retry_after, user_agent
 from worker.ports.callbacks import CallbackAttempt
@@ -54,6 +54,7 @@ def _is_public(address: Address) -> bool:
 
 TIMEOUT: Final = 10.0  # seconds from connecting to the status; resolving the name comes before
 MAX_ERROR: Final = 200  # characters that are kept
+EXPECTED: Final = "expected whsec_ and base64, as Standard Webhooks has it"
 
 
 def send(callback: Callback, *, message_id: str, body: bytes, now: float) -> CallbackAttempt:
@@ -75,14 +76,22 @@ def send(callback: Callback, *, message_id: str, body: bytes, now: float) -> Cal
 
 
 def sign(callback: Callback, message_id: str, body: bytes, now: float) -> dict[str, str]:
-    """Return the headers by which a receiver knows the message; every secret signs."""
+    """Return the headers by which a receiver knows it; every secret signs. Raises InvalidSettings."""
     at = datetime.fromtimestamp(int(now), UTC)
-    signatures = [Webhook(secret.reveal()).sign(message_id, at, body.decode()) for secret in callback.secrets]
+    signatures = [_signer(secret).sign(message_id, at, body.decode()) for secret in callback.secrets]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(int(now)),
         "webhook-signature": " ".join(signatures),
     }
+
+
+def _signer(secret: Secret) -> Webhook:
+    """Return what signs by a secret; its file may be another one than when the settings were checked."""
+    try:
+        return Webhook(secret.reveal())
+    except (ValueError, EmptyWebhookSecretError):  # no base64; nothing behind `whsec_`
+        raise InvalidSettings([Fault(str(secret), EXPECTED)]) from None
 
 
 def find_addresses(callback: Callback) -> list[str]:
