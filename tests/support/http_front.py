@@ -217,6 +217,7 @@ def running(folder: Path, redis_url: str) -> Iterator[Front]:
     """Serve the interface in front of a simulated CRM that lacks one address, with its secrets."""
     with pytest.MonkeyPatch.context() as patch:
         set_secrets(patch)
+        patch.setenv("RELATIONS_REDIS_URL", redis_url)  # also where the settings are read again
         patch.setattr(deps, "HEALTH_REST", 0.0)  # no test is told how the one before it was
         yield from _serve(folder, redis_url)
 
