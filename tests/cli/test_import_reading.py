@@ -1,6 +1,7 @@
 """Reading tables: the messages of their rows, and the faults of rejected ones. Pure, without a store."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -348,6 +349,28 @@ def test_an_object_that_cannot_be_read_is_rejected_alone(layout: Callable[[str],
     cut = read(layout(PRETTY[: PRETTY.rindex("}")]))
     assert str(cut[-1].faults[0]) == "the object that begins here has no end"
     assert [row.message for row in cut[:2]] == [{**LINK, **line} for line in LINES[:2]]
+
+
+def test_a_line_that_ends_in_a_backslash_within_a_text_costs_no_other_object() -> None:
+    rows = read(PRETTY.replace("502", '"50\\\n2"'))
+    assert [row.message["parentid"] for row in rows if row.message] == [501, 503]
+    assert [str(row.faults[0])[:29] for row in rows if row.faults] == ["expected JSON: JSON is malfor"]
+
+
+def test_a_text_that_is_open_over_many_lines_is_read_once() -> None:
+    began = time.process_time()
+    (row,) = read('[\n{"parentid": "' + "1,\n" * 100_000)
+    assert str(row.faults[0]) == "the object that begins here has no end"
+    assert time.process_time() - began < 2.0
+
+
+@pytest.mark.parametrize("layout", ["{0}\n{1}", "[\n{0},\n{1}\n]"])
+def test_a_quotation_mark_that_is_left_open_behind_an_object_is_a_fault(layout: str) -> None:
+    rows = read(layout.format(json.dumps(LINES[0]), json.dumps(LINES[1]) + ' "oops'))
+    assert [row.message["parentid"] for row in rows if row.message] == [501, 502][: len(rows) - 1]
+    assert [
+        "oops" in str(row.faults[0]) or "expected JSON" in str(row.faults[0]) for row in rows if row.faults
+    ] == [True]
 
 
 def test_an_object_in_which_a_name_stands_twice_is_rejected() -> None:

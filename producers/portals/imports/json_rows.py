@@ -17,8 +17,9 @@ from worker.contract.quoting import quote
 from worker.contract.values import explain_broken_json, read_json
 from worker.errors import Fault, InvalidChange
 
-TOKEN: Final = re.compile(  # a string, which the end of a piece may cut; a brace; what is between them
-    r'(?P<string>"(?:[^"\\]|\\.)*(?:(?P<end>")|\\?\Z))|(?P<brace>[{}])|[^"{}]+'
+# A string, which the end of a piece may cut, also within an escape; a brace; what is between them.
+TOKEN: Final = re.compile(
+    r'(?P<string>"(?:[^"\\]|\\.)*+(?:(?P<end>")|(?P<half>\\?)\Z))|(?P<brace>[{}])|[^"{}]+', re.DOTALL
 )
 SEPARATORS: Final = " \t\r\n,[]"  # what may stand between the objects
 DECODER: Final = JSONDecoder(parse_int=str, parse_float=str)
@@ -106,16 +107,19 @@ class _ObjectScan:
     others: list[tuple[int, str]] = field(default_factory=list)
     _texts: list[str] = field(default_factory=list)
     _size: int = 0
-    _rest: str = ""  # the string that the end of the last piece cut
+    _cut: str = ""  # how to begin the rest of a string that the end of the last piece cut
 
     def feed(self, number: int, piece: str) -> Iterator[tuple[int, int, str]]:
         """Yield line, part and text of each object that ends in this piece of a line."""
-        text, self._rest = self._rest + piece, ""
-        for token in TOKEN.finditer(text):
-            if token["string"] and not token["end"] and len(token[0]) <= MAX_MESSAGE:
-                self._rest = token[0]  # whole only with the next piece
-            elif self._ends_object(number, token):
+        begun, self._cut = self._cut, ""
+        for token in TOKEN.finditer(begun + piece):
+            text = token[0]
+            if token["string"] and not token["end"]:
+                self._cut = f'"{token["half"]}'
+                text = text.removesuffix(token["half"])
+            if self._ends_object(number, token["brace"], text[1:] if begun else text, is_rest=bool(begun)):
                 yield self.line, self.part, self.text
+            begun = ""
 
     @property
     def text(self) -> str:
@@ -127,16 +131,16 @@ class _ObjectScan:
         others, self.others = self.others, []
         return others
 
-    def _ends_object(self, number: int, token: re.Match[str]) -> bool:
-        """Take a token, and return whether an object ends with it."""
-        if token["brace"] == "{":
+    def _ends_object(self, number: int, brace: str | None, text: str, *, is_rest: bool) -> bool:
+        """Take a token, or the rest of one, and return whether an object ends with it."""
+        if brace == "{":
             self._open(number)
-        elif not self.depth:
-            self._add_other(number, token[0])
-        else:
-            self._add(token[0])
-            self.depth -= token["brace"] == "}"
+        elif self.depth:
+            self._add(text)
+            self.depth -= brace == "}"
             return not self.depth
+        elif not is_rest:
+            self._add_other(number, text)
         return False
 
     def _open(self, number: int) -> None:
