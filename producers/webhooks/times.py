@@ -1,6 +1,5 @@
 """Times as senders write them, as RFC 3339: with a zone of their own, or in one that a rule names. Pure."""
 
-import math
 import re
 from contextlib import suppress
 from datetime import datetime
@@ -40,7 +39,7 @@ def read_time(value: object) -> object:
     """
     if isinstance(value, str) and DIGITS.fullmatch(value):
         value = float(value) if "." in value else int(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return _from_number(value)
     if isinstance(value, str) and (match := ALMOST_RFC3339.fullmatch(value)) and match[3]:
         offset = match[3].upper() if match[3] in "Zz" else f"{match[3]}:{match[4] or '00'}"
@@ -49,9 +48,11 @@ def read_time(value: object) -> object:
 
 
 def _from_number(number: float) -> object:
-    unit = next((micros for largest, micros in LARGEST_OF_UNITS if 0 <= number < largest), 0)
+    unit = next((micros for largest, micros in LARGEST_OF_UNITS if 0 <= number < largest), None)
+    if unit is None:  # also what is no number, or a whole one that is too large to calculate with
+        return number
     micros = round(number * unit)
-    return write_instant(micros) if unit and micros < MAX_MICROS else number
+    return write_instant(micros) if micros < MAX_MICROS else number
 
 
 def write_time(value: object, zone: str = DEFAULT_ZONE) -> str | None:

@@ -185,7 +185,21 @@ def test_the_time_of_an_event_may_be_a_number_since_1970_or_nearly_by_rfc_3339(a
 
 
 @pytest.mark.parametrize(
-    "at", [True, -1, 1e300, 10**30, "", "2026-11-21", "2026-11-21T02:00:00", "soon", [1], {}]
+    "at",
+    [
+        True,
+        -1,
+        1e300,
+        10**30,
+        10**400,
+        float("inf"),
+        "",
+        "2026-11-21",
+        "2026-11-21T02:00:00",
+        "soon",
+        [1],
+        {},
+    ],
 )
 def test_a_time_that_leaves_open_which_is_refused(at: object) -> None:
     assert refused({"p": 1, "c": 2, "at": at}, make_rule(occurred_at="at")) == ["rules[0].occurred_at"]
