@@ -101,11 +101,11 @@ def _split_name(name: str, *, as_php_reads: bool) -> list[str]:
         first = first.replace(".", "_").replace(" ", "_")
     names = [first]
     while bracket and "]" in rest:
+        if len(names) == MAX_DEPTH:  # of what follows each step would make a copy
+            raise InvalidChange([Fault(_shown(first), f"has more than {MAX_DEPTH} brackets")])
         inner, _, rest = rest.partition("]")
         names.append(inner)
         bracket, rest = rest[:1] if rest.startswith("[") else "", rest[1:]
-    if len(names) > MAX_DEPTH:
-        raise InvalidChange([Fault(_shown(first), f"has more than {MAX_DEPTH} brackets")])
     return names
 
 

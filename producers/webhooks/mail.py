@@ -12,6 +12,7 @@ from contextlib import suppress
 from email import message_from_bytes, policy
 from email.errors import MessageError
 from email.message import EmailMessage
+from functools import cache
 from html import unescape
 from typing import Any, Final
 
@@ -139,7 +140,9 @@ def explain_unread_mail(value: object) -> str:
 def _parse(body: bytes) -> EmailMessage:
     """Return a mail in its parts; raises InvalidChange for one that would cost the parser too much."""
     _check(body)
-    return message_from_bytes(body.lstrip(b"\xef\xbb\xbf\r\n "), policy=policy.default)
+    # A header is asked for many times, of its part and by the parser itself, and reading one may take long.
+    parsing = policy.default.clone(header_factory=cache(policy.default.header_factory))
+    return message_from_bytes(body.lstrip(b"\xef\xbb\xbf\r\n "), policy=parsing)
 
 
 def _check(body: bytes) -> None:
@@ -149,8 +152,9 @@ def _check(body: bytes) -> None:
         raise _refused(f"has more than {MAX_BOUNDARIES} parts of parts")
     if lines * (1 + boundaries) > 3 * MAX_LINES or body.count(b"\n--") > 10 * MAX_PARTS:
         raise _refused(f"has more than {MAX_LINES} lines or {MAX_PARTS} parts")
-    if any(header.end() - header.start() > MAX_HEADER for header in CONTENT_HEADER.finditer(body)):
-        raise _refused(f"has a header of more than {MAX_HEADER} bytes")
+    sizes = [header.end() - header.start() for header in CONTENT_HEADER.finditer(body)]
+    if sum(size * size for size in sizes) > MAX_HEADER * MAX_HEADER:  # as often its parser looks at them
+        raise _refused(f"has a header of more than {MAX_HEADER} bytes, or many long ones")
 
 
 def _read_message(
@@ -219,8 +223,8 @@ def _list_parts(message: EmailMessage) -> Iterator[EmailMessage]:
 def _read_headers(message: EmailMessage) -> dict[str, object]:
     headers = dict[str, object]()
     for name, value in list(message.raw_items())[:MAX_HEADERS]:
-        shown = _read_header(message, name, str(value))
-        headers.setdefault(name.lower(), shown)
+        if name.lower() not in headers:  # reading one may take long
+            headers[name.lower()] = _read_header(message, name, str(value))
     sender, is_report = str(headers.get("from", "")), message.get_content_type() == "multipart/report"
     mailer = (normalize_email(sender) or "").partition("@")[0] in ("mailer-daemon", "postmaster")
     automatic = str(headers.get("auto-submitted", "no")).strip().lower() not in ("", "no", "auto-generated")

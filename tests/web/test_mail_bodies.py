@@ -253,8 +253,9 @@ def test_tricks_of_xml_are_refused_within_an_attachment_too(attached: bytes) -> 
         HEAD + b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\n\n" * 190_000,
         (HEAD + b"Content-Type: message/rfc822\n\n") * 500,
         HEAD + b"Content-Type: text/plain; " + b"a=b;" * 200_000 + b"\n\nx",
+        nest(1) + (b"Content-Type: text/plain" + b";" * 8000 + b"\n\nx\n--b0\n") * 20,
     ],
-    ids=["nested parts", "lines in parts", "parts", "mails in mails", "long header"],
+    ids=["nested parts", "lines in parts", "parts", "mails in mails", "long header", "long headers"],
 )
 def test_a_mail_that_is_a_bomb_is_refused_before_it_is_parsed(body: bytes) -> None:
     hidden = b"Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64\n\n" + encodebytes(
@@ -278,8 +279,10 @@ def test_a_mail_that_is_a_bomb_is_refused_before_it_is_parsed(body: bytes) -> No
         HEAD + b"Content-Type: text/html\n\n" + b"<script>" * 100_000,
         HEAD + b"\n" + b"a:" * 400_000,
         HEAD + b"Subject: " + b"=?utf-8?q?x?= " * 60_000 + b"\n\nx",
+        HEAD + b"Content-Type: text/plain" + b";" * 8000 + b"\n\nx",
+        HEAD + (b"To: " + b"(a" * 400 + b"\n") * 190 + b"\nx",
     ],
-    ids=["tags", "comments", "scripts", "colons", "encoded words"],
+    ids=["tags", "comments", "scripts", "colons", "encoded words", "parameters", "repeated headers"],
 )
 def test_what_is_only_large_is_read_in_bounded_time(body: bytes) -> None:
     began = time.process_time()

@@ -141,10 +141,11 @@ def test_anything_else_is_refused_by_naming_what_it_is(body: bytes, reason: str)
         b'<!DOCTYPE l [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]><l>&b;</l>',
         b'<!DOCTYPE l [<!ENTITY e SYSTEM "file:///etc/passwd">]><l>&e;</l>',
         b"a[b]" + b"[c]" * 300_000 + b"=1",
+        b"a=1&b" + b"[]" * 500_000 + b"=1",
         b"&".join(b"a%d=1" % number for number in range(90_000)),
         b"".join(PART % number for number in range(14_000)) + b"--b0--",
     ],
-    ids=["deep", "wide", "bomb", "external", "brackets", "fields", "parts"],
+    ids=["deep", "wide", "bomb", "external", "brackets", "empty brackets", "fields", "parts"],
 )
 def test_what_would_cost_much_is_refused_soon_and_in_little_memory(body: bytes) -> None:
     tracemalloc.start()
