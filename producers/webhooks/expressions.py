@@ -55,6 +55,8 @@ class ScopeFunctions(functions.Functions):  # type: ignore[misc]  # jmespath has
         """Call a function by its name; it costs what it is given and what it makes of that."""
         spend = self._scope.budget.spend
         spend(sum(map(_weigh, resolved_args)))
+        if function_name == "join" and len(resolved_args) == 2:  # before it is made
+            spend(_weigh(resolved_args[0]) * _weigh(resolved_args[1]))
         result = self._call(function_name, resolved_args)
         spend(_weigh(result))
         return result
@@ -90,7 +92,7 @@ def _weigh(value: object) -> int:
     """Return how many looks it costs to go through a value; a character costs less than an item."""
     if isinstance(value, str):
         return len(value) // TEXT_PER_LOOK
-    return len(value) if isinstance(value, list) else 1
+    return len(value) if isinstance(value, list | dict) else 1
 
 
 @lru_cache(maxsize=1024)

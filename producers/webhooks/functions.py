@@ -20,6 +20,7 @@ from producers.webhooks.times import DEFAULT_ZONE, write_time
 from worker.contract.quoting import quote
 
 DEFAULT_COUNTRY: Final = "DE"
+TEXT_PER_LOOK: Final = 4  # characters of a text that is parsed, which costs more than to search it
 
 
 class RuleFunction(NamedTuple):
@@ -155,7 +156,7 @@ def _strip_prefix(_scope: Scope, value: object, prefix: object) -> object:
     return _each_text(strip)(value)
 
 
-def _replace(_scope: Scope, value: object, old: object, new: object = "") -> object:
+def _replace(scope: Scope, value: object, old: object, new: object = "") -> object:
     """Replace a text by another, or each name of an object by its value, in their order."""
     pairs = old.items() if isinstance(old, dict) else [(old, new)]
 
@@ -163,6 +164,7 @@ def _replace(_scope: Scope, value: object, old: object, new: object = "") -> obj
         for before, after in pairs:
             if not (isinstance(before, str) and before and isinstance(after, str)):
                 raise ValueError("replace() wants texts to look for, and texts in their place")
+            scope.budget.spend(text.count(before) * len(after) // TEXT_PER_LOOK)  # before it is made
             text = text.replace(before, after)
         return text
 
@@ -205,8 +207,12 @@ def _chosen(scope: Scope, form: object, name: object) -> object:
 
 
 def _count(form: object) -> int:
+    """Return how many fields a form has, with the options of each."""
     answers = form.get("answers") if isinstance(form, dict) else None
-    return sum(len(each) for each in (form, answers) if isinstance(each, list | dict))
+    lists = [each for each in (form, answers) if isinstance(each, list | dict)]
+    fields = [field for each in lists for field in (each.values() if isinstance(each, dict) else each)]
+    options = (field.get("options") for field in fields if isinstance(field, dict))
+    return len(fields) + sum(len(each) for each in options if isinstance(each, list))
 
 
 def _reference(_scope: Scope, module: object, fields: object) -> object:
@@ -222,18 +228,25 @@ def _reference(_scope: Scope, module: object, fields: object) -> object:
     return {module: texts} if all(texts.values()) else None
 
 
-def _parse_json(_scope: Scope, text: object) -> object:
+def _parse_json(scope: Scope, text: object) -> object:
     if isinstance(text, dict | list):  # some senders write it as JSON at one time, and as a text at another
         return text
-    return read_json_text(text) if isinstance(text, str) and text.strip() else None
+    return _parse(scope, text, read_json_text)
 
 
-def _parse_xml(_scope: Scope, text: object) -> object:
-    return read_xml_text(text) if isinstance(text, str) and text.strip() else None
+def _parse_xml(scope: Scope, text: object) -> object:
+    return _parse(scope, text, read_xml_text)
 
 
-def _parse_mail(_scope: Scope, text: object) -> object:
-    return read_mail_text(text) if isinstance(text, str) and text.strip() else None
+def _parse_mail(scope: Scope, text: object) -> object:
+    return _parse(scope, text, read_mail_text)
+
+
+def _parse(scope: Scope, text: object, read: Callable[[str], object]) -> object:
+    if not isinstance(text, str) or not text.strip():
+        return None
+    scope.budget.spend(len(text) // TEXT_PER_LOOK)
+    return read(text)
 
 
 def _decode_base64(_scope: Scope, text: object) -> object:

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -314,6 +315,44 @@ def test_a_form_of_many_fields_is_looked_through_once_for_all_names() -> None:
     began = time.process_time()
     assert find("field(@, ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'label 19999'])", form) == 19_999
     assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("rows[].parse_xml(root().text)", {"rows": [1] * 900, "text": f"<a>{'<b/>' * 2_000}</a>"}),
+        (
+            "rows[].field(root().form, 'x')",
+            {"rows": [1] * 900, "form": {"q": {"value": 1, "options": [{"id": "a"}] * 20_000}}},
+        ),
+    ],
+    ids=["parse_xml", "options"],
+)
+def test_what_would_take_long_for_each_of_many_is_refused(expression: str, value: object) -> None:
+    began = time.process_time()
+    assert "look at more than" in refusal_of(expression, value)
+    assert time.process_time() - began < 6
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("replace(a, 'x', b)", {"a": "x" * 20_000, "b": "y" * 50_000}),
+        ("join(b, a)", {"a": ["x"] * 20_000, "b": "y" * 50_000}),
+        (
+            "rows[].merge(root().all, root().all)",
+            {"rows": [1] * 900, "all": dict.fromkeys(map(str, range(9_000)))},
+        ),
+    ],
+    ids=["replace", "join", "merge"],
+)
+def test_what_would_be_huge_is_refused_before_it_is_made(expression: str, value: object) -> None:
+    tracemalloc.start()
+    try:
+        assert "look at more than" in refusal_of(expression, value)
+        assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_was_chosen_is_a_list_of_texts() -> None:
