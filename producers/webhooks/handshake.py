@@ -71,10 +71,10 @@ def answer_check(
         return {"validationResponse": code}
     inner = payload.get("payload") if isinstance(payload, dict) else None
     token = inner.get("plainToken") if isinstance(inner, dict) else None
-    if source.scheme != "hmac" or not isinstance(token, str):
+    if source.scheme != "hmac" or not (isinstance(token, str) and CHALLENGE.fullmatch(token)):
         return None
     key = source.secrets[0].reveal().encode()
-    encrypted = hmac.digest(key, token.encode("utf-8", "surrogatepass"), "sha256").hex()
+    encrypted = hmac.digest(key, token.encode(), "sha256").hex()
     return {"plainToken": token, "encryptedToken": encrypted}  # Zoom's
 
 
