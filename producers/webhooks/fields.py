@@ -28,10 +28,12 @@ def split_fields(query: bytes) -> list[tuple[str, str]]:
 
 def drop_claim(query: bytes) -> bytes:
     """Return a query of onOffice as it may be kept: without the claim."""
-    claim = CLAIM.encode()
-    return b"&".join(
-        part for part in query.split(b"&") if not _unquote(part).encode("latin-1").startswith(claim)
-    )
+    return b"&".join(part for part in query.split(b"&") if not _is_claim(part))
+
+
+def _is_claim(part: bytes) -> bool:
+    """Return whether a part of a query is a claim by its name, before which blanks do not count."""
+    return _unquote(part.replace(b"+", b" ")).lstrip(" ").startswith(CLAIM)
 
 
 def make_tree(

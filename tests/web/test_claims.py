@@ -8,7 +8,7 @@ import stat
 import time
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 import httpx
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from ops.doctor.accounts import check_account
 from ops.doctor.findings import Finding
 from producers.services import build_services
+from producers.webhooks.fields import drop_claim
 from tests.support.http_front import SECRETS, Front
 from worker.config import Secret, load_settings
 from worker.errors import InvalidSettings
@@ -120,6 +121,13 @@ def test_a_claim_is_neither_in_redis_nor_in_events_also_of_a_message_that_is_kep
         "acme", JobFilter(state="failed"), by="ada", correction={"parentid": 501}
     )
     assert replay.eligible == 1  # it is read again without the claim
+
+
+@pytest.mark.parametrize(
+    "name", ["apiClaim", "+apiClaim", "%20apiClaim", "api%43laim", "apiClaim[]", "apiClaim%5Ba"]
+)
+def test_a_claim_is_dropped_however_its_name_is_written(name: str) -> None:
+    assert drop_claim(f"a=1&{name}={quote_plus(FIRST)}&b=2".encode()) == b"a=1&b=2"
 
 
 def test_a_file_that_cannot_be_written_is_told_and_the_call_is_taken(front: Front, claim: Path) -> None:
