@@ -42,7 +42,8 @@ def _read_ago(word: str, context: CommandContext) -> str:
     if word == "now":
         return write_instant(context.read_clock())
     if ago := TIME_AGO.fullmatch(word):
-        return write_instant(context.read_clock() - int(ago[1]) * UNITS[ago[2][0]] * 1_000_000)
+        with suppress(OverflowError):  # before there were years
+            return write_instant(context.read_clock() - int(ago[1]) * UNITS[ago[2][0]] * 1_000_000)
     if word in DAYS_AGO:
         today = datetime.fromtimestamp(context.read_clock() / 1e6).date()
         return _write_local(datetime.combine(today - timedelta(days=DAYS_AGO[word]), time()))

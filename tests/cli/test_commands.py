@@ -284,6 +284,7 @@ def test_times_are_said_as_people_say_them(cli: Cli, runtime: Runtime, drain: Dr
     assert "now, today, yesterday" in fault
     assert 'got "32.13.2026"' in fault
     assert "%2B" not in fault
+    assert 'got "999999w"' in cli("jobs", "list", "--since", "999999w", code=2).stderr
     refused = cli("jobs", "list", "--failed-since", begin.format(day), "--state", "queued", code=2)
     assert "--state: expected failed" in refused.stderr
 
