@@ -75,7 +75,7 @@ def decode(raw: bytes) -> object:
         raise ApiRefusal(9)
     try:
         return msgspec.json.decode(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ApiRefusal(4) from None
 
 

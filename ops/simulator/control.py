@@ -102,7 +102,7 @@ def respond(
         )
     except KeyError as error:
         return json({"error": f"unknown or missing: {error.args[0]}"}, "404 Not Found")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return json({"error": str(error)}, "400 Bad Request")
 
 

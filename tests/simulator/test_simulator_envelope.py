@@ -29,6 +29,7 @@ GOOD = star("create", BUYER, [1], [2], identifier="my-own-id")
         (b"", 9),
         (b"{", 4),
         (b"\xff", 4),
+        (b"[" * 100_000, 4),
         (b"[]", 13),
         (b"{}", 13),
         (b'{"token": ""}', 13),
