@@ -1,13 +1,14 @@
 """What is read of an .xlsx beside its library: its failed cells, and how far its cells reach."""
 
 import re
+import time
 from collections.abc import Iterator
 from io import BytesIO
 
 import pytest
 
 from producers.portals.imports import unpack
-from producers.portals.imports.xlsx_parts import BLOCK, FailedCell, find_failed_cells
+from producers.portals.imports.xlsx_parts import BLOCK, FailedCell, find_failed_cells, require_compact
 from tests.support.spreadsheets import Failed, make_sheet, pack_xlsx
 from worker.errors import Invalid
 
@@ -72,6 +73,22 @@ def test_a_text_that_reads_like_a_failed_cell_is_none() -> None:
     assert find(make_sheet([['<c r="A1" t="e"><v>#N/A</v></c>', ' t="e"']])) == []
     xml = make_sheet([[1, 2]]).replace('<c r="A1">', '<c r="C9" t="e"/><c r="A1">')
     assert find(xml) == []
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        "<c r='B1' a='" + ' t="e" r="B1"' * 40_000 + "'/>",
+        "<!--" + '<c t="e">' * 40_000 + "-->",
+    ],
+    ids=["attribute", "comment"],
+)
+def test_what_only_looks_like_many_failed_cells_is_read_once(noise: str) -> None:
+    xml = make_sheet([[1, Failed("#REF!")]]).replace("<sheetData>", f"{noise}<sheetData>")
+    began = time.process_time()
+    assert [cell.text for cell in find(xml)] == ["#REF!"]
+    require_compact(BytesIO(pack_xlsx({"a": xml})), "a")
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize("stated", ["", "A1", "A1:XFD1048576"])
