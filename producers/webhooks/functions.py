@@ -5,6 +5,7 @@ rules is `docs/reference/rule-functions.md`.
 """
 
 import binascii
+import math
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
@@ -115,7 +116,14 @@ def _as_text(value: object) -> str:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value) if isinstance(value, str | int | float) else ""
+    return str(value) if _is_text(value) else ""
+
+
+def _is_text(value: object) -> bool:
+    """Return whether a value is a text or a number; 1e999, which is greater than any, is none."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _each_text(change: Callable[[str], object]) -> Callable[..., object]:
@@ -124,8 +132,7 @@ def _each_text(change: Callable[[str], object]) -> Callable[..., object]:
     def apply(value: object) -> object:
         if isinstance(value, list):
             return [apply(item) for item in value]
-        is_text = isinstance(value, str | int | float) and not isinstance(value, bool)
-        return change(str(value)) if is_text else None
+        return change(str(value)) if _is_text(value) else None
 
     return apply
 
