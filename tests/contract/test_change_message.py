@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -171,6 +172,16 @@ def test_every_fault_is_named_by_its_path() -> None:
         "allow_empty": "expected true or false, got 1",
         "version": "expected 1, got true",
     }
+
+
+def test_of_millions_of_ids_too_many_is_all_that_is_said_and_soon() -> None:
+    for item in (b"2,", b'"address:email=a",'):
+        body = encoded({**PLAIN, "childid": 9001}).replace(b"9001", b"[" + item * 500_000 + b'"x"]')
+        began = time.process_time()
+        with pytest.raises(InvalidChange) as raised:
+            parse_many(body)
+        assert list(map(str, raised.value.faults)) == ["childid: expected 1 to 500 ids, got 500001"]
+        assert time.process_time() - began < 3
 
 
 WHOLE = [b"501.0", b"501.000"]

@@ -109,12 +109,12 @@ def _count_records(value: object) -> int:
     """Return how many different records a side names, of those that can be read."""
     if not isinstance(value, list | tuple):
         return 1
-    return len({item for item in value if type(item) is int} | {*_references_of(value)})
+    return len({item for item in value[: message.MAX_IDS] if type(item) is int} | {*_references_of(value)})
 
 
 def _references_of(value: object) -> list[Reference]:
     found = []
-    for item in value if isinstance(value, list | tuple) else [value]:
+    for item in value[: message.MAX_IDS] if isinstance(value, list | tuple) else [value]:
         with suppress(ValueError):
             found.append(read_reference(item))
     return found
@@ -171,7 +171,7 @@ def _ids(value: object, path: str) -> Iterator[Fault]:
         return
     if len(value) > message.MAX_IDS:
         yield Fault(path, f"expected 1 to {message.MAX_IDS} ids, got {len(value)}")
-    for index, item in enumerate(value):
+    for index, item in enumerate(value[: message.MAX_IDS]):  # of millions, too many is all that is said
         yield from _id(item, f"{path}[{index}]", "a positive integer")
 
 
