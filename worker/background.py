@@ -55,9 +55,7 @@ class ThreadedLeaseKeeper:
         renewal = LeaseRenewal(lease, self._interval)
         with self._lock:
             if not self._is_looking:
-                with suppress(
-                    RuntimeError
-                ):  # no room for another thread: perhaps there is for the next lease
+                with suppress(RuntimeError):  # no room for another thread: perhaps there is next time
                     threading.Thread(target=self._look, name="leases", daemon=True).start()
                     self._is_looking = True
             self._renewals.append(renewal)

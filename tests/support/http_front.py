@@ -5,6 +5,7 @@ It has two accounts, keys with different rights, and one webhook source per sche
 
 import hashlib
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -245,3 +246,13 @@ def _serve(folder: Path, redis_url: str) -> Iterator[Front]:
             yield made[0]
             made[0].close()
         runtime.client.close()
+
+
+@contextmanager
+def bounded_server(front: Front, **bounds: float) -> Iterator[tuple[Server, socket.socket]]:
+    """Connect to a server with these bounds."""
+    with (
+        Server(application(front.runtime), port=0, bounds=bounds) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
+    ):
+        yield server, connection

@@ -18,11 +18,9 @@ import pytest
 from starlette.requests import Request
 
 from producers.portals.http import body
-from producers.portals.http.application import application
 from producers.portals.http.change_handler import MAX_CHANGES
 from producers.portals.http.connection import MAX_HEAD, BoundedProtocol, write_refusal
-from producers.portals.http.server import Server
-from tests.support.http_front import BUYER, Front, problem, request_head
+from tests.support.http_front import BUYER, Front, bounded_server, problem, request_head
 from tests.support.waiting import wait_until
 from worker.contract import MAX_BODY, from_message
 
@@ -34,8 +32,7 @@ def impatient_server(front: Front) -> Iterator[socket.socket]:
     """Connect to a server that allows little time for heads and bodies."""
     with (
         pytest.MonkeyPatch.context() as patch,
-        Server(application(front.runtime), port=0, bounds={"head_seconds": 0.2}) as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
+        bounded_server(front, head_seconds=0.2) as (_, connection),
     ):
         patch.setattr(body, "BODY_SECONDS", 0.2)
         yield connection
@@ -262,16 +259,6 @@ def test_one_idempotency_key_used_by_many_at_once_is_one_job(front: Front) -> No
 
 
 # --- bounds on whole requests, answers and connections
-
-
-@contextmanager
-def bounded_server(front: Front, **bounds: float) -> Iterator[tuple[Server, socket.socket]]:
-    """Connect to a server with these bounds."""
-    with (
-        Server(application(front.runtime), port=0, bounds=bounds) as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
-    ):
-        yield server, connection
 
 
 def is_ended(connection: socket.socket) -> bool:
