@@ -298,6 +298,16 @@ def test_a_client_that_drips_after_its_answer_is_left(front: Front) -> None:
         assert answer.done()
 
 
+def test_a_length_with_zeros_before_it_is_that_length(front: Front) -> None:
+    content = json.dumps(BUYER).encode()
+    with bounded_server(front) as (_, connection):
+        connection.sendall(request_head(f"Content-Length: {'0' * 5000}{len(content)}") + content)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 202 ")
+        connection.sendall(request_head(f"Content-Length: {'0' * 5000}{MAX_BODY + 1}"))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
+    assert front.events == []
+
+
 def test_a_request_that_was_begun_before_an_earlier_one_was_answered_has_an_end_too(front: Front) -> None:
     with bounded_server(front, request_seconds=0.5) as (_, connection):
         connection.settimeout(10)

@@ -19,6 +19,7 @@ from worker.errors import Fault, Invalid
 
 BODY_SECONDS = 60.0  # that a body may take to come
 MAX_FORM: Final = 2**20  # bytes
+LENGTH_DIGITS: Final = 20  # of a length; more than the parser's 64 bits have are zeros before it
 EMPTY_ARRAY: Final = "Expected `object`, got `array`"
 PHP_HINT: Final = "; PHP writes an empty array as [], send (object) [] for an object"
 
@@ -70,7 +71,7 @@ async def read_sent_body(request: Request, limit: int) -> tuple[bytes, str]:
     """
     coding = read_coding(",".join(request.headers.getlist("content-encoding")))
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
+    if announced.isdecimal() and int(announced[-LENGTH_DIGITS:]) > limit:
         raise TooLarge(limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
