@@ -18,8 +18,10 @@ import pytest
 from starlette.requests import Request
 
 from producers.portals.http import body
+from producers.portals.http.application import application
 from producers.portals.http.change_handler import MAX_CHANGES
 from producers.portals.http.connection import MAX_HEAD, BoundedProtocol, write_refusal
+from producers.portals.http.server import Server
 from tests.support.http_front import BUYER, Front, bounded_server, problem, request_head
 from tests.support.waiting import wait_until
 from worker.contract import MAX_BODY, from_message
@@ -296,6 +298,29 @@ def test_a_client_that_drips_after_its_answer_is_left(front: Front) -> None:
             with suppress(OSError):
                 connection.sendall(b"x")
         assert answer.done()
+
+
+@pytest.mark.parametrize(
+    ("head", "rest"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n", b"\r\n"),
+        (b"POST /nowhere HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\n", b"body"),
+        (b"POST /nowhere HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\nbo", b"dy\r\n\r\n"),
+    ],
+)
+def test_what_comes_after_an_answer_and_begins_no_request_leaves_the_connection_idle(
+    front: Front, head: bytes, rest: bytes
+) -> None:
+    """Nothing else would end it: no request is under way, and to uvicorn it is not idle any more."""
+    with (
+        Server(application(front.runtime), port=0, keep_alive=0.5) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection,
+    ):
+        for _ in range(2):
+            connection.sendall(head)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 ")
+            connection.sendall(rest)
+        assert read_all(connection) == b""
 
 
 def test_a_length_with_zeros_before_it_is_that_length(front: Front) -> None:

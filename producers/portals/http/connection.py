@@ -76,6 +76,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_size += len(data)
             if self._head_size > MAX_HEAD:
                 self._refuse(431)
+        elif self._is_complete and not (self._is_answering() or self.timeout_keep_alive_task):
+            self._expect_next()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - `Invalid HTTP request received.`
         """Refuse what is no HTTP, like all else, by a problem document; uvicorn's own is a text."""
@@ -150,6 +152,15 @@ class BoundedProtocol(HttpToolsProtocol):
         lines = [b"%s %s HTTP/%s" % (method, self.url, version.encode())]
         lines += [b"%s: %s" % header for header in self.headers if header[0] not in UPGRADE_HEADERS]
         return b"\r\n".join([*lines, b"", b""])
+
+    def _expect_next(self) -> None:
+        """Let the connection be idle again after the rest of a request that has its answer, or a blank line.
+
+        Any byte ends what uvicorn takes for idle.
+        """
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def _start_head_timer(self) -> None:
         if self._head_timer is None:
