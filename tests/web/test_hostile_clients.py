@@ -323,6 +323,15 @@ def test_what_comes_after_an_answer_and_begins_no_request_leaves_the_connection_
         assert read_all(connection) == b""
 
 
+def test_a_flood_of_what_is_no_http_fills_no_log(front: Front, caplog: pytest.LogCaptureFixture) -> None:
+    for sent in (b"\x16\x03\x01\r\n\r\n", b"CONNECT here:443 HTTP/1.1\r\nHost: here:443\r\n\r\n"):
+        with bounded_server(front) as (_, connection):
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            assert read_all(connection).startswith(b"HTTP/1.1 40")
+    assert caplog.messages == []
+
+
 def test_a_length_with_zeros_before_it_is_that_length(front: Front) -> None:
     content = json.dumps(BUYER).encode()
     with bounded_server(front) as (_, connection):

@@ -135,7 +135,7 @@ def _uvicorn_config(app: Any, keep_alive: float, bounds: Mapping[str, float]) ->
         app,
         http=type("Protocol", (BoundedProtocol,), dict(bounds)),
         log_config=None,
-        log_level="warning",
+        log_level="error",  # it warns of each request that is no HTTP: a flood of them would fill the disk
         access_log=False,
         server_header=False,
         proxy_headers=False,  # `middleware` reads more of them
