@@ -187,10 +187,13 @@ def apply_correction(message: Mapping[str, Any], correction: Correction) -> dict
     for name, value in correction.items():
         if name.startswith(INFO_PREFIX):
             info = corrected.get("relationinfo")
-            info = info if isinstance(info, dict) else {}
-            corrected["relationinfo"] = {**info, name.removeprefix(INFO_PREFIX): value}
-        elif value == "":
-            corrected.pop(name, None)
+            known = info if isinstance(info, dict) else {}
+            corrected["relationinfo"] = _correct_field(known, name.removeprefix(INFO_PREFIX), value)
         else:
-            corrected[name] = value
+            corrected = _correct_field(corrected, name, value)
     return corrected
+
+
+def _correct_field(fields: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
+    left = {key: kept for key, kept in fields.items() if key != name}
+    return left if value == "" else {**fields, name: value}

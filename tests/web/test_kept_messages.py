@@ -57,6 +57,18 @@ def test_nothing_of_a_kept_message_is_a_key(front: Front) -> None:
     assert key not in job.event_id
 
 
+def test_a_correction_takes_a_key_out_of_relationinfo_as_it_takes_out_a_field(front: Front) -> None:
+    info = {"statusTerminbestaetigung": "gesendet", "room": "4"}
+    viewing = {**BUYER, "relationtype": "calendar:address", "relationinfo": info, "color": "red"}
+    job = keep(front, "acme", viewing, "celery")
+    assert prepare(front.client("lane"), "acme", job, set={"color": ""})["refused"] == {"unreadable": 1}
+    replay = prepare(front.client("lane"), "acme", job, set={"color": "", "relationinfo.room": ""})
+    assert [each.get("relationinfo") for each in replay["plan"]["listed"]] == [
+        None,  # it is created, and then has what is left
+        {"statusTerminbestaetigung": "gesendet"},
+    ]
+
+
 @pytest.mark.parametrize("account", ["beta", ["beta"], {"beta": 1}, "BETA"])
 def test_no_correction_moves_a_kept_message_into_another_account(front: Front, account: object) -> None:
     job = keep(front, "acme", {**BUYER, "parentid": 0}, "celery")
