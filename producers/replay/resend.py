@@ -173,7 +173,7 @@ def reparse_message(job: JobRecord, body: bytes, correction: Correction) -> Sequ
     """Return the corrected change of an unreadable Celery message; raises InvalidChange."""
     try:
         message = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidChange([Fault("", "was cut, or is no JSON")]) from None
     if not isinstance(message, dict):
         raise InvalidChange([Fault("", "is no object, so there is nothing to correct")])

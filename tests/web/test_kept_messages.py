@@ -69,6 +69,15 @@ def test_a_correction_takes_a_key_out_of_relationinfo_as_it_takes_out_a_field(fr
     ]
 
 
+def test_a_kept_message_that_is_nested_too_deeply_keeps_no_other_from_being_replayed(front: Front) -> None:
+    body = b"[" * 30_000 + b"]" * 30_000
+    front.runtime.intake().reject(UnreadableMessage("acme", "celery", "task-2:0", FAULTS, body))
+    keep(front, "acme", {**BUYER, "parentid": 0}, "celery")
+    form = {"account": "acme", "state": "failed", "set": {"parentid": 1}}
+    replay = front.client("lane").post("/v1/replays", json=form).json()
+    assert (replay["eligible"], replay["refused"]) == (1, {"unreadable": 1})
+
+
 @pytest.mark.parametrize("account", ["beta", ["beta"], {"beta": 1}, "BETA"])
 def test_no_correction_moves_a_kept_message_into_another_account(front: Front, account: object) -> None:
     job = keep(front, "acme", {**BUYER, "parentid": 0}, "celery")
