@@ -52,8 +52,12 @@ def _counted(field: str) -> Callable[[AccountSample], float]:
     return lambda sample: sample.stats.counts.get(field, 0)
 
 
-def _tallied(name: str) -> Callable[[AccountSample], Mapping[str, float]]:
-    return lambda sample: tallied(sample.stats, name)
+def _tallied(name: str, *begins: str) -> Callable[[AccountSample], Mapping[str, float]]:
+    """Read what was tallied under a name; what `begins` names is there from the start, at 0.
+
+    Of a series that begins with its first rise, Prometheus sees no rise.
+    """
+    return lambda sample: dict.fromkeys(begins, 0.0) | tallied(sample.stats, name)
 
 
 def _oldest_age(sample: AccountSample) -> float:
@@ -206,7 +210,9 @@ COUNTERS: Final = (
         _tallied("answers"),
         "answer",
     ),
-    Measure("relations_doubts", "Relations whose write got no answer.", _tallied("doubts"), "of"),
+    Measure(
+        "relations_doubts", "Relations whose write got no answer.", _tallied("doubts", "relations"), "of"
+    ),
     Measure(
         "relations_splits",
         "Stars that were rejected, and so are tried in smaller company.",
@@ -214,7 +220,10 @@ COUNTERS: Final = (
         "of",
     ),
     Measure(
-        "relations_recovered", "Requests found begun by a worker that died.", _tallied("recovered"), "of"
+        "relations_recovered",
+        "Requests found begun by a worker that died.",
+        _tallied("recovered", "requests"),
+        "of",
     ),
     Measure(
         "relations_mended",
@@ -233,7 +242,7 @@ COUNTERS: Final = (
     Measure(
         "relations_callbacks",
         "Messages of callbacks: made, delivered, abandoned; and attempts that failed.",
-        _tallied("callbacks"),
+        _tallied("callbacks", "abandoned"),
         "how",
     ),
     Measure(

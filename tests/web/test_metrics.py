@@ -338,6 +338,16 @@ def test_alerts_and_dashboard_use_metrics_that_exist() -> None:
     assert {name for item in expressions for name in re.findall(r"\brelations_\w+", item)} <= sample_names()
 
 
+def test_what_an_alert_sees_rise_is_there_before_its_first_rise(front: Front) -> None:
+    """Prometheus takes the difference of two values: of one that begins at 1 it knows no rise."""
+    risen = re.findall(r'increase\((relations_\w+)(?:{(\w+)="(\w+)"})?\[', RULES.read_text())
+    samples = [item for family in families(front).values() for item in family.samples]
+    assert len(risen) > 5
+    for name, label, text in risen:
+        found = [item for item in samples if item.name == name and item.labels.get(label or "account")]
+        assert [item for item in found if not label or item.labels[label] == text], (name, label, text)
+
+
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not on PATH")
 def test_promtool_finds_no_fault(front: Front) -> None:
     flush_change(front, 1, MISSING)
