@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from producers.portals.http.server import SHUTDOWN_SECONDS
+from worker.background import EXIT_TIMEOUT
+
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "ops/systemd").glob("*.service"))
 SERVICES = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
@@ -38,6 +41,11 @@ def test_a_unit_does_what_the_container_does(unit: Path) -> None:
     assert command == service["command"]
     assert f"{unit_setting(unit, 'TimeoutStopSec')}s" == service["stop_grace_period"]
     assert unit_setting(unit, "Restart") == "always"
+
+
+def test_the_interface_has_ended_by_itself_before_it_is_killed() -> None:
+    grace = float(SERVICES["api"]["stop_grace_period"].removesuffix("s"))
+    assert grace > SHUTDOWN_SECONDS + EXIT_TIMEOUT + 1.0
 
 
 @pytest.mark.skipif(

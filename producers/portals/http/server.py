@@ -20,7 +20,9 @@ from producers.errors import cannot_listen
 from producers.portals.http.connection import BoundedProtocol
 from producers.portals.http.middleware import ForwardedMiddleware
 
-SHUTDOWN_SECONDS: Final = 15  # that requests may take to end when the server stops
+# That requests may take to end when the server stops; wake-ups that wait are sent after it, and its
+# supervisor kills the process after 15 s.
+SHUTDOWN_SECONDS: Final = 10
 # That a connection may be kept between requests: longer than proxies keep theirs (nginx and AWS 60 s), or one
 # of them sends a request on a connection that is being closed, and its client gets a 502.
 KEEP_ALIVE_SECONDS: Final = 75.0
