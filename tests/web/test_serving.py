@@ -85,6 +85,23 @@ def test_every_request_that_has_begun_is_answered_before_the_process_ends_well_a
             connection.close()
 
 
+def test_a_request_that_takes_longer_than_the_stop_may_is_told_to_come_again(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producers.portals.http.server.SHUTDOWN_SECONDS", 0.1)
+    with Server(application(front.runtime), port=0) as server:
+        connection = begin_request(server.port)
+        server.stop()
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+    connection.close()
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1" in head.lower()
+    assert "send it again" in json.loads(body)["detail"]
+
+
 def test_a_small_answer_is_not_held_back_by_the_network(http: httpx.Client) -> None:
     started = time.monotonic()
     for _ in range(100):

@@ -1,5 +1,6 @@
 """What every request passes before its route: what a trusted proxy says of it, and its correlation id."""
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -24,6 +25,7 @@ SCHEME_HEADERS: Final = ("x-forwarded-proto", "x-forwarded-protocol", "x-forward
 TLS_HEADERS: Final = ("x-forwarded-ssl", "front-end-https")  # whose value is "on"
 HOST_HEADERS: Final = ("forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix")
 FORWARDED: Final = frozenset(name.encode() for name in (*SCHEME_HEADERS, *TLS_HEADERS, *HOST_HEADERS))
+STOPPED: Final = "the server was stopped before this was answered; send it again"
 CORRELATING: Final = frozenset((b"traceparent", b"x-correlation-id", b"x-request-id", b"expect"))
 
 
@@ -78,6 +80,11 @@ class CorrelationMiddleware:
         with log.context(correlation=correlation):
             try:
                 await self._app(scope, receive, send_with_id)
+            except asyncio.CancelledError:  # the server stops, and has waited as long as it could
+                if is_answering:
+                    raise
+                again = {"Retry-After": "1", "Connection": "close"}
+                await problem_response(503, STOPPED, headers=again)(scope, receive, send_with_id)
             except Exception as error:  # a bug of ours, or of a library
                 path = _shown_path(scope)
                 self._emit("request.failed", path=path, error=type(error).__name__, exc_info=error)
