@@ -43,6 +43,26 @@ def test_a_unit_does_what_the_container_does(unit: Path) -> None:
     assert unit_setting(unit, "Restart") == "always"
 
 
+def test_what_senders_bring_has_a_place_that_can_be_written_on_hosts_and_in_containers() -> None:
+    """An `extendedclaim` and the secret of a hook are written into files that the settings name."""
+    place = f"/var/lib/{unit_setting(ROOT / 'ops/systemd/relations-api.service', 'StateDirectory')}"
+    image = (ROOT / "ops/docker/Dockerfile").read_text("utf-8")
+    assert re.search(rf"install -d -o 10001 -g 10001 -m 700 {place}$", image, re.MULTILINE)
+    for page in ("connect-an-agency", "webhooks"):
+        written = re.findall(r'"file:(/[^"]+)"', (ROOT / f"docs/how-to/{page}.md").read_text("utf-8"))
+        assert [path for path in written if Path(path).parent == Path(place)], page
+    for part in ("api", "worker"):
+        assert SERVICES[part]["volumes"] == [f"state:{place}"]
+        unit = ROOT / f"ops/systemd/relations-{part}.service"
+        assert (
+            f"/var/lib/{unit_setting(unit, 'StateDirectory')}",
+            unit_setting(unit, "StateDirectoryMode"),
+        ) == (
+            place,
+            "0700",
+        )
+
+
 def test_the_interface_has_ended_by_itself_before_it_is_killed() -> None:
     grace = float(SERVICES["api"]["stop_grace_period"].removesuffix("s"))
     assert grace > SHUTDOWN_SECONDS + EXIT_TIMEOUT + 1.0
