@@ -14,7 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from ops.web.routes import OPERATOR_ROUTES
 from producers.portals.http.application import application
 from producers.portals.http.routes import PORTAL_ROUTES
-from tests.support.http_front import KEYS, Front
+from tests.support.http_front import KEYS, SECRETS, Front
 
 SEED = ["--seed", "1"] if settings().derandomize else []
 
@@ -119,6 +119,15 @@ def test_every_operation_is_described_and_answers_with_a_type(document: dict[str
     assert document["info"]["license"]["identifier"] == "MIT"
     assert document["info"]["contact"]
     assert document["servers"]
+
+
+def test_a_message_of_a_webhook_may_come_without_a_body(front: Front, document: dict[str, Any]) -> None:
+    """It is kept, as all that makes no change is."""
+    headers = {"Authorization": f"Bearer {SECRETS['DESK_SECRET']}"}
+    for path, template in (("", ""), ("/more", "/{rest}")):
+        assert httpx.post(f"{front.url}/webhooks/desk{path}", headers=headers).status_code == 202
+        body = document["paths"][f"/webhooks/{{source}}{template}"]["post"]["requestBody"]
+        assert body["required"] is False
 
 
 def test_a_change_is_a_model_with_fields(document: dict[str, Any]) -> None:

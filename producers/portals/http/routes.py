@@ -97,6 +97,7 @@ def _webhook_route(
         operation=operation,
         path_params={"source": SourceName, **({"rest": MorePath} if below else {})},
         body=WEBHOOK_BODY if method == "POST" else {},
+        form_required=False,
         problems=(401, 404, 405, 410, 503),
     )
 
