@@ -127,8 +127,8 @@ def _state(simulator: SimulatedApi, query: dict[str, str], _: bytes) -> object:
 
 
 def _log(simulator: SimulatedApi, query: dict[str, str], _: bytes) -> object:
-    limit = int(query.get("limit", _LOG_LIMIT))
-    return [_log_entry(simulator, entry) for entry in simulator.log[-limit:]]
+    log, limit = simulator.log, int(query.get("limit", _LOG_LIMIT))
+    return [_log_entry(simulator, entry) for entry in log[max(0, len(log) - max(0, limit)) :]]
 
 
 def _log_entry(simulator: SimulatedApi, entry: LogEntry) -> dict[str, object]:

@@ -15,12 +15,13 @@ from ops.simulator.simulator import Simulator
 
 
 class KeptAccount(msgspec.Struct):
-    """What is kept of an account: its secret, relations, what is special about records, and their fields."""
+    """What is kept of an account: secret, relations, what is special about records, their fields, name."""
 
     secret: str
     relations: list[Edge]
     records: Records
     fields: dict[Module, dict[int, dict[str, Value]]] = {}
+    name: str = ""
 
 
 class KeptSimulator:
@@ -45,7 +46,7 @@ class KeptSimulator:
 
     def _restore(self, accounts: dict[str, KeptAccount]) -> None:
         for token, account in accounts.items():
-            self._simulator.account(token, account.secret)
+            self._simulator.account(token, account.secret, account.name)
             infos = {edge.key: edge.relationinfo for edge in account.relations}
             self._simulator.seed(token, infos, records=account.records, fields=account.fields)
 
@@ -61,8 +62,8 @@ class KeptSimulator:
                 self._kept = content
 
 
-def keep_account(account: SimulatedAccount) -> KeptAccount:
+def keep_account(name: str, account: SimulatedAccount) -> KeptAccount:
     """Return what is kept of an account."""
     crm = account.crm
     edges = [Edge(*relation, info) for relation, info in crm.relations().items()]
-    return KeptAccount(account.secret, edges, crm.records, crm.fields.as_dict())
+    return KeptAccount(account.secret, edges, crm.records, crm.fields.as_dict(), name)

@@ -114,10 +114,12 @@ class SimulatedApi:
         with self._lock:
             return self._accounts[token].crm.fields.as_dict()
 
-    def read_accounts(self, read: Callable[[SimulatedAccount], Result]) -> dict[str, Result]:
-        """Return of every token what is read of its account, at one moment."""
+    def read_accounts(self, read: Callable[[str, SimulatedAccount], Result]) -> dict[str, Result]:
+        """Return of every token what is read of its account, by the name that it was given, at one moment."""
         with self._lock:
-            return {token: read(account) for token, account in self._accounts.items()}
+            return {
+                token: read(self._names.get(token, ""), account) for token, account in self._accounts.items()
+            }
 
     def violations(self, token: str) -> tuple[Relation, ...]:
         """Return every delete that left an estate without a broker, and create of a second building."""

@@ -135,8 +135,10 @@ def test_a_kept_simulator_goes_on_with_what_was_written_and_with_what_is_missing
     kept = KeptSimulator(first, path)
     edge = {"relationtype": BUYER, "parentid": 1, "childid": 2, "relationinfo": {"key": "value"}}
     with httpx.Client(transport=httpx.WSGITransport(kept), base_url="http://crm.test") as http:
-        http.post("/_sim/seed", json={"token": TOKEN, "relations": [edge]}).raise_for_status()
+        seed = {"token": TOKEN, "secret": SECRET, "name": "acme", "relations": [edge]}
+        http.post("/_sim/seed", json=seed).raise_for_status()
     second = Simulator({})
     KeptSimulator(second, path)
     assert second.read_accounts(keep_account) == first.read_accounts(keep_account)
     assert second.relations(TOKEN) == {(BUYER, 1, 2): {"key": "value"}}
+    assert second.find_token("acme") == TOKEN  # by which a restarted one is asked

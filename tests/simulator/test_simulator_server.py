@@ -137,6 +137,7 @@ def test_another_process_can_seed_look_and_reset(server, http):
     refused = http.post(server.url, json=create([1], [5])).json()
     assert refused["response"]["results"][0]["status"]["errorcode"] == 80
     (entry,) = http.get(f"{server.base}/_sim/log", params={"limit": 1}).json()
+    assert http.get(f"{server.base}/_sim/log", params={"limit": 0}).json() == []
     name = entry["account"]
     assert name.startswith("account-")
     assert http.get(f"{server.base}/_sim/stats").json()["accounts"] == {name: 2}
