@@ -277,7 +277,7 @@ def sign(secret: str, *, timestamp: int, token: str, resourcetype: str, actionid
 def check_signature(action: Mapping[str, Any], *, token: str, secret: str, now: float) -> None:
     """Check the signature; raise `ApiRefusal` 137 for a wrong one, 136 for one whose time is over."""
     timestamp, given = action.get("timestamp"), action.get("hmac")
-    if not str(timestamp).isdecimal() or not isinstance(given, str) or str(action.get("hmac_version")) != "2":
+    if not read.is_digits(timestamp) or not isinstance(given, str) or str(action.get("hmac_version")) != "2":
         raise ApiRefusal(137)
     time = int(str(timestamp))
     good = sign(

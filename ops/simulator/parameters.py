@@ -13,6 +13,7 @@ from worker.contract import Relation
 Parameters = Mapping[str, Any]
 
 MAX_IDS = 500
+MAX_DIGITS = 18  # Python reads no number of thousands of them
 _CONFIRMATION = {
     "statusTerminbestaetigung": frozenset({"bestätigt", "gesendet", "gecancelt", "nicht gesetzt"})
 }
@@ -121,6 +122,11 @@ def _given(parameters: Parameters, key: str) -> object:
     if key not in parameters:
         raise ApiRefusal(167, key)
     return parameters[key]
+
+
+def is_digits(value: object) -> bool:
+    """Return whether the value is written as digits, and not as more of them than any id or time has."""
+    return len(text := str(value)) <= MAX_DIGITS and text.isdecimal()
 
 
 def _is_id(value: object) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from ops.simulator.crm import CONTACTS, Crm, Module
-from ops.simulator.parameters import Parameters
+from ops.simulator.parameters import Parameters, is_digits
 from ops.simulator.refusals import ApiRefusal
 from ops.simulator.switches import Switches
 
@@ -189,7 +189,7 @@ def _read_ids(resourceid: str, given: Parameters) -> frozenset[int] | None:
     ids = [resourceid] if resourceid else given.get("recordids")
     if ids is None:
         return None
-    if not isinstance(ids, list) or not all(str(number).isdecimal() for number in ids):
+    if not isinstance(ids, list) or not all(map(is_digits, ids)):
         raise ApiRefusal(185)
     return frozenset(map(int, ids))
 

@@ -142,6 +142,8 @@ def test_a_filter_lets_through_what_its_conditions_all_hold_for(sim, conditions,
         (read("relation", []), 25),
         (read("task", []), 25),
         ({**read("address", []), "resourceid": "x"}, 185),
+        ({**read("address", []), "resourceid": "9" * 5000}, 185),
+        (read("address", [], recordids=["9" * 5000]), 185),
     ],
 )
 def test_a_read_is_refused_with_the_code_of_its_fault(sim, made, code):
