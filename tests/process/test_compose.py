@@ -81,12 +81,10 @@ class Host:
         kind, *words = SERVICES[name]["healthcheck"]["test"]
         command = [self.localize(word) for word in words]
         command = ["sh", "-c", command[0]] if kind == "CMD-SHELL" else [str(BIN / command[0]), *command[1:]]
-        return (
-            subprocess.run(
-                command, env={**os.environ, **self.env}, cwd=self.folder, capture_output=True, timeout=30
-            ).returncode
-            == 0
-        )
+        # Docker gives every container the proxy of its own settings.
+        env = {**os.environ, **self.env, "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+        run = subprocess.run(command, env=env, cwd=self.folder, capture_output=True, timeout=30, check=False)
+        return run.returncode == 0
 
     def relations(self, *words: str) -> str:
         """Return what a command of ours prints."""
