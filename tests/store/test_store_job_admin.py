@@ -1,8 +1,6 @@
 """Laws of people's acts on jobs, on both stores: cancel, dismiss, unreadable messages, audit log, brake."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import pytest
 from redis import Redis
@@ -11,6 +9,7 @@ from tests.support.store_steps import (
     BASE,
     accept,
     claim_all,
+    come_between,
     count_by_state,
     dump_keys,
     job_admin_of,
@@ -32,7 +31,6 @@ from worker.ports.records import JobFilter
 from worker.ports.store import IntakeBounds, Receipt, Store, UnreadableMessage
 from worker.ports.waiting import Pause
 from worker.ports.work import DeleteBrake, Writes
-from worker.store.database import Database
 from worker.store.lease.lease import RedisLease
 from worker.store.limits import MAX_AUDIT_ENTRIES, MAX_PAYLOAD_BYTES
 from worker.store.redis_store import RedisStore
@@ -336,18 +334,6 @@ def test_every_act_called_twice_leaves_what_it_leaves_when_called_once(redis_cli
 
 
 # --- somebody comes in between
-
-
-def come_between(database: Database, act: Callable[[], object]) -> None:
-    """Let the act be carried out once, just before the next commit arrives."""
-    commit, left = database.scripts["commit"], [act]
-
-    def run(*, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        if left:
-            left.pop()()
-        return commit(keys=keys, args=args)
-
-    database.scripts = {**database.scripts, "commit": run}  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("kind", ["memories", "payloads"])

@@ -1,6 +1,6 @@
 """The steps of a flush on a store, for the account `acme`; queries and acts on it; a dump of its keys."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import Redis
@@ -30,6 +30,7 @@ from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import IntakeBounds, Receipt, Store, UnreadableMessage
 from worker.ports.waiting import Pause
 from worker.ports.work import Lease, WorkBatch, Writes
+from worker.store.database import Database
 from worker.store.deliveries import RedisDeliveries
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.keys import bucket_of, short_id
@@ -158,6 +159,18 @@ def expire_lease(store: Store) -> None:
     """End the lease, as if its ten seconds were over."""
     assert isinstance(store, RedisStore)
     store.database.redis.delete(store.database.key("acme", "holder"))
+
+
+def come_between(database: Database, act: Callable[[], object]) -> None:
+    """Let the act be carried out once, just before the next commit arrives."""
+    commit, left = database.scripts["commit"], [act]
+
+    def run(*, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        if left:
+            left.pop()()
+        return commit(keys=keys, args=args)
+
+    database.scripts = {**database.scripts, "commit": run}  # type: ignore[dict-item]
 
 
 def run_scripts_twice(store: RedisStore, between: Callable[[], object] = lambda: None) -> None:

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from producers.job_admin.erasure_proof import fingerprint
+from producers.job_admin.selection import narrow
 from producers.services import Services, build_services
 from tests.support.erasing import erase_record
 from tests.support.http_front import MISSING, Front
@@ -353,3 +354,47 @@ def test_a_small_id_does_not_take_dates_codes_counts_and_other_jobs_with_it(
     assert (front.job(other), front.job(failed)) == before
     assert front.store.get_pause("acme").detail.startswith("11 deletes")  # type: ignore[union-attr]
     assert erase_record(services.erasure, "acme", "address", 80, by="ada").total() == 0
+
+
+def test_what_a_person_noted_of_a_dismissal_is_erased_from_the_job_too(
+    front: Front, services: Services, redis_client: redis.Redis
+) -> None:
+    whole = send(front, "create", BUYER, 1, MISSING)
+    part = send(front, "create", BUYER, 2, [MISSING, 5, 6])
+    front.runtime.flush("acme")
+    services.jobs.dismiss("acme", [whole], by="bob", note=f"same as address {ADA}")
+    selection = narrow([part], JobFilter(child=MISSING))
+    services.jobs.dismiss("acme", selection, by="bob", note=f"is {ADA:,} by now")
+    before = front.job(whole)
+    assert find_ada(redis_client)
+    erase_record(services.erasure, "acme", "address", ADA, by="ada")
+    assert find_ada(redis_client) == []
+    after = front.job(whole)
+    assert (after.dismissed.by, after.dismissed.at) == ("bob", before.dismissed.at)
+    assert {str(each.relation): each.dismissed and each.dismissed.by for each in front.job(part).failures}[
+        f"{BUYER}:2:{MISSING}"
+    ] == "bob"
+
+
+@pytest.mark.parametrize("act", ["dismiss", "replay"])
+def test_an_act_that_goes_on_while_a_record_is_erased_does_not_write_its_words_again(
+    front: Front, services: Services, redis_client: redis.Redis, act: str
+) -> None:
+    jobs = [send(front, "create", BUYER, estate, MISSING) for estate in (5, 6)]
+    front.runtime.flush("acme")
+    admin, note = front.runtime.job_admin, f"like {ADA}"
+    if act == "dismiss":
+        entry = AuditEntry(services.jobs.new_id(), "bob", "dismissed", f"child {ADA}", note)
+        admin.dismiss("acme", jobs[:1], entry)
+        erase_record(services.erasure, "acme", "address", ADA, by="ada")
+        admin.dismiss("acme", jobs[1:], msgspec.structs.replace(entry, note=""))
+        counts = [each.count for each in admin.audit_log("acme").entries if each.act == "dismissed"]
+        assert counts == [2]
+    else:
+        replay = services.replays.prepare("acme", JobFilter(batch=f"b-{ADA}"), by="bob")
+        services.replays.start(replay.id, by="bob")
+        known = admin.get_replay(replay.id)
+        erase_record(services.erasure, "acme", "address", ADA, by="ada")
+        entry = AuditEntry(services.jobs.new_id(), "bob", "replay done", known.what, replay.id)
+        admin.advance_replay(known, 0, 0, back=0, missed={}, audit_entry=entry)
+    assert find_ada(redis_client) == []

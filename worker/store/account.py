@@ -149,11 +149,12 @@ class AccountCommit(Commit):
         self.run("LTRIM", "requests", 0, MAX_REQUESTS - 1)
 
     def audit(self, entry: AuditEntry | None, count: int, known: bytes | None) -> None:
-        """Add an entry to the audit log, or its count to that of the one that is there."""
+        """Add an entry to the audit log, or just its count to one that is there; the words there stay."""
         if entry is None or (known and not count):
             return
-        total = codec.audit_count(known) + count if known else count
-        self.hset("deed", entry.name, codec.encode((entry.by, entry.act, entry.what, total, entry.note)))
+        stored = codec.read_audit_entry(entry.name, 0, known) if known else entry
+        total = stored.count + count if known else count
+        self.hset("deed", entry.name, codec.audit_row(stored, total))
         self.count("numbers", {f"deed:{entry.act}": count})
         if not known:
             self.run("ZADD", "deeds", self.now, entry.name)

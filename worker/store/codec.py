@@ -56,9 +56,9 @@ def begun(journal: Mapping[bytes, bytes]) -> tuple[BegunRequest, ...]:
     return tuple(sorted(entries, key=lambda entry: (entry.signed, entry.request_id)))
 
 
-def audit_count(row: bytes) -> int:
-    """Return how many an entry of the audit log counts."""
-    return msgspec.json.decode(row, type=tuple[str, str, str, int, str])[3]
+def audit_row(entry: AuditEntry, count: int) -> bytes:
+    """Return an entry of the audit log as it is stored, with this count."""
+    return encode((entry.by, entry.act, entry.what, count, entry.note))
 
 
 def read_audit_entry(entry_id: str, at: int, row: bytes) -> AuditEntry:

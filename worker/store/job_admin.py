@@ -9,6 +9,7 @@ import msgspec
 from worker.contract import Reference, account_of
 from worker.ports.audit import AuditEntry
 from worker.ports.job_admin import ALL_FAILED, CANCELLED, AdminResult, Payload
+from worker.store import codec
 from worker.store.account import AccountCommit, Before, read_jobs_with_claims, read_memories
 from worker.store.acts import RedisAuditLog, send_act
 from worker.store.erasure.erasure import RedisErasure
@@ -19,8 +20,8 @@ from worker.store.lease.look_ups import enter_list, enter_look_ups, leave_look_u
 from worker.store.limits import JOBS_PER_CALL, RELATIONS_PER_CALL
 from worker.store.replays import RedisReplays
 
-Act = Callable[[AccountCommit, LoadedJob], bool | str]
-"""Acts on one job; returns whether that changed it, or why it cannot be done."""
+Act = Callable[[AccountCommit, LoadedJob, AuditEntry], bool | str]
+"""Acts on one job as the audit log says it; returns whether that changed it, or why it cannot be done."""
 
 
 class _Link(NamedTuple):
@@ -49,8 +50,7 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
         only: Mapping[str, Collection[str]] = ALL_FAILED,
     ) -> AdminResult:
         """Mark failed jobs, or just these relations of them, as decided, so that they wait no longer."""
-        act = partial(_dismiss, only=only, entry=audit_entry)
-        return self._act_on_each(account, jobs, audit_entry, act)
+        return self._act_on_each(account, jobs, audit_entry, partial(_dismiss, only=only))
 
     def resolve(
         self,
@@ -60,7 +60,7 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
         audit_entry: AuditEntry,
     ) -> AdminResult:
         """Write which records references of jobs are that wait for them, or have failed for them."""
-        act = partial(_resolve, records=records, by=audit_entry.by)
+        act = partial(_resolve, records=records)
         return self._act_on_each(account, jobs, audit_entry, act, over_queue=True)
 
     def look_up_now(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
@@ -108,11 +108,12 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
 
         def act_on_piece(piece: Sequence[str]) -> tuple[int, AdminResult]:
             commit, known = self._begin_act(account, entry, over_queue=over_queue)
+            said = codec.read_audit_entry(entry.name, 0, known) if known else entry  # perhaps erased since
             found, changed = self._read_kept(commit, piece), 0
             done, refused = list[str](), dict[str, str]()
             for id_ in piece:
                 job = found.get(short_id(id_))
-                outcome = act(commit, job) if job else "gone"
+                outcome = act(commit, job, said) if job else "gone"
                 if isinstance(outcome, str):
                     refused[id_] = outcome
                 else:
@@ -195,7 +196,7 @@ def _end_act(commit: AccountCommit, entry: AuditEntry, changed: int, known: byte
 
 
 def _dismiss(
-    commit: AccountCommit, job: LoadedJob, *, only: Mapping[str, Collection[str]], entry: AuditEntry
+    commit: AccountCommit, job: LoadedJob, entry: AuditEntry, *, only: Mapping[str, Collection[str]]
 ) -> bool | str:
     if job.value.state != FAILED:
         return job.state
@@ -207,7 +208,7 @@ def _dismiss(
 
 
 def _resolve(
-    commit: AccountCommit, job: LoadedJob, *, records: Mapping[Reference, int], by: str
+    commit: AccountCommit, job: LoadedJob, entry: AuditEntry, *, records: Mapping[Reference, int]
 ) -> bool | str:
     if job_references.is_chosen(job, records):
         return False
@@ -216,7 +217,7 @@ def _resolve(
     before = Before.of(job)
     if job_references.waits(job):
         leave_look_ups(commit, job)
-    job_references.choose(job, records, by, commit.totals, now=commit.now)
+    job_references.choose(job, records, entry.by, commit.totals, now=commit.now)
     commit.put(job, before)
     if job.is_unresolved:
         enter_look_ups(commit, job)
@@ -225,7 +226,7 @@ def _resolve(
     return True
 
 
-def _look_up_now(commit: AccountCommit, job: LoadedJob) -> bool | str:
+def _look_up_now(commit: AccountCommit, job: LoadedJob, _entry: AuditEntry) -> bool | str:
     if not job_references.waits(job):
         return job.state
     before = Before.of(job)

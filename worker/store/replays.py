@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
+import msgspec
+
 from worker.contract import account_of
-from worker.errors import BacklogFull
+from worker.errors import BacklogFull, StoreUnavailable
 from worker.ports.audit import AuditEntry
 from worker.ports.replays import Replay, ReplayEntry, ReplayState
 from worker.store import codec
@@ -61,9 +63,12 @@ class RedisReplays(Acts):
         key, reads = f"replay:{replay.id}", self.database.reads(replay.account)
         reads.exists(key)
         reads.zcard("replays")
-        exists, count = reads.run()
+        reads.llen(f"{key}:jobs")
+        exists, count, listed = reads.run()
         if exists:
             return
+        if listed != replay.eligible:  # a record that it would send was erased meanwhile
+            raise StoreUnavailable("a part of the replay's set is gone; prepare it again", retry_after=1.0)
         about = ("about", codec.encode(replay), "state", "previewed", "made", commit.now, "at", 0, "back", 0)
         commit.run("HSET", key, *about)
         for name in (key, f"{key}:jobs"):
@@ -123,7 +128,7 @@ class RedisReplays(Acts):
             if to == "running" and not replay.run_at:
                 commit.run("HSET", key, "run", commit.now)
             if not known:
-                commit.audit(entry, replay.done, None)
+                commit.audit(_about(replay, entry), replay.done, None)
         send_act(commit)
         return to
 
@@ -157,7 +162,7 @@ class RedisReplays(Acts):
             commit.run("ZREM", "running", replay.id)
             commit.run("HSET", key, "state", "done", "finished", commit.now)
             if not known:
-                commit.audit(audit_entry, before.back + back, None)
+                commit.audit(_about(before, audit_entry), before.back + back, None)
             send_act(commit)
             return "done"
 
@@ -189,3 +194,8 @@ class RedisReplays(Acts):
             send_act(commit)
 
         self._repeat(account_of(replay_id), act)
+
+
+def _about(replay: Replay, entry: AuditEntry) -> AuditEntry:
+    """Return an audit entry with the words of a replay as they stand now: they may have been erased since."""
+    return msgspec.structs.replace(entry, what=replay.what)

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from worker.contract import Relation
 from worker.contract.instant import to_us
 from worker.ports.store import Retention
-from worker.store.account import META_FIELDS, AccountCommit, Meta, read_alive, read_jobs, read_memories
+from worker.store.account import META_FIELDS, AccountCommit, Meta, read_alive, read_jobs
 from worker.store.acts import commit_of_people, trim_audit_log
 from worker.store.database import Database
 from worker.store.keys import bucket_at
+from worker.store.lease.guards import closed_guards
 from worker.store.lease.queue import Queue
 from worker.store.limits import MAX_EXAMINED
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
@@ -125,14 +125,7 @@ class _Tidying:
         reads.hmget("meta", META_FIELDS)
         reads.zrandmember("guard", MAX_EXAMINED)
         meta, members = reads.run()
-        by_relation = {Relation.parse(member.decode().rpartition("|")[2]): member for member in members or ()}
-        found = read_memories(self._database, self._account, list(by_relation), now=self._now)
-        old = [
-            member
-            for relation, member in by_relation.items()
-            if not (record := found[relation][0]).open
-            and not (record.doubt and record.doubt.until > self._now)
-        ]
+        old = closed_guards(self._database, self._account, members or (), now=self._now)
         if old:
             commit = self._commit()
             commit.raise_version("v", Meta.read(meta).lease_version)

@@ -166,12 +166,19 @@ def _erase_unresolved(commit: AccountCommit, job: LoadedJob, who: RecordRef, cou
 
 
 def _drop_labels(job: LoadedJob, text: RecordText) -> bool:
-    """Drop the producer's own labels, and texts of the API, in which the record's id stands."""
+    """Drop the producer's own labels, people's notes, and texts of the API, in which the id stands."""
     v, is_any = job.value, False
     for name, without in (("source", ""), ("batch", ""), ("correlation", ""), ("event_id", NO_EVENT)):
         if text.is_in(getattr(v, name)):
             setattr(v, name, without)
             is_any = True
+    if v.dismissed and text.is_in_words(v.dismissed[2]):
+        v.dismissed, is_any = (*v.dismissed[:2], ""), True
+    if any(text.is_in_words(why) for *_, why in v.decided):
+        v.decided = tuple(
+            (name, at, by, "" if text.is_in_words(why) else why) for name, at, by, why in v.decided
+        )
+        is_any = True
     if any(text.is_in(message) for _, _, message in v.refusals) or (v.refusal and text.is_in(v.refusal[2])):
         erased_job.drop_texts(v)
         is_any = True

@@ -4,7 +4,7 @@ It goes through each of them piece by piece, under the account's lease.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -17,11 +17,12 @@ from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.requests import RequestRecord
 from worker.redis.client import translate_errors
 from worker.store import codec
-from worker.store.account import Before, read_jobs, read_meta
+from worker.store.account import AccountCommit, Before, read_jobs, read_meta
 from worker.store.commit import repeat_while_overtaken
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs.stored_job import NO_EVENT
 from worker.store.keys import base, escape_glob, short_id
+from worker.store.lease.guards import closed_guards, guarded_relation
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.reference_memory import record_name
 from worker.store.lease.replaced import field_of
@@ -66,17 +67,41 @@ class RecordEraser:
         """Erase it from the keys that exist once: the batch being worked, the pause, audit log, callbacks."""
         self._redis.delete(f"{self._base}:work")
         self._erase_replaced()
-        reason, detail = self._redis.hmget(f"{self._base}:pause", "reason", "detail")
-        if reason not in OWN_PAUSES and self._text.is_in((detail or b"").decode()):
-            self._redis.hset(f"{self._base}:pause", "detail", ERASED)
-        for entry_id, row in self._redis.hscan_iter(f"{self._base}:deed", count=MAX_EXAMINED):
-            self._looked["deeds"] += 1
-            by, act, what, count, note = msgspec.json.decode(row)
-            if self._text.is_in_words(what) or self._text.is_in_words(note):
-                self._redis.hset(f"{self._base}:deed", entry_id, codec.encode((by, act, ERASED, count, "")))
-                self._counts["deeds"] += 1
+        self._repeat(self._erase_pause)
+        self._repeat(self._erase_deeds)
+        self._repeat(self._erase_guards)
         self._erase_callbacks()
         return 0
+
+    def _erase_pause(self, commit: AccountCommit) -> int:
+        reason, detail = self._redis.hmget(f"{self._base}:pause", "reason", "detail")
+        if reason in OWN_PAUSES or not self._text.is_in((detail or b"").decode()):
+            return 0
+        commit.check("pause", "detail", detail)
+        commit.hset("pause", "detail", ERASED)
+        return 1
+
+    def _erase_deeds(self, commit: AccountCommit) -> int:
+        """Erase it from the audit log, which keeps who did how much."""
+        found, count = list(self._redis.hscan_iter(f"{self._base}:deed", count=MAX_EXAMINED)), 0
+        for name, row in found:
+            entry = codec.read_audit_entry(name.decode(), 0, row)
+            if self._text.is_in_words(entry.what) or self._text.is_in_words(entry.note):
+                erased = msgspec.structs.replace(entry, what=ERASED, note="")
+                commit.check("deed", name, row)
+                commit.hset("deed", name, codec.audit_row(erased, entry.count))
+                count += 1
+        self._looked["deeds"], self._counts["deeds"] = len(found), count
+        return count
+
+    def _erase_guards(self, commit: AccountCommit) -> int:
+        """Forget guards of its closed relations that stood for a write in doubt, once none is any more."""
+        members = self._redis.zrange(f"{self._base}:guard", 0, -1)
+        named = [each for each in members if self._who.is_part_of(guarded_relation(each))]
+        old = closed_guards(self._database, self._account, named, now=commit.now)
+        if old:
+            commit.run("ZREM", "guard", *old)
+        return len(old)
 
     def _erase_callbacks(self) -> None:
         """Forget labels that name it, and messages about these; one that was not sent yet is not."""
@@ -108,14 +133,25 @@ class RecordEraser:
             else:
                 named.append(name)
         if named:
-            repeat_while_overtaken(self._account, lambda: self._delete_memories(key, named))
+            self._repeat(lambda commit: self._delete_memories(commit, key, named))
             self._counts["memories"] += len(named)
         return int(next_cursor)
 
-    def _delete_memories(self, key: str, names: Sequence[bytes]) -> None:
-        commit = self._leased.commit()  # a step: somebody may be about to write one of them
+    def _delete_memories(self, commit: AccountCommit, key: str, names: Sequence[bytes]) -> int:
         commit.run("HDEL", key, *names)
-        self._leased.send_others(commit)
+        return len(names)
+
+    def _repeat(self, act: Callable[[AccountCommit], int]) -> int:
+        """Read, decide and write while nobody comes in between; an act returns how much it has erased."""
+
+        def attempt() -> int:
+            meta, commit = read_meta(self._database, self._account), self._leased.commit()
+            commit.raise_version("p", meta.people_version)  # who acts on what was read reads again
+            if count := act(commit):
+                self._leased.send_others(commit)
+            return count
+
+        return repeat_while_overtaken(self._account, attempt)
 
     def _erase_keys(self, cursor: int) -> int:
         """Erase it from the keys that exist many times, some of which outlive every index."""
@@ -145,42 +181,50 @@ class RecordEraser:
             self._counts["requests"] += self._redis.delete(f"{self._base}:request:{request_id}")
 
     def _erase_payload(self, job_id: str) -> None:
-        repeat_while_overtaken(self._account, lambda: self._try_to_erase_payload(job_id))
+        self._counts["payloads"] += self._repeat(lambda commit: self._try_to_erase_payload(commit, job_id))
 
-    def _try_to_erase_payload(self, job_id: str) -> None:
-        short, meta = short_id(job_id), read_meta(self._database, self._account)
+    def _try_to_erase_payload(self, commit: AccountCommit, job_id: str) -> int:
+        short = short_id(job_id)
         job = read_jobs(self._database, self._account, [short]).get(short)
         body, faults = self._redis.hmget(f"{self._base}:payload:{job_id}", "body", "faults")
         listed = msgspec.json.decode(faults or b"[]", type=list[str])
         is_named = self._text.is_in_body(body or b"") or any(map(self._text.is_in_fault, listed))
         if not (is_named or (job and self._text.is_in(job.value.event_id))):
-            return
-        commit = self._leased.commit()
-        commit.raise_version("p", meta.people_version)  # somebody may decide about the job meanwhile
+            return 0
         commit.run("DEL", f"payload:{job_id}")
         commit.run("ZREM", "payloads", job_id)
         if job:
             before, job.value.refusal = Before.of(job), (0, "unreadable", "", "")
             job.value.event_id, job.value.by = NO_EVENT, ERASED
             commit.put(job, before)
-        self._leased.send_others(commit)
-        self._counts["payloads"] += 1
+        return 1
 
     def _erase_replay(self, replay_id: str) -> None:
-        """Delete a replay that would send the record again; of others, drop what shows it."""
-        key = f"{self._base}:replay:{replay_id}"
-        if replay_id.endswith(":jobs") or not (about := self._redis.hget(key, "about")):
-            return
-        replay = msgspec.json.decode(about, type=Replay)
-        if self._text.is_in_json(replay.correction) or self._is_sent_by(f"{key}:jobs"):
-            self._redis.delete(key, f"{key}:jobs")
-            self._redis.zrem(f"{self._base}:replays", replay_id)
-        elif self._is_shown_by(replay):
-            erased = msgspec.structs.replace(replay, what=ERASED, plan={}, examples={})
-            self._redis.hset(key, "about", codec.encode(erased))
-        else:
-            return
-        self._counts["replays"] += 1
+        self._counts["replays"] += self._repeat(lambda commit: self._try_to_erase_replay(commit, replay_id))
+
+    def _try_to_erase_replay(self, commit: AccountCommit, name: str) -> int:
+        """Delete a replay that would send the record again; of others, drop what shows it.
+
+        A set whose replay was never saved, because its maker died, is one that would send it.
+        """
+        replay_id = name.removesuffix(":jobs")
+        key, listed = f"replay:{replay_id}", f"replay:{replay_id}:jobs"
+        about = self._redis.hget(f"{self._base}:{key}", "about")
+        if about and name == listed.removeprefix("replay:"):
+            return 0  # it is erased by its own name
+        replay = msgspec.json.decode(about, type=Replay) if about else None
+        is_corrected = replay is not None and self._text.is_in_json(replay.correction)
+        if is_corrected or self._is_sent_by(f"{self._base}:{listed}"):
+            for each in (key, listed):
+                commit.run("DEL", each)
+            commit.run("ZREM", "replays", replay_id)
+            return 1
+        if replay is None or not self._is_shown_by(replay):
+            return 0
+        commit.check(key, "about", about)
+        erased = msgspec.structs.replace(replay, what=ERASED, plan={}, examples={})
+        commit.hset(key, "about", codec.encode(erased))
+        return 1
 
     def _erase_batch(self, label: str) -> None:
         if self._text.is_in(label):
