@@ -54,6 +54,11 @@ class _Part:
     erased: Counter[str] = field(default_factory=Counter)
     waits: Waits = None
 
+    def note(self, kind: str, seen_and_gone: tuple[int, int]) -> None:
+        """Count how many were looked at, and how many of them went."""
+        for counts, number in zip((self.looked, self.erased), seen_and_gone, strict=True):
+            counts[kind] += number
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseService:
@@ -144,7 +149,10 @@ class EraseService:
             with self.keep_lease(lease):
                 unsettled = self.job_admin.unsettled_requests(account)
                 waiting, jobs = self._end_open_relations(lease, record, unsettled, part)
-                self._erase_deliveries(account, record, part)
+                part.note(
+                    "deliveries", self.deliveries.erase(account, record)
+                )  # while their jobs still say so
+                part.note("previews", self.job_admin.erase_previews(account, record))
 
                 def erase_jobs(after: int) -> ErasedPiece:
                     return self.job_admin.erase_jobs(lease, record, after, waiting=jobs)
@@ -160,12 +168,6 @@ class EraseService:
                 return _describe_waiting(in_doubt, unsettled.now, why)
         finally:
             lease.release()
-
-    def _erase_deliveries(self, account: str, record: RecordRef, part: _Part) -> None:
-        """Forget the deliveries to webhooks that are about the record, while their jobs still say so."""
-        seen, gone = self.deliveries.erase(account, record)
-        part.looked["deliveries"] += seen
-        part.erased["deliveries"] += gone
 
     def _explain_waiting(self, account: str) -> str:
         if self.store.get_pause(account):

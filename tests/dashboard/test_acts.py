@@ -9,6 +9,7 @@ import redis
 
 from producers.services import build_services
 from tests.support.browsing import Browse, links_of, text_of
+from tests.support.erasing import erase_record
 from tests.support.http_front import BUYER, MISSING, SECRETS, Front
 from tests.support.store_steps import count_by_state
 from worker.ports.records import OPEN_STATES, JobFilter
@@ -351,3 +352,21 @@ def test_parked_jobs_are_looked_up_at_once(front: Front, browse: Browse) -> None
     assert "1 job is looked up next." in confirm(browser, preview).text
     assert front.woken == ["acme"]
     assert states(front, [job]) == ["parked"]
+
+
+def test_a_preview_that_names_an_erased_record_is_forgotten_and_others_stay(
+    front: Front, browse: Browse, redis_client: redis.Redis
+) -> None:
+    send(front, 7_654_321, 2)
+    browser = browse("admin")
+    form = {"act": "cancel", "scope": "all", "state": "queued", "account": "acme"}
+    named, other = (browser.post("/acts", data={**form, "childid": child}) for child in ("7654321", "2"))
+    assert (named.status_code, other.status_code) == (200, 200)
+    erasure = build_services(front.runtime).erasure
+    erase_record(erasure, "beta", "address", 7_654_321, by="ada")
+    assert browser.get(named.url.path).status_code == 200
+    assert erase_record(erasure, "acme", "address", 7_654_321, by="ada")["previews"] == 1
+    assert (browser.get(named.url.path).status_code, browser.get(other.url.path).status_code) == (404, 200)
+    texts = [redis_client.get(key) for key in redis_client.scan_iter("*:act:*")]
+    assert texts
+    assert not any(b"7654321" in text for text in texts if text)

@@ -116,5 +116,8 @@ class Erasure(Protocol):
     def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:
         """Erase a record from the next part of what else is kept; memories in doubt stay."""
 
+    def erase_previews(self, account: str, who: RecordRef) -> tuple[int, int]:
+        """Forget acts prepared on pages that name a record; return how many were looked at and went."""
+
     def rewrite_append_only_file(self) -> str:
         """Let the server rewrite its append-only file; return what became of that, in words."""

@@ -62,6 +62,10 @@ class MemoryCommands:
             key.encode() for key in [*self._values] if self._get(key) is not None and fnmatchcase(key, plain)
         ]
 
+    def scan_iter(self, match: str = "*", *, count: int = 0) -> Iterator[bytes]:
+        """Yield all keys that match."""
+        yield from self.scan(match=match)[1]
+
     # --- strings
 
     def get(self, key: str) -> bytes | None:

@@ -1,15 +1,19 @@
 """What an erasure of a record needs of the store: what still works it, and every place that may name it."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import chain
+from typing import Any
+from urllib.parse import unquote_plus
 
-from worker.contract import Relation
+import msgspec
+
+from worker.contract import Relation, account_of
 from worker.errors import StoreUnavailable, Unavailable
 from worker.ports.erasure import ERASED, ErasedPiece, RecordRef, UnsettledRequests
 from worker.ports.work import Lease
 from worker.redis.client import is_refusal, translate_errors
-from worker.store import codec
+from worker.store import codec, keys
 from worker.store.account import AccountCommit, Before, read_jobs, read_meta
 from worker.store.acts import Acts
 from worker.store.database import Database
@@ -20,7 +24,7 @@ from worker.store.jobs.stored_job import NO_EVENT, QUEUED, LoadedJob
 from worker.store.lease.lease import RedisLease
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import leave_look_ups
-from worker.store.limits import JOBS_PER_CALL, RELATIONS_PER_CALL
+from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, RELATIONS_PER_CALL
 from worker.store.places import PLACE_BITS
 
 
@@ -70,6 +74,19 @@ class RedisErasure(Acts):
         lease.renew()  # raises if it was lost
         return RecordEraser(lease.leased, who).erase_next(cursor)
 
+    def erase_previews(self, account: str, who: RecordRef) -> tuple[int, int]:
+        """Forget acts that were prepared on pages and name a record, unless they are of other accounts."""
+        redis, text, looked, gone = self.database.redis, RecordText(who), 0, 0
+        pattern = keys.escape_glob(keys.shared(self.database.prefix, "act:")) + "*"
+        with translate_errors():
+            for name in redis.scan_iter(match=pattern, count=MAX_EXAMINED):
+                act = msgspec.json.decode(redis.get(name) or b"null")
+                if isinstance(act, dict) and _is_of(act, account):
+                    looked += 1
+                    chosen_on = unquote_plus(act.get("chosen_on", ""))
+                    gone += redis.delete(name) if text.is_in_json(act) or text.is_in(chosen_on) else 0
+        return looked, gone
+
     def rewrite_append_only_file(self) -> str:
         """Let the server rewrite its append-only file, which holds what was erased until then."""
         redis = self.database.redis
@@ -88,6 +105,13 @@ class RedisErasure(Acts):
                 "BGREWRITEAOF"
             )
         return "is being rewritten in the background; each replica rewrites its own"
+
+
+def _is_of(act: Mapping[str, Any], account: str) -> bool:
+    """Return whether an act that was prepared on a page is of an account, or of none."""
+    ids = chain(*act.get("jobs", {}).values(), *(act.get(name, ()) for name in ("unfit", "replays")))
+    accounts = set(map(account_of, ids))
+    return account in accounts or not accounts
 
 
 def erase_jobs(
