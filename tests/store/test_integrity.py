@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -10,8 +11,9 @@ from redis import Redis
 from ops.dev.redis_server import RedisServer
 from tests.store.test_stores_are_equal import ACCOUNTS, SideBySide
 from tests.support.broken_stores import BREAKS, Place, add_due, inspector_of
-from tests.support.store_steps import accept, claim_all, read_all, take_lease
+from tests.support.store_steps import accept, claim_all, job_of, read_all, send_and_settle, take_lease
 from tests.support.store_values import (
+    BUYER,
     MONTH,
     NO_LIMIT,
     change,
@@ -21,10 +23,14 @@ from tests.support.store_values import (
     settle_all,
     submission,
 )
+from worker.contract import Relation
+from worker.ports.erasure import ERASED
 from worker.ports.integrity import Inspection
+from worker.ports.job_admin import CANCELLED
 from worker.ports.store import IntakeBounds, Store
 from worker.ports.work import Writes
-from worker.store.jobs.stored_job import PARKED, QUEUED
+from worker.store.jobs import job_references
+from worker.store.jobs.stored_job import FAILED, PARKED, QUEUED, READ, SENDING, SUCCEEDED, LoadedJob
 from worker.store.keys import bucket_of
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
@@ -54,7 +60,15 @@ class Broken(SideBySide):
             drain(store, self.clock)
             ended = [store.get_job(f"acme-{short}") for short in waiting]
             assert all(job and job.state in ENDS for job in ended), ended
+            assert all(job.by for job in ended if job and job.state == "superseded"), ended
+            assert all(map(has_read, place.jobs()))
             assert inspector_of(store).inspect("acme").flaws == ()
+
+
+def has_read(job: LoadedJob) -> bool:
+    """Return whether a job is no replace that has succeeded without a read of what it had to remove."""
+    v = job.value
+    return v.state != SUCCEEDED or not v.replaces or v.phase == READ or v.by in (CANCELLED, ERASED)
 
 
 def drain(store: Store, clock: FakeClock) -> None:
@@ -202,3 +216,55 @@ def test_a_mark_of_a_message_is_believed_for_an_hour_at_most(store: Store, clock
     Place(store.database, "acme", random.Random(1)).run("HSET", "wake", "delay", 10**15)
     clock.advance(3601.0)
     assert store.due_accounts(["acme"]) == ["acme"]
+
+
+def test_a_stranded_replace_whose_creates_are_known_still_reads_what_it_has_to_remove(
+    store: Store, clock: FakeClock
+) -> None:
+    assert isinstance(store, RedisStore)
+    accept(store, msgspec.structs.replace(change(1, 9, kind="replace"), replaces="child"))
+    lease = take_lease(store)
+    claim_all(lease, later=3.0)
+    place = Place(store.database, "acme", random.Random(1))
+    (before,) = place.jobs()
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
+    lease.release()
+    place.run("LTRIM", "look_ups", 1, 0)  # the server lost what settling wrote, but for the memory
+    place.put(before)
+    assert inspector_of(store).inspect("acme", repair=True).mended
+    (after,) = place.jobs()
+    assert job_references.waits(after)
+    drain(store, clock)
+    assert has_read(place.jobs()[0])
+    assert job_of(store).counts["applied"] == 2  # one that it names, and one that it has removed
+
+
+@pytest.mark.parametrize("state", [SENDING, SUCCEEDED, FAILED])
+@pytest.mark.parametrize("replaces", [True, False])
+def test_what_waits_to_be_looked_up_and_says_something_else_is_looked_up_and_not_lost(
+    store: Store, clock: FakeClock, state: int, replaces: bool
+) -> None:
+    assert isinstance(store, RedisStore)
+    asked = change(1, 9, kind="replace" if replaces else "create")
+    named = name_by_references(asked, "child")
+    accept(store, msgspec.structs.replace(asked, replaces="child") if replaces else named)
+    if replaces:
+        lease = take_lease(store)
+        claim_all(lease)
+        send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
+        lease.release()
+    place = Place(store.database, "acme", random.Random(1))
+    (job,) = place.jobs()
+    assert job_references.waits(job)
+    job.value.state = state
+    place.put(job)
+    assert inspector_of(store).inspect("acme", repair=True).mended
+    assert inspector_of(store).inspect("acme").flaws == ()
+    drain(store, clock)
+    assert inspector_of(store).inspect("acme").flaws == ()
+    found = job_of(store)
+    assert (found.state, found.counts["applied"], found.counts["superseded"]) == (
+        "succeeded",
+        1 + replaces,
+        0,
+    )

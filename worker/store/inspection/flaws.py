@@ -9,6 +9,7 @@ from worker.contract.instant import to_us
 from worker.planner.fold import RESULTS
 from worker.ports.integrity import StoreFlaw
 from worker.ports.store import Retention
+from worker.store.jobs import lifecycle
 from worker.store.jobs.stored_job import (
     ACTION_OF,
     FAILED,
@@ -64,6 +65,10 @@ def restore(job: LoadedJob, results: Counter[str], left: int, *, now: int, keep:
         results["superseded"] += erased
     if left:
         v.state, v.finished_at, v.expires = VERIFYING, 0, 0
+        return
+    if lifecycle.has_to_remove(v):
+        lifecycle.await_read(job)
+        v.finished_at, v.expires = 0, 0
         return
     v.state = FAILED if v.counts[3] else SUCCEEDED if v.counts[0] else SUPERSEDED
     v.finished_at = v.finished_at or now

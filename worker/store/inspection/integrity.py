@@ -124,11 +124,11 @@ class Survey:
         v = job.value
         if job.is_kept:
             self._note_kept(job)
-        if not self._is_sound(job):
-            self.stranded.append(job)
-        elif job_references.waits(job):
+        if job.is_unresolved and not (self._is_sound(job) and v.state in ENDED):
             self.unresolved[job.short] = v.parked[1] if v.parked else 0
-            yield from self._check_parked(job)
+            yield from self._check_unresolved(job)
+        elif not self._is_sound(job):
+            self.stranded.append(job)
         elif v.state == QUEUED:
             self.waiting[job.short] = None
             if job.short in self._claimed:
@@ -152,13 +152,16 @@ class Survey:
         has_relations = v.state == QUEUED or job_references.waits(job) or v.left == len(opened)
         return v.state not in ENDED and v.total == v.left + sum(v.counts) and has_relations
 
-    def _check_parked(self, job: LoadedJob) -> Iterator[Flaw]:
-        """Yield the flaw of a job that waits for a look-up in another state than it says of that."""
-        v, state = job.value, job.value.state
+    def _check_unresolved(self, job: LoadedJob) -> Iterator[Flaw]:
+        """Yield the flaw of a job that waits for a look-up and says something else; none of it is open."""
+        v, state, left, was_open = job.value, job.value.state, job.value.left, job.is_open
+        is_sound = self._is_sound(job)
         v.state = PARKED if v.parked else QUEUED
-        if v.state != state:
-            message = f"is {STATES[state]} and waits as one that is {STATES[v.state]}"
-            writes = (*self._put(job, was_open=True), *count_writes(job, state, {}))
+        if v.state != state or not is_sound:
+            job_references.count_left(v)
+            v.finished_at, v.expires = 0, 0
+            message = f"is {STATES[state]} with {left} relations to do, and waits to be looked up"
+            writes = (*self._put(job, was_open), *count_writes(job, state, {}))
             yield flaw("job", self._id(job.short), message, *writes)
 
     def _check_event(self, job: LoadedJob) -> Iterator[Flaw]:

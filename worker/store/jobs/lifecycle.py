@@ -66,7 +66,7 @@ def settle(
     if request_id and was_sent and request_id not in v.requests:
         v.requests = _latest_that_fit((*v.requests, request_id)) if v.requests else (request_id,)
         v.attempts += state != "queued"  # a dry run of a queued job is no attempt
-    if v.left <= 0 and _has_to_remove(v):
+    if v.left <= 0 and has_to_remove(v):
         await_read(job)
     elif v.left <= 0:
         end(job, totals, now=now, keep=keep)
@@ -77,7 +77,7 @@ def settle(
     return True
 
 
-def _has_to_remove(v: StoredJob) -> bool:
+def has_to_remove(v: StoredJob) -> bool:
     """Return whether all that a replace names is there now, so that what else there is may go."""
     return bool(v.replaces) and v.phase == 0 and not v.counts[3] and v.by not in (CANCELLED, ERASED)
 
