@@ -52,8 +52,8 @@ class MemoryCommands:
         return 1
 
     def persist(self, key: str) -> int:
-        """Let a key have no end."""
-        return int(self._ends.pop(key, None) is not None)
+        """Let a key have no end, if it is still there."""
+        return int(self._get(key) is not None and self._ends.pop(key, None) is not None)
 
     def scan(self, cursor: int = 0, *, match: str = "*", count: int = 0) -> tuple[int, list[bytes]]:
         """Return all keys that match."""
@@ -113,11 +113,12 @@ class MemoryCommands:
         return len(self.hget(key, field) or b"")
 
     def hset(self, key: str, *pairs: object) -> int:
-        """Set fields."""
+        """Set fields, and return how many are new."""
         values = self._values_of(key, dict)
+        before = len(values)
         for field, value in zip(pairs[::2], pairs[1::2], strict=True):
             values[to_bytes(field)] = to_bytes(value)
-        return len(pairs) // 2
+        return len(values) - before
 
     def hdel(self, key: str, *fields: object) -> int:
         """Delete fields, and return how many were there."""
@@ -183,16 +184,14 @@ class MemoryCommands:
         self._drop_if_empty(key)
 
     def lrem(self, key: str, count: object, value: object) -> int:
-        """Remove a value once, from the beginning or (count < 0) from the end."""
-        values, wanted = self._list(key), to_bytes(value)
-        if wanted not in values:
-            return 0
-        place = values.index(wanted)
-        if int(to_bytes(count)) < 0:
-            place = len(values) - 1 - values[::-1].index(wanted)
-        del values[place]
+        """Remove a value so often from the beginning, or (count < 0) from the end; with 0 wherever it is."""
+        values, wanted, most = self._list(key), to_bytes(value), int(to_bytes(count))
+        places = [place for place, each in enumerate(values) if each == wanted]
+        gone = places[most:] if most < 0 else places[: most or None]
+        for place in reversed(gone):
+            del values[place]
         self._drop_if_empty(key)
-        return 1
+        return len(gone)
 
     # --- sets
 
@@ -208,15 +207,15 @@ class MemoryCommands:
         return set(self._get(key) or ())
 
     def zadd(self, key: str, *pairs: object) -> int:
-        """Set scores; with XX only of members that are there."""
+        """Set scores, with XX only of members that are there; return how many are new."""
         only_known = to_bytes(pairs[0]) == b"XX"
         values = self._hash(key) if only_known else self._values_of(key, dict)
-        rest = pairs[1:] if only_known else pairs
+        rest, before = pairs[1:] if only_known else pairs, len(values)
         for score, member in zip(rest[::2], rest[1::2], strict=True):
             name = to_bytes(member)
             if not only_known or name in values:
                 values[name] = float(to_bytes(score))
-        return len(rest) // 2
+        return len(values) - before
 
     # A sorted set is kept as a hash of scores.
     zrem, zcard, zscore, zmscore = hdel, hlen, hget, hmget
