@@ -541,3 +541,31 @@ def test_the_lease_of_a_dead_worker_ends_when_the_clock_has_stepped_back(
     assert not (redis_store.lease("acme", "other") if asks == "lease" else redis_store.due_accounts(["acme"]))
     assert 0 < redis_client.pttl(key) <= LEASE_LIFETIME_MS
     lease.renew()  # a holder that lives keeps it
+
+
+@pytest.mark.parametrize("back", [0.0, 3600.0])
+def test_what_is_written_of_a_relation_counts_though_both_generations_know_it(
+    store: Store, clock: FakeClock, back: float
+) -> None:
+    relation, keep = Relation(BUYER, 1, 9), 31 * 86_400.0
+    for number in range(4):  # so that each of the two is the newer one once
+        accept(store, change(1, 9), first=2 * number)
+        lease = take_lease(store, f"h{number}")
+        claim_all(lease)
+        send_and_settle(lease, f"r{number}", {relation: "failed"})
+        clock.advance(-back)
+        accept(store, change(1, 9), first=2 * number + 1)
+        turn_memories(store)
+        read_all(lease)
+        claim_all(lease)
+        send_and_settle(lease, f"s{number}", {relation: "failed"})
+        lease.release()
+        jobs = {event.job for event in store.relation_history("acme", relation)[1]}
+        assert f"acme-{2 * number + 1:03d}" in jobs
+        clock.advance(back + keep / 100)
+
+
+def turn_memories(store: Store) -> None:
+    """Let the generation of memories be over, so that the next read begins another."""
+    assert isinstance(store, RedisStore)
+    store.database.redis.hset(store.database.key("acme", "meta"), "memories_since", 1)

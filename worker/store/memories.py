@@ -50,7 +50,8 @@ class Memory(msgspec.Struct, gc=False):
     """What is remembered of a relation: what is confirmed and in doubt (None: nothing), last outcomes.
 
     `own_replaces` are the last replaces that name the relation, or found it and are to remove it: what became
-    of that is told by their outcomes, and not by their reads.
+    of that is told by their outcomes, and not by their reads. `expires` says when it ends (s), as it was read
+    or written last.
     """
 
     name: str = ""
@@ -58,6 +59,7 @@ class Memory(msgspec.Struct, gc=False):
     doubt: Doubt | None = None
     events: tuple[Event, ...] = ()
     own_replaces: tuple[Version, ...] = ()
+    expires: int = 0
 
     @classmethod
     def read(cls, name: str, text: bytes | None, account: str, now: int) -> "Memory":
@@ -68,7 +70,7 @@ class Memory(msgspec.Struct, gc=False):
         if stored.expires * SECOND <= now:
             return cls(name)
         if not stored.is_known and not (stored.present or stored.absent):
-            return cls(name, events=stored.events, own_replaces=stored.own_replaces)
+            return cls(name, None, None, stored.events, stored.own_replaces, stored.expires)
         last = stored.events[-1][0] if stored.events else ""
 
         def version(kept: tuple[int, int, str] | None) -> JobVersion:
@@ -79,10 +81,14 @@ class Memory(msgspec.Struct, gc=False):
             for key, at, number, job, value, removed in stored.info
         }
         confirmed = ConfirmedState(version(stored.present), version(stored.absent), info)
-        return cls(name, confirmed, stored.doubt, stored.events, stored.own_replaces)
+        return cls(name, confirmed, stored.doubt, stored.events, stored.own_replaces, stored.expires)
 
     def encode(self, expires: int) -> bytes:
-        """Encode what is remembered until then (seconds)."""
+        """Encode what is remembered until then (seconds), and longer than what it takes the place of.
+
+        That may stand in the other generation still; of two, the one that ends later counts.
+        """
+        self.expires = expires = max(expires, self.expires + 1)
         events, confirmed, own = self.events, self.confirmed, self.own_replaces
         if len(events) > MAX_HISTORY:  # ids sort by time
             newest = {event[0] for event in sorted(events)[-MAX_HISTORY:]}
