@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from ops.simulator import FaultPlan
+import pytest
+
+from ops.simulator import FaultPlan, InjectedFault
 from tests.support.broken_stores import inspector_of
 from tests.support.flow_world import World, change
 from tests.support.store_steps import deliveries_of, job_admin_of, metrics_of
+from tests.support.store_values import name_by_references
+from worker.contract import Relation
 from worker.usecases.sweep import Sweeper
 
 BUYER = "estate:address:buyer"
@@ -25,12 +29,9 @@ class StoreTime:
         return self._now()
 
 
-def test_a_retry_goes_when_it_was_to_go_though_the_clock_was_set_back(
-    make_world: Callable[..., World],
-) -> None:
-    world = make_world(faults=FaultPlan.script(["lost_after"]))
-    woken: list[str] = []
-    sweeper = Sweeper(
+def sweeper_of(world: World, woken: list[str]) -> Sweeper:
+    """Return a sweeper by the world's clock."""
+    return Sweeper(
         store=world.store,
         job_admin=job_admin_of(world.store),
         metrics=StoreTime(world),
@@ -41,6 +42,14 @@ def test_a_retry_goes_when_it_was_to_go_though_the_clock_was_set_back(
         mend=inspector_of(world.store).mend,
         emit=world.emit,
     )
+
+
+def test_a_retry_goes_when_it_was_to_go_though_the_clock_was_set_back(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(faults=FaultPlan.script(["lost_after"]))
+    woken: list[str] = []
+    sweeper = sweeper_of(world, woken)
     sweeper.sweep()
     world.accept(change("create", BUYER, 501, 9001))
     next_in = world.flush().next_in
@@ -58,3 +67,63 @@ def test_a_retry_goes_when_it_was_to_go_though_the_clock_was_set_back(
     assert world.job().state == "succeeded"
     assert [fields["seconds"] for event, fields in world.events if event == "clock.stepped"] == [3600.0]
     assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
+def test_a_write_that_was_read_back_is_waited_for_no_longer_than_before_the_clock_was_set_back(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(faults=FaultPlan.script(["lost_after"]))
+    woken: list[str] = []
+    sweeper = sweeper_of(world, woken)
+    sweeper.sweep()
+    world.accept(change("create", BUYER, 501, 9001))
+    world.drain()
+    assert world.job().state == "succeeded"
+    relation = Relation(BUYER, 501, 9001)
+    doubt = world.store.relation_history("acme", relation)[0].doubt
+    assert doubt is not None
+    left = doubt.until - world.clock.now()
+    sweeper.sweep()
+    world.clock.advance(-3600.0)
+    sweeper.sweep()
+    doubt = world.store.relation_history("acme", relation)[0].doubt
+    assert doubt is not None
+    assert doubt.until - world.clock.now() <= left
+    assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_write_without_an_answer_is_waited_for_though_the_clock_was_set_back_just_before(
+    make_world: Callable[..., World], times: int
+) -> None:
+    world = make_world(faults=FaultPlan.script([InjectedFault("late", 100.0)]))
+    sweeper = sweeper_of(world, [])
+    sweeper.sweep()
+    world.clock.advance(-7200.0)
+    world.accept(change("create", BUYER, 501, 9001))
+    world.flush()  # its request may land for 150 s from now on
+    for _ in range(times):
+        assert (
+            world.store.bring_forward("acme", 7_200_000_000) is not None
+        )  # one sweep, and another that died
+    world.accept(change("delete", BUYER, 501, 9001))
+    world.drain()
+    world.clock.advance(300.0)
+    assert world.relations() == {}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_is_parked_is_given_up_no_sooner_because_the_clock_was_set_back(
+    make_world: Callable[..., World], times: int
+) -> None:
+    world = make_world()
+    world.clock.advance(-7200.0)
+    world.accept(name_by_references(change("create", BUYER, 501, 9001), "child"))
+    world.flush()
+    before = world.job().parked
+    assert before is not None
+    for _ in range(times):
+        world.store.bring_forward("acme", 7_200_000_000)
+    after = world.job().parked
+    assert after is not None
+    assert after.since == before.since

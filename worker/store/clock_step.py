@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -13,10 +14,14 @@ from worker.store import codec
 from worker.store.account import AccountCommit, Before, read_jobs, read_memories, read_meta
 from worker.store.acts import Acts, send_act
 from worker.store.commit import Commit
-from worker.store.limits import JOBS_PER_CALL
+from worker.store.limits import JOBS_PER_CALL, LONGEST_DOUBT_US
+from worker.store.memories import Memory
 
 BEGINNINGS: Final = ("events_since", "memories_since", "sets_since", "held_since")
 """The fields of `meta` that say since when something is."""
+
+MEMORIES: Final = ("memories:0", "memories:1")
+SHORT_STEP_US: Final = 60_000_000  # by which doubts may end later, rather than all memories be looked at
 
 _decode_message = msgspec.json.Decoder(CallbackMessage).decode
 
@@ -27,8 +32,8 @@ class RedisClockStep(Acts):
     def bring_forward(self, account: str, by: int) -> int:
         """Let everything be due by so many µs earlier that is dated later than now; return how much that is.
 
-        Open relations with their doubts, which end at the same instant as before, parked changes, replays
-        that run, labels that are looked at, and messages of callbacks. Generations began earlier, too.
+        Open relations, doubts, parked changes, replays that run, labels that are looked at, and messages of
+        callbacks. Generations began earlier, too. A second call, after one that was not counted, is harmless.
         """
         moves = {
             "due": self._move_relations,
@@ -45,19 +50,42 @@ class RedisClockStep(Acts):
             moved += len(names)
             for start in range(0, len(names), JOBS_PER_CALL):
                 self._repeat(account, partial(move, account, by, names[start : start + JOBS_PER_CALL]))
+        if by > SHORT_STEP_US:
+            self._move_doubts(account, by)
         self._repeat(account, lambda: self._move_generations(account, by))
         return moved + self._move_messages(account, by)
 
     def _move_relations(self, account: str, by: int, names: Sequence[str]) -> None:
         commit, relations = self._begin_step(account), [Relation.parse(name) for name in names]
         found = read_memories(self.database, account, relations, now=commit.now)
-        for relation, (record, memory) in found.items():
+        for relation, (record, _) in found.items():
             if not record.open:
                 continue
             moved = _moved(record.open, by, now=commit.now)
             commit.hset("open", str(relation), codec.encode_open(moved))
             commit.run("ZADD", "due", moved.not_before or moved.since, str(relation))
-            if memory.doubt and memory.doubt.until > commit.now:
+        send_act(commit)
+
+    def _move_doubts(self, account: str, by: int) -> None:
+        """Let doubts end at the same instant as before, those of closed relations, too.
+
+        One that a request may have left since the clock was set back stays as it is: it may still land (R14).
+        """
+        earliest = self.database.now() + LONGEST_DOUBT_US
+        for page in chain.from_iterable(self.database.scan_hash(account, key) for key in MEMORIES):
+            names = [
+                Relation.parse(name.decode())
+                for name, text in page.items()
+                if (doubt := Memory.read(name.decode(), text, account, 0).doubt) and doubt.until > earliest
+            ]
+            if names:
+                self._repeat(account, partial(self._move_doubts_of, account, by, names))
+
+    def _move_doubts_of(self, account: str, by: int, relations: Sequence[Relation]) -> None:
+        commit = self._begin_step(account)
+        found = read_memories(self.database, account, relations, now=commit.now, opens=False)
+        for _, memory in found.values():
+            if memory.doubt and memory.doubt.until > commit.now + LONGEST_DOUBT_US:
                 memory.doubt = memory.doubt._replace(until=memory.doubt.until - by)
                 commit.put_memories([memory])
         send_act(commit)
@@ -67,8 +95,8 @@ class RedisClockStep(Acts):
         for short, job in read_jobs(self.database, account, names).items():
             if job.value.parked:
                 (since, until, *rest), before = job.value.parked, Before.of(job)
-                until = max(1, until - by)
-                job.value.parked = (since - by, until, *rest)  # type: ignore[assignment]
+                since, until = (_earlier(at, by, now=commit.now) for at in (since, until))
+                job.value.parked = (since, until, *rest)  # type: ignore[assignment]
                 commit.put(job, before)
                 commit.run("ZADD", "parked", until, short)
         send_act(commit)
