@@ -270,6 +270,9 @@ def test_an_erased_record_stands_in_no_reference_candidate_or_memory(
     if is_looked_up:
         assert world.job(0).references == ()
         assert [each.candidates for each in world.job(1).references] == [(), (9004,)]
+        parked = world.job(1).parked
+        assert parked
+        assert (parked.look_ups, parked.message) == (1, "")  # it named both
         lease = world.store.lease("acme", world.new_id())
         assert lease
         assert lease.known_records([email("anna@example.test"), ESTATE], memory=3600.0) == {ESTATE: 501}

@@ -203,7 +203,9 @@ def _drop_labels(job: LoadedJob, text: RecordText) -> bool:
             (name, at, by, "" if text.is_in_words(why) else why) for name, at, by, why in v.decided
         )
         is_any = True
-    if any(text.is_in(message) for _, _, message in v.refusals) or (v.refusal and text.is_in(v.refusal[2])):
+    said = [message for _, _, message in v.refusals]
+    said += [each[2] for each in (v.refusal,) if each] + [each[3] for each in (v.parked,) if each]
+    if any(map(text.is_in, said)):
         erased_job.drop_texts(v)
         is_any = True
     return is_any

@@ -54,10 +54,12 @@ def references_without(v: StoredJob, who: RecordRef) -> tuple[StoredReference, .
 
 
 def drop_texts(v: StoredJob) -> None:
-    """Drop what the API said of the failures; codes and classes stay."""
+    """Drop what the API said of the failures, and what is said of a look-up; codes and classes stay."""
     v.refusals = tuple((code, error, "") for code, error, _ in v.refusals)
     if v.refusal:
         v.refusal = (v.refusal[0], v.refusal[1], "", v.refusal[3])
+    if v.parked:
+        v.parked = (*v.parked[:3], "", v.parked[4])
 
 
 def _without(names: tuple[str, ...], who: RecordRef) -> tuple[str, ...]:
