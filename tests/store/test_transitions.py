@@ -48,6 +48,7 @@ from worker.ports.store import IntakeBounds, Receipt, Store
 from worker.ports.waiting import Pause
 from worker.ports.work import Writes
 from worker.store.account import read_meta
+from worker.store.database import Database, ScriptedReads
 from worker.store.limits import LEASE_LIFETIME_MS
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
@@ -569,3 +570,18 @@ def turn_memories(store: Store) -> None:
     """Let the generation of memories be over, so that the next read begins another."""
     assert isinstance(store, RedisStore)
     store.database.redis.hset(store.database.key("acme", "meta"), "memories_since", 1)
+
+
+def test_a_clusters_reads_reach_past_many_cancelled_changes(
+    redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One script asks for all of them, and the stack of Lua ends at 8,000 values."""
+    many, first = 9000, 100_000_000  # whose ids are of one bucket
+    for start in range(first, first + many, 1000):
+        accept(redis_store, *(change(1 + number, 9) for number in range(1000)), first=start)
+    jobs, entry = [f"acme-{first + number}" for number in range(many)], AuditEntry("a1", "me", "cancelled")
+    monkeypatch.setattr(Database, "reads", lambda self, account, **_: ScriptedReads(self, account))
+    assert len(job_admin_of(redis_store).cancel("acme", jobs[1:], entry).done) == many - 1
+    accept(redis_store, change(2, 10), first=first + many)
+    work = read_all(take_lease(redis_store))
+    assert [job.job for job in work.jobs] == [jobs[0], f"acme-{first + many}"]
