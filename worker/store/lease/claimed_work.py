@@ -4,6 +4,7 @@ The ids of the jobs stand in Redis. Whoever finds them there after a crash folds
 their relations has had an outcome, and what was begun is in the journal. Pure.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -59,12 +60,7 @@ class ClaimedWork:
             for job in claimed.values()
             if job.job not in reported and held.keys() >= set(job.relations)
         }
-        while foreign := {
-            relation for relation, work in held.items() for intent in work.intents if intent.job not in jobs
-        }:
-            for relation in foreign:
-                del held[relation]
-            jobs = {job: relations for job, relations in jobs.items() if held.keys() >= set(relations)}
+        _drop_foreign(held, jobs)
         return ClaimedWorkChange({short: None for short, job in claimed.items() if job.job in jobs}, held)
 
     def leave(
@@ -93,6 +89,31 @@ class ClaimedWork:
         self.held.update(change.taken)
         self.jobs.difference_update(change.left)
         self.jobs.update(change.jobs)
+
+
+def _drop_foreign(held: dict[Relation, OpenRelation], jobs: dict[str, tuple[Relation, ...]]) -> None:
+    """Take out relations with an intent of another job, then jobs with one of these, and so on.
+
+    Each is looked at once, however long the chain by which one leads to the next.
+    """
+    foreign = [
+        relation for relation, work in held.items() if any(each.job not in jobs for each in work.intents)
+    ]
+    if not foreign:
+        return
+    jobs_of, relations_of = defaultdict[Relation, list[str]](list), defaultdict[str, list[Relation]](list)
+    for job, relations in jobs.items():
+        for relation in relations:
+            jobs_of[relation].append(job)
+    for relation, work in held.items():
+        for intent in work.intents:
+            relations_of[intent.job].append(relation)
+    while foreign:
+        relation = foreign.pop()
+        held.pop(relation, None)
+        for job in jobs_of.pop(relation, ()):
+            if jobs.pop(job, None) is not None:
+                foreign += relations_of[job]
 
 
 def as_old(write: OpenWrite, since: int) -> OpenWrite:
