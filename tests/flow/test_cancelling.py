@@ -8,7 +8,7 @@ import pytest
 from ops.simulator import FaultPlan, InjectedFault
 from producers.job_admin.cancel_dismiss import CANCELLABLE, JobAdminService
 from producers.job_admin.selection import narrow, select_jobs
-from tests.support.crashes import BrokenConnection
+from tests.support.crashes import BrokenConnection, CrashPoint
 from tests.support.flow_world import World, change
 from tests.support.store_steps import count_by_state, job_admin_of, metrics_of, queries_of
 from worker.contract import Relation
@@ -162,3 +162,14 @@ def test_a_part_of_a_change_cannot_be_cancelled(make_world: Make) -> None:
         cancel(world, part)
     with pytest.raises(InvalidChange, match="as a whole"):
         select_jobs(service_of(world).queries, "acme", part, CANCELLABLE)
+
+
+@pytest.mark.parametrize("children", [1, 200])
+def test_what_a_change_overruled_is_asked_for_all_of_its_relations_at_once(
+    make_world: Make, children: int
+) -> None:
+    world = stopped_before_sending(make_world, change("create", BUYER, 1, *range(9, 9 + children)))
+    database, counted = world.store.database, CrashPoint()
+    reads, database.reads = database.reads, lambda *args, **how: counted.call(reads, *args, **how)
+    assert cancel(world, ids(world, 0)).done
+    assert counted.calls <= 20

@@ -7,6 +7,7 @@ perhaps together with other changes: these go on.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from worker.contract import Relation
@@ -91,9 +92,9 @@ class TakenJobs:
         self, account: str, jobs: Mapping[str, JobRecord], relations: Sequence[Relation]
     ) -> set[str]:
         """Return the jobs by which others ended: nobody would do what these asked for."""
+        remembered = self.queries.relation_events(account, relations)
         return {
             event.detail
-            for relation in relations
-            for event in self.store.relation_history(account, relation)[1]
+            for event in chain.from_iterable(remembered.values())
             if event.result == "superseded" and event.detail in jobs
         }
