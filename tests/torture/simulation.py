@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -15,10 +15,11 @@ from typing import Literal
 from ops.dev.redis_server import run_server
 from tests.torture.changes import VALUES
 from tests.torture.expected_state import ExpectedRelation, expect
-from tests.torture.history_checker import check_jobs
+from tests.torture.history_checker import HistoryChecker, check_jobs
 from tests.torture.scenario import FAULTY_SECONDS, START, Scenario, StoreFixture, Trace
 from tests.torture.schedule import SECOND
 from tests.torture.store_fixtures import MemoryStoreFixture, RedisStoreFixture
+from worker.contract import Relation
 
 StoreKind = Literal["memory", "redis"]
 
@@ -177,37 +178,55 @@ def _run_and_check(scenario: Scenario) -> list[str]:
 def _check_crm(scenario: Scenario) -> list[str]:
     """Return where the CRM is not as the changes ask for that are not void."""
     wrong: list[str] = []
-    checker, drift = scenario.checker, scenario.drift
-    for account, accepted in checker.accepted.items():
-        pairs = [(entry, relation) for entry in accepted for relation in checker.relations_of(entry)]
-        uncertain = {relation for entry, relation in pairs if checker.is_uncertain(entry.job, relation)}
-        uncertain |= drift.excluded(account) if drift else set()
-        good = [
-            (checker.ordered(account, entry, relation), relation)
-            for entry, relation in pairs
-            if not checker.is_void(entry.job, relation)
-        ]
-        # A change that came to nothing may have taken the place of an older one's info before.
-        unsure = {
-            (relation, key)
-            for entry, relation in pairs
-            for key, _ in entry.change.info
-            if checker.is_void(entry.job, relation)
-        }
+    drift = scenario.drift
+    for account in scenario.checker.accepted:
         actual = scenario.simulator.relations(f"token-{account}")
-        known = {relation for _, relation in pairs} | actual.keys()
-        good += checker.cleared(account, known)
-        expected = expect(good, upsert=scenario.upsert)
+        excluded = drift.excluded(account) if drift else set()
+        unsure = {relation for relation in actual if drift and drift.is_info_unsure(account, relation)}
+        wrong += check_crm(
+            scenario.checker, account, actual, upsert=scenario.upsert, excluded=excluded, unsure=unsure
+        )
         bare = scenario.simulator.violations(f"token-{account}")
         wrong += [f"{account} {relation} broke the guard" for relation in bare]
-        for relation in (expected.keys() | actual.keys()) - uncertain:
-            want = expected.get(relation, ExpectedRelation())
-            keys = {key for where, key in unsure if where == relation}
-            if drift and drift.is_info_unsure(account, relation):
-                keys |= VALUES.keys()
-            if not want.allows(actual.get(relation), unsure=keys):
-                wrong.append(f"{account} {relation} is {actual.get(relation)}, expected is {want}")
     return sorted(wrong)
+
+
+def check_crm(
+    checker: HistoryChecker,
+    account: str,
+    actual: Mapping[Relation, Mapping[str, str]],
+    *,
+    upsert: bool,
+    excluded: Set[Relation] = frozenset(),
+    unsure: Set[Relation] = frozenset(),
+) -> list[str]:
+    """Return which relations are not as the changes ask for that are not void.
+
+    Nobody knows how the `excluded` ones are, and of the `unsure` ones what their info is.
+    """
+    accepted = checker.accepted.get(account, ())
+    pairs = [(entry, relation) for entry in accepted for relation in checker.relations_of(entry)]
+    void = {(entry.job, relation) for entry, relation in pairs if checker.is_void(entry.job, relation)}
+    good = [
+        (checker.ordered(account, entry, relation), relation)
+        for entry, relation in pairs
+        if (entry.job, relation) not in void
+    ]
+    # A change that came to nothing may have taken the place of an older one's info before.
+    keys: dict[Relation, set[str]] = {relation: set(VALUES) for relation in unsure}
+    for entry, relation in pairs:
+        if (entry.job, relation) in void:
+            keys.setdefault(relation, set()).update(key for key, _ in entry.change.info)
+    good += checker.cleared(account, {relation for _, relation in pairs} | actual.keys())
+    expected = expect(good, upsert=upsert)
+    uncertain = {relation for entry, relation in pairs if checker.is_uncertain(entry.job, relation)}
+    return [
+        f"{account} {relation} is {actual.get(relation)}, expected is {want}"
+        for relation in (expected.keys() | actual.keys()) - uncertain - excluded
+        if not (want := expected.get(relation, ExpectedRelation())).allows(
+            actual.get(relation), unsure=keys.get(relation, frozenset())
+        )
+    ]
 
 
 @contextmanager
