@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-import msgspec
-
 from producers.job_admin.selection import (
     FOREIGN,
     MAX_JOBS,
@@ -33,7 +31,7 @@ class JobAdminService:
     queries: Queries
     job_admin: JobAdmin
     new_id: Callable[[], str]
-    cancel_taken: Callable[[str, Sequence[str]], AdminResult]
+    cancel_taken: Callable[[str, Sequence[str], AuditEntry], AdminResult]
 
     def cancel(self, account: str, selection: Selection, *, by: str, note: str = "") -> AdminResult:
         """End changes as superseded that wait in the inbox, or were taken and of which nothing is under way.
@@ -50,10 +48,7 @@ class JobAdminService:
             jobs.append(job_id)
             if job and not reason and job.state not in ("queued", "parked"):
                 taken.append(job_id)
-        ended = self.cancel_taken(account, taken)
-        if ended.done:
-            counted = msgspec.structs.replace(entry, count=len(ended.done))
-            self.job_admin.add_audit_entry(account, counted)
+        ended = self.cancel_taken(account, taken, entry)
         result = self.job_admin.cancel(account, jobs, entry)
         return result._replace(refused={**result.refused, **ended.refused, **foreign})
 

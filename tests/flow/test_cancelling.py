@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from ops.simulator import FaultPlan, InjectedFault
@@ -10,9 +11,9 @@ from producers.job_admin.cancel_dismiss import CANCELLABLE, JobAdminService
 from producers.job_admin.selection import narrow, select_jobs
 from tests.support.crashes import BrokenConnection, CrashPoint
 from tests.support.flow_world import World, change
-from tests.support.store_steps import count_by_state, job_admin_of, metrics_of, queries_of
+from tests.support.store_steps import count_by_state, expire_lease, job_admin_of, metrics_of, queries_of
 from worker.contract import Relation
-from worker.errors import InvalidChange, Unavailable
+from worker.errors import InvalidChange, LeaseLost, Unavailable
 from worker.ports.job_admin import CANCELLED, AdminResult
 from worker.ports.records import JobFilter
 from worker.ports.waiting import Pause
@@ -173,3 +174,35 @@ def test_what_a_change_overruled_is_asked_for_all_of_its_relations_at_once(
     reads, database.reads = database.reads, lambda *args, **how: counted.call(reads, *args, **how)
     assert cancel(world, ids(world, 0)).done
     assert counted.calls <= 20
+
+
+class LostAfterAClaim:
+    """A lease that another worker takes as soon as its holder has written something."""
+
+    def __init__(self, lease: Any, world: World) -> None:
+        self._lease, self._world = lease, world
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lease, name)
+
+    def claim(self, *args: Any) -> bool:
+        is_claimed: bool = self._lease.claim(*args)
+        expire_lease(self._world.store)
+        assert type(self._world.store).lease(self._world.store, "acme", "another worker")
+        return is_claimed
+
+
+def test_what_was_cancelled_before_the_lease_is_lost_is_in_the_audit_log(
+    make_world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = msgspec.structs.replace(change("create", BUYER, 1, *range(50)), parents=tuple(range(1, 101)))
+    other = msgspec.structs.replace(one, children=tuple(range(50, 100)))  # each is a piece of its own
+    world = stopped_before_sending(make_world, one, other)
+    world.flush()
+    take = world.store.lease
+    monkeypatch.setattr(world.store, "lease", lambda *args: LostAfterAClaim(take(*args), world))
+    with pytest.raises(LeaseLost):
+        cancel(world, ids(world, 0, 1))
+    assert sorted(job.state for job in world.jobs()) == ["held", "superseded"]
+    (entry,) = job_admin_of(world.store).audit_log("acme").entries
+    assert (entry.by, entry.act, entry.count) == ("ada", "cancelled", 1)

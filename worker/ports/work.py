@@ -12,6 +12,7 @@ from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedState, IntentAction
 from worker.planner.relation_state import Doubt, OpenRelation
 from worker.planner.relation_state import RelationRecord as RelationRecord
+from worker.ports.audit import AuditEntry
 from worker.ports.integrity import StoreFlaw
 from worker.ports.records import JobState
 from worker.ports.references import LookUpBatch, LookUpResult
@@ -127,13 +128,17 @@ class DeleteBrake(NamedTuple):
 
 @dataclass(slots=True)
 class Writes:
-    """Everything that one transition changes, applied at once or not at all."""
+    """Everything that one transition changes, applied at once or not at all.
+
+    What a person asked for has an entry of the audit log, with how much of it this does.
+    """
 
     opens: dict[Relation, OpenWrite] = field(default_factory=dict)
     confirmed: dict[Relation, tuple[ConfirmedState, Doubt | None]] = field(default_factory=dict)
     outcomes: list[RelationOutcome] = field(default_factory=list)
     job_states: dict[str, JobState] = field(default_factory=dict)
     requests: tuple[RequestRecord, ...] = ()
+    audit_entry: AuditEntry | None = None
 
 
 class Lease(Protocol):

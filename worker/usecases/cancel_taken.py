@@ -5,13 +5,16 @@ perhaps together with other changes: these go on.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import Final
 
+import msgspec
+
 from worker.contract import Relation
 from worker.errors import Unavailable
+from worker.ports.audit import AuditEntry
 from worker.ports.job_admin import CANCELLED, AdminResult, JobAdmin
 from worker.ports.queries import Queries
 from worker.ports.records import JobRecord
@@ -42,8 +45,11 @@ class TakenJobs:
     keep_lease: LeaseKeeper
     new_id: Callable[[], str]
 
-    def cancel(self, account: str, jobs: Sequence[str]) -> AdminResult:
-        """End the account's jobs of which nothing is under way or in doubt; say why the others go on."""
+    def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
+        """End the account's jobs of which nothing is under way or in doubt; say why the others go on.
+
+        The audit entry counts those that have ended, also when the lease is lost before the others have.
+        """
         take = partial(self.store.lease, account, self.new_id())
         lease = wait_for_lease(take, self.clock, max_wait=MAX_WAIT) if jobs else None
         if lease is None:
@@ -52,7 +58,7 @@ class TakenJobs:
         try:
             with self.keep_lease(lease):
                 for piece in self._pieces(jobs):
-                    result = self._cancel_piece(lease, piece)
+                    result = self._cancel_piece(lease, piece, audit_entry)
                     done += result.done
                     refused |= result.refused
         finally:
@@ -71,7 +77,9 @@ class TakenJobs:
         if piece:
             yield piece
 
-    def _cancel_piece(self, lease: Lease, jobs: Mapping[str, JobRecord]) -> AdminResult:
+    def _cancel_piece(
+        self, lease: Lease, jobs: Mapping[str, JobRecord], audit_entry: AuditEntry
+    ) -> AdminResult:
         account = lease.account
         try:
             unsettled = self.job_admin.unsettled_requests(account)
@@ -83,7 +91,8 @@ class TakenJobs:
         free = jobs.keys() - overruling
         withdrawal = withdraw_jobs(free, known, unsettled, self.policy_of(account), by=CANCELLED)
         if withdrawal.done:
-            lease.claim((), (), withdrawal.writes)
+            counted = msgspec.structs.replace(audit_entry, count=len(withdrawal.done))
+            lease.claim((), (), replace(withdrawal.writes, audit_entry=counted))
         refused = dict.fromkeys(free - withdrawal.done, NOT_OPEN)
         refused |= dict.fromkeys(withdrawal.unfinished, UNFINISHED) | dict.fromkeys(overruling, OVERRULED)
         return AdminResult(tuple(job for job in jobs if job in withdrawal.done), refused)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 from worker.contract import Relation
 from worker.planner.apply_reply import RelationOutcome
+from worker.ports.audit import AuditEntry
 from worker.ports.work import BegunRequest, ClaimedJob, OpenWrite, Writes
 from worker.store import codec
 from worker.store.account import AccountCommit, Before, read_jobs, read_memories
@@ -138,6 +139,7 @@ def _write(
             found.append(outcome)
     commit.put_memories(touched.values())
     commit.put_requests(writes.requests)
+    _audit(leased, commit, writes.audit_entry)
     to_be_read: list[LoadedJob] = []
     for short, outcomes in by_job.items():
         if (job := leased.jobs.get(short)) is None:
@@ -156,6 +158,13 @@ def _write(
         commit.run("HINCRBY", "meta", "held", change.held)
     if leased.claimed.jobs and change.left >= leased.claimed.jobs and not change.jobs:
         commit.run("DEL", "claimed")
+
+
+def _audit(leased: LeasedAccount, commit: AccountCommit, entry: AuditEntry | None) -> None:
+    """Add to the audit log what a person has asked for, as far as this does it."""
+    if entry:
+        known = leased.database.read(leased.account, "hget", "deed", entry.name)
+        commit.audit(entry, entry.count, known)
 
 
 def _write_opens(
