@@ -188,6 +188,11 @@ def test_every_fault_is_named_at_once(faults: Faults) -> None:
             "give_up_after = 100",
             "give_up_after: expected at least doubt (150), or relations are given up unread, got 100",
         ),
+        (
+            "hold_for = 700\ngive_up_after = 600",
+            "hold_for: expected at most give_up_after (600), or what was held is given up as it may go, "
+            "got 700",
+        ),
         ('api_url = "ftp://h"', "api_url: expected an https:// or http:// URL without user and password"),
         (
             'api_url = "https://u:p@h"',
@@ -213,6 +218,14 @@ def test_an_account_inherits_no_default_that_is_at_fault(faults: Faults, doubt: 
 
 def test_doubt_follows_the_timeout_where_nobody_set_it(read: Read) -> None:
     assert read(f"[defaults]\ntimeout = 20\n{ACME}timeout = 60\n").account("acme").doubt == 180
+
+
+@pytest.mark.parametrize(("give_up_after", "expected"), [(86_400, 3600), (600, 600)])
+def test_a_change_is_held_for_an_hour_or_as_long_as_it_may_live_where_nobody_set_it(
+    read: Read, give_up_after: int, expected: int
+) -> None:
+    settings = read(f"[defaults]\ngive_up_after = 900\n{ACME}give_up_after = {give_up_after}\n")
+    assert settings.account("acme").hold_for == expected
 
 
 def test_a_refused_secret_or_url_is_not_repeated(faults: Faults) -> None:

@@ -63,6 +63,11 @@ def check_limits(limits: AccountLimits) -> Iterator[Fault]:
     if limits.give_up_after < doubt:
         wanted = f"at least doubt ({doubt:g}), or relations are given up unread"
         yield Fault("give_up_after", f"expected {wanted}, got {limits.give_up_after:g}")
+    if limits.hold_for > limits.give_up_after:
+        wanted = (
+            f"at most give_up_after ({limits.give_up_after:g}), or what was held is given up as it may go"
+        )
+        yield Fault("hold_for", f"expected {wanted}, got {limits.hold_for:g}")
     if limits.park_for > limits.failed_retention_days * DAY:
         wanted = f"at most failed_retention_days ({limits.failed_retention_days}), or its order is not known"
         yield Fault("park_for", f"expected {wanted}, got {limits.park_for:g} s")

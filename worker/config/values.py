@@ -73,7 +73,7 @@ class AccountLimits:
     modify_action: Literal["modify", "create"] = "modify"
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 8
     give_up_after: Annotated[float, Meta(ge=60, le=365 * DAY)] = 86_400.0
-    hold_for: Annotated[float, Meta(ge=0, le=365 * DAY)] = 3_600.0
+    hold_for: Annotated[float, Meta(ge=0, le=365 * DAY)] = -1.0  # -1.0: an hour, or give_up_after if shorter
     park_for: Annotated[float, Meta(ge=0, le=365 * DAY)] = 7 * DAY
     look_up_memory: Annotated[float, Meta(ge=1, le=30 * DAY)] = 3_600.0
     country: Country = "DE"
@@ -89,6 +89,8 @@ class AccountLimits:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "doubt", self.doubt or SIGNATURE_LIFE + self.timeout)
+        if self.hold_for < 0:
+            object.__setattr__(self, "hold_for", min(3_600.0, self.give_up_after))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
