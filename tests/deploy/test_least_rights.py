@@ -21,7 +21,7 @@ SPOKEN = {
     ".lua": re.compile(r"redis\.call\('(\w+)'"),
     ".py": re.compile(r"""(?:\breads\.|\.read\([^"\n]*?,\s*"|\.run\(\s*")([a-z]+|[A-Z]+)\b"""),
 }
-OUR_OWN = {"open", "run"}  # a command of our script, and what sends reads
+OUR_OWN = {"keep", "open", "run"}  # two commands of our script, and what sends reads
 ROOT = Path(__file__).parents[2]
 
 

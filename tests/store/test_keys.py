@@ -19,6 +19,7 @@ from tests.support.store_steps import (
     dump_keys,
     list_jobs,
     metrics_of,
+    queries_of,
     read_all,
     run_every_act,
     run_every_transition,
@@ -41,7 +42,7 @@ from worker.store.deliveries import RedisDeliveries
 from worker.store.intake import REGISTRATION_MEMORY
 from worker.store.keys import bucket_of
 from worker.store.redis_store import RedisStore
-from worker.testing import FakeClock
+from worker.testing import FakeClock, MemoryStore
 
 LUA = sorted(path for path in files("worker.store").joinpath("lua").iterdir() if path.name.endswith(".lua"))
 
@@ -85,6 +86,41 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
         for key in (f"jobs:{bucket}", f"order:{bucket}", "batch:import", "request:r1")
     }
     assert list(days.values()) == [7, 7, 30, 7]
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_failed_jobs_are_listed_as_long_as_they_were_to_be_kept_though_later_ones_are_kept_for_less(
+    redis_client: Redis, clock: FakeClock, kind: str
+) -> None:
+    days = [30.0]
+
+    def keep(_: str) -> Retention:
+        return Retention(finished=3600.0, failed=days[0] * 86_400.0)
+
+    made = MemoryStore(clock.now, keep=keep) if kind == "memory" else None
+    store = made or RedisStore(redis_client, "t", keep=keep, now=clock.now)
+    lease = take_lease(store)
+    accept(store, change(1, 9))
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed"})
+    lease.release()
+    days[0] = 1.0
+    accept(store, change(1, 10), first=1)
+    claim_all(lease := take_lease(store))
+    send_and_settle(lease, "r2", {Relation(BUYER, 1, 10): "failed"})
+    lease.release()
+    if kind == "redis":
+        names = ("failed", "failures", *_groups_of_failures(redis_client))
+        assert [round(redis_client.ttl(f"{BASE}{name}") / 86_400) for name in names] == [30] * 3
+    clock.advance(2 * 86_400.0)
+    store.tidy("acme")
+    assert store.failed_jobs("acme", limit=9) == ["acme-000"]
+    assert [group.jobs for group in queries_of(store).failure_groups("acme")] == [1]
+
+
+def _groups_of_failures(redis_client: Redis) -> list[str]:
+    names = redis_client.smembers(f"{BASE}failures")
+    return [f"failed:{name.decode()}" for name in names]
 
 
 def test_an_event_id_is_known_for_its_time_after_the_end_of_its_job(

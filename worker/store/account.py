@@ -117,10 +117,10 @@ class AccountCommit(Commit):
         if not (new := now - before):
             return
         self.run("SADD", "failures", *sorted(new))
-        self.run("PEXPIRE", "failures", self._failed_ms)
+        self.run("KEEP", "failures", self._failed_ms)
         for key in _failure_keys(new, is_last=True):
             self.run("ZADD", key, job.number, f"{self.account}-{job.short}")
-            self.run("PEXPIRE", key, self._failed_ms)
+            self.run("KEEP", key, self._failed_ms)
 
     def drop_kept(self, job: LoadedJob, event: bytes | None) -> None:
         """Forget a job that is kept; `event` is the value of its idempotency key, perhaps a later job's."""
@@ -174,7 +174,7 @@ class AccountCommit(Commit):
             if counts["failed"] < 0:
                 self.run("PERSIST", f"batch:{label}")
             else:
-                self.run("PEXPIRE", f"batch:{label}", round(1000 * self.keep.memory))
+                self.run("KEEP", f"batch:{label}", round(1000 * self.keep.memory))
         super().send(commit_id)
 
     def _end(self, job: LoadedJob, event: bytes | None) -> None:

@@ -206,7 +206,7 @@ class RedisCallbacks:
     def _keep(self, commit: Commit, account: str, *names: str) -> None:
         """Let these keys live as long as failed jobs from now on; they were written before."""
         for name in names:
-            commit.run("PEXPIRE", name, round(1000 * self._retention(account).failed))
+            commit.run("KEEP", name, round(1000 * self._retention(account).failed))
 
 
 def _read_watch(label: str, noted: str, reported: str, counts: Mapping[str, int]) -> Watch:

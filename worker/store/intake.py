@@ -182,7 +182,7 @@ def _keep_payload(
     commit.run("HSET", f"payload:{job}", "body", body, "faults", faults, *known)
     commit.run("PEXPIRE", f"payload:{job}", lifetime)
     commit.run("ZADD", "payloads", number, job)
-    commit.run("PEXPIRE", "payloads", lifetime)
+    commit.run("KEEP", "payloads", lifetime)
 
 
 def _read_accepted(

@@ -117,6 +117,9 @@ def commit(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tupl
             for place in (jobs, order):
                 name = keys[int(place) - 1]
                 server.persist(name) if is_open else server.pexpire(name, lifetime)
+        elif command == "KEEP":
+            if server.pttl(key) < int(arguments[0]):
+                server.pexpire(key, arguments[0])
         else:
             server.run(command, key, *arguments)
         at += 3 + count

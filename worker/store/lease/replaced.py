@@ -89,7 +89,7 @@ def note_replaced(
                 own[relation] = memory
     commit.put_memories(own.values())
     commit.run("HSET", "meta", "replaced", 1)
-    commit.run("PEXPIRE", "replaced", round(1000 * commit.keep.memory))
+    commit.run("KEEP", "replaced", round(1000 * commit.keep.memory))
     return own
 
 

@@ -2,8 +2,9 @@
 -- commit(meta, key…; id, checks, {key, field, value}…, {command, key, n, argument × n}…)
 --   → {0} | {number of the check, found}
 -- A key is named by its place in KEYS.
--- One command is our own: OPEN (buckets; bucket, jobs, order, count, lifetime ms)
---   counts the open jobs of a bucket, which has a lifetime while it has none.
+-- Two commands are our own: OPEN (buckets; bucket, jobs, order, count, lifetime ms)
+--   counts the open jobs of a bucket, which has a lifetime while it has none;
+--   KEEP (key; lifetime ms) lets a key live at least so long, whatever was promised before.
 -- Invariant: everything is written or nothing, and only while each checked field of a hash has its value
 --   ('': it is not there), or the hash as many fields as are checked (field #).
 -- A repeated call (the last commit has its id) writes nothing and answers the same.
@@ -23,10 +24,15 @@ local function count_open(buckets, bucket, jobs, order, count, lifetime)
   end
 end
 
+local function keep(key, lifetime)
+  if redis.call('PTTL', key) < tonumber(lifetime) then redis.call('PEXPIRE', key, lifetime) end
+end
+
 while ARGV[at] do
   local command, key, count = ARGV[at], KEYS[tonumber(ARGV[at + 1])], tonumber(ARGV[at + 2])
   local last = at + 2 + count
   if command == 'OPEN' then count_open(key, unpack(ARGV, at + 3, last))
+  elseif command == 'KEEP' then keep(key, ARGV[last])
   else redis.call(command, key, unpack(ARGV, at + 3, last)) end
   at = last + 1
 end
