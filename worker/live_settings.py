@@ -101,10 +101,10 @@ class LiveSettings:
         )
 
     def retention(self, name: str) -> Retention:
-        """Return how long an account's jobs are kept; the usual time for one that the settings have not."""
+        """Return how long an account's jobs are kept; of one that the settings do not have, as they said."""
         account = self.current.accounts.get(name)
         if account is None:
-            return Retention()
+            return Retention(is_set=False)
         return Retention(
             account.retention_days * DAY, account.failed_retention_days * DAY, account.remember_days * DAY
         )

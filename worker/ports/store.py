@@ -20,16 +20,27 @@ NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Retention(NamedTuple):
-    """How long finished jobs and failed jobs are kept, and event ids remembered at least, in seconds."""
+    """How long finished jobs and failed jobs are kept, and event ids remembered at least, in seconds.
+
+    Failed jobs of an earlier time may be `promised` a longer life. Of an account that the settings do not
+    have (`is_set`), what they said last counts.
+    """
 
     finished: float = 7 * 86_400.0
     failed: float = 30 * 86_400.0
     remembered: float = 4 * 86_400.0
+    promised: float = 0.0
+    is_set: bool = True
 
     @property
     def memory(self) -> float:
         """How long a relation's memory is kept: as long as the longest-lived job it may judge (R8)."""
-        return max(self.finished, self.failed)
+        return max(self.finished, self.failed, self.promised)
+
+    def at_least(self, other: "Retention") -> "Retention":
+        """Return what keeps everything as long as either does."""
+        finished, failed, remembered = map(max, self[:3], other[:3])
+        return Retention(finished, failed, remembered)
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):

@@ -23,7 +23,8 @@ from worker.store.memories import Memory, end_of, expiry_of
 class Meta(NamedTuple):
     """The account's layout, versions, dead jobs in its queue, the generations in use (since µs), and more.
 
-    `replaced` is whether anything was ever replaced.
+    `replaced` is whether anything was ever replaced; the seconds are the longest retention that still binds,
+    and `shorter_since` (µs) is since when the settings say less.
     """
 
     layout: bytes | None = None
@@ -37,6 +38,21 @@ class Meta(NamedTuple):
     memories: int = 0
     memories_since: int = 0
     replaced: int = 0
+    finished_s: int = 0
+    failed_s: int = 0
+    remembered_s: int = 0
+    shorter_since: int = 0
+
+    @property
+    def noted(self) -> Retention:
+        """The longest retention that still binds; nothing before one was noted."""
+        return Retention(self.finished_s, self.failed_s, self.remembered_s)
+
+    def retention(self, settings: Retention) -> Retention:
+        """Return how long things are kept by these settings, and by what was promised before."""
+        if self.failed_s and not settings.is_set:
+            return self.noted
+        return settings._replace(promised=self.noted.memory)
 
     @classmethod
     def read(cls, row: Sequence[bytes | None]) -> "Meta":

@@ -34,9 +34,14 @@ class Acts:
         reads.hmget("meta", META_FIELDS)
         reads.hget("deed", entry.name if entry else "")
         meta, known = reads.run()
-        keep, now = self.retention(account), self.database.now()
         commit = commit_of_people(
-            self.database, account, keep, now=now, meta=Meta.read(meta), adds=adds, over_queue=over_queue
+            self.database,
+            account,
+            self.retention(account),
+            now=self.database.now(),
+            meta=Meta.read(meta),
+            adds=adds,
+            over_queue=over_queue,
         )
         return commit, known
 
@@ -58,7 +63,9 @@ def commit_of_people(
 
     One that is about jobs in the queue (`over_queue`) holds only while the lease's holder writes nothing.
     """
-    commit = AccountCommit(database, account, keep, now=now, generation=meta.memories, adds=adds)
+    commit = AccountCommit(
+        database, account, meta.retention(keep), now=now, generation=meta.memories, adds=adds
+    )
     commit.raise_version("p", meta.people_version)
     if over_queue:
         commit.raise_version("v", meta.lease_version)

@@ -9,7 +9,10 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
                              sets_since (µs): bytes of a week's replays; held,
                              held_since (µs): open claimed relations; replaced:
                              whether anything ever was; events, memories: which of two
-                             generations is written, …_since (µs): since when
+                             generations is written, …_since (µs): since when;
+                             finished_s, failed_s, remembered_s: the longest retention
+                             that still binds, shorter_since (µs): since when the
+                             settings say less
     queue            list    ids of accepted jobs that are not claimed, in order emptied by claim
     look_ups         list    ids of accepted jobs whose records are to be looked  until looked up
                              up, in order

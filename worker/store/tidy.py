@@ -1,5 +1,6 @@
 """Drops what has expired of an account, a bounded part at a time."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from worker.contract.instant import to_us
@@ -29,7 +30,8 @@ def tidy(database: Database, account: str, keep: Retention, after: int) -> int:
     meta = Meta.read(meta_row)
     if meta.layout is None:
         return 0
-    part = _Tidying(database, account, keep, meta)
+    part = _Tidying(database, account, meta.retention(keep), meta)
+    part.note_retention(keep)
     part.end_pause(KnownPause.read(pause))
     counts = {int(number): int(count) for number, count in buckets.items()}
     if not any(count > 0 and bucket <= bucket_at(meta.events_since) for bucket, count in counts.items()):
@@ -58,6 +60,22 @@ class _Tidying:
             commit = self._commit()
             commit.check("pause", "since", known.since)
             commit.run("DEL", "pause")
+            commit.try_send()
+
+    def note_retention(self, settings: Retention) -> None:
+        """Note what the settings say, as long as nothing is promised that is longer."""
+        finished, failed, remembered = map(math.ceil, settings[:3])
+        meta, wanted = self._meta, Retention(finished, failed, remembered)
+        longest = meta.noted.at_least(wanted)
+        is_over = meta.shorter_since and self._now - meta.shorter_since > to_us(meta.noted.memory)
+        if wanted == longest or is_over:
+            noted, since = wanted, 0
+        else:
+            noted, since = longest, meta.shorter_since or self._now
+        if settings.is_set and (noted, since) != (meta.noted, meta.shorter_since):
+            commit = self._commit()
+            seconds = ("finished_s", noted.finished, "failed_s", noted.failed)
+            commit.run("HSET", "meta", *seconds, "remembered_s", noted.remembered, "shorter_since", since)
             commit.try_send()
 
     def turn_events(self) -> None:

@@ -28,8 +28,8 @@ class LeasedAccount:
     """
 
     def __init__(self, database: Database, account: str, holder: str, *, meta: Meta, keep: Retention) -> None:
-        self.database, self.account, self.holder, self.keep = database, account, holder, keep
-        self.meta = meta
+        self.database, self.account, self.holder = database, account, holder
+        self.meta, self.keep = meta, meta.retention(keep)
         self.queue = Queue()
         self.jobs: dict[str, LoadedJob] = {}
         self.memories: dict[Relation, Memory] = {}

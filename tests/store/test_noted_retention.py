@@ -1,0 +1,93 @@
+"""What was promised to be kept is kept, whatever the settings say later, and if they say nothing any more."""
+
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from tests.support.store_steps import accept, claim_all, send_and_settle, take_lease
+from tests.support.store_values import BUYER, NO_LIMIT, change, submission
+from worker.contract import Relation
+from worker.ports.store import IntakeBounds, Receipt, Retention
+from worker.store.account import read_meta
+from worker.store.redis_store import RedisStore
+from worker.testing import FakeClock, MemoryStore
+
+DAY = 86_400.0
+RELATION = Relation(BUYER, 1, 9)
+LONG = Retention(finished=7 * DAY, failed=60 * DAY, remembered=50 * DAY)
+SHORT = Retention(finished=7 * DAY, failed=2 * DAY, remembered=4 * DAY)
+GONE = Retention(is_set=False)
+Make = Callable[[Callable[[str], Retention]], RedisStore]
+
+
+@pytest.fixture(params=["memory", "redis"])
+def make_store(request: pytest.FixtureRequest, clock: FakeClock, redis_client: Redis) -> Make:
+    if request.param == "memory":
+        return lambda keep: MemoryStore(clock.now, keep=keep)
+    return lambda keep: RedisStore(redis_client, "t", keep=keep, now=clock.now)
+
+
+def work(store: RedisStore, first: int, result: str) -> None:
+    """Accept a change of the relation, and give it this outcome."""
+    accept(store, change(1, 9, batch="import"), first=first)
+    claim_all(lease := take_lease(store))
+    send_and_settle(lease, f"r{first}", {RELATION: result})
+    lease.release()
+
+
+def pass_days(store: RedisStore, clock: FakeClock, days: int) -> None:
+    """Let so many days pass, each with a sweep."""
+    for _ in range(days):
+        clock.advance(DAY)
+        store.tidy("acme")
+
+
+def is_confirmed(store: RedisStore) -> bool:
+    return store.relation_history("acme", RELATION)[0].confirmed.present.job == "acme-001"
+
+
+@pytest.mark.parametrize("later", [SHORT, GONE], ids=["kept for less", "not in the settings"])
+def test_what_is_confirmed_is_known_as_long_as_a_failed_job_it_may_judge(
+    make_store: Make, clock: FakeClock, later: Retention
+) -> None:
+    settings = [LONG]
+    store = make_store(lambda _: settings[0])
+    work(store, 0, "failed")
+    store.tidy("acme")
+    settings[0] = later
+    store.tidy("acme")
+    work(store, 1, "applied")
+    pass_days(store, clock, 59)
+    assert store.failed_jobs("acme", limit=9) == ["acme-000"]
+    assert is_confirmed(store)
+    assert store.batch_counts("acme", "import")["failed"] == 1
+    pass_days(store, clock, 200)
+    assert store.failed_jobs("acme", limit=9) == []
+    assert not is_confirmed(store)
+
+
+def test_event_ids_of_an_account_that_has_left_the_settings_are_remembered_as_long_as_they_said(
+    make_store: Make, clock: FakeClock
+) -> None:
+    settings = [LONG]
+    store = make_store(lambda _: settings[0])
+    work(store, 0, "applied")
+    store.tidy("acme")
+    settings[0] = GONE
+    pass_days(store, clock, 49)
+    settings[0] = LONG
+    again = [submission("x", change(1, 9, batch="import"), event_id="000")]
+    receipts = store.accept("acme", again, IntakeBounds(NO_LIMIT, 60 * DAY)).receipts
+    assert receipts == (Receipt("acme-000", duplicate=True),)
+
+
+def test_what_was_promised_is_forgotten_once_it_is_over(make_store: Make, clock: FakeClock) -> None:
+    settings = [LONG]
+    store = make_store(lambda _: settings[0])
+    work(store, 0, "failed")
+    noted = [read_meta(store.database, "acme").noted]
+    for settings[0], days in ((LONG, 1), (SHORT, 59), (SHORT, 3), (LONG, 1)):
+        pass_days(store, clock, days)
+        noted.append(read_meta(store.database, "acme").noted)
+    assert [each.memory / DAY for each in noted] == [0, 60, 60, 7, 60]
