@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from redis import Redis
 
+from tests.support.broken_stores import inspector_of
 from tests.support.store_steps import (
     BASE,
     accept,
@@ -32,7 +33,7 @@ from worker.ports.store import IntakeBounds, Receipt, Store, UnreadableMessage
 from worker.ports.waiting import Pause
 from worker.ports.work import DeleteBrake, Writes
 from worker.store.lease.lease import RedisLease
-from worker.store.limits import MAX_AUDIT_ENTRIES, MAX_PAYLOAD_BYTES
+from worker.store.limits import MAX_AUDIT_ENTRIES, MAX_CONTENTS, MAX_PAYLOAD_BYTES
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
 
@@ -181,7 +182,7 @@ def unreadable(event: str, body: bytes = b"{}", *faults: str) -> UnreadableMessa
 
 def test_an_unreadable_message_is_a_failed_job_once_and_keeps_its_bytes(store: Store) -> None:
     assert store.reject("acme", "acme-1", unreadable("e", b"{7}")) == Receipt("acme-1")
-    assert store.reject("acme", "acme-2", unreadable("e", b"other")) == Receipt("acme-1", duplicate=True)
+    assert store.reject("acme", "acme-2", unreadable("e", b"{7}")) == Receipt("acme-1", duplicate=True)
     [job] = list_jobs(store)
     assert (job.state, job.total, job.type, job.event_id, job.refusal) == (
         "failed",
@@ -203,6 +204,38 @@ def test_an_unreadable_message_is_a_failed_job_once_and_keeps_its_bytes(store: S
         queries_of(store).find_jobs("acme", JobFilter(error="unreadable")).entries,
     ) == ("unreadable", 1, (job,))
     assert store.requeue("acme", ["acme-1"]) == ([], False)  # there is nothing of it to do again
+
+
+def test_unreadable_messages_of_one_event_id_and_other_contents_are_all_kept_within_bounds(
+    store: Store,
+) -> None:
+    bodies = [b"{%d" % number for number in range(MAX_CONTENTS)]
+    for again in (False, True):
+        for number, body in enumerate(bodies):
+            expected = Receipt(f"acme-{number}", duplicate=again)
+            assert store.reject("acme", f"acme-{number + 90 * again}", unreadable("e", body)) == expected
+    kept = [job_admin_of(store).get_payload(f"acme-{number}") for number in range(MAX_CONTENTS)]
+    assert [payload and payload.body for payload in kept] == bodies
+    found = queries_of(store).find_jobs("acme", JobFilter(event_id="e", source="celery")).entries
+    assert {job.id for job in found} == {f"acme-{number}" for number in range(MAX_CONTENTS)}
+    one_more = store.reject("acme", "acme-x", unreadable("e", b"one more"))
+    assert one_more == Receipt(f"acme-{MAX_CONTENTS - 1}", duplicate=True)
+    assert inspector_of(store).inspect("acme").flaws == ()
+
+
+def test_an_unreadable_delivery_is_its_event_id_whatever_is_in_it(store: Store) -> None:
+    first, other = (unreadable("e", body)._replace(delivered=True) for body in (b"{1", b"{2"))
+    assert store.reject("acme", "acme-1", first) == Receipt("acme-1")
+    assert store.reject("acme", "acme-2", other) == Receipt("acme-1", duplicate=True)
+
+
+def test_what_an_earlier_release_kept_of_an_event_id_is_the_message_that_comes_again(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    redis_store.reject("acme", "acme-1", unreadable("e", b"{7}"))
+    (digest,) = redis_client.hkeys(f"{BASE}events:kept")
+    redis_client.hset(f"{BASE}events:kept", digest, "1 unreadable")
+    assert redis_store.reject("acme", "acme-2", unreadable("e", b"{7}")).duplicate
 
 
 def test_the_corrected_message_with_the_same_event_id_is_a_change_of_its_own(store: Store) -> None:

@@ -1,8 +1,9 @@
 """Writes what intake accepts, and keeps what it could not read."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +26,7 @@ from worker.store import codec, keys
 from worker.store.account import META_FIELDS, AccountCommit, Meta, read_jobs
 from worker.store.acts import Acts, commit_of_people, send_act
 from worker.store.commit import Overtaken
-from worker.store.database import Registry
+from worker.store.database import Database, Registry
 from worker.store.jobs.stored_job import (
     ACTIONS,
     FAILED,
@@ -35,11 +36,13 @@ from worker.store.jobs.stored_job import (
     StoredReference,
 )
 from worker.store.keys import LAYOUT, bucket_of, delivery, event, short_id
-from worker.store.limits import MAX_FAULT_LENGTH, MAX_PAYLOAD_BYTES, MAX_PAYLOADS
+from worker.store.limits import MAX_CONTENTS, MAX_FAULT_LENGTH, MAX_PAYLOAD_BYTES, MAX_PAYLOADS
 from worker.store.migration import ensure_layout
 
 REGISTRATION_MEMORY: Final = 60.0
 """Seconds after which an account is registered again: a failover or an older backup may have lost it."""
+ANY_CONTENT: Final = "unreadable"
+"""What earlier releases noted of the content of a message that could not be read."""
 ACCEPT_KEYS: Final = (
     "meta",
     "queue",
@@ -138,11 +141,10 @@ class RedisIntake(Acts):
 
     def _reject(self, account: str, short: str, message: UnreadableMessage) -> str:
         database, keep, now = self.database, self.retention(account), self.database.now()
-        unreadable = keys.unreadable_delivery if message.delivered else keys.unreadable
-        digest = unreadable(message.source, message.event_id)
+        digests, content = _digests_of(message), _content_of(message)
         reads = database.reads(account)
         reads.hmget("meta", META_FIELDS)
-        reads.hget("events:kept", digest)
+        reads.hmget("events:kept", digests)
         reads.hget("counts", "accepted")
         reads.zcard("payloads")
         meta_row, known, accepted, payloads = reads.run()
@@ -150,11 +152,11 @@ class RedisIntake(Acts):
         if meta.layout != LAYOUT.encode():
             ensure_layout(self.database, account, self.retention(account), meta.layout)
             raise Overtaken
-        if known:
-            name: str = known.partition(b" ")[0].decode()
-            job = read_jobs(database, account, [name]).get(name)
-            if job and not job.is_gone(now):
-                return name
+        kept = _read_kept_contents(database, account, dict(zip(digests, known, strict=True)), now)
+        same = [name for name, text in kept.values() if message.delivered or text in (content, ANY_CONTENT)]
+        if same or len(kept) == len(digests):
+            return same[0] if same else kept[digests[-1]][0]
+        digest = next(each for each in digests if each not in kept)
         commit = commit_of_people(database, account, keep, now=now, meta=meta, adds=True)
         commit.check("counts", "accepted", accepted or "")
         number = int(accepted or 0) + 1
@@ -162,7 +164,7 @@ class RedisIntake(Acts):
         job = unreadable_job(
             short, number, fault, source=source, event_id=event_id, digest=digest, now=now, keep=keep
         )
-        commit.put_new_kept(job, f"{short} unreadable".encode())
+        commit.put_new_kept(job, f"{short} {content}".encode())
         commit.totals.update(accepted=1, failed=1, unreadable=1)
         _keep_payload(commit, f"{account}-{short}", number, message, lifetime=round(1000 * keep.failed))
         if payloads >= MAX_PAYLOADS:
@@ -171,6 +173,29 @@ class RedisIntake(Acts):
                 commit.run("DEL", f"payload:{old.decode()}")
         send_act(commit)
         return short
+
+
+def _digests_of(message: UnreadableMessage) -> list[bytes]:
+    """Return where it may stand: a webhook's has one key whatever is in it, others one for each content."""
+    if message.delivered:
+        return [keys.unreadable_delivery(message.source, message.event_id)]
+    return [keys.unreadable(message.source, message.event_id, place) for place in range(MAX_CONTENTS)]
+
+
+def _content_of(message: UnreadableMessage) -> str:
+    """Return characters that are equal for equal bytes."""
+    size = message.size or len(message.body)
+    return blake2b(b"%d %s" % (size, message.body), digest_size=9).hexdigest()
+
+
+def _read_kept_contents(
+    database: Database, account: str, known: Mapping[bytes, bytes | None], now: int
+) -> dict[bytes, tuple[str, str]]:
+    """Return the jobs that stand for unreadable messages, and what each knows of its content, by digest."""
+    entries = {digest: text.decode().partition(" ") for digest, text in known.items() if text}
+    jobs = read_jobs(database, account, {name for name, _, _ in entries.values()})
+    alive = {name for name, job in jobs.items() if not job.is_gone(now)}
+    return {digest: (name, text) for digest, (name, _, text) in entries.items() if name in alive}
 
 
 def _keep_payload(

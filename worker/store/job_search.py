@@ -29,7 +29,6 @@ from worker.store.limits import CLOCK_SLACK_US, CLOCK_STEP_US, MAX_EXAMINED
 from worker.store.places import PIECE, PLACE_BITS, PLACE_MASK, find_end
 
 MAX_OPEN: Final = MAX_EXAMINED  # jobs in the lists of open ones, of which each is looked at
-DIGESTS: Final = (keys.event, keys.delivery, keys.unreadable, keys.unreadable_delivery)
 
 
 class JobSearch:
@@ -52,8 +51,8 @@ class JobSearch:
 
     def by_event(self, sources: Iterable[str], below: int) -> CursorPage[JobRecord] | None:
         """Look for the jobs that have the idempotency key of one of the sources; None if no job has one."""
-        digests = [digest(source, self._wanted.event_id) for source in sources for digest in DIGESTS]
-        names = chain.from_iterable(find_by_keys(self._database, self._account, digests).values())
+        digests = chain.from_iterable(keys.digests_of(source, self._wanted.event_id) for source in sources)
+        names = chain.from_iterable(find_by_keys(self._database, self._account, list(digests)).values())
         known = read_jobs(self._database, self._account, set(names))
         if not known:
             return None

@@ -121,7 +121,7 @@ from hashlib import blake2b
 from typing import Final
 
 from worker.clock import ALPHABET
-from worker.store.limits import BUCKET_MS
+from worker.store.limits import BUCKET_MS, MAX_CONTENTS
 
 LAYOUT: Final = "2"
 """The version of this layout; release 0.1.0 wrote none, and counts as 1."""
@@ -177,14 +177,28 @@ def delivery(source: str, event_id: str) -> bytes:
     return event(f"webhook\0{source}", event_id)
 
 
-def unreadable(source: str, event_id: str) -> bytes:
-    """Return the digest for an unreadable message: the corrected one, which has the same key, is new."""
-    return event(f"unreadable\0{source}", event_id)
+def unreadable(source: str, event_id: str, place: int = 0) -> bytes:
+    """Return the digest for an unreadable message: the corrected one, which has the same key, is new.
+
+    Others of its key that have another content stand at places of their own.
+    """
+    return event(f"unreadable\0{source}", f"{event_id}\0{place}" if place else event_id)
 
 
 def unreadable_delivery(source: str, event_id: str) -> bytes:
     """Return the digest for an unreadable message of a webhook: no producer can claim it."""
     return event(f"unreadable\0webhook\0{source}", event_id)
+
+
+def digests_of(source: str, event_id: str) -> list[bytes]:
+    """Return every digest that a producer's own key may stand under."""
+    of_contents = [unreadable(source, event_id, place) for place in range(MAX_CONTENTS)]
+    return [
+        event(source, event_id),
+        delivery(source, event_id),
+        unreadable_delivery(source, event_id),
+        *of_contents,
+    ]
 
 
 def escape_glob(text: str) -> str:

@@ -40,6 +40,7 @@ MAX_MESSAGES: Final = 10_000  # of callbacks, listed per account
 MAX_WATCHED: Final = 10_000  # labels of an account that callbacks are told of
 MAX_PAYLOADS: Final = 1000  # unreadable messages of an account that keep their bytes
 MAX_PAYLOAD_BYTES: Final = MAX_KEPT_BODY
+MAX_CONTENTS: Final = 8  # unreadable messages with one event id that are kept, each with another content
 MAX_REFUSED_BYTES: Final = 64 * 1024  # kept of a source's refused deliveries, which are forged perhaps
 FORGOTTEN_AT_ONCE: Final = 200  # deliveries that one call of a script lets go
 MAX_PARKED: Final = 100_000  # changes of an account that wait for a record to be found
