@@ -27,7 +27,7 @@ from worker.errors import InvalidChange
 from worker.ports.job_admin import Payload
 from worker.ports.records import JobFilter, JobRecord
 from worker.ports.store import UnreadableMessage
-from worker.usecases.intake import accept_messages
+from worker.usecases.intake import accept_messages, keep_undecoded
 from worker.wiring import Runtime
 
 GOOD = {
@@ -163,6 +163,18 @@ def test_a_change_is_accepted_once_whatever_its_message_calls_itself(
     for job in (accepted, kept):
         assert len(job.event_id) < 200
         assert TOKEN not in (job.event_id, job.correlation)
+
+
+def test_messages_without_an_id_are_messages_of_their_own(runtime: Runtime) -> None:
+    def accept(*messages: object) -> None:
+        accept_messages(runtime.intake(), messages, message_id="", source="celery", correlation="")
+
+    for action in ("create", "delete", "create"):
+        accept({**GOOD, "action": action}, 7)
+    keep_undecoded(runtime.intake(), b"{", content_type="x", reason="why", message_id="", source="celery")
+    asked = [job.action for job in runtime.queries.find_jobs("acme", JobFilter()).entries[::-1]]
+    assert asked == ["create", "delete", "create"]
+    assert len(runtime.queries.find_jobs(UNROUTED, JobFilter(error="unreadable")).entries) == 4
 
 
 def test_accept_takes_anything_at_all(runtime: Runtime) -> None:

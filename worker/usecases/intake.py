@@ -247,9 +247,9 @@ def accept_messages(
     """Accept the changes among the messages and keep the rest; raise Unavailable when time can cure it.
 
     A message without an event id or a source gets `message_id` with its position, and `source`: delivered
-    again, it is the same job (R1).
+    again, it is the same job (R1). If that is empty, nobody can tell it from another, so it is a new one.
     """
-    name = _name_of(message_id)
+    name = _name_of(message_id or intake.new_id())
     event_ids = [f"{name}:{position}" for position in range(len(messages))]
     parsed = [
         _parse(message, {"event_id": event_id, "source": source}, correlation)
@@ -267,7 +267,8 @@ def keep_undecoded(
 ) -> None:
     """Keep a message whose body could not be decoded; raise Unavailable when time can cure it."""
     fault = f"expected a message in JSON, got {quote(content_type)} ({reason}); set task_serializer='json'"
-    intake.reject(UnreadableMessage("", source, f"{_name_of(message_id)}:0", (fault,), body))
+    name = _name_of(message_id or intake.new_id())
+    intake.reject(UnreadableMessage("", source, f"{name}:0", (fault,), body))
 
 
 def _name_of(message_id: str) -> str:
