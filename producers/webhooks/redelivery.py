@@ -3,7 +3,7 @@
 The event ids are those of the first time, so that what was made then is not made again.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
@@ -96,10 +96,8 @@ class DeliveryService:
             return Remapped(delivery_id, was, skipped="elsewhere")
         changes = self._find_jobs(mapped)
         if not dry_run:
-            try:
-                changes = self._accept(kept.delivery, changes, by)
-            except InvalidChange as error:
-                mapped, changes = mapped.failed(error), ()
+            changes, error = self._accept(kept.delivery, changes, by)
+            mapped = mapped.failed(error) if error else mapped
         now = self._record(source, kept, mapped, changes)
         if not dry_run:
             self._finish(kept.delivery, now, by)
@@ -143,18 +141,17 @@ class DeliveryService:
 
     def _accept(
         self, delivery: Delivery, changes: Sequence[RemappedChange], by: str
-    ) -> tuple[RemappedChange, ...]:
-        """Accept what is new, account by account, and return the changes with their jobs."""
-        done = list(changes)
-        for account in dict.fromkeys(item.change.account for item in changes):
-            places = [at for at, item in enumerate(done) if item.change.account == account and item.is_new]
-            receipts = self.intake.accept([done[at].change for at in places])
-            for at, receipt in zip(places, receipts, strict=True):
-                done[at] = done[at]._replace(job=receipt.job, is_new=not receipt.duplicate)
-            if places:
-                entry = AuditEntry(self.intake.new_id(), by, "redelivered", delivery.id, count=len(places))
-                self.job_admin.add_audit_entry(account, entry)
-        return tuple(done)
+    ) -> tuple[tuple[RemappedChange, ...], InvalidChange | None]:
+        """Accept what is new, account by account; return the changes that have jobs, and why not all do."""
+        done, places = list(changes), [at for at, item in enumerate(changes) if item.is_new]
+        receipts, error = self.intake.accept_parts([changes[at].change for at in places])
+        for place, receipt in receipts.items():
+            at = places[place]
+            done[at] = done[at]._replace(job=receipt.job, is_new=not receipt.duplicate)
+        for account, count in Counter(account_of(receipt.job) for receipt in receipts.values()).items():
+            entry = AuditEntry(self.intake.new_id(), by, "redelivered", delivery.id, count=count)
+            self.job_admin.add_audit_entry(account, entry)
+        return tuple(item for item in done if item.job), error
 
     def _record(
         self, source: Source, kept: KeptDelivery, mapped: MappedDelivery, changes: Sequence[RemappedChange]
@@ -170,14 +167,16 @@ class DeliveryService:
     def _finish(self, known: Delivery, now: Delivery, by: str) -> None:
         """Note what became of a delivery, and end the failed job that stands for one that was unreadable.
 
-        What once made jobs has made them, whatever the rules say today.
+        What once made jobs has made them, whatever the rules say today, also of one account among several.
         """
         if known.outcome == "made" and now.outcome != "made":
             return
         self.deliveries.replace(known, now)
         if known.outcome != "unreadable":
             return
-        for job in known.jobs:
+        for job, found in self.queries.get_jobs(known.jobs).items():
+            if not found.refusal or found.refusal[1] != "unreadable":
+                continue
             if now.outcome == "made":
                 new = [other for other in now.jobs if other not in known.jobs]
                 self.job_admin.link_replacement(job, new, by=by)

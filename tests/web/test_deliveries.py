@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
+from producers.services import build_services
 from producers.webhooks.proofs import hide_proofs
 from producers.webhooks.record import make_kept_request
 from producers.webhooks.request_parts import STARS, read_kept
@@ -662,3 +663,40 @@ def test_a_source_that_is_known_never_answers_that_it_is_not_there(
             assert answer.status_code not in (404, 410)
     use(gone=True)
     assert front.client(None).request("POST", "/webhooks/box").status_code == 410
+
+
+# --- changes of several accounts
+
+
+def of_two_accounts(use: Use, **rule: str) -> None:
+    by_agency = replace(LINK, **{"each": ("[]",), "occurred_at": "at", **rule})
+    use(rules=(by_agency,), account="", account_from="agency", accounts={"1": "acme", "2": "beta"})
+
+
+@pytest.mark.parametrize("refused", ["acme", "beta"])
+def test_what_one_account_takes_of_a_delivery_is_named_beside_what_another_refuses(
+    front: Front, use: Use, refused: str
+) -> None:
+    of_two_accounts(use)
+    payload = [
+        {**SALE, "agency": agency, "at": "2200-01-01T00:00:00Z" if account == refused else None}
+        for agency, account in (("1", "acme"), ("2", "beta"))
+    ]
+    taken = ({"acme", "beta"} - {refused}).pop()
+    for is_again in (False, True):  # the sender repeats it, and nothing is made twice
+        good, failed = deliver(front, payload).json()["jobs"]
+        assert good["id"].startswith(f"{taken}-")
+        assert (good["duplicate"], failed["state"], failed["duplicate"]) == (is_again, "failed", is_again)
+    [delivery] = front.runtime.deliveries.find(DeliveryFilter(sources=("box",))).entries
+    assert (delivery.outcome, set(delivery.jobs)) == ("unreadable", {good["id"], failed["id"]})
+    service = build_services(front.runtime).deliveries
+    [remapped] = service.remap([delivery.id], by="ada", dry_run=False)
+    assert remapped.now is not None
+    assert (remapped.now.outcome, [item.job for item in remapped.changes]) == ("unreadable", [good["id"]])
+    of_two_accounts(use, occurred_at="")
+    [remapped] = service.remap([delivery.id], by="ada", dry_run=False)
+    assert [(item.is_new, item.change.account) for item in remapped.changes] == [
+        (account == refused, account) for account in ("acme", "beta")
+    ]
+    assert front.job(good["id"]).replayed_by == ()
+    assert len(front.job(failed["id"]).replayed_by) == 1

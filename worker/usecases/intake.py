@@ -132,6 +132,21 @@ class Intake:
         """Accept each account's changes as a whole or not; faults of one account touch no other (R5)."""
         return [self._accept_positions(changes, positions) for positions in group_by_account(changes)]
 
+    def accept_parts(self, changes: Sequence[Change]) -> tuple[dict[int, Receipt], InvalidChange | None]:
+        """Accept each account's changes as a whole or not; return the receipts by position, and all faults.
+
+        Raises Unavailable when time can cure it; what was accepted by then is a duplicate next time.
+        """
+        receipts: dict[int, Receipt] = {}
+        faults: list[Fault] = []
+        for part in self.accept_by_account(changes):
+            if isinstance(part.error, InvalidChange):
+                faults += part.error.faults
+            elif part.error:
+                raise part.error
+            receipts |= zip(part.positions, part.receipts, strict=False)
+        return receipts, InvalidChange(faults) if faults else None
+
     def accept_valid(self, changes: Sequence[Change]) -> list[Receipt | tuple[Fault, ...]]:
         """Accept every change that can be, and return for each its receipt or its faults.
 

@@ -45,7 +45,7 @@ from worker.errors import (
 from worker.ports.deliveries import DeliveryOutcome
 from worker.ports.services import EventSink
 from worker.ports.store import Receipt
-from worker.usecases.intake import Intake, group_by_account
+from worker.usecases.intake import Intake
 
 # By how an answer of the settings begins.
 ANSWER_TYPES: Final = {"<": "text/xml", "{": "application/json", "[": "application/json"}
@@ -164,17 +164,15 @@ def _accept_delivery(
 
     One that makes no valid changes is kept as a failed job, to be read again when the rules are corrected.
     """
-    jobs: list[JobEntry] = []
-    try:
-        receipts = _accept_mapped(deps.intake, mapped.changes, correlation)
-        jobs = list_job_entries(deps.runtime.queries, receipts)
-    except (InvalidChange, NotFound) as error:  # NotFound: its account has left the settings
+    receipts, error = _accept_mapped(deps.intake, mapped.changes, correlation)
+    jobs = list_job_entries(deps.runtime.queries, receipts)
+    if error:
         mapped = mapped.failed(error)
     if mapped.error:
         with deps.threads.mapping:
             message = make_unreadable_message(source, mapped.delivery, mapped.id, faults_of(mapped.error))
         receipt = deps.intake.reject(message)
-        jobs = [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
+        jobs.append({"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate})
     if not jobs:
         deps.runtime.emit("webhook.ignored", source=source.name, message=mapped.id, because=mapped.because)
     deps.deliveries.keep(source, partial(record_delivery, source, mapped, [job["id"] for job in jobs]))
@@ -193,20 +191,18 @@ def _taken(source: Source, jobs: Sequence[JobEntry]) -> Response:
     return answer
 
 
-def _accept_mapped(intake: Intake, mapped: Sequence[MappedChange], correlation: str) -> list[Receipt]:
-    """Accept the changes, account by account; faults are led by the paths of the rules.
+def _accept_mapped(
+    intake: Intake, mapped: Sequence[MappedChange], correlation: str
+) -> tuple[list[Receipt], InvalidChange | None]:
+    """Accept the changes, account by account; return the receipts, and the faults led by paths of rules.
 
     A redelivered message meets its first jobs, whatever its content is by now (R2).
     """
     changes = [msgspec.structs.replace(item.change, correlation=correlation) for item in mapped]
-    receipts: dict[int, Receipt] = {}
-    for positions in group_by_account(changes):
-        try:
-            accepted = intake.accept([changes[at] for at in positions])
-        except InvalidChange as error:
-            raise error.moved([mapped[at].path for at in positions].__getitem__) from None
-        receipts |= zip(positions, accepted, strict=True)
-    return [receipts[at] for at in range(len(changes))]
+    receipts, error = intake.accept_parts(changes)
+    if error:
+        error = error.moved([item.path for item in mapped].__getitem__)
+    return [receipts[at] for at in sorted(receipts)], error
 
 
 def _refuse_delivery(
