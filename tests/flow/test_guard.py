@@ -6,6 +6,7 @@ own record of every write.
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -245,6 +246,58 @@ def test_a_create_may_still_land_that_was_sent_before_the_guard_was_switched_on(
     world.drain()
     assert world.simulator.violations("token-acme") == ()
     assert list(world.relations()) == [Relation(UNIT, 1, 70)]
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "before"), [(BROKER, "parent"), (BROKER, ""), (BUYER, "")], ids=["turned", "off", "never"]
+)
+def test_a_create_may_still_land_that_was_sent_before_another_side_was_guarded(
+    make_world: Make, is_closed: bool, name: str, before: str
+) -> None:
+    retry = RetryPolicy(give_up_after=-1.0) if is_closed else RetryPolicy()
+    world = make_world(
+        faults=FaultPlan.script(["late"]), policy={"guarded": lambda _: before, "retry": retry}
+    )
+    world.accept(change("create", name, 1, 70))
+    world.flush()
+    assert states(world) == (["failed"] if is_closed else ["verifying"])
+    world.policy = {"guarded": lambda _: "child", "order": lambda _: "delete_first"}
+    world.accept(change("create", name, 2, 70))
+    world.drain()
+    assert list(world.relations()) == [Relation(name, 1, 70)]
+    assert errors(world) == ["unknown" if is_closed else "", "dependency"]
+    assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
+@pytest.mark.parametrize("name", [BROKER, BUYER])
+@pytest.mark.parametrize("replaces", ["", "child"])
+def test_a_child_that_settings_give_one_parent_keeps_it_however_another_is_asked_for(
+    make_world: Make, name: str, replaces: str
+) -> None:
+    world = make_world(policy={"guarded": lambda _: "child", "order": lambda _: "delete_first"})
+    world.simulator.seed("token-acme", [Relation(name, 1, 70)])
+    asked = change("replace" if replaces else "create", name, 2, 70, event_id="asked")
+    world.accept(msgspec.structs.replace(asked, replaces=replaces))
+    world.drain()
+    requeue(world.intake, "acme", [world.job().id])
+    world.drain()
+    assert (errors(world), list(world.relations())) == (["dependency"], [Relation(name, 1, 70)])
+    world.accept(change("delete", name, 1, 70))
+    requeue(world.intake, "acme", [world.job().id])
+    world.drain()
+    assert list(world.relations()) == [Relation(name, 2, 70)]
+    assert states(world) == ["succeeded", "succeeded"]
+
+
+def test_a_building_that_settings_leave_no_last_unit_of_keeps_it(make_world: Make) -> None:
+    world = make_world(policy={"guarded": lambda _: "parent", "order": lambda _: "create_first"})
+    world.simulator.seed("token-acme", [Relation(UNIT, 1, 70)])
+    world.accept(change("delete", UNIT, 1, 70))
+    world.accept(msgspec.structs.replace(change("replace", UNIT, 2, 70), replaces="parent"))
+    world.drain()
+    assert errors(world) == ["last_one", "last_one"]
+    assert set(world.relations()) == {Relation(UNIT, 1, 70), Relation(UNIT, 2, 70)}
 
 
 @pytest.mark.parametrize("name", [BROKER, UNIT])

@@ -44,8 +44,9 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     failures         set     the groups                                          as `failed`
     open             hash    relation → its open work (JSON of OpenRelation)     until it has its outcomes
     due              zset    open relations by not_before (µs)                   with `open`
-    guard            zset    "<guarded record>|f|<relation>" (R12); earlier      with `open`, or until its
-                             releases wrote |h| for some                         doubt is over
+    guard            zset    "<guarded record>|f|<relation>" (R12), |c| by its   with `open`, or until its
+                             child of a create without an answer; earlier        doubt is over
+                             releases wrote |h| for some
     journal          hash    request id → "<signed µs> <request>", not settled   until settled or given up
     holder           hash    token, step: who has the lease and may work the     10 s, renewed
                              account

@@ -4,6 +4,8 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 from worker.contract import Relation
 from worker.planner.apply_reply import RelationOutcome
+from worker.planner.guard import guard_key
+from worker.planner.relation_state import Doubt
 from worker.ports.audit import AuditEntry
 from worker.ports.work import BegunRequest, ClaimedJob, OpenWrite, Writes
 from worker.store import codec
@@ -128,6 +130,7 @@ def _write(
     touched: dict[Relation, Memory] = {}
     for relation, (state, doubt) in writes.confirmed.items():
         touched[relation] = memory = memories[relation]
+        _index_coming(commit, relation, memory.doubt, doubt)
         memory.confirmed, memory.doubt = state, doubt
     for outcome in writes.outcomes:
         short, relation = outcome.job[skipped:], outcome.relation
@@ -167,6 +170,18 @@ def _audit(leased: LeasedAccount, commit: AccountCommit, entry: AuditEntry | Non
         commit.audit(entry, entry.count, known)
 
 
+def _index_coming(
+    commit: AccountCommit, relation: Relation, before: Doubt | None, after: Doubt | None
+) -> None:
+    """Let the guard find a create without an answer by its child, whatever its type guards by now (R12)."""
+    was_coming, is_coming = (bool(doubt and doubt.kind == "create") for doubt in (before, after))
+    member = f"{guard_key(relation, 'child')}|c|{relation}"
+    if is_coming and not was_coming:
+        commit.run("ZADD", "guard", 0, member)
+    elif was_coming and not is_coming:
+        commit.run("ZREM", "guard", member)
+
+
 def _write_opens(
     commit: AccountCommit, opens: Mapping[Relation, OpenWrite], unwritten: Container[Relation]
 ) -> None:
@@ -185,7 +200,7 @@ def _write_opens(
             if write.open or write.in_doubt_until > commit.now:
                 commit.run("ZADD", "guard", 0, f"{write.guard}|f|{name}")
             else:
-                commit.run("ZREM", "guard", f"{write.guard}|f|{name}", f"{write.guard}|h|{name}")
+                commit.run("ZREM", "guard", *(f"{write.guard}|{mark}|{name}" for mark in "fhc"))
     if closed:
         commit.run("ZREM", "due", *closed)
     if dues:
