@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from redis import Redis
 
@@ -114,6 +115,30 @@ def test_messages_are_listed_page_by_page_newest_first(store: Store) -> None:
     assert [found.made_at - START for found in first.entries] == [4, 3, 2]
     rest = callbacks.list_messages("acme", limit=3, cursor=first.next)
     assert ([found.made_at - START for found in rest.entries], rest.next) == ([1, 0], "")
+
+
+def test_messages_that_were_made_at_the_same_time_are_all_listed(store: Store) -> None:
+    callbacks = callbacks_of(store)
+    keep(callbacks, *(msgspec.structs.replace(message(number), made_at=START) for number in range(5)))
+    found, cursor = list[str](), ""
+    for _ in range(3):
+        page = callbacks.list_messages("acme", limit=2, cursor=cursor)
+        found += [each.id for each in page.entries]
+        cursor = page.next
+    assert (found, cursor) == ([message(number).id for number in (4, 3, 2, 1, 0)], "")
+
+
+def test_a_page_goes_on_behind_a_message_that_is_gone_by_then(redis_store: RedisStore) -> None:
+    callbacks = callbacks_of(redis_store)
+    keep(callbacks, *map(message, range(5)))
+    cursor = callbacks.list_messages("acme", limit=3).next
+    redis_store.database.redis.zrem(redis_store.database.key("acme", "callbacks"), message(2).id)
+    rest = callbacks.list_messages("acme", limit=3, cursor=cursor)
+    assert [found.made_at - START for found in rest.entries] == [1, 0]
+    for number in (1, 0):
+        redis_store.database.redis.hdel(redis_store.database.key("acme", "callback"), message(number).id)
+    first = callbacks.list_messages("acme", limit=3)
+    assert [found.made_at - START for found in first.entries] == [4, 3]
 
 
 @pytest.mark.parametrize("cursor", ["١", "１２", "²", "-1", "(1", "nan", "9" * 400])

@@ -165,13 +165,22 @@ class RedisCallbacks:
     def list_messages(
         self, account: str, *, limit: int = 50, cursor: str = ""
     ) -> CursorPage[CallbackMessage]:
-        """Return the messages of an account, newest first; the cursor is when the last one was made."""
-        below = f"({cursor}" if cursor.isascii() and cursor.isdecimal() else "+inf"
-        ids = self._database.read_names(
-            account, "zrevrangebyscore", "callbacks", below, "-inf", start=0, num=limit
-        )
+        """Return the messages of an account, newest first; the cursor is when the last was made, and its id.
+
+        Those of one look at several labels are made at the same time.
+        """
+        made_at, _, last = cursor.partition(":")
+        rank = self._database.read(account, "zrevrank", "callbacks", last) if last else None
+        if rank is None:  # it is gone, or no cursor
+            below = f"({made_at}" if made_at.isascii() and made_at.isdecimal() else "+inf"
+            place = ("zrevrangebyscore", "callbacks", below, "-inf")
+            rows = self._database.read(account, *place, start=0, num=limit, withscores=True)
+        else:
+            place = ("zrevrange", "callbacks", rank + 1, rank + limit)
+            rows = self._database.read(account, *place, withscores=True)
+        ids = [name.decode() for name, _ in rows]
         found = [message for message in self._read_messages(account, ids) if message]
-        return CursorPage(tuple(found), str(found[-1].made_at) if found and len(ids) == limit else "")
+        return CursorPage(tuple(found), f"{int(rows[-1][1])}:{ids[-1]}" if len(ids) == limit else "")
 
     def count_waiting(self, account: str, callback: str) -> int:
         """Return how many messages of a callback wait."""

@@ -168,10 +168,10 @@ class Callbacks:
                 callback=name,
                 batch=watch.label,
                 counts=watch.counts,
-                made_at=now + place,  # each its own: lists go on behind it
+                made_at=now,
                 next_at=now,
             )
-            for place, name in enumerate(look.tells)
+            for name in look.tells
         ]
         reported = {**watch.reported, **dict.fromkeys(look.tells, watch.counts)} if messages else None
         is_kept = self.store.settle_watch(
