@@ -321,6 +321,12 @@ def test_every_kind_of_store_is_taken(read: Read, url: str) -> None:
         ("redis://h/zero", "expected the number of a database"),
         ("unix:///run/redis.sock?db=x", "the option db expects the number of a database"),
         ("redis://h?socket_timeout=-1", "the option socket_timeout expects a positive number"),
+        ("redis://a:1,b:2/0", "expected one host; several are redis+sentinel:// or redis+cluster://"),
+        (
+            "redis+sentinel://:pw/x@a,b/main/0",
+            "expected HOST:PORT,HOST:PORT after redis+sentinel://; in user",
+        ),
+        ("redis+sentinel://a,b/main/zero", "expected a service and the number of a database after the hosts"),
     ],
 )
 @pytest.mark.parametrize("variable", ["RELATIONS_REDIS_URL", "RELATIONS_BROKER_URL"])
@@ -333,6 +339,43 @@ def test_an_option_of_a_url_that_cannot_be_used_is_a_fault(
 def test_a_part_of_a_password_is_not_taken_for_the_name_of_an_option(faults: Faults) -> None:
     (fault,) = faults(ACME, {"RELATIONS_REDIS_URL": "redis://:pass?w0rd@h:6379/0"})
     assert "w0rd" not in fault
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (
+            "h.redis.cache.windows.net:6380,password=hunter2=,ssl=True",
+            "; this is Azure's form; write rediss://:",
+        ),
+        ("rediss://h:6380,password=hunter2=,ssl=True,abortConnect=False", ": this is Azure's form; write "),
+        ("redis://:a,hunter2/b@h:6379/0", "in user and password, write what is no letter or digit as %"),
+        ("redis://:hunter2#b@h:6379/0", "in user and password, write what is no letter or digit as %"),
+        (
+            "redis+sentinel://:hunter2/b@a:26379,b:26379/main/0",
+            "in user and password, write what is no letter",
+        ),
+        ("redis+cluster://:hunter2/b@a:26379,b:26379", "in user and password, write what is no letter"),
+        ('"redis://:hunter2@h:6379/0"', "; leave out the quotation marks"),
+        ("redis:6379", "; write redis:// before the host"),
+        ("valkeys://:hunter2@h", "; valkeys:// is written rediss://"),
+    ],
+)
+def test_what_is_wrong_with_the_url_that_a_host_shows_is_said_without_its_password(
+    faults: Faults, url: str, reason: str
+) -> None:
+    (fault,) = faults(ACME, {"RELATIONS_REDIS_URL": url, "RELATIONS_BROKER_URL": "redis://h"})
+    assert reason in fault
+    assert "hunter2" not in fault
+
+
+def test_a_broker_of_several_sentinels_is_not_written_as_celery_has_it(faults: Faults) -> None:
+    (fault,) = faults(ACME, {"RELATIONS_BROKER_URL": "sentinel://a:26379;sentinel://b:26379"})
+    assert "expected HOST:PORT,HOST:PORT after sentinel://" in fault
+
+
+def test_blanks_around_a_variable_do_not_count(read: Read) -> None:
+    assert read(ACME, {"RELATIONS_REDIS_URL": " redis://h:1/0\n"}).redis_url == "redis://h:1/0"
 
 
 @pytest.mark.parametrize("url", ["h:6379", "redis://", "redis://h:port", "redis://[::1", "unix://"])

@@ -6,23 +6,35 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
-from worker.config.urls import is_api_url, is_url
+from worker.config.urls import explain_url, is_api_url, is_url
 
 DAY: Final = 86_400  # seconds
 
 
 def private(
-    expected: str, accepts: Callable[[Any], bool] = bool, *, listed: bool = False, pattern: str | None = None
+    expected: str,
+    accepts: Callable[[Any], bool] = bool,
+    *,
+    listed: bool = False,
+    pattern: str | None = None,
+    explain: Callable[[str], str] = lambda _: "",
 ) -> Meta:
-    """Return what a value must be that may be a secret: no fault repeats it. A `listed` one may be a list."""
-    extra = {"private": True, "accepts": accepts, "listed": listed}
+    """Return what a value must be that may be a secret: no fault repeats it. A `listed` one may be a list.
+
+    `explain` says of a text that is refused what may be wrong with it, where it knows.
+    """
+    extra = {"private": True, "accepts": accepts, "listed": listed, "explain": explain}
     return Meta(description=expected, extra=extra, pattern=pattern)
 
 
 def url_of(*schemes: str) -> Meta:
     """Return that a value must be a URL with one of these schemes; it may carry a password."""
     known = ", ".join(f"{scheme}://" for scheme in schemes)
-    return private(f"a URL that begins with {known}", lambda value: is_url(value, *schemes))
+    return private(
+        f"a URL that begins with {known}",
+        lambda value: is_url(value, *schemes),
+        explain=lambda value: explain_url(value, schemes),
+    )
 
 
 def is_backoff(pair: tuple[float, float]) -> bool:

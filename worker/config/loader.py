@@ -128,7 +128,9 @@ def read_environment(environ: Mapping[str, str], reader: TableReader) -> tuple[E
     """Return what our variables set, an empty one counts as not set; and what is doubtful about them."""
     known = keys_of(Environment)
     given = {
-        name: value for name, value in environ.items() if name.startswith("RELATIONS_") and value.strip()
+        name: value.strip()
+        for name, value in environ.items()
+        if name.startswith("RELATIONS_") and value.strip()
     }
     variables: Environment = reader.table(Environment, {key: given[key] for key in known if key in given}, "")
     found: list[Fault] = []

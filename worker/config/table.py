@@ -112,7 +112,8 @@ class TableReader:
         except (msgspec.ValidationError, UnicodeError):  # whose text may hold the value
             pass
         got = "" if extra.get("private") else f", got {quote(content)}"
-        return self._refuse(path, f"expected {describe(hint)}{got}")
+        reason = extra["explain"](content) if isinstance(content, str) and "explain" in extra else ""
+        return self._refuse(path, f"expected {describe(hint)}{got}{'; ' if reason else ''}{reason}")
 
     def _expect(self, kind: type, content: object, path: str) -> Any:
         """Return a table or a list; anything else may be a secret in a wrong place, so it is not shown."""

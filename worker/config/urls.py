@@ -8,6 +8,22 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from worker.config.secret import hide
 
 CERTIFICATE_CHECKS: Final = ("required", "optional", "none")
+AZURE: Final = ",password="
+"""Stands in the connection strings that Azure shows: `host:6380,password=…,ssl=True`."""
+ESCAPE: Final = "in user and password, write what is no letter or digit as % and two hexadecimal digits"
+HOST: Final = re.compile(r"(\[[^][]+\]|[^][:;@]+)(:\d{1,5})?")
+OTHER_SPELLINGS: Final = {
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "redis+ssl": "rediss",
+    "redis+tls": "rediss",
+    "redis-sentinel": "redis+sentinel",
+    "redis-socket": "unix",
+    "redis+socket": "unix",
+    "redis+unix": "unix",
+    "pyamqp": "amqp",
+}
+"""How other programs write the scheme, and how it is written here."""
 
 
 def split_url(url: str) -> SplitResult:
@@ -33,6 +49,23 @@ def is_url(value: str, *schemes: str) -> bool:
         return bool(parts.netloc or parts.path.strip("/")) and (several or parts.port != 0)
     except ValueError:  # a port that is no number, a broken IPv6 address
         return False
+
+
+def explain_url(value: str, schemes: Sequence[str]) -> str:
+    """Return what may be wrong with a text that is no URL with one of the schemes; "" where it is not known.
+
+    No part of the text is repeated: it may hold a password.
+    """
+    scheme, slashes, _ = value.partition("://")
+    if AZURE in value.lower():
+        return "this is Azure's form; write rediss://:PASSWORD@HOST:6380/0"
+    if value[:1] in ("'", '"'):
+        return "leave out the quotation marks"
+    if not slashes and re.fullmatch(r"[\w.-]+(:\d+)?", value):
+        return f"write {schemes[0]}:// before the host"
+    if (own := OTHER_SPELLINGS.get(scheme)) in schemes:
+        return f"{scheme}:// is written {own}://"
+    return ESCAPE if scheme in schemes else ""
 
 
 def is_api_url(value: str) -> bool:
@@ -74,12 +107,27 @@ def redis_options(url: str) -> dict[str, Any]:
     """Return the options in the query of a Redis URL; raise ValueError for one that cannot be used."""
     parts = split_url(url)
     given = parse_qsl(parts.query, keep_blank_values=True)
+    _check_hosts(parts)
     if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
         raise ValueError("expected the number of a database after the host")
     if any(name.startswith("ssl_") for name, _ in given) and not is_encrypted(url):
         raise ValueError("ssl_ options belong to rediss://, rediss+sentinel:// and rediss+cluster://")
     known = _known_options(parts.scheme)
     return {name: _read_option(name, value, known) for name, value in given}
+
+
+def _check_hosts(parts: SplitResult) -> None:
+    """Check the hosts: a client's own error over them would repeat what may be a password."""
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    if parts.scheme in SENTINEL_SCHEMES + CLUSTER_SCHEMES:
+        if not all(HOST.fullmatch(host) for host in hosts):
+            raise ValueError(f"expected HOST:PORT,HOST:PORT after {parts.scheme}://; {ESCAPE}")
+        if parts.scheme in SENTINEL_SCHEMES and not re.fullmatch(r"(/[^/]*(/\d*)?)?", parts.path):
+            raise ValueError("expected a service and the number of a database after the hosts")
+    elif len(hosts) > 1 and AZURE in parts.netloc.lower():
+        raise ValueError(explain_url(parts.netloc, ()))
+    elif len(hosts) > 1:
+        raise ValueError(f"expected one host; several are redis+sentinel:// or redis+cluster://; {ESCAPE}")
 
 
 def _known_options(scheme: str) -> Sequence[str]:
