@@ -4,6 +4,7 @@ Celery's own scheduler goes by the time of day, which may be set back, and keeps
 """
 
 import time
+from functools import cached_property
 from typing import Any, Final
 
 from celery.beat import Scheduler, SchedulingError
@@ -24,6 +25,12 @@ class SweepScheduler(Scheduler):
         self._failure = RepeatedFailure()
         super().__init__(*args, **options)
 
+    @cached_property
+    def producer(self) -> Any:
+        """What sends. Celery's own connects at once, and waits without an end for a broker that is away."""
+        scheduler: Any = self
+        return scheduler.Producer(scheduler.connection, auto_declare=False)
+
     def tick(self, *_: Any, **__: Any) -> float:
         """Send what is due, and return the seconds until more is."""
         if (wait := self._next_at - time.monotonic()) > 0:
@@ -36,13 +43,17 @@ class SweepScheduler(Scheduler):
         return interval
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
-        """Send the message; that it cannot be sent is said once, until the cause changes."""
+        """Send the message; that it cannot be sent is said once, until the cause changes.
+
+        The next is sent over a connection made anew: what sends to a RabbitMQ would keep to the broken one.
+        """
         try:
             self.apply_async(entry, producer=producer, advance=False)
         except Exception as error:  # whatever the broker's client raises
             cause = explain_error(error.__context__ or error if isinstance(error, SchedulingError) else error)
             if self._failure.is_news(cause):
                 log.emit("sweep.failed", error=cause)
+            self.close()
         else:
             self._failure.forget()
 

@@ -131,6 +131,8 @@ def test_the_broker_dies_while_changes_come_in_and_no_process_is_restarted(
         seconds=60,
     )
     assert all_succeeded(runtime, [*before, *during, *after])
+    back = runtime.metrics.now()
+    wait_until(lambda: runtime.read_health().sweeps.at > back, "beat sends no more sweeps")
     assert stack.ended() == []
 
 
