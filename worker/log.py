@@ -52,6 +52,7 @@ WARNINGS: Final = frozenset(
         "settings.missing",
         "settings.rejected",
         "store.mended",
+        "store.reverted",
         "store.unavailable",
         "sweep.failed",
         "traces.refused",

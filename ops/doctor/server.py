@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from ops.doctor.findings import Finding
+from ops.doctor.findings import Finding, Level
 from ops.doctor.rights import USE
 from worker.config import mask_url
 from worker.redis.client import translate_errors
@@ -80,12 +80,16 @@ def check_role(info: Mapping[str, Any], url: str) -> Iterator[Finding]:
 def check_eviction(info: Mapping[str, Any]) -> Finding:
     """Check that a full server refuses new changes rather than drop accepted ones."""
     policy, limit = str(info.get("maxmemory_policy", "")), int(info.get("maxmemory", 0))
+    dropped = int(info.get("evicted_keys", 0))
     if not policy:
         message = "INFO does not tell the maxmemory-policy: any but noeviction may drop accepted changes"
         return Finding("eviction", "warn", message, "Ask who runs it, and choose noeviction.")
     if policy != "noeviction":
         message = f"maxmemory-policy is {policy}: a full server drops accepted changes"
-        return Finding("eviction", "fail" if limit else "warn", message, "Set maxmemory-policy noeviction.")
+        if dropped:
+            message = f"maxmemory-policy is {policy}: {dropped:,} keys were dropped since the server started"
+        level: Level = "fail" if limit or dropped else "warn"
+        return Finding("eviction", level, message, "Set maxmemory-policy noeviction.")
     memory = f"{limit / 2**20:,.0f} MiB at most" if limit else "memory without a bound"
     return Finding("eviction", "ok", f"noeviction, {memory}")
 

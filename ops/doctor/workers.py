@@ -9,7 +9,13 @@ from worker.celery_config import queue_names
 from worker.config import Settings, mask_url
 from worker.redis.broker import AMQP_SCHEMES
 from worker.redis.client import explain_error, is_answer
-from worker.usecases.health import Health, find_memory_trouble, find_sweep_trouble, find_worker_trouble
+from worker.usecases.health import (
+    Health,
+    find_memory_trouble,
+    find_reverted_trouble,
+    find_sweep_trouble,
+    find_worker_trouble,
+)
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -85,3 +91,5 @@ def check_system(health: Health) -> Iterator[Finding]:
         )
     if trouble := find_memory_trouble(health):
         yield report("memory", trouble)
+    if trouble := find_reverted_trouble(health):
+        yield report("history", trouble)

@@ -98,6 +98,12 @@ def test_a_server_that_may_drop_keys_is_a_finding(policy: str, bound: int, level
     assert check_eviction({"maxmemory_policy": policy, "maxmemory": bound}).level == level
 
 
+def test_keys_that_a_server_has_dropped_are_counted() -> None:
+    found = check_eviction({"maxmemory_policy": "allkeys-lru", "maxmemory": 0, "evicted_keys": 1103})
+    assert found.level == "fail"
+    assert "1,103 keys were dropped" in found.message
+
+
 @pytest.mark.parametrize(
     ("info", "fsync", "level"),
     [

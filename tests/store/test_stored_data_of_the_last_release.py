@@ -364,7 +364,7 @@ def test_metrics_workers_sweeps_and_paces_are_read(client: Redis) -> None:
     assert stats["baker"].pause == Pause("hand", "moving", since=NOW)
     worker = WorkerInfo(name="celery@here", hostname="here", pid=4242, concurrency=2, version="0.1.0", at=NOW)
     assert metrics.list_workers() == [worker]
-    assert metrics.sweep_stats() == (NOW, 1, 2)
+    assert metrics.sweep_stats()[:3] == (NOW, 1, 2)
     pace = RedisLimiter(client, PREFIX).state("acme")
     assert (pace["factor"], pace["reason"], pace["not_before"]) == (0.5, "HTTP 429", NOW / 1e6 + 30)
 

@@ -69,6 +69,10 @@ STATES: dict[str, tuple[Callable[[Front], object], Troubles]] = {
         {("store_refuses", "")},
     ),
     "full": (fill, {("store_full", "")}),
+    "set back": (
+        lambda front: front.runtime.metrics.record_reverted(at=front.runtime.metrics.now()),
+        {("store_reverted", "")},
+    ),
     "several": (
         lambda front: (front.runtime.client.flushall(), open_breaker(front)),
         {("no_worker", ""), ("no_sweep", ""), ("breaker_open", "acme")},

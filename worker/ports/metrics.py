@@ -59,11 +59,15 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SweepStats(NamedTuple):
-    """When the last sweep was (µs; 0: never), how many there were, and how many wake-ups they repaired."""
+    """When the last sweep was (µs; 0: never), how many there were, and how many wake-ups they repaired.
+
+    `reverted` is when a sweep found that the store had gone back to an earlier state (µs; 0: never).
+    """
 
     at: int = 0
     made: int = 0
     repaired: int = 0
+    reverted: int = 0
 
 
 HISTORY_SECONDS: Final = 300  # of one bucket of an account's history
@@ -124,6 +128,9 @@ class Metrics(Protocol):
 
     def record_sweep(self, repaired: int, *, at: int) -> None:
         """Note that a sweep was made at a time (µs), and how many wake-ups it repaired."""
+
+    def record_reverted(self, *, at: int) -> None:
+        """Note that the store was found to have gone back to an earlier state, at a time (µs)."""
 
     def sweep_stats(self) -> SweepStats:
         """Return when the last sweep was, and how many there were."""

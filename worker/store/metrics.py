@@ -110,8 +110,12 @@ class RedisMetrics:
             self._redis.hincrby(self._sweep, "made", 1)
             self._redis.hincrby(self._sweep, "repaired", repaired)
 
+    def record_reverted(self, *, at: int) -> None:
+        """Note when the store was found to have gone back to an earlier state."""
+        self._note(self._sweep, "reverted", at)
+
     def sweep_stats(self) -> SweepStats:
-        """Return the last sweep's time and the totals of all sweeps."""
+        """Return the last sweep's time, the totals of all sweeps, and when the store had gone back."""
         with translate_errors():
             numbers = self._redis.hmget(self._sweep, *SweepStats._fields)
         return SweepStats(*(int(number or 0) for number in numbers))

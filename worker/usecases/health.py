@@ -18,6 +18,7 @@ MAX_SWEEP_AGE: Final = 30.0  # seconds without a sweep, of which there is one ev
 MAX_WAIT: Final = 300.0  # seconds that the change at the head of an inbox may wait
 MAX_CLAIM_AGE: Final = 7 * 86_400.0  # seconds since the extendedclaim in a file was written
 MAX_PARKED: Final = 100  # changes of an account that wait for records to be found
+REVERTED_TOLD: Final = 86_400.0  # seconds for which it is told that the store went back
 MAX_FULL: Final = 0.9  # share of the store's memory
 
 SEVERITIES: Final[Mapping[str, Severity]] = {
@@ -28,6 +29,7 @@ SEVERITIES: Final[Mapping[str, Severity]] = {
     "no_worker": "page",
     "no_sweep": "page",
     "store_full": "page",
+    "store_reverted": "ticket",
     "paused": "page",
     "paused_by_hand": "ticket",
     "breaker_open": "ticket",
@@ -99,7 +101,7 @@ def find_store_trouble(reason: str) -> Trouble:
 
 def find_troubles(health: Health) -> Iterator[Trouble]:
     """Yield everything that is wrong with the system, account by account last."""
-    found = find_worker_trouble(health), find_sweep_trouble(health), find_memory_trouble(health)
+    found = (find(health) for find in SYSTEM_CHECKS)
     if health.refusal:
         yield Trouble("store_refuses", f"no change is accepted: {health.refusal}", "Mend what Redis says.")
     yield from filter(None, found)
@@ -132,6 +134,24 @@ def find_memory_trouble(health: Health) -> Trouble | None:
         return None
     message = f"Redis is {memory.used / memory.limit:.0%} full: a full one refuses changes"
     return Trouble("store_full", message, "Give it memory, or shorten retention_days.")
+
+
+def find_reverted_trouble(health: Health) -> Trouble | None:
+    """Return what is wrong if the store went back to an earlier state within a day."""
+    since = health.sweeps.reverted and health.now - health.sweeps.reverted / 1e6
+    if not 0 < since < REVERTED_TOLD:
+        return None
+    message = f"{since / 60:,.0f} min ago Redis went back to an earlier state: accepted changes are lost"
+    advice = "Let producers send again, and see docs/how-to/back-up-and-restore.md."
+    return Trouble("store_reverted", message, advice)
+
+
+SYSTEM_CHECKS: Final = (
+    find_worker_trouble,
+    find_sweep_trouble,
+    find_memory_trouble,
+    find_reverted_trouble,
+)
 
 
 def find_account_troubles(health: Health, name: str) -> Iterator[Trouble]:

@@ -15,7 +15,7 @@ from worker.errors import StoreUnavailable, Unavailable
 from worker.ports.deliveries import Deliveries
 from worker.ports.integrity import StoreFlaw, describe_flaws
 from worker.ports.job_admin import JobAdmin
-from worker.ports.metrics import HISTORY_SECONDS, Metrics
+from worker.ports.metrics import HISTORY_SECONDS, Metrics, SweepStats
 from worker.ports.services import EventSink
 from worker.ports.store import Store
 
@@ -50,12 +50,16 @@ class Sweeper:
     _tidy_cursors: dict[str, int] = field(default_factory=dict)
     _rests_until: dict[str, int] = field(default_factory=dict)  # account → the sweep that tidies it again
     _noted: int = -1  # the last bucket of the accounts' history that this process noted
+    _seen: SweepStats = field(default_factory=SweepStats)  # what this process read last of all sweeps
 
     def sweep(self) -> int:
         """Send the flush messages that are missing, and return how many."""
         # Not the registry's accounts: in a cluster it may be away while accounts are not.
         accounts = _sample(self.list_accounts(), MAX_ACCOUNTS)
-        self._follow_clock()
+        with suppress(StoreUnavailable):
+            stats, now = self.metrics.sweep_stats(), self.metrics.now()
+            self._look_back(stats, now)
+            self._follow_clock(stats, now)
         due = self.store.due_accounts(
             accounts, credentials={account: self.fingerprint_of(account) for account in accounts}
         )
@@ -70,17 +74,24 @@ class Sweeper:
         self._tidy_deliveries()
         return len(due)
 
-    def _follow_clock(self) -> None:
+    def _look_back(self, stats: SweepStats, now: int) -> None:
+        """Tell, once of all processes, if the store has fewer sweeps than it had: it went back."""
+        if stats.made < self._seen.made and stats.reverted == self._seen.reverted:
+            self.metrics.record_reverted(at=now)
+            lost = round((self._seen.at - stats.at) / SECOND, 1) if stats.at else None
+            self.emit("store.reverted", seconds=lost)
+        self._seen = stats
+
+    def _follow_clock(self, stats: SweepStats, now: int) -> None:
         """Bring forward what is dated ahead, if the store's clock was set back since the last sweep."""
-        with suppress(StoreUnavailable):
-            back = self.metrics.sweep_stats().at - self.metrics.now()
-            if back <= CLOCK_JITTER * SECOND:
-                return
-            moved = 0
-            for account in (*self.list_accounts(), UNROUTED):
-                with suppress(Unavailable):
-                    moved += self.store.bring_forward(account, back)
-            self.emit("clock.stepped", seconds=round(back / SECOND, 1), moved=moved)
+        back = stats.at - now
+        if back <= CLOCK_JITTER * SECOND:
+            return
+        moved = 0
+        for account in (*self.list_accounts(), UNROUTED):
+            with suppress(Unavailable):
+                moved += self.store.bring_forward(account, back)
+        self.emit("clock.stepped", seconds=round(back / SECOND, 1), moved=moved)
 
     def stalled_replays(self) -> list[str]:
         """Return stalled replays of a few accounts; when the store is away, those found so far."""
