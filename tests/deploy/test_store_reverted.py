@@ -1,12 +1,14 @@
 """The store goes back under running workers: emptied, or restored as it was: it is told, and work goes on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from tests.support.http_front import BUYER, Front, running
+from worker.ports.metrics import SweepStats
 from worker.usecases.health import find_reverted_trouble
 from worker.wiring import Runtime
 
@@ -73,6 +75,33 @@ def test_that_the_store_went_back_is_told_once_and_what_is_sent_again_is_done(
     assert [front.job(job).state for job in jobs] == ["succeeded"] * 2
     assert runtime.inspector.inspect("acme").flaws == ()
     other.client.close()
+
+
+class LateMetrics:
+    """Metrics that answer a sweep once only when another one, in another thread, is through."""
+
+    def __init__(self, metrics: Any, sweep: Callable[[], object]) -> None:
+        self._metrics, self._sweep, self._is_late = metrics, sweep, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._metrics, name)
+
+    def sweep_stats(self) -> SweepStats:
+        stats: SweepStats = self._metrics.sweep_stats()
+        if not self._is_late:
+            self._is_late = True
+            self._sweep()
+            self._sweep()
+        return stats
+
+
+def test_sweeps_of_several_threads_that_overtake_each_other_do_not_tell_it(front: Front) -> None:
+    sweeper = front.runtime.sweeper
+    front.runtime.sweep()
+    front.runtime.sweep()
+    sweeper.metrics = LateMetrics(sweeper.metrics, sweeper.sweep)
+    sweeper.sweep()
+    assert reverted(front) == []
 
 
 def test_it_is_told_for_a_day(front: Front, redis_client: redis.Redis) -> None:

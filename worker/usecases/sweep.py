@@ -57,8 +57,10 @@ class Sweeper:
         # Not the registry's accounts: in a cluster it may be away while accounts are not.
         accounts = _sample(self.list_accounts(), MAX_ACCOUNTS)
         with suppress(StoreUnavailable):
+            seen = self._seen  # before the store is asked: threads may overtake each other
             stats, now = self.metrics.sweep_stats(), self.metrics.now()
-            self._look_back(stats, now)
+            self._compare(seen, stats, now)
+            self._seen = stats
             self._follow_clock(stats, now)
         due = self.store.due_accounts(
             accounts, credentials={account: self.fingerprint_of(account) for account in accounts}
@@ -74,13 +76,12 @@ class Sweeper:
         self._tidy_deliveries()
         return len(due)
 
-    def _look_back(self, stats: SweepStats, now: int) -> None:
+    def _compare(self, seen: SweepStats, stats: SweepStats, now: int) -> None:
         """Tell, once of all processes, if the store has fewer sweeps than it had: it went back."""
-        if stats.made < self._seen.made and stats.reverted == self._seen.reverted:
+        if stats.made < seen.made and stats.reverted == seen.reverted:
             self.metrics.record_reverted(at=now)
-            lost = round((self._seen.at - stats.at) / SECOND, 1) if stats.at else None
+            lost = round((seen.at - stats.at) / SECOND, 1) if stats.at else None
             self.emit("store.reverted", seconds=lost)
-        self._seen = stats
 
     def _follow_clock(self, stats: SweepStats, now: int) -> None:
         """Bring forward what is dated ahead, if the store's clock was set back since the last sweep."""
