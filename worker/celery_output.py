@@ -43,6 +43,15 @@ class QuietWorker(Worker):
         program.safe_say = say
         super().on_before_init(quiet, **options)
 
+    def setup_queues(self, include: Any, exclude: Any = None) -> None:
+        """Listen to the queues that are asked for; one that is not ours is a fault of the command."""
+        queues: Any = self.app.amqp.queues
+        wanted = include.split(",") if isinstance(include, str) else include or ()
+        if unknown := [name for name in wanted if name not in queues]:
+            missing, known = ", ".join(unknown), ", ".join(queues)
+            raise click.UsageError(f"-Q: there is no queue {missing}; there are {known}")
+        super().setup_queues(include, exclude)
+
     def emit_banner(self) -> None:
         """Log what it is in place of a banner."""
         worker: Any = self

@@ -76,6 +76,15 @@ def test_faulty_settings_are_one_message_with_every_fault_and_exit_code_2(faulty
     assert (ended.returncode, ended.stderr) == (2, MESSAGE)
 
 
+def test_a_worker_for_a_queue_that_there_is_not_says_which_there_are(tmp_path: Path) -> None:
+    ended = run(tmp_path, "-m", "celery", "-A", "worker.app", "worker", "-Q", "relations.flush,ops")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == (
+        "Error: -Q: there is no queue ops; there are relations.intake, relations.flush, relations.ops"
+    )
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.parametrize("script", [IMPORTING, NAMING, SENDING], ids=["importing", "naming", "sending"])
 def test_nothing_is_read_patched_or_set_up_at_import(faulty: Path, script: str) -> None:
     ended = run(faulty, "-c", script)
