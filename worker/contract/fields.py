@@ -27,6 +27,7 @@ from worker.contract.reference import (
 )
 from worker.contract.types import TYPES, ChangeAction, RelationType, ResolvedType, resolve
 from worker.contract.values import WrittenNumber, is_list_with_gaps, path_of, to_plain_message
+from worker.contract.wrapped import find_wrapped, is_encoded
 from worker.errors import Fault, NotFound
 
 Schema = dict[str, Any]
@@ -35,6 +36,7 @@ N_TO_N = "parentid and childid both name several records; a change is 1:n, so se
 MISPLACED_ALLOW_EMPTY = "is for a delete or a replace only: that may then take the last relation of a record"
 NO_RECORDS = f"expected 1 to {message.MAX_IDS} ids, got 0"
 ACTIONS: tuple[str, ...] = get_args(ChangeAction)
+ENCODED_HINT = ", which is JSON in a text; it was encoded twice, send it as JSON itself"
 GAPS_HINT = " whose names are numbers, as PHP writes a list with gaps; send array_values($list)"
 SPELLINGS = (*TYPES, *(known.urn for known in TYPES.values()))
 
@@ -56,8 +58,10 @@ def find_faults(obj: object, *, incomplete: bool = False) -> Iterator[Fault]:
     """
     obj = to_plain_message(obj)
     if not isinstance(obj, dict) or is_list_with_gaps(obj):
-        hint = GAPS_HINT if isinstance(obj, dict) else ""
-        yield Fault("", f"expected a change (an object), got {quote(obj)}{hint}")
+        yield Fault("", f"expected a change (an object), got {quote(obj)}{_hint_at_shape(obj)}")
+        return
+    if wrapped := find_wrapped(obj):
+        yield wrapped
         return
     for key in obj:
         if key not in FIELDS:
@@ -76,6 +80,15 @@ def find_faults(obj: object, *, incomplete: bool = False) -> Iterator[Fault]:
         yield from [Fault("relationinfo", reason)] if reason else []
     if obj.get("allow_empty") is True and obj.get("action") in ("create", "modify"):
         yield Fault("allow_empty", MISPLACED_ALLOW_EMPTY)
+
+
+def _hint_at_shape(obj: object) -> str:
+    """Return what to send in place of what is no object."""
+    if isinstance(obj, dict):
+        return GAPS_HINT
+    if isinstance(obj, list):
+        return "; send one array of changes, without another around it"
+    return ENCODED_HINT if is_encoded(obj) else ""
 
 
 def _find_faults_of_sides(obj: Mapping[str, object]) -> Iterator[Fault]:

@@ -1,5 +1,6 @@
 """Values as JSON has them: numbers as they are written in a text, and what Python producers have instead."""
 
+import codecs
 import json
 import re
 from collections import Counter
@@ -26,6 +27,15 @@ LONE_HALF = re.compile(
     rb"(?<!\\)(?:\\\\)*(\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2}))"
 )
+FORM = re.compile(rb"\s*[A-Za-z_][A-Za-z0-9_.%\[\]-]{0,99}=")
+BYTE = re.compile(r"\(byte ([0-9]{1,9})\)$")  # where msgspec gave up
+NO_NUMBER = "; JSON has no such number, leave the field out"
+PYTHON = "; this is how Python prints it, json.dumps writes JSON"
+STRANGE = {
+    **dict.fromkeys((b"NaN", b"Infinity", b"-Infinity", b"-NaN"), NO_NUMBER),
+    **dict.fromkeys((b"None", b"True", b"False"), PYTHON),
+    b"'": "; JSON has double quotation marks",
+}
 BOUND = 2**64  # beyond it no number is made an integer: its digits may be millions
 
 
@@ -59,7 +69,20 @@ def explain_broken_json(raw: bytes, error: Exception) -> str:
     """Return what was expected where a decoder found no JSON."""
     if half := LONE_HALF.search(raw):
         return f"expected JSON: {half[1].decode()} is half of a character; was a text cut inside of one?"
-    return f"expected JSON: {error}"
+    return f"expected JSON: {error}{_hint_at_format(raw, str(error))}"
+
+
+def _hint_at_format(raw: bytes, error: str) -> str:
+    """Return what a text is that is no JSON, by how it begins and by where a decoder gave up; mostly ""."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:2]:
+        return "; this is UTF-16, send UTF-8"
+    if FORM.match(raw):
+        return "; this is a form, send a JSON object"
+    if "trailing characters" in error:
+        return "; several changes are sent as one array, or one per line"
+    place = BYTE.search(error)
+    at = raw[int(place[1]) :][:9] if place else b""
+    return next((hint for mark, hint in STRANGE.items() if at.startswith(mark)), "")
 
 
 def _count_quotes(value: object) -> int:
