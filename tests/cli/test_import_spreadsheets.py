@@ -1,18 +1,22 @@
-"""What is read of an .xlsx beside its library: its failed cells, and how far its cells reach."""
+"""What is read of a spreadsheet beside its library: its failed cells, and how far its cells reach."""
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import BytesIO
 
 import pytest
 
 from producers.portals.imports import unpack
-from producers.portals.imports.xlsx_parts import BLOCK, FailedCell, find_failed_cells, require_compact
-from tests.support.spreadsheets import Failed, make_sheet, pack_xlsx
+from producers.portals.imports.sheet_cells import FailedCell
+from producers.portals.imports.xlsx_parts import BLOCK, find_failed_cells, require_compact
+from tests.support.old_spreadsheets import make_ods, make_xls, make_xlsb, make_xlsb_number, make_xlsb_row
+from tests.support.spreadsheets import Failed, Rows, make_sheet, pack_xlsx
 from worker.errors import Invalid
 
 FAR = '<row r="1048576"><c r="{column}1048576"{more}</row></sheetData>'
+DURATION = 46  # the format [h]:mm:ss
 ROWS = [["parentid", "childid"], [1, 2]]
 
 
@@ -113,3 +117,75 @@ def test_of_a_sheet_that_is_named_no_other_is_read() -> None:
 def test_a_column_may_be_as_long_as_a_sheet() -> None:
     with unpack(BytesIO(reach("B", "><v>1</v></c>"))) as text:
         assert sum(1 for _ in text) == 2**20
+
+
+def test_a_sheet_that_states_less_than_it_has_is_measured() -> None:
+    with pytest.raises(Invalid, match="has cells from A1 to XFD1048576"):
+        unpack(BytesIO(reach("XFD", "><v>1</v></c>", "A1:B2")))
+
+
+FAILURES: Rows = [
+    ["parentid", "childid", "batch", "event_id"],
+    [501, 9001, Failed("#N/A"), Failed("#REF!")],
+    [Failed("#DIV/0!"), Failed("#NAME?"), "x", 7],
+]
+
+
+@pytest.mark.parametrize("make", [make_xls, make_xlsb, make_ods])
+def test_failed_cells_of_other_programs_are_shown_too(make: Callable[[Rows], bytes]) -> None:
+    with unpack(BytesIO(make(FAILURES))) as text:
+        lines = text.read().decode().splitlines()
+    assert lines == ["parentid,childid,batch,event_id", "501,9001,#N/A,#REF!", "#DIV/0!,#NAME?,x,7"]
+
+
+def cell(kind: str, shown: str, more: str = "") -> str:
+    formula = 'table:formula="of:=1/0"'
+    return f"<table:table-cell {formula} {kind} {more}><text:p>{shown}</text:p></table:table-cell>"
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        (cell('office:value-type="float" office:value="0"', "#DIV/0!"), "#DIV/0!"),  # as Excel saves it
+        (cell('office:value-type="string" office:string-value=""', "Err:502"), "Err:502"),
+        (cell('office:value-type="string" calcext:value-type="error"', "kaputt"), "#ERROR!"),
+        (cell('office:value-type="float" office:value="5"', "#5"), "5"),
+        (
+            '<table:table-cell table:number-columns-repeated="2"/>'
+            + cell('office:value-type="string"', "#NV", 'table:number-columns-repeated="2"'),
+            ",,#NV,#NV",
+        ),
+    ],
+)
+def test_what_a_cell_of_an_ods_shows_tells_whether_it_has_failed(row: str, line: str) -> None:
+    more = f'<table:table-row table:number-rows-repeated="2">{row}</table:table-row>'
+    with unpack(BytesIO(make_ods([["", "a", "", "b"]], more))) as text:
+        lines = [each.rstrip(",") for each in text.read().decode().splitlines()]
+    assert lines == [",a,,b", line, line]
+
+
+def test_a_far_cell_of_other_programs_is_named_too() -> None:
+    far = '<table:table-row table:number-rows-repeated="1048000"/><table:table-row>'
+    far += '<table:table-cell table:number-columns-repeated="16000"/><table:table-cell '
+    far += 'office:value-type="float" office:value="1"/></table:table-row>'
+    with pytest.raises(Invalid, match="has cells from A1 to WQK1048003; delete the rows"):
+        unpack(BytesIO(make_ods(ROWS, far)))
+    record = make_xlsb_row(2**20 - 1) + make_xlsb_number(2**14 - 1, 1.0)
+    with pytest.raises(Invalid, match="has cells from A1 to XFD1048576; delete the rows"):
+        unpack(BytesIO(make_xlsb(ROWS, more=record)))
+
+
+def test_a_duration_is_not_taken_for_an_empty_cell() -> None:
+    xml = make_sheet([["occurred_at"], [1.25]]).replace('r="A2"', 'r="A2" s="1"')
+    with unpack(BytesIO(pack_xlsx({"a": xml}, formats=[0, DURATION]))) as text:
+        assert text.read().decode() == 'occurred_at\n"1 day, 6:00:00"\n'
+
+
+@pytest.mark.parametrize("make", [make_xls, make_xlsb, make_ods])
+def test_a_damaged_file_of_other_programs_is_refused_or_read(make: Callable[[Rows], bytes]) -> None:
+    whole = make(FAILURES)
+    for at in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[at] ^= 0xFF
+        with suppress(Invalid), unpack(BytesIO(damaged)) as text:
+            text.read()

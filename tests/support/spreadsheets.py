@@ -6,7 +6,7 @@ from typing import NamedTuple
 from xml.sax.saxutils import escape
 from zipfile import ZipFile
 
-from producers.portals.imports.xlsx_parts import name_column
+from producers.portals.imports.sheet_cells import name_column
 
 Rows = Sequence[Sequence["str | float | Failed"]]
 
@@ -27,8 +27,8 @@ def make_xlsx(sheets: Mapping[str, Rows]) -> bytes:
     return pack_xlsx({name: make_sheet(rows) for name, rows in sheets.items()})
 
 
-def pack_xlsx(sheets: Mapping[str, str]) -> bytes:
-    """Return a workbook of the XML of its sheets."""
+def pack_xlsx(sheets: Mapping[str, str], formats: Sequence[int] = ()) -> bytes:
+    """Return a workbook of the XML of its sheets; cells name these formats of numbers by position."""
     names = enumerate(sheets, start=1)
     listed = "".join(f'<sheet name="{escape(name)}" sheetId="{n}" r:id="r{n}"/>' for n, name in names)
     links = "".join(
@@ -51,6 +51,10 @@ def pack_xlsx(sheets: Mapping[str, str]) -> bytes:
             "xl/_rels/workbook.xml.rels",
             f'<Relationships xmlns="{PACKAGE}/relationships">{links}</Relationships>',
         )
+        if formats:
+            listed = "".join(f'<xf numFmtId="{number}"/>' for number in formats)
+            styles = f'<styleSheet xmlns="{NAMESPACE}"><cellXfs>{listed}</cellXfs></styleSheet>'
+            archive.writestr("xl/styles.xml", styles)
         for n, xml in enumerate(sheets.values(), start=1):
             archive.writestr(f"xl/worksheets/sheet{n}.xml", xml)
     return packed.getvalue()

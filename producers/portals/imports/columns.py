@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from producers.portals.imports.record_cells import explain_exponent, read_records, read_value
-from producers.portals.imports.xlsx_parts import name_column
+from producers.portals.imports.sheet_cells import SHEET_ERROR, name_column
 from worker.contract import resolve
 from worker.contract.catalogue import INFO
 from worker.contract.fields import find_faults
@@ -42,8 +42,6 @@ REQUIRED: Final = ("action", "relationtype", "parentid", "childid")
 GAPS: Final = frozenset(("nan", "NaN", "NULL", "null", "None", "<NA>", "NaT", r"\N"))
 EITHER: Final = frozenset(("NA", "N/A", "n/a"))  # R's gap, or a label
 NO_VALUES: Final = GAPS | EITHER
-# What a spreadsheet shows for a failed formula, in the words of any language, or for a column too narrow.
-SHEET_ERROR: Final = re.compile(r"#N/A|#NV|#[^\W\d_][\w/ ]{1,20}[!?]|#{3,}|Err:[0-9]{3}")
 # Blanks, and what shows nothing: copies of web pages, mails and Windows dialogs leave it around a text.
 INVISIBLE: Final = (
     "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"  # in a class of characters

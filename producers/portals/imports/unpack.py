@@ -9,13 +9,18 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import date, datetime, time, timedelta
+from contextlib import contextmanager, suppress
+from datetime import date, datetime, time
 from io import TextIOWrapper
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
 from zipfile import BadZipFile, ZipFile
 
-from producers.portals.imports.xlsx_parts import BAD_ZIP, FailedCell, find_failed_cells, require_compact
+from producers.portals.imports.ods_cells import list_failed, scan_ods
+from producers.portals.imports.sheet_cells import FailedCell
+from producers.portals.imports.xls_cells import find_failed_xls_cells
+from producers.portals.imports.xlsb_cells import find_failed_xlsb_cells, require_compact_xlsb
+from producers.portals.imports.xlsx_parts import BAD_ZIP, find_failed_cells, require_compact
 from worker.contract.quoting import quote
 from worker.errors import Fault, Invalid
 
@@ -39,6 +44,7 @@ MAC_FOLDER: Final = "__MACOSX/"
 PASSWORD: Final = "EncryptedPackage".encode("utf-16-le")  # the part that an encrypted .xlsx consists of
 SHEETS: Final = ("[Content_Types].xml", "xl/", "content.xml")  # members of .xlsx and .xlsb, and of .ods
 ZIP_PARTS: Final = (b"[Content_Types].xml", b"xl/", b"application/vnd.oasis.opendocument.spreadsheet")
+PANIC: Final = "PanicException"  # what the library ends in over some damaged files; it can be named only so
 LINE_END: Final = re.compile(r"\r\n?|\n")
 HEAD: Final = 4096  # bytes in which these parts are named
 INSTALL: Final = "install `onoffice-relations[spreadsheets]`, or save it as CSV UTF-8"
@@ -160,18 +166,41 @@ def _read_sheet(file: BinaryIO, name: str) -> BinaryIO:
         )
     except ImportError:
         raise Invalid([Fault("", f"expected text, got a spreadsheet; {INSTALL}")]) from None
+    _require_whole(file)
+    failed_rows = scan_ods(file)  # before the library reads all sheets at once
+    file.seek(0)
     try:
         book = CalamineWorkbook.from_filelike(file)
         visible = [each.name for each in book.sheets_metadata if each.visible is SheetVisibleEnum.Visible]
         sheet = _choose_sheet(file, book, visible, name)
-    except CalamineError as error:
+    except BaseException as error:
+        if not (isinstance(error, CalamineError | OSError) or type(error).__name__ == PANIC):
+            raise
         file.seek(0)
         if isinstance(error, PasswordError) or PASSWORD in file.read():
             problem = "the spreadsheet is protected by a password; save it without one"
         else:
             problem = f"the spreadsheet cannot be read: {error}; save it as CSV UTF-8"
         raise Invalid([Fault("", problem)]) from None
-    return _write_csv(_show_failed(_list_rows(sheet), find_failed_cells(file, sheet.name)))
+    finders = (find_failed_cells, find_failed_xlsb_cells, find_failed_xls_cells)  # none in files of others
+    failed = chain(
+        list_failed(failed_rows.get(sheet.name, ())), *(find(file, sheet.name) for find in finders)
+    )
+    return _write_csv(_show_failed(_list_rows(sheet), failed))
+
+
+def _require_whole(file: BinaryIO) -> None:
+    """Raise Invalid for an archive whose parts are damaged: the library would take them as they are."""
+    damaged: str | None = None
+    with suppress(*BAD_ZIP, RuntimeError), ZipFile(file) as archive:
+        try:
+            damaged = archive.testzip()
+        except (zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+            damaged = str(error)
+    if damaged:
+        problem = f"the spreadsheet is cut or damaged ({damaged}); save it anew, or as CSV UTF-8"
+        raise Invalid([Fault("", problem)])
+    file.seek(0)
 
 
 def _choose_sheet(
@@ -181,6 +210,7 @@ def _choose_sheet(
     wanted = [name] if name in visible else visible
     for each in wanted:
         require_compact(file, each)
+        require_compact_xlsb(file, each)
     sheets = list(map(book.get_sheet_by_name, wanted))
     filled = [sheet for sheet in sheets if sheet.height]
     if wanted != [name] and (name or len(filled) > 1 or not sheets):
@@ -223,4 +253,4 @@ def _write_cell(cell: object) -> str:
         return cell.isoformat()
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    return "" if isinstance(cell, timedelta) else LINE_END.sub(" ", str(cell))
+    return LINE_END.sub(" ", str(cell))

@@ -1,0 +1,76 @@
+"""Cells of a sheet as the library that reads spreadsheets does not tell them: failed ones, and far ones.
+
+It calls failed cells empty, and makes room for each cell between the first and the last one.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from worker.contract.quoting import quote
+from worker.errors import Fault, Invalid
+
+MAX_AREA: Final = 2**26  # cells that the library makes room for, in 2 GB
+# What a spreadsheet shows for a failed formula, in the words of any language, or for a column too narrow.
+SHEET_ERROR: Final = re.compile(r"#N/A|#NV|#[^\W\d_][\w/ ]{1,20}[!?]|#{3,}|Err:[0-9]{3}")
+# What a binary file has for each error; the names are those of an English Excel.
+ERRORS: Final = {
+    0x00: "#NULL!",
+    0x07: "#DIV/0!",
+    0x0F: "#VALUE!",
+    0x17: "#REF!",
+    0x1D: "#NAME?",
+    0x24: "#NUM!",
+    0x2A: "#N/A",
+    0x2B: "#GETTING_DATA!",
+}
+
+
+class FailedCell(NamedTuple):
+    """What a cell shows whose formula has failed, such as `#REF!`, by row and column, from 0."""
+
+    row: int
+    column: int
+    text: str
+
+
+class Area(NamedTuple):
+    """The first and the last row and column that are filled, from 1."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def __str__(self) -> str:
+        return f"{name_column(self.left)}{self.top} to {name_column(self.right)}{self.bottom}"
+
+
+def show_error(code: int) -> str:
+    """Return what a cell with this error of a binary file shows."""
+    return ERRORS.get(code, "#ERROR!")
+
+
+def measure(places: Iterable[tuple[int, int]], area: Area | None = None) -> Area | None:
+    """Return the area of these rows and columns, from 1, and of another one; None if there are none."""
+    for row, column in places:
+        top, left, bottom, right = area or (row, column, row, column)
+        if not (area and top <= row <= bottom and left <= column <= right):
+            area = Area(min(top, row), min(left, column), max(bottom, row), max(right, column))
+    return area
+
+
+def check_area(sheet: str, area: Area | None) -> None:
+    """Raise Invalid if a cell lies so far out that there is no room for all that are between."""
+    if area and (area.bottom - area.top + 1) * (area.right - area.left + 1) > MAX_AREA:
+        remedy = "delete the rows or columns that are far outside of the table, or save it as CSV UTF-8"
+        raise Invalid([Fault("", f"the sheet {quote(sheet)} has cells from {area}; {remedy}")])
+
+
+def name_column(number: int) -> str:
+    """Return the letters of a column, which are counted from 1."""
+    letters = ""
+    while number:
+        number, letter = divmod(number - 1, 26)
+        letters = chr(ord("A") + letter) + letters
+    return letters
