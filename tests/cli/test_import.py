@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, time, timedelta
@@ -149,6 +150,21 @@ def make_zip(**members: bytes) -> bytes:
     return packed.getvalue()
 
 
+def make_tar(content: bytes) -> bytes:
+    packed, member = io.BytesIO(), tarfile.TarInfo("a.csv")
+    member.size = len(content)
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def pack_layers(number: int) -> bytes:
+    packed = TEXT
+    for _ in range(number):
+        packed = gzip.compress(packed)
+    return packed
+
+
 STORED = make_zip(a=TEXT)
 FLAGS = re.compile(rb"(?:PK\x01\x02....|PK\x03\x04..)\0", re.DOTALL)  # of a member
 ENCRYPTED = FLAGS.sub(lambda found: found[0][:-1] + b"\1", STORED)
@@ -242,6 +258,14 @@ def test_a_spreadsheet_without_its_library_is_named(
     assert "install `onoffice-relations[spreadsheets]`, or save it as CSV UTF-8" in result.output
 
 
+def test_a_file_may_be_compressed_within_another(cli: Cli, runtime: Runtime) -> None:
+    cli("import", "-", *LINKS, stdin=pack_layers(2))
+    cli(
+        "import", "-", *LINKS, "--batch", "again", stdin=make_zip(a=gzip.compress(bz2.compress(b"\n" + TEXT)))
+    )
+    assert pairs(runtime) == [((1,), (2,)), ((3,), (4,))] * 2
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -253,6 +277,11 @@ def test_a_spreadsheet_without_its_library_is_named(
         (STORED.replace(b"childid", b"childie"), "its zip data are cut or damaged"),
         (b"PK\x03\x04[Content_Types].xml", "the spreadsheet cannot be read"),
         (b"%PDF-1.7", "a PDF document"),
+        (b"Rar!\x1a\x07\x01\x00", "a RAR archive; unpack it first"),
+        (b"7z\xbc\xaf\x27\x1c\x00\x04", "a 7z archive; unpack it first"),
+        (b"\x89PNG\r\n\x1a\n", "a picture"),
+        (gzip.compress(make_tar(TEXT)), "a tar archive; read one file from `tar -xOf FILE NAME`"),
+        (pack_layers(4), "is compressed more than 3 times over; unpack it first"),
         (b"\xef\xbb\xbf\r\n<!DOCTYPE html><table><tr><td>1", "HTML or XML, which some programs name .xls"),
         (b'<?xml version="1.0"?><Workbook/>', "HTML or XML"),
         (b"PK\x03\x04\x14\x00Index/Document.iwa", "a document of Numbers; export it as CSV"),
@@ -267,6 +296,11 @@ def test_a_spreadsheet_without_its_library_is_named(
         "changed",
         "broken",
         "pdf",
+        "rar",
+        "7z",
+        "picture",
+        "tar",
+        "layers",
         "html",
         "xml",
         "numbers",

@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import pytest
@@ -65,6 +66,7 @@ def test_an_array_in_an_array_is_told_to_be_one() -> None:
         (CHANGE.replace("501", "-Infinity"), "JSON has no such number"),
         (CHANGE.replace("501", "None"), "json.dumps"),
         (str(PLAIN), "double quotation marks"),
+        (gzip.compress(CHANGE.encode()), "this is gzip, name it in Content-Encoding"),
         (CHANGE.encode("utf-16"), "UTF-16, send UTF-8"),
         (CHANGE.encode("utf-16-le"), "UTF-16, send UTF-8"),
     ],

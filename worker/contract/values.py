@@ -27,6 +27,7 @@ LONE_HALF = re.compile(
     rb"(?<!\\)(?:\\\\)*(\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2}))"
 )
+GZIP = b"\x1f\x8b"
 FORM = re.compile(rb"\s*[A-Za-z_][A-Za-z0-9_.%\[\]-]{0,99}=")
 BYTE = re.compile(r"\(byte ([0-9]{1,9})\)$")  # where msgspec gave up
 NO_NUMBER = "; JSON has no such number, leave the field out"
@@ -76,6 +77,8 @@ def _hint_at_format(raw: bytes, error: str) -> str:
     """Return what a text is that is no JSON, by how it begins and by where a decoder gave up; mostly ""."""
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:2]:
         return "; this is UTF-16, send UTF-8"
+    if raw.startswith(GZIP):
+        return "; this is gzip, name it in Content-Encoding and compress once only"
     if FORM.match(raw):
         return "; this is a form, send a JSON object"
     if "trailing characters" in error:

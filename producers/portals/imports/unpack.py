@@ -34,8 +34,16 @@ COMPRESSIONS: Final[Mapping[bytes, tuple[str, Callable[[BinaryIO], Any]]]] = {
 }
 OTHERS: Final = {
     b"\x28\xb5\x2f\xfd": "a zstd archive; read it from `zstd -dc FILE`",
+    b"\x1f\x9d": "a file of compress; read it from `uncompress -c FILE`",
+    b"\x04\x22\x4d\x18": "an lz4 archive; read it from `lz4 -dc FILE`",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it first",
+    b"Rar!\x1a\x07": "a RAR archive; unpack it first",
     b"%PDF": "a PDF document; save the table as CSV UTF-8",
+    **dict.fromkeys((b"\x89PNG", b"\xff\xd8\xff", b"GIF8"), "a picture; save the table as CSV UTF-8"),
 }
+TAR: Final = b"ustar"
+TAR_PLACE: Final = 257
+MAX_LAYERS: Final = 3  # of compression, one inside of the other: each is unpacked to disk
 ZIP: Final = b"PK\x03\x04"  # .xlsx, .xlsb and .ods are zip archives too
 MARKUP: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<([!?]|(html|head|meta|body|table)\b)", re.IGNORECASE)
 OLD_EXCEL: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -76,18 +84,25 @@ def unpack_text(file: BinaryIO) -> BinaryIO:
 
 def _decompress(file: BinaryIO) -> BinaryIO:
     """Return the file itself, or a temporary one; raises Invalid for what is neither text nor spreadsheet."""
-    head = _read_head(file)
+    for _ in range(MAX_LAYERS + 1):
+        head = _read_head(file)
+        if (unpacked := _unpack_layer(file, head)) is None:
+            if (other := _find_other(head)) and not _is_spreadsheet(file):
+                raise Invalid([Fault("", f"expected text, got {other}")])
+            return file
+        file = unpacked
+    raise Invalid([Fault("", f"is compressed more than {MAX_LAYERS} times over; unpack it first")])
+
+
+def _unpack_layer(file: BinaryIO, head: bytes) -> BinaryIO | None:
+    """Return what a compressed file or an archive of one holds; None of any other, and of a spreadsheet."""
     for mark, (name, open_file) in COMPRESSIONS.items():
         if head.startswith(mark):
-            return _decompress(_copy(open_file(file), name))
-    if _is_spreadsheet(file):
-        return file
-    if head.startswith(ZIP) and NUMBERS not in head:
-        with _open_only_member(file) as member:
-            return _decompress(_copy(member, "zip"))
-    if other := _find_other(head):
-        raise Invalid([Fault("", f"expected text, got {other}")])
-    return file
+            return _copy(open_file(file), name)
+    if not head.startswith(ZIP) or NUMBERS in head or _is_spreadsheet(file):
+        return None
+    with _open_only_member(file) as member:
+        return _copy(member, "zip")
 
 
 @contextmanager
@@ -135,6 +150,8 @@ def _find_other(head: bytes) -> str:
         return "HTML or XML, which some programs name .xls; open it in a spreadsheet, save it as CSV UTF-8"
     if head.startswith(ZIP):
         return "a document of Numbers; export it as CSV"
+    if head.startswith(TAR, TAR_PLACE):
+        return "a tar archive; read one file from `tar -xOf FILE NAME`"
     return next((what for mark, what in OTHERS.items() if head.startswith(mark)), "")
 
 
