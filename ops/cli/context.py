@@ -223,18 +223,14 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
     setattr(context.ensure_object(CommandContext), name, value if is_given else context.meta.get(name, value))
 
 
-def check_url(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
-    """Return the address of an HTTP interface, or none; raise BadParameter for what is no address."""
+def check_url(given: str) -> str:
+    """Return the address of an HTTP interface, or ""; raise BadParameter for what is no address."""
     if given:
         from producers.portals.sdk.http_transport import explain_url  # which imports what speaks HTTP
 
         if reason := explain_url(given):
             raise click.BadParameter(reason)
     return given
-
-
-def _remember_url(context: click.Context, parameter: click.Parameter, given: str) -> None:
-    _remember(context, parameter, check_url(context, parameter, given))
 
 
 _pass_context = click.make_pass_decorator(CommandContext, ensure=True)
@@ -246,8 +242,9 @@ _url_option = click.option(
     envvar="RELATIONS_URL",
     default="",
     metavar="URL",
+    type=check_url,
     expose_value=False,
-    callback=_remember_url,
+    callback=_remember,
     help="Of an HTTP interface to ask, with the key in RELATIONS_KEY, instead of Redis.",
 )
 

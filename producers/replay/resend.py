@@ -17,6 +17,7 @@ INFO_PREFIX: Final = "relationinfo."
 MAX_CORRECTION: Final = 16_384  # bytes, as JSON: 500 ids have 9,000
 SOURCE: Final = "replay"  # the `source` of a new change
 MAX_NAMED: Final = 5  # ids in a fault
+TWICE: Final = "is given twice; several ids stand in one, as in childid=9001,9002"
 ONE_RECORD: Final = "expected one record: a replace says what *it* has; send one change for each of several"
 
 Correction = Mapping[str, Any]
@@ -36,6 +37,8 @@ def parse_correction(pairs: Iterable[str]) -> Correction:
         name, equals, value = pair.partition("=")
         if not equals:
             raise InvalidChange([Fault(name, "expected NAME=VALUE")])
+        if name in correction:
+            raise InvalidChange([Fault(name, TWICE)])
         if name in ("parentid", "childid"):
             records = read_records(value)
             correction[name] = records[0] if len(records) == 1 else records

@@ -574,3 +574,36 @@ def test_jobs_and_accounts_say_what_they_wait_for_and_until_when(cli: Cli, runti
     explained = cli("explain", "estate:address:buyer", "501", "9001").stdout
     assert "but:    account acme is paused (hand: moving)" in explained
     assert cli("jobs", "cancel", job, "--yes").stdout.startswith("1 job cancelled")
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("replay acme-1 --set childid=1 --set childid=2", "childid: is given twice"),
+        ("import - --set childid=1 --set childid=2", "--set childid is given twice"),
+        ("import - --set child=1 --set childid=2", "--set childid is given twice"),
+        ("import - --map a=childid --map a=parentid", "--map a is given twice"),
+        ("send modify calendar:address 1 2 --info a=1 --info a=2", "--info a is given twice"),
+        (
+            "jobs resolve acme-1 --reference address:a=b=1 --reference address:a=b=2",
+            "address:a=b is given twice",
+        ),
+        ("sources add portal --template calendly --set field=a --set field=b", "--set field is given twice"),
+        ("simulator --switch duplicate_create=78 --switch duplicate_create=78", "duplicate_create is given"),
+        ("jobs list --account acme --account second", "--account is given twice; which one counts?"),
+        ("jobs cancel --state queued --state parked --yes", "--state is given twice"),
+        ("send --sample 01-portal-burst --sample 02-single-delete", "--sample is given twice"),
+        ("deliveries list --limit 1 --limit=2", "--limit is given twice"),
+        ("--url http://a.test --url http://b.test accounts list", "--url is given twice"),
+    ],
+)
+def test_what_is_given_twice_is_refused_where_the_last_would_win(cli: Cli, line: str, what: str) -> None:
+    assert what in cli(*line.split(), code=Exit.USAGE).stderr
+
+
+def test_what_may_be_given_twice_is_taken_so(cli: Cli) -> None:
+    entry = json.loads(
+        cli("keys", "new", "portal", "--can", "send", "--can", "read", "--json", "--json").stdout
+    )
+    assert entry["can"] == ["send", "read"]
+    assert "--account NAME" in cli("jobs", "list", "--account", "a", "--account", "b", "--help").stdout

@@ -12,6 +12,7 @@ from ops.cli.commands.jobs import jobs as group
 from ops.cli.context import CommandContext, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import JobSelection, by_option, find_owner, with_job_selection
+from ops.cli.pairs import check_once
 from ops.explain.text import format_tally, pluralize
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED, RecordChoice, preview_choice
@@ -161,7 +162,7 @@ def resolve_job(
 
 def _parse_pairs(pairs: Sequence[str]) -> Mapping[str, int]:
     """Return the records by the texts of references, which may contain equals signs."""
-    chosen = dict[str, int]()
+    chosen = list[tuple[str, int]]()
     for pair in pairs:
         text, equals, number = pair.rpartition("=")
         record = read_whole(number.strip())
@@ -169,8 +170,9 @@ def _parse_pairs(pairs: Sequence[str]) -> Mapping[str, int]:
             raise click.UsageError(
                 "--reference wants REFERENCE=ID, such as address:email=x@example.test=9001."
             )
-        chosen[text.strip()] = record
-    return chosen
+        chosen.append((text.strip(), record))
+    check_once("--reference", (text for text, _ in chosen))
+    return dict(chosen)
 
 
 @group.command("look-up")

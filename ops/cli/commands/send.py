@@ -18,6 +18,7 @@ from ops.cli.context import CommandContext, account_option, print_note, with_con
 from ops.cli.errors import Exit, exit_with, print_error
 from ops.cli.import_steps.options import encoding_option
 from ops.cli.offline_rules import OfflineRules
+from ops.cli.pairs import split_pairs
 from ops.cli.root import main
 from ops.cli.sending import SendDelivery, SendEntry, deliver, from_lines, from_words
 from ops.explain import explain_plan
@@ -74,7 +75,7 @@ def send_changes(
       relations send changes.ndjson --dry-run
       relations send --sample 01-portal-burst
     """
-    given = {**fields, "relationinfo": _parse_infos(infos)}
+    given = {**fields, "relationinfo": split_pairs("--info", infos, "statusTerminbestaetigung=gesendet")}
     entries = _read_entries(context, words, account, sample, encoding, given)
     notes = (f"{entry.where}: {note}".removeprefix(": ") for entry in entries for note in entry.notes)
     for note in dict.fromkeys(notes):
@@ -153,13 +154,6 @@ def _read_bytes(file: str) -> bytes:
         return unpack_text(BytesIO(content)).read()
     except OSError as error:
         raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
-
-
-def _parse_infos(infos: Sequence[str]) -> dict[str, str]:
-    pairs = [info.partition("=") for info in infos]
-    if any(not equals for _, equals, _ in pairs):
-        raise click.UsageError("--info wants KEY=VALUE, such as statusTerminbestaetigung=gesendet.")
-    return {key: value for key, _, value in pairs}
 
 
 def _dry_run(context: CommandContext, entries: Sequence[SendEntry]) -> None:

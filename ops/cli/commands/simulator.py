@@ -12,6 +12,7 @@ from typing import Any, Final, get_args, get_type_hints
 import click
 
 from ops.cli.context import CommandContext, with_local_context
+from ops.cli.pairs import split_pairs
 from ops.cli.root import main
 from ops.simulator import FaultPlan, Simulator, Switches, serve
 from producers.errors import cannot_listen
@@ -143,8 +144,7 @@ def _is_loopback(host: str) -> bool:
 
 def _parse_switches(texts: Sequence[str]) -> Switches:
     switches: dict[str, Any] = {}
-    for text in texts:
-        name, _, value = text.partition("=")
+    for name, value in split_pairs("--switch", texts).items():
         values = _list_values(name)
         if not values:
             known = ", ".join(field.name for field in fields(Switches))

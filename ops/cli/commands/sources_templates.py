@@ -12,6 +12,7 @@ import click
 
 from ops.cli.commands.sources import sources
 from ops.cli.context import CommandContext, account_option, with_local_context
+from ops.cli.pairs import split_pairs
 from ops.source_templates import Template, find_template, list_templates
 from producers.webhooks.mapping import check_rules
 from worker.config import load_settings
@@ -91,7 +92,7 @@ def add_source(
     template = find_template(template_name)
     if secret and not secret.startswith(("env:", "file:")):
         raise click.BadParameter("expected env:NAME or file:PATH", param_hint="--secret")
-    reference, chosen = secret or f"file:{name}.secret", _split(sets)
+    reference, chosen = secret or f"file:{name}.secret", split_pairs("--set", sets)
     if "type" in chosen:
         resolve(chosen["type"])
     text = template.render(name, context.find_account(account), reference, chosen)
@@ -113,13 +114,6 @@ def add_source(
             made.unlink()
         raise
     context.answer(_describe(name, template, file, made), _explain(name, template, file, made))
-
-
-def _split(sets: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in sets]
-    if wrong := [text for text, (name, equals, _) in zip(sets, pairs, strict=True) if not (name and equals)]:
-        raise click.UsageError(f"--set wants NAME=VALUE; got {wrong[0]}.")
-    return {name: value for name, _, value in pairs}
 
 
 def _make_secret(settings: Path, file: Path, template: Template) -> Path | None:

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from ops.cli.context import CommandContext, Decorated
+from ops.cli.pairs import check_once, split_pairs
 from producers.portals.imports import FIELDS, TableOptions, check_values, find_encoding, find_field, find_zone
 from worker.errors import Invalid
 
@@ -61,8 +62,10 @@ def parse_options(
 
     Accounts of another machine are not checked here.
     """
-    mapping = {column: _find_field("--map", name) for column, name in _split("--map", maps)}
-    constants = {_find_field("--set", name): value for name, value in _split("--set", sets)}
+    mapping = {column: _find_field("--map", name) for column, name in split_pairs("--map", maps).items()}
+    pairs = [(_find_field("--set", name), value) for name, value in split_pairs("--set", sets).items()]
+    check_once("--set", (field for field, _ in pairs))
+    constants = dict(pairs)
     account = constants.get("account") or account
     default = context.find_default_account(account) if is_local else account or ""
     faults = [f"--set {fault}" for fault in check_values(constants)]
@@ -73,16 +76,6 @@ def parse_options(
         raise click.UsageError("\n".join(faults))
     table = TableOptions(mapping, constants, header_row=header_row or 0, has_index=has_index)
     return ImportOptions(table, default, batch, sheet, encoding, _find_zone(time_zone))
-
-
-def _split(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
-    pairs = []
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise click.UsageError(f"{option} wants NAME=VALUE; got {text}.")
-        pairs.append((name, value))
-    return pairs
 
 
 def _find_zone(name: str) -> ZoneInfo | None:
