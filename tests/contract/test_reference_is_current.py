@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 
 import worker.contract
 from tests.support.contract_messages import PLAIN, messages, spoiled
@@ -20,7 +20,7 @@ from worker.errors import InvalidChange
 
 SCHEMA_FILE = Path(worker.contract.__file__).with_name("change.schema.json")
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-VALID = Draft202012Validator(schema())
+VALID = Draft202012Validator(schema(), format_checker=FormatChecker())
 
 HEAD = """# Relation types
 
@@ -100,6 +100,13 @@ def test_what_is_valid_passes_the_schema(message: dict[str, Any]) -> None:
         if isinstance(ids := message[side], list)
     }
     VALID.validate(message | several)
+
+
+@pytest.mark.parametrize("time", ["T02:00:00Z", "t02:00:00.5z", " 02:00:00+01:00", "T02:00Z", "T02:00+0100"])
+def test_a_reader_that_checks_formats_takes_every_spelling_of_a_time(time: str) -> None:
+    message = PLAIN | {"occurred_at": f"2026-11-21{time}"}
+    from_message(message)
+    VALID.validate(message)
 
 
 @given(spoiled())

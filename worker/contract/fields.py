@@ -295,7 +295,8 @@ FIELDS: Mapping[str, Field] = {
     ),
     "occurred_at": Field(
         "When it became true, with offset (RFC 3339); defaults to acceptance.",
-        {"type": ["string", "null"], "format": "date-time", "pattern": f"^{instant.PATTERN}$"},
+        # Without `format`: a `date-time` has seconds, a T and a colon, which strict readers insist on.
+        {"type": ["string", "null"], "pattern": f"^{instant.PATTERN}$"},
         _instant,
     ),
     "event_id": _text_field("The producer's own key, unique per account and source.", message.MAX_EVENT_ID),
