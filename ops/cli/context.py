@@ -7,6 +7,7 @@ without Redis.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property, wraps
@@ -299,6 +300,19 @@ def limit_option(function: Decorated) -> Decorated:
     return click.option(
         "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many."
     )(function)
+
+
+def cursor_option(place: str, metavar: str) -> Callable[[Decorated], Decorated]:
+    """Return what adds the option `--cursor`, for places of this pattern."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, given: str) -> str:
+        if given and not re.fullmatch(place, given):
+            raise click.BadParameter("expected what the last page named")
+        return given
+
+    return click.option(
+        "--cursor", metavar=metavar, default="", callback=check, help="Where the last page ended."
+    )
 
 
 def check_length(_context: click.Context, _parameter: click.Parameter, given: str) -> str:

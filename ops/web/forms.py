@@ -36,8 +36,13 @@ DeliveryIds = Annotated[
     tuple[str, ...], Meta(max_length=MAX_PAGE, description="the ids of deliveries; instead of a filter")
 ]
 Cursor = Annotated[str, Meta(max_length=64, description="the `next` of a page")]
+ENTRY_PLACE: Final = "[0-9a-z]{18}"  # where a page of requests or of the audit log begins: an id
+MESSAGE_PLACE: Final = "[0-9]{1,17}"  # and one of messages: when the last of them was made
+DELIVERY_PLACE: Final = "[0-9]{1,17}:.{1,100}"
+EntryCursor = Annotated[str, Meta(pattern=f"^({ENTRY_PLACE})?$", description="the `next` of a page")]
+MessageCursor = Annotated[str, Meta(pattern=f"^({MESSAGE_PLACE})?$", description="the `next` of a page")]
 DeliveryCursor = Annotated[
-    str, Meta(pattern="^([0-9]{1,17}:.{1,100})?$", description="the `next` of a page of deliveries")
+    str, Meta(pattern=f"^({DELIVERY_PLACE})?$", description="the `next` of a page of deliveries")
 ]
 Outcome = Annotated[DeliveryOutcome, Meta(description=f"one of {', '.join(get_args(DeliveryOutcome))}")]
 UtcOffset = Annotated[
@@ -94,12 +99,18 @@ class NewestQuery(AccountQuery, frozen=True, kw_only=True):
 class PageQuery(NewestQuery, frozen=True, kw_only=True):
     """One page of the entries of an account."""
 
-    cursor: Cursor = ""
+    cursor: EntryCursor = ""
 
     @property
     def page(self) -> dict[str, Any]:
         """Where the page begins, and how many entries it has."""
         return {"limit": self.limit, "cursor": self.cursor}
+
+
+class MessagePageQuery(PageQuery, frozen=True, kw_only=True):
+    """One page of the messages of an account's callbacks."""
+
+    cursor: MessageCursor = ""
 
 
 class JobSelectionForm(JobQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -85,6 +85,9 @@ def test_a_replay_of_some_is_partly_done(cli: Cli, drain: Drain) -> None:
 @pytest.mark.parametrize("more", [(), ("--yes",)], ids=["preview", "act"])
 def test_a_replay_of_a_job_that_is_not_there_is_not_found(cli: Cli, name: str, more: tuple[str, ...]) -> None:
     assert f"there is no job {name}" in cli("replay", name, *more, code=3).stderr
+    if name.startswith("acme-"):
+        assert json.loads(cli("replays", "list", "--json").stdout)["replays"] == []
+        assert json.loads(cli("audit", "--json").stdout)["deeds"] == []
 
 
 @pytest.mark.parametrize("more", [(), ("--yes",)], ids=["preview", "act"])

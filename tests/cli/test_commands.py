@@ -607,3 +607,12 @@ def test_what_may_be_given_twice_is_taken_so(cli: Cli) -> None:
     )
     assert entry["can"] == ["send", "read"]
     assert "--account NAME" in cli("jobs", "list", "--account", "a", "--account", "b", "--help").stdout
+
+
+@pytest.mark.parametrize("cursor", ["x", "1-2", "1.5.5", "-5", "٣", "acme-1m8p5h667rmb0qqndj"])
+@pytest.mark.parametrize(
+    "command", ["jobs list", "requests list", "audit", "callbacks list", "deliveries list"]
+)
+def test_a_cursor_that_no_page_named_is_refused(cli: Cli, command: str, cursor: str) -> None:
+    refused = cli(*command.split(), f"--cursor={cursor}", code=Exit.USAGE).stderr
+    assert "expected what the last page named" in refused

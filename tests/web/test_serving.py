@@ -172,6 +172,11 @@ NINES = "9" * 5000
         f"/v1/relations/estate:address:buyer/1/{NINES}?account=acme",
         f"/v1/jobs?account=acme&limit={NINES}",
         f"/v1/audit?account=acme&cursor={NINES}",
+        f"/v1/requests?account=acme&cursor={NINES}",
+        f"/v1/callbacks?account=acme&cursor={NINES}",
+        f"/v1/deliveries?cursor={NINES}",
+        "/v1/requests?account=acme&cursor=acme-1",
+        "/v1/audit?account=acme&cursor=1-2",
     ],
 )
 def test_numbers_of_any_length_are_no_internal_error(front: Front, path: str) -> None:

@@ -1,15 +1,14 @@
 """`relations audit`: who did what."""
 
-import click
-
-from ops.cli.context import CommandContext, account_option, limit_option, with_context
+from ops.cli.context import CommandContext, account_option, cursor_option, limit_option, with_context
 from ops.cli.root import main
+from ops.web.forms import ENTRY_PLACE
 
 
 @main.command("audit")
 @account_option
 @limit_option
-@click.option("--cursor", metavar="TEXT", default="", help="Where the last page ended.")
+@cursor_option(ENTRY_PLACE, "TEXT")
 @with_context
 def list_audit_log(context: CommandContext, account: str | None, limit: int, cursor: str) -> None:
     """List who did what to an account's jobs, newest first.

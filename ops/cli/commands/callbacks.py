@@ -5,12 +5,13 @@ from typing import Final
 
 import click
 
-from ops.cli.context import CommandContext, account_option, limit_option, with_context
+from ops.cli.context import CommandContext, account_option, cursor_option, limit_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option
 from ops.cli.root import main
 from ops.explain.text import pluralize
 from ops.serializers.callbacks import CallbackMessageDict
+from ops.web.forms import MESSAGE_PLACE
 from worker.contract.values import strip_pasted
 
 COUNTS: Final = ("accepted", "succeeded", "superseded", "failed")
@@ -32,7 +33,7 @@ def callbacks() -> None:
 @callbacks.command("list")
 @account_option
 @limit_option
-@click.option("--cursor", metavar="ID", default="", help="Where the last page ended.")
+@cursor_option(MESSAGE_PLACE, "ID")
 @with_context
 def list_messages(context: CommandContext, account: str | None, limit: int, cursor: str) -> None:
     """List what callbacks were told of an account's batches, or are to be told, newest first.

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 
 import click
 
-from ops.cli.context import CommandContext, Decorated, add_options, limit_option, with_context
+from ops.cli.context import CommandContext, Decorated, add_options, cursor_option, limit_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option
 from ops.cli.root import main
@@ -19,7 +19,7 @@ from ops.explain.deliveries import describe_delivery, describe_outcome
 from ops.explain.text import format_change, format_tally, pluralize
 from ops.operations.pages import fill_page
 from ops.serializers.deliveries import DeliveryDict, DeliveryPageDict, RemappedChangeDict, RemappedDict
-from ops.web.forms import DeliveryQuery
+from ops.web.forms import DELIVERY_PLACE, DeliveryQuery
 from producers.portals.http.query import read_query
 from producers.webhooks.redelivery import SKIPPED
 from worker.contract import from_message
@@ -80,7 +80,7 @@ def deliveries() -> None:
 
 @deliveries.command("list")
 @limit_option
-@click.option("--cursor", metavar="TEXT", default="", help="Where the last page ended.")
+@cursor_option(DELIVERY_PLACE, "TEXT")
 @with_context
 @with_delivery_filter
 def list_deliveries(context: CommandContext, wanted: DeliveryFilter, limit: int, cursor: str) -> None:

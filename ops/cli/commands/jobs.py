@@ -1,6 +1,5 @@
 """`relations jobs`: `list` and `show`; the others are in modules beside this one."""
 
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from itertools import count
@@ -9,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from ops.cli.context import CommandContext, account_option, limit_option, with_context
+from ops.cli.context import CommandContext, account_option, cursor_option, limit_option, with_context
 from ops.cli.job_selection import with_job_filter
 from ops.cli.root import main
 from ops.explain.advice import advise
@@ -42,18 +41,10 @@ def jobs() -> None:
     """
 
 
-def _check_cursor(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    if value and not re.fullmatch(PLACE, value):
-        raise click.BadParameter("expected what the last page named")
-    return value
-
-
 @jobs.command("list")
 @account_option
 @limit_option
-@click.option(
-    "--cursor", metavar="PLACE", default="", callback=_check_cursor, help="Where the last page ended."
-)
+@cursor_option(PLACE, "PLACE")
 @with_context
 @with_job_filter
 def list_jobs(

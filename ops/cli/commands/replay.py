@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from threading import Thread
 from typing import Final
 
@@ -14,6 +15,7 @@ from ops.cli.progress import show_progress
 from ops.cli.root import main
 from ops.explain.replay import describe_replay, describe_replay_result
 from ops.serializers.replays import serialize_replay
+from producers.errors import Forbidden
 from producers.replay.resend import parse_correction
 from worker.errors import InvalidChange, NotFound
 from worker.ports.replays import Replay
@@ -66,17 +68,24 @@ def replay_jobs(
         correction = parse_correction(pairs)
     except InvalidChange as error:
         raise click.UsageError("; ".join(map(str, error.faults))) from None
+    if selection.job_ids:
+        _require_some(context, selection.job_ids)
     prepared = [
         context.operations.prepare_replay(name, selected, by=by, forced=force, correction=correction)
         for name, selected in selection.by_account(context).items()
     ]
-    job_ids = " nor ".join(selection.job_ids)
-    if job_ids and all(not replay.eligible and set(replay.refused) == {"gone"} for replay in prepared):
-        raise NotFound(f"there is no job {job_ids}; failed jobs are kept for a while only")
     if yes:
         run_replays(context, prepared, by, background=background)
     else:
         _preview(context, prepared)
+
+
+def _require_some(context: CommandContext, job_ids: Sequence[str]) -> None:
+    """Raise NotFound if none of the jobs is there, before a preview of nothing is kept and put on record."""
+    with suppress(Forbidden):  # a key that may replay, and not read
+        if not context.operations.get_jobs(job_ids):
+            missing = " nor ".join(job_ids)
+            raise NotFound(f"there is no job {missing}; failed jobs are kept for a while only")
 
 
 def _preview(context: CommandContext, prepared: Sequence[Replay]) -> None:

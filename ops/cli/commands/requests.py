@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import click
 
-from ops.cli.context import CommandContext, account_option, limit_option, with_context
+from ops.cli.context import CommandContext, account_option, cursor_option, limit_option, with_context
 from ops.cli.root import main
 from ops.explain.explanation import HealthVerdict
 from ops.explain.text import format_ids, format_info, pluralize
 from ops.serializers.requests import RequestDict
+from ops.web.forms import ENTRY_PLACE
 from worker.contract.values import strip_pasted
 from worker.errors import NotFound
 
@@ -28,7 +29,7 @@ def requests() -> None:
 @account_option
 @click.option("--failed", is_flag=True, help="Only those with an action that was not answered ok.")
 @limit_option
-@click.option("--cursor", metavar="ID", default="", help="Where the last page ended.")
+@cursor_option(ENTRY_PLACE, "ID")
 @with_context
 def list_requests(
     context: CommandContext, account: str | None, failed: bool, limit: int, cursor: str

@@ -2,12 +2,12 @@
 
 from ops.serializers.callbacks import CallbackMessageDict, CallbackMessagePageDict, CallbackTestDict
 from ops.web.deps import OperatorDeps
-from ops.web.forms import OF_MESSAGE, CallbackTestForm, PageQuery
+from ops.web.forms import OF_MESSAGE, CallbackTestForm, MessagePageQuery
 from producers.portals.http.api_route import ApiCall, get, post
 
 
 @get("/v1/callbacks", "What callbacks are told of batches, newest first")
-def list_callback_messages(deps: OperatorDeps, call: ApiCall[PageQuery]) -> CallbackMessagePageDict:
+def list_callback_messages(deps: OperatorDeps, call: ApiCall[MessagePageQuery]) -> CallbackMessagePageDict:
     """List what callbacks were told of an account's batches, or are to be told, newest first."""
     return deps.operations.list_callback_messages(call.account, **call.input.page)
 
