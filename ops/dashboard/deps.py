@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ops.dashboard.page import Visit
 from ops.dashboard.session import Sessions, SignInLimit
@@ -23,7 +23,7 @@ class DashboardDeps:
     sessions: Sessions
     sign_in_limit: SignInLimit
     refusals: RefusalLog
-    threads: Threads = field(default_factory=Threads)
+    threads: Threads
 
     def operations(self, visit: Visit) -> LocalOperations:
         """Return what operators look up and do, with texts in the zone of a visit."""
@@ -43,4 +43,5 @@ def dashboard_deps(
         sessions=Sessions(),
         sign_in_limit=SignInLimit(clock),
         refusals=RefusalLog(runtime),
+        threads=Threads(runtime.metrics.now),
     )

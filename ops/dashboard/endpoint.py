@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from ops.dashboard import texts as languages
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import HOME, Answer, Page, SeeOther, Visit, link, own_path
-from ops.dashboard.page_route import Handler
+from ops.dashboard.page_route import PageRoute
 from ops.dashboard.rendering import HEADERS, html_response, render, static_response
 from ops.dashboard.session import Visitor, find_visitor, is_own_page
 from ops.dashboard.texts import Texts
@@ -21,7 +21,6 @@ from producers.portals.http.body import read_body
 from producers.portals.http.endpoint import check_access
 from producers.portals.http.problems import INTERNAL_ERROR, status_of
 from worker.config import Settings, redact_answer
-from worker.config.values import Right
 from worker.errors import Invalid, NotFound, RelationsError, StoreUnavailable
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -32,8 +31,8 @@ PLAIN: Final = "/:@!$&'()*+,;=~"  # what stands in a path as it is
 ENDED: Final = "Your session has ended, and nothing was done. Sign in to go on."
 
 
-def page_endpoint(deps: DashboardDeps, handler: Handler, right: Right, *, takes_forms_only: bool) -> Endpoint:
-    """Return the endpoint of a page; `right` is what a key needs.
+def page_endpoint(deps: DashboardDeps, route: PageRoute, *, takes_forms_only: bool) -> Endpoint:
+    """Return the endpoint of a page.
 
     What `takes_forms_only` cannot be asked for again: its page is the one that the form stands on.
     """
@@ -44,7 +43,7 @@ def page_endpoint(deps: DashboardDeps, handler: Handler, right: Right, *, takes_
             return error_page(request, texts_of(request), status, message, visit)
 
         try:
-            return await _answer(deps, request, handler, right, takes_forms_only)
+            return await _answer(deps, request, route, takes_forms_only)
         except ClientDisconnect:
             return Response(status_code=400)
         except RelationsError as error:
@@ -77,7 +76,7 @@ async def to_form_page(request: Request) -> Response:
 
 
 async def _answer(
-    deps: DashboardDeps, request: Request, handler: Handler, right: Right, takes_forms_only: bool
+    deps: DashboardDeps, request: Request, route: PageRoute, takes_forms_only: bool
 ) -> Response:
     settings, texts = deps.runtime.live_settings.refresh(), texts_of(request)
     check_enabled(settings)
@@ -86,17 +85,18 @@ async def _answer(
         check_form_is_ours(request, visitor)
     if visitor is None:
         return ask_to_sign_in(request, texts)
-    check_access(visitor.key, right)
+    check_access(visitor.key, route.right)
     form = await read_form(request) if request.method == "POST" else {}
     visit = _visit(request, visitor, settings, form, takes_forms_only)
 
     def work() -> tuple[Answer, str]:
-        answer = handler(deps, visit)
+        answer = route.handler(deps, visit)
         if isinstance(answer, SeeOther):
             return answer, ""
         return answer, render(answer, visit=visit, texts=texts, root=visit.root, now=_read_clock(deps))
 
-    answer, html = await deps.threads.run_for(visit.key.name, work)
+    run = deps.threads.run_for if route.waits else deps.threads.read_for
+    answer, html = await run(visit.key.name, work)
     if isinstance(answer, SeeOther):
         return see_other(answer.path)
     return html_response(html, answer.status, request)

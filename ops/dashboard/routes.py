@@ -66,7 +66,7 @@ def page_routes(runtime: Runtime, *, send_replay: Callable[[str], None]) -> list
 
 def _route(deps: DashboardDeps, path: str, entries: Mapping[str, PageRoute]) -> Route:
     endpoints: dict[str, Any] = {
-        method: page_endpoint(deps, entry.handler, entry.right, takes_forms_only="GET" not in entries)
+        method: page_endpoint(deps, entry, takes_forms_only="GET" not in entries)
         for method, entry in entries.items()
     }
 

@@ -1,7 +1,7 @@
 """The dependencies of the operators' handlers as one value, built from a runtime here and nowhere else."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC
 
 from ops.operations.local import LocalOperations
@@ -18,7 +18,7 @@ class OperatorDeps:
     runtime: Runtime
     operations: LocalOperations
     metrics: MetricsReader
-    threads: Threads = field(default_factory=Threads)
+    threads: Threads
 
     @property
     def services(self) -> Services:
@@ -37,4 +37,9 @@ def operator_deps(
     operations = LocalOperations(
         runtime=runtime, services=build_services(runtime), send_replay=send_replay, zone=UTC
     )
-    return OperatorDeps(runtime=runtime, operations=operations, metrics=MetricsReader(runtime, now=now))
+    return OperatorDeps(
+        runtime=runtime,
+        operations=operations,
+        metrics=MetricsReader(runtime, now=now),
+        threads=Threads(runtime.metrics.now),
+    )

@@ -13,7 +13,7 @@ from worker.config import mask_url
 from worker.errors import StoreUnavailable
 
 
-@get("/system")
+@get("/system", waits=True)
 def show_system(deps: DashboardDeps, visit: Visit) -> Page:
     """Show what the doctor finds without asking the API, versions, workers, and settings without secrets."""
     findings, workers = list[Finding](), None

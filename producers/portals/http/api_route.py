@@ -133,7 +133,8 @@ def _make_route(
 ) -> ApiRoute:
     @wraps(function)
     async def handler(deps: Any, call: ApiCall[Any]) -> Response:
-        document = await deps.threads.run_for(call.key.name, function, deps, call)
+        run = deps.threads.read_for if method == "GET" else deps.threads.run_for
+        document = await run(call.key.name, function, deps, call)
         if isinstance(document, Response):
             return document
         headers = {"Location": location.format_map(document)} if location else {}

@@ -32,6 +32,7 @@ THREADS_PER_KEY: Final = 4
 WEBHOOK_THREADS: Final = 16
 MAPPING_THREADS: Final = 2  # of these that map at a time; more would only take the event loop's time
 PROBE_SECONDS: Final = 2.0  # that a health check waits for Redis
+PATIENCE_SECONDS: Final = 2.0  # that a reader waits for its answer before Redis is asked whether it is there
 HEALTH_REST: Final = 0.005  # seconds per account for which health checks keep what they have read of all
 
 Params = ParamSpec("Params")
@@ -39,9 +40,13 @@ Result = TypeVar("Result")
 
 
 class Threads:
-    """The threads of one application: some for intake and webhooks alone, and a few others for each key."""
+    """The threads of one application: some for intake and webhooks alone, and a few others for each key.
 
-    def __init__(self) -> None:
+    `ask_redis` asks Redis something that is answered at once, while a reader waits long for its own answer.
+    """
+
+    def __init__(self, ask_redis: Callable[[], Any]) -> None:
+        self._probe = RedisProbe(ask_redis)
         self._others = CapacityLimiter(OTHER_THREADS)
         self.run_intake = partial(to_thread.run_sync, limiter=CapacityLimiter(INTAKE_THREADS))
         self._webhooks, self.mapping = CapacityLimiter(WEBHOOK_THREADS), Semaphore(MAPPING_THREADS)
@@ -57,6 +62,23 @@ class Threads:
         """Run what the key of this name asks for or does, a few at a time."""
         async with self._keys.setdefault(key, CapacityLimiter(THREADS_PER_KEY)):
             return await to_thread.run_sync(partial(function, *args, **options), limiter=self._others)
+
+    async def read_for(
+        self, key: str, function: Callable[Params, Result], *args: Params.args, **options: Params.kwargs
+    ) -> Result:
+        """Run what only reads for this key; raise StoreUnavailable soon after Redis hangs.
+
+        Its thread is left to wait as long as a command may take, which changes nothing.
+        """
+        work = asyncio.ensure_future(self.run_for(key, function, *args, **options))
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # known, if nobody waits
+        try:
+            while not (await asyncio.wait({work}, timeout=PATIENCE_SECONDS))[0]:
+                await self._probe.check()
+        except asyncio.CancelledError:  # the caller has gone
+            work.cancel()
+            raise
+        return work.result()
 
 
 class WebhookSources:
@@ -143,7 +165,7 @@ class HttpDeps:
 
 def http_deps(runtime: Runtime, *, is_stopping: Callable[[], bool]) -> HttpDeps:
     """Build the dependencies from a runtime."""
-    intake, threads = runtime.intake(), Threads()
+    intake, threads = runtime.intake(), Threads(runtime.metrics.now)
     read_health = RareQuestion(
         partial(runtime.read_health, takes_changes=True),  # else its trouble is that of the check before it
         rest=lambda: HEALTH_REST * len(runtime.settings.accounts),
