@@ -13,6 +13,8 @@ from worker.config import Source
 PLACEHOLDER: Final = re.compile(r"\{(body|form|timestamp|method|url|(?:header|query|body):[^{}]+)\}")
 # Characters that HubSpot decodes in the URL before it signs it; of others the escapes stay.
 HUBSPOT_ESCAPES: Final = re.compile(r"%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
+ORIGIN: Final = re.compile(r"(https?)://(\[[^]]*\]|[^/?#:]*)(:[0-9]+)?(?=[/?#]|\Z)", re.IGNORECASE)
+PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 def make_contents(source: Source, places: Places, timestamp: str) -> list[bytes]:
@@ -22,7 +24,8 @@ def make_contents(source: Source, places: Places, timestamp: str) -> list[bytes]
     """
     template = source.signed or ("{timestamp}.{body}" if timestamp else "{body}")
     parts = PLACEHOLDER.split(template)  # text, name, text, name, …, text
-    delivery, urls = places.delivery, _spellings(places.delivery.url)
+    delivery = places.delivery
+    urls = _spellings(delivery.url) if "url" in parts[1::2] else [""]
     values = {"body": delivery.body, "timestamp": timestamp.encode(), "method": delivery.method.encode()}
     for name in {*parts[1::2]} - {*values, "url"}:
         values[name] = _read_form(delivery) if name == "form" else _read_place(places, name)
@@ -39,8 +42,12 @@ def list_expressions(signed: str) -> list[str]:
 
 
 def _spellings(url: str) -> Iterator[str]:
+    """Yield an address as it came, as HubSpot decodes it, and without its port or with it, as Twilio may."""
     yield url
     yield HUBSPOT_ESCAPES.sub(lambda escape: chr(int(escape[1], 16)), url)
+    if origin := ORIGIN.match(url):
+        port = "" if origin[3] else PORTS[origin[1].lower()]
+        yield f"{origin[1]}://{origin[2]}{port}{url[origin.end() :]}"
 
 
 def _read_place(places: Places, place: str) -> bytes:
@@ -50,8 +57,11 @@ def _read_place(places: Places, place: str) -> bytes:
 
 
 def _read_form(delivery: WebhookDelivery) -> bytes:
-    """Return the fields of a form, sorted, each as its name and its value with nothing between them."""
+    """Return the fields of a form, sorted, each as its name and its value with nothing between them.
+
+    What is named twice with one value stands once, as Twilio signs it.
+    """
     fields = read_form_fields(delivery.body) if delivery.body else []
     if fields is None:
         raise refusal("the body is not a form, so nobody signed it")
-    return "".join(f"{name}{value}" for name, value in sorted(fields)).encode("latin-1")
+    return "".join(f"{name}{value}" for name, value in sorted(set(fields))).encode("latin-1")

@@ -543,6 +543,34 @@ def test_a_form_is_signed_by_its_fields_in_whatever_order_and_spelling_they_come
     refused(source, right._replace(body=b"more=1&" + spelled.encode()))
 
 
+def test_a_field_that_comes_several_times_is_signed_once_per_value_in_order() -> None:
+    source = replace(FORMS, signed="{form}")
+    headers = {"x-signature": compute_mac("ToaTozToz9Urlx").hex()}
+    right = WebhookDelivery("https://here", headers, b"Toz9=&Url=x&To=z&To=a&Toz9=")
+    assert verify(source, right, now=NOW)
+    assert verify(source, right._replace(body=b"To=a&Toz9=&To=z&To=a&Url=x"), now=NOW)
+    refused(source, right._replace(body=b"To=b&Toz9=&To=z&To=a&Url=x"))
+
+
+@pytest.mark.parametrize(
+    ("known", "signed"),
+    [
+        ("https://here/a?b=1:2", "https://here:443/a?b=1:2"),
+        ("https://here:8443/a", "https://here/a"),
+        ("http://here", "http://here:80"),
+        ("https://[2001:db8::1]:8443/a", "https://[2001:db8::1]/a"),
+        ("https://[2001:db8::1]/a", "https://[2001:db8::1]:443/a"),
+    ],
+)
+def test_an_address_is_signed_with_its_port_or_without_it(known: str, signed: str) -> None:
+    source = replace(FORMS, signed="{url}{form}")
+    for address in (known, signed):
+        headers = {"x-signature": compute_mac(f"{address}c1").hex()}
+        assert verify(source, WebhookDelivery(known, headers, b"c=1"), now=NOW)
+    headers = {"x-signature": compute_mac(f"{known.replace('here', 'there').replace('db8', 'db9')}c1").hex()}
+    refused(source, WebhookDelivery(known, headers, b"c=1"))
+
+
 @pytest.mark.parametrize("body", [b"{}", b"<a/>", b"--b0\r\nA: b\r\n\r\n--b0--", b"From: a=b\nTo: c\n\ntext"])
 def test_what_rules_do_not_read_as_a_form_is_not_taken_for_one(body: bytes) -> None:
     source, fields = replace(FORMS, signed="{url}{form}"), [("", "")]
