@@ -4,6 +4,7 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 
 from producers.errors import RefusalReason, Unauthorized
@@ -37,7 +38,7 @@ def check_time(text: str, now: float, *, only_seconds: bool = False, max_age: fl
 
     It may be so many seconds ago, since some repeat for hours under the time of the first try. It is in
     whole seconds since 1970 or, unless only these are allowed, with a fraction, in milliseconds or by
-    RFC 3339.
+    RFC 3339, or as the header Date has it.
     """
     sent = _read_time(text, only_seconds=only_seconds)
     if sent is None:
@@ -64,15 +65,17 @@ def _read_time(text: str, *, only_seconds: bool) -> float | None:
         return int(text) / DIGITS_OF_UNITS[len(text)]
     with suppress(ValueError):
         return read_instant(text) / SECOND
+    with suppress(ValueError, OverflowError):
+        return parsedate_to_datetime(text).timestamp() if text.endswith(" GMT") else None
     return None
 
 
 def parse_fields(header: str) -> dict[str, list[str]]:
-    """Return the values of a header such as `t=1,v1=a,v1=b` or `ts=1;h1=a` by name."""
+    """Return the values of a header such as `t=1,v1=a,v1=b`, `ts=1;h1=a` or `signature="a"` by name."""
     fields: dict[str, list[str]] = {}
     for pair in SEPARATORS.split(header.strip()):
         name, _, value = pair.partition("=")
-        fields.setdefault(name, []).append(value)
+        fields.setdefault(name, []).append(value.strip('"'))
     return fields
 
 

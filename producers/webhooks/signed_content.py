@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from producers.webhooks.body import read_form_fields
+from producers.webhooks.body_digest import find_digest
 from producers.webhooks.places import Places
 from producers.webhooks.signatures import WebhookDelivery, refusal
 from worker.config import Source
 
 # What is put in by its name, and what is looked for at a place.
-PLACEHOLDER: Final = re.compile(r"\{(body|form|timestamp|method|url|(?:header|query|body):[^{}]+)\}")
+PLACEHOLDER: Final = re.compile(r"\{(body|form|digest|timestamp|method|url|(?:header|query|body):[^{}]+)\}")
 # Characters that HubSpot decodes in the URL before it signs it; of others the escapes stay.
 HUBSPOT_ESCAPES: Final = re.compile(r"%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
 ORIGIN: Final = re.compile(r"(https?)://(\[[^]]*\]|[^/?#:]*)(:[0-9]+)?(?=[/?#]|\Z)", re.IGNORECASE)
@@ -20,15 +21,19 @@ PORTS: Final = {"http": ":80", "https": ":443"}
 def make_contents(source: Source, places: Places, timestamp: str) -> list[bytes]:
     """Return each content that the sender may have signed, by the ways to write the address.
 
-    Raises Unauthorized if something that it covers is not there.
+    Of a body whose hash was signed in its place no form is read. Raises Unauthorized if something that it
+    covers is not there.
     """
     template = source.signed or ("{timestamp}.{body}" if timestamp else "{body}")
     parts = PLACEHOLDER.split(template)  # text, name, text, name, …, text
-    delivery = places.delivery
+    delivery, digest = places.delivery, find_digest(source, places)
     urls = _spellings(delivery.url) if "url" in parts[1::2] else [""]
     values = {"body": delivery.body, "timestamp": timestamp.encode(), "method": delivery.method.encode()}
+    if digest:
+        values |= {"digest": digest.encode(), "form": b""}
     for name in {*parts[1::2]} - {*values, "url"}:
-        values[name] = _read_form(delivery) if name == "form" else _read_place(places, name)
+        place = source.digest_in if name == "digest" else name
+        values[name] = _read_form(delivery) if name == "form" else _read_place(places, place)
     return [_fill(parts, {**values, "url": url.encode("latin-1")}) for url in dict.fromkeys(urls)]
 
 

@@ -601,6 +601,30 @@ def test_what_is_signed_is_put_together_of_what_is_known(
     assert faults(ACME + text)[0].startswith("sources.immo.signed: expected a text with {body}, {form} or")
 
 
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ("signed = '{url}{form}'\ndigest_in = 'query:h'", ""),
+        ("signed = '{digest}'\ndigest_in = 'header:Digest'", ""),
+        ("signed = '{body}{header:Digest}'\ndigest_in = 'header:Digest'", ""),
+        ("signed = '{digest}'", "signed: has a {digest}"),
+        ("digest_in = 'header:Digest'", "digest_in: is not signed itself"),
+        ("signed = '{url}{form}'\ndigest_in = 'header:Digest'", "digest_in: is not signed itself"),
+        ("signed = '{body}{query:a}'\ndigest_in = 'query:h'", "digest_in: is not signed itself"),
+        ("signed = '{digest}'\ndigest_in = 'body:h'", 'digest_in: expected "header:NAME" or "query:NAME"'),
+    ],
+)
+def test_a_hash_that_stands_for_the_body_is_signed_itself(
+    faults: Callable[..., list[str]], read: Read, written: str, fault: str
+) -> None:
+    text = ACME + SOURCE.replace("'bearer'", f"'hmac'\nheader = 'X-Sign'\n{written}")
+    secret = {"IMMO_SECRET": "0123456789abcdef"}
+    if fault:
+        assert faults(text, secret)[0].startswith(f"sources.immo.{fault}")
+    else:
+        assert not any("does not cover" in each for each in read(text, secret).warnings)
+
+
 def test_a_signature_that_does_not_cover_the_body_is_warned_about(read: Read) -> None:
     text = SOURCE.replace("'bearer'", "'hmac'\nsignature_in = 'body:s'\nsigned = '{body:a}{header:X-Id}'")
     warned = read(ACME + text, {"IMMO_SECRET": "0123456789abcdef"}).warnings

@@ -18,6 +18,7 @@ from producers.webhooks.places import Places
 from producers.webhooks.request_parts import read_kept
 from producers.webhooks.signatures import WebhookDelivery
 from tests.support.http_front import Front, problem
+from tests.support.sender_ways import OTHER_WAYS
 from tests.support.senders import (
     ESTATES,
     KEY,
@@ -131,6 +132,20 @@ def test_what_a_sender_signs_makes_its_change_and_what_anybody_else_signs_is_ref
         if source.answer_body is not None:
             assert answer.text == source.answer_body
     assert front.store.counts("acme")["accepted"] == 1
+    (job,) = front.client("admin").get("/v1/jobs", params={"account": "acme"}).json()["jobs"]
+    assert job["parentid"] == [501]
+
+
+@pytest.mark.parametrize(("source", "send"), OTHER_WAYS.values(), indirect=["source"], ids=list(OTHER_WAYS))
+def test_whichever_way_a_sender_signs_its_change_is_made_and_no_other(
+    front: Front, source: Source, send: Sender
+) -> None:
+    at = int(time.time())
+    problem(post(front, send(OTHER, at, 501)), 401)
+    problem(post(front, change_body(source, send, at)), 401)
+    problem(post(front, send(KEY, at, 501)._replace(headers={})), 401)
+    assert "accepted" not in front.store.counts("acme")
+    assert post(front, send(KEY, at, 501)).status_code == source.answer
     (job,) = front.client("admin").get("/v1/jobs", params={"account": "acme"}).json()["jobs"]
     assert job["parentid"] == [501]
 

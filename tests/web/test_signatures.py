@@ -552,6 +552,73 @@ def test_a_field_that_comes_several_times_is_signed_once_per_value_in_order() ->
     refused(source, right._replace(body=b"To=b&Toz9=&To=z&To=a&Url=x"))
 
 
+JSON = b'{"estate": 501}'
+SHA256 = hashlib.sha256(JSON)
+
+
+def test_of_a_body_that_is_no_form_its_hash_in_the_address_is_signed() -> None:
+    source = replace(FORMS, signed="{url}{form}", digest_in="query:bodySHA256")
+    url = f"https://here/a?bodySHA256={SHA256.hexdigest()}"
+    right = WebhookDelivery(url, {"x-signature": compute_mac(url).hex()}, JSON)
+    assert verify(source, right, now=NOW)
+    for body in (JSON.replace(b"501", b"502"), b"estate=502", b""):
+        assert "another hash" in refused(source, right._replace(body=body))
+    refused(source, right._replace(url=url.replace("/a", "/b")))
+    plain = WebhookDelivery("https://here/a", {"x-signature": compute_mac("https://here/a").hex()}, JSON)
+    assert "is not a form" in refused(source, plain)
+    refused(source, plain._replace(body=b"estate=502"))
+    form = {"x-signature": compute_mac("https://here/aestate501").hex()}
+    assert verify(source, plain._replace(headers=form, body=b"estate=501"), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("digest", "is_right"),
+    [
+        (SHA256.hexdigest(), True),
+        (SHA256.hexdigest().upper(), True),
+        (f"SHA-256={b64encode(SHA256.digest()).decode()}", True),
+        (f"sha-256=:{b64encode(SHA256.digest()).decode()}:", True),
+        (f"md5=:AAAA:, sha-512=:{b64encode(hashlib.sha512(JSON).digest()).decode()}:", True),
+        (f"sha-512=:{b64encode(SHA256.digest()).decode()}:", False),
+        (f"sha=:{b64encode(hashlib.sha1(JSON).digest()).decode()}:", False),
+        (hashlib.sha256(b"{}").hexdigest(), False),
+        ("x", False),
+        ("", False),
+    ],
+)
+def test_a_hash_of_the_body_is_read_as_headers_have_it(digest: str, is_right: bool) -> None:
+    source = replace(FORMS, signed="digest: {digest}", digest_in="header:Digest")
+    headers = {"x-signature": compute_mac(f"digest: {digest}").hex(), "digest": digest}
+    delivery = WebhookDelivery("https://here", headers, JSON)
+    if is_right:
+        assert verify(source, delivery, now=NOW)
+        refused(source, delivery._replace(headers={**headers, "digest": f"{digest} "[1:]}))
+    else:
+        refused(source, delivery)
+
+
+def test_an_http_signature_is_a_field_in_quotes_beside_a_date() -> None:
+    source = replace(
+        FORMS,
+        header="Signature",
+        signature_field="signature",
+        timestamp_header="Date",
+        signed="(request-target): post /a\ndate: {timestamp}\ndigest: {digest}",
+        digest_in="header:Digest",
+    )
+    date, digest = "Thu, 25 Feb 2021 15:02:10 GMT", f"SHA-256={b64encode(SHA256.digest()).decode()}"
+    mac = b64encode(compute_mac(f"(request-target): post /a\ndate: {date}\ndigest: {digest}")).decode()
+    fields = f'keyId="k",algorithm="hmac-sha256",headers="(request-target) date digest",signature="{mac}"'
+    right = WebhookDelivery("https://here/a", {"signature": fields, "date": date, "digest": digest}, JSON)
+    assert verify(source, right, now=NOW)
+    assert "clock" in refused(source, right, now=NOW + 301)
+    refused(source, right._replace(body=b"{}"))
+    later = {**right.headers, "date": date.replace(":10", ":11")}
+    refused(source, right._replace(headers=later))
+    for text in ("soon GMT", "Thu, 99 Feb 2021 15:02:10 GMT", f"Thu, 25 Feb {10**20} 15:02:10 GMT", " GMT"):
+        assert "in seconds" in refused(source, right._replace(headers={**right.headers, "date": text}))
+
+
 @pytest.mark.parametrize(
     ("known", "signed"),
     [

@@ -261,7 +261,7 @@ def check_proof(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
     if source.scheme in SIGNED and given.keys().isdisjoint(TIMES):
         advice = "name the header or field with the time of sending, if the sender has one"
         yield Warned("timestamp_header", f"is missing, so a copy of a delivery is good for ever; {advice}")
-    if source.signed and "{body}" not in source.signed and "{form}" not in source.signed:
+    if source.signed and not any(name in source.signed for name in ("{body}", "{form}", "{digest}")):
         yield Warned("signed", "does not cover the whole body: who has seen one delivery may send others")
     if source.scheme == "secret" and "secret_in" not in given:
         yield Fault(
@@ -287,6 +287,10 @@ def check_signature(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]
     if "{timestamp}" in source.signed and given.keys().isdisjoint(TIMES):
         wanted = "timestamp_header, timestamp_in or timestamp_field to say where it stands"
         yield Fault("signed", f"has a {{timestamp}}; expected {wanted}")
+    if "digest_in" in given and source.scheme in SIGNED and not source.signs_digest:
+        yield Fault("digest_in", "is not signed itself, so anybody could write another; signed must cover it")
+    if "{digest}" in source.signed and "digest_in" not in given:
+        yield Fault("signed", 'has a {digest}; expected digest_in = "header:NAME" to say where it stands')
     unused = keys_of(SignatureFormat).keys() & given.keys() - OF_FORMAT.get(source.scheme, frozenset())
     for key in unused if source.scheme not in ("hmac", None) else ():
         yield Fault(key, f'belongs to scheme "hmac"; scheme "{source.scheme}" has no use for it')

@@ -66,13 +66,15 @@ FieldName = Annotated[
 SignedText = Annotated[
     str,
     Meta(
-        pattern=r"(?s)^(?=.*\{(body|form)[:}])"
-        r"([^{}]|\{(body|form|timestamp|method|url|(header|query|body):[^{}]+)\})*\Z",
-        description="a text with {body}, {form} or {body:EXPRESSION}, and any of {timestamp}, {method}, "
-        "{url}, {header:NAME}, {query:NAME}",
+        pattern=r"(?s)^(?=.*\{(body|form|digest)[:}])"
+        r"([^{}]|\{(body|form|digest|timestamp|method|url|(header|query|body):[^{}]+)\})*\Z",
+        description="a text with {body}, {form} or {body:EXPRESSION}, or {digest}, and any of {timestamp}, "
+        "{method}, {url}, {header:NAME}, {query:NAME}",
     ),
 ]
-_PLACES: Final = r"header:[A-Za-z0-9-]+|query:[^&=\s]+|body:.+"
+_BESIDE: Final = r"header:[A-Za-z0-9-]+|query:[^&=\s]+"
+_PLACES: Final = rf"{_BESIDE}|body:.+"
+DigestPlace = Annotated[str, Meta(pattern=rf"^({_BESIDE})\Z", description='"header:NAME" or "query:NAME"')]
 ProofPlace = Annotated[
     str,
     Meta(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from worker.config.kinds import DAY, FieldName, HeaderName, ProofPlace, SignedText, Text
+from worker.config.kinds import DAY, DigestPlace, FieldName, HeaderName, ProofPlace, SignedText, Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +13,7 @@ class SignatureFormat:
     """How a signature of the schemes `hmac` and `public-key` is written; the others fix most of it.
 
     `secret_from` is where its sender hands over the secret at the first contact, `max_age` how many seconds
-    ago it may have been sent.
+    ago it may have been sent, `digest_in` where the hash of the body stands if that is signed in its place.
     """
 
     header: HeaderName = ""
@@ -28,11 +28,18 @@ class SignatureFormat:
     max_age: Annotated[float, Meta(ge=300, le=7 * DAY)] = 300.0
     signature_field: FieldName = ""
     signed: SignedText = ""
+    digest_in: DigestPlace = ""
 
     @property
     def signature_place(self) -> str:
         """Where the signature stands, whichever way it is named."""
         return self.signature_in or f"header:{self.header or 'Authorization'}"
+
+    @property
+    def signs_digest(self) -> bool:
+        """Whether the signature covers the place where the hash of the body stands."""
+        in_address = self.digest_in.startswith("query:") and "{url}" in self.signed
+        return in_address or any(f"{{{name}}}" in self.signed for name in ("digest", self.digest_in))
 
     @property
     def timestamp_place(self) -> str:

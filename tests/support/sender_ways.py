@@ -1,0 +1,27 @@
+"""Other ways in which senders of the page sign than the one that `senders` has of each."""
+
+import hashlib
+from collections.abc import Mapping
+
+from tests.support.senders import URL, Sender, Sent, base64, in_json_with_umlauts, mac
+
+
+def twilio_json(key: str, _: int, estate: int) -> Sent:
+    body = in_json_with_umlauts(estate)
+    more = f"/event?a=b%2Fc&bodySHA256={hashlib.sha256(body).hexdigest()}"
+    headers = {"Content-Type": "application/json", "X-Twilio-Signature": base64(mac(key, URL + more, "sha1"))}
+    return Sent(body, headers, more)
+
+
+def twilio_with_port(key: str, _: int, estate: int) -> Sent:
+    address = URL.replace("example/", "example:443/")
+    mac_of_all = mac(key, f"{address}MediaUrlaMediaUrlbestate{estate}", "sha1")
+    body = f"MediaUrl=b&estate={estate}&MediaUrl=a&MediaUrl=b".encode()
+    return Sent(body, {"X-Twilio-Signature": base64(mac_of_all)})
+
+
+# By a name of the way: the sender, and what it sends.
+OTHER_WAYS: Mapping[str, tuple[str, Sender]] = {
+    "JSON by its hash": ("Twilio", twilio_json),
+    "several values, and a port": ("Twilio", twilio_with_port),
+}
