@@ -107,7 +107,11 @@ NO_CLAIMS = "scheme = 'jwt'\nclaims = {}\n"
         ("scheme = 'standard-webhooks'", as_pem(RSA) + as_pem(ED25519), "public_key: expected an Ed25519"),
         ("scheme = 'jwt'", as_jwks(RSA), "claims: is missing, so tokens that are meant for others are good"),
         ("scheme = 'jwt'\nclaims = { aud = 5 }", as_jwks(RSA), "claims: expected a table of what a token"),
-        ("scheme = 'jwt'\nclaims = { h = '{body}' }", as_jwks(RSA), 'claims.h: expected "{body_sha256}" or'),
+        (
+            "scheme = 'jwt'\nclaims = { h = '{body}' }",
+            as_jwks(RSA),
+            'claims.h: expected "{body_sha256}", "{url_sha256}" or',
+        ),
         (f"{NO_CLAIMS}signed = '{{body}}'", as_jwks(RSA), 'signed: belongs to scheme "hmac"'),
         (f"{NO_CLAIMS}algorithm = 'sha256'", as_jwks(RSA), 'algorithm: belongs to scheme "hmac"'),
     ],

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 
-from tests.support.senders import URL, Sender, Sent, base64, in_json_with_umlauts, mac
+from tests.support.senders import URL, Sender, Sent, base64, in_json_with_umlauts, mac, sns_signed
 
 
 def twilio_json(key: str, _: int, estate: int) -> Sent:
@@ -20,8 +20,23 @@ def twilio_with_port(key: str, _: int, estate: int) -> Sent:
     return Sent(body, {"X-Twilio-Signature": base64(mac_of_all)})
 
 
+def sns_with_subject(key: str, at: int, estate: int) -> Sent:
+    return sns_signed(key, at, estate, {"Subject": "Objekt\nfür Ada"})
+
+
+def sns_that_asks(key: str, at: int, estate: int) -> Sent:
+    more = {
+        "Type": "SubscriptionConfirmation",
+        "Token": "2336412f37",
+        "SubscribeURL": "https://sns.eu-central-1.amazonaws.com/?Action=ConfirmSubscription&Token=2336412f37",
+    }
+    return sns_signed(key, at, estate, more)
+
+
 # By a name of the way: the sender, and what it sends.
 OTHER_WAYS: Mapping[str, tuple[str, Sender]] = {
     "JSON by its hash": ("Twilio", twilio_json),
     "several values, and a port": ("Twilio", twilio_with_port),
+    "with a subject": ("AWS SNS, by its signature", sns_with_subject),
+    "a question whether to subscribe": ("AWS SNS, by its signature", sns_that_asks),
 }

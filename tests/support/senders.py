@@ -141,7 +141,7 @@ def sns(key: str, _: int, estate: int) -> Sent:
     return Sent(json.dumps({"estate": estate, **message}).encode(), headers)
 
 
-def sns_signed(key: str, at: int, estate: int) -> Sent:
+def sns_signed(key: str, at: int, estate: int, more: Mapping[str, str] | None = None) -> Sent:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(at))
     message = {
         "Type": "Notification",
@@ -149,9 +149,9 @@ def sns_signed(key: str, at: int, estate: int) -> Sent:
         "TopicArn": "TOPIC",
         "Message": json.dumps({"estate": estate, "note": "Grüße\nAda"}, ensure_ascii=False),
         "Timestamp": stamp,
+        **(more or {}),
     }
-    names = ("Message", "MessageId", "Timestamp", "TopicArn", "Type")
-    text = "".join(f"{name}\n{message[name]}\n" for name in names)
+    text = "".join(f"{name}\n{message[name]}\n" for name in sorted(message))
     message |= {"SignatureVersion": "2", "Signature": base64(sign(make_rsa(key), text.encode()))}
     return Sent(json.dumps(message).encode(), {"Content-Type": "text/plain; charset=UTF-8"})
 
@@ -217,8 +217,11 @@ def token_of_body(header: str, issuer: str) -> Sender:
         body = in_json_with_umlauts(estate)
         claims = {
             "iat": at,
+            "nbf": at,
+            "exp": at + 60,
             "jti": "c5ba8f24",
             "iss": issuer,
+            "url_hash": hashlib.sha256(URL.encode()).hexdigest(),
             "payload_hash": hashlib.sha256(body).hexdigest(),
         }
         bearer = "Bearer " if header == "Authorization" else ""
@@ -335,6 +338,9 @@ SENDERS: Mapping[str, Sender] = {
     "Dropbox Sign": dropbox_sign,
     "GitHub": signed("X-Hub-Signature-256", "{body}", lambda digest: f"sha256={digest.hex()}"),
     "GitLab": in_header("X-Gitlab-Token"),
+    "GitLab, by its signing token": svix(
+        lambda key, content: f"v1,{base64(mac(key, content.decode()))}", "webhook"
+    ),
     "GoCardless": signed("Webhook-Signature", "{body}"),
     "Google Ads, lead forms": lambda key, _, estate: Sent(in_json(google_key=key, lead_id="x")(estate), {}),
     "Google Calendar": in_header("X-Goog-Channel-Token", {"X-Goog-Resource-State": "exists"}),

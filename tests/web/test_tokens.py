@@ -267,6 +267,23 @@ def test_a_token_claims_what_the_settings_expect(
         assert "does not claim" in str(refused(source, token))
 
 
+def test_a_token_without_the_hash_of_an_empty_body_is_good_for_its_address_alone() -> None:
+    claims = {"url": "{url_sha256}", "body": "{body_sha256}"}
+    source = replace(BY_SECRET, claims=claims, url="https://us.example/webhooks/a")
+    url = b"https://us.example/webhooks/a?id=1&status=delivered"
+    token = make_by_hand(
+        {"alg": "HS256"}, {"exp": NOW + 60, "url": hashlib.sha256(url).hexdigest()}, SECRET.encode()
+    )
+    headers = {"authorization": f"Bearer {token}"}
+    right = WebhookDelivery("http://10.0.0.7/webhooks/a?id=1&status=delivered", headers, b"", "GET")
+    assert verify(source, right, now=NOW)
+    for other in (right._replace(url=right.url.replace("id=1", "id=2")), right._replace(body=BODY)):
+        with pytest.raises(Unauthorized):
+            verify(source, other, now=NOW)
+    with pytest.raises(Unauthorized):
+        verify(replace(source, claims={"body": "{body_sha256}"}), right, now=NOW)
+
+
 @pytest.mark.parametrize("claims", [b"", b"[]", b"5", b'"text"', b"{", b"\xff\xfe", b"[" * 100_000])
 def test_what_claims_nothing_is_refused(claims: bytes) -> None:
     refused(BY_SECRET, make_by_hand({"alg": "HS256"}, claims, SECRET.encode()))

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from worker.config.checks import UnreadableSecret, Warned, value_of
-from worker.config.kinds import BODY_SHA256, SECRETS
+from worker.config.kinds import BODY_SHA256, SECRETS, URL_SHA256
 from worker.config.public_keys import is_public_key, read_public_keys
 from worker.config.table import join
 from worker.config.values import Source
@@ -77,8 +77,9 @@ def _check_claims(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
         )
         yield Warned("timestamp_in", outside)
     for name, value in source.claims.items():
-        if value.startswith("{") and value != BODY_SHA256:
-            yield Fault(join("claims", name), f'expected "{BODY_SHA256}" or a text as the token has it')
+        if value.startswith("{") and value not in (BODY_SHA256, URL_SHA256):
+            known = f'"{BODY_SHA256}", "{URL_SHA256}"'
+            yield Fault(join("claims", name), f"expected {known} or a text as the token has it")
     for secret in source.secrets or ():
         if is_public_key(value_of(secret)):
             yield Fault("secret", "is a public key, so everybody could sign by it; it belongs in public_key")

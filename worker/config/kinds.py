@@ -119,5 +119,6 @@ SECRET: Final = private("env:NAME, file:PATH or the secret itself")
 SECRETS: Final = private(f"{SECRET.description}, or a list of them", listed=True)
 PUBLIC_KEYS: Final = private("env:NAME, file:PATH or the public key itself, or a list of them", listed=True)
 BODY_SHA256: Final = "{body_sha256}"  # stands in claims for the hash of the body
+URL_SHA256: Final = "{url_sha256}"  # and for that of the address
 _CLAIMS: Final = 'a table of what a token claims, such as { aud = "https://your.host" }'
 Claims = Annotated[Mapping[str, str], private(_CLAIMS, lambda _: True)]
