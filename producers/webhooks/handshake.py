@@ -1,19 +1,22 @@
 """How senders check an address before they use it: challenges that they want to read again, and pings. Pure.
 
 Nothing is ever accepted of one. A challenge is sent back only where it cannot be a page, and what has to be
-signed only to a sender that has proved itself: it could let anything be signed.
+signed only to a sender that has proved itself, as it could let anything be signed, or where the settings say
+so and it is a word that is taken for no message.
 """
 
 import hmac
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Final
 
 from producers.errors import Unauthorized
 from producers.webhooks.body import read_body_value
+from producers.webhooks.places import Places
 from producers.webhooks.request_parts import show_query
 from producers.webhooks.scope import NO_DELIVERY
-from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.signatures import SIGNABLE, WebhookDelivery
 from worker.config import Source
 from worker.errors import Fault, Invalid, InvalidChange
 
@@ -51,6 +54,24 @@ def find_challenge(query: Mapping[str, str]) -> str:
     """Return the challenge in the parameters of an address; nothing if there is none, or no harmless one."""
     challenge = next((text for name in CHALLENGES if (text := query.get(name))), "")
     return challenge if CHALLENGE.fullmatch(challenge) else ""
+
+
+def answer_own_check(source: Source, url: str, headers: Mapping[str, str]) -> str:
+    """Return what the settings answer to a challenge where they say that one stands; nothing without one.
+
+    What is signed of it could be no message: `verify` takes none whose signature covers just such a word.
+    """
+    if not source.challenge_in:
+        return ""
+    found = Places(WebhookDelivery(url, headers, b"", "GET")).find(source.challenge_in)
+    challenge = found[0] if found else ""
+    if not (SIGNABLE if source.signs_challenge else CHALLENGE).fullmatch(challenge):
+        return ""
+    values = {"{challenge}": challenge}
+    if source.signs_challenge:
+        mac = hmac.digest(source.secrets[0].reveal().encode(), challenge.encode(), source.algorithm)
+        values |= {"{hmac}": mac.hex(), "{hmac_base64}": b64encode(mac).decode()}
+    return re.sub(r"\{[a-z0-9_]+\}", lambda name: values.get(name[0], name[0]), source.challenge_answer)
 
 
 def find_echo(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ WHOLE_SECONDS: Final = re.compile(r"[0-9]{1,11}")
 SECONDS: Final = re.compile(r"[0-9]{1,11}[.][0-9]{1,9}")  # as Python writes them
 DIGITS_OF_UNITS: Final = {13: 10**3, 16: 10**6, 19: 10**9}  # of a time from 2001 to 2286, per second
 SEPARATORS: Final = re.compile(r"[,;\s]+")  # between signatures, or between the fields of one header
+SIGNABLE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)  # a challenge that may be signed
 LEAST_KEY: Final = 16  # bytes of a key that is not taken as it is written
 
 

@@ -23,6 +23,7 @@ from producers.webhooks.proofs import hide_secret
 from producers.webhooks.request_parts import make_head
 from producers.webhooks.signatures import (
     SEPARATORS,
+    SIGNABLE,
     WebhookDelivery,
     any_equal,
     check_time,
@@ -135,6 +136,8 @@ def _verify_signature(source: Source, delivery: WebhookDelivery, now: float) -> 
     if source.signature_field:
         received = fields.get(source.signature_field, [])
     contents, given = make_contents(source, places, timestamp), read_digests(source, received)
+    if source.signs_challenge and any(SIGNABLE.fullmatch(content.decode("latin-1")) for content in contents):
+        raise refusal("what it signed could be a challenge of its sender, which anybody can have signed")
     if source.scheme == "public-key":
         _check_signed(source, contents, given)
     elif not any_equal(make_digests(source, contents), given):

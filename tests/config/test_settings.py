@@ -604,6 +604,32 @@ def test_what_is_signed_is_put_together_of_what_is_known(
 @pytest.mark.parametrize(
     ("written", "fault"),
     [
+        ("challenge_in = 'query:c'\nchallenge_answer = 'a {hmac} {challenge}'", ""),
+        ("challenge_in = 'query:c'", "challenge_answer: is missing"),
+        ("challenge_answer = '{challenge}'", "challenge_in: is missing"),
+        ("challenge_in = 'query:c'\nchallenge_answer = 'yes'", "challenge_answer: expected a text with"),
+        ("challenge_in = 'path'\nchallenge_answer = '{hmac}'", 'challenge_in: expected "header:NAME"'),
+        (
+            "challenge_in = 'query:c'\nchallenge_answer = '{hmac}'\nscheme = 'basic'",
+            'challenge_answer: can have an {hmac} with scheme "hmac" only',
+        ),
+    ],
+)
+def test_the_answer_to_a_challenge_says_what_it_answers(
+    faults: Callable[..., list[str]], read: Read, written: str, fault: str
+) -> None:
+    scheme = "" if "scheme" in written else "scheme = 'hmac'\nheader = 'X-Sign'\n"
+    text = ACME + SOURCE.replace("scheme = 'bearer'\n", f"{scheme}{written}\n")
+    secret = {"IMMO_SECRET": "0123456789abcdef"}
+    if fault:
+        assert [each for each in faults(text, secret) if each.startswith(f"sources.immo.{fault}")]
+    else:
+        assert read(text, secret).sources["immo"].signs_challenge
+
+
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
         ("signed = '{url}{form}'\ndigest_in = 'query:h'", ""),
         ("signed = '{digest}'\ndigest_in = 'header:Digest'", ""),
         ("signed = '{body}{header:Digest}'\ndigest_in = 'header:Digest'", ""),

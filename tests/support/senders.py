@@ -334,6 +334,7 @@ SENDERS: Mapping[str, Sender] = {
     "Discord, webhook events": by_key(
         make_ed25519, "X-Signature-Ed25519", "{at}{body}", HEX, time_header="X-Signature-Timestamp"
     ),
+    "CleverReach": lambda key, _, estate: Sent(in_json()(estate), {}, f"?k={key}"),
     "DocuSign": signed("X-DocuSign-Signature-1", "{body}", BASE64),
     "Dropbox Sign": dropbox_sign,
     "GitHub": signed("X-Hub-Signature-256", "{body}", lambda digest: f"sha256={digest.hex()}"),
@@ -381,6 +382,7 @@ SENDERS: Mapping[str, Sender] = {
     "Netlify, forms": netlify,
     "Notion": signed("X-Notion-Signature", "{body}", lambda digest: f"sha256={digest.hex()}"),
     "Paddle": timed("Paddle-Signature", "{at}:{body}", "ts={at};h1={hex}"),
+    "Okta, event hooks": in_header("Authorization"),
     "PandaDoc": panda_doc,
     "Perspective (funnels)": lambda key, _, estate: Sent(in_json(id="5f3a")(estate), {}, f"/{key}"),
     "Pipedrive": with_password,
@@ -407,6 +409,7 @@ SENDERS: Mapping[str, Sender] = {
     ),
     "Shopify": signed("X-Shopify-Hmac-Sha256", "{body}", BASE64),
     "Slack": timed("X-Slack-Signature", "v0:{at}:{body}", "v0={hex}", {"X-Slack-Request-Timestamp": "{at}"}),
+    "Strava": lambda key, _, estate: Sent(in_json()(estate), {}, f"/{key}"),
     "Stripe": timed("Stripe-Signature", "{at}.{body}", "t={at},v1={hex},v0=00"),
     "Tally": signed("Tally-Signature", "{body}", BASE64),
     "Telegram, bots": in_header("X-Telegram-Bot-Api-Secret-Token"),
@@ -421,6 +424,9 @@ SENDERS: Mapping[str, Sender] = {
     "Wise": by_key(make_rsa, "X-Signature-SHA256"),
     "Wix": wix,
     "WooCommerce": signed("X-WC-Webhook-Signature", "{body}", BASE64),
+    "X (Twitter)": signed(
+        "x-twitter-webhooks-signature", "{body}", lambda digest: f"sha256={base64(digest)}"
+    ),
     "Xero": signed("x-xero-signature", "{body}", BASE64),
     "Yousign": signed("X-Yousign-Signature-256", "{body}", lambda digest: f"sha256={digest.hex()}"),
     "Zendesk": timed(

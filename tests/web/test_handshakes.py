@@ -8,12 +8,14 @@ import hmac
 import json
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -21,8 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.errors import RefusalReason, Unauthorized
-from producers.webhooks.handshake import CHALLENGE, answer_check, answer_unproved
+from producers.webhooks.handshake import CHALLENGE, answer_check, answer_own_check, answer_unproved
 from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.verify import verify
 from tests.support.http_front import SECRETS, Front, problem, running
 from tests.support.waiting import wait_until
 from worker.config import Rule, Secret, Source
@@ -331,3 +334,108 @@ def test_a_message_that_a_redirect_has_emptied_is_refused_and_says_so(
     assert "a redirect" in problem(answer, 422)["detail"]
     assert [event for event, _ in front.events] == ["webhook.refused"]
     assert front.client(None).get("/webhooks/forms").status_code == 200
+
+
+TWITTER = Source(
+    name="checked",
+    account="acme",
+    scheme="hmac",
+    secrets=(Secret("canary-secret-of-a-check"), Secret("canary-secret-of-before")),
+    header="x-twitter-webhooks-signature",
+    challenge_in="query:crc_token",
+    challenge_answer='{"response_token": "sha256={hmac_base64}"}',
+    rules=ZOOM.rules,
+)
+LINKEDIN = replace(
+    TWITTER,
+    header="X-LI-Signature",
+    signed="hmacsha256={body}",
+    challenge_in="query:challengeCode",
+    challenge_answer='{"challengeCode": "{challenge}", "challengeResponse": "{hmac}"}',
+)
+STRAVA = replace(
+    TWITTER, challenge_in="query:hub.challenge", challenge_answer='{"hub.challenge": "{challenge}"}'
+)
+OKTA = replace(
+    TWITTER,
+    challenge_in="header:X-Okta-Verification-Challenge",
+    challenge_answer='{"verification": "{challenge}"}',
+)
+CLEVER_REACH = replace(TWITTER, challenge_in="query:secret", challenge_answer="our-word {challenge}")
+WORD = "890c6a01-eb8b-4a8d-b6bf-2a1a6f2fa0e7"
+SIGNED_WORD = hmac.digest(b"canary-secret-of-a-check", WORD.encode(), "sha256")
+
+
+@pytest.mark.parametrize(
+    ("source", "query", "headers", "answer"),
+    [
+        (TWITTER, f"crc_token={WORD}", {}, {"response_token": f"sha256={b64encode(SIGNED_WORD).decode()}"}),
+        (
+            LINKEDIN,
+            f"challengeCode={WORD}&applicationId=7",
+            {},
+            {"challengeCode": WORD, "challengeResponse": SIGNED_WORD.hex()},
+        ),
+        (
+            STRAVA,
+            f"hub.verify_token=a&hub.challenge={WORD}&hub.mode=subscribe",
+            {},
+            {"hub.challenge": WORD},
+        ),
+        (OKTA, "", {"X-Okta-Verification-Challenge": WORD}, {"verification": WORD}),
+        (CLEVER_REACH, f"secret={WORD}", {}, f"our-word {WORD}"),
+    ],
+    ids=["X (Twitter)", "LinkedIn", "Strava", "Okta", "CleverReach"],
+)
+def test_a_check_is_answered_as_the_settings_say(
+    front: Front,
+    monkeypatch: pytest.MonkeyPatch,
+    source: Source,
+    query: str,
+    headers: dict[str, str],
+    answer: object,
+) -> None:
+    use(front, monkeypatch, source)
+    got = front.client(None).get(f"/webhooks/checked?{query}".rstrip("?"), headers=headers)
+    kind = "text/plain" if isinstance(answer, str) else "application/json"
+    assert (got.status_code, got.headers["content-type"].partition(";")[0]) == (200, kind)
+    assert (got.text if isinstance(answer, str) else got.json()) == answer
+    for odd in ("<script>", 'x","y'):
+        address = f"/webhooks/checked?{query.replace(WORD, quote(odd))}".rstrip("?")
+        got = front.client(None).get(address, headers=dict.fromkeys(headers, odd))
+        assert odd not in got.text
+    assert "accepted" not in front.store.counts("acme")
+
+
+@pytest.mark.parametrize("signed", ["", "{body}{body}", "{body:a}", "{form}"])
+@given(word=st.text('abcXYZ019-_={}".:\n', min_size=1, max_size=12))
+def test_what_anybody_can_have_signed_is_no_message(signed: str, word: str) -> None:
+    """Whatever is asked for a signature, no body passes by it."""
+    source = replace(TWITTER, signed=signed)
+    answer = answer_own_check(source, f"https://here/webhooks/checked?crc_token={quote(word)}", {})
+    signature = json.loads(answer)["response_token"] if answer else ""
+    bodies = (word, word[: len(word) // 2], json.dumps({"a": word}), f"{word[:1]}={word[1:]}")
+    for body in bodies:
+        delivery = WebhookDelivery("https://here", {TWITTER.header: signature}, body.encode())
+        with pytest.raises(Unauthorized):
+            verify(source, delivery, now=time.time())
+    message = b'{"a": 1}'
+    mac = hmac.digest(b"canary-secret-of-before", message, "sha256").hex()
+    genuine = WebhookDelivery("https://here", {TWITTER.header: mac}, message)
+    assert verify(replace(source, signed=""), genuine, now=time.time())
+
+
+def test_a_refusal_has_no_body_where_no_answer_has_one(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Xero activates a hook only if it answers wrong signatures so."""
+    use(
+        front, monkeypatch, replace(TWITTER, challenge_in="", challenge_answer="", answer=200, answer_body="")
+    )
+    mac = hmac.digest(b"canary-secret-of-a-check", b'{"events": []}', "sha256")
+    for signature, status in ((b64encode(mac).decode(), 200), ("AAAA", 401), ("", 401)):
+        answer = front.client(None).post(
+            "/webhooks/checked", content=b'{"events": []}', headers={TWITTER.header: signature}
+        )
+        assert (answer.status_code, answer.content) == (status, b"")
+        assert ("www-authenticate" in answer.headers) == (status == 401)
+        assert "set-cookie" not in answer.headers
+    assert "webhook.refused" in [event for event, _ in front.events]

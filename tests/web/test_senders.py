@@ -107,6 +107,14 @@ def change_body(source: Source, send: Sender, at: int) -> Sent:
     return sent._replace(body=send(KEY, at, 502).body)
 
 
+def check_refused(source: Source, answer: httpx.Response) -> None:
+    """Check that a delivery was refused, without a body if no answer of its source has one."""
+    if source.answer_body == "":
+        assert (answer.status_code, answer.content) == (401, b"")
+    else:
+        problem(answer, 401)
+
+
 def test_every_sender_of_the_page_is_tried() -> None:
     assert SENDERS.keys() == WRITTEN.keys()
 
@@ -119,12 +127,12 @@ def test_what_a_sender_signs_makes_its_change_and_what_anybody_else_signs_is_ref
 ) -> None:
     send, at = SENDERS[sender], int(time.time())
     for forged in (send(OTHER, at, 501), send("", at, 501)._replace(headers={}, more="")):
-        problem(post(front, forged), 401)
+        check_refused(source, post(front, forged))
     if source.timestamp_place or source.timestamp_field or source.scheme in SELF_TIMED:
-        problem(post(front, send(KEY, at - int(source.max_age) - 4000, 501)), 401)
-        problem(post(front, send(KEY, at + 400, 501)), 401)
+        check_refused(source, post(front, send(KEY, at - int(source.max_age) - 4000, 501)))
+        check_refused(source, post(front, send(KEY, at + 400, 501)))
     if source.scheme not in SHARED_SECRETS and sender not in UNSIGNED_BODIES | TOKENS_ALONE:
-        problem(post(front, change_body(source, send, at)), 401)
+        check_refused(source, post(front, change_body(source, send, at)))
     assert "accepted" not in front.store.counts("acme")
     for _ in range(2):  # a sender that missed the answer sends it again
         answer = post(front, send(KEY, at, 501))
@@ -141,8 +149,8 @@ def test_whichever_way_a_sender_signs_its_change_is_made_and_no_other(
     front: Front, source: Source, send: Sender
 ) -> None:
     at = int(time.time())
-    problem(post(front, send(OTHER, at, 501)), 401)
-    problem(post(front, change_body(source, send, at)), 401)
+    check_refused(source, post(front, send(OTHER, at, 501)))
+    check_refused(source, post(front, change_body(source, send, at)))
     assert "accepted" not in front.store.counts("acme")
     assert post(front, send(KEY, at, 501)).status_code == source.answer
     (job,) = front.client("admin").get("/v1/jobs", params={"account": "acme"}).json()["jobs"]
@@ -151,7 +159,14 @@ def test_whichever_way_a_sender_signs_its_change_is_made_and_no_other(
 
 @pytest.mark.parametrize(
     ("answer_body", "kind"),
-    [("Hello", "text/plain"), ("", "text/plain"), ("<Response/>", "text/xml"), ("{}", "application/json")],
+    [
+        ("Hello", "text/plain"),
+        ("", "text/plain"),
+        ("<Response/>", "text/xml"),
+        ("{}", "application/json"),
+        ("[]", "application/json"),
+        ("[accepted]", "text/plain"),
+    ],
 )
 def test_an_answer_of_the_settings_is_called_what_it_is_and_other_answers_stay(
     front: Front, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer_body: str, kind: str
@@ -164,7 +179,7 @@ def test_an_answer_of_the_settings_is_called_what_it_is_and_other_answers_stay(
     assert answer.headers["content-type"].partition(";")[0] == kind
     unreadable = post(front, Sent(b"{}", basic(KEY)))  # is kept as a failed job, and none of the sender's
     assert (unreadable.status_code, unreadable.text) == (200, answer_body)
-    assert problem(post(front, with_password(OTHER, 0, 501)), 401)["detail"]
+    check_refused(made, post(front, with_password(OTHER, 0, 501)))
 
 
 @pytest.mark.parametrize(

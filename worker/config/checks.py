@@ -8,7 +8,6 @@ from base64 import b64decode
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, distribution
 from ipaddress import ip_network
 from typing import Any, Final
@@ -231,8 +230,6 @@ def check_source(
     yield from check_proof(source, given)
     yield from check_owner(source, given, accounts)
     yield from check_claims(source, accounts)
-    if source.answer_body and source.answer == HTTPStatus.NO_CONTENT:
-        yield Fault("answer_body", "cannot be sent with answer = 204, which has no body")
     if not given.get("rules"):
         yield Fault("rules", f"is missing; add a [[{join('sources', source.name)}.rules]] table")
 

@@ -74,7 +74,14 @@ SignedText = Annotated[
 ]
 _BESIDE: Final = r"header:[A-Za-z0-9-]+|query:[^&=\s]+"
 _PLACES: Final = rf"{_BESIDE}|body:.+"
-DigestPlace = Annotated[str, Meta(pattern=rf"^({_BESIDE})\Z", description='"header:NAME" or "query:NAME"')]
+PlaceBeside = Annotated[str, Meta(pattern=rf"^({_BESIDE})\Z", description='"header:NAME" or "query:NAME"')]
+ChallengeAnswer = Annotated[
+    str,
+    Meta(
+        pattern=r"(?s)^(?=.*\{(challenge|hmac|hmac_base64)\}).{1,4096}\Z",
+        description="a text with {challenge}, {hmac} or {hmac_base64}, of at most 4096 characters",
+    ),
+]
 ProofPlace = Annotated[
     str,
     Meta(

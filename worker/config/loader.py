@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from worker.config import checks
+from worker.config.answer_checks import check_answers
 from worker.config.checks import UnreadableSecret, Warned, under
 from worker.config.key_checks import check_sender_keys
 from worker.config.secret import NamedText, hide_key
@@ -211,6 +212,7 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
         given = document["sources"][name]
         yield from under(join("sources", name), checks.check_source(source, given, settings.accounts))
         yield from under(join("sources", name), check_sender_keys(source, given))
+        yield from under(join("sources", name), check_answers(source))
         hide_passwords(source.url)
     yield from under("dashboard", checks.check_dashboard(settings.dashboard, settings.keys))
     for name, callback in settings.callbacks.items():

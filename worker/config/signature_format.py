@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from worker.config.kinds import DAY, DigestPlace, FieldName, HeaderName, ProofPlace, SignedText, Text
+from worker.config.kinds import DAY, FieldName, HeaderName, PlaceBeside, ProofPlace, SignedText, Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class SignatureFormat:
     max_age: Annotated[float, Meta(ge=300, le=7 * DAY)] = 300.0
     signature_field: FieldName = ""
     signed: SignedText = ""
-    digest_in: DigestPlace = ""
+    digest_in: PlaceBeside = ""
 
     @property
     def signature_place(self) -> str:

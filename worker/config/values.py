@@ -22,6 +22,7 @@ from worker.config.kinds import (
     AnswerBody,
     ApiUrl,
     Backoff,
+    ChallengeAnswer,
     Claims,
     Country,
     Days,
@@ -31,6 +32,7 @@ from worker.config.kinds import (
     Maps,
     Networks,
     Patterns,
+    PlaceBeside,
     Reason,
     SecretPlace,
     Text,
@@ -176,8 +178,8 @@ class Source(SignatureFormat):
     the address its senders know, where a proxy hides it. One that is `gone` tells them so.
     The rules to `ignore` a payload come before all others. `answer` is the status of a delivery that was
     taken, `answer_body` its text in place of the jobs, and `answer_faults` the status of one that never will
-    be, 0 for that of its fault. Deliveries are kept so many
-    days (0: not at all), and bytes.
+    be, 0 for that of its fault. A challenge in `challenge_in` gets the `challenge_answer`.
+    Deliveries are kept so many days (0: not at all), and bytes.
     `event` is what its senders name nowhere; `country` and `maps` are as those of an account, whose own maps
     come first. `owners` are the accounts that its changes may be for, as the loader finds them.
     One of onOffice's that `keeps_claim` writes the `apiClaim` of each call into the `extendedclaim` of its
@@ -204,6 +206,8 @@ class Source(SignatureFormat):
     keeps_claim: Annotated[bool, Meta(description="true or false")] = False
     answer: Annotated[int, Meta(description="200, 202 or 204", extra={"accepts": ANSWERS.__contains__})] = 202
     answer_body: AnswerBody = None
+    challenge_in: PlaceBeside = ""
+    challenge_answer: ChallengeAnswer = ""
     answer_faults: Annotated[int, Meta(description="202", extra={"accepts": ACCEPTED.__eq__})] = 0
     delivery_days: Annotated[float, Meta(ge=0, le=3650)] = 7
     delivery_bytes: Annotated[int, Meta(ge=2**16, le=2**40)] = 2**24
@@ -216,6 +220,11 @@ class Source(SignatureFormat):
     def account_names(self) -> frozenset[str]:
         """The accounts that its changes may be for."""
         return frozenset(filter(None, (self.account, *self.accounts.values())))
+
+    @property
+    def signs_challenge(self) -> bool:
+        """Whether the answer to a challenge has a signature of it."""
+        return "{hmac" in self.challenge_answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

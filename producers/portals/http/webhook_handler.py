@@ -6,6 +6,7 @@ What a message means is `producers.webhooks`; here is what its sender is answere
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from http import HTTPStatus
@@ -25,7 +26,13 @@ from producers.portals.http.problems import JobEntry, accepted_response, json_re
 from producers.portals.http.refusals import faults_of, reason_of
 from producers.webhooks.claims import keep_claim
 from producers.webhooks.first_contact import awaits_secret, take_secret
-from producers.webhooks.handshake import answer_unproved, check_not_lost, find_challenge, find_echo
+from producers.webhooks.handshake import (
+    answer_own_check,
+    answer_unproved,
+    check_not_lost,
+    find_challenge,
+    find_echo,
+)
 from producers.webhooks.mapping import MappedChange
 from producers.webhooks.record import MappedDelivery, map_delivery, record_delivery, record_refusal
 from producers.webhooks.reparse import make_unreadable_message
@@ -47,8 +54,7 @@ from worker.ports.services import EventSink
 from worker.ports.store import Receipt
 from worker.usecases.intake import Intake
 
-# By how an answer of the settings begins.
-ANSWER_TYPES: Final = {"<": "text/xml", "{": "application/json", "[": "application/json"}
+_SAFE: Final = {"X-Content-Type-Options": "nosniff"}
 MAX_DIGITS: Final = 16  # of an announced length
 SETTINGS_RETRY_AFTER: Final = 60.0  # seconds until a secret may be readable again
 
@@ -97,6 +103,8 @@ def _answer_look(source: Source, request: Request) -> Response | None:
     """Return the answer to a sender that only looks whether somebody is here; None for a message."""
     if request.method == "HEAD":
         return json_response({"jobs": []})
+    if text := answer_own_check(source, _sent_url(request, ""), request.headers):
+        return _send_text(text)
     if not request.scope["query_string"]:
         check_not_lost(source, request.headers)
         return json_response({"jobs": []})
@@ -104,8 +112,21 @@ def _answer_look(source: Source, request: Request) -> Response | None:
     return _send_back(challenge) if challenge else None
 
 
+def _send_text(text: str, status: int = 200) -> Response:
+    """Return an answer of the settings, called what it is."""
+    return Response(text, status, _SAFE, "text/xml" if text.startswith("<") else _json_or_text(text))
+
+
+def _json_or_text(text: str) -> str:
+    if text[:1] in ("{", "["):
+        with suppress(msgspec.DecodeError):  # Adyen's `[accepted]` is none
+            msgspec.json.decode(text, type=msgspec.Raw)
+            return "application/json"
+    return "text/plain"
+
+
 def _send_back(challenge: str) -> Response:
-    return PlainTextResponse(challenge, headers={"X-Content-Type-Options": "nosniff"})
+    return PlainTextResponse(challenge, headers=_SAFE)
 
 
 def _sent_url(request: Request, root: str) -> str:
@@ -184,8 +205,7 @@ def _taken(source: Source, jobs: Sequence[JobEntry]) -> Response:
     if source.answer == HTTPStatus.NO_CONTENT:
         return Response(status_code=source.answer)
     if (text := source.answer_body) is not None:
-        kind = ANSWER_TYPES.get(text[:1], "text/plain")
-        return Response(text, source.answer, media_type=kind)
+        return _send_text(text, source.answer)
     answer = accepted_response(jobs)
     answer.status_code = source.answer
     return answer
@@ -231,6 +251,8 @@ def _refuse_delivery(
         asyncio.get_running_loop().run_in_executor(None, keep)  # beside the answer
     if check:
         return json_response(check)
+    if source.answer_body == "" and isinstance(error, Unauthorized):  # Xero wants answers without a body
+        return Response(status_code=401, headers={"WWW-Authenticate": error.challenge})
     if isinstance(error, InvalidSettings | BacklogFull):
         retry_after = error.retry_after if isinstance(error, BacklogFull) else SETTINGS_RETRY_AFTER
         raise Unavailable("this cannot be taken at the moment", retry_after=retry_after) from None
