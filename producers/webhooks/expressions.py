@@ -5,6 +5,7 @@ map of the settings; with an expression, `map(&name, list)`, it is JMESPath's.
 """
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -20,6 +21,8 @@ from producers.webhooks.scope import Scope
 from worker.contract.quoting import escape_unprintable, suggest
 from worker.errors import Fault, InvalidChange
 
+NUMBER: Final = re.compile(r"[+-]?([0-9]{1,4000}([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,9})?", re.ASCII)
+THOUSAND: Final = re.compile(r"[+-]?[0-9]{1,3}[.]000")
 MAX_ERROR_TEXT: Final = 200  # characters
 TEXT_PER_LOOK: Final = 16  # characters of a text
 _WRAPPERS: Final = ("flatten", "projection", "filter_projection", "value_projection")
@@ -62,6 +65,8 @@ class ScopeFunctions(functions.Functions):  # type: ignore[misc]  # jmespath has
         return result
 
     def _call(self, function_name: str, resolved_args: list[Any]) -> Any:
+        if function_name == "to_number" and [*map(type, resolved_args)] == [str]:
+            return _read_number(resolved_args[0])
         try:
             if function_name in FUNCTIONS:
                 return call_rule_function(function_name, self._scope, resolved_args)
@@ -70,6 +75,18 @@ class ScopeFunctions(functions.Functions):  # type: ignore[misc]  # jmespath has
         except ValueError as error:
             raise InvalidChange([Fault("", str(error))]) from None
         return super().call_function(function_name, resolved_args)
+
+
+def _read_number(text: str) -> float | None:
+    """Return the number that a text writes as JSON does, None of any other.
+
+    JMESPath's own takes `2024_17` for 202417. What may be one, or a thousand as Germans write it, is neither:
+    as the id of a record it would be somebody else's.
+    """
+    text = text.strip()
+    if not NUMBER.fullmatch(text) or THOUSAND.fullmatch(text):
+        return None
+    return int(text) if text.lstrip("+-").isdecimal() else float(text)
 
 
 def search(expression: str, scope: Scope, path: str) -> object:

@@ -5,6 +5,7 @@ rules is `docs/reference/rule-functions.md`.
 """
 
 import binascii
+import html
 import math
 from base64 import b64decode
 from collections.abc import Callable, Mapping
@@ -178,6 +179,10 @@ def _replace(scope: Scope, value: object, old: object, new: object = "") -> obje
     return _each_text(replace_all)(value)
 
 
+def _decode_html(_scope: Scope, value: object) -> object:
+    return _each_text(html.unescape)(value)
+
+
 def _first(_scope: Scope, *values: object) -> object:
     """Return the first value that is there and not empty; of one list, its first such element."""
     candidates = values[0] if len(values) == 1 and isinstance(values[0], list) else values
@@ -288,4 +293,5 @@ FUNCTIONS: Final[Mapping[str, RuleFunction]] = {
     "parse_xml": RuleFunction(_parse_xml, "parse_xml(text)", 1, 1),
     "parse_mail": RuleFunction(_parse_mail, "parse_mail(text)", 1, 1),
     "decode_base64": RuleFunction(_decode_base64, "decode_base64(text)", 1, 1),
+    "decode_html": RuleFunction(_decode_html, "decode_html(text)", 1, 1),
 }

@@ -15,7 +15,7 @@ from worker.contract.quoting import quote
 DIGITS: Final = re.compile(r"[0-9]{1,20}([.][0-9]{1,9})?")
 # A date and a time that lack only what RFC 3339 wants: the T, or the colon or the minutes of the offset.
 ALMOST_RFC3339: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9:.]{8,20}) ?([Zz]|[+-][0-9]{2})?:?([0-9]{2})?"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9:.]{8,20}) ?([Zz]|UTC|GMT|([+-][0-9]{2}):?([0-9]{2})?)"
 )
 LARGEST_OF_UNITS: Final = ((10**11, SECOND), (10**14, SECOND // 10**3), (10**17, 1))  # µs in one of a unit
 DEFAULT_ZONE: Final = "Europe/Berlin"
@@ -31,6 +31,11 @@ WITHOUT_ZONE: Final = re.compile(
 )
 OF_A_MAIL: Final = re.compile(r"(?:[A-Za-z]{3}, ?)?[0-9]{1,2} [A-Za-z]{3} [0-9]{2,4} .{4,40}")
 
+# `Mon Nov 30 2026 10:00:00 GMT+0100 (CET)`, as Google's scripts have it; turned round it is that of a mail.
+OF_JAVASCRIPT: Final = re.compile(
+    r"\A[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([0-9]{1,2}) ([0-9]{4} [0-9:]{8} )GMT([+-][0-9]{4})(?: [(][^)]*[)])?\Z"
+)
+
 
 def read_time(value: object) -> object:
     """Return a time as RFC 3339: one in seconds, milliseconds or microseconds since 1970, or with `+0000`.
@@ -41,8 +46,8 @@ def read_time(value: object) -> object:
         value = float(value) if "." in value else int(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _from_number(value)
-    if isinstance(value, str) and (match := ALMOST_RFC3339.fullmatch(value)) and match[3]:
-        offset = match[3].upper() if match[3] in "Zz" else f"{match[3]}:{match[4] or '00'}"
+    if isinstance(value, str) and (match := ALMOST_RFC3339.fullmatch(value)):
+        offset = f"{match[4]}:{match[5] or '00'}" if match[4] else "Z"
         return f"{match[1]}T{match[2]}{offset}"
     return value
 
@@ -63,7 +68,7 @@ def write_time(value: object, zone: str = DEFAULT_ZONE) -> str | None:
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    text = " ".join(value.split()) if isinstance(value, str) else value
+    text = OF_JAVASCRIPT.sub(r"\2 \1 \3\4", " ".join(value.split())) if isinstance(value, str) else value
     found = read_time(text)
     if isinstance(found, str):
         with suppress(ValueError):

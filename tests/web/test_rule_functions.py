@@ -72,6 +72,10 @@ def messages_of(payload: object, rule: Rule, **other: Any) -> list[tuple[object,
         ("1795226400", "", "2026-11-21T02:00:00Z"),
         ("Sun, 29 Nov 2026 14:30:15 +0100", "", "2026-11-29T13:30:15Z"),
         ("29 Nov 2026 14:30:15 -0000", "", "2026-11-29T14:30:15Z"),
+        ("2026-07-29 10:30:00 UTC", "", "2026-07-29T10:30:00Z"),  # as Ruby writes it
+        ("2026-07-29T10:30:00+02", "", "2026-07-29T08:30:00Z"),
+        ("Wed Jul 29 2026 10:30:00 GMT+0200 (Central European Summer Time)", "", "2026-07-29T08:30:00Z"),
+        ("Wed Jul 09 2026 10:30:00 GMT-0330", "UTC", "2026-07-09T14:00:00Z"),  # as JavaScript writes it
         ("2026-10-25T02:30:00", "", "2026-10-25T00:30:00Z"),  # twice that night: the first
         ("2026-03-29T02:30:00", "", "2026-03-29T01:30:00Z"),  # left out that night
         (" ", "", None),
@@ -90,7 +94,18 @@ def test_a_local_time_is_the_instant_at_which_a_clock_there_shows_it(moment: dat
 
 
 @pytest.mark.parametrize(
-    "written", ["yesterday", "13/24/2026", "32.01.2026", "29.11.2026 25:00", True, 10**400, [], {}]
+    "written",
+    [
+        "yesterday",
+        "13/24/2026",
+        "32.01.2026",
+        "29.11.2026 25:00",
+        "2026-07-29 10:30:00 UTC02",
+        True,
+        10**400,
+        [],
+        {},
+    ],
 )
 def test_what_is_no_time_is_refused_with_one_that_would_be(written: object) -> None:
     assert "expected a " in refusal_of("time(@)", written)
@@ -138,6 +153,25 @@ def test_a_zone_that_is_not_there_is_named() -> None:
         ("decode_base64(@)", "S8O2bG4_fg==", "Köln?~"),
         ("decode_base64(@)", "S8O2\r\nbG4_fg", "Köln?~"),
         ("decode_base64(@)", None, None),
+        ("decode_html(@)", "O&#039;Brien &amp; S&ouml;hne", "O'Brien & Söhne"),
+        ("decode_html(@)", ["a&#x40;b", 7, None], ["a@b", "7", None]),
+        ("to_number(@)", "501", 501),
+        ("to_number(@)", " 501\n", 501),
+        ("to_number(@)", "501.0", 501),
+        ("to_number(@)", "-1.5e1", -15),
+        ("to_number(@)", "48.123", 48.123),
+        ("to_number(@)", 1000, 1000),
+        ("to_number(@)", ["1"], None),
+        ("to_number(@)", "2024_17", None),  # is a name, and not 202417
+        ("to_number(@)", "5０1", None),
+        ("to_number(@)", "1.000", None),  # a thousand or one
+        ("to_number(@)", "12.000", None),
+        ("to_number(@)", "1.234.567", None),
+        ("to_number(@)", "0x1f", None),
+        ("to_number(@)", "nan", None),
+        ("to_number(@)", "infinity", None),
+        ("to_number(@)", "", None),
+        ("to_number(@)", "9" * 5000, None),
     ],
 )
 def test_texts_are_taken_apart_and_put_right(expression: str, value: object, found: object) -> None:
