@@ -244,6 +244,20 @@ def test_a_look_at_an_address_with_its_secret_is_no_failed_job(
         problem(http.get("/webhooks/news?k=wrong"), 401)
 
 
+def test_a_message_that_comes_by_get_is_no_look(front: Front) -> None:
+    message = {"action": "create", "type": "estate:address:buyer", "parent": 1, "children": [2], "at": None}
+    http, chunks = front.client(None), iter([json.dumps({**message, "parent": 2}).encode()])
+    problem(http.request("GET", "/webhooks/desk", json=message), 401)
+    http.headers["Authorization"] = f"Bearer {SECRETS['DESK_SECRET']}"
+    for answer in (
+        http.request("GET", "/webhooks/desk", json=message),
+        http.request("GET", "/webhooks/desk", content=chunks),
+    ):
+        assert (answer.status_code, len(answer.json()["jobs"])) == (202, 1)
+    assert front.store.counts("acme")["accepted"] == 2
+    assert http.request("GET", "/webhooks/desk", content=b"").json() == {"jobs": []}
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),

@@ -105,11 +105,18 @@ def _answer_look(source: Source, request: Request) -> Response | None:
         return json_response({"jobs": []})
     if text := answer_own_check(source, _sent_url(request, ""), request.headers):
         return _send_text(text)
+    if _has_body(request):
+        return None
     if not request.scope["query_string"]:
         check_not_lost(source, request.headers)
         return json_response({"jobs": []})
     challenge = find_challenge(request.query_params)
     return _send_back(challenge) if challenge else None
+
+
+def _has_body(request: Request) -> bool:
+    """Return whether a GET brings a message all the same, as n8n and TYPO3 send it if they are told to."""
+    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
 
 
 def _send_text(text: str, status: int = 200) -> Response:
