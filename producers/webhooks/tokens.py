@@ -1,5 +1,7 @@
 """JSON Web Tokens by which senders prove themselves: their signature, their time and what they claim. Pure.
 
+So are signatures written as tokens without their content, which stands beside them.
+
 The settings say by what a token is signed: a secret or the kind of a public key. Its own header can only
 agree: a token of algorithm `none`, or an HMAC by a key that everybody knows, is signed by nobody.
 """
@@ -7,13 +9,14 @@ agree: a token of algorithm `none`, or an HMAC by a key that everybody knows, is
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator, Mapping
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from producers.webhooks.key_signatures import list_public_keys
+from producers.webhooks.key_signatures import MAX_SIGNATURES, list_public_keys
 from producers.webhooks.signatures import TOLERANCE, WebhookDelivery, read_keys, refusal
 from worker.config import Source
 from worker.config.kinds import BODY_SHA256, URL_SHA256
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from worker.config.public_keys import PublicKey
 
 TOKEN: Final = re.compile(r"e[wy][\w-]+\.[\w-]*\.[\w-]+={0,2}", re.ASCII)
+DETACHED: Final = re.compile(r"e[wy][\w-]+\.\.[\w-]+={0,2}", re.ASCII)
 MAX_TOKEN: Final = 2**17  # characters, of which each is looked at before its signature
 TIMES: Final = ("exp", "nbf", "iat")
 HMACS: Final = ("HS256", "HS384", "HS512")
@@ -61,23 +65,57 @@ def _load_library() -> "PyJWS":
     return PyJWS()
 
 
+def check_detached(source: Source, texts: Sequence[str], contents: Sequence[bytes]) -> None:
+    """Raise Unauthorized unless one of the texts is a JWS without its content, of one of the contents.
+
+    Its header says whether the content was signed as it is or in base64 (RFC 7797).
+    """
+    for text in texts[:MAX_SIGNATURES]:
+        if len(text) > MAX_TOKEN or not DETACHED.fullmatch(text):
+            continue
+        header, (head, _, written) = _read_header(text), text.split(".")
+        if header.get("crit", ["b64"]) != ["b64"]:
+            raise refusal("the signature (JWS) wants something to be understood that is not, by `crit`")
+        as_it_is = header.get("b64") is False
+        if not as_it_is and str(header.get("typ")).upper().endswith("JWT"):
+            continue  # a token for something else, whose claims stand as the body
+        for content in contents:
+            payload = content if as_it_is else urlsafe_b64encode(content).rstrip(b"=")
+            if _is_signed(source, header, f"{head}.".encode() + payload, written):
+                return
+    raise refusal("the signature does not match")
+
+
 def _check_signature(source: Source, token: str) -> None:
+    content, _, written = token.rpartition(".")
+    if not _is_signed(source, _read_header(token), content.encode(), written):
+        raise refusal("the token is signed by none of the keys of this source")
+
+
+def _read_header(token: str) -> Mapping[str, object]:
     from jwt.exceptions import PyJWTError
 
-    library = _load_library()
-    content, _, written = token.rpartition(".")
-    signature = decode_bytes(written, "base64") or b""
     try:
-        given = library.get_unverified_header(token).get("alg")
-        for algorithm, key in _list_ways(source):
-            if algorithm != given:
-                continue
-            way = library.get_algorithm_by_name(algorithm)
-            if way.verify(content.encode(), way.prepare_key(key), signature):
-                return
+        header: Mapping[str, object] = _load_library().get_unverified_header(token)
     except PyJWTError:
         raise refusal("the token (JWT) cannot be read") from None
-    raise refusal("the token is signed by none of the keys of this source")
+    return header
+
+
+def _is_signed(source: Source, header: Mapping[str, object], content: bytes, written: str) -> bool:
+    from jwt.exceptions import PyJWTError
+
+    library, signature = _load_library(), decode_bytes(written, "base64") or b""
+    try:
+        for algorithm, key in _list_ways(source):
+            if algorithm != header.get("alg"):
+                continue
+            way = library.get_algorithm_by_name(algorithm)
+            if way.verify(content, way.prepare_key(key), signature):
+                return True
+    except PyJWTError:
+        raise refusal("the token (JWT) cannot be read") from None
+    return False
 
 
 def _list_ways(source: Source) -> Iterator[tuple[str, Any]]:

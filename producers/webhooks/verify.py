@@ -33,7 +33,7 @@ from producers.webhooks.signatures import (
     refusal,
 )
 from producers.webhooks.signed_content import make_contents
-from producers.webhooks.tokens import check_token
+from producers.webhooks.tokens import check_detached, check_token
 from worker.config import Secret, Source
 from worker.config.values import Scheme
 from worker.config.written_bytes import decode_bytes
@@ -135,14 +135,21 @@ def _verify_signature(source: Source, delivery: WebhookDelivery, now: float) -> 
     received = [part for text in written for part in SEPARATORS.split(text)]
     if source.signature_field:
         received = fields.get(source.signature_field, [])
-    contents, given = make_contents(source, places, timestamp), read_digests(source, received)
+    contents = make_contents(source, places, timestamp)
     if source.signs_challenge and any(SIGNABLE.fullmatch(content.decode("latin-1")) for content in contents):
         raise refusal("what it signed could be a challenge of its sender, which anybody can have signed")
-    if source.scheme == "public-key":
-        _check_signed(source, contents, given)
-    elif not any_equal(make_digests(source, contents), given):
-        raise refusal("the signature does not match")
+    _check_contents(source, contents, [text.removeprefix(source.prefix) for text in received])
     return make_message_id(source, delivery)
+
+
+def _check_contents(source: Source, contents: Sequence[bytes], received: Sequence[str]) -> None:
+    """Raise Unauthorized unless one of the signatures is of one of the contents, in the way of the source."""
+    if source.encoding == "jws":
+        check_detached(source, received, contents)
+    elif source.scheme == "public-key":
+        _check_signed(source, contents, read_digests(source, received))
+    elif not any_equal(make_digests(source, contents), read_digests(source, received)):
+        raise refusal("the signature does not match")
 
 
 def _verify_token(source: Source, delivery: WebhookDelivery, now: float) -> str:

@@ -112,6 +112,7 @@ NO_CLAIMS = "scheme = 'jwt'\nclaims = {}\n"
             as_jwks(RSA),
             'claims.h: expected "{body_sha256}", "{url_sha256}" or',
         ),
+        (f"{SIGNED}encoding = 'jws'\nalgorithm = 'sha512'", as_pem(RSA), "algorithm: is said by a signature"),
         (f"{NO_CLAIMS}signed = '{{body}}'", as_jwks(RSA), 'signed: belongs to scheme "hmac"'),
         (f"{NO_CLAIMS}algorithm = 'sha256'", as_jwks(RSA), 'algorithm: belongs to scheme "hmac"'),
     ],

@@ -237,6 +237,12 @@ def netlify(key: str, at: int, estate: int) -> Sent:
     return Sent(body, {"X-Webhook-Signature": token})
 
 
+def saleor(key: str, _: int, estate: int) -> Sent:
+    body, header = in_json_with_umlauts(estate), {"kid": "1", "b64": False, "crit": ["b64"]}
+    signature = jwt.api_jws.encode(body, make_rsa(key), "RS256", header, is_payload_detached=True)
+    return Sent(body, {"Saleor-Signature": signature})
+
+
 def monday(key: str, at: int, estate: int) -> Sent:
     claims = {"accountId": 1825529, "userId": 4012689, "aud": URL, "exp": at + 300, "iat": at}
     return Sent(in_json()(estate), {"Authorization": make_token(key, claims)})
@@ -307,6 +313,7 @@ KEY_FILES: Mapping[str, Callable[[str], str]] = {
     "Discord, webhook events": lambda owner: make_ed25519(owner).public_key().public_bytes_raw().hex(),
     "Google Pub/Sub (Gmail)": lambda owner: as_jwks(make_rsa("another"), make_rsa(owner)),
     "Lexware Office (lexoffice)": lambda owner: as_pem(make_rsa(owner)),
+    "Saleor, and others that send a JWS beside the body (detached)": lambda owner: as_jwks(make_rsa(owner)),
     "Quo (OpenPhone)": lambda secret: f"whsec_{base64(secret.encode())}",
     "SendGrid, by its signature": lambda owner: as_der(make_elliptic(owner)),
     "sipgate (sipgate.io)": lambda owner: as_pem(make_rsa(owner)),
@@ -394,6 +401,7 @@ SENDERS: Mapping[str, Sender] = {
     "Salesforce, outbound messages": lambda key, _, estate: Sent(
         SOAP.replace("501", str(estate)).encode(), {"Content-Type": "text/xml; charset=UTF-8"}, f"?k={key}"
     ),
+    "Saleor, and others that send a JWS beside the body (detached)": saleor,
     "SendGrid": with_password,
     "SendGrid, by its signature": by_key(
         make_elliptic,

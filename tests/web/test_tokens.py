@@ -267,6 +267,84 @@ def test_a_token_claims_what_the_settings_expect(
         assert "does not claim" in str(refused(source, token))
 
 
+def by_jws(**more: object) -> Source:
+    made = replace(BY_SECRET, scheme="hmac", header="X-JWS", encoding="jws", secrets=(Secret(RFC_SECRET),))
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+RFC_7797 = (
+    "eyJhbGciOiJIUzI1NiIsImI2NCI6ZmFsc2UsImNyaXQiOlsiYjY0Il19..A5dxf2s96_n5FLueVuW1Z_vh161FwXZC4YLPff6dmDY"
+)
+RFC_7797_IN_BASE64 = "eyJhbGciOiJIUzI1NiJ9..5mvfOroL-g7HyqJoozehmsaqmvTYGEq5jTI1gVvoEoQ"
+
+
+@pytest.mark.parametrize("signature", [RFC_7797, RFC_7797_IN_BASE64])
+def test_a_published_signature_without_its_content_is_of_the_body(signature: str) -> None:
+    assert verify(by_jws(), send(signature, b"$.02", "x-jws"), now=NOW)
+    head, _, tail = signature.split(".")
+    for text in (f"{head}.JC4wMg.{tail}", f"{head}.{tail}", f"{head}..", "..", f"{head}..{tail[:-2]}"):
+        with pytest.raises(Unauthorized):
+            verify(by_jws(), send(text, b"$.02", "x-jws"), now=NOW)
+    for source, body in ((by_jws(), b"$.03"), (by_jws(secrets=(Secret(SECRET),)), b"$.02")):
+        with pytest.raises(Unauthorized):
+            verify(source, send(signature, body, "x-jws"), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("key", "public", "algorithm"),
+    [
+        (RSA, as_jwks(RSA), "RS256"),
+        (RSA, as_pem(RSA), "PS512"),
+        (ELLIPTIC, as_pem(ELLIPTIC), "ES256"),
+        (ED25519, as_okp(ED25519), "EdDSA"),
+    ],
+    ids=name_case,
+)
+def test_a_signature_without_its_content_is_checked_by_the_public_key(
+    key: object, public: str, algorithm: str
+) -> None:
+    source = by_jws(
+        scheme="public-key", secrets=(), public_keys=(NamedText(public),), signed="POST /a\n{body}"
+    )
+    signature = jwt.api_jws.encode(
+        b"POST /a\n" + BODY, key, algorithm, {"b64": False, "crit": ["b64"]}, is_payload_detached=True
+    )
+    assert verify(source, send(signature, header="x-jws"), now=NOW)
+    for changed in (
+        send(signature, BODY + b" ", "x-jws"),
+        send(signature.replace("..", ".e30."), BODY, "x-jws"),
+    ):
+        with pytest.raises(Unauthorized):
+            verify(source, changed, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("header", "is_taken"),
+    [
+        ({"alg": "HS256"}, True),
+        ({"alg": "HS256", "typ": "JOSE"}, True),
+        ({"alg": "HS256", "typ": "JWT"}, False),  # a token, turned into a message
+        ({"alg": "HS256", "typ": "at+jwt"}, False),
+        ({"alg": "HS256", "crit": ["exp"]}, False),
+        ({"alg": "HS256", "crit": ["b64", "exp"]}, False),
+        ({"alg": "none"}, False),
+        ({"alg": "RS256"}, False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_a_signature_without_its_content_is_no_token_and_chooses_nothing(
+    header: Mapping[str, object], is_taken: bool
+) -> None:
+    head, _, tail = make_by_hand(header, BODY, SECRET.encode()).split(".")
+    source, delivery = by_jws(secrets=(Secret(SECRET),)), send(f"{head}..{tail}", BODY, "x-jws")
+    if is_taken:
+        assert verify(source, delivery, now=NOW)
+    else:
+        with pytest.raises(Unauthorized):
+            verify(source, delivery, now=NOW)
+
+
 def test_a_token_without_the_hash_of_an_empty_body_is_good_for_its_address_alone() -> None:
     claims = {"url": "{url_sha256}", "body": "{body_sha256}"}
     source = replace(BY_SECRET, claims=claims, url="https://us.example/webhooks/a")

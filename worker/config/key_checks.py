@@ -52,7 +52,9 @@ def _check_kinds(source: Source, kinds: Collection[str], given: Mapping[str, Any
         yield Fault(
             "public_key", "expected an Ed25519 key, mostly after whpk_, as scheme standard-webhooks has it"
         )
-    if "algorithm" in given and kinds and not others:
+    if "algorithm" in given and source.encoding == "jws":
+        yield Fault("algorithm", 'is said by a signature of encoding "jws", as the key lets it; leave it out')
+    elif "algorithm" in given and kinds and not others:
         yield Fault("algorithm", "is of ECDSA and RSA; Ed25519 has its own, so leave it out")
     elif source.scheme == "public-key" and source.algorithm == "sha1":
         yield Warned(

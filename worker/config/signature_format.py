@@ -20,7 +20,7 @@ class SignatureFormat:
     signature_in: ProofPlace = ""
     secret_from: ProofPlace = ""
     algorithm: Literal["sha256", "sha512", "sha1"] = "sha256"
-    encoding: Literal["", "hex", "base64"] = ""  # either
+    encoding: Literal["", "hex", "base64", "jws"] = ""  # hex or base64
     prefix: Text = ""
     timestamp_header: HeaderName = ""
     timestamp_in: ProofPlace = ""
