@@ -35,6 +35,15 @@ def is_signed(source: Source, contents: Iterable[bytes], signatures: Sequence[by
     )
 
 
+def _as_der(signature: bytes, size: int) -> bytes:
+    """Return an ECDSA signature as DER, also of one that is its two numbers, as browsers and JOSE have it."""
+    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+    if len(signature) != 2 * size:
+        return signature
+    return encode_dss_signature(*(int.from_bytes(half) for half in (signature[:size], signature[size:])))
+
+
 def _is_right(key: "PublicKey", signature: bytes, content: bytes, algorithm: str) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
@@ -48,7 +57,7 @@ def _is_right(key: "PublicKey", signature: bytes, content: bytes, algorithm: str
         if isinstance(key, Ed25519PublicKey):
             key.verify(signature, content)
         elif isinstance(key, EllipticCurvePublicKey):
-            key.verify(signature, content, ECDSA(digest))
+            key.verify(_as_der(signature, (key.key_size + 7) // 8), content, ECDSA(digest))
         else:
             key.verify(signature, content, PKCS1v15(), digest)
     except InvalidSignature:

@@ -99,6 +99,7 @@ def read_keys(secret: str) -> list[bytes]:
 def read_digests(source: Source, received: Iterable[str]) -> list[bytes]:
     """Return the digests that a sender wrote as hex or base64, behind a prefix or without it."""
     texts = (text.removeprefix(source.prefix).removeprefix(f"{source.algorithm}=") for text in received)
+    texts = (text.strip(":") for text in texts)  # which stand around it in HTTP message signatures
     return [digest for text in texts if (digest := decode_bytes(text, source.encoding)) is not None]
 
 

@@ -11,7 +11,12 @@ from producers.webhooks.signatures import WebhookDelivery, refusal
 from worker.config import Source
 
 # What is put in by its name, and what is looked for at a place.
-PLACEHOLDER: Final = re.compile(r"\{(body|form|digest|timestamp|method|url|(?:header|query|body):[^{}]+)\}")
+PLACEHOLDER: Final = re.compile(
+    r"\{(body|form|digest|params|timestamp|method|url|(?:header|query|body):[^{}]+)\}"
+)
+# A list of components, and its parameters, as RFC 9421 has them.
+PARAMS: Final = r'\((?:[^"()]|"[^"]*")*\)(?:;[a-z*_.-]+(?:=(?:"[^"]*"|[^;,\s"]+))?)*'
+MAX_PARAMS: Final = 4096  # characters, which anybody may send
 # Characters that HubSpot decodes in the URL before it signs it; of others the escapes stay.
 HUBSPOT_ESCAPES: Final = re.compile(r"%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
 ORIGIN: Final = re.compile(r"(https?)://(\[[^]]*\]|[^/?#:]*)(:[0-9]+)?(?=[/?#]|\Z)", re.IGNORECASE)
@@ -31,10 +36,24 @@ def make_contents(source: Source, places: Places, timestamp: str) -> list[bytes]
     values = {"body": delivery.body, "timestamp": timestamp.encode(), "method": delivery.method.encode()}
     if digest:
         values |= {"digest": digest.encode(), "form": b""}
+    if "params" in parts[1::2]:
+        values["params"] = find_params(source, places).encode("latin-1")
     for name in {*parts[1::2]} - {*values, "url"}:
         place = source.digest_in if name == "digest" else name
         values[name] = _read_form(delivery) if name == "form" else _read_place(places, place)
     return [_fill(parts, {**values, "url": url.encode("latin-1")}) for url in dict.fromkeys(urls)]
+
+
+def find_params(source: Source, places: Places) -> str:
+    """Return what an HTTP message signature (RFC 9421) says that it covers, and when it was made.
+
+    It stands in the header Signature-Input under the label that the signature has in the header Signature.
+    """
+    member = rf"(?:^|,)\s*{re.escape(source.signature_field)}=({PARAMS})\s*(?:,|$)"
+    found = re.search(member, places.delivery.headers.get("signature-input", "")[:MAX_PARAMS])
+    if not found:
+        raise refusal(f"Signature-Input has no {source.signature_field}, which its signature covers")
+    return found[1]
 
 
 def _fill(parts: Sequence[str], values: Mapping[str, bytes]) -> bytes:

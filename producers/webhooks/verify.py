@@ -32,7 +32,7 @@ from producers.webhooks.signatures import (
     read_digests,
     refusal,
 )
-from producers.webhooks.signed_content import make_contents
+from producers.webhooks.signed_content import find_params, make_contents
 from producers.webhooks.tokens import check_detached, check_token
 from worker.config import Secret, Source
 from worker.config.values import Scheme
@@ -129,7 +129,8 @@ def _verify_signature(source: Source, delivery: WebhookDelivery, now: float) -> 
     if source.timestamp_place:
         timestamp = _require(places, source.timestamp_place, "time")[0]
     elif source.timestamp_field:
-        timestamp = fields.get(source.timestamp_field, [""])[0]
+        timed = parse_fields(find_params(source, places)) if "{params}" in source.signed else fields
+        timestamp = timed.get(source.timestamp_field, [""])[0]
     if source.timestamp_place or source.timestamp_field:
         check_time(timestamp, now, max_age=source.max_age)
     received = [part for text in written for part in SEPARATORS.split(text)]

@@ -634,6 +634,7 @@ def test_the_answer_to_a_challenge_says_what_it_answers(
         ("signed = '{digest}'\ndigest_in = 'header:Digest'", ""),
         ("signed = '{body}{header:Digest}'\ndigest_in = 'header:Digest'", ""),
         ("signed = '{digest}'", "signed: has a {digest}"),
+        ("signed = '{body}{params}'", "signature_field: is missing"),
         ("digest_in = 'header:Digest'", "digest_in: is not signed itself"),
         ("signed = '{url}{form}'\ndigest_in = 'header:Digest'", "digest_in: is not signed itself"),
         ("signed = '{body}{query:a}'\ndigest_in = 'query:h'", "digest_in: is not signed itself"),

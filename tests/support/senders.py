@@ -7,10 +7,12 @@ import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import NamedTuple
 from urllib.parse import urlencode
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from tests.support.sender_keys import (
     PrivateKey,
@@ -243,6 +245,27 @@ def saleor(key: str, _: int, estate: int) -> Sent:
     return Sent(body, {"Saleor-Signature": signature})
 
 
+def message_signature(key: str, at: int, estate: int) -> Sent:
+    """Return a delivery with an HTTP message signature, by ECDSA as that has it: two numbers."""
+    body = in_json_with_umlauts(estate)
+    digest = f"sha-256=:{base64(hashlib.sha256(body).digest())}:"
+    params = f'("@method" "@target-uri" "content-digest");created={at};keyid="k 1, k 2"'
+    lines = ('"@method": POST', f'"@target-uri": {URL}', f'"content-digest": {digest}')
+    content = "\n".join((*lines, f'"@signature-params": {params}')).encode()
+    numbers = decode_dss_signature(sign(make_elliptic(key), content))
+    signature = base64(b"".join(number.to_bytes(32) for number in numbers))
+    headers = {"Content-Digest": digest, "Signature-Input": f"sig1={params}"}
+    return Sent(body, {**headers, "Signature": f"sig1=:{signature}:"})
+
+
+def http_signature(key: str, at: int, estate: int) -> Sent:
+    body, date = in_json_with_umlauts(estate), format_datetime(datetime.fromtimestamp(at, UTC), usegmt=True)
+    digest = f"SHA-256={base64(hashlib.sha256(body).digest())}"
+    text = f"(request-target): post /webhooks/NAME\nhost: your.host\ndate: {date}\ndigest: {digest}"
+    fields = f'keyId="k",headers="(request-target) host date digest",signature="{base64(mac(key, text))}"'
+    return Sent(body, {"Date": date, "Digest": digest, "Signature": fields})
+
+
 def monday(key: str, at: int, estate: int) -> Sent:
     claims = {"accountId": 1825529, "userId": 4012689, "aud": URL, "exp": at + 300, "iat": at}
     return Sent(in_json()(estate), {"Authorization": make_token(key, claims)})
@@ -312,6 +335,7 @@ KEY_FILES: Mapping[str, Callable[[str], str]] = {
     "AWS SNS, by its signature": lambda owner: as_certificate(make_rsa(owner)),
     "Discord, webhook events": lambda owner: make_ed25519(owner).public_key().public_bytes_raw().hex(),
     "Google Pub/Sub (Gmail)": lambda owner: as_jwks(make_rsa("another"), make_rsa(owner)),
+    "HTTP message signatures (RFC 9421)": lambda owner: as_pem(make_elliptic(owner)),
     "Lexware Office (lexoffice)": lambda owner: as_pem(make_rsa(owner)),
     "Saleor, and others that send a JWS beside the body (detached)": lambda owner: as_jwks(make_rsa(owner)),
     "Quo (OpenPhone)": lambda secret: f"whsec_{base64(secret.encode())}",
@@ -359,6 +383,8 @@ SENDERS: Mapping[str, Sender] = {
     "HubSpot v3": timed(
         "X-HubSpot-Signature-v3", "POST{url}{body}{ms}", "{base64}", {"X-HubSpot-Request-Timestamp": "{ms}"}
     ),
+    "HTTP message signatures (RFC 9421)": message_signature,
+    "HTTP signatures (draft-cavage)": http_signature,
     "Intercom": signed("X-Hub-Signature", "{body}", lambda digest: f"sha1={digest.hex()}", "sha1"),
     "Jotform": jotform,
     "Laravel (spatie/laravel-webhook-server)": signed("Signature", "{body}"),

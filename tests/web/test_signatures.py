@@ -19,6 +19,7 @@ from producers.webhooks.mapping import read_payload
 from producers.webhooks.signatures import TOLERANCE, WebhookDelivery
 from producers.webhooks.verify import verify
 from worker.config import Rule, Secret, Source
+from worker.config.secret import NamedText
 
 RULE = Rule(action="'create'", relationtype="'t'", parentid="p", childid="c")
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -617,6 +618,76 @@ def test_an_http_signature_is_a_field_in_quotes_beside_a_date() -> None:
     refused(source, right._replace(headers=later))
     for text in ("soon GMT", "Thu, 99 Feb 2021 15:02:10 GMT", f"Thu, 25 Feb {10**20} 15:02:10 GMT", " GMT"):
         assert "in seconds" in refused(source, right._replace(headers={**right.headers, "date": text}))
+
+
+RFC_9421 = Source(  # appendix B.2
+    name="forms",
+    account="acme",
+    scheme="hmac",
+    rules=(RULE,),
+    secrets=(
+        Secret("uzvJfB4u3N0Jy4T7NZ75MDVcr8zSTInedJtkgcu46YW4XByzNJjxBdtjUkdJPBtbmHhIDi6pcl8jsasjlTMtDQ=="),
+    ),
+    header="Signature",
+    signature_field="sig-b25",
+    timestamp_field="created",
+    signed='"date": {header:Date}\n"@authority": example.com\n"content-type": {header:Content-Type}\n'
+    '"@signature-params": {params}',
+)
+RFC_9421_HEADERS = {
+    "date": "Tue, 20 Apr 2021 02:07:55 GMT",
+    "content-type": "application/json",
+    "content-length": "18",
+    "signature": "sig-b25=:pxcQw6G3AjtMBQjwo8XzkZf/bws5LelbaMk5rGIGtE8=:",
+    "signature-input": 'sig-b25=("date" "@authority" "content-type");created=1618884473'
+    ';keyid="test-shared-secret"',
+}
+RFC_9421_TIME = 1_618_884_473
+
+
+def test_a_published_message_signature_is_of_what_the_settings_say_and_of_its_time() -> None:
+    right = WebhookDelivery("https://example.com/foo", RFC_9421_HEADERS, b'{"hello": "world"}')
+    assert verify(RFC_9421, right, now=RFC_9421_TIME)
+    assert "clock" in refused(RFC_9421, right, now=RFC_9421_TIME + 301)
+    given = RFC_9421_HEADERS["signature-input"]
+    for written in (
+        given.replace("1618884473", "1618884474"),
+        given.replace(' "content-type"', ""),
+        given.replace("sig-b25", "sig"),
+        given.replace(";keyid", "; keyid"),
+        "",
+    ):
+        refused(
+            RFC_9421, right._replace(headers={**right.headers, "signature-input": written}), now=RFC_9421_TIME
+        )
+    two = {
+        "signature": f"sig=:AAAA:, {RFC_9421_HEADERS['signature']}",
+        "signature-input": f'sig=("a, sig-b25=(");created=1, {given}',
+    }
+    assert verify(RFC_9421, right._replace(headers={**right.headers, **two}), now=RFC_9421_TIME)
+
+
+def test_a_published_message_signature_is_checked_by_the_public_key() -> None:
+    source = replace(
+        RFC_9421,
+        scheme="public-key",
+        secrets=(),
+        public_keys=(NamedText("MCowBQYDK2VwAyEAJrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs="),),
+        signature_field="sig-b26",
+        signed='"date": {header:Date}\n"@method": {method}\n"@path": /foo\n"@authority": example.com\n'
+        '"content-type": {header:Content-Type}\n"content-length": {header:Content-Length}\n'
+        '"@signature-params": {params}',
+    )
+    headers = {
+        **RFC_9421_HEADERS,
+        "signature": "sig-b26=:wqcAqbmYJ2ji2glfAMaRy4gruYYnx2nEFN2HN6jrnDnQCK1u"
+        "02Gb04v9EDgwUPiu4A0w6vuQv5lIp5WPpBKRCw==:",
+        "signature-input": 'sig-b26=("date" "@method" "@path" "@authority" "content-type" "content-length")'
+        ';created=1618884473;keyid="test-key-ed25519"',
+    }
+    right = WebhookDelivery("https://example.com/foo", headers, b'{"hello": "world"}')
+    assert verify(source, right, now=RFC_9421_TIME)
+    refused(source, right._replace(method="GET"), now=RFC_9421_TIME)
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,9 @@ SignedText = Annotated[
     str,
     Meta(
         pattern=r"(?s)^(?=.*\{(body|form|digest)[:}])"
-        r"([^{}]|\{(body|form|digest|timestamp|method|url|(header|query|body):[^{}]+)\})*\Z",
+        r"([^{}]|\{(body|form|digest|params|timestamp|method|url|(header|query|body):[^{}]+)\})*\Z",
         description="a text with {body}, {form} or {body:EXPRESSION}, or {digest}, and any of {timestamp}, "
-        "{method}, {url}, {header:NAME}, {query:NAME}",
+        "{params}, {method}, {url}, {header:NAME}, {query:NAME}",
     ),
 ]
 _BESIDE: Final = r"header:[A-Za-z0-9-]+|query:[^&=\s]+"

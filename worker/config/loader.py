@@ -18,6 +18,7 @@ from worker.config.answer_checks import check_answers
 from worker.config.checks import UnreadableSecret, Warned, under
 from worker.config.key_checks import check_sender_keys
 from worker.config.secret import NamedText, hide_key
+from worker.config.signed_checks import check_signed
 from worker.config.table import TableReader, join, keys_of, nearest
 from worker.config.urls import CLUSTER_SCHEMES, hide_passwords
 from worker.config.values import (
@@ -212,6 +213,7 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
         given = document["sources"][name]
         yield from under(join("sources", name), checks.check_source(source, given, settings.accounts))
         yield from under(join("sources", name), check_sender_keys(source, given))
+        yield from under(join("sources", name), check_signed(source, given))
         yield from under(join("sources", name), check_answers(source))
         hide_passwords(source.url)
     yield from under("dashboard", checks.check_dashboard(settings.dashboard, settings.keys))
