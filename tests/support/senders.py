@@ -98,8 +98,10 @@ def timed(header: str, text: str, template: str, more: Mapping[str, str] | None 
 
     def send(key: str, at: int, estate: int) -> Sent:
         body = in_json()(estate)
-        digest = mac(key, text.format(body=body.decode(), at=at, ms=at * 1000, url=URL))
-        values = {"at": at, "ms": at * 1000, "hex": digest.hex(), "base64": base64(digest)}
+        stamp = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        times = {"at": at, "ms": at * 1000, "rfc3339": stamp}
+        digest = mac(key, text.format(body=body.decode(), url=URL, **times))
+        values = {**times, "hex": digest.hex(), "base64": base64(digest)}
         headers = {header: template, **(more or {})}
         return Sent(body, {name: value.format(**values) for name, value in headers.items()})
 
@@ -266,6 +268,20 @@ def http_signature(key: str, at: int, estate: int) -> Sent:
     return Sent(body, {"Date": date, "Digest": digest, "Signature": fields})
 
 
+def linear(key: str, at: int, estate: int) -> Sent:
+    body = in_json(webhookTimestamp=at * 1000)(estate)
+    return Sent(body, {"Linear-Signature": mac(key, body.decode()).hex()})
+
+
+def adyen(key: str, _: int, estate: int) -> Sent:
+    item: dict[str, object] = {"pspReference": "7914073381342284", "merchantAccountCode": "YOURS"}
+    item |= {"merchantReference": "Test-1407", "amount": {"value": 1130, "currency": "EUR"}}
+    item |= {"eventCode": "AUTHORISATION", "success": "true"}
+    text = "7914073381342284::YOURS:Test-1407:1130:EUR:AUTHORISATION:true"
+    item["additionalData"] = {"hmacSignature": base64(mac(key, text))}
+    return Sent(in_json(notificationItems=[{"NotificationRequestItem": item}])(estate), {})
+
+
 def monday(key: str, at: int, estate: int) -> Sent:
     claims = {"accountId": 1825529, "userId": 4012689, "aud": URL, "exp": at + 300, "iat": at}
     return Sent(in_json()(estate), {"Authorization": make_token(key, claims)})
@@ -338,7 +354,10 @@ KEY_FILES: Mapping[str, Callable[[str], str]] = {
     "HTTP message signatures (RFC 9421)": lambda owner: as_pem(make_elliptic(owner)),
     "Lexware Office (lexoffice)": lambda owner: as_pem(make_rsa(owner)),
     "Saleor, and others that send a JWS beside the body (detached)": lambda owner: as_jwks(make_rsa(owner)),
-    "Quo (OpenPhone)": lambda secret: f"whsec_{base64(secret.encode())}",
+    **dict.fromkeys(
+        ("Quo (OpenPhone)", "Resend, Clerk, and others by Svix"),
+        lambda secret: f"whsec_{base64(secret.encode())}",
+    ),
     "SendGrid, by its signature": lambda owner: as_der(make_elliptic(owner)),
     "sipgate (sipgate.io)": lambda owner: as_pem(make_rsa(owner)),
     "Svix, by a private key": lambda owner: f"whpk_{as_base64(make_ed25519(owner))}",
@@ -351,6 +370,7 @@ SENDERS: Mapping[str, Sender] = {
         in_json(event="AGREEMENT_ACTION_COMPLETED")(estate), {"X-AdobeSign-ClientId": "UB7E5BXCXY"}, f"/{key}"
     ),
     "Acuity Scheduling": signed_form_body("X-Acuity-Signature", BASE64),
+    "Adyen": adyen,
     "Aircall": lambda key, _, estate: Sent(in_json(event="call.ended", token=key)(estate), {}),
     "Airtable": signed("X-Airtable-Content-MAC", "{body}", lambda digest: f"hmac-sha256={digest.hex()}"),
     "Asana": signed("X-Hook-Signature", "{body}"),
@@ -358,6 +378,9 @@ SENDERS: Mapping[str, Sender] = {
     "AWS SNS, by its signature": sns_signed,
     "Azure Event Grid": event_grid,
     "Bird (MessageBird)": token_of_body("MessageBird-Signature-JWT", "MessageBird"),
+    "Box": timed(
+        "BOX-SIGNATURE-PRIMARY", "{body}{rfc3339}", "{base64}", {"BOX-DELIVERY-TIMESTAMP": "{rfc3339}"}
+    ),
     "Brevo": lambda key, _, estate: Sent(in_json()(estate), {"Authorization": f"Bearer {key}"}),
     "Cal.com": signed("X-Cal-Signature-256", "{body}"),
     "Calendly": timed("Calendly-Webhook-Signature", "{at}.{body}", "t={at},v1={hex}"),
@@ -389,6 +412,7 @@ SENDERS: Mapping[str, Sender] = {
     "Jotform": jotform,
     "Laravel (spatie/laravel-webhook-server)": signed("Signature", "{body}"),
     "Lexware Office (lexoffice)": by_key(make_rsa, "X-Lxo-Signature", algorithm="sha512"),
+    "Linear": linear,
     "LinkedIn": signed("X-LI-Signature", "hmacsha256={body}"),
     "Mailchimp (Marketing)": lambda key, _, estate: Sent(
         urlencode({"type": "profile", "data[merges][ESTATE]": str(estate)}).encode(),
@@ -400,7 +424,7 @@ SENDERS: Mapping[str, Sender] = {
     ),
     "Mailgun, events": mailgun_event,
     "Mailgun, routes": mailgun_route,
-    "Meta (Facebook, Instagram)": signed(
+    "Meta (Facebook, Instagram, WhatsApp)": signed(
         "X-Hub-Signature-256", "{body}", lambda digest: f"sha256={digest.hex()}"
     ),
     "Microsoft Graph": lambda key, _, estate: Sent(in_json(value=[{"clientState": key}])(estate), {}),
@@ -423,6 +447,9 @@ SENDERS: Mapping[str, Sender] = {
     "Postmark": with_password,
     "Propstack": signed("X-Propstack-Signature", "{body}"),
     "Quo (OpenPhone)": svix(lambda key, content: f"v1,{base64(mac(key, content.decode()))}", "webhook"),
+    "Resend, Clerk, and others by Svix": svix(
+        lambda key, content: f"v1,{base64(mac(key, content.decode()))}", "svix"
+    ),
     "RingCentral": in_header("Verification-Token"),
     "Salesforce, outbound messages": lambda key, _, estate: Sent(
         SOAP.replace("501", str(estate)).encode(), {"Content-Type": "text/xml; charset=UTF-8"}, f"?k={key}"
@@ -471,12 +498,12 @@ SENDERS: Mapping[str, Sender] = {
     ),
     "Zoho CRM": lambda key, _, estate: Sent(in_json(token=key)(estate), {}),
     "Zoom": timed("X-Zm-Signature", "v0:{at}:{body}", "v0={hex}", {"X-Zm-Request-Timestamp": "{at}"}),
-    "Make, Zapier, n8n, Power Automate": lambda key, _, estate: Sent(
+    "Make, Zapier, n8n, Power Automate, Google Apps Script": lambda key, _, estate: Sent(
         in_json()(estate), {"Authorization": f"Bearer {key}"}
     ),
 }
 # Their bodies are not signed, as the page says: another body with the same signature is theirs for us.
-UNSIGNED_BODIES = {"Mailgun, events", "Mailgun, routes", "Dropbox Sign", "SignWell"}
+UNSIGNED_BODIES = {"Adyen", "Mailgun, events", "Mailgun, routes", "Dropbox Sign", "SignWell"}
 # Tokens that say nothing of the body, or are the body, so that another one is another token.
 TOKENS_ALONE = {"Google Pub/Sub (Gmail)", "monday.com, apps", "Wix", "Dialpad"}
 SHARED_SECRETS = {"bearer", "basic", "secret"}

@@ -119,6 +119,13 @@ def test_every_sender_of_the_page_is_tried() -> None:
     assert SENDERS.keys() == WRITTEN.keys()
 
 
+def test_what_was_held_against_a_library_stands_in_the_table() -> None:
+    table = PAGE.read_text("utf-8").partition("## Held against their own libraries")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+) \| (.+) \|$", table, re.MULTILINE)[1:]
+    assert len(rows) > 20
+    assert {name for names, _ in rows for name in names.split("; ")} <= WRITTEN.keys()
+
+
 @pytest.mark.parametrize(
     ("source", "sender"), [(name, name) for name in SENDERS], indirect=["source"], ids=list(SENDERS)
 )
