@@ -31,7 +31,7 @@ def check_broker(celery: "Celery", settings: Settings, health: Health | None) ->
             connection.ensure_connection(
                 max_retries=1, interval_start=0, interval_step=0, timeout=REPLY_TIMEOUT
             )
-            yield Finding("broker", "ok", mask_url(connection.as_uri()))
+            yield Finding("broker", "ok", url)
             yield from check_broker_rights(connection, settings.prefix)
     except Exception as error:  # whatever the transport's client raises
         refuses = is_answer(error)

@@ -1,17 +1,22 @@
 """Store and broker behind three sentinels: the master dies, and every process moves to the replica."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from celery import Celery
 
 from ops.dev.redis_server import run_server
 from ops.dev.stack import Stack, running
+from tests.support.cli_runner import make_cli, make_environ, write_settings
 from tests.support.clusters import SentinelSetup, read_info, run_command, run_sentinels
 from tests.support.deploy_work import (
     accept,
@@ -26,6 +31,7 @@ from tests.support.deploy_work import (
 from tests.support.waiting import wait_until
 from worker.errors import StoreUnavailable
 from worker.ports.waiting import Pause
+from worker.redis.broker import broker_settings
 from worker.redis.client import connect
 from worker.store.redis_store import RedisStore
 
@@ -109,6 +115,40 @@ def test_every_process_leaves_a_master_that_hangs(tmp_path: Path) -> None:
         assert {name: process.pid for name, process in stack.processes.items()} == pids
         sentinels.master.kill()  # it would not hear that it is to end
         stack.kill()  # its store and broker end next, so nothing could end in order
+
+
+def test_a_sentinel_whose_machine_hangs_is_asked_once_before_the_next_one(
+    sentinels: SentinelSetup,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hangs:  # takes connections, and never says a word
+        first = f"sentinel://127.0.0.1:{hangs.getsockname()[1]},"
+        url = f"{sentinels.url.replace('sentinel://', first, 1)}?socket_timeout=0.2"
+        client = connect(url)
+        client.ping()
+        assert count_waiting(hangs) == 1
+        app = Celery()
+        app.conf.update(broker_settings(url, "relations"))
+        with app.connection_for_write() as broker:
+            broker.default_channel.client.ping()
+        assert count_waiting(hangs) == 1
+
+
+def count_waiting(server: socket.socket) -> int:
+    """Return how many connections were made to a server since this was asked last."""
+    server.setblocking(False)
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            count += 1
+    return count
+
+
+def test_the_doctor_names_the_broker_with_all_its_sentinels(sentinels: SentinelSetup, tmp_path: Path) -> None:
+    cli = make_cli(make_environ(write_settings(tmp_path, "http://127.0.0.1:1", "acme"), sentinels.url))
+    findings = json.loads(cli("doctor", "--no-api", "--json", code=1).stdout)["findings"]
+    broker = next(finding for finding in findings if finding["what"] == "broker")
+    assert (broker["level"], broker["text"]) == ("ok", sentinels.url)
 
 
 def test_a_service_that_no_sentinel_knows_is_a_store_that_is_away(sentinels: SentinelSetup) -> None:

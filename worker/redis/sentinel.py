@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelManagedConnection, SentinelManagedSSLConnection
 
 from worker.config.urls import is_encrypted
@@ -37,6 +39,8 @@ def split_options(url: str, options: Mapping[str, Any]) -> tuple[dict[str, Any],
     of_sentinels = {
         name: value for name, value in options.items() if name.startswith(("ssl_", "socket_connect_timeout"))
     }
+    # redis-py would ask one whose machine is gone eleven times, for a minute, while the next one knows.
+    of_sentinels["retry"] = Retry(NoBackoff(), 0)
     of_sentinels["socket_timeout"] = min(SENTINEL_TIMEOUT, options.get("socket_timeout", SENTINEL_TIMEOUT))
     for name in ("username", "password"):
         if value := options.get(f"sentinel_{name}"):
