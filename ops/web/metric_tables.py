@@ -160,7 +160,7 @@ COUNTERS: Final = (
         "relations_outcomes",
         "Outcomes of relations as they were written, by flushes and by operators: one per job and relation, "
         "and one more each time that a failure was put back.",
-        _tallied("outcomes"),
+        _tallied("outcomes", *OUTCOMES),
         "outcome",
     ),
     Measure(
