@@ -396,7 +396,7 @@ def test_pages_are_in_the_language_that_was_chosen_else_in_the_one_that_is_liked
     back = browser.post("/language", data={"language": "de", "next": "/jobs?state=failed"})
     assert back.url.path == "/jobs"
     assert '<html lang="de">' in back.text
-    assert "gescheitert" in back.text
+    assert "fehlgeschlagen" in back.text
 
 
 @pytest.mark.parametrize(
