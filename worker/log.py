@@ -48,6 +48,7 @@ WARNINGS: Final = frozenset(
         "key.refused",
         "message.rejected",
         "plan.rejected",
+        "proxy.ignored",
         "replay.refused",
         "settings.missing",
         "settings.rejected",

@@ -91,7 +91,12 @@ def test_a_stranger_names_no_path(front: Front, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1")
     with Server(application(front.runtime), port=0) as server:
         document = httpx.get(f"{server.url}/openapi.json", headers={"X-Forwarded-Prefix": PREFIX}).json()
+        httpx.get(f"{server.url}/healthz")  # who says nothing of a client is no proxy
+        httpx.get(f"{server.url}/healthz", headers={"X-Forwarded-Proto": "https"})
     assert document["servers"] == [{"url": "/"}]
+    assert [fields for event, fields in front.events if event == "proxy.ignored"] == [
+        {"address": "127.0.0.1"}
+    ], "once"
 
 
 def test_a_root_path_is_checked() -> None:

@@ -63,6 +63,7 @@ def application(
     # An address has one spelling, and no redirect believes the Host header.
     app.router.redirect_slashes = False
     app.state.is_stopping = lambda: False
+    app.state.emit = runtime.emit
     return app
 
 

@@ -19,6 +19,7 @@ from worker.ports.services import EventSink
 THIS_MACHINE: Final = "127.0.0.1,::1"
 ROOT_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 MAX_ROOT_PATH: Final = 200  # characters
+MAX_NAMED: Final = 10  # addresses that are logged because they are not believed
 HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 SCHEME_HEADERS: Final = ("x-forwarded-proto", "x-forwarded-protocol", "x-forwarded-scheme", "x-url-scheme")
@@ -126,19 +127,25 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
 
     The path above us is the one given, else what a trusted proxy sends as `X-Forwarded-Prefix`. Requests may
     come with it or without; `Location` has it, and so has every path that the application tells.
+
+    The first few addresses that say something of a client and are not believed are logged, each once.
     """
 
-    def __init__(self, app: Any, trusted_hosts: str, *, root_path: str = "") -> None:
+    def __init__(self, app: Any, trusted_hosts: str, *, root_path: str = "", emit: EventSink) -> None:
         super().__init__(app, trusted_hosts or THIS_MACHINE)
-        self._root_path = root_path
+        self._root_path, self._emit = root_path, emit
+        self._ignored: set[str] = set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request; `peer` of the scope is the address that the connection came from."""
         scope = {**scope, "peer": (scope.get("client") or ("",))[0].removeprefix("::ffff:")}
         root = self._root_path
-        if self._is_trusted(scope) and (forwarded := find_headers(scope, FORWARDED)):
+        forwarded = find_headers(scope, FORWARDED)
+        if forwarded and self._is_trusted(scope):
             scope = _as_client_sent(scope, forwarded)
             root = root or _forwarded_prefix(forwarded)
+        elif forwarded:
+            self._name_ignored(scope["peer"])
         if not root:
             return await super().__call__(scope, receive, send)
         path = scope["path"]
@@ -146,6 +153,11 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
         scope = {**scope, "root_path": root, "path": f"{root}{below}"}
         send_below: Any = _with_root_path(send, root)
         return await super().__call__(scope, receive, send_below)
+
+    def _name_ignored(self, address: str) -> None:
+        if address not in self._ignored and len(self._ignored) < MAX_NAMED:
+            self._ignored.add(address)
+            self._emit("proxy.ignored", address=address)
 
     def _is_trusted(self, scope: Scope) -> bool:
         client = scope.get("client")

@@ -66,7 +66,12 @@ class Server:
         self._server = server = GracefulServer(
             _uvicorn_config(
                 # The variable has the name that uvicorn gives it.
-                ForwardedMiddleware(app, os.environ.get("FORWARDED_ALLOW_IPS", ""), root_path=root_path),
+                ForwardedMiddleware(
+                    app,
+                    os.environ.get("FORWARDED_ALLOW_IPS", ""),
+                    root_path=root_path,
+                    emit=app.state.emit,
+                ),
                 keep_alive,
                 {"max_connections": connection_limit(), **bounds},
             )
