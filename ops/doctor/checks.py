@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ops.doctor.accounts import check_callback, check_deliveries, check_work
 from ops.doctor.findings import Finding
-from ops.doctor.rights import advise_on_refusal, check_store_rights
+from ops.doctor.rights import check_store_rights, explain_failure
 from ops.doctor.server import check_redis
 from ops.doctor.settings import check_credentials, check_settings
 from ops.doctor.workers import check_broker, check_system
@@ -16,7 +16,6 @@ from worker.errors import StoreUnavailable
 from worker.ports.audit import AuditEntry
 from worker.ports.deliveries import DeliveryFlaw
 from worker.ports.integrity import Inspection
-from worker.redis.client import is_answer
 from worker.usecases.health import Health
 from worker.wiring import Runtime
 
@@ -33,10 +32,7 @@ def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Itera
         yield from check_store_rights(runtime.client, settings.prefix)
         is_reachable = True
     except StoreUnavailable as error:
-        refuses = is_answer(error)
-        how = "answers, and refuses what is asked" if refuses else "does not answer"
-        start = "Start it, or set RELATIONS_REDIS_URL to one that runs."
-        advice = advise_on_refusal(error) if refuses else start
+        how, advice = explain_failure(error, "RELATIONS_REDIS_URL")
         yield Finding("redis", "fail", f"{mask_url(settings.redis_url)} {how}: {error}", advice)
         is_reachable = False
     health = _read_health(runtime) if is_reachable else None

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ops.doctor.findings import Finding
 from worker.errors import StoreUnavailable
-from worker.redis.client import NoPermissionError, translate_errors
+from worker.redis.client import NoPermissionError, find_advice, is_answer, translate_errors
 from worker.redis.rights import BROKER, CHANNELS, KEYLESS, STORE, acl_rule, find_refused
 
 if TYPE_CHECKING:
@@ -17,12 +17,21 @@ MEND: Final = "Mend what Redis says."
 NO_OTHER_NAMES: Final = f"{USE} It must not rename what the rule has."
 
 
-def advise_on_refusal(error: StoreUnavailable) -> str:
+def advise_on_refusal(error: Exception) -> str:
     """Return what to do about a server that answers, and does not do what it was asked."""
     if "unknown command 'EVAL" in str(error):  # which every version has
         return NO_OTHER_NAMES
     is_other = any(sign in str(error) for sign in ("unknown command", "unexpected symbol near '#'"))
     return USE if is_other else MEND
+
+
+def explain_failure(error: Exception, variable: str) -> tuple[str, str]:
+    """Return how a server is that did not do what it was asked, and what to do about it."""
+    if is_answer(error):
+        return "answers, and refuses what is asked", advise_on_refusal(error)
+    if find_advice(error):
+        return "cannot be spoken to", f"Correct {variable}, or the server, as is said in brackets."
+    return "does not answer", f"Start it, or set {variable} to one that runs."
 
 
 def check_store_rights(client: Any, prefix: str) -> Iterator[Finding]:

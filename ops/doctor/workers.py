@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ops.doctor.findings import Finding, report
-from ops.doctor.rights import MEND, check_broker_rights
+from ops.doctor.rights import MEND, check_broker_rights, explain_failure
 from worker.celery_config import queue_names
 from worker.config import Settings, mask_url
 from worker.redis.broker import AMQP_SCHEMES
@@ -34,11 +34,9 @@ def check_broker(celery: "Celery", settings: Settings, health: Health | None) ->
             yield Finding("broker", "ok", url)
             yield from check_broker_rights(connection, settings.prefix)
     except Exception as error:  # whatever the transport's client raises
-        refuses = is_answer(error)
-        how = "answers, and refuses what is asked" if refuses else "does not answer"
+        how, advice = explain_failure(error, "RELATIONS_BROKER_URL")
         message = f"{url} {how} ({explain_error(error)}): what is accepted is not woken"
-        start = "Start it, or set RELATIONS_BROKER_URL to one that runs."
-        yield Finding("broker", "fail", message, MEND if refuses else start)
+        yield Finding("broker", "fail", message, advice)
         return
     try:
         queues = celery.control.inspect(timeout=REPLY_TIMEOUT).active_queues() or {}

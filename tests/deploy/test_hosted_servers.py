@@ -10,9 +10,11 @@ import pytest
 from ops.dev.processes import free_port
 from ops.dev.redis_server import RedisServer, find_binary, start_server
 from ops.dev.stack import QUICK, Shape, running
+from tests.support.certificates import make_certificate
 from tests.support.cli_runner import make_cli, make_environ, write_settings
 from tests.support.deploy_work import CHANGE
-from tests.support.error_replies import ErrorReplies
+from tests.support.error_replies import CommandEnds, ErrorReplies
+from tests.support.forwarding import Forwarder
 from tests.support.waiting import wait_until
 
 NOT_OURS = ("ACL", "CLIENT", "COMMAND", "CONFIG", "DEBUG", "FUNCTION", "KEYS", "MEMORY", "MIGRATE", "SLOWLOG")
@@ -88,3 +90,35 @@ def test_what_is_older_than_redis_7_or_only_like_it_is_told(
         [found] = [each for each in findings if each["what"] == subject and each["level"] == "fail"]
         assert "it is older than Redis" in found["text"]
         assert found["todo"] == "Use Redis or Valkey 7.0 or newer."
+
+
+def failures(url: str, folder: Path) -> dict[str, tuple[str, str]]:
+    """Return what the doctor says failed with a Redis at this URL, and its advice."""
+    cli = make_cli(make_environ(write_settings(folder, "http://127.0.0.1:1", "acme"), url))
+    findings = json.loads(cli("doctor", "--no-api", "--json", code=1).stdout)["findings"]
+    return {each["what"]: (each["text"], each["todo"]) for each in findings if each["level"] == "fail"}
+
+
+def test_a_proxy_that_knows_too_few_commands_is_told(tmp_path: Path, redis_url: str) -> None:
+    with CommandEnds(RedisServer(redis_url)) as proxy:
+        proxy.answer("", lambda asked: asked[0].upper() in (b"HELLO", b"CLIENT", b"INFO"))
+        found = failures(proxy.url, tmp_path)
+    for part, variable in (("redis", "RELATIONS_REDIS_URL"), ("broker", "RELATIONS_BROKER_URL")):
+        text, todo = found[part]
+        assert "cannot be spoken to" in text
+        assert "or be a proxy that knows too few commands, as twemproxy" in text
+        assert todo == f"Correct {variable}, or the server, as is said in brackets."
+
+
+def test_a_certificate_of_the_servers_own_as_heroku_has_it_is_told_with_what_to_write(
+    tmp_path: Path, redis_url: str
+) -> None:
+    certificate = tmp_path / "own.pem"
+    certificate.write_bytes(make_certificate("localhost", valid_days=(-1, 1)))
+    with Forwarder(RedisServer(redis_url), certificate=certificate) as name:
+        strict = f"rediss://localhost:{name.port}/0"
+        text, todo = failures(strict, tmp_path)["redis"]
+        assert "cannot be spoken to" in text
+        assert "name the authority that signed its certificate by ssl_ca_certs" in text
+        assert todo == "Correct RELATIONS_REDIS_URL, or the server, as is said in brackets."
+        assert "redis" not in failures(f"{strict}?ssl_cert_reqs=none", tmp_path)

@@ -68,6 +68,15 @@ class OtherReplies(ErrorReplies):
     script = "return ARGV[1]"
 
 
+class CommandEnds(ErrorReplies):
+    """Ends the connection over those commands, as a proxy does with what it does not know."""
+
+    def _replace(self, command: Command) -> bytes:
+        if self.refuses(command):
+            raise OSError
+        return super()._replace(command)
+
+
 def refuse_nothing(_command: Command) -> bool:
     """Choose no command."""
     return False

@@ -30,6 +30,10 @@ SOCKET_OPTIONS: Final = {
 }
 # A socket file has no network between.
 LOCAL_OPTIONS: Final = {name: SOCKET_OPTIONS[name] for name in ("socket_timeout", "health_check_interval")}
+ENDED: Final = (
+    "it ended the connection; it may speak TLS alone (rediss://, amqps://), "
+    "or be a proxy that knows too few commands, as twemproxy"
+)
 # What the words of a server, or of who connects to it, mean to whoever runs it; the first that is found in
 # the error's kind and text holds.
 ADVICE: Final = {
@@ -76,8 +80,8 @@ ADVICE: Final = {
     "Error -3 connecting": "there is no answer to who has this name",
     "Errno 2]": "a file that the URL names is not there",
     "Error 2 connecting": "a file that the URL names is not there",
-    "Connection reset by peer": "it ended the connection; if it speaks TLS, write rediss://",
-    "Connection closed by server": "it ended the connection; if it speaks TLS, write rediss://",
+    "Connection reset by peer": ENDED,
+    "Connection closed by server": ENDED,
     "ACCESS_REFUSED": "RabbitMQ does not let its user do this; see the rights that it needs",
     "RESOURCE_LOCKED": "RabbitMQ still keeps the connection of a worker of this name",
     "PRECONDITION_FAILED - inequivalent": "the queue is there, of another kind; delete it once it is empty",
@@ -142,11 +146,19 @@ def is_answer(error: BaseException | None) -> bool:
 
 def explain_error(error: BaseException) -> str:
     """Return the error's own words, and what they mean where that is known."""
-    text = SENTINEL.sub(r"\1:\2", str(error)) or type(error).__name__
-    words = f"{' '.join(kind.__name__ for kind in type(error).__mro__)} {text}"
-    advice = next((meaning for sign, meaning in ADVICE.items() if sign in words), "")
+    text, advice = _words_of(error), find_advice(error)
     # What is known holds for the server, whichever command met it.
     return f"{PIPELINE.sub('', text)} ({advice})" if advice else text
+
+
+def find_advice(error: BaseException) -> str:
+    """Return what the error's own words mean to whoever runs the server; "" where that is not known."""
+    words = f"{' '.join(kind.__name__ for kind in type(error).__mro__)} {_words_of(error)}"
+    return next((meaning for sign, meaning in ADVICE.items() if sign in words), "")
+
+
+def _words_of(error: BaseException) -> str:
+    return SENTINEL.sub(r"\1:\2", str(error)) or type(error).__name__
 
 
 def make_retry() -> Retry:
