@@ -19,7 +19,6 @@ from worker.store.commit import Check, Overtaken, repeat_while_overtaken
 from worker.store.database import Database
 from worker.store.keys import LAYOUT, short_id
 from worker.store.lease import look_ups, transitions
-from worker.store.lease.journal import Journal
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.reference_memory import ReferenceMemory
 from worker.store.lease.release import release
@@ -37,12 +36,9 @@ class RedisLease:
     Whoever else works under it, an erasure or an inspection, writes steps of what is `leased`.
     """
 
-    def __init__(
-        self, leased: LeasedAccount, *, pause: KnownPause, refused_credentials: str, now: int
-    ) -> None:
-        self.account, self.holder = leased.account, leased.holder
-        self.pause, self.refused_credentials = pause.in_force(now), refused_credentials
-        self.leased, self._journal = leased, Journal(leased, pause)
+    def __init__(self, leased: LeasedAccount, *, refused_credentials: str, now: int) -> None:
+        self.leased, self.account, self.holder = leased, leased.account, leased.holder
+        self.pause, self.refused_credentials = leased.pause.in_force(now), refused_credentials
         self._found_nothing_at = 0
 
     # --- a flush
@@ -82,7 +78,7 @@ class RedisLease:
 
     def begin(self, request_id: str, request: Request, brake: DeleteBrake | None = None) -> int | Pause:
         """Journal a request and return when it is signed (µs), or why it must not be sent."""
-        return self._repeat(lambda: self._journal.begin(request_id, request, brake))
+        return self._repeat(lambda: transitions.begin(self.leased, request_id, request, brake))
 
     def settle(self, request_id: str, writes: Writes) -> None:
         """Write the outcomes of a begun request, and clear its journal."""
@@ -159,7 +155,8 @@ def take_lease(database: Database, account: str, holder: str, keep: Retention) -
     if token and token != holder.encode():
         shorten_lease(database, account, keep, token, lifetime)
         return None
-    if restart_pause(database, account, keep, KnownPause.read(pause), now):
+    known_pause = KnownPause.read(pause)
+    if restart_pause(database, account, keep, known_pause, now):
         raise Overtaken
     commit = AccountCommit(database, account, keep, now=now)
     commit.check("holder", "token", token or b"")
@@ -173,8 +170,7 @@ def take_lease(database: Database, account: str, holder: str, keep: Retention) -
         if failed.found != holder:
             raise Overtaken from None
     return RedisLease(
-        LeasedAccount(database, account, holder, meta=meta, keep=keep),
-        pause=KnownPause.read(pause),
+        LeasedAccount(database, account, holder, meta=meta, pause=known_pause, keep=keep),
         refused_credentials=refused.decode() if refused and now < int(until) else "",
         now=now,
     )

@@ -17,6 +17,7 @@ from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange
 from worker.store.lease.queue import Queue
 from worker.store.lease.replaced import Found, read_relations
 from worker.store.memories import Memory
+from worker.store.pauses import KnownPause
 
 
 class LeasedAccount:
@@ -27,9 +28,19 @@ class LeasedAccount:
     writes it, or the account's version shows that a person did.
     """
 
-    def __init__(self, database: Database, account: str, holder: str, *, meta: Meta, keep: Retention) -> None:
+    def __init__(
+        self,
+        database: Database,
+        account: str,
+        holder: str,
+        *,
+        meta: Meta,
+        pause: KnownPause,
+        keep: Retention,
+    ) -> None:
         self.database, self.account, self.holder = database, account, holder
-        self.meta, self.keep = meta, meta.retention(keep)
+        self.keep = meta.retention(keep)
+        self.meta, self.pause = meta, pause  # as they were when they were last read
         self.queue = Queue()
         self.jobs: dict[str, LoadedJob] = {}
         self.memories: dict[Relation, Memory] = {}

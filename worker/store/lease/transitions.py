@@ -1,22 +1,30 @@
-"""What one transition of a flush writes: it claims jobs, settles a request, or puts down what is left."""
+"""What one transition of a flush writes: it claims jobs, begins and settles requests, puts down the rest."""
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from typing import Final
 
 from worker.contract import Relation
+from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.guard import guard_key
 from worker.planner.relation_state import Doubt
 from worker.ports.audit import AuditEntry
-from worker.ports.work import BegunRequest, ClaimedJob, OpenWrite, Writes
+from worker.ports.waiting import Pause
+from worker.ports.work import BegunRequest, ClaimedJob, DeleteBrake, OpenWrite, Writes
 from worker.store import codec
 from worker.store.account import AccountCommit, Before, read_jobs, read_memories
+from worker.store.commit import Check
 from worker.store.jobs import lifecycle
 from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange, as_old
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import enter_list
 from worker.store.lease.queue import Queue
+from worker.store.limits import BRAKE_WINDOW_US
 from worker.store.memories import Memory, why_of
+from worker.store.pauses import PAUSE_FIELDS, KnownPause, write_pause
+
+MINUTE_US: Final = 60_000_000
 
 
 def claim(
@@ -46,6 +54,43 @@ def claim(
     if recovered is not None:
         leased.claimed = ClaimedWork(is_recovered=True)
     return True
+
+
+def begin(leased: LeasedAccount, request_id: str, request: Request, brake: DeleteBrake | None) -> int | Pause:
+    """Journal a request before it may leave (R14); return when it is signed (µs), or why it is not sent.
+
+    A pause or the brake on deletes may stop it.
+    """
+    now = leased.database.now()
+    if leased.pause.in_force(now):
+        return _read_pause(leased, now) or begin(leased, request_id, request, brake)
+    commit = leased.commit(now)
+    commit.check("pause", "since", leased.pause.since)
+    if leased.journal is not None:
+        commit.check("journal", "#", len(leased.journal))
+        for name, known in leased.journal.items():
+            commit.check("journal", name.decode(), known)
+    stopped, entry = None, b"%d %s" % (now, codec.encode(request))
+    if brake and request.deletes:
+        stopped = _apply_brake(leased, commit, request.deletes, brake)
+    if stopped:
+        write_pause(commit, stopped, braked=False)
+    else:
+        commit.hset("journal", request_id, entry)
+    try:
+        leased.send(commit)
+    except Check as failed:
+        if failed.position > 3:
+            raise leased.rolled_back() from None
+        # Somebody paused or resumed the account.
+        return _read_pause(leased, now) or begin(leased, request_id, request, brake)
+    if stopped:
+        leased.pause = KnownPause(stopped, braked=True)
+        return stopped
+    if leased.journal is not None:
+        leased.journal[request_id.encode()] = entry
+    leased.under_way.add(request_id.encode())
+    return now
 
 
 def settle(leased: LeasedAccount, request_id: str, writes: Writes) -> None:
@@ -205,3 +250,35 @@ def _write_opens(
         commit.run("ZREM", "due", *closed)
     if dues:
         commit.run("ZADD", "due", *dues)
+
+
+def _read_pause(leased: LeasedAccount, now: int) -> Pause | None:
+    """Return the pause in force now, and remember it."""
+    reads = leased.database.reads(leased.account)
+    reads.hget("holder", "token")
+    reads.hmget("pause", PAUSE_FIELDS)
+    token, pause = reads.run()
+    if token != leased.holder.encode():
+        raise leased.lost()
+    leased.pause = KnownPause.read(pause)
+    return leased.pause.in_force(now)
+
+
+def _apply_brake(
+    leased: LeasedAccount, commit: AccountCommit, deletes: int, brake: DeleteBrake
+) -> Pause | None:
+    """Count these deletes of the hour, or return the pause if they are too many."""
+    row, now = leased.database.read(commit.account, "hgetall", "deletes"), commit.now
+    minute, resumed_at = now // MINUTE_US, int(row.pop(b"go", 0))
+    old = [name for name in row if int(name) <= minute - 60]
+    sent = sum(int(count) for name, count in row.items() if name not in old)
+    was_resumed = resumed_at and now < resumed_at + BRAKE_WINDOW_US  # a person let the deletes continue
+    total = sent + (deletes if was_resumed else brake.planned)
+    if old:
+        commit.run("HDEL", "deletes", *old)
+    if total > brake.limit:
+        commit.run("HDEL", "deletes", "go")
+        return Pause("brake", brake.detail(commit.account) % total, since=now)
+    commit.run("HINCRBY", "deletes", minute, deletes)
+    commit.run("PEXPIRE", "deletes", BRAKE_WINDOW_US // 1000 + 60_000)
+    return None
