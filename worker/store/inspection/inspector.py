@@ -19,9 +19,8 @@ from worker.store.inspection.flaws import Flaw, Write
 from worker.store.inspection.integrity import Survey
 from worker.store.inspection.survey_reader import SurveyReader
 from worker.store.jobs.stored_job import COUNTED
-from worker.store.lease.lease import RedisLease
+from worker.store.lease.lease import RedisLease, leave
 from worker.store.lease.leased_account import LeasedAccount
-from worker.store.lease.release import leave
 from worker.store.redis_store import RedisStore
 from worker.usecases.account_lease import MAX_WAIT, acquire_lease
 
