@@ -24,7 +24,7 @@ from worker.store.jobs.stored_job import NO_EVENT
 from worker.store.keys import base, escape_glob, short_id
 from worker.store.lease.guards import closed_guards, guarded_relation
 from worker.store.lease.leased_account import LeasedAccount
-from worker.store.lease.reference_memory import record_name
+from worker.store.lease.look_ups import record_name
 from worker.store.lease.replaced import field_of
 from worker.store.limits import MAX_EXAMINED
 from worker.store.memories import Memory

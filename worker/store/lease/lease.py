@@ -20,8 +20,8 @@ from worker.store.database import Database
 from worker.store.keys import LAYOUT, short_id
 from worker.store.lease import look_ups, transitions
 from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.look_ups import ReferenceMemory
 from worker.store.lease.queue import WORK_FIELDS, QueueHead, WorkNote
-from worker.store.lease.reference_memory import ReferenceMemory
 from worker.store.lease.work_batch import read_batch
 from worker.store.limits import FIRST_IDLE_US, FIRST_WAKE_DELAY_US, LEASE_LIFETIME_MS, LONGEST_IDLE_US
 from worker.store.migration import ensure_layout, migrate
