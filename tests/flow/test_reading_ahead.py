@@ -24,7 +24,7 @@ from worker.ports.services import Api
 from worker.store.job_admin import RedisJobAdmin
 from worker.testing import MemoryStore
 from worker.usecases.flush import flush
-from worker.usecases.read_ahead import READ_AHEAD_FOR
+from worker.usecases.in_flight import READ_AHEAD_FOR
 
 BUYER, INTERESTED = "estate:address:buyer", "estate:address:interested"
 BROKER, UNIT = "estate:address:contactPerson", "estate:estateUnit"

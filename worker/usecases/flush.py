@@ -23,10 +23,9 @@ from worker.usecases.batch import Batch
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 from worker.usecases.flush_telemetry import FlushTelemetry
 from worker.usecases.guarded_work import GuardedWork
-from worker.usecases.in_flight import Purpose, Round, SentRequest
+from worker.usecases.in_flight import Purpose, ReadAhead, Round, SentRequest
 from worker.usecases.look_up import LookUpStage
 from worker.usecases.observe import observe
-from worker.usecases.read_ahead import ReadAhead
 
 FLUSH_BUDGET = 20.0  # seconds after which a flush begins no further request
 MAX_RELATIONS = 5000  # relations per batch
