@@ -37,7 +37,7 @@ from worker.store.redis_store import RedisStore
 from worker.usecases.callbacks import Callbacks
 from worker.usecases.cancel_taken import TakenJobs
 from worker.usecases.drift import DriftReader
-from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
+from worker.usecases.dry_run import dry_run_jobs
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushResult
 from worker.usecases.health import AccountHealth, Health, Trouble, find_process_troubles, find_troubles
@@ -237,11 +237,7 @@ class Runtime:
         self, account: str, jobs: Sequence[ClaimedJob], known: Mapping[Relation, RelationRecord]
     ) -> DryRun:
         """Return what flushes of these jobs would send if the API took all of it."""
-        policy = self.live_settings.flush_policy(account)
-        planned_by = DryRunPolicy(
-            policy.limits, policy.order, policy.guarded, policy.retry.upsert, policy.max_batch
-        )
-        return dry_run_jobs(jobs, known, planned_by)
+        return dry_run_jobs(jobs, known, self.live_settings.flush_policy(account).dry_run)
 
     def withdraw(
         self,

@@ -6,8 +6,8 @@ from ops.cli.context import CommandContext
 from ops.explain.dry_run import catalogue_guarded, catalogue_order
 from worker.config import Account, Secret
 from worker.contract import Change, check
+from worker.planner.dry_run import DryRunPolicy
 from worker.planner.plan import Limits
-from worker.usecases.dry_run import DryRunPolicy
 
 
 class OfflineRules:

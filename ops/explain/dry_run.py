@@ -8,11 +8,11 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from worker.contract import TYPES, Change, GuardedSide, Order, guarded_side, order_of
-from worker.planner.dry_run import DryRun
+from worker.planner.dry_run import DryRun, DryRunPolicy
 from worker.planner.lookup import LookUp
 from worker.planner.plan import Limits
 from worker.ports.work import ClaimedJob
-from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
+from worker.usecases.dry_run import dry_run_jobs
 
 COUNTRY: Final = "DE"  # of phone numbers, each of which is searched for in a few spellings
 

@@ -8,10 +8,9 @@ from ops.explain.dry_run import DEFAULT_POLICY, ChangesDryRun, dry_run_changes, 
 from ops.explain.text import format_ids, format_info, join_names, pluralize
 from worker.contract import Change, Relation
 from worker.planner.actions import Action
-from worker.planner.dry_run import DryRun
+from worker.planner.dry_run import DryRun, DryRunPolicy
 from worker.planner.fold import LostIntent
 from worker.planner.relation_state import RelationState
-from worker.usecases.dry_run import DryRunPolicy
 
 MAX_LINES: Final = 12  # lines of one kind; what is beyond them is counted
 MAX_LONG_LINES: Final = 3 * MAX_LINES

@@ -9,8 +9,8 @@ from ops.explain.dry_run import DEFAULT_POLICY, ChangesDryRun, dry_run_changes, 
 from ops.explain.text import format_ids
 from worker.contract import Change, Relation
 from worker.planner.actions import Request
+from worker.planner.dry_run import DryRunPolicy
 from worker.planner.plan import Limits
-from worker.usecases.dry_run import DryRunPolicy
 
 TYPES = ("estate:address:buyer", "estate:address:contactPerson", "estate:estateUnit", "calendar:address")
 INFO = (("statusTerminbestaetigung", "gesendet"),)

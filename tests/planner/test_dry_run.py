@@ -10,7 +10,7 @@ from tests.planner.test_end_state import newest
 from tests.support.planner_values import BURSTS, LATE_BURSTS, LINK, RELATIONS, intent
 from worker.contract import Relation
 from worker.planner.actions import Action
-from worker.planner.dry_run import DryRun, dry_run
+from worker.planner.dry_run import DryRun, DryRunPolicy, dry_run
 from worker.planner.fold import Intent, LostIntent, confirm
 from worker.planner.plan import Limits
 from worker.planner.relation_state import Doubt, OpenRelation, RelationRecord, Stage, add_intents
@@ -28,14 +28,13 @@ def run(
     limits: Limits = LIMITS,
     upsert: bool = False,
 ) -> DryRun:
-    return dry_run(
-        {relation: tuple(intents) for relation, intents in asked.items()},
-        records or {},
-        limits=limits,
+    policy = DryRunPolicy(
+        limits,
         order=lambda _: "free",
         guarded=lambda name: "parent" if name == BROKER else "child" if name == UNIT else "",
         upsert=upsert,
     )
+    return dry_run({relation: tuple(intents) for relation, intents in asked.items()}, records or {}, policy)
 
 
 def actions(planned: DryRun) -> list[Action]:

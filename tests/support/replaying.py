@@ -7,19 +7,18 @@ from tests.support.flow_world import World
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.ports.records import JobFilter, JobRecord
 from worker.ports.replays import Replay
-from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
+from worker.usecases.dry_run import dry_run_jobs
 
 
 def replays_of(world: World) -> ReplayService:
     """Return what prepares and runs replays in this world."""
     policy = world.policy_of("acme")
-    planned_by = DryRunPolicy(policy.limits, policy.order, policy.guarded)
     return ReplayService(
         store=world.store,
         queries=queries_of(world.store),
         job_admin=job_admin_of(world.store),
         intake=world.intake,
-        dry_run=lambda _account, jobs, known: dry_run_jobs(jobs, known, planned_by),
+        dry_run=lambda _account, jobs, known: dry_run_jobs(jobs, known, policy.dry_run),
         reparse=lambda *_: (),
     )
 

@@ -24,7 +24,7 @@ from worker.ports.waiting import Pause
 from worker.store.deliveries import RedisDeliveries
 from worker.usecases.callbacks import Callbacks
 from worker.usecases.cancel_taken import TakenJobs
-from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
+from worker.usecases.dry_run import dry_run_jobs
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import Intake, IntakePolicy
 from worker.usecases.replay import requeue
@@ -194,11 +194,7 @@ def make_replays(
     """Return the service of a process that has these ports."""
 
     def dry_run(account: str, *jobs_and_records: Any) -> Any:
-        policy = environment.policy_of(account)
-        planned_by = DryRunPolicy(
-            policy.limits, policy.order, policy.guarded, policy.retry.upsert, policy.max_batch
-        )
-        return dry_run_jobs(*jobs_and_records, planned_by)
+        return dry_run_jobs(*jobs_and_records, environment.policy_of(account).dry_run)
 
     return ReplayService(
         store=store,

@@ -5,7 +5,7 @@ Pure, and made of the parts that a flush is made of; nothing is sent and nothing
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
 
 from worker.contract import Order, Relation
 from worker.planner.actions import ActionResult, Operation, Reply, Request, Verdict
@@ -24,6 +24,20 @@ from worker.planner.retry_policy import RetryPolicy
 
 Orders = Callable[[str], Order]
 """Which half of a swap goes first, by relation type."""
+
+
+class DryRunPolicy(NamedTuple):
+    """How an account's changes are planned.
+
+    `order` says which half of a type's swaps goes first, `guarded` which record a type guards, `upsert` lets
+    a modify create. Jobs are taken in batches of `max_batch`, as flushes take them; 0 takes all at once.
+    """
+
+    limits: Limits
+    order: Orders
+    guarded: Guarded
+    upsert: bool = False
+    max_batch: int = 0
 
 
 @dataclass(slots=True)
@@ -47,29 +61,25 @@ class DryRun:
 def dry_run(
     intents: Mapping[Relation, tuple[Intent, ...]],
     records: Mapping[Relation, RelationRecord],
-    *,
-    limits: Limits,
-    order: Orders,
-    guarded: Guarded,
-    upsert: bool = False,
+    policy: DryRunPolicy,
 ) -> DryRun:
     """Fold the intents with what is open and confirmed, then plan and confirm them round by round.
 
     What the guard reads is among the requests, and allows what it was read for (R12).
     """
-    result, states, guard = DryRun(), dict[Relation, RelationState](), Guard(guarded)
+    result, states, guard = DryRun(), dict[Relation, RelationState](), Guard(policy.guarded)
     for relation, wanted in intents.items():
         known = records.get(relation, RelationRecord())
-        state, lost, _ = add_intents(wanted, known.open, known.confirmed, None, now=0, upsert=upsert)
+        state, lost, _ = add_intents(wanted, known.open, known.confirmed, None, now=0, upsert=policy.upsert)
         result.lost += [(relation, intent) for intent in lost]
         if state:
             states[relation] = _without_delays(state)
     result.states = dict(states)
     context = ReplyContext(
-        signed=0, answered=0, doubt=0.0, retry=RetryPolicy(upsert=upsert), draw=lambda: 0.0
+        signed=0, answered=0, doubt=0.0, retry=RetryPolicy(upsert=policy.upsert), draw=lambda: 0.0
     )
     while states and (operations := _next_operations(states, guard)):
-        planned = plan(operations, limits, order)
+        planned = plan(operations, policy.limits, policy.order)
         result.actions, result.least = result.actions + planned.actions, result.least + planned.least
         for request in planned.requests:
             result.requests.append(request)

@@ -1,33 +1,21 @@
-"""What flushes of given jobs would send if the API took every action; nothing is sent and nothing is stored.
+"""What flushes would send if the API took every action: of given jobs, or of an account that only observes.
 
-The one dry run behind `send --dry-run`, `import --dry-run`, the explained samples and the preview of replays.
+Nothing is sent. It is the one dry run behind `send --dry-run`, `import --dry-run`, the explained samples, the
+preview of replays, and the records of accounts that observe.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from worker.contract import Relation
-from worker.planner.dry_run import DryRun, Orders, dry_run
-from worker.planner.guard import Guarded
-from worker.planner.plan import Limits
+from worker.planner.dry_run import DryRun, DryRunPolicy, dry_run
+from worker.planner.fold import Intent
 from worker.planner.relation_state import RelationRecord
-from worker.ports.work import ClaimedJob
-from worker.usecases.batch import intents_by_relation
-
-
-class DryRunPolicy(NamedTuple):
-    """How an account's changes are planned.
-
-    `order` says which half of a type's swaps goes first, `guarded` which record a type guards, `upsert` lets
-    a modify create. Jobs are taken in
-    batches of `max_batch`, as flushes take them; 0 takes all of them at once.
-    """
-
-    limits: Limits
-    order: Orders
-    guarded: Guarded
-    upsert: bool = False
-    max_batch: int = 0
+from worker.ports.records import JobState
+from worker.ports.requests import RequestRecord
+from worker.ports.store import Store
+from worker.ports.work import ClaimedJob, Lease, WorkBatch, Writes
+from worker.usecases.batch import first_correlations, intents_by_relation
+from worker.usecases.flush_context import FlushPolicy
 
 
 def dry_run_jobs(
@@ -36,13 +24,30 @@ def dry_run_jobs(
     """Fold the jobs with what is `known` of their relations, and plan them batch by batch."""
     result, size = DryRun(), policy.max_batch or len(jobs) or 1
     for start in range(0, len(jobs), size):
-        intents = intents_by_relation(jobs[start : start + size])
-        result += dry_run(
-            intents,
-            known,
-            limits=policy.limits,
-            order=policy.order,
-            guarded=policy.guarded,
-            upsert=policy.upsert,
-        )
+        result += dry_run(intents_by_relation(jobs[start : start + size]), known, policy)
     return result
+
+
+def observe(work: WorkBatch, store: Store, lease: Lease, policy: FlushPolicy) -> tuple[int, int]:
+    """Record the requests of a batch that stays where it is; return how many they are, and how many new."""
+    requests = _would_be_sent(work, policy)
+    new = 0
+    for record, writes in requests:
+        if store.get_request(policy.account, record.id) is None:
+            lease.settle(record.id, writes)
+            new += 1
+    return len(requests), new
+
+
+def _would_be_sent(work: WorkBatch, policy: FlushPolicy) -> list[tuple[RequestRecord, Writes]]:
+    """Return one record per request, with the jobs that would travel in it."""
+    intents: dict[Relation, tuple[Intent, ...]] = dict.fromkeys(work.due, ()) | intents_by_relation(work.jobs)
+    result = dry_run(intents, work.records, policy.dry_run)
+    found = []
+    for request in result.requests:
+        behind = dict.fromkeys(intent for relation in request.relations() for intent in intents[relation])
+        correlations = first_correlations(intent.correlation for intent in behind)
+        record = RequestRecord.for_dry_run(request, at=work.now, correlations=correlations)
+        jobs: dict[str, JobState] = {intent.job: "queued" for intent in behind}
+        found.append((record, Writes(requests=(record,), job_states=jobs)))
+    return found

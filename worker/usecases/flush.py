@@ -20,12 +20,12 @@ from worker.ports.work import DeleteBrake, Lease, WorkBatch
 from worker.usecases.account_lease import release_when_back
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of, is_stopped
 from worker.usecases.batch import Batch
+from worker.usecases.dry_run import observe
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 from worker.usecases.flush_telemetry import FlushTelemetry
 from worker.usecases.guarded_work import GuardedWork
 from worker.usecases.in_flight import Purpose, ReadAhead, Round, SentRequest
 from worker.usecases.look_up import LookUpStage
-from worker.usecases.observe import observe
 
 FLUSH_BUDGET = 20.0  # seconds after which a flush begins no further request
 MAX_RELATIONS = 5000  # relations per batch

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from worker.contract import GuardedSide, Order
+from worker.planner.dry_run import DryRunPolicy
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
 from worker.ports.services import Api, Clock, EventSink, LeaseKeeper, Limiter, SenderOpener
@@ -41,6 +42,11 @@ class FlushPolicy:
     park_for: float = 7 * 86_400.0
     country: str = "DE"
     max_deletes_per_hour: int = 0  # 0: any number
+
+    @property
+    def dry_run(self) -> DryRunPolicy:
+        """How the account's changes are planned."""
+        return DryRunPolicy(self.limits, self.order, self.guarded, self.retry.upsert, self.max_batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
