@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from redis import exceptions as redis_errors
 from redis._parsers.base import BaseParser
 
+from worker.config.urls import MultiHostUrl
 from worker.errors import InvalidSettings, StoreUnavailable
 from worker.redis.client import Client, connect, translate_errors
 from worker.redis.scripts import load_script
-from worker.redis.urls import MultiHostUrl
 from worker.store.database import CONSTANTS
 
 ERRORS = [

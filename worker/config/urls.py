@@ -1,9 +1,9 @@
-"""What the settings must know about URLs: which are good, who can read along, and what to hide in them."""
+"""What must be known of URLs: which are good, who can read along, what to hide, and which hosts they name."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from typing import Any, Final, NamedTuple
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from worker.config.secret import hide
 
@@ -202,3 +202,34 @@ CLUSTER_SCHEMES: Final = ("redis+cluster", "rediss+cluster")
 SENTINEL_SCHEMES: Final = ("redis+sentinel", "rediss+sentinel", "sentinel")
 NETWORK_OPTIONS: Final = ("client_name", "socket_timeout", "socket_connect_timeout", "health_check_interval")
 SENTINEL_OPTIONS: Final = (*NETWORK_OPTIONS, "max_age", "sentinel_username", "sentinel_password")
+
+
+class MultiHostUrl(NamedTuple):
+    """A parsed `…://user:password@host:port,host:port/service/database`; only Sentinel has the last two."""
+
+    hosts: tuple[tuple[str, int], ...]
+    service: str
+    database: int
+    username: str | None
+    password: str | None
+
+    @classmethod
+    def parse(cls, url: str, *, default_port: int) -> "MultiHostUrl":
+        """Parse the URL; raises ValueError."""
+        parts = split_url(url)
+        service, _, database = parts.path.strip("/").partition("/")
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        return cls(
+            tuple(_host_and_port(host, default_port) for host in hosts),
+            service or "mymaster",
+            int(database or 0),
+            unquote(parts.username) if parts.username else None,
+            unquote(parts.password) if parts.password else None,
+        )
+
+
+def _host_and_port(text: str, default_port: int) -> tuple[str, int]:
+    if text.endswith("]") or ":" not in text:  # an IPv6 address has colons of its own, in brackets
+        return text.strip("[]"), default_port
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)

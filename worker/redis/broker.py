@@ -7,10 +7,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from worker.config.urls import NETWORK_OPTIONS, SENTINEL_SCHEMES, is_encrypted, redis_options, split_url
+from worker.config.urls import (
+    NETWORK_OPTIONS,
+    SENTINEL_SCHEMES,
+    MultiHostUrl,
+    is_encrypted,
+    redis_options,
+    split_url,
+)
 from worker.redis.client import SOCKET_OPTIONS
 from worker.redis.sentinel import SENTINEL_PORT, split_options
-from worker.redis.urls import MultiHostUrl
 
 AMQP_SCHEMES: Final = ("amqp://", "amqps://")
 TRANSPORT_OPTIONS: Final = (*NETWORK_OPTIONS, "max_connections", "max_age")

@@ -10,9 +10,8 @@ from redis.cluster import ClusterNode
 from redis.exceptions import RedisClusterException, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from worker.config.urls import is_encrypted
+from worker.config.urls import MultiHostUrl, is_encrypted
 from worker.redis.connection import ServerChanged, is_server_changed
-from worker.redis.urls import MultiHostUrl
 
 SILENT_NODE_PAUSE: Final = 20.0  # seconds that a node which did not answer is not asked
 

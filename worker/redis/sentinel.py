@@ -8,9 +8,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelManagedConnection, SentinelManagedSSLConnection
 
-from worker.config.urls import is_encrypted
+from worker.config.urls import MultiHostUrl, is_encrypted
 from worker.redis.connection import RenewedConnection
-from worker.redis.urls import MultiHostUrl
 
 SENTINEL_PORT = 26379
 SENTINEL_TIMEOUT = 5.0  # seconds, and less where the URL says so
