@@ -24,8 +24,7 @@ from producers.portals.http.change_handler import list_job_entries
 from producers.portals.http.deps import HttpDeps
 from producers.portals.http.problems import JobEntry, accepted_response, json_response
 from producers.portals.http.refusals import faults_of, reason_of
-from producers.webhooks.claims import keep_claim
-from producers.webhooks.first_contact import awaits_secret, take_secret
+from producers.webhooks.handed_over import awaits_secret, keep_claim, take_secret
 from producers.webhooks.handshake import (
     answer_own_check,
     answer_unproved,
