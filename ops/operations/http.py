@@ -22,8 +22,7 @@ from ops.lookups import describe_stop
 from ops.operations.filters import write_delivery_filter, write_filter, write_selection
 from ops.operations.http_calls import MAX_PAGE, AnyDict, HttpCalls, quoted, select_faults
 from ops.serializers.accounts import AccountDict, AccountsDict
-from ops.serializers.acts import ActedDict, PausedDict
-from ops.serializers.audit import AuditPageDict
+from ops.serializers.acts import ActedDict, AuditPageDict, PausedDict
 from ops.serializers.callbacks import CallbackMessageDict, CallbackMessagePageDict, CallbackTestDict
 from ops.serializers.deliveries import (
     DeliveryDict,

@@ -11,7 +11,6 @@ import httpx
 import msgspec
 
 from ops.operations import ServerUnavailable
-from ops.operations.pages import fill_page
 from producers.errors import Forbidden, Unauthorized
 from producers.portals.sdk import http_answers, http_transport
 from worker.errors import (
@@ -24,7 +23,7 @@ from worker.errors import (
     Unavailable,
 )
 from worker.network.headers import retry_after
-from worker.ports.queries import CursorDict
+from worker.ports.queries import CursorDict, fill_page
 
 Document = TypeVar("Document")
 AnyDict = dict[str, Any]  # a document whose type would bring the server with it

@@ -10,7 +10,7 @@ from ops import lookups
 from ops.doctor.findings import Finding
 from ops.doctor.settings import try_account
 from ops.explain import ExplanationDict
-from ops.serializers import audit, callbacks, deliveries, drift, failures, requests
+from ops.serializers import acts, callbacks, deliveries, drift, failures, requests
 from ops.serializers.accounts import AccountDict
 from ops.serializers.acts import PausedDict
 from producers.job_admin.suspects import find_suspects
@@ -142,10 +142,10 @@ class LocalOperations:
         found = self.runtime.store.get_request(account, request_id)
         return requests.serialize_request(found) if found else None
 
-    def audit_log(self, account: str, *, limit: int, cursor: str) -> audit.AuditPageDict:
+    def audit_log(self, account: str, *, limit: int, cursor: str) -> acts.AuditPageDict:
         """Return who did what, newest first."""
         page = self.runtime.job_admin.audit_log(account, limit=limit, cursor=cursor)
-        return audit.serialize_audit_page(page)
+        return acts.serialize_audit_page(page)
 
     def find_deliveries(
         self, wanted: DeliveryFilter, *, limit: int, cursor: str = ""

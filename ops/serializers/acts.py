@@ -1,8 +1,36 @@
-"""What an act answers: which jobs or things it was done to, or how an account stands after it."""
+"""What an act answers, to whom it was done or how an account stands after it; and the log of all acts."""
 
 from typing import NotRequired, TypedDict
 
+from ops.serializers import write_document
 from producers.job_admin.erasure_proof import ErasureProof
+from worker.contract import write_instant
+from worker.ports.audit import AuditEntry
+from worker.ports.queries import CursorPage
+
+
+class AuditEntryDict(TypedDict):
+    """Who did what, when, to how many."""
+
+    at: str
+    by: str
+    act: str
+    what: str
+    count: int
+    note: str
+
+
+class AuditPageDict(TypedDict):
+    """Audit entries, newest first, and the cursor of the next page; null after the last."""
+
+    deeds: list[AuditEntryDict]
+    next: str | None
+
+
+def serialize_audit_page(page: CursorPage[AuditEntry]) -> AuditPageDict:
+    """Return a page of the audit log as JSON; the ids of its entries are not shown."""
+    deeds = [write_document(AuditEntryDict, each, at=write_instant(each.at)) for each in page.entries]
+    return {"deeds": deeds, "next": page.next or None}
 
 
 class PausedDict(TypedDict):

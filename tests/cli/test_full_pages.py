@@ -7,8 +7,7 @@ from typing import NamedTuple, TypedDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.operations.pages import fill_page
-from worker.ports.queries import walk_pages
+from worker.ports.queries import fill_page, walk_pages
 
 
 class NumberPage(NamedTuple):

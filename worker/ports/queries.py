@@ -60,6 +60,25 @@ def next_cursor(page: CursorPage[Any] | CursorDict) -> str:
     return (page["next"] or "") if isinstance(page, dict) else page.next
 
 
+def fill_page(
+    find_page: Callable[[int, str], AnyPage],
+    get_entries: Callable[[AnyPage], Sequence[Entry]],
+    limit: int,
+    cursor: str,
+) -> tuple[list[Entry], str]:
+    """Return `limit` entries, if there are as many, and the cursor of the next; empty after the last.
+
+    `find_page` is given how many are still wanted, and the cursor.
+    """
+    found, after = list[Entry](), ""
+    for page in walk_pages(lambda at: find_page(limit - len(found), at), cursor):
+        found.extend(get_entries(page))
+        after = next_cursor(page)
+        if len(found) >= limit:
+            break
+    return found, after
+
+
 class JobLookups(Protocol):
     """Looks jobs up by a filter or by their ids."""
 

@@ -17,7 +17,6 @@ from ops.cli.root import main
 from ops.cli.times import parse_time
 from ops.explain.deliveries import describe_delivery, describe_outcome
 from ops.explain.text import format_change, format_tally, pluralize
-from ops.operations.pages import fill_page
 from ops.serializers.deliveries import DeliveryDict, DeliveryPageDict, RemappedChangeDict, RemappedDict
 from ops.web.forms import DELIVERY_PLACE, DeliveryQuery
 from producers.portals.http.query import read_query
@@ -26,7 +25,7 @@ from worker.contract import from_message
 from worker.contract.values import strip_pasted
 from worker.errors import Invalid, NotFound
 from worker.ports.deliveries import DeliveryFilter, DeliveryOutcome
-from worker.ports.queries import walk_pages
+from worker.ports.queries import fill_page, walk_pages
 
 PAGE: Final = 200  # deliveries that are selected at once
 MAX_LISTED: Final = 50  # deliveries that are printed one by one

@@ -13,7 +13,6 @@ from ops.cli.job_selection import with_job_filter
 from ops.cli.root import main
 from ops.explain.advice import advise
 from ops.explain.text import describe_reference, format_info, format_instant, format_records, pluralize
-from ops.operations.pages import fill_page
 from ops.serializers.jobs import write_job
 from producers.errors import Forbidden
 from producers.portals.http.query import PLACE
@@ -23,7 +22,7 @@ from worker.contract.values import strip_pasted
 from worker.errors import NotFound
 from worker.onoffice.codes import describe
 from worker.ports.job_admin import Payload
-from worker.ports.queries import CursorPage
+from worker.ports.queries import CursorPage, fill_page
 from worker.ports.records import JobFilter, JobRecord
 
 MAX_FAILURES: Final = 20  # failed relations that are listed

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from ops.doctor.findings import report_troubles, verdict_of
-from ops.serializers.audit import AuditPageDict
+from ops.serializers.acts import AuditPageDict
 from ops.serializers.system import HealthReportDict, serialize_sweep, serialize_worker
 from ops.web.deps import OperatorDeps
 from ops.web.forms import PageQuery
