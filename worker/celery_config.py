@@ -19,6 +19,11 @@ COUNTDOWN_HEADER: Final = "relations-countdown"
 """In how many seconds a message of ours is due: its `eta` is by the clock of a machine that may be wrong."""
 SWEEP_INTERVAL: Final = 2.0  # seconds
 CONNECT_TIMEOUT: Final = 5.0  # seconds a sender waits for a connection to the broker
+BEAT: Final = {
+    "beat_schedule": {"sweep": {"task": SWEEP_TASK, "schedule": SWEEP_INTERVAL}},
+    "beat_scheduler": "worker.celery_beat:SweepScheduler",
+    "beat_max_loop_interval": SWEEP_INTERVAL,
+}
 
 
 class QueueNames(NamedTuple):
@@ -73,9 +78,7 @@ def worker_config(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_send_task_events": False,
         "worker_timer_precision": 0.05,
-        "beat_schedule": {"sweep": {"task": SWEEP_TASK, "schedule": SWEEP_INTERVAL}},
-        "beat_scheduler": "worker.celery_beat:SweepScheduler",
-        "beat_max_loop_interval": SWEEP_INTERVAL,
+        **BEAT,
     }
 
 

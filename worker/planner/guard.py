@@ -87,12 +87,14 @@ class Guard:
         free, undecided = [], []
         for operation in operations:
             side = sides[operation.relation.type]
-            key = guard_key(operation.relation, side)
             if operation.kind == "get":
                 free.append(msgspec.structs.replace(operation, ask=side))
-            elif not _is_guarded(operation, states[operation.relation], side):
+                continue
+            if not _is_guarded(operation, states[operation.relation], side):
                 free.append(operation)
-            elif self._is_known(operation.relation, key):
+                continue
+            key = guard_key(operation.relation, side)
+            if self._is_known(operation.relation, key):
                 undecided.append(operation)
             elif side == "child" or key not in awaited:
                 free.append(Operation("get", operation.relation, part=operation.part, ask=side))

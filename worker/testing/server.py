@@ -172,20 +172,27 @@ def _sort_out(
     refused: list[tuple[int, bytes, bytes]] = []
     for position, row in enumerate(rows):
         short, digest, fingerprint, occurred = row[0], row[1], row[2], int(row[3])
-        if digest in known:
-            job, _, content = known[digest].partition(b" ")
-            if fingerprint and content != fingerprint:
-                refused.append((position, b"conflict", job))
-            elif job != short:
-                duplicates.append((position, job))
-        elif occurred > latest:
-            refused.append((position, b"ahead", b""))
-        elif 0 < occurred < earliest:
-            refused.append((position, b"too_old", b""))
-        else:
-            fresh.append(row)
-            known[digest] = short + b" " + fingerprint
+        job, _, content = known.get(digest, b"").partition(b" ")
+        if job and fingerprint and content != fingerprint:
+            refused.append((position, b"conflict", job))
+            continue
+        if job and job != short:
+            duplicates.append((position, job))
+        if job:
+            continue
+        if reason := _refuse_time(occurred, earliest, latest):
+            refused.append((position, reason, b""))
+            continue
+        fresh.append(row)
+        known[digest] = short + b" " + fingerprint
     return fresh, duplicates, refused
+
+
+def _refuse_time(occurred: int, earliest: int, latest: int) -> bytes:
+    """Return why nothing is accepted that occurred then; empty if it is."""
+    if occurred > latest:
+        return b"ahead"
+    return b"too_old" if 0 < occurred < earliest else b""
 
 
 def _turn_events(

@@ -61,12 +61,9 @@ class RecordText:
         left = [value]
         while left:
             each = left.pop()
-            if isinstance(each, Mapping):
-                left += (*each.keys(), *each.values())
-            elif isinstance(each, list | tuple):
-                left += each
-            elif self._is_in_scalar(each):
+            if self._is_in_scalar(each):
                 return True
+            left += _parts_of(each)
         return False
 
     def _is_in_scalar(self, value: object) -> bool:
@@ -107,6 +104,13 @@ class RecordText:
             return True
         is_list = "," in found and (is_body or not GROUPED.fullmatch(found)) and "." not in found
         return is_list and any(map(self._alone.fullmatch, found.split(",")))
+
+
+def _parts_of(value: object) -> Iterable[object]:
+    """Return what stands directly in a JSON value, names included."""
+    if isinstance(value, Mapping):
+        return (*value.keys(), *value.values())
+    return value if isinstance(value, list | tuple) else ()
 
 
 def _as_list(ids: object) -> Iterable[int]:

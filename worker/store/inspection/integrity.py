@@ -127,16 +127,23 @@ class Survey:
         if job.is_unresolved and not (self._is_sound(job) and v.state in ENDED):
             self.unresolved[job.short] = v.parked[1] if v.parked else 0
             yield from self._check_unresolved(job)
-        elif not self._is_sound(job):
+            return
+        if not self._is_sound(job):
             self.stranded.append(job)
-        elif v.state == QUEUED:
-            self.waiting[job.short] = None
-            if job.short in self._claimed:
-                self._claimed_names.update(map(str, job.relations()))
-        elif v.state == FAILED and not job.is_kept:
+            return
+        if v.state == QUEUED:
+            self._note_waiting(job)
+            return
+        if v.state == FAILED and not job.is_kept:
             yield flaw("job", self._id(job.short), "has failed and is not kept", *keep_writes(job))
-        elif job.waits_for_decision and not job.is_gone(self.now):
+            return
+        if job.waits_for_decision and not job.is_gone(self.now):
             self._failures[self._id(job.short)] = (job.number, job.groups)
+
+    def _note_waiting(self, job: LoadedJob) -> None:
+        self.waiting[job.short] = None
+        if job.short in self._claimed:
+            self._claimed_names.update(map(str, job.relations()))
 
     def _note_kept(self, job: LoadedJob) -> None:
         self._kept[job.short] = job.number

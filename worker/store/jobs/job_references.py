@@ -68,12 +68,20 @@ def settle(job: LoadedJob, result: LookUpResult, totals: Counter[str], *, now: i
         totals["failed"] += 1
     elif result.parked:
         v.state, v.parked = PARKED, result.parked
-    elif v.awaits_read and result.related is not None:
-        _resolve(v)
-        _add_others(job, result.related, totals, now=now, keep=keep)
-    elif not job.is_unresolved:
-        _resolve(v)
+    else:
+        _take_found(job, result, totals, now=now, keep=keep)
     _count_state(totals, before, v.state)
+
+
+def _take_found(
+    job: LoadedJob, result: LookUpResult, totals: Counter[str], *, now: int, keep: Retention
+) -> None:
+    """Let the job be queued if its records are known now, and so is what a replace has to read."""
+    related = result.related if job.value.awaits_read else None
+    if related is not None or not job.is_unresolved:
+        _resolve(job.value)
+    if related is not None:
+        _add_others(job, related, totals, now=now, keep=keep)
 
 
 def choose(
