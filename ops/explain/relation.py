@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from datetime import tzinfo
 from typing import Final
 
-from ops.explain.advice import advise
 from ops.explain.evidence import Evidence
 from ops.explain.explanation import (
     ErrorFact,
@@ -20,6 +19,7 @@ from ops.explain.explanation import (
 )
 from ops.explain.text import Instant, Sentence, describe_reference, format_info, join, pluralize
 from worker.contract import write_instant
+from worker.onoffice.codes import advise
 from worker.planner.fold import NEVER, JobVersion
 from worker.planner.relation_state import Refusal, RelationState, contradicts, reopen
 from worker.ports.erasure import ERASED

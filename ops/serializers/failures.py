@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, TypedDict
 
-from ops.explain.advice import advise
 from ops.serializers import write_document
 from producers.job_admin.suspects import RecordFailures
 from worker.contract import write_instant
-from worker.onoffice.codes import describe
+from worker.onoffice.codes import advise, describe
 from worker.ports.records import FailureGroup
 
 MAX_SUSPECTS: Final = 100  # records that are listed

@@ -11,9 +11,8 @@ from typing import Final
 
 import pytest
 
-from ops.explain.advice import ADVICE_WITHOUT_CODE, advise
 from tests.support.docs_pages import is_current
-from worker.onoffice.codes import advice, classify, describe, table
+from worker.onoffice.codes import ADVICE_WITHOUT_CODE, advice, advise, classify, describe, table
 from worker.planner.actions import ActionResult, ErrorClass, Kind, Verdict
 from worker.planner.apply_reply import UNANSWERED
 from worker.planner.guard import DEPENDENCY, LAST_ONE

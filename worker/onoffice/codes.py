@@ -1,4 +1,6 @@
-"""The API's error codes: text, class, and advice for operators. The table itself is `codes.tsv`.
+"""The API's error codes: text and class; and what operators should do about them and about our own errors.
+
+The table itself is `codes.tsv`.
 
 The class of a code is the class it has by itself; what 80, 235, 292, 293 mean on a delete or on a star is
 decided where the action is known.
@@ -8,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from worker.planner.actions import ErrorClass
 
@@ -45,6 +47,11 @@ def describe(code: int, message: str = "") -> str:
 def advice(code: int) -> str:
     """Return one sentence for an operator: what to do about the code."""
     return _SPECIAL.get(code) or _BY_CLASS[classify(code)]
+
+
+def advise(code: int, error: str) -> str:
+    """Return what to do about an API code, or about a class of errors when the code is 0."""
+    return advice(code) if code else ADVICE_WITHOUT_CODE.get(error, "Replay it when its cause is gone.")
 
 
 _CLAIM = (
@@ -103,4 +110,20 @@ _BY_CLASS: Mapping[ErrorClass, str] = {
         "Look the code up in the API's documentation (page “Errors”); it counts as permanent until "
         "somebody replays the job."
     ),
+}
+
+ADVICE_WITHOUT_CODE: Final[Mapping[str, str]] = {
+    "dependency": "Remove what is in its way, or mend what that failed of, then replay it; "
+    "if it names several itself, name the right one with `--set`.",
+    "last_one": "Link another first, or mend what its create failed of, then replay it; "
+    "if the record is to have none, send the delete with allow_empty.",
+    "unreadable": "Mend the rules of its webhook, or correct it with `--set NAME=VALUE`, and replay it: what "
+    "was kept is read again. Mending its producer helps the next message only.",
+    "not_found": "Create the record in onOffice, then replay it: it is looked up anew; "
+    "or name the record by its id with `--set`.",
+    "several": "Make the value unique in onOffice, then replay it: it is looked up anew; "
+    "or name the record by its id with `--set`.",
+    "poison": "Look into the workers' logs for what ended them, then replay.",
+    "unknown": "Run `relations doctor` to see whether the API can be reached, then replay.",
+    "not_sent": "Run `relations doctor` to see whether the API can be reached, then replay.",
 }

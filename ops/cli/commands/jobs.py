@@ -11,7 +11,6 @@ import click
 from ops.cli.context import CommandContext, account_option, cursor_option, limit_option, with_context
 from ops.cli.job_selection import with_job_filter
 from ops.cli.root import main
-from ops.explain.advice import advise
 from ops.explain.text import describe_reference, format_info, format_instant, format_records, pluralize
 from ops.serializers.jobs import write_job
 from producers.errors import Forbidden
@@ -20,7 +19,7 @@ from producers.portals.serializers import HeldDict
 from worker.contract import Relation
 from worker.contract.values import strip_pasted
 from worker.errors import NotFound
-from worker.onoffice.codes import describe
+from worker.onoffice.codes import advise, describe
 from worker.ports.job_admin import Payload
 from worker.ports.queries import CursorPage, fill_page
 from worker.ports.records import JobFilter, JobRecord

@@ -6,9 +6,8 @@ from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.page import Page, Visit
 from ops.dashboard.page_route import get
-from ops.explain.advice import advise
 from producers.job_admin.suspects import find_suspects
-from worker.onoffice.codes import describe
+from worker.onoffice.codes import advise, describe
 
 MAX_SUSPECTS: Final = 25
 SUSPECTED_JOBS: Final = 500  # failed ones, of all accounts together, that a page looks at for suspects

@@ -10,7 +10,6 @@ from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.listing import list_jobs as list_page
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, link_next
 from ops.dashboard.page_route import get, post
-from ops.explain.advice import advise
 from ops.lookups import read_outcomes
 from producers.job_admin.cancel_dismiss import CANCELLABLE
 from producers.job_admin.resolve import RecordChoice
@@ -19,6 +18,7 @@ from worker.contract import TYPES, Relation
 from worker.contract.message import MAX_ID
 from worker.contract.values import read_whole
 from worker.errors import Fault, InvalidChange, NotFound
+from worker.onoffice.codes import advise
 from worker.ports.metrics import AccountStats
 from worker.ports.records import OPEN_STATES, JobRecord
 
