@@ -11,10 +11,10 @@ from ops.dashboard.texts import Texts
 from ops.dashboard.translation import Translator
 from ops.explain.text import Sentence
 from worker.contract import TYPES, Relation
+from worker.contract.instant import SECOND
 from worker.ports.records import JobRecord
 from worker.ports.references import JobReference
 
-SECOND: Final = 1_000_000  # µs
 UNITS: Final = ((86_400, "{n} d"), (3600, "{n} h"), (60, "{n} min"), (0, "{n} s"))
 SHOWN_IDS: Final = 3  # of a list of ids, in a list of jobs
 PERSONS: Final = "address"  # the module whose ids a setting masks

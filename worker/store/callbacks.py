@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from worker.contract import account_of
+from worker.contract.instant import SECOND
 from worker.ports.callbacks import BatchCounts, CallbackMessage, DueCallbacks, Watch
 from worker.ports.queries import CursorPage
 from worker.store import codec
@@ -17,7 +18,6 @@ from worker.store.database import Database
 from worker.store.limits import MAX_EXAMINED, MAX_MESSAGES, MAX_WATCHED
 from worker.store.redis_store import RedisStore
 
-SECOND: Final = 1_000_000
 CLAIMABLE: Final = 10  # due messages that are looked at for one that nobody else takes
 
 _decode_message = msgspec.json.Decoder(CallbackMessage).decode

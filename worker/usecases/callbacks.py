@@ -15,6 +15,7 @@ import msgspec
 
 from worker.config import Callback
 from worker.contract import write_instant
+from worker.contract.instant import SECOND
 from worker.errors import NotFound, StoreUnavailable, Unavailable
 from worker.ports.audit import AuditEntry
 from worker.ports.callbacks import CallbackAttempt, CallbackMessage, CallbackStore, Watch
@@ -22,7 +23,6 @@ from worker.ports.job_admin import JobAdmin
 from worker.ports.metrics import Metrics
 from worker.ports.services import EventSink
 
-SECOND: Final = 1_000_000  # µs
 LOOK_AFTER: Final = 2.0  # seconds, at least, between two looks at a label
 LOOK_AT_OPEN: Final = 30.0  # seconds, at most, between two looks at a batch that has open changes
 LOOK_AT_ENDED: Final = 900.0  # and at one that has none: a replay may open it again
