@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, time, timedelta
-from itertools import product
 from typing import Final
 
 import click
 
 from ops.cli.context import CommandContext
 from worker.contract import read_instant, write_instant
+from worker.contract.instant import read_local
 from worker.contract.quoting import quote
 
 UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}  # seconds
@@ -18,7 +18,6 @@ TIME_AGO: Final = re.compile(
     r"([0-9]{1,6}) ?(s|m|h|d|w|sec|min|(?:second|minute|hour|day|week)s?)( ago)?", re.IGNORECASE
 )
 DAYS_AGO: Final[Mapping[str, int]] = {"today": 0, "yesterday": 1}
-FORMS: Final = tuple(map("".join, product(("%Y-%m-%d", "%d.%m.%Y"), ("", " %H:%M", " %H:%M:%S"))))
 EXPECTED: Final = (
     "expected a time, such as 2026-11-21T02:00:00Z, 2026-11-21, 21.11.2026 14:30 (local time), now, today, "
     "yesterday, or 90m, 2h, 3d, 1w ago"
@@ -52,9 +51,9 @@ def _read_ago(word: str, context: CommandContext) -> str:
 
 def _read_local(text: str) -> Iterator[str]:
     """Yield the instant of a local day or time."""
-    for form in FORMS:
+    if moment := read_local(text):
         with suppress(ValueError, OverflowError):
-            yield _write_local(datetime.strptime(text.replace("T", " "), form))
+            yield _write_local(moment)
 
 
 def _write_local(moment: datetime) -> str:

@@ -1,13 +1,13 @@
 """The filter of a list of jobs, as it stands in an address: read, checked, and said in words."""
 
-import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Final, NamedTuple, get_args
 
 from ops.dashboard.formats import Formatter
 from ops.dashboard.page import Visit, first_value
 from producers.portals.http.query import JobQuery, read_query
+from worker.contract.instant import read_local
 from worker.errors import Fault, Invalid
 from worker.ports.records import JobFilter, JobState
 
@@ -28,9 +28,6 @@ FIELDS: Final = (  # in the order of the form; `account` and `state` stand besid
 )
 EXAMPLE: Final = "2026-11-21 18:00"
 TIMES: Final = ("since", "until", "failed_since", "failed_until")
-LOCAL: Final = tuple(  # as pages show times, and shorter
-    day + time for day in ("%Y-%m-%d", "%d.%m.%Y") for time in (" %H:%M:%S", " %H:%M", "")
-)
 
 
 class JobQueryView(NamedTuple):
@@ -96,11 +93,5 @@ def read_time(name: str, text: str, zone: tzinfo) -> str:
     """
     if name not in TIMES:
         return text
-    plain = re.sub("[T,] ?(?=[0-9])", " ", text)
-    for layout in LOCAL:
-        try:
-            at = datetime.strptime(plain, layout).replace(tzinfo=zone, fold=name.endswith("until"))
-        except ValueError:
-            continue
-        return at.isoformat()
-    return text
+    local = read_local(text)
+    return local.replace(tzinfo=zone, fold=name.endswith("until")).isoformat() if local else text

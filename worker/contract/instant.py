@@ -1,8 +1,10 @@
 """Instants as whole microseconds since the epoch (UTC), and as RFC 3339 texts; no clock is read here."""
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import product
 
 EXAMPLE = "2026-11-21T02:00:00Z"
 PATTERN = (
@@ -15,6 +17,8 @@ SECOND = 1_000_000  # µs
 MICROSECOND = timedelta(microseconds=1)
 MAX_MICROS = 2**53  # in the year 2255: below it, JavaScript and Lua keep every microsecond too
 RFC3339 = re.compile(PATTERN)
+LOCAL = tuple(map("".join, product(("%Y-%m-%d", "%d.%m.%Y"), ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f"))))
+"""How people write a day, or a time without an offset."""
 
 
 def to_us(seconds: float) -> int:
@@ -47,6 +51,15 @@ def read_instant(text: str) -> int:
 def write_instant(micros: int) -> str:
     """Return the RFC 3339 text, in UTC, that `read_instant` reads back as the same number."""
     return (EPOCH + micros * MICROSECOND).isoformat().replace("+00:00", "Z")
+
+
+def read_local(text: str) -> datetime | None:
+    """Return a time without an offset, or the beginning of a day, as people write it; None of others."""
+    words = " ".join(text.replace("T", " ").replace(",", " ").split())
+    for form in LOCAL:
+        with suppress(ValueError):
+            return datetime.strptime(words, form)
+    return None
 
 
 def read_optional_instant(text: str | None) -> int:

@@ -2,19 +2,15 @@
 
 import re
 from contextlib import suppress
-from datetime import datetime
-from itertools import product
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from producers.portals.imports.lines import InputRow
+from worker.contract.instant import read_local
 from worker.contract.quoting import quote
 from worker.errors import Fault, Invalid
 
 FIELD: Final = "occurred_at"
-DAYS: Final = ("%Y-%m-%d", "%d.%m.%Y")
-TIMES: Final = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f")
-FORMS: Final = tuple(map("".join, product(DAYS, TIMES)))
 OFFSET: Final = re.compile("(Z|[+-][0-9]{2}:?[0-9]{2})$", re.IGNORECASE)
 
 
@@ -28,7 +24,9 @@ def find_zone(name: str) -> ZoneInfo:
 def write_offset(row: InputRow, zone: ZoneInfo | None) -> InputRow:
     """Return the row with the offset of its time in the zone, or with the fault that it has none."""
     text = row.message.get(FIELD) if row.message else None
-    if not isinstance(text, str) or (moment := _read_local(text)) is None:
+    if not isinstance(text, str) or OFFSET.search(text):  # nearly always it has one
+        return row
+    if (moment := read_local(text)) is None:
         return row
     if zone is None:
         hint = "write it as 2026-11-21T03:00:00+01:00, or say its zone with --time-zone Europe/Berlin"
@@ -37,17 +35,6 @@ def write_offset(row: InputRow, zone: ZoneInfo | None) -> InputRow:
     if local.utcoffset() != local.replace(fold=1).utcoffset():
         return _add_fault(row, f"{quote(text)} is no time in {zone}, or two: clocks change; write its offset")
     return row._replace(message={**(row.message or {}), FIELD: local.isoformat()})
-
-
-def _read_local(text: str) -> datetime | None:
-    """Return a time or the beginning of a day, without an offset; None for anything else."""
-    if OFFSET.search(text):  # nearly always
-        return None
-    words = text.replace("T", " ").replace(",", " ")
-    for form in FORMS:
-        with suppress(ValueError):
-            return datetime.strptime(" ".join(words.split()), form)
-    return None
 
 
 def _add_fault(row: InputRow, message: str) -> InputRow:
