@@ -6,9 +6,6 @@ from worker.contract.change import Relation as Relation
 from worker.contract.change import correlation_of as correlation_of
 from worker.contract.change import to_message as to_message
 from worker.contract.change import traceparent_of as traceparent_of
-from worker.contract.faults import MAX_FAULTS as MAX_FAULTS
-from worker.contract.faults import check_each as check_each
-from worker.contract.faults import limit_faults as limit_faults
 from worker.contract.instant import read_instant as read_instant
 from worker.contract.instant import read_optional_instant as read_optional_instant
 from worker.contract.instant import write_instant as write_instant
@@ -21,8 +18,11 @@ from worker.contract.message import MessageDict as MessageDict
 from worker.contract.message import account_of as account_of
 from worker.contract.message import check_account_name as check_account_name
 from worker.contract.message import explain_account_name as explain_account_name
+from worker.contract.parsing import MAX_FAULTS as MAX_FAULTS
 from worker.contract.parsing import ParsedChange as ParsedChange
+from worker.contract.parsing import check_each as check_each
 from worker.contract.parsing import from_message as from_message
+from worker.contract.parsing import limit_faults as limit_faults
 from worker.contract.parsing import parse_many as parse_many
 from worker.contract.parsing import places_of as places_of
 from worker.contract.permissions import Override as Override

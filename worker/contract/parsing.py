@@ -6,16 +6,16 @@ decided in `permissions`.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from io import BytesIO
 from itertools import islice
+from typing import TypeVar
 
 import msgspec
 
 from worker.contract.catalogue import INFO
 from worker.contract.change import Change, Info
-from worker.contract.faults import check_each, limit_faults
 from worker.contract.fields import MISPLACED_ALLOW_EMPTY, N_TO_N, NO_RECORDS, find_faults, misplaced_info
 from worker.contract.instant import read_instant
 from worker.contract.message import MAX_BODY, SOURCE, Message, Records
@@ -23,6 +23,41 @@ from worker.contract.reference import Reference, read_reference
 from worker.contract.types import EXACT, GuardedSide, RelationType, resolve
 from worker.contract.values import explain_broken_json, has_repeated_names, read_json, to_plain_message
 from worker.errors import Fault, InvalidChange, NotFound, Place
+
+MAX_FAULTS = 100  # listed at once; a sender with more of them made one mistake many times
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def limit_faults(faults: Iterable[Fault]) -> list[Fault]:
+    """Return the first `MAX_FAULTS`, and a note if there are more."""
+    found = list(islice(faults, MAX_FAULTS + 1))
+    if len(found) > MAX_FAULTS:
+        found[MAX_FAULTS] = Fault("", f"only the first {MAX_FAULTS} faults are listed")
+    return found
+
+
+def check_each(
+    items: Iterable[tuple[Place, Item]], check: Callable[[Item], Result], *, limited: bool = False
+) -> list[Result]:
+    """Return what `check` returns for every item, or raise one InvalidChange with the faults of all.
+
+    Each fault is at the place of its item. If limited, items behind more than `MAX_FAULTS` faults are
+    skipped.
+    """
+    results: list[Result] = []
+    faults: list[Fault] = []
+    for place, item in items:
+        try:
+            results.append(check(item))
+        except InvalidChange as error:
+            faults += error.at(place).faults
+        if limited and len(faults) > MAX_FAULTS:
+            break
+    if faults:
+        raise InvalidChange(limit_faults(faults) if limited else faults)
+    return results
 
 
 class ParsedChange(msgspec.Struct, frozen=True, gc=False):
