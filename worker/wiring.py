@@ -11,7 +11,7 @@ from worker import log
 from worker.background import NamedThreads, Wake, cause_of, keep_lease, open_sender
 from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Callback, Settings
-from worker.config.proxy import find_proxy
+from worker.config.urls import find_proxy
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter

@@ -7,7 +7,7 @@ from typing import Final
 
 from ops.doctor.findings import Finding, Level
 from worker.config import Account, Settings, mask_url
-from worker.config.proxy import find_proxy
+from worker.config.urls import find_proxy
 from worker.config.values import SIGNATURE_LIFE
 from worker.contract import Relation
 from worker.errors import StoreUnavailable

@@ -13,7 +13,7 @@ import pytest
 from tests.support.forwarding import copy
 from tests.support.scripted_api import answer_results, scripted
 from worker.config import load_settings
-from worker.config.proxy import find_proxy
+from worker.config.urls import find_proxy
 from worker.errors import InvalidSettings
 from worker.network import deadline
 from worker.onoffice.client import Client

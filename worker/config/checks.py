@@ -13,11 +13,10 @@ from ipaddress import ip_network
 from typing import Any, Final
 
 from worker.config.kinds import DAY
-from worker.config.proxy import find_proxy
 from worker.config.secret import SHORT_SECRET, SHORTEST, Secret
 from worker.config.signature_format import SignatureFormat
 from worker.config.table import join, keys_of, nearest, quote
-from worker.config.urls import is_private, redis_options
+from worker.config.urls import find_proxy, is_private, redis_options
 from worker.config.values import (
     SIGNATURE_LIFE,
     Account,

@@ -1,15 +1,20 @@
-"""What must be known of URLs: which are good, who can read along, what to hide, and which hosts they name."""
+"""What to know of URLs: which are good, what to hide, which hosts they name, which proxy leads to them."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from worker.config.secret import hide
+from worker.errors import Fault, InvalidSettings
 
 CERTIFICATE_CHECKS: Final = ("required", "optional", "none")
 AZURE: Final = ",password="
 """Stands in the connection strings that Azure shows: `host:6380,password=…,ssl=True`."""
+EXPECTED_PROXY: Final = (
+    "expected http://host:port or https://host:port, with user:password@ before the host if it asks"
+)
 ESCAPE: Final = "in user and password, write what is no letter or digit as % and two hexadecimal digits"
 HOST: Final = re.compile(r"(\[[^][]+\]|[^][:;@]+)(:\d{1,5})?")
 OTHER_SPELLINGS: Final = {
@@ -233,3 +238,34 @@ def _host_and_port(text: str, default_port: int) -> tuple[str, int]:
         return text.strip("[]"), default_port
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def find_proxy(url: str, environ: Mapping[str, str]) -> str:
+    """Return the proxy for an `https://` URL by HTTPS_PROXY and NO_PROXY, in either case; else nothing.
+
+    Raises InvalidSettings for one that cannot be used; the text does not quote it.
+    """
+    target, proxy, exceptions = (
+        urlsplit(url),
+        _read_variable(environ, "https_proxy"),
+        _read_variable(environ, "no_proxy"),
+    )
+    if target.scheme != "https" or not proxy:
+        return ""
+    if proxy_bypass_environment(target.hostname or "", {"no": exceptions}):
+        return ""
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parts = urlsplit(proxy)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port is not None
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise InvalidSettings([Fault("HTTPS_PROXY", EXPECTED_PROXY)])
+    hide(parts.password or "")
+    return proxy
+
+
+def _read_variable(environ: Mapping[str, str], name: str) -> str:
+    """Return a variable; in small letters it wins, as everywhere."""
+    return (environ.get(name) or environ.get(name.upper()) or "").strip()
