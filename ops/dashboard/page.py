@@ -1,9 +1,9 @@
-"""A page as values: what a handler sees of a request, and what it answers."""
+"""A page as values: how it is declared, what its handler sees of a request, and what it answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlencode
 
 from ops.dashboard.texts import Texts
@@ -11,6 +11,9 @@ from producers.portals.http.endpoint import check_access
 from worker.config import Key, Settings
 from worker.config.values import Right
 from worker.contract.message import UNROUTED
+
+if TYPE_CHECKING:
+    from ops.dashboard.deps import DashboardDeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,7 @@ class SeeOther(NamedTuple):
 
 
 Answer = Page | SeeOther
+Handler: TypeAlias = "Callable[[DashboardDeps, Visit], Answer]"
 HOME: Final = "/"
 
 
@@ -123,3 +127,27 @@ def link(path: str, **parameters: object) -> str:
 def link_next(path: str, cursor: str, **parameters: object) -> str:
     """Return the link to the next page of a list; empty without a cursor."""
     return link(path, **parameters, cursor=cursor) if cursor else ""
+
+
+@dataclass(frozen=True, slots=True)
+class PageRoute:
+    """One method of one path, what shows or does it, and the right that a key needs.
+
+    One that `waits` is shown also where Redis hangs, however long that takes.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    handler: Handler
+    right: Right
+    waits: bool = False
+
+
+def get(path: str, right: Right = "read", *, waits: bool = False) -> Callable[[Handler], PageRoute]:
+    """Make a function the page of a path."""
+    return lambda handler: PageRoute("GET", path, handler, right, waits)
+
+
+def post(path: str, right: Right = "replay") -> Callable[[Handler], PageRoute]:
+    """Make a function what a form that is sent to a path does."""
+    return lambda handler: PageRoute("POST", path, handler, right, waits=True)

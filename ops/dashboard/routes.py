@@ -12,7 +12,7 @@ from starlette.types import Scope
 from ops.dashboard import pages, sign_in
 from ops.dashboard.deps import DashboardDeps, dashboard_deps
 from ops.dashboard.endpoint import page_endpoint, static_endpoint, to_form_page, unknown_page
-from ops.dashboard.page_route import PageRoute
+from ops.dashboard.page import PageRoute
 from worker.wiring import Runtime
 
 PAGES: Final = tuple(

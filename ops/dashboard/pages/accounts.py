@@ -5,8 +5,7 @@ from dataclasses import fields
 from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Answer, Page, SeeOther, Visit
-from ops.dashboard.page_route import get, post
+from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, post
 from ops.dashboard.pages.overview import AccountRow, read_accounts
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.lookups import describe_resumed

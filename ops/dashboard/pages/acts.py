@@ -9,8 +9,7 @@ import msgspec
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.job_query import JobQueryView, describe_query, read_job_query
-from ops.dashboard.page import Answer, Page, SeeOther, Visit
-from ops.dashboard.page_route import get, post
+from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, post
 from ops.dashboard.pages.jobs import pick_accounts
 from ops.dashboard.pages.replays import start_replay
 from ops.dashboard.prepared import Act, PreparedAct, PreparedActs, new_token

@@ -3,8 +3,7 @@
 from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Page, Visit, link_next
-from ops.dashboard.page_route import get
+from ops.dashboard.page import Page, Visit, get, link_next
 from worker.ports.queries import CursorPage
 
 AUDIT_ENTRIES: Final = 50  # of one page

@@ -3,8 +3,7 @@
 from typing import Final, get_args
 
 from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, link_next
-from ops.dashboard.page_route import get, post
+from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, link_next, post
 from ops.dashboard.pages.sources import own_sources
 from ops.explain.text import format_change
 from ops.lookups import find_delivery

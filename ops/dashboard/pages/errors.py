@@ -4,8 +4,7 @@ from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.listing import MAX_ACCOUNTS
-from ops.dashboard.page import Page, Visit
-from ops.dashboard.page_route import get
+from ops.dashboard.page import Page, Visit, get
 from producers.job_admin.suspects import find_suspects
 from worker.onoffice.codes import advise, describe
 

@@ -5,8 +5,7 @@ from typing import Final, NamedTuple
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import relation_path
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, link
-from ops.dashboard.page_route import get
+from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, link
 from ops.lookups import resolve_relation
 from producers.portals.http.endpoint import job_account
 from producers.portals.imports.load import SOURCE as CLI_SOURCE

@@ -8,8 +8,7 @@ from ops.dashboard.formats import relation_path
 from ops.dashboard.job_query import EXAMPLE, FIELDS, STATES, JobQueryView, describe_query, read_job_query
 from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.listing import list_jobs as list_page
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, link_next
-from ops.dashboard.page_route import get, post
+from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, link_next, post
 from ops.lookups import read_outcomes
 from producers.job_admin.cancel_dismiss import CANCELLABLE
 from producers.job_admin.resolve import RecordChoice

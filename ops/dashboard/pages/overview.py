@@ -7,8 +7,7 @@ from typing import Any, Final, NamedTuple
 from ops.dashboard.charts import Labels, Series, side_by_side, stacked_bars
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import Formatter
-from ops.dashboard.page import Page, Visit
-from ops.dashboard.page_route import get
+from ops.dashboard.page import Page, Visit, get
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.lookups import gather, read_history
 from worker.ports.metrics import HISTORY_BUCKETS, HISTORY_SECONDS, HistoryPoint

@@ -4,8 +4,7 @@ from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.listing import MAX_ACCOUNTS
-from ops.dashboard.page import Answer, Page, SeeOther, Visit
-from ops.dashboard.page_route import get, post
+from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, post
 from producers.portals.http.endpoint import job_account
 from worker.config.values import Right
 

@@ -4,8 +4,7 @@ from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import relation_path
-from ops.dashboard.page import Page, Visit, link_next
-from ops.dashboard.page_route import get
+from ops.dashboard.page import Page, Visit, get, link_next
 from worker.errors import NotFound
 from worker.ports.queries import CursorPage
 
