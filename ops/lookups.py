@@ -9,6 +9,7 @@ import msgspec
 from ops.explain import ExplanationDict, collect_evidence, explain
 from ops.explain.explanation import ErrorFact
 from ops.explain.text import Sentence, format_instant
+from ops.serializers import write_document
 from ops.serializers.accounts import AccountDict, PaceDict, PauseDict, WaitsDict
 from ops.serializers.acts import PausedDict
 from ops.serializers.jobs import RelationOutcomeDict
@@ -105,22 +106,15 @@ def find_delivery(deliveries: Deliveries, delivery_id: str, allowed: Collection[
 
 
 def _serialize_waiting(waiting: Waiting, zone: tzinfo) -> WaitsDict:
-    return {
-        "reason": waiting.reason,
-        "message": waiting.message,
-        "until": format_instant(waiting.until, zone) if waiting.until else None,
-    }
+    until = format_instant(waiting.until, zone) if waiting.until else None
+    return write_document(WaitsDict, waiting, until=until)
 
 
 def _serialize_pause(pause: Pause | None, zone: tzinfo) -> PauseDict | None:
     if pause is None:
         return None
-    return {
-        "reason": pause.reason,
-        "detail": pause.detail,
-        "since": format_instant(pause.since, zone),
-        "until": format_instant(pause.until, zone) if pause.until else "",
-    }
+    until = format_instant(pause.until, zone) if pause.until else ""
+    return write_document(PauseDict, pause, since=format_instant(pause.since, zone), until=until)
 
 
 def _get_pace(runtime: Runtime, account: str, zone: tzinfo) -> PaceDict:

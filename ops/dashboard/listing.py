@@ -1,19 +1,36 @@
-"""Jobs of several accounts as one list, newest first, one page at a time.
+"""Lists of one account, and jobs of several accounts as one list, newest first, one page at a time.
 
-A page looks at a bounded number of entries of a bounded number of accounts; its cursor has one of each.
+A page of jobs looks at a bounded number of entries of a bounded number of accounts, and its cursor has one of
+each.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, TypeVar
 
+from ops.dashboard.page import Visit, link_next
 from producers.portals.http.query import PLACE
+from worker.config.values import Right
 from worker.ports.queries import CursorPage, JobLookups
 from worker.ports.records import JobFilter, JobRecord
 
 MAX_ACCOUNTS: Final = 20  # of one list
 AT_END: Final = "-"  # in the place of a cursor
 SEPARATOR: Final = "~"
+ENTRIES: Final = 50  # of one page of one account
+
+Entry = TypeVar("Entry")
+
+
+def page_of_account(
+    visit: Visit, path: str, right: Right, find_page: Callable[..., CursorPage[Entry]]
+) -> tuple[str, Sequence[Entry], str]:
+    """Return the account that is asked for, a page of its entries, and the link to the next."""
+    account = visit.chosen_account(right)
+    if not account:
+        return "", (), ""
+    page = find_page(account, limit=ENTRIES, cursor=visit.asked("cursor"))
+    return account, page.entries, link_next(path, page.next, account=account)
 
 
 def list_jobs(

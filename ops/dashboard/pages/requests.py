@@ -1,27 +1,19 @@
 """Requests to the API: what was sent, and what was answered."""
 
-from typing import Final
-
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import relation_path
-from ops.dashboard.page import Page, Visit, get, link_next
+from ops.dashboard.listing import page_of_account
+from ops.dashboard.page import Page, Visit, get
 from worker.errors import NotFound
-from worker.ports.queries import CursorPage
-
-REQUESTS: Final = 50  # of one page
 
 
 @get("/requests")
 def list_requests(deps: DashboardDeps, visit: Visit) -> Page:
     """Show what was sent and answered of one account, newest first."""
-    account = visit.chosen_account("read")
-    page = (
-        deps.runtime.queries.list_requests(account, limit=REQUESTS, cursor=visit.asked("cursor"))
-        if account
-        else CursorPage((), "")
+    account, found, following = page_of_account(
+        visit, "/requests", "read", deps.runtime.queries.list_requests
     )
-    following = link_next("/requests", page.next, account=account)
-    return Page("requests.html", {"account": account, "requests": page.entries, "following": following})
+    return Page("requests.html", {"account": account, "requests": found, "following": following})
 
 
 @get("/requests/{account}/{id}")
