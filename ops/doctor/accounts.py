@@ -11,7 +11,7 @@ from ops.doctor.findings import Finding, report
 from ops.explain.text import format_cause, format_tally, pluralize
 from worker.config import Account, Callback
 from worker.contract import write_instant
-from worker.onoffice.codes import advice, describe
+from worker.onoffice.codes import advise, describe
 from worker.planner.actions import ErrorClass
 from worker.ports.deliveries import DeliveryFilter
 from worker.usecases.health import Health, find_account_troubles
@@ -62,7 +62,7 @@ def check_rights(runtime: Runtime, account: Account) -> Iterator[Finding]:
     for failure in runtime.queries.failure_groups(account.name):
         if failure.error == ErrorClass.RIGHTS:
             message = f"{failure.code} {describe(failure.code)}: {failure.jobs:,} failed of {failure.type}"
-            yield Finding(f"rights {account.name}", "warn", message, advice(failure.code))
+            yield Finding(f"rights {account.name}", "warn", message, advise(failure.code))
 
 
 LATEST: Final = 100  # deliveries of a source that are looked at

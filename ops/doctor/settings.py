@@ -11,7 +11,7 @@ from worker.config.urls import find_proxy
 from worker.config.values import SIGNATURE_LIFE
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
-from worker.onoffice.codes import advice, describe
+from worker.onoffice.codes import advise, describe
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 from worker.wiring import Runtime
 
@@ -44,7 +44,7 @@ def _check_skew(subject: str, skew: float | None) -> Finding | None:
         return None
     level: Level = "fail" if abs(skew) >= SIGNATURE_LIFE else "warn"
     message = f"the API's clock is {skew:+.0f} s from Redis's; a signature is valid for ±120 s"
-    return Finding(subject, level, message, advice(136))
+    return Finding(subject, level, message, advise(136))
 
 
 def _check_answer(subject: str, result: ActionResult, seconds: float, url: str) -> Finding:
@@ -61,8 +61,8 @@ def _check_answer(subject: str, result: ActionResult, seconds: float, url: str) 
         return Finding(subject, "fail", message, f"Check the network and {what}.")
     refusal = f"{result.code} {describe(result.code, result.message)}"
     if result.error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
-        return Finding(subject, "fail", f"refused: {refusal}", advice(result.code))
-    return Finding(subject, "warn", f"accepted, but the read was refused: {refusal}", advice(result.code))
+        return Finding(subject, "fail", f"refused: {refusal}", advise(result.code))
+    return Finding(subject, "warn", f"accepted, but the read was refused: {refusal}", advise(result.code))
 
 
 def check_settings(settings: Settings) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import pytest
 
 from ops.explain import Evidence, explain, format_explanation
 from worker.contract import Relation
-from worker.onoffice.codes import advice
+from worker.onoffice.codes import advise
 from worker.planner.actions import Action
 from worker.planner.fold import NEVER, ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal, RelationRecord, Stage
@@ -146,7 +146,7 @@ def test_a_superseded_or_stale_job_names_the_newer_one_with_what_it_asks(result:
 
 def test_a_failed_job_has_code_text_class_and_advice() -> None:
     failed = job("acme-1", state="failed", failures=(Failure(HERE, 80, "record", "No such record"),))
-    assert f"failed: 80 No such record (record). {advice(80)}" in explain_text(
+    assert f"failed: 80 No such record (record). {advise(80)}" in explain_text(
         NOTHING_KEPT, RelationEvent("acme-1", "failed", "80 record"), jobs=(failed,)
     )
 
@@ -155,7 +155,7 @@ def test_the_text_of_another_relations_refusal_is_not_borrowed() -> None:
     failed = job(
         "acme-1", state="failed", failures=(Failure(Relation(BUYER, 501, 1), 80, "record", "No such record"),)
     )
-    assert f"failed: 263 (rights). {advice(263)}" in explain_text(
+    assert f"failed: 263 (rights). {advise(263)}" in explain_text(
         NOTHING_KEPT, RelationEvent("acme-1", "failed", "263 rights"), jobs=(failed,)
     )
 

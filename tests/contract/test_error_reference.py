@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from tests.support.docs_pages import is_current
-from worker.onoffice.codes import ADVICE_WITHOUT_CODE, advice, advise, classify, describe, table
+from worker.onoffice.codes import ADVICE_WITHOUT_CODE, advise, classify, describe, table
 from worker.planner.actions import ActionResult, ErrorClass, Kind, Verdict
 from worker.planner.apply_reply import UNANSWERED
 from worker.planner.guard import DEPENDENCY, LAST_ONE
@@ -101,7 +101,7 @@ OTHERS: Final = """
 
 def by_class(error: ErrorClass) -> str:
     """Return the advice of the class: the one that most of its codes have."""
-    return Counter(advice(code) for code in table() if classify(code) is error).most_common(1)[0][0]
+    return Counter(advise(code) for code in table() if classify(code) is error).most_common(1)[0][0]
 
 
 def classes(names: Iterator[ErrorClass]) -> Iterator[str]:
@@ -117,7 +117,7 @@ def own() -> Iterator[str]:
 def codes() -> Iterator[str]:
     for code in sorted(table()):
         if (error := classify(code)) is not ErrorClass.OTHER:
-            own_advice = "" if advice(code) == by_class(error) else advice(code)
+            own_advice = "" if advise(code) == by_class(error) else advise(code)
             yield f"| {code} | `{error}` | {describe(code)} | {own_advice} |\n"
 
 

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import pytest
 
-from worker.onoffice.codes import advice, classify, describe, table
+from worker.onoffice.codes import advise, classify, describe, table
 from worker.planner.actions import ActionResult, ErrorClass, Verdict
 from worker.planner.relation_state import OpenRelation
 from worker.planner.retry_policy import NextStep, RetryPolicy, decide
@@ -71,8 +71,8 @@ def test_the_message_of_the_api_goes_before_that_of_the_table() -> None:
 
 def test_every_code_and_every_class_has_one_line_of_advice() -> None:
     for code in [*table(), 7777]:
-        assert advice(code).endswith(".")
-        assert "\n" not in advice(code)
+        assert advise(code).endswith(".")
+        assert "\n" not in advise(code)
     assert set(map(classify, table())) == set(ErrorClass)
 
 
@@ -95,7 +95,7 @@ def test_every_code_and_every_class_has_one_line_of_advice() -> None:
     ],
 )
 def test_the_well_known_codes_have_advice_of_their_own(code: int, word: str) -> None:
-    assert word in advice(code)
+    assert word in advise(code)
 
 
 def test_a_delete_that_names_an_estate_by_the_id_of_a_translation_is_not_done_because_nothing_is_seen() -> (

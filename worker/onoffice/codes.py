@@ -44,14 +44,11 @@ def describe(code: int, message: str = "") -> str:
     return message or known.title.replace('"%s"', "%s").replace("%s", "…")
 
 
-def advice(code: int) -> str:
-    """Return one sentence for an operator: what to do about the code."""
-    return _SPECIAL.get(code) or _BY_CLASS[classify(code)]
-
-
-def advise(code: int, error: str) -> str:
-    """Return what to do about an API code, or about a class of errors when the code is 0."""
-    return advice(code) if code else ADVICE_WITHOUT_CODE.get(error, "Replay it when its cause is gone.")
+def advise(code: int, error: str = "") -> str:
+    """Return what an operator should do about an API code, or about a class of errors when the code is 0."""
+    if code:
+        return _SPECIAL.get(code) or _BY_CLASS[classify(code)]
+    return ADVICE_WITHOUT_CODE.get(error, "Replay it when its cause is gone.")
 
 
 _CLAIM = (
