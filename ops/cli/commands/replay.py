@@ -68,11 +68,12 @@ def replay_jobs(
         correction = parse_correction(pairs)
     except InvalidChange as error:
         raise click.UsageError("; ".join(map(str, error.faults))) from None
+    by_account = selection.by_account(context)
     if selection.job_ids:
         _require_some(context, selection.job_ids)
     prepared = [
         context.operations.prepare_replay(name, selected, by=by, forced=force, correction=correction)
-        for name, selected in selection.by_account(context).items()
+        for name, selected in by_account.items()
     ]
     if yes:
         run_replays(context, prepared, by, background=background)
