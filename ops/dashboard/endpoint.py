@@ -26,6 +26,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 FORM: Final = "application/x-www-form-urlencoded"
 MAX_FORM: Final = 2**20  # bytes
+MAX_OPEN_FORM: Final = 2**15  # bytes of a form that anybody may send
 PLAIN: Final = "/:@!$&'()*+,;=~"  # what stands in a path as it is
 ENDED: Final = "Your session has ended, and nothing was done. Sign in to go on."
 
@@ -212,9 +213,9 @@ async def static_endpoint(request: Request) -> Response:
     return static_response(request.path_params["name"], request.path_params["digest"], request)
 
 
-async def read_form(request: Request) -> Mapping[str, list[str]]:
+async def read_form(request: Request, limit: int = MAX_FORM) -> Mapping[str, list[str]]:
     """Return the fields of the form; raise Unsupported, TooLarge or TooSlow."""
-    body = await read_body(request, MAX_FORM, content_types=(FORM,))
+    body = await read_body(request, limit, content_types=(FORM,))
     return parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
 
 

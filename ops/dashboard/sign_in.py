@@ -10,6 +10,7 @@ from ops.dashboard import texts as languages
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.endpoint import (
     ENDED,
+    MAX_OPEN_FORM,
     check_enabled,
     check_form_is_ours,
     describe_error,
@@ -60,7 +61,7 @@ def endpoint(deps: DashboardDeps) -> Endpoint:
 
 async def _sign_in(deps: DashboardDeps, request: Request) -> Response:
     settings = deps.runtime.live_settings.refresh()
-    form = await read_form(request)
+    form = await read_form(request, MAX_OPEN_FORM)
     address = request.client.host if request.client else ""
     deps.sign_in_limit.check(address)
     try:
@@ -110,7 +111,7 @@ async def choose_language(request: Request) -> Response:
     texts = texts_of(request)
     try:
         check_form_is_ours(request, None)
-        form = await read_form(request)
+        form = await read_form(request, MAX_OPEN_FORM)
     except RelationsError as error:
         return error_page(request, texts, status_of(error), str(error))
     chosen = first_value(form, "language")

@@ -383,6 +383,29 @@ def test_a_request_is_bounded_as_it_comes_and_not_by_what_its_chunks_hold(front:
     assert BoundedProtocol.max_request == 2 * MAX_BODY
 
 
+def test_large_messages_of_strangers_have_a_bound_together_and_small_ones_come_through(front: Front) -> None:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        bounded_server(front) as (server, first),
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        patch.setattr(body, "MAX_HELD", 100_000)
+
+        def status(size: int) -> int:
+            return client.post("/webhooks/immo", content=b"x" * size).status_code
+
+        assert status(160_000) == 401
+        first.sendall(
+            b"POST /webhooks/immo HTTP/1.1\r\nHost: here\r\nContent-Length: 500000\r\n\r\n" + b"x" * 160_000
+        )
+        wait_until(lambda: status(160_000) == 503, "a large message beside another one is taken")
+        assert status(1000) == 401
+        refused = client.post("/webhooks/immo", content=b"x" * 160_000)
+        assert refused.headers["Retry-After"] == "1", problem(refused)
+        first.close()
+        wait_until(lambda: status(160_000) == 401, "what an ended connection held is not free")
+
+
 def test_more_connections_than_there_is_room_for_are_told_to_come_again(front: Front) -> None:
     with bounded_server(front, max_connections=20) as (server, _):
         others = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in range(40)]

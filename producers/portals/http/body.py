@@ -4,8 +4,8 @@ import asyncio
 import codecs
 import re
 import zlib
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, Final, Protocol, TypeVar
 
@@ -15,10 +15,14 @@ from starlette.requests import Request
 
 from producers.errors import TooLarge, TooSlow, Unsupported
 from worker.contract.values import read_json
-from worker.errors import Fault, Invalid
+from worker.errors import Fault, Invalid, Unavailable
 
 BODY_SECONDS = 60.0  # that a body may take to come
 MAX_FORM: Final = 2**20  # bytes
+SMALL_BODY: Final = (
+    2**16
+)  # bytes up to which a body is not counted with the others: messages have a few thousand
+MAX_HELD: Final = 2**28  # bytes of larger bodies that are held at once
 LENGTH_DIGITS: Final = 20  # of a length; more than the parser's 64 bits have are zeros before it
 EMPTY_ARRAY: Final = "Expected `object`, got `array`"
 PHP_HINT: Final = "; PHP writes an empty array as [], send (object) [] for an object"
@@ -28,6 +32,30 @@ GZIP: Final = 16 + ZLIB
 RAW: Final = -ZLIB
 
 Form = TypeVar("Form", bound=msgspec.Struct)
+
+
+class HeldBodies:
+    """The large bodies that are held at once, while nobody knows yet who sends them."""
+
+    def __init__(self) -> None:
+        self._held = 0
+
+    @contextmanager
+    def count(self) -> Iterator[Callable[[int], None]]:
+        """Yield what is told how long a body has become; raises Unavailable if all are too long together."""
+        own = 0
+
+        def grow(size: int) -> None:
+            nonlocal own
+            more = max(0, size - SMALL_BODY) - own
+            if more > 0 and self._held + more > MAX_HELD:
+                raise Unavailable("too many large messages come at the same time", retry_after=1.0)
+            own, self._held = own + more, self._held + more
+
+        try:
+            yield grow
+        finally:
+            self._held -= own
 
 
 async def read_body(request: Request, limit: int, *, content_types: Collection[str] = ()) -> bytes:
@@ -63,11 +91,13 @@ async def read_form(request: Request, form_type: type[Form], *, required: bool) 
         raise Invalid([Fault(path.strip("`."), text + hint)]) from None
 
 
-async def read_sent_body(request: Request, limit: int) -> tuple[bytes, str]:
+async def read_sent_body(
+    request: Request, limit: int, grow: Callable[[int], None] = lambda _: None
+) -> tuple[bytes, str]:
     """Return the body as it was sent, and its content coding; empty if there is none.
 
     Raises Unsupported before anything is read, TooLarge as soon as the limit is passed, TooSlow after
-    BODY_SECONDS.
+    BODY_SECONDS, and what `grow` does, which is told how long the body is by now.
     """
     coding = read_coding(",".join(request.headers.getlist("content-encoding")))
     announced = request.headers.get("content-length", "")
@@ -75,17 +105,18 @@ async def read_sent_body(request: Request, limit: int) -> tuple[bytes, str]:
         raise TooLarge(limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await _read_chunks(request, limit), coding
+            return await _read_chunks(request, limit, grow), coding
     except TimeoutError:
         raise TooSlow(f"the body did not come within {BODY_SECONDS:g} seconds; send it in parts") from None
 
 
-async def _read_chunks(request: Request, limit: int) -> bytes:
+async def _read_chunks(request: Request, limit: int, grow: Callable[[int], None]) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
             raise TooLarge(limit)
+        grow(len(body))
     return bytes(body)
 
 

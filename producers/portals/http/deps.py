@@ -15,6 +15,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 
+from producers.portals.http.body import HeldBodies
 from producers.portals.http.group_commit import CommitGroup
 from producers.portals.http.long_poll import JobPoller
 from producers.portals.http.refusals import DeliveryLog, RefusalLog
@@ -161,6 +162,7 @@ class HttpDeps:
     threads: Threads
     refusals: RefusalLog
     deliveries: DeliveryLog
+    held_bodies: HeldBodies
 
 
 def http_deps(runtime: Runtime, *, is_stopping: Callable[[], bool]) -> HttpDeps:
@@ -185,4 +187,5 @@ def http_deps(runtime: Runtime, *, is_stopping: Callable[[], bool]) -> HttpDeps:
         threads=threads,
         refusals=RefusalLog(runtime),
         deliveries=DeliveryLog(runtime),
+        held_bodies=HeldBodies(),
     )

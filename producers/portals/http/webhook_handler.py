@@ -5,7 +5,7 @@ What a message means is `producers.webhooks`; here is what its sender is answere
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -60,12 +60,13 @@ SETTINGS_RETRY_AFTER: Final = 60.0  # seconds until a secret may be readable aga
 
 async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     """Answer a webhook, with what its sender wants to read again in the headers."""
-    answer = await _receive(deps, call)
+    with deps.held_bodies.count() as grow:
+        answer = await _receive(deps, call, grow)
     answer.headers.update(find_echo(call.request.headers))
     return answer
 
 
-async def _receive(deps: HttpDeps, call: ApiCall[None]) -> Response:
+async def _receive(deps: HttpDeps, call: ApiCall[None], grow: Callable[[int], None]) -> Response:
     """Accept the changes of a webhook's message, which is posted; onOffice and some forms use GET.
 
     A source that is known never answers that it is gone, and 503 whatever time can cure: senders delete the
@@ -83,7 +84,7 @@ async def _receive(deps: HttpDeps, call: ApiCall[None]) -> Response:
     try:
         if request.method in ("HEAD", "GET") and (answer := _answer_look(source, request)):
             return answer
-        raw, coding = await read_sent_body(request, MAX_MESSAGE)
+        raw, coding = await read_sent_body(request, MAX_MESSAGE, grow)
         if not raw and (challenge := find_challenge(request.query_params)):
             return _send_back(challenge)
         root = request.scope.get("root_path", "")
