@@ -108,3 +108,18 @@ def test_it_is_told_for_a_day(front: Front, redis_client: redis.Redis) -> None:
     metrics = front.runtime.metrics
     metrics.record_reverted(at=metrics.now() - 86_500_000_000)
     assert find_reverted_trouble(front.runtime.read_health()) is None
+
+
+def test_that_it_went_back_again_is_told_though_what_was_noted_of_the_first_time_is_lost(
+    front: Front, redis_client: redis.Redis
+) -> None:
+    runtime = front.runtime
+    runtime.sweep()
+    copy = copy_store(redis_client)
+    for _ in range(3):
+        runtime.sweep()
+    for expected in (1, 2):
+        go_back(redis_client, copy)
+        for _ in range(3):
+            runtime.sweep()
+        assert len(reverted(front)) == expected

@@ -78,7 +78,7 @@ class Sweeper:
 
     def _compare(self, seen: SweepStats, stats: SweepStats, now: int) -> None:
         """Tell, once of all processes, if the store has fewer sweeps than it had: it went back."""
-        if stats.made < seen.made and stats.reverted == seen.reverted:
+        if stats.made < seen.made and stats.reverted <= seen.reverted:
             self.metrics.record_reverted(at=now)
             lost = round((seen.at - stats.at) / SECOND, 1) if stats.at else None
             self.emit("store.reverted", seconds=lost)
