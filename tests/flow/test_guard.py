@@ -270,6 +270,23 @@ def test_a_create_may_still_land_that_was_sent_before_another_side_was_guarded(
     assert inspector_of(world.store).inspect("acme").flaws == ()
 
 
+def test_a_create_that_is_lost_once_more_may_still_land_where_another_side_is_guarded_by_then(
+    make_world: Make,
+) -> None:
+    off = {"guarded": lambda _: "", "retry": RetryPolicy(give_up_after=-1.0)}
+    world = make_world(faults=FaultPlan.script(["lost_before", "late"]), policy=off)
+    for _ in range(2):
+        world.clock.advance(3600.0)
+        world.store.tidy("acme")
+        world.accept(change("create", BUYER, 1, 70))
+        world.flush()
+    assert states(world) == ["failed", "failed"]
+    world.policy = {"guarded": lambda _: "child", "order": lambda _: "delete_first"}
+    world.accept(change("create", BUYER, 2, 70))
+    world.drain()
+    assert list(world.relations()) == [Relation(BUYER, 1, 70)]
+
+
 @pytest.mark.parametrize("name", [BROKER, BUYER])
 @pytest.mark.parametrize("replaces", ["", "child"])
 def test_a_child_that_settings_give_one_parent_keeps_it_however_another_is_asked_for(

@@ -218,13 +218,16 @@ def _audit(leased: LeasedAccount, commit: AccountCommit, entry: AuditEntry | Non
 def _index_coming(
     commit: AccountCommit, relation: Relation, before: Doubt | None, after: Doubt | None
 ) -> None:
-    """Let the guard find a create without an answer by its child, whatever its type guards by now (R12)."""
-    was_coming, is_coming = (bool(doubt and doubt.kind == "create") for doubt in (before, after))
-    member = f"{guard_key(relation, 'child')}|c|{relation}"
-    if is_coming and not was_coming:
-        commit.run("ZADD", "guard", 0, member)
-    elif was_coming and not is_coming:
-        commit.run("ZREM", "guard", member)
+    """Let the guard find a create without an answer by its child, whatever its type guards by now (R12).
+
+    Each anew: what an earlier one left there goes once that is over.
+    """
+    if before == after:
+        return
+    is_coming = bool(after and after.kind == "create")
+    if is_coming or (before and before.kind == "create"):
+        member = f"{guard_key(relation, 'child')}|c|{relation}"
+        commit.run(*("ZADD", "guard", 0, member) if is_coming else ("ZREM", "guard", member))
 
 
 def _write_opens(
