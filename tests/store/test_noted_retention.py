@@ -82,12 +82,38 @@ def test_event_ids_of_an_account_that_has_left_the_settings_are_remembered_as_lo
     assert receipts == (Receipt("acme-000", duplicate=True),)
 
 
-def test_what_was_promised_is_forgotten_once_it_is_over(make_store: Make, clock: FakeClock) -> None:
+@pytest.mark.parametrize("ahead", [0, 400], ids=["", "noted by a clock that was ahead"])
+def test_what_was_promised_is_forgotten_once_it_is_over(
+    make_store: Make, clock: FakeClock, ahead: int
+) -> None:
     settings = [LONG]
     store = make_store(lambda _: settings[0])
     work(store, 0, "failed")
     noted = [read_meta(store.database, "acme").noted]
-    for settings[0], days in ((LONG, 1), (SHORT, 59), (SHORT, 3), (LONG, 1)):
-        pass_days(store, clock, days)
+    pass_days(store, clock, 1 + ahead)
+    settings[0] = SHORT
+    store.tidy("acme")
+    clock.advance(-ahead * DAY)
+    store.bring_forward("acme", round(ahead * DAY * 1e6))
+    for settings[0], days in ((SHORT, 59), (SHORT, 3), (LONG, 1)):
         noted.append(read_meta(store.database, "acme").noted)
+        pass_days(store, clock, days)
+    noted.append(read_meta(store.database, "acme").noted)
     assert [each.memory / DAY for each in noted] == [0, 60, 60, 7, 60]
+
+
+def test_an_event_id_is_known_as_long_as_its_job_though_finished_ones_are_kept_for_less_by_now(
+    make_store: Make, clock: FakeClock
+) -> None:
+    settings = [LONG._replace(finished=30 * DAY, remembered=DAY)]
+    store = make_store(lambda _: settings[0])
+    work(store, 0, "applied")
+    store.tidy("acme")
+    settings[0] = Retention(finished=DAY, failed=DAY, remembered=DAY)
+    for number in range(1, 20):
+        pass_days(store, clock, 1)
+        work(store, number, "applied")
+    assert store.get_job("acme-000")
+    again = [submission("x", change(1, 9, batch="import"), event_id="000")]
+    receipts = store.accept("acme", again, IntakeBounds(NO_LIMIT, 60 * DAY)).receipts
+    assert receipts == (Receipt("acme-000", duplicate=True),)

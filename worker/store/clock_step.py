@@ -17,7 +17,7 @@ from worker.store.commit import Commit
 from worker.store.limits import JOBS_PER_CALL, LONGEST_DOUBT_US
 from worker.store.memories import Memory
 
-BEGINNINGS: Final = ("events_since", "memories_since", "sets_since", "held_since")
+BEGINNINGS: Final = ("events_since", "memories_since", "sets_since", "held_since", "shorter_since")
 """The fields of `meta` that say since when something is."""
 
 MEMORIES: Final = ("memories:0", "memories:1")
@@ -151,7 +151,7 @@ class RedisClockStep(Acts):
     def _begin_step(self, account: str) -> AccountCommit:
         """Return a commit that holds while the lease's holder writes nothing, who reads again after it."""
         meta, now = read_meta(self.database, account), self.database.now()
-        keep = self.retention(account)
+        keep = meta.retention(self.retention(account))
         commit = AccountCommit(self.database, account, keep, now=now, generation=meta.memories)
         commit.raise_version("v", meta.lease_version)
         return commit

@@ -81,7 +81,8 @@ class _Tidying:
     def turn_events(self) -> None:
         """Let the older idempotency keys go, as `accept` does when there are new ones."""
         since, generation = self._meta.events_since, 1 - self._meta.events
-        if since and self._now - since > to_us(max(self._keep.finished, self._keep.remembered)):
+        period = max(self._keep.finished, self._keep.remembered, self._meta.finished_s)
+        if since and self._now - since > to_us(period):
             commit = self._commit()
             commit.check("meta", "events_since", since)
             commit.run("DEL", f"events:{generation}")

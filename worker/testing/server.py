@@ -200,6 +200,7 @@ def _turn_events(
 ) -> str:
     """Return the key of the events that are noted now; the two take turns."""
     since, present = int(meta.get(b"events_since", 0)), int(meta.get(b"events", 0))
+    period = max(period, 1_000_000 * int(meta.get(b"finished_s", 0)))
     is_any_open = any(
         int(open_jobs) > 0 and int(bucket) <= bucket_at(since)
         for bucket, open_jobs in server.hgetall(keys[7]).items()

@@ -60,8 +60,13 @@ local function is_any_open_before(since) -- a job of a bucket that began by then
     if open > 0 and bucket <= math.floor(since / 1000 / BUCKET_MS) then return true end
   end
 end
--- The older generation goes when it has outlived what its keys stand for.
-if not meta[4] or now - tonumber(meta[4]) > period and not is_any_open_before(tonumber(meta[4])) then
+-- The older generation goes when it has outlived what its keys stand for, and those of an earlier promise.
+local function is_outlived(since)
+  if now - since <= period then return false end
+  local promised = tonumber(redis.call('HGET', KEYS[1], 'finished_s') or 0)
+  return now - since > promised * 1000000 and not is_any_open_before(since)
+end
+if not meta[4] or is_outlived(tonumber(meta[4])) then
   present = meta[4] and 1 - present or 0
   redis.call('DEL', KEYS[5 + present])
   redis.call('HSET', KEYS[1], 'events', present, 'events_since', string.format('%.0f', now))
