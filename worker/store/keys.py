@@ -108,7 +108,7 @@ Beside the accounts, below `{prefix}:`, all without end but the last two:
 
     accounts         set     names of all accounts
     workers          hash    name → WorkerInfo (JSON), until it ends or was silent for an hour
-    sweep            hash    at (µs), made, repaired
+    sweep            hash    at (µs), made, repaired, reverted (µs)
     refusals         hash    key:<reason>, webhook:<source>:<reason>: how many were refused
     sources          set     names of all sources that had a delivery
     deliveries       hash    <source>:<outcome>: how many there were

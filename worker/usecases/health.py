@@ -141,7 +141,9 @@ def find_reverted_trouble(health: Health) -> Trouble | None:
     since = health.sweeps.reverted and health.now - health.sweeps.reverted / 1e6
     if not 0 < since < REVERTED_TOLD:
         return None
-    message = f"{since / 60:,.0f} min ago Redis went back to an earlier state: accepted changes are lost"
+    message = (
+        f"{since / 60:,.0f} min ago Redis went back to an earlier state: what was accepted in between is lost"
+    )
     advice = "Let producers send again, and see docs/how-to/back-up-and-restore.md."
     return Trouble("store_reverted", message, advice)
 
