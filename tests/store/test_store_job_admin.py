@@ -229,13 +229,22 @@ def test_an_unreadable_delivery_is_its_event_id_whatever_is_in_it(store: Store) 
     assert store.reject("acme", "acme-2", other) == Receipt("acme-1", duplicate=True)
 
 
-def test_what_an_earlier_release_kept_of_an_event_id_is_the_message_that_comes_again(
-    redis_store: RedisStore, redis_client: Redis
+@pytest.mark.parametrize("is_repaired", [False, True], ids=["by an earlier release", "repaired"])
+def test_of_a_content_that_was_not_noted_the_kept_bytes_say_whether_it_comes_again(
+    redis_store: RedisStore, redis_client: Redis, is_repaired: bool
 ) -> None:
     redis_store.reject("acme", "acme-1", unreadable("e", b"{7}"))
     (digest,) = redis_client.hkeys(f"{BASE}events:kept")
-    redis_client.hset(f"{BASE}events:kept", digest, "1 unreadable")
-    assert redis_store.reject("acme", "acme-2", unreadable("e", b"{7}")).duplicate
+    if is_repaired:
+        redis_client.delete(f"{BASE}events:kept")
+        assert inspector_of(redis_store).inspect("acme", repair=True).mended
+    else:
+        redis_client.hset(f"{BASE}events:kept", digest, "1 unreadable")
+    assert redis_client.hget(f"{BASE}events:kept", digest) == b"1 unreadable"
+    assert redis_store.reject("acme", "acme-2", unreadable("e", b"{7}")) == Receipt("acme-1", duplicate=True)
+    assert redis_store.reject("acme", "acme-3", unreadable("e", b"{8}")) == Receipt("acme-3")
+    redis_client.delete(f"{BASE}payload:acme-1")
+    assert redis_store.reject("acme", "acme-4", unreadable("e", b"{9}")) == Receipt("acme-1", duplicate=True)
 
 
 def test_the_corrected_message_with_the_same_event_id_is_a_change_of_its_own(store: Store) -> None:

@@ -42,7 +42,7 @@ from worker.store.migration import ensure_layout
 REGISTRATION_MEMORY: Final = 60.0
 """Seconds after which an account is registered again: a failover or an older backup may have lost it."""
 ANY_CONTENT: Final = "unreadable"
-"""What earlier releases noted of the content of a message that could not be read."""
+"""What earlier releases and repair note in place of the content of a message that could not be read."""
 ACCEPT_KEYS: Final = (
     "meta",
     "queue",
@@ -141,7 +141,8 @@ class RedisIntake(Acts):
 
     def _reject(self, account: str, short: str, message: UnreadableMessage) -> str:
         database, keep, now = self.database, self.retention(account), self.database.now()
-        digests, content = _digests_of(message), _content_of(message)
+        digests = _digests_of(message)
+        content = _content_of(message.body, message.size or len(message.body))
         reads = database.reads(account)
         reads.hmget("meta", META_FIELDS)
         reads.hmget("events:kept", digests)
@@ -182,10 +183,9 @@ def _digests_of(message: UnreadableMessage) -> list[bytes]:
     return [keys.unreadable(message.source, message.event_id, place) for place in range(MAX_CONTENTS)]
 
 
-def _content_of(message: UnreadableMessage) -> str:
-    """Return characters that are equal for equal bytes."""
-    size = message.size or len(message.body)
-    return blake2b(b"%d %s" % (size, message.body), digest_size=9).hexdigest()
+def _content_of(body: bytes, size: int) -> str:
+    """Return characters that are equal for equal bytes, of which there may be more than the body has."""
+    return blake2b(b"%d %s" % (size, body), digest_size=9).hexdigest()
 
 
 def _read_kept_contents(
@@ -195,7 +195,19 @@ def _read_kept_contents(
     entries = {digest: text.decode().partition(" ") for digest, text in known.items() if text}
     jobs = read_jobs(database, account, {name for name, _, _ in entries.values()})
     alive = {name for name, job in jobs.items() if not job.is_gone(now)}
-    return {digest: (name, text) for digest, (name, _, text) in entries.items() if name in alive}
+    return {
+        digest: (name, _read_content(database, account, name) if text == ANY_CONTENT else text)
+        for digest, (name, _, text) in entries.items()
+        if name in alive
+    }
+
+
+def _read_content(database: Database, account: str, short: str) -> str:
+    """Return the content of a message by what is kept of it, ANY_CONTENT if that is not all of it."""
+    payload = f"payload:{account}-{short}"
+    body, size = database.read(account, "hmget", payload, ("body", "size"))
+    is_whole = body is not None and int(size) == len(body)
+    return _content_of(body, len(body)) if is_whole else ANY_CONTENT
 
 
 def _keep_payload(
