@@ -22,7 +22,7 @@ from worker.contract.quoting import escape_unprintable, suggest
 from worker.errors import Fault, InvalidChange
 
 NUMBER: Final = re.compile(r"[+-]?([0-9]{1,4000}([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,9})?", re.ASCII)
-THOUSAND: Final = re.compile(r"[+-]?[0-9]{1,3}[.]000")
+THOUSAND: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}[.]000")
 MAX_ERROR_TEXT: Final = 200  # characters
 TEXT_PER_LOOK: Final = 16  # characters of a text
 _WRAPPERS: Final = ("flatten", "projection", "filter_projection", "value_projection")
@@ -78,7 +78,7 @@ class ScopeFunctions(functions.Functions):  # type: ignore[misc]  # jmespath has
 
 
 def _read_number(text: str) -> float | None:
-    """Return the number that a text writes as JSON does, None of any other.
+    """Return the number that a text writes with digits, a point and an exponent, None of any other.
 
     JMESPath's own takes `2024_17` for 202417. What may be one, or a thousand as Germans write it, is neither:
     as the id of a record it would be somebody else's.

@@ -7,6 +7,7 @@ rules is `docs/reference/rule-functions.md`.
 import binascii
 import html
 import math
+import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
@@ -93,6 +94,8 @@ def _path(delivery: WebhookDelivery, position: object) -> object:
     return parts[position] if isinstance(position, int) and 0 <= position < len(parts) else None
 
 
+# An entity of more digits than Python makes a number of, or than any character has.
+NO_CHARACTER: Final = re.compile(r"&#[0-9]{20,};?")
 REQUEST_FUNCTIONS: Final[Mapping[str, Callable[[WebhookDelivery, object], object]]] = {
     "header": _header,
     "query": _query,
@@ -180,7 +183,7 @@ def _replace(scope: Scope, value: object, old: object, new: object = "") -> obje
 
 
 def _decode_html(_scope: Scope, value: object) -> object:
-    return _each_text(html.unescape)(value)
+    return _each_text(lambda text: html.unescape(NO_CHARACTER.sub("\ufffd", text)))(value)
 
 
 def _first(_scope: Scope, *values: object) -> object:

@@ -139,14 +139,14 @@ def _verify_signature(source: Source, delivery: WebhookDelivery, now: float) -> 
     contents = make_contents(source, places, timestamp)
     if source.signs_challenge and any(SIGNABLE.fullmatch(content.decode("latin-1")) for content in contents):
         raise refusal("what it signed could be a challenge of its sender, which anybody can have signed")
-    _check_contents(source, contents, [text.removeprefix(source.prefix) for text in received])
+    _check_contents(source, contents, received)
     return make_message_id(source, delivery)
 
 
 def _check_contents(source: Source, contents: Sequence[bytes], received: Sequence[str]) -> None:
     """Raise Unauthorized unless one of the signatures is of one of the contents, in the way of the source."""
     if source.encoding == "jws":
-        check_detached(source, received, contents)
+        check_detached(source, [text.removeprefix(source.prefix) for text in received], contents)
     elif source.scheme == "public-key":
         _check_signed(source, contents, read_digests(source, received))
     elif not any_equal(make_digests(source, contents), read_digests(source, received)):

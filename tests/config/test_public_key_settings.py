@@ -129,8 +129,13 @@ def test_what_cannot_work_is_named_and_no_key_is_repeated(
 
 
 @pytest.mark.parametrize("public", [as_der(RSA), as_der(ED25519), as_jwks(RSA)], ids=name_case)
-def test_a_public_key_is_no_secret_of_tokens(faults: Callable[..., list[str]], public: str) -> None:
-    found = faults("scheme = 'jwt'\nsecret = 'env:HOOK'", secret=public)
+@pytest.mark.parametrize(
+    "scheme", ["'jwt'", "'hmac'\nencoding = 'jws'\nheader = 'X-Sign'"], ids=["token", "without its content"]
+)
+def test_a_public_key_is_no_secret_of_tokens(
+    faults: Callable[..., list[str]], scheme: str, public: str
+) -> None:
+    found = faults(f"scheme = {scheme}\nsecret = 'env:HOOK'", secret=public)
     assert found == ["secret: is a public key, so everybody could sign by it; it belongs in public_key"]
 
 

@@ -40,6 +40,23 @@ def test_what_is_said_once_for_all_changes_is_to_stand_in_each() -> None:
     assert refuse(json.dumps(body)).endswith(f"{ALONE}; in each change name its account, action too")
 
 
+class Array:
+    """What numpy's arrays have: compared with a list they say nothing, and to ask that is an error."""
+
+    def __eq__(self, other: object) -> "Array":  # type: ignore[override]
+        return self
+
+    def __bool__(self) -> bool:
+        raise ValueError("The truth value of an array with more than one element is ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_an_array_of_another_library_in_place_of_a_change_is_a_fault() -> None:
+    with pytest.raises(InvalidChange, match="changes: unknown field"):
+        from_message({"changes": Array()})
+
+
 @pytest.mark.parametrize("body", [{"changes": json.dumps([PLAIN])}, CHANGE, [CHANGE], f" {CHANGE}\n"])
 def test_json_in_a_text_was_encoded_twice(body: object) -> None:
     assert "encoded twice" in refuse(json.dumps(body))

@@ -155,6 +155,7 @@ def test_a_zone_that_is_not_there_is_named() -> None:
         ("decode_base64(@)", None, None),
         ("decode_html(@)", "O&#039;Brien &amp; S&ouml;hne", "O'Brien & Söhne"),
         ("decode_html(@)", ["a&#x40;b", 7, None], ["a@b", "7", None]),
+        pytest.param("decode_html(@)", f"a&#{'9' * 5000};b&#38;", "a\ufffdb&", id="no character"),
         ("to_number(@)", "501", 501),
         ("to_number(@)", " 501\n", 501),
         ("to_number(@)", "501.0", 501),
@@ -166,6 +167,7 @@ def test_a_zone_that_is_not_there_is_named() -> None:
         ("to_number(@)", "5０1", None),
         ("to_number(@)", "1.000", None),  # a thousand or one
         ("to_number(@)", "12.000", None),
+        ("to_number(@)", "0.000", 0),  # is no thousand
         ("to_number(@)", "1.234.567", None),
         ("to_number(@)", "0x1f", None),
         ("to_number(@)", "nan", None),

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -596,6 +597,21 @@ def test_a_hash_of_the_body_is_read_as_headers_have_it(digest: str, is_right: bo
         refused(source, delivery._replace(headers={**headers, "digest": f"{digest} "[1:]}))
     else:
         refused(source, delivery)
+
+
+def test_a_signature_may_begin_as_what_stands_before_it() -> None:
+    mac = compute_mac("").hex()
+    source = replace(FORMS, prefix=mac[:2], signed="{body}")
+    assert verify(source, WebhookDelivery("https://here", {"x-signature": mac[:2] + mac}, b""), now=NOW)
+
+
+@pytest.mark.parametrize("digest", [f"a{'  ' * 60_000}b", "aa," * 20_000], ids=["blanks", "many"])
+def test_a_hash_of_a_stranger_takes_no_time(digest: str) -> None:
+    source = replace(FORMS, signed="digest: {digest}", digest_in="header:Digest")
+    delivery = WebhookDelivery("https://here", {"x-signature": "00", "digest": digest}, bytes(2**20))
+    began = time.process_time()
+    assert "another hash" in refused(source, delivery)
+    assert time.process_time() - began < 1  # it took 8 seconds, while which nobody else was served
 
 
 def test_an_http_signature_is_a_field_in_quotes_beside_a_date() -> None:

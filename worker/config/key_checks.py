@@ -66,6 +66,8 @@ def _check_claims(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield what lets tokens in that were made for somebody else, or by everybody."""
     if "claims" in given and source.scheme not in ("jwt", None):
         yield Fault("claims", f'belongs to scheme "jwt"; scheme "{source.scheme}" has no use for it')
+    if source.scheme == "jwt" or source.encoding == "jws":
+        yield from _check_secrets(source)
     if source.scheme != "jwt":
         return
     if "public_key" in given and "claims" not in given:
@@ -82,6 +84,10 @@ def _check_claims(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
         if value.startswith("{") and value not in (BODY_SHA256, URL_SHA256):
             known = f'"{BODY_SHA256}", "{URL_SHA256}"'
             yield Fault(join("claims", name), f"expected {known} or a text as the token has it")
+
+
+def _check_secrets(source: Source) -> Iterator[Fault]:
+    """Yield that a secret by which tokens or JWS are signed is known to everybody."""
     for secret in source.secrets or ():
         if is_public_key(value_of(secret)):
             yield Fault("secret", "is a public key, so everybody could sign by it; it belongs in public_key")

@@ -25,7 +25,8 @@ def find_wrapped(obj: Mapping[str, object]) -> Fault | None:
             continue
         if is_bare and is_encoded(value):
             return Fault(path_of(name), ENCODED)
-        path = path_of(name) if is_bare and value == [] else _find_changes(value, path_of(name), LEVELS)
+        is_empty_list = isinstance(value, list) and not value
+        path = path_of(name) if is_bare and is_empty_list else _find_changes(value, path_of(name), LEVELS)
         if path:
             beside = [field for field in obj if field in SHARED]
             each = f"; in each change name its {', '.join(beside)} too" if beside else ""
