@@ -37,7 +37,8 @@ DeliveryIds = Annotated[
 ]
 Cursor = Annotated[str, Meta(max_length=64, description="the `next` of a page")]
 ENTRY_PLACE: Final = "[0-9a-z]{18}"  # where a page of requests or of the audit log begins: an id
-MESSAGE_PLACE: Final = "[0-9]{1,17}"  # and one of messages: when the last of them was made
+# And one of messages: when the last of them was made, and its id, which earlier releases did not name.
+MESSAGE_PLACE: Final = "[0-9]{1,17}(:.{1,100})?"
 DELIVERY_PLACE: Final = "[0-9]{1,17}:.{1,100}"
 EntryCursor = Annotated[str, Meta(pattern=f"^({ENTRY_PLACE})?$", description="the `next` of a page")]
 MessageCursor = Annotated[str, Meta(pattern=f"^({MESSAGE_PLACE})?$", description="the `next` of a page")]

@@ -107,6 +107,15 @@ def test_a_message_is_listed_shown_sent_again_and_a_callback_tried(delivered: De
     assert acts == ["callback resent"] * 2
 
 
+def test_a_page_of_messages_goes_on_where_the_last_one_ended(delivered: Delivered) -> None:
+    first = ("callbacks", "list", "--account", "acme", "--limit", "1", "--json")
+    for cli in delivered.ways:
+        page = json.loads(cli(*first).stdout)
+        assert len(page["messages"]) == 1
+        for cursor in (page["next"], page["next"].partition(":")[0]):  # of this release, and of the last
+            assert json.loads(cli(*first, "--cursor", cursor).stdout)["messages"] == []
+
+
 def test_a_key_needs_its_rights_and_its_account(delivered: Delivered) -> None:
     (message,) = delivered.receiver.received
 
