@@ -300,6 +300,7 @@ def test_a_redis_cluster_needs_another_broker(faults: Faults, scheme: str) -> No
         "unix:///run/redis.sock",
         "redis://[::1]:6379",
         "redis+sentinel://u:p@[::1]:26379,[::2]/main/0?max_age=60",
+        "redis+sentinel://h1:26379,h2:26379/main/0/",
     ],
 )
 def test_every_kind_of_store_is_taken(read: Read, url: str) -> None:

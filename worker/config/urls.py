@@ -127,7 +127,7 @@ def _check_hosts(parts: SplitResult) -> None:
     if parts.scheme in SENTINEL_SCHEMES + CLUSTER_SCHEMES:
         if not all(HOST.fullmatch(host) for host in hosts):
             raise ValueError(f"expected HOST:PORT,HOST:PORT after {parts.scheme}://; {ESCAPE}")
-        if parts.scheme in SENTINEL_SCHEMES and not re.fullmatch(r"(/[^/]*(/\d*)?)?", parts.path):
+        if parts.scheme in SENTINEL_SCHEMES and not re.fullmatch(r"(/[^/]*(/\d*/?)?)?", parts.path):
             raise ValueError("expected a service and the number of a database after the hosts")
     elif len(hosts) > 1 and AZURE in parts.netloc.lower():
         raise ValueError(explain_url(parts.netloc, ()))
