@@ -1,5 +1,6 @@
 """Hostile and broken clients: each is refused, and no other client notices."""
 
+import asyncio
 import gc
 import gzip
 import json
@@ -11,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from threading import Event
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,10 +23,12 @@ from producers.portals.http import body
 from producers.portals.http.application import application
 from producers.portals.http.change_handler import MAX_CHANGES
 from producers.portals.http.connection import MAX_HEAD, BoundedProtocol, write_refusal
+from producers.portals.http.deps import THREADS_PER_KEY, Threads
 from producers.portals.http.server import Server
 from tests.support.http_front import BUYER, Front, bounded_server, problem, request_head
 from tests.support.waiting import wait_until
 from worker.contract import MAX_BODY, from_message
+from worker.errors import StoreUnavailable
 
 JSON = {"Content-Type": "application/json"}
 
@@ -447,6 +451,32 @@ def test_what_one_key_asks_for_keeps_neither_intake_nor_other_keys_waiting(front
             assert not all(each.done() for each in waiting)
         finally:
             lease.release()
+
+
+def test_what_was_refused_because_redis_hangs_is_not_done_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("producers.portals.http.deps.PATIENCE_SECONDS", 0.05)
+    is_back, asked = Event(), list[int]()
+
+    def refuse() -> None:
+        wait_until(lambda: len(asked) == THREADS_PER_KEY, "fewer have begun than may")
+        raise StoreUnavailable("it hangs")
+
+    def read(number: int) -> None:
+        asked.append(number)
+        is_back.wait(30)
+
+    async def scene() -> list[object]:
+        threads = Threads(refuse)
+        reads = (threads.read_for("viewer", read, number) for number in range(3 * THREADS_PER_KEY))
+        refused: list[object] = await asyncio.gather(*reads, return_exceptions=True)
+        is_back.set()
+        await threads.run_for("viewer", asked.append, -1)
+        return refused
+
+    assert {type(error) for error in asyncio.run(scene())} == {StoreUnavailable}
+    assert sorted(asked) == [-1, *range(THREADS_PER_KEY)]
 
 
 def test_a_refused_request_is_gone_with_its_answer(front: Front) -> None:

@@ -69,16 +69,23 @@ class Threads:
     ) -> Result:
         """Run what only reads for this key; raise StoreUnavailable soon after Redis hangs.
 
-        Its thread is left to wait as long as a command may take, which changes nothing.
+        A thread that has begun is left to wait as long as a command may take, which changes nothing. What has
+        not begun by then never does, or it would pile up for as long as Redis hangs.
         """
-        work = asyncio.ensure_future(self.run_for(key, function, *args, **options))
+        begun: list[bool] = []
+
+        def begin() -> Result:
+            begun.append(True)
+            return function(*args, **options)
+
+        work = asyncio.ensure_future(self.run_for(key, begin))
         work.add_done_callback(lambda done: done.cancelled() or done.exception())  # known, if nobody waits
         try:
             while not (await asyncio.wait({work}, timeout=PATIENCE_SECONDS))[0]:
                 await self._probe.check()
-        except asyncio.CancelledError:  # the caller has gone
-            work.cancel()
-            raise
+        finally:
+            if not begun:
+                work.cancel()
         return work.result()
 
 
