@@ -1,6 +1,7 @@
 """Other ways in which senders of the page sign than the one that `senders` has of each."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 
 from tests.support.senders import URL, Sender, Sent, base64, in_json_with_umlauts, mac, sns_signed
@@ -31,6 +32,17 @@ def sns_that_asks(key: str, at: int, estate: int) -> Sent:
         "SubscribeURL": "https://sns.eu-central-1.amazonaws.com/?Action=ConfirmSubscription&Token=2336412f37",
     }
     return sns_signed(key, at, estate, more)
+
+
+def sns_of_another_topic(key: str, at: int, estate: int) -> Sent:
+    """Return what anybody with a topic can have signed, cut into other fields: as if it were of ours."""
+    genuine = json.loads(sns_signed(key, at, estate).body)
+    ours = ["MessageId", "1", "Timestamp", genuine["Timestamp"], "TopicArn", "TOPIC", "Type", "x"]
+    text = "\n".join([genuine["Message"], *ours])
+    theirs = json.loads(sns_signed(key, at, estate, {"TopicArn": "ANOTHER", "Message": text}).body)
+    rest = [part for name in ("MessageId", "Timestamp", "TopicArn", "Type") for part in (name, theirs[name])]
+    cut = {**theirs, "Message": genuine["Message"], "MessageId": "1", "Type": "\n".join(["x", *rest])}
+    return Sent(json.dumps(cut).encode(), {"Content-Type": "text/plain; charset=UTF-8"})
 
 
 # By a name of the way: the sender, and what it sends.

@@ -18,7 +18,7 @@ from producers.webhooks.places import Places
 from producers.webhooks.request_parts import read_kept
 from producers.webhooks.signatures import WebhookDelivery
 from tests.support.http_front import Front, problem
-from tests.support.sender_ways import OTHER_WAYS
+from tests.support.sender_ways import OTHER_WAYS, sns_of_another_topic
 from tests.support.senders import (
     ESTATES,
     KEY,
@@ -162,6 +162,12 @@ def test_whichever_way_a_sender_signs_its_change_is_made_and_no_other(
     assert post(front, send(KEY, at, 501)).status_code == source.answer
     (job,) = front.client("admin").get("/v1/jobs", params={"account": "acme"}).json()["jobs"]
     assert job["parentid"] == [501]
+
+
+@pytest.mark.parametrize("source", ["AWS SNS, by its signature"], indirect=True)
+def test_what_is_signed_for_another_topic_is_refused(front: Front, source: Source) -> None:
+    check_refused(source, post(front, sns_of_another_topic(KEY, int(time.time()), 501)))
+    assert "accepted" not in front.store.counts("acme")
 
 
 @pytest.mark.parametrize(
