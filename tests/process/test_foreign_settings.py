@@ -41,7 +41,7 @@ def test_work_goes_over_our_broker_whatever_celery_finds_in_the_environment(
                 capture_output=True,
                 text=True,
             ).stdout
-            assert "ok    broker: redis://***@" + stack.broker_url.removeprefix("redis://") in doctor
+            assert f"ok    broker: {stack.broker_url}\n" in doctor
             assert foreign.url not in doctor
         assert run_command(foreign, "DBSIZE") == 0
         commands = Redis.from_url(foreign.url).info("commandstats")

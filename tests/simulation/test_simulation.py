@@ -86,7 +86,7 @@ def test_an_erasure_that_forgets_what_has_no_answer_is_caught(monkeypatch: pytes
 def test_a_replace_that_removes_although_one_could_not_come_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lifecycle, "_has_to_remove", lambda v: bool(v.replaces) and v.phase == 0)
+    monkeypatch.setattr(lifecycle, "has_to_remove", lambda v: bool(v.replaces) and v.phase == 0)
     assert any("before it may" in wrong for seed in range(1, 200) for wrong in simulate(seed).wrong)
 
 

@@ -15,7 +15,7 @@ Process = subprocess.Popen[str]
 
 @contextmanager
 def started(
-    command: Sequence[str], cwd: Path | None = None, *, seconds: float = 40.0
+    command: Sequence[str], cwd: Path | None = None, *, seconds: float = 240.0
 ) -> Iterator[tuple[Process, str]]:
     """Yield the process and all it printed until it was ready; kill it after `seconds` in any case."""
     with subprocess.Popen(
