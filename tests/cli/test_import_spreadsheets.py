@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 
 import pytest
@@ -124,6 +125,7 @@ def test_a_sheet_that_states_less_than_it_has_is_measured() -> None:
         unpack(BytesIO(reach("XFD", "><v>1</v></c>", "A1:B2")))
 
 
+MAKERS = [make_xls, partial(make_xls, is_small=True), make_xlsb, make_ods]
 FAILURES: Rows = [
     ["parentid", "childid", "batch", "event_id"],
     [501, 9001, Failed("#N/A"), Failed("#REF!")],
@@ -131,7 +133,7 @@ FAILURES: Rows = [
 ]
 
 
-@pytest.mark.parametrize("make", [make_xls, make_xlsb, make_ods])
+@pytest.mark.parametrize("make", MAKERS)
 def test_failed_cells_of_other_programs_are_shown_too(make: Callable[[Rows], bytes]) -> None:
     with unpack(BytesIO(make(FAILURES))) as text:
         lines = text.read().decode().splitlines()
@@ -181,7 +183,7 @@ def test_a_duration_is_not_taken_for_an_empty_cell() -> None:
         assert text.read().decode() == 'occurred_at\n"1 day, 6:00:00"\n'
 
 
-@pytest.mark.parametrize("make", [make_xls, make_xlsb, make_ods])
+@pytest.mark.parametrize("make", MAKERS)
 def test_a_damaged_file_of_other_programs_is_refused_or_read(make: Callable[[Rows], bytes]) -> None:
     whole = make(FAILURES)
     for at in range(0, len(whole), 7):

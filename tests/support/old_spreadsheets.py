@@ -10,7 +10,7 @@ from producers.portals.imports.sheet_cells import ERRORS
 from tests.support.spreadsheets import PACKAGE, RELATIONS, Failed, Rows
 
 CODES = {text: code for code, text in ERRORS.items()}
-SECTOR = 512
+SECTOR, SMALL_SECTOR = 512, 64
 END_OF_CHAIN, FAT_SECTOR, FREE = 0xFFFFFFFE, 0xFFFFFFFD, 0xFFFFFFFF
 MIN_STREAM = 4096  # bytes below which a stream stands elsewhere
 SHEET_NAME = "a"
@@ -19,12 +19,24 @@ SHEET_NAME = "a"
 # --- .xls
 
 
-def make_xls(rows: Rows) -> bytes:
-    """Return a workbook with one sheet; of its failed cells every second is a formula."""
+def make_xls(rows: Rows, *, is_small: bool = False) -> bytes:
+    """Return a workbook with one sheet; of its failed cells every second is a formula.
+
+    One that `is_small` stands in small sectors, as LibreOffice, Excel and POI write it.
+    """
     globals_end = 20 + len(_bound_sheet(0)) + 4
     stream = _begin(5) + _bound_sheet(globals_end) + _record(0x0A)
     stream += _begin(0x10) + b"".join(_list_xls_cells(rows)) + _record(0x0A)
+    if is_small:
+        assert len(stream) < MIN_STREAM
+        return _make_compound_file(stream, _small_table(stream))
     return _make_compound_file(stream.ljust(MIN_STREAM, b"\0"))
+
+
+def _small_table(stream: bytes) -> bytes:
+    """Return the table of the small sectors of a file with one small stream."""
+    count = -(-len(stream) // SMALL_SECTOR)
+    return struct.pack(f"<{count}I", *range(1, count), END_OF_CHAIN).ljust(SECTOR, b"\xff")
 
 
 def _record(kind: int, data: bytes = b"") -> bytes:
@@ -55,18 +67,21 @@ def _list_xls_cells(rows: Rows) -> Iterator[bytes]:
                 yield _record(0x203, place + struct.pack("<d", value))
 
 
-def _make_compound_file(stream: bytes) -> bytes:
-    """Return a compound file: its header, a table of sectors, a directory, and the stream `Workbook`."""
+def _make_compound_file(stream: bytes, small_table: bytes = b"") -> bytes:
+    """Return a compound file: header, sectors, directory, small sectors, and the stream `Workbook`."""
     count = -(-len(stream) // SECTOR)
-    table = [FAT_SECTOR, END_OF_CHAIN, *range(3, count + 2), END_OF_CHAIN]
+    table = [FAT_SECTOR, END_OF_CHAIN, END_OF_CHAIN, *range(4, count + 3), END_OF_CHAIN]
     assert len(table) <= SECTOR // 4
     table += [FREE] * (SECTOR // 4 - len(table))
     header = struct.pack("<8s16xHHHHH6xIIIIIIIII", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 0x3E, 3, 0xFFFE, 9, 6,
-                         0, 1, 1, 0, MIN_STREAM, END_OF_CHAIN, 0, END_OF_CHAIN, 0)  # fmt: skip
+                         0, 1, 1, 0, MIN_STREAM, 2, 1, END_OF_CHAIN, 0)  # fmt: skip
     header += struct.pack("<109I", 0, *[FREE] * 108)
-    directory = _entry("Root Entry", 5, child=1) + _entry("Workbook", 2, start=2, size=len(stream))
+    size = len(stream)
+    root = {"start": 3, "size": size} if small_table else {}
+    directory = _entry("Root Entry", 5, child=1, **root)
+    directory += _entry("Workbook", 2, start=0 if small_table else 3, size=size)
     body = header + struct.pack(f"<{SECTOR // 4}I", *table) + directory.ljust(SECTOR, b"\0")
-    return body + stream.ljust(count * SECTOR, b"\0")
+    return body + small_table.ljust(SECTOR, b"\xff") + stream.ljust(count * SECTOR, b"\0")
 
 
 def _entry(name: str, kind: int, *, child: int = FREE, start: int = END_OF_CHAIN, size: int = 0) -> bytes:

@@ -199,9 +199,11 @@ def _read_sheet(file: BinaryIO, name: str) -> BinaryIO:
         else:
             problem = f"the spreadsheet cannot be read: {error}; save it as CSV UTF-8"
         raise Invalid([Fault("", problem)]) from None
-    finders = (find_failed_cells, find_failed_xlsb_cells, find_failed_xls_cells)  # none in files of others
-    failed = chain(
-        list_failed(failed_rows.get(sheet.name, ())), *(find(file, sheet.name) for find in finders)
+    failed = chain(  # of three of the four, none
+        list_failed(failed_rows.get(sheet.name, ())),
+        find_failed_cells(file, sheet.name),
+        find_failed_xlsb_cells(file, sheet.name),
+        find_failed_xls_cells(file, book.sheet_names.index(sheet.name)),
     )
     return _write_csv(_show_failed(_list_rows(sheet), failed))
 

@@ -4,7 +4,7 @@ The library that reads spreadsheets calls them empty. A file that is built like 
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import BinaryIO, Final, NamedTuple
 
@@ -14,10 +14,8 @@ MAGIC: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 END_OF_CHAIN: Final = 0xFFFFFFFA  # and above it there are no sectors
 FIRST_FAT_SECTORS: Final = 109  # are listed in the header
 ENTRY: Final = 128  # bytes of an entry of the directory
-STREAMS: Final = ("Workbook", "Book")
 BEGIN, END, SHEET, FORMULAS, BOOL_OR_ERROR = 0x809, 0x0A, 0x85, (0x06, 0x206, 0x406), 0x205
-UNICODE: Final = 0x600  # the version whose names may be in UTF-16
-BROKEN: Final = (struct.error, IndexError, ValueError)
+BROKEN: Final = (struct.error, IndexError, KeyError, ValueError)
 
 
 class _Record(NamedTuple):
@@ -25,8 +23,8 @@ class _Record(NamedTuple):
     data: bytes
 
 
-def find_failed_xls_cells(file: BinaryIO, sheet: str) -> Iterator[FailedCell]:
-    """Yield the failed cells of a sheet of an .xls, row by row; none of another file."""
+def find_failed_xls_cells(file: BinaryIO, sheet: int) -> Iterator[FailedCell]:
+    """Yield the failed cells of a sheet, counted from 0, of an .xls, row by row; none of another file."""
     file.seek(0)
     if file.read(len(MAGIC)) != MAGIC:
         return
@@ -69,56 +67,63 @@ def _read_substream(book: bytes, start: int) -> Iterator[_Record]:
             yield record
 
 
-def _find_sheet(book: bytes, name: str) -> int:
-    """Return where the records of the sheet of this name begin."""
-    records = _read_substream(book, 0)
-    (version,) = struct.unpack_from("<H", next(records).data)
-    for record in records:
-        if record.kind == SHEET and _read_name(record.data, version) == name:
-            return int(struct.unpack_from("<I", record.data)[0])
-    raise ValueError(name)
-
-
-def _read_name(data: bytes, version: int) -> str:
-    if version < UNICODE:
-        return data[7 : 7 + data[6]].decode("cp1252", "replace")
-    if data[7] & 1:
-        return data[8 : 8 + 2 * data[6]].decode("utf-16-le", "replace")
-    return data[8 : 8 + data[6]].decode("latin-1")
+def _find_sheet(book: bytes, number: int) -> int:
+    """Return where the records of a sheet begin."""
+    places = (record.data for record in _read_substream(book, 0) if record.kind == SHEET)
+    return int(struct.unpack_from("<I", [*places][number])[0])
 
 
 # --- the compound file
 
 
+class _Sectors(NamedTuple):
+    """Pieces of equal size, and of each the number of the one that follows."""
+
+    raw: bytes
+    size: int
+    following: Sequence[int]
+
+    def read(self, number: int) -> bytes:
+        """Return the stream that begins in a sector; raises ValueError if it has no end."""
+        pieces = list[bytes]()
+        while number < END_OF_CHAIN:
+            if len(pieces) > len(self.following):
+                raise ValueError("a chain of sectors has no end")
+            pieces.append(self.raw[number * self.size : (number + 1) * self.size])
+            number = self.following[number]
+        return b"".join(pieces)
+
+
 def _read_workbook(raw: bytes) -> bytes:
     """Return the stream of the workbook; raises ValueError if there is none, or it is damaged."""
-    size = 1 << struct.unpack_from("<H", raw, 30)[0]
-    count, directory = struct.unpack_from("<II", raw, 44)
-    more = struct.unpack_from("<I", raw, 68)[0]
-    listed = list(struct.unpack_from(f"<{FIRST_FAT_SECTORS}I", raw, 76))
-    while more < END_OF_CHAIN and len(listed) < count:
-        *sectors, more = struct.unpack(f"<{size // 4}I", _sector(raw, more, size))
-        listed += sectors
-    table = b"".join(_sector(raw, number, size) for number in listed[:count] if number < END_OF_CHAIN)
-    fat = struct.unpack(f"<{len(table) // 4}I", table)
-    entries = _read_chain(raw, fat, directory, size)
-    for at in range(0, len(entries), ENTRY):
-        length = struct.unpack_from("<H", entries, at + 64)[0]
-        if entries[at : at + max(0, length - 2)].decode("utf-16-le", "replace") in STREAMS:
-            start, stated = struct.unpack_from("<II", entries, at + 116)
-            return _read_chain(raw, fat, start, size)[:stated]
-    raise ValueError("there is no workbook")
+    size, small_size = (1 << power for power in struct.unpack_from("<HH", raw, 30))
+    directory, min_size, small_table = struct.unpack_from("<I4xII", raw, 48)
+    sectors = _read_sectors(raw, size)
+    entries = dict(_read_entries(sectors.read(directory)))
+    start, stated = entries.get("Workbook") or entries["Book"]
+    if stated < min_size:  # it stands in the stream of the root, in sectors of its own
+        following = _numbers(sectors.read(small_table))
+        sectors = _Sectors(sectors.read(entries["Root Entry"][0]), small_size, following)
+    return sectors.read(start)[:stated]
 
 
-def _read_chain(raw: bytes, fat: tuple[int, ...], number: int, size: int) -> bytes:
-    sectors = list[bytes]()
-    while number < END_OF_CHAIN:
-        if len(sectors) > len(fat):
-            raise ValueError("a chain of sectors has no end")
-        sectors.append(_sector(raw, number, size))
-        number = fat[number]
-    return b"".join(sectors)
+def _read_sectors(raw: bytes, size: int) -> _Sectors:
+    """Return the sectors of a file, which stand behind one with its header."""
+    (count,), (more,) = struct.unpack_from("<I", raw, 44), struct.unpack_from("<I", raw, 68)
+    body, listed = raw[size:], list(struct.unpack_from(f"<{FIRST_FAT_SECTORS}I", raw, 76))
+    while more < END_OF_CHAIN and len(listed) < min(count, len(body) // size):
+        *further, more = _numbers(body[more * size : (more + 1) * size])
+        listed += further
+    table = (body[at * size : (at + 1) * size] for at in listed[:count] if at < END_OF_CHAIN)
+    return _Sectors(body, size, _numbers(b"".join(table)))
 
 
-def _sector(raw: bytes, number: int, size: int) -> bytes:
-    return raw[(number + 1) * size : (number + 2) * size]
+def _read_entries(directory: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the names of streams, with where each begins and how many bytes it has."""
+    for at in range(0, len(directory), ENTRY):
+        length, start, size = struct.unpack_from("<H50xII", directory, at + 64)
+        yield directory[at : at + max(0, length - 2)].decode("utf-16-le", "replace"), (start, size)
+
+
+def _numbers(data: bytes) -> Sequence[int]:
+    return struct.unpack(f"<{len(data) // 4}I", data)
