@@ -251,14 +251,12 @@ def test_a_message_that_names_no_account_is_listed_shown_and_corrected(
         b'{"account": "acne", "action": "create", "relationtype": "estate:address:buyer",'
         b' "parentid": 501, "childid": 9001}'
     )
-    job = (
-        runtime.intake()
-        .reject(UnreadableMessage("acne", "celery", "task-1", ("account: there is no account",), body))
-        .job
-    )
+    faults = ("account: there is no account", "batch: too long")
+    job = runtime.intake().reject(UnreadableMessage("acne", "celery", "task-1", faults, body)).job
     assert job in cli("jobs", "list", "--account", "unrouted").stdout
     assert "unrouted" in cli("errors").stdout
-    assert "fault: account: there is no account" in cli("jobs", "show", job).stdout
+    shown = cli("jobs", "show", job).stdout
+    assert [shown.count(each) for each in (*faults, "fault: ")] == [1, 1, 1]
     assert cli("jobs", "show", job, "--payload").stdout_bytes == body
     assert "there is no account" in cli("replay", job, code=1).stdout
     cli("replay", job, "--set", "account=acme", "--yes")
