@@ -6,6 +6,7 @@ RelationsError
 ├── TooLarge        more bytes than are read, or more changes than are taken at once
 ├── TooSlow         bytes that did not come in time
 ├── Unsupported     bytes of a kind that is not read
+├── NotTrusted      an interface that is asked over HTTP, whose certificate does not hold
 └── CannotStart     something a process needs for itself is taken: a port, an address, a directory
 """
 
@@ -71,6 +72,10 @@ class Unsupported(RelationsError):
     def __init__(self, message: str, *, accepted: str = "") -> None:
         self.accepted_codings = accepted
         super().__init__(message)
+
+
+class NotTrusted(RelationsError):
+    """The certificate of an interface is for another name, out of date, or signed by an unknown authority."""
 
 
 class CannotStart(RelationsError):

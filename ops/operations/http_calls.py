@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from ops.operations import ServerUnavailable
-from producers.errors import Forbidden, Unauthorized
+from producers.errors import Forbidden, NotTrusted, Unauthorized
 from producers.portals.sdk import http_answers, http_transport
 from worker.errors import (
     BacklogFull,
@@ -120,7 +120,7 @@ class HttpCalls:
         try:
             with http_transport.translate_errors(self._http):
                 response = self._http.request(method, path, **options)
-        except Unavailable as error:
+        except (Unavailable, NotTrusted) as error:
             raise ServerUnavailable(str(error)) from None
         if not response.is_success:
             raise _error_of(response)

@@ -1,13 +1,18 @@
 """The Python client against the running interface: a change is accepted once, however often it was sent."""
 
 import json
+import socket
+import ssl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from traceback import format_exception
 
 import httpx
 import pytest
 
-from producers.errors import Forbidden, Unauthorized
+from producers.errors import Forbidden, NotTrusted, Unauthorized
 from producers.portals import AsyncRelations, Relations
 from tests.support.http_front import KEYS, MISSING, Front
 from worker.contract import from_message
@@ -15,6 +20,7 @@ from worker.errors import BacklogFull, Invalid, InvalidChange, NotFound, Relatio
 from worker.testing import FakeClock
 
 BUYER = "estate:address:buyer"
+CERTIFICATE = Path(__file__).parents[1] / "onoffice/self_signed.pem"
 
 
 def client(
@@ -305,3 +311,23 @@ def test_every_network_error_is_translated(kind: type[httpx.RequestError]) -> No
     assert isinstance(raised.value, Unavailable) == curable
     if kind is httpx.LocalProtocolError:
         assert "rel_X" not in "".join(format_exception(raised.value))
+
+
+def test_a_certificate_that_does_not_hold_is_told_at_once() -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(CERTIFICATE)
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as threads:
+        port = server.getsockname()[1]
+
+        def greet() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):  # whoever asks hangs up
+                tls.wrap_socket(connection, server_side=True)
+
+        greeted = threads.submit(greet)
+        with (
+            Relations(f"https://127.0.0.1:{port}", "key", account="acme", clock=FakeClock()) as relations,
+            pytest.raises(NotTrusted, match=r"CERTIFICATE_VERIFY_FAILED.*SSL_CERT_FILE"),
+        ):
+            relations.create(BUYER, 501, 9001)
+        greeted.result(10)

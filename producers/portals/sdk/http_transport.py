@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 import httpx
 import msgspec
 
+from producers.errors import NotTrusted
 from producers.portals.sdk.http_answers import read_answer
 from producers.portals.sdk.per_process import PerProcess
 from producers.portals.sdk.protocol import Attempt, GetBatch, GetJob, GetJobs, SendChanges
@@ -97,6 +98,8 @@ def _error_of_request(error: httpx.RequestError, url: httpx.URL) -> RelationsErr
     if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.TooManyRedirects):
         # The text of such an error may quote our headers, and so the key.
         return RelationsError(f"{url} cannot be asked: {type(error).__name__}")
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):  # which time does not cure
+        return NotTrusted(f"{url} is not trusted: {error}; name who signs its certificate by SSL_CERT_FILE")
     how = "answered what cannot be read" if isinstance(error, httpx.DecodingError) else "cannot be reached"
     return Unavailable(f"{url} {how}: {str(error) or type(error).__name__}", retry_after=0.0)
 
