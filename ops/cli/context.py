@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # slow to import, and of use to commands on Redis only
 
 Decorated = Callable[..., Any]
 
+REDIS_TIMEOUT: Final = 5.0  # seconds that a person waits for a Redis that hangs
 MAX_NOTE: Final = 200  # characters of a reason, and of a name
 UNPRINTED_EVENTS: Final = frozenset({"replay.done", "drift.read", "request.done"})
 """What the command itself reports, and `relations requests` lists."""
@@ -108,11 +109,13 @@ class CommandContext:
     def runtime(self) -> "Runtime":
         """The live objects; their events are printed as notes."""
         from worker.background import WakeupQueue
+        from worker.redis.client import connect
         from worker.wiring import Runtime
 
         print_event = EventPrinter()
         wake = WakeupQueue(self.task_sender.wake, emit=print_event)
-        return Runtime(self.settings, wake=wake, emit=print_event)
+        client = connect(self.settings.redis_url, timeout=REDIS_TIMEOUT)
+        return Runtime(self.settings, wake=wake, emit=print_event, client=client)
 
     @cached_property
     def task_sender(self) -> "TaskSender":

@@ -13,6 +13,7 @@ from ops.operations import ServerUnavailable
 from producers.errors import CannotStart
 from worker.config import mask_url
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError, StoreUnavailable
+from worker.redis.client import is_timeout
 
 
 class Exit(IntEnum):
@@ -59,10 +60,9 @@ def _format_error(error: RelationsError, context: CommandContext) -> Sequence[st
         return [f"{reason} `relations doctor` on its machine checks every part."]
     if isinstance(error, StoreUnavailable):
         reason = f"{mask_url(context.settings.redis_url)}: {str(error).rstrip('.')}."
-        advice = (
-            "Start it, or set RELATIONS_REDIS_URL to one that runs; `relations doctor` checks every part."
-        )
-        return [f"{reason} {advice}"]
+        remedy = "See why it hangs" if is_timeout(error) else "Start it"
+        advice = "or set RELATIONS_REDIS_URL to one that runs; `relations doctor` checks every part."
+        return [f"{reason} {remedy}, {advice}"]
     return list(map(str, error.faults)) if isinstance(error, Invalid) else [str(error)]
 
 

@@ -1,7 +1,8 @@
 """What cannot begin says so in one line and with exit code 2: a port, an address or a directory in use."""
 
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -80,3 +81,22 @@ def test_without_a_settings_file_a_command_says_where_it_looked(
     assert note.startswith("note: RELATIONS_CONFIG: names no settings file, and there is neither ")
     assert str(tmp_path / "relations.toml") in note
     assert "/etc/onoffice-relations/relations.toml" in note
+
+
+@pytest.mark.parametrize(
+    "line", [("jobs", "list"), ("send", "create", "estate:address:buyer", "501", "9001")], ids=lambda x: x[0]
+)
+def test_a_redis_that_hangs_is_waited_for_once(
+    line: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.cli.context.REDIS_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        url = f"redis://127.0.0.1:{hung.getsockname()[1]}/0"
+        result = make_cli(make_environ(write_settings(tmp_path, "http://127.0.0.1:9", "acme"), url))(
+            *line, code=2
+        )
+        assert "Timeout reading from socket. See why it hangs, or set RELATIONS_REDIS_URL" in result.stderr
+        hung.accept()[0].close()
+        hung.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            hung.accept()

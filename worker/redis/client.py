@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from redis import Redis
 from redis import exceptions as redis_errors
@@ -91,16 +91,16 @@ PIPELINE: Final = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: 
 SENTINEL: Final = re.compile(r"<redis\.client\.Redis\(.*?\bhost=([^,]+),port=(\d+).*?\)>\)>\)>", re.DOTALL)
 
 
-def connect(url: str) -> Client:
+def connect(url: str, *, timeout: float = SOCKET_OPTIONS["socket_timeout"]) -> Client:
     """Return a client for a `redis`, `unix`, `redis+cluster` or `redis+sentinel` URL; with `rediss` over TLS.
 
     Clusters and sentinels are several hosts (see `MultiHostUrl`). The client connects at its first command,
-    belongs to the process that made it, and repeats a command whose answer was lost (R1). Raises
-    InvalidSettings for a URL that cannot be used.
+    belongs to the process that made it, and repeats a command whose answer was lost (R1). An answer may take
+    `timeout` seconds, unless the URL says otherwise. Raises InvalidSettings for a URL that cannot be used.
     """
-    scheme, options = url.partition("://")[0], {**SOCKET_OPTIONS, "retry": make_retry()}
-    if scheme == "unix":
-        options = {**LOCAL_OPTIONS, "retry": make_retry()}
+    scheme = url.partition("://")[0]
+    options = dict[str, Any](LOCAL_OPTIONS if scheme == "unix" else SOCKET_OPTIONS)
+    options |= {"retry": make_retry(), "socket_timeout": timeout}
     place = url.partition("?")[0]
     try:
         options |= redis_options(url)
@@ -129,6 +129,11 @@ def translate_errors() -> Iterator[None]:
 def is_refusal(error: StoreUnavailable) -> bool:
     """Whether the server answers, and does not do what it was asked: without a right, or under that name."""
     return isinstance(error.__cause__, redis_errors.ResponseError)
+
+
+def is_timeout(error: StoreUnavailable) -> bool:
+    """Whether the server gave no answer in time."""
+    return isinstance(error.__cause__, redis_errors.TimeoutError)
 
 
 def is_answer(error: BaseException | None) -> bool:

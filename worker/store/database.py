@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
 from worker.errors import StoreUnavailable
-from worker.redis.client import Client, translate_errors
+from worker.redis.client import Client, is_timeout, translate_errors
 from worker.redis.cluster import LazyClusterClient
 from worker.redis.scripts import Script, load_script
 from worker.store import keys, limits
@@ -190,13 +189,20 @@ class Registry:
         self._added_at: dict[str, float] = {}
 
     def add(self, name: str) -> None:
-        """Add the name, or leave it to a later call: a cluster's node may be down."""
+        """Add the name, or leave it to a later call: a cluster's node may be down.
+
+        Where there is one server and it hangs, raise StoreUnavailable: who goes on would wait for it again.
+        """
         now = monotonic()
         if now - self._added_at.get(name, -math.inf) < self._seconds:
             return
-        with suppress(StoreUnavailable), translate_errors():
-            self._database.redis.sadd(self._key, name)
+        try:
+            with translate_errors():
+                self._database.redis.sadd(self._key, name)
             self._added_at[name] = now
+        except StoreUnavailable as error:
+            if isinstance(self._database.redis, Client) and is_timeout(error):
+                raise
 
     def names(self) -> set[str]:
         """Return all names that were added."""
