@@ -108,12 +108,12 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
 
         def act_on_piece(piece: Sequence[str]) -> tuple[int, AdminResult]:
             commit, known = self._begin_act(account, entry, over_queue=over_queue)
-            said = codec.read_audit_entry(entry.name, 0, known) if known else entry  # perhaps erased since
+            kept = codec.read_audit_entry(entry.name, 0, known) if known else entry  # perhaps erased since
             found, changed = self._read_kept(commit, piece), 0
             done, refused = list[str](), dict[str, str]()
             for id_ in piece:
                 job = found.get(short_id(id_))
-                outcome = act(commit, job, said) if job else "gone"
+                outcome = act(commit, job, kept) if job else "gone"
                 if isinstance(outcome, str):
                     refused[id_] = outcome
                 else:

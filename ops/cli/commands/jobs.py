@@ -164,8 +164,8 @@ def show_job(context: CommandContext, job_id: str, payload: bool) -> None:
         return
     if message:
         document |= {"faults": list(message.faults), "payload": message.body.decode(errors="replace")}
-        told = job.refusal is not None  # the first of them
-        lines += [f"  fault: {fault}" for fault in message.faults[told:]]
+        shown = job.refusal is not None  # the first of them
+        lines += [f"  fault: {fault}" for fault in message.faults[shown:]]
     context.answer(document, lines)
 
 

@@ -203,9 +203,9 @@ def _drop_labels(job: LoadedJob, text: RecordText) -> bool:
             (name, at, by, "" if text.is_in_words(why) else why) for name, at, by, why in v.decided
         )
         is_any = True
-    said = [message for _, _, message in v.refusals]
-    said += [each[2] for each in (v.refusal,) if each] + [each[3] for each in (v.parked,) if each]
-    if any(map(text.is_in, said)):
+    messages = [message for _, _, message in v.refusals]
+    messages += [each[2] for each in (v.refusal,) if each] + [each[3] for each in (v.parked,) if each]
+    if any(map(text.is_in, messages)):
         erased_job.drop_texts(v)
         is_any = True
     return is_any
