@@ -9,7 +9,7 @@ from tests.support.store_steps import accept, claim_all, send_and_settle, take_l
 from tests.support.store_values import BUYER, NO_LIMIT, change, submission
 from worker.contract import Relation
 from worker.ports.store import IntakeBounds, Receipt, Retention
-from worker.store.account import read_meta
+from worker.store.meta import read_meta
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
 

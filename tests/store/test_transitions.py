@@ -47,9 +47,9 @@ from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import IntakeBounds, Receipt, Store
 from worker.ports.waiting import Pause
 from worker.ports.work import Writes
-from worker.store.account import read_meta
 from worker.store.database import Database, ScriptedReads
 from worker.store.limits import LEASE_LIFETIME_MS
+from worker.store.meta import read_meta
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
 

@@ -10,10 +10,11 @@ from worker.ports.audit import AuditEntry
 from worker.ports.queries import CursorPage
 from worker.ports.store import Retention
 from worker.store import codec
-from worker.store.account import META_FIELDS, AccountCommit, Meta
+from worker.store.account import AccountCommit
 from worker.store.commit import Commit, Overtaken, repeat_while_overtaken
 from worker.store.database import Database
 from worker.store.limits import MAX_AUDIT_ENTRIES
+from worker.store.meta import META_FIELDS, Meta
 
 Answer = TypeVar("Answer")
 

@@ -11,11 +11,12 @@ from worker.contract import Relation
 from worker.planner.relation_state import OpenRelation
 from worker.ports.callbacks import CallbackMessage
 from worker.store import codec
-from worker.store.account import AccountCommit, Before, read_jobs, read_memories, read_meta
+from worker.store.account import AccountCommit, Before, read_jobs, read_memories
 from worker.store.acts import Acts, send_act
 from worker.store.commit import Commit
 from worker.store.limits import JOBS_PER_CALL, LONGEST_DOUBT_US
 from worker.store.memories import Memory
+from worker.store.meta import read_meta
 
 BEGINNINGS: Final = ("events_since", "memories_since", "sets_since", "held_since", "shorter_since")
 """The fields of `meta` that say since when something is."""

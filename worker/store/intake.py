@@ -23,7 +23,7 @@ from worker.ports.store import (
 from worker.redis.client import translate_errors
 from worker.redis.scripts import ScriptCall
 from worker.store import codec, keys
-from worker.store.account import META_FIELDS, AccountCommit, Meta, read_jobs
+from worker.store.account import AccountCommit, read_jobs
 from worker.store.acts import Acts, commit_of_people, send_act
 from worker.store.commit import Overtaken
 from worker.store.database import Database, Registry
@@ -37,6 +37,7 @@ from worker.store.jobs.stored_job import (
 )
 from worker.store.keys import LAYOUT, bucket_of, delivery, event, short_id
 from worker.store.limits import MAX_CONTENTS, MAX_FAULT_LENGTH, MAX_PAYLOAD_BYTES, MAX_PAYLOADS
+from worker.store.meta import META_FIELDS, Meta
 from worker.store.migration import ensure_layout
 
 REGISTRATION_MEMORY: Final = 60.0

@@ -24,8 +24,6 @@ from worker.ports.records import (
 from worker.ports.requests import RequestRecord
 from worker.store import keys
 from worker.store.account import (
-    META_FIELDS,
-    Meta,
     find_by_keys,
     group_by_account,
     read_jobs_with_claims,
@@ -40,6 +38,7 @@ from worker.store.jobs.stored_job import LoadedJob
 from worker.store.lease.queue import QueueHead
 from worker.store.lease.replaced import read_relations
 from worker.store.limits import MAX_EXAMINED
+from worker.store.meta import META_FIELDS, Meta
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
 GROUP_ENDS: Final = 20  # jobs at either end of a group that are read, for one that is still kept

@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 
 from worker.ports.job_admin import ALL_FAILED
 from worker.ports.records import FOREVER
-from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, read_jobs_with_claims
+from worker.store.account import AccountCommit, Before, read_jobs_with_claims
 from worker.store.acts import Acts, commit_of_people, send_act
 from worker.store.jobs import job_decisions, job_references
 from worker.store.jobs.stored_job import LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import FIRST_WAKE_DELAY_US
+from worker.store.meta import META_FIELDS, Meta
 
 
 class RedisRequeue(Acts):

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 
 from worker.contract.instant import to_us
 from worker.ports.store import Retention
-from worker.store.account import META_FIELDS, AccountCommit, Meta, read_alive, read_jobs
+from worker.store.account import AccountCommit, read_alive, read_jobs
 from worker.store.acts import commit_of_people, trim_audit_log
 from worker.store.database import Database
 from worker.store.keys import bucket_at
 from worker.store.lease.guards import closed_guards
 from worker.store.lease.queue import Queue
 from worker.store.limits import MAX_EXAMINED
+from worker.store.meta import META_FIELDS, Meta
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
 

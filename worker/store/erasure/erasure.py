@@ -14,7 +14,7 @@ from worker.ports.erasure import ERASED, ErasedPiece, RecordRef, UnsettledReques
 from worker.ports.work import Lease
 from worker.redis.client import is_refusal, translate_errors
 from worker.store import codec, keys
-from worker.store.account import AccountCommit, Before, read_jobs, read_meta
+from worker.store.account import AccountCommit, Before, read_jobs
 from worker.store.acts import Acts
 from worker.store.database import Database
 from worker.store.erasure.record_eraser import RecordEraser
@@ -25,6 +25,7 @@ from worker.store.lease.lease import RedisLease
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import leave_look_ups
 from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, RELATIONS_PER_CALL
+from worker.store.meta import read_meta
 from worker.store.places import PLACE_BITS
 
 

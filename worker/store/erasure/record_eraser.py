@@ -17,7 +17,7 @@ from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.requests import RequestRecord
 from worker.redis.client import translate_errors
 from worker.store import codec
-from worker.store.account import AccountCommit, Before, read_jobs, read_meta
+from worker.store.account import AccountCommit, Before, read_jobs
 from worker.store.commit import repeat_while_overtaken
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs.stored_job import NO_EVENT
@@ -28,6 +28,7 @@ from worker.store.lease.look_ups import record_name
 from worker.store.lease.replaced import field_of
 from worker.store.limits import MAX_EXAMINED
 from worker.store.memories import Memory
+from worker.store.meta import read_meta
 
 OWN_PAUSES: Final = (b"brake", b"clock", b"credentials")  # whose texts are of counts and codes
 

@@ -13,7 +13,6 @@ from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw
 from worker.ports.services import Clock
-from worker.store.account import META_FIELDS, Meta
 from worker.store.commit import Overtaken, repeat_while_overtaken
 from worker.store.inspection.flaws import Flaw, Write
 from worker.store.inspection.integrity import Survey
@@ -21,6 +20,7 @@ from worker.store.inspection.survey_reader import SurveyReader
 from worker.store.jobs.stored_job import COUNTED
 from worker.store.lease.lease import RedisLease, leave
 from worker.store.lease.leased_account import LeasedAccount
+from worker.store.meta import META_FIELDS, Meta
 from worker.store.redis_store import RedisStore
 from worker.usecases.account_lease import MAX_WAIT, acquire_lease
 

@@ -9,7 +9,7 @@ from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import RelationRecord
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
-from worker.store.account import AccountCommit, Before, Meta, read_events, read_memories, read_meta
+from worker.store.account import AccountCommit, Before, read_events, read_memories
 from worker.store.commit import Check, Overtaken
 from worker.store.database import Database
 from worker.store.jobs.stored_job import FAILED, LoadedJob
@@ -17,6 +17,7 @@ from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange
 from worker.store.lease.queue import Queue
 from worker.store.lease.replaced import Found, read_relations
 from worker.store.memories import Memory
+from worker.store.meta import Meta, read_meta
 from worker.store.pauses import KnownPause
 
 

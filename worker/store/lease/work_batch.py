@@ -9,12 +9,13 @@ from worker.planner.relation_state import OpenRelation, RelationRecord
 from worker.ports.integrity import StoreFlaw
 from worker.ports.work import WorkBatch
 from worker.store import codec
-from worker.store.account import META_FIELDS, AccountCommit, Meta, read_jobs
+from worker.store.account import AccountCommit, read_jobs
 from worker.store.jobs.stored_job import QUEUED
 from worker.store.lease.claimed_work import ClaimedWork
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.queue import WORK_FIELDS, Queue, WorkNote
 from worker.store.lease.replaced import Found
+from worker.store.meta import META_FIELDS, Meta
 
 
 class _Found(NamedTuple):
