@@ -88,7 +88,9 @@ class Memory(msgspec.Struct, gc=False):
 
         That may stand in the other generation still; of two, the one that ends later counts.
         """
-        self.expires = expires = max(expires, self.expires + 1)
+        if expires <= self.expires:
+            expires = self.expires + 1
+        self.expires = expires
         events, confirmed, own = self.events, self.confirmed, self.own_replaces
         if len(events) > MAX_HISTORY:  # ids sort by time
             newest = {event[0] for event in sorted(events)[-MAX_HISTORY:]}

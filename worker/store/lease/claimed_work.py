@@ -97,7 +97,7 @@ def _drop_foreign(held: dict[Relation, OpenRelation], jobs: dict[str, tuple[Rela
     Each is looked at once, however long the chain by which one leads to the next.
     """
     foreign = [
-        relation for relation, work in held.items() if any(each.job not in jobs for each in work.intents)
+        relation for relation, work in held.items() for intent in work.intents if intent.job not in jobs
     ]
     if not foreign:
         return
