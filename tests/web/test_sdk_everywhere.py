@@ -338,6 +338,7 @@ CURABLE: list[Response] = [
     {"status_code": 503, "headers": PROBLEM, "content": b'{"detail": "Redis is a'},
     {"status_code": 503, "headers": PROBLEM, "json": ["away"]},
     {"status_code": 502, "html": "<html>"},
+    {"status_code": 522, "html": "<html>"},
     {"status_code": 429, "headers": {"Retry-After": "soon"}, "json": {"detail": 7}},
     {"status_code": 408, "headers": PROBLEM, "json": {"detail": "too slow"}},
 ]

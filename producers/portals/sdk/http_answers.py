@@ -15,7 +15,7 @@ from producers.portals.sdk.protocol import Call, GetBatch, GetJob, GetJobs, Send
 from worker.errors import BacklogFull, Fault, InvalidChange, NotFound, RelationsError, Unavailable
 from worker.network.headers import retry_after
 
-CURABLE: Final = (408, 429, 502, 503, 504)
+CURABLE: Final = (408, 429, 502, 503, 504, *range(520, 531))  # 520 and above: Cloudflare's of its way to us
 DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 POSITION: Final = re.compile(r"\[([0-9]{1,9})\]\.?(.*)", re.DOTALL)  # which change a fault is about
 
