@@ -10,6 +10,7 @@ import httpx
 import msgspec
 
 from producers.errors import NotTrusted
+from producers.portals.sdk.deadline_transport import DeadlineTransport
 from producers.portals.sdk.http_answers import read_answer
 from producers.portals.sdk.per_process import PerProcess
 from producers.portals.sdk.protocol import Attempt, GetBatch, GetJob, GetJobs, SendChanges
@@ -19,7 +20,7 @@ from worker.errors import Fault, Invalid, InvalidChange, RelationsError, Unavail
 
 AnyClient = TypeVar("AnyClient", httpx.Client, httpx.AsyncClient)
 
-MAX_TIMEOUT: Final = 10.0  # seconds that a single attempt may wait for the network
+MAX_TIMEOUT: Final = 10.0  # seconds that a single attempt may take
 
 
 class HttpTransport:
@@ -27,7 +28,11 @@ class HttpTransport:
 
     def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None) -> None:
         options = client_options(url, key)
-        self._http = PerProcess(lambda: open_client(httpx.Client, **options, transport=transport))
+
+        def connect(**options: Any) -> httpx.Client:
+            return httpx.Client(transport=transport or DeadlineTransport(options["base_url"]), **options)
+
+        self._http = PerProcess(lambda: open_client(connect, **options))
 
     def attempt(self, step: Attempt) -> Any:
         """Make the call once; raises Unavailable when time can cure it."""
@@ -51,9 +56,14 @@ class AsyncHttpTransport:
 
     async def attempt(self, step: Attempt) -> Any:
         """Make the call once; raises Unavailable when time can cure it."""
-        http = self._http.get().of_this_loop()
+        http, options = self._http.get().of_this_loop(), _request_options(step)
         with translate_errors(http):
-            return read_answer(step.call, await http.request(**_request_options(step)))
+            try:
+                async with asyncio.timeout(options["timeout"]):  # httpx's own begins anew with every read
+                    response = await http.request(**options)
+            except TimeoutError:
+                raise httpx.ReadTimeout("the request's time is up") from None
+            return read_answer(step.call, response)
 
     async def close(self) -> None:
         """Close the connections of this process."""

@@ -171,25 +171,38 @@ class ClientSteps:
     def _read_open_jobs(
         self, found: dict[str, JobDict | None], deadline: float
     ) -> Generator[Step, Any, None]:
-        """Read the jobs that are not seen done yet, many at a time; take out those that are forgotten."""
-        waiting = _open_jobs(found)
-        for start in range(0, len(waiting), LOOKUP):
-            asked = waiting[start : start + LOOKUP]
-            found.update(zip(asked, (yield from self._call(GetJobs(asked), deadline)), strict=True))
-        for job_id in waiting:
-            if found[job_id] is None:
-                if not JOB_ID.fullmatch(job_id):
-                    raise NotFound(f"{quote(job_id)} is not the id of a job")
-                del found[job_id]
+        """Read the jobs that are not seen done yet, many at a time; take out those that are forgotten.
 
-    def _call(self, call: Call, deadline: float | None = None) -> Generator[Step, Any, Any]:
-        """Make a call and return its answer; repeat it until the deadline while time can cure its errors."""
+        However many there are, this ends `MIN_TIMEOUT` after the deadline: the rest is not looked at.
+        """
+        waiting, end = _open_jobs(found), deadline + MIN_TIMEOUT
+        for start in range(0, len(waiting), LOOKUP):
+            if self.monotonic() >= end:
+                return
+            asked = waiting[start : start + LOOKUP]
+            jobs = yield from self._call(GetJobs(asked), deadline, end)
+            for job_id, job in zip(asked, jobs, strict=True):
+                if job is not None:
+                    found[job_id] = job
+                elif JOB_ID.fullmatch(job_id):
+                    del found[job_id]
+                else:
+                    raise NotFound(f"{quote(job_id)} is not the id of a job")
+
+    def _call(
+        self, call: Call, deadline: float | None = None, end: float | None = None
+    ) -> Generator[Step, Any, Any]:
+        """Make a call and return its answer; repeat it until the deadline while time can cure its errors.
+
+        No attempt lasts beyond the end, if there is one.
+        """
         if deadline is None:
             deadline = self.monotonic() + self.timeout
         pauses = backoff_pauses()
         while True:
+            now = self.monotonic()
             try:
-                return (yield Attempt(call, max(MIN_TIMEOUT, deadline - self.monotonic())))
+                return (yield Attempt(call, max(MIN_TIMEOUT, deadline - now) if end is None else end - now))
             except Unavailable as error:
                 pause = max(error.retry_after, self.draw() * next(pauses))
                 if self.monotonic() + pause > deadline:
