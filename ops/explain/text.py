@@ -1,12 +1,16 @@
 """Sentences that remember what they are made of; numbers, ids and instants as people read them. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, tzinfo
-from typing import Self
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final, Self
 
 from worker.contract import Change, Info, Reference, read_instant
 from worker.ports.records import JobRecord
 from worker.ports.references import JobReference, Side
+
+EPOCH: Final = datetime.fromtimestamp(
+    0, UTC
+)  # in UTC, since in another zone days are added by its wall clock
 
 
 class Sentence(str):
@@ -50,8 +54,7 @@ def pluralize(number: int, noun: str) -> Sentence:
 
 def format_instant(micros: int, zone: tzinfo) -> str:
     """Return local time with its offset, to the second: `2026-11-20T09:12:03+01:00`."""
-    epoch = datetime.fromtimestamp(0, zone)
-    return (epoch + timedelta(microseconds=micros)).astimezone(zone).isoformat(timespec="seconds")
+    return (EPOCH + timedelta(microseconds=micros)).astimezone(zone).isoformat(timespec="seconds")
 
 
 def format_time(instant: str, zone: tzinfo) -> str:
