@@ -48,10 +48,14 @@ def collect_evidence(
     record, ended = store.relation_history(account, relation)
     waiting = [] if since is None else _find_waiting(queries, account, relation, since)
     results = {event.job: event.result for event in ended}
-    # A failed job that waits again was replayed.
-    unread = [job.id for job in reversed(waiting) if results.get(job.id, "failed") == "failed"]
-    events = (*ended, *(RelationEvent(job, "", "") for job in unread))
-    jobs = queries.get_jobs(list(_named_jobs(events)))
+    unread = [RelationEvent(job.id, "", "") for job in reversed(waiting) if job.id not in results]
+    jobs = queries.get_jobs(list(_named_jobs((*ended, *unread))))
+    replayed = [
+        RelationEvent(job, "", "")
+        for job, result in results.items()
+        if result == "failed" and _waits_again(jobs.get(job), relation)
+    ]
+    events = (*ended, *replayed, *unread)
     return Evidence(
         relation=relation,
         record=record,
@@ -71,6 +75,11 @@ def _find_waiting(queries: Queries, account: str, relation: Relation, since: int
     )
     pages = walk_pages(lambda cursor: queries.find_jobs(account, waiting, limit=PAGE, cursor=cursor))
     return [job for page in islice(pages, PAGES) for job in page.entries]
+
+
+def _waits_again(job: JobRecord | None, relation: Relation) -> bool:
+    """Return whether a job that failed for the relation was put back into the inbox for it."""
+    return job is not None and job.state == "queued" and relation not in job.failed
 
 
 def _named_jobs(events: Sequence[RelationEvent]) -> Iterable[str]:

@@ -292,6 +292,28 @@ def test_a_replay_of_a_paused_account_says_that_nothing_is_sent(cli: Cli, drain:
     assert "note: account acme is paused (hand)" in cli("replay", job, "--yes").stdout
 
 
+@pytest.mark.parametrize("is_behind_another", [False, True])
+def test_a_replayed_change_in_the_inbox_is_explained_as_one_that_waits_and_why_it_does(
+    cli: Cli, drain: Drain, *, is_behind_another: bool
+) -> None:
+    job = send(cli, MISSING)
+    drain()
+    cli("accounts", "pause", "acme", "--why", "moving")
+    if is_behind_another:
+        send(cli, 9001)
+    cli("replay", job, "--yes")
+    words = ("explain", BUYER, "501", str(MISSING))
+    output = cli(*words).stdout
+    assert f"{job} create" in output
+    assert "waits in the inbox" in output
+    assert "but:    account acme is paused (hand: moving)" in output
+    [explained] = json.loads(cli(*words, "--json").stdout)["jobs"]
+    assert explained["state"] == "queued"
+    cli("accounts", "resume", "acme")
+    drain()
+    assert "failed: 80 " in cli(*words).stdout
+
+
 def test_one_of_several_failed_relations_is_corrected_and_another_dismissed_and_none_is_lost(
     cli: Cli, drain: Drain, simulator: Simulator
 ) -> None:
