@@ -88,7 +88,7 @@ def _read_local(match: re.Match[str]) -> datetime:
     year, month, day = (int(match[name]) for name in ("year", "month", "day"))
     hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
     micros = round(float(match["fraction"] or 0) * SECOND)
-    year = year if year > 99 else 2000 + year
+    year = year if len(match["year"]) > 2 else 2000 + year
     try:
         return datetime(year, month, day, hour, minute, second, min(micros, 999_999))
     except ValueError:  # the 30th of February, or 25 o'clock
@@ -98,7 +98,10 @@ def _read_local(match: re.Match[str]) -> datetime:
 def _write(moment: datetime, zone: str) -> str:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=_find_zone(zone))
-    return write_instant(round(moment.timestamp() * SECOND))
+    try:
+        return write_instant(round(moment.timestamp() * SECOND))
+    except OverflowError:  # 0001-01-01, by which .NET says that there is none, begins before there are years
+        raise ValueError("expected a time between the years 1970 and 2255") from None
 
 
 @lru_cache(maxsize=64)
