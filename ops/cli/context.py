@@ -9,7 +9,7 @@ without Redis.
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import tzinfo
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +18,7 @@ import click
 from click.core import ParameterSource
 
 from ops.cli import output
+from ops.cli.local_zone import LocalZone
 from ops.explain.text import format_time
 from producers.errors import Forbidden
 from worker.config import Secret, Settings, Source, load_settings
@@ -127,7 +128,7 @@ class CommandContext:
     @property
     def zone(self) -> tzinfo:
         """The local time zone."""
-        return datetime.now().astimezone().tzinfo or UTC
+        return LocalZone()
 
     def format_time(self, instant: str) -> str:
         """Return an instant of a document in the local time zone, to the second."""
