@@ -48,6 +48,7 @@ STATUSES = {
     "TooSlow": 408,
     "Unsupported": 415,
     "CannotStart": 500,
+    "NotTrusted": 500,
 }
 
 
