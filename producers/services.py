@@ -50,6 +50,7 @@ def build_services(runtime: Runtime) -> Services:
             new_id=intake.new_id,
             withdraw=runtime.withdraw,
             now=runtime.metrics.now,
+            wake=runtime.wake_known,
         ),
         references=ReferenceService(queries=queries, job_admin=job_admin, new_id=intake.new_id, wake=wake),
         replays=ReplayService(

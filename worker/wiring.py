@@ -128,6 +128,7 @@ class Runtime:
             clock=SystemClock(),
             keep_lease=keep_lease,
             new_id=self._new_id,
+            wake=self.wake_known,
         )
 
     @property
@@ -145,6 +146,11 @@ class Runtime:
             emit=self.emit,
             watch=self.callbacks.watch,
         )
+
+    def wake_known(self, account: str, seconds: float) -> None:
+        """Send a flush message, unless the account has left the settings: nobody works it."""
+        if account in self.settings.accounts:
+            self.wake(account, seconds)
 
     def flush(self, account: str) -> FlushResult:
         """Work one batch of an account."""

@@ -31,7 +31,7 @@ from worker.ports.job_admin import JobAdmin
 from worker.ports.services import Clock, LeaseKeeper
 from worker.ports.store import Store
 from worker.ports.work import Lease, RelationRecord
-from worker.usecases.account_lease import acquire_lease
+from worker.usecases.account_lease import Wake, acquire_lease, give_back
 
 PIECE: Final = 500  # open relations that are ended at once
 FLUSH_TIME: Final = 5.0  # seconds that a flush is given to read back what can land no more
@@ -71,6 +71,7 @@ class EraseService:
     new_id: Callable[[], str]
     withdraw: Withdraw
     now: Callable[[], int]  # the store's time, µs
+    wake: Wake
     keep_lease: LeaseKeeper = background.keep_lease
 
     def erase(
@@ -167,7 +168,7 @@ class EraseService:
                 why = "their memory is kept until then; all else is erased: try again then"
                 return _describe_waiting(in_doubt, unsettled.now, why)
         finally:
-            lease.release()
+            give_back(lease, self.wake)
 
     def _explain_waiting(self, account: str) -> str:
         if self.store.get_pause(account):

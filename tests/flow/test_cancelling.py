@@ -24,7 +24,8 @@ BUYER = "estate:address:buyer"
 Make = Callable[..., World]
 
 
-def service_of(world: World) -> JobAdminService:
+def service_of(world: World, wakes: list[str] | None = None) -> JobAdminService:
+    wakes = [] if wakes is None else wakes
     queries, job_admin = queries_of(world.store), job_admin_of(world.store)
     taken = TakenJobs(
         store=world.store,
@@ -34,6 +35,7 @@ def service_of(world: World) -> JobAdminService:
         clock=world.clock,
         keep_lease=skip_renewal,
         new_id=world.new_id,
+        wake=lambda account, _: wakes.append(account),
     )
     return JobAdminService(
         queries=queries, job_admin=job_admin, new_id=world.new_id, cancel_taken=taken.cancel
@@ -56,6 +58,14 @@ def stopped_before_sending(make_world: Make, *changes: Any, **options: Any) -> W
     world.accept(*changes)
     world.flush()
     return world
+
+
+def test_a_worker_is_woken_for_what_has_waited_while_taken_changes_were_cancelled(make_world: Make) -> None:
+    world, wakes = stopped_before_sending(make_world, change("create", BUYER, 1, 9)), list[str]()
+    world.clock.advance(60.0)
+    world.accept(change("create", BUYER, 2, 9))
+    assert service_of(world, wakes).cancel("acme", ids(world, 0), by="ada").done == tuple(ids(world, 0))
+    assert wakes == ["acme"]
 
 
 def test_what_was_taken_and_never_signed_is_held_and_can_be_cancelled(make_world: Make) -> None:

@@ -55,6 +55,16 @@ def test_what_was_never_sent_ends_at_once_and_what_has_no_answer_is_left_to_the_
     assert erase(world) == {}
 
 
+def test_an_erasure_wakes_a_worker_for_what_it_has_kept_waiting(make_world: Make) -> None:
+    world, wakes = make_world(), list[str]()
+    erase_record(erasure_of(world, wakes), "acme", "address", 9001, by="ada")
+    assert wakes == []
+    world.accept(change("create", BUYER, 501, 9002))
+    for times in (1, 2):  # also where the next one comes before the sweep would have noticed
+        erase_record(erasure_of(world, wakes), "acme", "address", 9001, by="ada")
+        assert wakes == ["acme"] * times
+
+
 def test_a_later_delete_waits_for_the_late_create_though_its_record_was_erased_meanwhile(
     make_world: Make,
 ) -> None:

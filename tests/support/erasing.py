@@ -11,8 +11,9 @@ from worker.testing import skip_renewal
 from worker.usecases.withdrawal import withdraw_record
 
 
-def erasure_of(world: World) -> EraseService:
-    """Return what erases records of a world."""
+def erasure_of(world: World, wakes: list[str] | None = None) -> EraseService:
+    """Return what erases records of a world; `wakes` gets the accounts that it wakes."""
+    wakes = [] if wakes is None else wakes
     return EraseService(
         store=world.store,
         job_admin=job_admin_of(world.store),
@@ -22,6 +23,7 @@ def erasure_of(world: World) -> EraseService:
         withdraw=lambda account, *known: withdraw_record(*known, world.policy_of(account), by=ERASED),
         now=world.clock.now,
         keep_lease=skip_renewal,
+        wake=lambda account, _: wakes.append(account),
     )
 
 

@@ -77,6 +77,7 @@ class SimulatedOperator(SimulatedProcess):
                 clock=self,
                 keep_lease=self.keep_lease,
                 new_id=environment.new_id,
+                wake=environment.wake,
             ).cancel,
         )
         self.replays = make_replays(environment, store=store, job_admin=job_admin, intake=self.intake)
@@ -91,6 +92,7 @@ class SimulatedOperator(SimulatedProcess):
                 *known, environment.policy_of(account), by=ERASED
             ),
             now=database.now,
+            wake=environment.wake,
             keep_lease=self.keep_lease,
         )
         self._erased: dict[tuple[str, RecordRef], None] = {}

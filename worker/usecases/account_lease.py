@@ -1,16 +1,19 @@
-"""Waiting for an account's lease, and giving it back to a store that is away."""
+"""Waiting for an account's lease, and giving it back, also to a store that is away."""
 
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 from worker.errors import LeaseLost, Unavailable
 from worker.ports.services import Clock
-from worker.ports.work import LEASE_LIFETIME, Lease
+from worker.ports.work import LEASE_LIFETIME, MAX_COUNTDOWN, Lease
 
 MAX_WAIT: Final = 30.0  # seconds to wait for the account's lease
 POLL: Final = 0.2  # seconds between two attempts to get it
 RELEASE_FOR: Final = LEASE_LIFETIME  # seconds for which one that lost its store tries to release its lease
 RELEASE_EVERY: Final = 0.5  # seconds between two tries
+
+Wake = Callable[[str, float], None]
+"""Sends an account's flush message, which is due in so many seconds."""
 
 SomeLease = TypeVar("SomeLease", bound=Lease)
 
@@ -35,6 +38,13 @@ def wait_for_lease(
         clock.sleep(POLL)
         waited += POLL
     return lease
+
+
+def give_back(lease: Lease, wake: Wake, *, window: float = 0.0) -> None:
+    """Release the lease; wake a worker for what waits: the store takes it for woken from here on."""
+    next_in = lease.release(window=window)
+    if next_in is not None and next_in <= MAX_COUNTDOWN:
+        wake(lease.account, next_in)
 
 
 def release_when_back(lease: Lease, clock: Clock, *, window: float) -> None:

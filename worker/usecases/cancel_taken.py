@@ -21,7 +21,7 @@ from worker.ports.records import JobRecord
 from worker.ports.services import Clock, LeaseKeeper
 from worker.ports.store import Store
 from worker.ports.work import Lease
-from worker.usecases.account_lease import wait_for_lease
+from worker.usecases.account_lease import Wake, give_back, wait_for_lease
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.withdrawal import withdraw_jobs
 
@@ -44,6 +44,7 @@ class TakenJobs:
     clock: Clock
     keep_lease: LeaseKeeper
     new_id: Callable[[], str]
+    wake: Wake
 
     def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """End the account's jobs of which nothing is under way or in doubt; say why the others go on.
@@ -62,7 +63,7 @@ class TakenJobs:
                     done += result.done
                     refused |= result.refused
         finally:
-            lease.release()
+            give_back(lease, self.wake)
         gone = {job: "gone" for job in jobs if job not in done and job not in refused}
         return AdminResult(tuple(done), {**refused, **gone})
 

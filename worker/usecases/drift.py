@@ -6,7 +6,7 @@ at that moment. An answer that proves nothing is never drift.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -22,7 +22,8 @@ from worker.planner.plan import Limits, plan
 from worker.planner.relation_state import RelationRecord
 from worker.ports.drift import ConfirmedPage, DriftedRelation, DriftFilter, DriftPage
 from worker.ports.queries import Queries
-from worker.ports.work import MAX_COUNTDOWN, Lease
+from worker.ports.work import Lease
+from worker.usecases.account_lease import Wake, give_back
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
 from worker.usecases.flush_telemetry import FlushTelemetry
@@ -82,7 +83,7 @@ class DriftReader:
         policy: FlushPolicy,
         deps: FlushDeps,
         queries: Queries,
-        wake: Callable[[str, float], None],
+        wake: Wake,
     ) -> None:
         self._policy, self._deps, self._queries, self._wake = policy, deps, queries, wake
         self.telemetry = FlushTelemetry(policy.account, "", deps.emit)  # of no flush
@@ -153,10 +154,10 @@ class DriftReader:
             outcome = self._read_under(lease, reading, now)
         except BaseException:
             with suppress(RelationsError):
-                self._give_back(lease)
+                give_back(lease, self._wake, window=self._policy.window)
             raise
         try:
-            self._give_back(lease)
+            give_back(lease, self._wake, window=self._policy.window)
         except LeaseLost:  # somebody may have written meanwhile: the answer proves nothing
             return _Wait(POLL, AT_WORK)
         if isinstance(outcome, _Wait):
@@ -172,12 +173,6 @@ class DriftReader:
                 f"account {account} is paused, so nothing is read; `relations accounts resume {account}`",
                 retry_after=REST,
             )
-
-    def _give_back(self, lease: Lease) -> None:
-        """Release the lease; wake a worker for what came in while it was held."""
-        next_in = lease.release(window=self._policy.window)
-        if next_in is not None and next_in <= MAX_COUNTDOWN:
-            self._wake(self._policy.account, next_in)
 
     def _read_under(self, lease: Lease, reading: "_PageRead", now: int) -> _Answered | _Wait | None:
         """Send a request under the lease; return None if there is nothing to read any more."""
