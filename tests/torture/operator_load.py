@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -191,13 +191,11 @@ class OperatorLoad:
     def _compare_job(self, runtime: Runtime, job: JobRecord, actual: set[Relation]) -> str:
         """Return what is wrong with the job's relations in the CRM; empty if nothing is.
 
-        A job that replaces it may have applied what it could not.
+        Jobs that replace it, and those that replace these, may have applied what it could not.
         """
         present = sum(relation in actual for relation in self._sent[job.id])
         applied = job.counts["applied"]
-        most = applied + sum(
-            other.counts["applied"] for each in job.replayed_by if (other := runtime.store.get_job(each))
-        )
+        most = applied + sum(other.counts["applied"] for other in _replays_of(runtime, job))
         if applied <= present <= most:
             return ""
         counts = ", ".join(f"{count} {result}" for result, count in job.counts.items() if count)
@@ -216,6 +214,14 @@ class OperatorLoad:
             for key, text in texts.items()
             if finds(text)
         ]
+
+
+def _replays_of(runtime: Runtime, job: JobRecord) -> Iterator[JobRecord]:
+    """Yield the jobs that replace it, in turn with those that replace them."""
+    for name in job.replayed_by:
+        if other := runtime.store.get_job(name):
+            yield other
+            yield from _replays_of(runtime, other)
 
 
 def _is_missing(child: int) -> bool:
