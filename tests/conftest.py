@@ -11,11 +11,12 @@ import redis
 from hypothesis import settings
 
 from ops.dev.redis_server import RedisServer, run_server
-from tests.support.surroundings import forget_settings, share_certificates
+from tests.support.surroundings import forget_settings, keep_bytecode, share_certificates
 from worker.garbage import THRESHOLDS
 from worker.redis.client import connect
 
 forget_settings(os.environ)
+keep_bytecode(os.environ)
 share_certificates()
 
 # As a worker has it: looking for cycles among the values of a test takes a tenth of its time.

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ops.dev.local import environment
-from tests.support.surroundings import forget_settings
+from tests.support.surroundings import forget_settings, keep_bytecode
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = "http://127.0.0.1:9"
@@ -35,6 +35,14 @@ def test_all_that_a_workbench_exports_is_forgotten_and_nothing_else() -> None:
     environ = {**kept, **sourced()}
     forget_settings(environ)
     assert environ == kept
+
+
+def test_what_one_process_compiles_the_next_reads_whatever_the_shell_says(tmp_path: Path) -> None:
+    (tmp_path / "imported.py").touch()
+    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    keep_bytecode(environ)
+    subprocess.run([sys.executable, "-c", "import imported"], cwd=tmp_path, env=environ, check=True)
+    assert list((tmp_path / "__pycache__").iterdir())
 
 
 def test_tests_of_the_interface_pass_in_the_shell_of_a_workbench() -> None:

@@ -1,6 +1,7 @@
-"""What tests make of their surroundings: settings of who runs them are forgotten, certificates read once."""
+"""What tests make of their surroundings: settings are forgotten; what all need is made and read once."""
 
 import re
+import sys
 from collections.abc import MutableMapping
 from functools import cache
 from typing import Any, Final
@@ -15,6 +16,15 @@ def forget_settings(environ: MutableMapping[str, str]) -> None:
     """Remove the variables that name settings, keys or a running system."""
     for name in [name for name in environ if CHANGING.fullmatch(name) and name not in ASKING]:
         del environ[name]
+
+
+def keep_bytecode(environ: MutableMapping[str, str]) -> None:
+    """Let this process and those it starts keep what they compile, whatever the shell says.
+
+    Hundreds are started, and compiling takes half of a start; every pytest would write all assertions anew.
+    """
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def share_certificates() -> None:
