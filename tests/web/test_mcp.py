@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from datetime import UTC
 from importlib.metadata import version
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -18,19 +19,22 @@ from producers.services import build_services
 from tests.support.http_front import BUYER, KEYS, MISSING, SECRETS, Front
 from worker.errors import NotFound
 
-pytest.importorskip("mcp", reason="the extra mcp is not installed")
+if TYPE_CHECKING:  # the tests that need it import it: every process collects them, and few run them
+    from mcp import Client
 
-from mcp import Client, StdioServerParameters
-
-from ops.mcp import Tools, make_server
+pytestmark = pytest.mark.skipif(not find_spec("mcp"), reason="the extra mcp is not installed")
 
 Call = Callable[..., Any]
 GAMMA = '[accounts.gamma]\ntoken = "env:BETA_TOKEN"\nsecret = "env:BETA_SECRET"\n'
 ONE = "accounts = ['acme']\ncan = ['read']"
 
 
-def use(front: Front, work: Callable[[Client], Any]) -> Any:
+def use(front: Front, work: Callable[["Client"], Any]) -> Any:
     """Do something with a client of the tools."""
+    from mcp import Client
+
+    from ops.mcp import make_server
+
     sent = list[str]()
     operations = LocalOperations(
         runtime=front.runtime, services=build_services(front.runtime), send_replay=sent.append, zone=UTC
@@ -48,7 +52,7 @@ def use(front: Front, work: Callable[[Client], Any]) -> Any:
 def call(front: Front, name: str, **arguments: Any) -> Any:
     """Return the document that a tool answers."""
 
-    async def work(client: Client) -> Any:
+    async def work(client: "Client") -> Any:
         return await client.call_tool(name, arguments)
 
     result = use(front, work)
@@ -66,7 +70,7 @@ def fail(front: Front) -> str:
 
 
 def test_every_tool_says_that_it_reads_but_the_one_that_prepares(front: Front) -> None:
-    async def work(client: Client) -> Any:
+    async def work(client: "Client") -> Any:
         return (await client.list_tools()).tools
 
     tools = {tool.name: tool for tool in use(front, work)}
@@ -78,6 +82,8 @@ def test_every_tool_says_that_it_reads_but_the_one_that_prepares(front: Front) -
 
 
 def test_over_http_accounts_are_as_they_are_now_however_long_the_server_runs(front: Front) -> None:
+    from ops.mcp import Tools
+
     tools = Tools(HttpOperations(HttpCalls(front.url, KEYS["viewer"][0]), front.url, zone=UTC))
     with pytest.raises(NotFound, match='there is no account "beta"; there are acme'):
         tools.list_failures("beta")
@@ -114,7 +120,7 @@ def test_an_account_that_is_new_in_the_settings_is_known(front: Front) -> None:
 
 
 def test_the_server_says_its_name_and_version(front: Front) -> None:
-    async def work(client: Client) -> Any:
+    async def work(client: "Client") -> Any:
         return client.server_info
 
     info = use(front, work)
@@ -186,6 +192,8 @@ def test_what_is_wrong_is_said(front: Front, name: str, arguments: dict[str, Any
 def test_the_command_serves_them_over_standard_input_and_output(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from mcp import Client, StdioServerParameters
+
     job = fail(front)
     environment = {
         **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
