@@ -22,10 +22,13 @@ share_certificates()
 # As a worker has it: looking for cycles among the values of a test takes a tenth of its time.
 gc.set_threshold(*THRESHOLDS)
 
-# A suite that a script runs in the background starts with SIGINT ignored, and so would every process that
-# a test starts and interrupts. The children of a process with a handler start with the default action.
+# A suite that a script runs in the background starts with SIGINT ignored, and one behind `nohup` with SIGHUP,
+# and so would every process that a test starts and ends by them. Children of a process with a handler start
+# with the default action.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 settings.register_profile("quick", max_examples=30, deadline=None, derandomize=False, print_blob=True)
 settings.register_profile("many", settings.get_profile("quick"), max_examples=100)
