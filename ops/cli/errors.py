@@ -13,7 +13,6 @@ from ops.operations import ServerUnavailable
 from producers.errors import CannotStart
 from worker.config import mask_url
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError, StoreUnavailable
-from worker.redis.client import is_timeout
 
 
 class Exit(IntEnum):
@@ -59,6 +58,8 @@ def _format_error(error: RelationsError, context: CommandContext) -> Sequence[st
         reason = f"{mask_url(context.url)} has no Redis: {str(error).rstrip('.')}."
         return [f"{reason} `relations doctor` on its machine checks every part."]
     if isinstance(error, StoreUnavailable):
+        from worker.redis.client import is_timeout  # which imports redis, as few commands need it
+
         reason = f"{mask_url(context.settings.redis_url)}: {str(error).rstrip('.')}."
         remedy = "See why it hangs" if is_timeout(error) else "Start it"
         advice = "or set RELATIONS_REDIS_URL to one that runs; `relations doctor` checks every part."
