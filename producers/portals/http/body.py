@@ -19,9 +19,7 @@ from worker.errors import Fault, Invalid, Unavailable
 
 BODY_SECONDS = 60.0  # that a body may take to come
 MAX_FORM: Final = 2**20  # bytes
-SMALL_BODY: Final = (
-    2**16
-)  # bytes up to which a body is not counted with the others: messages have a few thousand
+SMALL_BODY: Final = 2**16  # bytes of a body that is not counted; messages have a few thousand
 MAX_HELD: Final = 2**28  # bytes of larger bodies that are held at once
 LENGTH_DIGITS: Final = 20  # of a length; more than the parser's 64 bits have are zeros before it
 EMPTY_ARRAY: Final = "Expected `object`, got `array`"
