@@ -114,3 +114,18 @@ def test_waiting_for_very_many_is_over_in_time_and_takes_none_for_forgotten_that
     with pytest.raises(TimeoutError, match="95000 jobs are not seen done"):
         relations.wait(map(str, range(100_000)), timeout=3)
     assert clock.monotonic() <= 4
+
+
+def test_a_machine_that_slept_looks_once_more_before_it_names_jobs_that_are_not_done() -> None:
+    states = iter(["queued", "succeeded"])
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"jobs": [{"id": "acme-1", "state": next(states)}]})
+
+    class SleepyClock(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            self.advance(seconds + 3600)
+
+    transport = httpx.MockTransport(answer)
+    relations = Relations("http://here", "key", transport=transport, clock=SleepyClock())
+    assert relations.wait("acme-1", timeout=10)[0]["state"] == "succeeded"

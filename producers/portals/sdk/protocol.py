@@ -173,9 +173,10 @@ class ClientSteps:
     ) -> Generator[Step, Any, None]:
         """Read the jobs that are not seen done yet, many at a time; take out those that are forgotten.
 
-        However many there are, this ends `MIN_TIMEOUT` after the deadline: the rest is not looked at.
+        However many there are, this ends `MIN_TIMEOUT` after the deadline: the rest is not looked at. One
+        that begins later, since the machine slept, has as long.
         """
-        waiting, end = _open_jobs(found), deadline + MIN_TIMEOUT
+        waiting, end = _open_jobs(found), max(deadline, self.monotonic()) + MIN_TIMEOUT
         for start in range(0, len(waiting), LOOKUP):
             if self.monotonic() >= end:
                 return
