@@ -146,7 +146,7 @@ def count_waiting(server: socket.socket) -> int:
 
 def test_the_doctor_names_the_broker_with_all_its_sentinels(sentinels: SentinelSetup, tmp_path: Path) -> None:
     cli = make_cli(make_environ(write_settings(tmp_path, "http://127.0.0.1:1", "acme"), sentinels.url))
-    findings = json.loads(cli("doctor", "--no-api", "--json", code=1).stdout)["findings"]
+    findings = json.loads(cli("doctor", "--no-api", "--json", code=None).stdout)["findings"]
     broker = next(finding for finding in findings if finding["what"] == "broker")
     assert (broker["level"], broker["text"]) == ("ok", sentinels.url)
 

@@ -214,7 +214,7 @@ def test_waiting_is_over_in_time_whether_the_server_is_dead_or_hangs(timeout: in
         relations = Relations("http://here", "key", transport=httpx.MockTransport(way), clock=clock)
         with pytest.raises(Unavailable, match=r"refused|ReadTimeout"):
             relations.wait("acme-1", timeout=timeout)
-        assert clock.monotonic() - began <= timeout + more
+        assert clock.monotonic() - began <= timeout + more + 1e-5  # the clock counts microseconds
 
 
 def test_waiting_for_many_is_over_in_time_too() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -10,7 +11,6 @@ import httpx
 import msgspec
 
 from producers.errors import NotTrusted
-from producers.portals.sdk.deadline_transport import DeadlineTransport
 from producers.portals.sdk.http_answers import read_answer
 from producers.portals.sdk.per_process import PerProcess
 from producers.portals.sdk.protocol import Attempt, GetBatch, GetJob, GetJobs, SendChanges
@@ -20,7 +20,8 @@ from worker.errors import Fault, Invalid, InvalidChange, RelationsError, Unavail
 
 AnyClient = TypeVar("AnyClient", httpx.Client, httpx.AsyncClient)
 
-MAX_TIMEOUT: Final = 10.0  # seconds that a single attempt may take
+MAX_TIMEOUT: Final = 10.0  # seconds that a single attempt may wait for the network, and for its answer
+ENCODING: Final = "content-encoding"
 
 
 class HttpTransport:
@@ -28,17 +29,17 @@ class HttpTransport:
 
     def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None) -> None:
         options = client_options(url, key)
-
-        def connect(**options: Any) -> httpx.Client:
-            return httpx.Client(transport=transport or DeadlineTransport(options["base_url"]), **options)
-
-        self._http = PerProcess(lambda: open_client(connect, **options))
+        self._http = PerProcess(lambda: open_client(httpx.Client, **options, transport=transport))
 
     def attempt(self, step: Attempt) -> Any:
         """Make the call once; raises Unavailable when time can cure it."""
-        http = self._http.get()
+        http, options = self._http.get(), _request_options(step)
         with translate_errors(http):
-            return read_answer(step.call, http.request(**_request_options(step)))
+            answer = Answer(options["timeout"])
+            with http.stream(**options) as response:
+                for piece in response.iter_bytes():
+                    answer.add(piece)
+            return read_answer(step.call, answer.whole(response))
 
     def close(self) -> None:
         """Close the connections of this process."""
@@ -58,12 +59,11 @@ class AsyncHttpTransport:
         """Make the call once; raises Unavailable when time can cure it."""
         http, options = self._http.get().of_this_loop(), _request_options(step)
         with translate_errors(http):
-            try:
-                async with asyncio.timeout(options["timeout"]):  # httpx's own begins anew with every read
-                    response = await http.request(**options)
-            except TimeoutError:
-                raise httpx.ReadTimeout("the request's time is up") from None
-            return read_answer(step.call, response)
+            answer = Answer(options["timeout"])
+            async with http.stream(**options) as response:
+                async for piece in response.aiter_bytes():
+                    answer.add(piece)
+            return read_answer(step.call, answer.whole(response))
 
     async def close(self) -> None:
         """Close the connections of this process."""
@@ -87,6 +87,30 @@ class LoopClient:
             raise RelationsError("this client was used in another event loop; make one in each")
         self._loop = loop
         return self._http
+
+
+class Answer:
+    """The body of an answer as it comes: httpx waits as long for each piece as for the first."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until, self._body = monotonic() + seconds, bytearray()
+
+    def add(self, piece: bytes) -> None:
+        """Add a piece; raise ReadTimeout if it came too late."""
+        if monotonic() > self._until:
+            raise httpx.ReadTimeout("the answer did not come in time")
+        self._body += piece
+
+    def whole(self, response: httpx.Response) -> httpx.Response:
+        """Return the response with its body, which is decoded."""
+        headers = [(name, value) for name, value in response.headers.multi_items() if name != ENCODING]
+        return httpx.Response(
+            response.status_code,
+            headers=headers,
+            content=bytes(self._body),
+            request=response.request,
+            extensions=response.extensions,
+        )
 
 
 @contextmanager
