@@ -6,7 +6,7 @@ none.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import BinaryIO, Final, NamedTuple, cast
+from typing import IO, BinaryIO, Final, NamedTuple, cast
 from xml.etree import ElementTree
 from zipfile import ZipFile
 
@@ -49,17 +49,23 @@ def scan_ods(file: BinaryIO) -> Mapping[str, Sequence[FailedRows]]:
     sheets = dict[str, Sequence[FailedRows]]()
     areas = dict[str, Area | None]()
     with suppress(*BROKEN), ZipFile(file) as archive, archive.open(CONTENT) as xml:
-        scan = _SheetScan()
-        for _, element in ElementTree.iterparse(xml):  # noqa: S314 - expat bounds what entities grow to
-            if element.tag == ROW:
-                scan.add(element)
-                element.clear()
-            elif element.tag == SHEET:
-                name = element.get(f"{TABLE}name", "")
-                sheets[name], areas[name], scan = scan.failed, scan.area, _SheetScan()
+        for name, scan in _scan_sheets(xml):
+            sheets[name], areas[name] = scan.failed, scan.area
     for name, area in areas.items():
         check_area(name, area)
     return sheets
+
+
+def _scan_sheets(xml: IO[bytes]) -> Iterator[tuple[str, "_SheetScan"]]:
+    """Yield what is known of each sheet when all of its rows are read, with its name."""
+    scan = _SheetScan()
+    for _, element in ElementTree.iterparse(xml):  # noqa: S314 - expat bounds what entities grow to
+        if element.tag == ROW:
+            scan.add(element)
+            element.clear()
+        elif element.tag == SHEET:
+            yield element.get(f"{TABLE}name", ""), scan
+            scan = _SheetScan()
 
 
 def list_failed(rows: Sequence[FailedRows]) -> Iterator[FailedCell]:

@@ -33,9 +33,10 @@ class HttpTransport:
 
     def attempt(self, step: Attempt) -> Any:
         """Make the call once; raises Unavailable when time can cure it."""
-        http, options = self._http.get(), _request_options(step)
+        http = self._http.get()
         with translate_errors(http):
-            answer = Answer(options["timeout"])
+            options = _request_options(step)
+            answer = AnswerBody(options["timeout"])
             with http.stream(**options) as response:
                 for piece in response.iter_bytes():
                     answer.add(piece)
@@ -57,9 +58,10 @@ class AsyncHttpTransport:
 
     async def attempt(self, step: Attempt) -> Any:
         """Make the call once; raises Unavailable when time can cure it."""
-        http, options = self._http.get().of_this_loop(), _request_options(step)
+        http = self._http.get().of_this_loop()
         with translate_errors(http):
-            answer = Answer(options["timeout"])
+            options = _request_options(step)
+            answer = AnswerBody(options["timeout"])
             async with http.stream(**options) as response:
                 async for piece in response.aiter_bytes():
                     answer.add(piece)
@@ -89,7 +91,7 @@ class LoopClient:
         return self._http
 
 
-class Answer:
+class AnswerBody:
     """The body of an answer as it comes: httpx waits as long for each piece as for the first."""
 
     def __init__(self, seconds: float) -> None:

@@ -182,12 +182,9 @@ class ClientSteps:
                 return
             asked = waiting[start : start + LOOKUP]
             jobs = yield from self._call(GetJobs(asked), deadline, end)
-            for job_id, job in zip(asked, jobs, strict=True):
-                if job is not None:
-                    found[job_id] = job
-                elif JOB_ID.fullmatch(job_id):
-                    del found[job_id]
-                else:
+            found.update(zip(asked, jobs, strict=True))
+            for job_id in _drop_forgotten(found, asked):
+                if not JOB_ID.fullmatch(job_id):
                     raise NotFound(f"{quote(job_id)} is not the id of a job")
 
     def _call(
@@ -239,6 +236,14 @@ def _job_ids(jobs: Jobs) -> list[str]:
     """Return the ids of one job or many, given by id or as they were sent."""
     several = [jobs] if isinstance(jobs, str | Sent) else jobs
     return [job.id if isinstance(job, Sent) else job for job in several]
+
+
+def _drop_forgotten(found: dict[str, JobDict | None], asked: Sequence[str]) -> list[str]:
+    """Take out and return those of the jobs of which nothing was found."""
+    forgotten = [job_id for job_id in asked if found[job_id] is None]
+    for job_id in forgotten:
+        del found[job_id]
+    return forgotten
 
 
 def _open_jobs(jobs: dict[str, JobDict | None]) -> list[str]:
