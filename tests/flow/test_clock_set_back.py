@@ -44,14 +44,20 @@ def sweeper_of(world: World, woken: list[str]) -> Sweeper:
     )
 
 
-def test_a_retry_goes_when_it_was_to_go_though_the_clock_was_set_back(
-    make_world: Callable[..., World],
-) -> None:
+def lose_an_answer(make_world: Callable[..., World]) -> tuple[World, Sweeper, list[str]]:
+    """Return a world whose first answer gets lost, with a change; its sweeper, and whom that woke."""
     world = make_world(faults=FaultPlan.script(["lost_after"]))
     woken: list[str] = []
     sweeper = sweeper_of(world, woken)
     sweeper.sweep()
     world.accept(change("create", BUYER, 501, 9001))
+    return world, sweeper, woken
+
+
+def test_a_retry_goes_when_it_was_to_go_though_the_clock_was_set_back(
+    make_world: Callable[..., World],
+) -> None:
+    world, sweeper, woken = lose_an_answer(make_world)
     next_in = world.flush().next_in
     assert next_in is not None
     sweeper.sweep()
@@ -72,11 +78,7 @@ def test_a_retry_goes_when_it_was_to_go_though_the_clock_was_set_back(
 def test_a_write_that_was_read_back_is_waited_for_no_longer_than_before_the_clock_was_set_back(
     make_world: Callable[..., World],
 ) -> None:
-    world = make_world(faults=FaultPlan.script(["lost_after"]))
-    woken: list[str] = []
-    sweeper = sweeper_of(world, woken)
-    sweeper.sweep()
-    world.accept(change("create", BUYER, 501, 9001))
+    world, sweeper, _ = lose_an_answer(make_world)
     world.drain()
     assert world.job().state == "succeeded"
     relation = Relation(BUYER, 501, 9001)
@@ -102,10 +104,8 @@ def test_a_write_without_an_answer_is_waited_for_though_the_clock_was_set_back_j
     world.clock.advance(-7200.0)
     world.accept(change("create", BUYER, 501, 9001))
     world.flush()  # its request may land for 150 s from now on
-    for _ in range(times):
-        assert (
-            world.store.bring_forward("acme", 7_200_000_000) is not None
-        )  # one sweep, and another that died
+    for _ in range(times):  # one sweep, and another that died
+        assert world.store.bring_forward("acme", 7_200_000_000) is not None
     world.accept(change("delete", BUYER, 501, 9001))
     world.drain()
     world.clock.advance(300.0)

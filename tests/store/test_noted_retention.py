@@ -47,13 +47,19 @@ def is_confirmed(store: RedisStore) -> bool:
     return store.relation_history("acme", RELATION)[0].confirmed.present.job == "acme-001"
 
 
+def promise(make_store: Make, result: str) -> tuple[RedisStore, list[Retention]]:
+    """Return a store with a job that came to this, and the settings' retention, which may be changed."""
+    settings = [LONG]
+    store = make_store(lambda _: settings[0])
+    work(store, 0, result)
+    return store, settings
+
+
 @pytest.mark.parametrize("later", [SHORT, GONE], ids=["kept for less", "not in the settings"])
 def test_what_is_confirmed_is_known_as_long_as_a_failed_job_it_may_judge(
     make_store: Make, clock: FakeClock, later: Retention
 ) -> None:
-    settings = [LONG]
-    store = make_store(lambda _: settings[0])
-    work(store, 0, "failed")
+    store, settings = promise(make_store, "failed")
     store.tidy("acme")
     settings[0] = later
     store.tidy("acme")
@@ -70,9 +76,7 @@ def test_what_is_confirmed_is_known_as_long_as_a_failed_job_it_may_judge(
 def test_event_ids_of_an_account_that_has_left_the_settings_are_remembered_as_long_as_they_said(
     make_store: Make, clock: FakeClock
 ) -> None:
-    settings = [LONG]
-    store = make_store(lambda _: settings[0])
-    work(store, 0, "applied")
+    store, settings = promise(make_store, "applied")
     store.tidy("acme")
     settings[0] = GONE
     pass_days(store, clock, 49)
@@ -86,9 +90,7 @@ def test_event_ids_of_an_account_that_has_left_the_settings_are_remembered_as_lo
 def test_what_was_promised_is_forgotten_once_it_is_over(
     make_store: Make, clock: FakeClock, ahead: int
 ) -> None:
-    settings = [LONG]
-    store = make_store(lambda _: settings[0])
-    work(store, 0, "failed")
+    store, settings = promise(make_store, "failed")
     noted = [read_meta(store.database, "acme").noted]
     pass_days(store, clock, 1 + ahead)
     settings[0] = SHORT

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -211,10 +212,13 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
         hide_key(key.sha256)
     for name, source in settings.sources.items():
         given = document["sources"][name]
-        yield from under(join("sources", name), checks.check_source(source, given, settings.accounts))
-        yield from under(join("sources", name), check_sender_keys(source, given))
-        yield from under(join("sources", name), check_signed(source, given))
-        yield from under(join("sources", name), check_answers(source))
+        found = chain(
+            checks.check_source(source, given, settings.accounts),
+            check_sender_keys(source, given),
+            check_signed(source, given),
+            check_answers(source),
+        )
+        yield from under(join("sources", name), found)
         hide_passwords(source.url)
     yield from under("dashboard", checks.check_dashboard(settings.dashboard, settings.keys))
     for name, callback in settings.callbacks.items():

@@ -118,9 +118,9 @@ class AccountCommit(Commit):
         """Add an entry to the audit log, or just its count to one that is there; the words there stay."""
         if entry is None or (known and not count):
             return
-        stored = codec.read_audit_entry(entry.name, 0, known) if known else entry
-        total = stored.count + count if known else count
-        self.hset("deed", entry.name, codec.audit_row(stored, total))
+        kept = codec.kept_audit_entry(entry, known)
+        total = kept.count + count if known else count
+        self.hset("deed", entry.name, codec.audit_row(kept, total))
         self.count("numbers", {f"deed:{entry.act}": count})
         if not known:
             self.run("ZADD", "deeds", self.now, entry.name)

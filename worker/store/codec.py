@@ -56,6 +56,11 @@ def begun(journal: Mapping[bytes, bytes]) -> tuple[BegunRequest, ...]:
     return tuple(sorted(entries, key=lambda entry: (entry.signed, entry.request_id)))
 
 
+def kept_audit_entry(entry: AuditEntry, row: bytes | None) -> AuditEntry:
+    """Return an entry of the audit log with the words that stand there: they may have been erased since."""
+    return read_audit_entry(entry.name, 0, row) if row else entry
+
+
 def audit_row(entry: AuditEntry, count: int) -> bytes:
     """Return an entry of the audit log as it is stored, with this count."""
     return encode((entry.by, entry.act, entry.what, count, entry.note))

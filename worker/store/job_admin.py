@@ -108,7 +108,7 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
 
         def act_on_piece(piece: Sequence[str]) -> tuple[int, AdminResult]:
             commit, known = self._begin_act(account, entry, over_queue=over_queue)
-            kept = codec.read_audit_entry(entry.name, 0, known) if known else entry  # perhaps erased since
+            kept = codec.kept_audit_entry(entry, known)
             found, changed = self._read_kept(commit, piece), 0
             done, refused = list[str](), dict[str, str]()
             for id_ in piece:
