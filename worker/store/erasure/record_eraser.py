@@ -98,7 +98,7 @@ class RecordEraser:
     def _erase_guards(self, commit: AccountCommit) -> int:
         """Forget guards of its closed relations that stood for a write in doubt, once none is any more."""
         members = self._redis.zrange(f"{self._base}:guard", 0, -1)
-        named = [each for each in members if self._who.is_part_of(guarded_relation(each))]
+        named = [each for each in members if self._who.is_part_of(guarded_relation(each.decode()))]
         old = closed_guards(self._database, self._account, named, now=commit.now)
         if old:
             commit.run("ZREM", "guard", *old)

@@ -5,7 +5,6 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from worker.contract import Relation
 from worker.ports.integrity import FlawProgress
 from worker.ports.store import Retention
 from worker.store import codec
@@ -14,6 +13,7 @@ from worker.store.inspection.flaws import Flaw, StoredNumbers
 from worker.store.inspection.integrity import Survey
 from worker.store.jobs.stored_job import LoadedJob
 from worker.store.keys import bucket_at
+from worker.store.lease.guards import guarded_relation
 from worker.store.limits import MAX_EXAMINED
 from worker.store.meta import META_FIELDS, Meta
 from worker.store.redis_store import RedisStore
@@ -118,7 +118,7 @@ class SurveyReader:
         for page in self._pages("zrange", "guard", withscores=True):
             names = [name.decode() for name, _ in page]
             members.update(names)
-            relations = [Relation.parse(name.rpartition("|")[2]) for name in names]
+            relations = list(map(guarded_relation, names))
             found = read_memories(self._database, self._account, relations, now=self._now, opens=False)
             memories = {relation: memory for relation, (_, memory) in found.items()}
             yield from self.survey.check_closed_guards(names, memories)

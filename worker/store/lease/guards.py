@@ -7,14 +7,14 @@ from worker.store.account import read_memories
 from worker.store.database import Database
 
 
-def guarded_relation(member: bytes) -> Relation:
+def guarded_relation(member: str) -> Relation:
     """Return the relation of a guard."""
-    return Relation.parse(member.decode().rpartition("|")[2])
+    return Relation.parse(member.rpartition("|")[2])
 
 
 def closed_guards(database: Database, account: str, members: Collection[bytes], *, now: int) -> list[bytes]:
     """Return which of these guards are of relations that are closed, and of which no write is in doubt."""
-    by_member = {member: guarded_relation(member) for member in members}
+    by_member = {member: guarded_relation(member.decode()) for member in members}
     found = read_memories(database, account, list(dict.fromkeys(by_member.values())), now=now)
     return [
         member

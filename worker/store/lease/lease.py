@@ -19,6 +19,7 @@ from worker.store.commit import Check, Overtaken, repeat_while_overtaken
 from worker.store.database import Database
 from worker.store.keys import LAYOUT, short_id
 from worker.store.lease import look_ups, transitions
+from worker.store.lease.guards import guarded_relation
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import ReferenceMemory
 from worker.store.lease.queue import WORK_FIELDS, QueueHead, WorkNote
@@ -65,7 +66,7 @@ class RedisLease:
         for guard in guards:
             reads.zrangebylex("guard", f"[{guard}|", f"[{guard}|\xff")
         return {
-            guard: tuple(Relation.parse(name.decode().rpartition("|")[2]) for name in names)
+            guard: tuple(guarded_relation(name.decode()) for name in names)
             for guard, names in zip(guards, reads.run(), strict=True)
         }
 
