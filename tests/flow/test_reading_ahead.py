@@ -88,6 +88,13 @@ def test_a_batch_that_names_what_is_on_its_way_is_worked_after_the_answer() -> N
     assert world.linked() == {(501, 902), (501, 903)}
 
 
+def test_batches_that_name_the_same_relation_are_worked_one_after_the_other_by_one_flush() -> None:
+    toggles = [change(("create", "delete")[number % 2], BUYER, 501, 901) for number in range(7)]
+    world = world_of(*toggles, batch=1, in_flight=4)
+    assert kinds(flush_noted(world)) == "saw" * 7
+    assert world.linked() == {(501, 901)}
+
+
 @pytest.mark.parametrize("relation_type", [BROKER, UNIT])
 def test_a_batch_of_a_type_whose_relations_depend_on_each_other_waits_too(relation_type: str) -> None:
     world = world_of(

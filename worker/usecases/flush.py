@@ -117,7 +117,7 @@ class _Flush:
         if not self.claim(work, effects) or work.recovered:
             return 0.0
         rest: float | None = None
-        while rest is None and ((operations := self.guarded.next_operations()) or self.join_postponed()):
+        while rest is None and ((operations := self.guarded.next_operations()) or self.join_next()):
             rest = self.run_round(operations) if operations else None
         return rest or 0.0
 
@@ -187,7 +187,7 @@ class _Flush:
 
     def read_ahead(self, current: Round) -> bool:
         """Let the next batch join the round once all of its requests have begun; return whether it did."""
-        if not (current.has_begun and self.may_read_ahead(current, is_flying=current.is_flying)):
+        if not (current.has_begun and self.may_read_ahead(current)):
             return False
         work = self.read()
         if not self.ahead.may_join(work, self.batch.states):
@@ -199,12 +199,12 @@ class _Flush:
             current.add(self.plan(groups[0]), deletes=_deletes(operations))
         return bool(added)
 
-    def join_postponed(self) -> bool:
-        """Claim the batch that had to wait for a round; return whether there was one, with work to do."""
-        if not (work := self.ahead.take_postponed(self.batch.states)):
+    def join_next(self) -> bool:
+        """Read and claim the next batch between two rounds; return whether there is work to do."""
+        if not self.ahead.is_wanted(now=self.deps.clock.monotonic(), between_rounds=True):
             return False
-        records = self.lease.records(dict.fromkeys(work.named))  # the round may have changed any of them
-        return bool(self.join(work._replace(records=records)))
+        work = self.read()
+        return self.ahead.may_join(work, self.batch.states) and bool(self.join(work))
 
     def join(self, work: WorkBatch) -> list[Relation]:
         """Claim a further batch; return its relations that are open now."""
@@ -217,11 +217,11 @@ class _Flush:
         self.telemetry.batch_folded(work, relations=len(added), correlations=self.batch.correlations(added))
         return added
 
-    def may_read_ahead(self, current: Round, *, is_flying: bool) -> bool:
+    def may_read_ahead(self, current: Round) -> bool:
         """Return whether a further batch is wanted, and may be sent with what the round has."""
         is_plain = current.group.priority is Priority.OPEN and not self.pace.troubled
         now = self.deps.clock.monotonic()
-        return is_plain and self.pace.has_slots and self.ahead.is_wanted(now=now, is_flying=is_flying)
+        return is_plain and self.pace.has_slots and self.ahead.is_wanted(now=now)
 
     def take_reply(self, current: Round, request_id: str, reply: Reply) -> None:
         """Let everything follow from a reply; the next request travels while the answered one is settled."""
@@ -283,7 +283,7 @@ class _Flush:
             request.actions,
             request_id=request_id,
             now=signed / SECOND,
-            is_alone=current.is_at_last and not self.may_read_ahead(current, is_flying=True),
+            is_alone=current.is_at_last and not self.may_read_ahead(current),
         )
         sent = SentRequest(
             place,

@@ -126,14 +126,13 @@ class Round:
 
 
 class ReadAhead:
-    """Whether a flush takes its next batch before this one is done, and the batch that waits for that.
+    """Whether a flush goes on to its next batch: while requests are on their way, or between its rounds.
 
     Times are by the monotonic clock.
     """
 
     def __init__(self, policy: FlushPolicy, *, started: float) -> None:
         self._policy, self._until, self._waiting = policy, started + READ_AHEAD_FOR, 0
-        self._postponed: WorkBatch | None = None
         self._has_conflicted = False
 
     def note(self, work: WorkBatch) -> None:
@@ -142,32 +141,27 @@ class ReadAhead:
 
     def stop(self) -> None:
         """Take no further batch."""
-        self._waiting, self._postponed = 0, None
+        self._waiting = 0
 
-    def is_wanted(self, *, now: float, is_flying: bool) -> bool:
+    def is_wanted(self, *, now: float, between_rounds: bool = False) -> bool:
         """Return whether another whole batch waits, and the flush has time for it.
 
         Where one has conflicted, the next ones probably would: they are read when nothing is on its way.
         """
-        if self._waiting < self._policy.max_batch or self._postponed or now >= self._until:
-            return False
-        return not (is_flying and self._has_conflicted)
+        is_due = self._waiting >= self._policy.max_batch and now < self._until
+        return is_due and self._has_conflicted is between_rounds
 
     def may_join(self, work: WorkBatch, in_progress: Container[Relation]) -> bool:
-        """Return whether a further batch conflicts with nothing in hand; if it does, it is kept for later."""
+        """Return whether a further batch goes with what is in hand; else it stays in the queue."""
         if not _is_plain(work) or self._is_early(work):
             self.stop()
             return False
         types = {relation.type for relation in work.named}
-        if all(map(self._is_free, types)) and not _touches(work, in_progress):
+        if (self._has_conflicted or all(map(self._is_free, types))) and not _touches(work, in_progress):
             return True
-        self._postponed, self._has_conflicted = work, True
+        self._waiting = 0 if self._has_conflicted else self._waiting + len(work.jobs)
+        self._has_conflicted = True
         return False
-
-    def take_postponed(self, in_progress: Container[Relation]) -> WorkBatch | None:
-        """Return the batch that was kept; None if there is none, or it still conflicts."""
-        work, self._postponed = self._postponed, None
-        return work if work and not _touches(work, in_progress) else None
 
     def _is_early(self, work: WorkBatch) -> bool:
         """Return whether the batch is still being collected, by the age of its first change."""
