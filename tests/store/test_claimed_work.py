@@ -6,10 +6,12 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import given
 
+from tests.support.planner_values import CONFIRMED, INTENTS
 from tests.support.store_values import BUYER
 from worker.contract import Relation
-from worker.planner.fold import Intent, Version
-from worker.planner.relation_state import OpenRelation
+from worker.planner.apply_reply import RelationOutcome
+from worker.planner.fold import ConfirmedState, Intent, JobVersion, Version
+from worker.planner.relation_state import OpenRelation, add_intents
 from worker.ports.work import ClaimedJob, OpenWrite, Writes
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange
 
@@ -65,3 +67,27 @@ def test_what_is_held_back_is_all_that_shares_no_relation_with_what_is_written(
     change = take(jobs, opened)
     assert list(change.jobs) == [short for short, relations in jobs.items() if not written & set(relations)]
     assert change.taken.keys() == {each for relations in named for each in relations} - written
+
+
+@given(INTENTS, CONFIRMED, st.booleans())
+def test_what_is_held_back_is_what_a_new_fold_gives_after_a_crash(
+    intents: list[Intent], known: ConfirmedState, upsert: bool
+) -> None:
+    state, lost, memory = add_intents(tuple(intents), None, known, None, now=1, upsert=upsert)
+    outcomes = [RelationOutcome(each.intent.job, RELATIONS[0], each.result, each.by) for each in lost]
+    opens = {RELATIONS[0]: OpenWrite(state.open if state else None)}
+    claimed = {each.job: ClaimedJob(each.job, each.action, (RELATIONS[0],), (), 1, 1) for each in intents}
+    change = ClaimedWork().take(claimed, Writes(opens=opens, outcomes=outcomes), ())
+    again = tuple(each for each in intents if each.job in change.jobs)
+    assert change.taken == ({RELATIONS[0]: state.open} if again and state else {})
+    if again:
+        assert add_intents(again, None, memory, None, now=1, upsert=upsert) == (state, (), memory)
+
+
+def test_what_a_confirmed_delete_made_void_need_not_be_written() -> None:
+    intent, gone = Intent(Version(2, 2), "acme-2", "create"), JobVersion(Version(1, 1), "acme-1")
+    state, _, _ = add_intents((intent,), None, ConfirmedState(absent=gone), None, now=1, upsert=False)
+    assert state
+    claimed = {"2": ClaimedJob("acme-2", "create", (RELATIONS[0],), (), 2, 2)}
+    change = ClaimedWork().take(claimed, Writes(opens={RELATIONS[0]: OpenWrite(state.open)}), ())
+    assert change.taken == {RELATIONS[0]: state.open}

@@ -12,7 +12,6 @@ from itertools import chain
 import msgspec
 
 from worker.contract import Relation
-from worker.planner.fold import NEVER
 from worker.planner.relation_state import OpenRelation
 from worker.ports.work import ClaimedJob, OpenWrite, Writes
 from worker.store.jobs.stored_job import LoadedJob
@@ -49,12 +48,12 @@ class ClaimedWork:
 
         `claimed` are by their ids without the account.
         """
+        reported = {outcome.job for outcome in writes.outcomes} | set(writes.job_states)
         held = {
             relation: write.open
             for relation, write in writes.opens.items()
-            if write.open and not write.guard and relation not in opened and _is_fresh(write.open)
+            if write.open and not write.guard and relation not in opened and _is_fresh(write.open, reported)
         }
-        reported = {outcome.job for outcome in writes.outcomes} | set(writes.job_states)
         jobs = {
             job.job: job.relations
             for job in claimed.values()
@@ -123,8 +122,11 @@ def as_old(write: OpenWrite, since: int) -> OpenWrite:
     return msgspec.structs.replace(write, open=msgspec.structs.replace(write.open, since=since))
 
 
-def _is_fresh(opened: OpenRelation) -> bool:
-    """Return whether the open work is what a fold of its intents alone gives."""
+def _is_fresh(opened: OpenRelation, reported: Collection[str]) -> bool:
+    """Return whether the open work is what a fold of its intents with what is confirmed gives.
+
+    Its newest delete was confirmed before, is one of them, or was folded away now.
+    """
     if opened != OpenRelation(opened.intents, opened.cleared, opened.since):
         return False
-    return opened.cleared == NEVER or any(intent.job == opened.cleared.job for intent in opened.intents)
+    return opened.cleared.job not in reported
