@@ -114,11 +114,11 @@ def test_a_wish_that_comes_twice_counts_once(
     )
 
 
-@given(INTENTS, UPSERT)
+@given(INTENTS, CONFIRMED, UPSERT)
 def test_the_short_way_of_an_only_intent_ends_where_the_long_way_does(
-    intents: list[Intent], upsert: bool
+    intents: list[Intent], known: ConfirmedState, upsert: bool
 ) -> None:
-    assert fold(intents[:1], upsert=upsert) == fold(intents[:1] * 2, upsert=upsert)
+    assert fold(intents[:1], known, upsert=upsert) == fold(intents[:1] * 2, known, upsert=upsert)
 
 
 @given(INTENTS, CONFIRMED, CLEARED, UPSERT)

@@ -4,7 +4,7 @@ The latest wins, for presence and for each info key by itself (R6). Pure: versio
 clock.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, get_args
 
 import msgspec
@@ -134,7 +134,7 @@ class Fold(msgspec.Struct, frozen=True, gc=False):
 
 
 def fold(
-    intents: Iterable[Intent],
+    intents: Sequence[Intent],
     confirmed: ConfirmedState = NOTHING,
     *,
     cleared: JobVersion = NEVER,
@@ -145,9 +145,10 @@ def fold(
     `cleared` is the newest delete that was folded away before, `upsert` makes a modify count as a create too.
     Intents that agree on presence all stand behind the target and share its outcome.
     """
-    intents = tuple(intents)
-    if len(intents) == 1 and confirmed == NOTHING and cleared == NEVER:
-        return _fold_only_intent(intents[0], upsert)
+    if len(intents) == 1 and cleared == NEVER and not confirmed.info:
+        intent = intents[0]
+        if confirmed.present.version < intent.version > confirmed.absent.version:
+            return _fold_newest_intent(intent, confirmed.absent, upsert)
     ordered = sorted(set(intents))
     deletes = [intent.job_version for intent in ordered if intent.action == "delete"]
     cleared = max([cleared, confirmed.absent, *deletes])
@@ -201,11 +202,11 @@ def note_overtaken_delete(confirmed: ConfirmedState, cleared: JobVersion) -> Con
     return ConfirmedState(confirmed.present, cleared, confirmed.info)
 
 
-def _fold_only_intent(intent: Intent, upsert: bool) -> Fold:
-    """Fold an only intent for a relation of which nothing is confirmed: a short way, for most are such."""
+def _fold_newest_intent(intent: Intent, absent: JobVersion, upsert: bool) -> Fold:
+    """Fold an only intent that is newer than all that is confirmed: a short way, for most are such."""
     version, presence = intent.job_version, _presence(intent, upsert)
     info = tuple([(key, value, version) for key, value in sorted(dict(intent.info).items())])
-    cleared = version if presence is False else NEVER
+    cleared = version if presence is False else absent
     return Fold(
         Target((intent,), presence, NEVER if presence is None else version, info, cleared), (), cleared
     )
