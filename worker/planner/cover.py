@@ -55,6 +55,10 @@ def cover(edges: Iterable[tuple[int, int]]) -> Cover:
         return Cover((Star("parent", parents[0], tuple(children)),), 1)
     if len(children) == 1:
         return Cover((Star("child", children[0], tuple(parents)),), 1)
+    if len(parents) == len(children) == len(unique):  # nobody shares a record
+        return Cover(
+            tuple([Star("parent", parent, (child,)) for parent, child in sorted(unique)]), len(unique)
+        )
     graph = _build_graph(unique, parents, children)
     centers, matching = _find_centers(graph)
     return Cover(tuple(_stars(graph, centers)), matching)

@@ -11,11 +11,13 @@ compared.
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from worker.contract import GuardedSide, Info, Order, Relation
 from worker.planner.actions import Action, Kind, Operation, Request
 from worker.planner.cover import cover
 
+Item = TypeVar("Item")
 Group = tuple[int, int, bool, Kind, str, Info, str, GuardedSide]
 """One action has one (level, phase, whether the type is free, kind, type, info, part, ask)."""
 
@@ -135,9 +137,9 @@ def _reads(
         yield Action("get", relation_type, sides[0], sides[1], part=part, asked=asked)
 
 
-def _slices(ids: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]
+def _slices(items: tuple[Item, ...], size: int) -> Iterator[tuple[Item, ...]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 # --- actions into requests
@@ -152,6 +154,9 @@ def _pack(
     `repeated` says whether any relation is in several actions; where none is, only ordered types can
     conflict.
     """
+    if not repeated and set(orders.values()) <= {"free"}:
+        unordered = tuple([Request(part) for part in _slices(tuple(actions), max_actions)])
+        return unordered, (0,) * len(unordered)
     requests: list[list[Action]] = []
     after: list[int] = []
     earliest: dict[Hashable, int] = {}  # mark → the first request after every action that left the mark
