@@ -152,10 +152,13 @@ class ReplayService:
         for first in range(0, min(replay.done, limit), PIECE):
             entries = self.job_admin.replay_entries(replay.id, first, min(PIECE, replay.done - first))
             found = self.queries.get_jobs([entry.job for entry in entries])
+            replaced = {entry.job for entry in entries if entry.changes}
             replayed = [job for job in found.values() if job.replay == replay.id]
-            states.update(job.state for job in replayed if not job.replayed_by)
-            replacements = [job_id for job in replayed for job_id in job.replayed_by]
-            states.update(self.queries.get_states(replacements).values())
+            states.update(job.state for job in replayed if job.id not in replaced)
+            names = [name for job in replayed if job.id in replaced for name in job.replayed_by]
+            made = self.queries.get_jobs(names).values()
+            # What other replays had sent in place of the job is there, too.
+            states.update(job.state for job in made if job.accepted_at >= replay.run_at)
         return states
 
     def _set_state(self, replay_id: str, state: ReplayState, act: str, by: str) -> Replay:

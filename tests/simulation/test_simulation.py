@@ -27,6 +27,7 @@ from worker.ports.callbacks import CallbackAttempt, CallbackMessage
 from worker.ports.waiting import Pause
 from worker.ports.work import DeleteBrake
 from worker.store.commit import Commit
+from worker.store.job_admin import RedisJobAdmin
 from worker.store.jobs import lifecycle
 from worker.store.lease import replaced
 from worker.store.lease.lease import RedisLease
@@ -76,6 +77,13 @@ def test_a_store_that_lets_anyone_begin_is_caught(monkeypatch: pytest.MonkeyPatc
 def test_a_sweep_that_overlooks_work_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryStore, "due_accounts", lambda self, accounts: [])
     assert any("not finished" in wrong for seed in range(1, 5) for wrong in simulate(seed).wrong)
+
+
+def test_a_job_that_does_not_name_what_was_sent_in_its_place_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(RedisJobAdmin, "link_replacement", lambda *_, **__: None)
+    assert any("does not name" in wrong for seed in range(25, 125) for wrong in simulate(seed).wrong)
 
 
 def test_an_erasure_that_forgets_what_has_no_answer_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

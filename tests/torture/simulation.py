@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 from ops.dev.redis_server import run_server
+from producers.replay.resend import SOURCE
 from tests.torture.changes import VALUES
 from tests.torture.expected_state import ExpectedRelation, expect
 from tests.torture.history_checker import HistoryChecker, check_jobs
@@ -20,6 +21,7 @@ from tests.torture.scenario import FAULTY_SECONDS, START, Scenario, StoreFixture
 from tests.torture.schedule import SECOND
 from tests.torture.store_fixtures import MemoryStoreFixture, RedisStoreFixture
 from worker.contract import Relation
+from worker.store.limits import MAX_REPLAYS
 
 StoreKind = Literal["memory", "redis"]
 
@@ -165,6 +167,7 @@ def _run_and_check(scenario: Scenario) -> list[str]:
     wrong = [
         *checker.wrong,
         *check_jobs(checker, scenario.store, scenario.fixture.make_metrics()),
+        *check_links(checker, scenario.store, scenario.fixture.make_job_admin(scenario.now)),
         *_check_crm(scenario),
         *(scenario.callbacks.law.check_end() if scenario.callbacks else ()),
         *(scenario.drift.check_end() if scenario.drift else ()),
@@ -172,6 +175,25 @@ def _run_and_check(scenario: Scenario) -> list[str]:
     for account, record in sorted(checker.erased):
         for place in scenario.fixture.names(account, record):
             wrong.append(f"{record} was erased from {account}, but {place} names it")
+    return wrong
+
+
+def check_links(checker: HistoryChecker, store: Any, job_admin: Any) -> list[str]:
+    """Return which jobs do not name the one that they were sent in place of, or are not named by it.
+
+    A replay that was erased cannot go on: what it has sent names the old job all the same.
+    """
+    wrong = list[str]()
+    for account, entries in checker.accepted.items():
+        kept = {replay.id for replay in job_admin.list_replays(account, limit=MAX_REPLAYS)}
+        for entry in entries:
+            if entry.change.source != SOURCE:
+                continue
+            old, _, replay_id = (entry.change.event_id or "").partition(":")
+            if store.get_job(entry.job).replays != old:
+                wrong.append(f"{entry.job} does not name {old}, in place of which it was sent")
+            if replay_id in kept and entry.job not in store.get_job(old).replayed_by:
+                wrong.append(f"{old} does not name {entry.job}, which was sent in place of it")
     return wrong
 
 

@@ -51,7 +51,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     otherwise to keep one (R12). One that was `delivered` is made of a webhook: its event id is in a space of
     its own, and stands for whatever is delivered under it. Records that are named by references are not among
     parents and children before they were looked up. A replace says which side it `replaces`: the one record
-    of the other side is to have exactly those of this one.
+    of the other side is to have exactly those of this one. `replays` is the failed job in whose place it is
+    sent, no part of the message either.
     """
 
     account: str
@@ -70,6 +71,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     parent_references: tuple[Reference, ...] = ()
     child_references: tuple[Reference, ...] = ()
     replaces: GuardedSide = ""
+    replays: str = ""
 
     @property
     def relations(self) -> tuple[Relation, ...]:

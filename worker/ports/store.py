@@ -116,6 +116,9 @@ class Store(Protocol):
     def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
         """Keep a message as a failed job that needs a decision; a repeated message is the same job."""
 
+    def find_accepted(self, account: str, changes: Iterable[Change]) -> Sequence[str]:
+        """Return the jobs that have the event ids of these changes."""
+
     def accept_rounds(
         self, account: str, rounds: Iterable[Sequence[Submission]], bounds: IntakeBounds
     ) -> Iterator[AcceptResult]:

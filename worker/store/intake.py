@@ -23,7 +23,7 @@ from worker.ports.store import (
 from worker.redis.client import translate_errors
 from worker.redis.scripts import ScriptCall
 from worker.store import codec, keys
-from worker.store.account import AccountCommit, read_jobs
+from worker.store.account import AccountCommit, find_by_keys, read_jobs
 from worker.store.acts import Acts, commit_of_people, send_act
 from worker.store.commit import Overtaken
 from worker.store.database import Database, Registry
@@ -133,6 +133,12 @@ class RedisIntake(Acts):
         oldest = to_us(bounds.oldest)
         head = (self.database.now_text(), bounds.backlog, oldest, period, LAYOUT, len(buckets))
         return ScriptCall(names, [*head, len(submissions), bounds.backlog_bytes, *buckets, *rows])
+
+    def find_accepted(self, account: str, changes: Iterable[Change]) -> list[str]:
+        """Return the jobs that have the event ids of these changes."""
+        digests = [_digest_of(change, change.event_id) for change in changes if change.event_id]
+        found = find_by_keys(self.database, account, digests)
+        return [f"{account}-{shorts[-1]}" for shorts in found.values()]
 
     def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
         """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
@@ -252,7 +258,7 @@ _pack = msgspec.msgpack.Encoder().encode
 def encode_submission(entry: Submission) -> tuple[str, bytes, bytes]:
     """Return the id, the event's digest and the value of a new job, without the head that the script adds."""
     change, short = entry.change, short_id(entry.job)
-    digest = (delivery if change.delivered else event)(change.source, entry.event_id)
+    digest = _digest_of(change, entry.event_id)
     value = (
         ACTIONS[change.action],
         change.type,
@@ -268,14 +274,25 @@ def encode_submission(entry: Submission) -> tuple[str, bytes, bytes]:
         change.correlation,
         change.allow_empty,
     )
-    if change.replaces or change.parent_references or change.child_references:
+    if change.replaces or change.parent_references or change.child_references or change.replays:
         references = (*_stored("p", change.parent_references), *_stored("c", change.child_references))
         phase = TO_BE_READ_FIRST if _is_read_first(entry) else 0
-        stored = StoredJob(*value, references=references, replaces=change.replaces[:1], phase=phase)
+        stored = StoredJob(
+            *value,
+            replays=change.replays,
+            references=references,
+            replaces=change.replaces[:1],
+            phase=phase,
+        )
         if phase:
             stored.total = stored.left = stored.not_ended
         return short, digest, _pack(stored)
     return short, digest, _pack(value)
+
+
+def _digest_of(change: Change, event_id: str) -> bytes:
+    """Return the idempotency key of a change with this event id."""
+    return (delivery if change.delivered else event)(change.source, event_id)
 
 
 def needs_look_up(entry: Submission) -> bool:

@@ -175,8 +175,7 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
                 job.value.replays = job_id
                 commit.put(job, before)
                 is_any = True
-        job = found.get(short_id(job_id)) if original else None
-        if job and job.value.state == FAILED:
+        if job := found.get(short_id(job_id)) if original else None:
             is_any |= _replace(commit, job, link)
         if is_any:
             send_act(commit)
@@ -238,13 +237,17 @@ def _look_up_now(commit: AccountCommit, job: LoadedJob, _entry: AuditEntry) -> b
 
 
 def _replace(commit: AccountCommit, job: LoadedJob, link: _Link) -> bool:
-    """Link a failed job with those that replace it, and dismiss it; return whether that was news."""
-    before, value = Before.of(job), job.value
-    replaced_by = tuple(dict.fromkeys((*value.replayed_by, *link.new))) if link.only else link.new
-    changed = (replaced_by, link.mark or value.replay)
+    """Link a job with those that replace it, and dismiss it; return whether that was news.
+
+    One that somebody has put back meanwhile is not failed, and goes its own way beside them.
+    """
+    before, value, is_failed = Before.of(job), job.value, job.value.state == FAILED
+    replaced_by = tuple(dict.fromkeys((*value.replayed_by, *link.new)))
+    changed = (replaced_by, link.mark or value.replay if is_failed else value.replay)
     is_news = changed != (value.replayed_by, value.replay)
     value.replayed_by, value.replay = changed
-    if not job_decisions.replace(job, link.only, commit.now, link.by) and not is_news:
+    is_news |= is_failed and job_decisions.replace(job, link.only, commit.now, link.by)
+    if not is_news:
         return False
     commit.put(job, before)
     return True

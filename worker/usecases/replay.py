@@ -5,6 +5,7 @@ Judging which jobs belong to a replay, and showing it before it runs, is `produc
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 import msgspec
@@ -114,12 +115,14 @@ def _send_changes(
 ) -> _PieceResult:
     """Accept the new changes of each entry, and link them with the job that they replace, if it names one.
 
-    A job none of whose changes is accepted stays failed, as it was before.
+    A job none of whose changes is accepted stays failed, as it was before. What a worker has sent that died
+    before it said so is linked whatever people did to the job since: it cannot be called back.
     """
     missed, back, sendable = Counter[str](), 0, list[tuple[ReplayEntry, JobRecord | None]]()
     for entry in entries:
         job = intake.store.get_job(entry.job) if entry.job else None
-        if reason := _reason_to_skip(entry, job, replay) if entry.job else "":
+        reason = _reason_to_skip(entry, job, replay) if entry.job else ""
+        if reason and not _was_sent(intake, entry):
             missed[reason] += 1
         else:
             sendable.append((entry, job))
@@ -155,12 +158,26 @@ def _report_refused(
     )
 
 
+def _was_sent(intake: Intake, entry: ReplayEntry) -> bool:
+    """Return whether something was sent in place of the entry's job already."""
+    changes = _read_changes(entry, None)
+    accounts = dict.fromkeys(change.account for change in changes)
+    names = chain.from_iterable(
+        intake.store.find_accepted(account, [change for change in changes if change.account == account])
+        for account in accounts
+    )
+    return any(job.replays == entry.job for job in map(intake.store.get_job, names) if job)
+
+
 def _read_changes(entry: ReplayEntry, job: JobRecord | None) -> list[Change]:
     """Return the changes of an entry, with what they have of the job that they replace."""
     correlation = job.correlation if job else ""
     return [
         msgspec.structs.replace(
-            from_message(message).change, correlation=correlation, delivered=entry.delivered
+            from_message(message).change,
+            correlation=correlation,
+            delivered=entry.delivered,
+            replays=entry.job,
         )
         for message in entry.changes
     ]

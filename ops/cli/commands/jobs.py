@@ -222,7 +222,7 @@ def _describe_references(context: CommandContext, job: JobRecord) -> Iterator[st
         since = format_instant(job.parked.since, context.zone)
         yield f"  parked since {since}, looked up {pluralize(job.parked.look_ups, 'time')}"
     lacking = {each.side: "ID" for each in job.references if not each.record}
-    if lacking and job.state in ("parked", "failed") and not job.replayed_by:
+    if lacking and (job.state == "parked" or (job.state == "failed" and not job.replayed_by)):
         options = " ".join(f"--{side} {record}" for side, record in lacking.items())
         yield f"  Say which record it is: relations jobs resolve {job.id} {options}"
 

@@ -39,7 +39,6 @@ def requeue(job: LoadedJob, names: Collection[str], mark: str, totals: Counter[s
     v.failed, v.refused = tuple(name for name, _ in kept), tuple(place for _, place in kept)
     show_first_refusal(v)
     v.finished_at, v.expires, v.dismissed = 0, 0, None
-    v.replayed_by = v.replayed_by if kept else ()
     v.replay = mark or v.replay
     totals.update({"failed": -1, "relations_failed": -(back + erased)})
     if erased:

@@ -110,7 +110,7 @@ def choose(
 def reason_not_to_choose(job: LoadedJob, records: Mapping[Reference, int]) -> str:
     """Return why a person cannot say which records the job's references are; empty if that can be said."""
     v = job.value
-    if v.replayed_by:
+    if v.replayed_by and v.state == FAILED:
         return "replaced"
     if not (waits(job) or has_failed_look_up(job)):
         return job.state

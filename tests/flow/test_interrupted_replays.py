@@ -1,0 +1,113 @@
+"""What a replay has sent anew names the job that it replaces and is named by it, whoever dies or acts."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from ops.simulator import Records
+from producers.job_admin.selection import narrow
+from tests.support.crashes import Crashed, CrashPoint, crash_points, delete_keys
+from tests.support.flow_world import World, change
+from tests.support.replaying import replay, replays_of
+from tests.support.store_steps import job_admin_of, queries_of
+from worker.ports.audit import AuditEntry
+from worker.ports.records import JobFilter, JobRecord
+
+BUYER = "estate:address:buyer"
+FAILED = JobFilter(state="failed")
+Make = Callable[..., World]
+
+
+def make_failed(make_world: Make) -> World:
+    """Return a world with a job of which two relations are applied, and one failed."""
+    world = make_world(records=Records(missing=frozenset({("address", 9)})))
+    delete_keys(world.store)
+    world.accept(change("create", BUYER, 501, 9001, 9002, 9))
+    world.drain()
+    assert (world.job().counts["applied"], world.job().counts["failed"]) == (2, 1)
+    return world
+
+
+def nothing(_: World) -> None:
+    pass
+
+
+def dismiss(world: World) -> None:
+    entry = AuditEntry(world.new_id(), "bob", "dismissed")
+    job_admin_of(world.store).dismiss("acme", [world.job().id], entry)
+
+
+def put_back(world: World) -> None:
+    replay(world, [world.job().id])
+
+
+def put_back_twice(world: World) -> None:
+    put_back(world)
+    world.drain()
+    put_back(world)
+
+
+def replacements(world: World) -> list[JobRecord]:
+    return [*queries_of(world.store).find_jobs("acme", JobFilter(source="replay")).entries]
+
+
+def assert_linked(world: World) -> None:
+    """Assert that the job and what was sent in its place name each other."""
+    made = replacements(world)
+    assert {job.replays for job in made} <= {world.job().id}
+    assert {*world.job().replayed_by} == {job.id for job in made}
+
+
+@pytest.mark.parametrize("act", [nothing, dismiss, put_back, put_back_twice])
+@pytest.mark.parametrize(
+    "how", [{"forced": True}, {"correction": {"childid": 9003}}], ids=["forced", "corrected"]
+)
+def test_what_was_sent_before_a_worker_died_is_linked_whatever_people_did_to_the_job_meanwhile(
+    make_world: Make, act: Callable[[World], None], how: dict[str, Any]
+) -> None:
+    counted = _run_until(make_failed(make_world), CrashPoint(), **how)
+    sent = 0
+    for point in crash_points(counted.calls):
+        world = make_failed(make_world)
+        _run_until(world, point, **how)
+        world.clock.advance(1.0)
+        act(world)
+        prepared = job_admin_of(world.store).list_replays("acme")[-1]
+        replays_of(world).run(prepared.id)
+        world.drain()
+        assert_linked(world)
+        sent += bool(replacements(world))
+    assert sent
+
+
+def _run_until(world: World, point: CrashPoint, **how: Any) -> CrashPoint:
+    """Run a replay of the job until its worker crashes at a script of the store."""
+    service = replays_of(world)
+    prepared = service.prepare("acme", FAILED, by="ada", **how)
+    service.start(prepared.id, by="ada")
+    scripts = world.store.database.scripts
+    world.store.database.scripts = {name: partial(point.call, script) for name, script in scripts.items()}
+    try:
+        service.run(prepared.id)
+    except Crashed:
+        pass
+    finally:
+        world.store.database.scripts = scripts
+    return point
+
+
+def test_what_was_sent_in_place_of_one_failure_is_not_forgotten_for_that_of_the_others(
+    make_world: Make,
+) -> None:
+    world = make_world(records=Records(missing=frozenset({("address", 8), ("address", 9)})))
+    world.accept(change("create", BUYER, 501, 8, 9))
+    world.drain()
+    replay(world, narrow([world.job().id], JobFilter(child=8)), forced=True)
+    world.clock.advance(1.0)
+    rest = replay(world, FAILED, forced=True)
+    assert (len(world.job().replayed_by), rest.back) == (2, 1)
+    assert_linked(world)
+    world.drain()
+    assert replays_of(world).count_outcomes(rest) == {"failed": 1}
