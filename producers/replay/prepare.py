@@ -31,7 +31,7 @@ from worker.errors import Fault, InvalidChange, NotFound
 from worker.ports.job_admin import JobAdmin, waiting_failures
 from worker.ports.queries import Queries
 from worker.ports.records import JobRecord
-from worker.ports.replays import Replay, ReplayEntry
+from worker.ports.replays import Basis, Replay, ReplayEntry
 from worker.usecases.intake import IntakePolicy
 
 MAX_REASON: Final = 1000  # characters
@@ -57,6 +57,7 @@ class ReplayBuilder:
     reparse: Reparse
     account: str
     replay_id: str
+    basis: Basis
     selection: Selection = ()
     forced: bool = False
     correction: Correction = field(default_factory=dict)
@@ -104,6 +105,8 @@ class ReplayBuilder:
             what=what,
             forced=self.forced,
             correction=hide_values(self.correction),
+            made_at=self.basis.read_at,
+            erasures=self.basis.erasures,
             eligible=len(self.entries),
             relations=self.plan.relations,
             refused=dict(self.refused),

@@ -111,6 +111,7 @@ class ReplayService:
             reparse=self.reparse,
             account=account,
             replay_id=f"{account}-{self.intake.new_id()}",
+            basis=self.job_admin.read_basis(account),
         )
 
     def _paused(self, account: str) -> str:

@@ -1,6 +1,7 @@
 """What a replay has sent anew names the job that it replaces and is named by it, whoever dies or acts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,11 +10,14 @@ import pytest
 from ops.simulator import Records
 from producers.job_admin.selection import narrow
 from tests.support.crashes import Crashed, CrashPoint, crash_points, delete_keys
+from tests.support.erasing import erase_record, erasure_of
 from tests.support.flow_world import World, change
-from tests.support.replaying import replay, replays_of
+from tests.support.replaying import replay, replays_of, run_replay
 from tests.support.store_steps import job_admin_of, queries_of
+from worker.errors import Unavailable
 from worker.ports.audit import AuditEntry
 from worker.ports.records import JobFilter, JobRecord
+from worker.usecases.dry_run import dry_run_jobs
 
 BUYER = "estate:address:buyer"
 FAILED = JobFilter(state="failed")
@@ -98,6 +102,22 @@ def _run_until(world: World, point: CrashPoint, **how: Any) -> CrashPoint:
     return point
 
 
+@pytest.mark.parametrize("how", [{}, {"forced": True}], ids=["as it was", "forced"])
+def test_what_people_decide_while_a_replay_is_prepared_counts(make_world: Make, how: dict[str, Any]) -> None:
+    world = make_failed(make_world)
+
+    def judge(_: str, jobs: Any, known: Any) -> Any:
+        """Dismiss the job when it has been read, and before the replay is saved."""
+        world.clock.advance(1.0)
+        dismiss(world)
+        world.clock.advance(1.0)
+        return dry_run_jobs(jobs, known, world.policy_of("acme").dry_run)
+
+    prepared = replace(replays_of(world), dry_run=judge).prepare("acme", FAILED, by="ada", **how)
+    assert prepared.eligible == 1
+    assert run_replay(world, prepared).missed == {"dismissed": 1}
+
+
 def test_what_was_sent_in_place_of_one_failure_is_not_forgotten_for_that_of_the_others(
     make_world: Make,
 ) -> None:
@@ -111,3 +131,24 @@ def test_what_was_sent_in_place_of_one_failure_is_not_forgotten_for_that_of_the_
     assert_linked(world)
     world.drain()
     assert replays_of(world).count_outcomes(rest) == {"failed": 1}
+
+
+@pytest.mark.parametrize("how", [{}, {"forced": True}], ids=["as it was", "forced"])
+def test_a_replay_of_jobs_that_were_read_before_a_record_was_erased_is_not_kept(
+    make_world: Make, how: dict[str, Any]
+) -> None:
+    world = make_failed(make_world)
+
+    def judge(_: str, jobs: Any, known: Any) -> Any:
+        """Erase the record when the job has been read, and before the replay is saved."""
+        erase_record(erasure_of(world), "acme", "address", 9, by="bob")
+        return dry_run_jobs(jobs, known, world.policy_of("acme").dry_run)
+
+    service = replace(replays_of(world), dry_run=judge)
+    with pytest.raises(
+        Unavailable, match="a record was erased while the replay was prepared; prepare it again"
+    ):
+        service.prepare("acme", FAILED, by="ada", **how)
+    assert job_admin_of(world.store).list_replays("acme") == []
+    assert [*world.store.database.redis.scan_iter("*:replay:*")] == []
+    assert replays_of(world).prepare("acme", FAILED, by="ada", **how).eligible == 0

@@ -1,7 +1,7 @@
 """Replays: fixed sets of failed jobs that are put back or sent anew, piece by piece."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -16,7 +16,8 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     The set of a `repair` is of new changes, which ask once more for what was confirmed and has drifted.
     `eligible` jobs are in the set, `refused` counts the others by reason (`examples` has some). `done` of the
     set were handled so far: `back` were put back or sent as new jobs, the rest is counted by reason in
-    `missed`. `plan` is plain data. It sends into `accounts`, its own and those that kept messages name.
+    `missed`. `plan` is plain data. It sends into `accounts`, its own and those that kept messages name. It
+    is as of `made_at`, when its jobs began to be read; the account had `erasures` by then.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     repair: bool = False
     state: ReplayState = "previewed"
     made_at: int = 0
+    erasures: int = 0
     run_at: int = 0
     finished_at: int = 0
     done: int = 0
@@ -56,11 +58,21 @@ class ReplayEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     relations: tuple[str, ...] = ()
 
 
+class Basis(NamedTuple):
+    """What a replay is made of: jobs as they are read from `read_at` (µs) on, after so many erasures."""
+
+    read_at: int
+    erasures: int
+
+
 class Replays(Protocol):
     """The replays of every account. A repeated call changes nothing more, and returns the same."""
 
+    def read_basis(self, account: str) -> Basis:
+        """Return what a replay is made of whose jobs are read from now on."""
+
     def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
-        """Keep a replay and its set for a week."""
+        """Keep a replay and its set for a week; raise Unavailable if a record was erased since its basis."""
 
     def get_replay(self, replay_id: str) -> Replay | None:
         """Return one replay, with how far it is."""

@@ -9,8 +9,9 @@ import msgspec
 from worker.contract import account_of
 from worker.errors import BacklogFull, StoreUnavailable
 from worker.ports.audit import AuditEntry
-from worker.ports.replays import Replay, ReplayEntry, ReplayState
+from worker.ports.replays import Basis, Replay, ReplayEntry, ReplayState
 from worker.store import codec
+from worker.store.account import AccountCommit
 from worker.store.acts import Acts, send_act
 from worker.store.limits import MAX_EXAMINED, MAX_REPLAYS, MAX_SETS_BYTES, REPLAY_LIFETIME
 
@@ -19,6 +20,11 @@ REPLAY_MS: Final = round(REPLAY_LIFETIME * 1000)
 
 class RedisReplays(Acts):
     """Implements `ports.Replays`."""
+
+    def read_basis(self, account: str) -> Basis:
+        """Return what a replay is made of whose jobs are read from now on."""
+        erasures = self.database.read(account, "hget", "meta", "erasures")
+        return Basis(self.database.now(), int(erasures or 0))
 
     def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
         """Save a replay and its set; if a piece of the set is lost on the way, there is no replay."""
@@ -51,9 +57,11 @@ class RedisReplays(Acts):
         reads = self.database.reads(replay.account)
         reads.exists(key)
         reads.llen(f"{key}:jobs")
-        exists, length = reads.run()
+        reads.hget("meta", "erasures")
+        exists, length, erasures = reads.run()
         if exists or length != start:
             return
+        _check_erasures(commit, replay, erasures)
         commit.run("RPUSH", f"{key}:jobs", *piece)
         commit.run("PEXPIRE", f"{key}:jobs", REPLAY_MS)
         send_act(commit)
@@ -64,12 +72,15 @@ class RedisReplays(Acts):
         reads.exists(key)
         reads.zcard("replays")
         reads.llen(f"{key}:jobs")
-        exists, count, listed = reads.run()
+        reads.hget("meta", "erasures")
+        exists, count, listed, erasures = reads.run()
         if exists:
             return
-        if listed != replay.eligible:  # a record that it would send was erased meanwhile
+        _check_erasures(commit, replay, erasures)
+        if listed != replay.eligible:
             raise StoreUnavailable("a part of the replay's set is gone; prepare it again", retry_after=1.0)
-        about = ("about", codec.encode(replay), "state", "previewed", "made", commit.now, "at", 0, "back", 0)
+        made = replay.made_at or commit.now
+        about = ("about", codec.encode(replay), "state", "previewed", "made", made, "at", 0, "back", 0)
         commit.run("HSET", key, *about)
         for name in (key, f"{key}:jobs"):
             commit.run("PEXPIRE", name, REPLAY_MS)
@@ -194,6 +205,15 @@ class RedisReplays(Acts):
             send_act(commit)
 
         self._repeat(account_of(replay_id), act)
+
+
+def _check_erasures(commit: AccountCommit, replay: Replay, erasures: bytes | None) -> None:
+    """Let a commit hold only while no record is erased: the replay was made of jobs that may name it."""
+    if int(erasures or 0) != replay.erasures:
+        raise StoreUnavailable(
+            "a record was erased while the replay was prepared; prepare it again", retry_after=1.0
+        )
+    commit.check("meta", "erasures", erasures or "")
 
 
 def _about(replay: Replay, entry: AuditEntry) -> AuditEntry:

@@ -73,6 +73,10 @@ class RedisErasure(Acts):
         """Erase a record from a part of everything else that is kept."""
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
         lease.renew()  # raises if it was lost
+        if (
+            not cursor
+        ):  # who has read jobs before, and writes a replay of them from here on, is found neither way
+            self._repeat(lease.account, lambda: _count_erasure(lease.leased))
         return RecordEraser(lease.leased, who).erase_next(cursor)
 
     def erase_previews(self, account: str, who: RecordRef) -> tuple[int, int]:
@@ -106,6 +110,12 @@ class RedisErasure(Acts):
                 "BGREWRITEAOF"
             )
         return "is being rewritten in the background; each replica rewrites its own"
+
+
+def _count_erasure(leased: LeasedAccount) -> None:
+    commit = leased.commit()
+    commit.run("HINCRBY", "meta", "erasures", 1)
+    leased.send_others(commit)
 
 
 def _is_of(act: Mapping[str, Any], account: str) -> bool:
