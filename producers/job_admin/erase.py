@@ -8,9 +8,12 @@ relation is left to the flush, and its memory stays until that is over; the eras
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec.structs import replace
 
 from producers.job_admin.erasure_proof import (
     ErasedAccount,
@@ -95,22 +98,21 @@ class EraseService:
         """
         refuse_secrets(by=by)
         record, entry_id = record_ref(module, number), self.new_id()
+        entry = AuditEntry(entry_id, by, "erased", f"{module} {fingerprint(record, entry_id)}")
         begun_at, parts, finished = self.now(), dict[str, _Part](), False
         error: Unavailable | None = None
         try:
             while not finished:
-                self._erase_once(account, record, entry_id, parts, unrouted=unrouted)
+                self._erase_once(account, record, entry, parts, unrouted=unrouted)
                 error = next((part.waits[1] for part in parts.values() if part.waits), None)
                 finished = error is None or on_wait is None
                 if error and on_wait:
                     on_wait(error)
                     self.clock.sleep(error.retry_after)
-        finally:  # what was erased before an error is audited too
+        finally:  # what was erased before an error is counted too
             counts = sum_counts(*(part.erased for part in parts.values()))
-            if counts.total() or (finished and not error):
-                what = f"{module} {fingerprint(record, entry_id)}"
-                entry = AuditEntry(entry_id, by, "erased", what, count=counts.total())
-                self.job_admin.add_audit_entry(account, entry)
+            if counts.total():
+                self.job_admin.add_audit_entry(account, replace(entry, count=counts.total()))
         proof = ErasureProof(
             module=module,
             fingerprint=fingerprint(record, entry_id),
@@ -127,9 +129,11 @@ class EraseService:
         return proof, error
 
     def _erase_once(
-        self, account: str, record: RecordRef, holder: str, parts: dict[str, _Part], *, unrouted: bool
+        self, account: str, record: RecordRef, entry: AuditEntry, parts: dict[str, _Part], *, unrouted: bool
     ) -> None:
         """Erase what can be erased now, and note after each step what was, and in the end what waits.
+
+        The audit log has it before anything is gone: nobody else could say so once the process had died.
 
         Messages that name no known account may be about the record too. The registry is not asked whether
         there are any: a failover or an older backup may have lost the inbox's entry.
@@ -137,38 +141,43 @@ class EraseService:
         for name in dict.fromkeys((account, UNROUTED) if unrouted else (account,)):
             part = parts.setdefault(name, _Part())
             try:
-                part.waits = self._erase_from(name, record, holder, part)
+                with self._leased(name, entry.name) as lease:
+                    self.job_admin.add_audit_entry(account, entry)
+                    part.waits = self._erase_from(lease, record, part)
             except StoreUnavailable:
                 raise
             except Unavailable as error:
                 part.waits = WaitingPart(0, None, str(error)), error
 
-    def _erase_from(self, account: str, record: RecordRef, holder: str, part: _Part) -> Waits:
-        """Erase the record from one account as far as possible; return what is left."""
+    @contextmanager
+    def _leased(self, account: str, holder: str) -> Iterator[Lease]:
         lease = acquire_lease(account, lambda: self.store.lease(account, holder), self.clock)
         try:
             with self.keep_lease(lease):
-                unsettled = self.job_admin.unsettled_requests(account)
-                waiting, jobs = self._end_open_relations(lease, record, unsettled, part)
-                part.note(
-                    "deliveries", self.deliveries.erase(account, record)
-                )  # while their jobs still say so
-                part.note("previews", self.job_admin.erase_previews(account, record))
-
-                def erase_jobs(after: int) -> ErasedPiece:
-                    return self.job_admin.erase_jobs(lease, record, after, waiting=jobs)
-
-                def erase_rest(cursor: int) -> ErasedPiece:
-                    return self.job_admin.erase_rest(lease, record, cursor)
-
-                _erase_pieces(erase_jobs, lease, part)
-                if waiting:
-                    return _describe_waiting(waiting, unsettled.now, self._explain_waiting(account))
-                in_doubt = _erase_pieces(erase_rest, lease, part)
-                why = "their memory is kept until then; all else is erased: try again then"
-                return _describe_waiting(in_doubt, unsettled.now, why)
+                yield lease
         finally:
             give_back(lease, self.wake)
+
+    def _erase_from(self, lease: Lease, record: RecordRef, part: _Part) -> Waits:
+        """Erase the record from one account as far as possible; return what is left."""
+        account = lease.account
+        unsettled = self.job_admin.unsettled_requests(account)
+        waiting, jobs = self._end_open_relations(lease, record, unsettled, part)
+        part.note("deliveries", self.deliveries.erase(account, record))  # while their jobs still say so
+        part.note("previews", self.job_admin.erase_previews(account, record))
+
+        def erase_jobs(after: int) -> ErasedPiece:
+            return self.job_admin.erase_jobs(lease, record, after, waiting=jobs)
+
+        def erase_rest(cursor: int) -> ErasedPiece:
+            return self.job_admin.erase_rest(lease, record, cursor)
+
+        _erase_pieces(erase_jobs, lease, part)
+        if waiting:
+            return _describe_waiting(waiting, unsettled.now, self._explain_waiting(account))
+        in_doubt = _erase_pieces(erase_rest, lease, part)
+        why = "their memory is kept until then; all else is erased: try again then"
+        return _describe_waiting(in_doubt, unsettled.now, why)
 
     def _explain_waiting(self, account: str) -> str:
         if self.store.get_pause(account):

@@ -142,15 +142,24 @@ class DeliveryService:
     def _accept(
         self, delivery: Delivery, changes: Sequence[RemappedChange], by: str
     ) -> tuple[tuple[RemappedChange, ...], InvalidChange | None]:
-        """Accept what is new, account by account; return the changes that have jobs, and why not all do."""
+        """Accept what is new, account by account; return the changes that have jobs, and why not all do.
+
+        The audit logs have it before: a process that died in between could not say so, and finds nothing new.
+        """
         done, places = list(changes), [at for at, item in enumerate(changes) if item.is_new]
-        receipts, error = self.intake.accept_parts([changes[at].change for at in places])
+        new = [changes[at].change for at in places]
+        entries = {
+            account: AuditEntry(self.intake.new_id(), by, "redelivered", delivery.id)
+            for account in dict.fromkeys(change.account for change in new)
+        }
+        for account, entry in entries.items():
+            self.job_admin.add_audit_entry(account, entry)
+        receipts, error = self.intake.accept_parts(new)
         for place, receipt in receipts.items():
             at = places[place]
             done[at] = done[at]._replace(job=receipt.job, is_new=not receipt.duplicate)
         for account, count in Counter(account_of(receipt.job) for receipt in receipts.values()).items():
-            entry = AuditEntry(self.intake.new_id(), by, "redelivered", delivery.id, count=count)
-            self.job_admin.add_audit_entry(account, entry)
+            self.job_admin.add_audit_entry(account, msgspec.structs.replace(entries[account], count=count))
         return tuple(item for item in done if item.job), error
 
     def _record(

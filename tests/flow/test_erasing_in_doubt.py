@@ -1,11 +1,13 @@
 """Erasing a record while its writes are in flight or in doubt: none is forgotten, no late one survives."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import pytest
 
 from ops.simulator import FaultPlan, InjectedFault
-from tests.support.crashes import BrokenConnection
+from tests.support.crashes import BrokenConnection, Crashed, CrashPoint, crash_points, delete_keys
 from tests.support.erasing import erase_record, erasure_of
 from tests.support.flow_world import INFO, START, World, change
 from tests.support.store_steps import job_admin_of
@@ -53,6 +55,34 @@ def test_what_was_never_sent_ends_at_once_and_what_has_no_answer_is_left_to_the_
     world.clock.advance(150.0)
     assert erase(world) == {"memories": 1}
     assert erase(world) == {}
+
+
+def test_wherever_an_erasure_dies_the_audit_log_says_who_erased(make_world: Make) -> None:
+    def make_done() -> World:
+        world = make_world()
+        delete_keys(world.store)
+        world.accept(change("create", BUYER, 501, 9001, 9002))
+        world.drain()
+        return world
+
+    def run(world: World, point: CrashPoint) -> bool:
+        """Erase until the crash; return whether anything was erased."""
+        before, scripts = world.job(), world.store.database.scripts
+        world.store.database.scripts = {name: partial(point.call, each) for name, each in scripts.items()}
+        with suppress(Crashed):
+            erase(world)
+        world.store.database.scripts = scripts
+        return world.job() != before
+
+    run(make_done(), counted := CrashPoint())
+    erased = 0
+    for point in crash_points(counted.calls):
+        if run(world := make_done(), point):
+            [entry] = job_admin_of(world.store).audit_log("acme").entries
+            assert (entry.by, entry.act, entry.what.partition(" ")[0]) == ("ada", "erased", "address")
+            erased += 1
+    assert erased > 1
+    assert entry.count > 0
 
 
 def test_an_erasure_wakes_a_worker_for_what_it_has_kept_waiting(make_world: Make) -> None:

@@ -9,6 +9,7 @@ import time
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -23,6 +24,7 @@ from producers.webhooks.proofs import hide_proofs
 from producers.webhooks.record import make_kept_request
 from producers.webhooks.request_parts import STARS, read_kept
 from producers.webhooks.signatures import WebhookDelivery
+from tests.support.crashes import Crashed, CrashPoint
 from tests.support.http_front import SECRETS, Front, problem
 from tests.support.store_steps import dump_keys
 from tests.support.waiting import wait_until
@@ -476,6 +478,23 @@ def test_what_is_read_again_is_made_once_and_on_record(front: Front, use: Use) -
     assert [(entry["by"], entry["act"], entry["what"]) for entry in page] == [
         ("admin", "redelivered", delivery["id"])
     ]
+
+
+def test_who_reads_again_is_on_record_though_the_process_dies_once_a_change_is_accepted(
+    front: Front, use: Use
+) -> None:
+    use()
+    deliver(front, {**SALE, "type": "sold"})
+    use(rules=(replace(LINK, when="type == 'sold'"),))
+    [delivery], scripts = kept(front), front.store.database.scripts
+    dying = partial(CrashPoint(1, after=True).call, scripts["accept"])  # the first gives the layout
+    front.store.database.scripts = {**scripts, "accept": dying}
+    with pytest.raises(Crashed):
+        [*build_services(front.runtime).deliveries.remap([delivery["id"]], by="ada", dry_run=False)]
+    front.store.database.scripts = scripts
+    assert front.store.counts("acme")["accepted"] == 1
+    [entry] = front.runtime.job_admin.audit_log("acme").entries
+    assert (entry.by, entry.act, entry.what) == ("ada", "redelivered", delivery["id"])
 
 
 def test_what_is_read_again_occurred_when_it_came_so_that_newer_deliveries_win(

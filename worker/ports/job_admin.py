@@ -41,7 +41,7 @@ class JobAdmin(Replays, Erasure, Protocol):
     """What operators do to jobs. A repeated call changes nothing more, and returns the same."""
 
     def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
-        """Add an entry to the audit log."""
+        """Add an entry to the audit log; of one that is there, raise the count to this one's."""
 
     def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """End changes that are still in the inbox as superseded by `CANCELLED`."""

@@ -83,12 +83,13 @@ class RedisAuditLog(Acts):
     """The audit log of every account."""
 
     def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
-        """Add an entry to the audit log."""
+        """Add an entry to the audit log; of one that is there, raise the count to this one's."""
 
         def act() -> None:
             commit, known = self._begin_act(account, audit_entry)
-            if not known:
-                commit.audit(audit_entry, audit_entry.count, None)
+            counted = codec.kept_audit_entry(audit_entry, known).count if known else 0
+            if not known or audit_entry.count > counted:
+                commit.audit(audit_entry, audit_entry.count - counted, known)
                 send_act(commit)
 
         self._repeat(account, act)
