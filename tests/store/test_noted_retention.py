@@ -16,6 +16,7 @@ from worker.testing import FakeClock, MemoryStore
 DAY = 86_400.0
 RELATION = Relation(BUYER, 1, 9)
 LONG = Retention(finished=7 * DAY, failed=60 * DAY, remembered=50 * DAY)
+MIDDLE = Retention(finished=7 * DAY, failed=30 * DAY, remembered=20 * DAY)
 SHORT = Retention(finished=7 * DAY, failed=2 * DAY, remembered=4 * DAY)
 GONE = Retention(is_set=False)
 Make = Callable[[Callable[[str], Retention]], RedisStore]
@@ -71,6 +72,25 @@ def test_what_is_confirmed_is_known_as_long_as_a_failed_job_it_may_judge(
     pass_days(store, clock, 200)
     assert store.failed_jobs("acme", limit=9) == []
     assert not is_confirmed(store)
+
+
+def test_what_was_promised_between_two_shortenings_is_kept_too(make_store: Make, clock: FakeClock) -> None:
+    store, settings = promise(make_store, "applied")
+    store.tidy("acme")
+    settings[0] = MIDDLE
+    pass_days(store, clock, 50)
+    work(store, 1, "failed")
+    settings[0] = SHORT
+    store.tidy("acme")
+    clock.advance(DAY)
+    work(store, 2, "applied")
+    pass_days(store, clock, 28)
+    assert store.failed_jobs("acme", limit=9) == ["acme-001"]
+    assert store.relation_history("acme", RELATION)[0].confirmed.present.job == "acme-002"
+    assert read_meta(store.database, "acme").noted == MIDDLE
+    pass_days(store, clock, 200)
+    assert read_meta(store.database, "acme").noted == SHORT
+    assert store.failed_jobs("acme", limit=9) == []
 
 
 def test_event_ids_of_an_account_that_has_left_the_settings_are_remembered_as_long_as_they_said(

@@ -13,7 +13,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
                              generations is written, …_since (µs): since when;
                              finished_s, failed_s, remembered_s: the longest retention
                              that still binds, shorter_since (µs): since when the
-                             settings say less
+                             settings say less, later_finished_s, …: the longest
+                             that they said since then
     queue            list    ids of accepted jobs that are not claimed, in order emptied by claim
     look_ups         list    ids of accepted jobs whose records are to be looked  until looked up
                              up, in order

@@ -12,7 +12,7 @@ from worker.store.keys import bucket_at
 from worker.store.lease.guards import closed_guards
 from worker.store.lease.queue import Queue
 from worker.store.limits import MAX_EXAMINED
-from worker.store.meta import META_FIELDS, Meta
+from worker.store.meta import META_FIELDS, NOTED_FIELDS, Meta
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
 
@@ -66,17 +66,11 @@ class _Tidying:
     def note_retention(self, settings: Retention) -> None:
         """Note what the settings say, as long as nothing is promised that is longer."""
         finished, failed, remembered = map(math.ceil, settings[:3])
-        meta, wanted = self._meta, Retention(finished, failed, remembered)
-        longest = meta.noted.at_least(wanted)
-        is_over = meta.shorter_since and self._now - meta.shorter_since > to_us(meta.noted.memory)
-        if wanted == longest or is_over:
-            noted, since = wanted, 0
-        else:
-            noted, since = longest, meta.shorter_since or self._now
-        if settings.is_set and (noted, since) != (meta.noted, meta.shorter_since):
+        noted = self._meta.note(Retention(finished, failed, remembered), now=self._now)
+        if settings.is_set and noted != self._meta:
             commit = self._commit()
-            seconds = ("finished_s", noted.finished, "failed_s", noted.failed)
-            commit.run("HSET", "meta", *seconds, "remembered_s", noted.remembered, "shorter_since", since)
+            for name in NOTED_FIELDS:
+                commit.hset("meta", name, getattr(noted, name))
             commit.try_send()
 
     def turn_events(self) -> None:
