@@ -11,6 +11,7 @@ from tests.support.flow_world import World, change
 from tests.support.store_steps import deliveries_of, job_admin_of, metrics_of
 from tests.support.store_values import name_by_references
 from worker.contract import Relation
+from worker.errors import StoreUnavailable
 from worker.usecases.sweep import Sweeper
 
 BUYER = "estate:address:buyer"
@@ -27,6 +28,19 @@ class StoreTime:
 
     def now(self) -> int:
         return self._now()
+
+
+class OutOfReach:
+    """A store that reaches no account to bring it forward: one node of a cluster is away."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def bring_forward(self, account: str, by: int) -> int:
+        raise StoreUnavailable(f"the node of {account} is away")
 
 
 def sweeper_of(world: World, woken: list[str]) -> Sweeper:
@@ -73,6 +87,31 @@ def test_a_retry_goes_when_it_was_to_go_though_the_clock_was_set_back(
     assert world.job().state == "succeeded"
     assert [fields["seconds"] for event, fields in world.events if event == "clock.stepped"] == [3600.0]
     assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
+def test_an_account_that_could_not_be_written_when_the_clock_was_set_back_follows_later(
+    make_world: Callable[..., World],
+) -> None:
+    world, sweeper, woken = lose_an_answer(make_world)
+    next_in = world.flush().next_in
+    assert next_in is not None
+    sweeper.sweep()
+    world.clock.advance(-3600.0)
+    away, sweeper.store = sweeper.store, OutOfReach(sweeper.store)
+    sweeper.sweep()
+    sweeper.store = away
+    world.clock.advance(next_in + 10.0)  # the time of a message that was lost
+    woken.clear()
+    sweeper.sweep()
+    world.clock.advance(2.0)
+    sweeper.sweep()
+    assert woken
+    world.flush()
+    assert world.job().state == "succeeded"
+    steps = [
+        (fields["seconds"], bool(fields["moved"])) for name, fields in world.events if name == "clock.stepped"
+    ]
+    assert steps == [(3600.0, False), (3600.0, True)]
 
 
 def test_a_write_that_was_read_back_is_waited_for_no_longer_than_before_the_clock_was_set_back(

@@ -49,6 +49,7 @@ class Sweeper:
     _sweeps: int = 0
     _tidy_cursors: dict[str, int] = field(default_factory=dict)
     _rests_until: dict[str, int] = field(default_factory=dict)  # account → the sweep that tidies it again
+    _behind: dict[str, int] = field(default_factory=dict)  # accounts to be brought forward by so many µs
     _noted: int = -1  # the last bucket of the accounts' history that this process noted
     _seen: SweepStats = field(default_factory=SweepStats)  # what this process read last of all sweeps
 
@@ -84,15 +85,22 @@ class Sweeper:
             self.emit("store.reverted", seconds=lost)
 
     def _follow_clock(self, stats: SweepStats, now: int) -> None:
-        """Bring forward what is dated ahead, if the store's clock was set back since the last sweep."""
-        back = stats.at - now
-        if back <= CLOCK_JITTER * SECOND:
-            return
-        moved = 0
-        for account in (*self.list_accounts(), UNROUTED):
+        """Bring forward what is dated ahead, if the store's clock was set back since the last sweep.
+
+        An account that cannot be written at that moment follows with a later sweep of this process.
+        """
+        back, moved = stats.at - now, 0
+        has_stepped = back > CLOCK_JITTER * SECOND
+        if has_stepped:
+            for account in (*self.list_accounts(), UNROUTED):
+                self._behind[account] = self._behind.get(account, 0) + back
+        for account, by in list(self._behind.items()):
             with suppress(Unavailable):
-                moved += self.store.bring_forward(account, back)
-        self.emit("clock.stepped", seconds=round(back / SECOND, 1), moved=moved)
+                moved += self.store.bring_forward(account, by)
+                self._behind.pop(account, None)
+                back = max(back, by)
+        if has_stepped or moved:
+            self.emit("clock.stepped", seconds=round(back / SECOND, 1), moved=moved)
 
     def stalled_replays(self) -> list[str]:
         """Return stalled replays of a few accounts; when the store is away, those found so far."""
