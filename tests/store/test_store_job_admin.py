@@ -24,7 +24,7 @@ from tests.support.store_steps import (
 )
 from tests.support.store_values import BUYER, MONTH, change, make_request, submission
 from worker.contract import Relation
-from worker.errors import BacklogFull
+from worker.errors import BacklogFull, Invalid
 from worker.ports.audit import AuditEntry
 from worker.ports.erasure import RecordRef
 from worker.ports.job_admin import CANCELLED, AdminResult
@@ -291,6 +291,9 @@ def test_the_audit_log_is_newest_first_by_cursor_and_capped(
         "",
         AuditEntry("n00024", "ada", "noted", "thing 24", "", 24, clock.now()),
     )
+    assert job_admin.audit_log("acme", cursor="m99999").entries == ()  # was dropped, as all that is so old
+    with pytest.raises(Invalid, match="is of another list"):
+        job_admin.audit_log("acme", cursor="n00007-of-the-requests")
     redis_client.zadd(f"{BASE}deeds", {f"old{number}": number for number in range(MAX_AUDIT_ENTRIES)})
     job_admin.add_audit_entry("acme", audit_entry(name="newest"))
     assert (redis_client.zcard(f"{BASE}deeds"), job_admin.audit_log("acme", limit=1).entries[0].name) == (

@@ -34,6 +34,7 @@ from tests.support.store_values import (
 )
 from worker.clock import IdGenerator
 from worker.contract import Change, Relation
+from worker.errors import Invalid
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
 from worker.ports.queries import Queries
@@ -225,6 +226,9 @@ def test_requests_come_newest_first_by_cursor(store: Store, clock: FakeClock) ->
         ["r0"],
     ]
     assert last.next == ""
+    assert queries.list_requests("acme", cursor="q9").entries == ()  # was dropped, as all that is so old
+    with pytest.raises(Invalid, match="is of another list"):
+        queries.list_requests("acme", cursor="r1-of-the-audit-log")
 
 
 def fill(store: Store, clock: FakeClock, made: list[tuple[int, Change, str]]) -> None:

@@ -15,6 +15,7 @@ from worker.store.commit import Commit, Overtaken, repeat_while_overtaken
 from worker.store.database import Database
 from worker.store.limits import MAX_AUDIT_ENTRIES
 from worker.store.meta import META_FIELDS, Meta
+from worker.store.places import refuse_foreign
 
 Answer = TypeVar("Answer")
 
@@ -100,7 +101,8 @@ class RedisAuditLog(Acts):
         start = -1
         if cursor:
             start = self.database.read(account, "zrevrank", "deeds", cursor)
-            if start is None:  # the cursor's entry is so old that it was dropped
+            if start is None:
+                refuse_foreign(cursor, self.database.read_names(account, "zrange", "deeds", 0, 0))
                 return CursorPage((), "")
         ids = self.database.read(account, "zrevrange", "deeds", start + 1, start + limit, withscores=True)
         if not ids:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from worker.errors import Fault, Invalid
+
 PLACE_BITS: Final = 32
 """A cursor above this many bits names a bucket and a place in it; any other an acceptance number."""
 PLACE_MASK: Final = (1 << PLACE_BITS) - 1
@@ -27,3 +29,12 @@ def find_end(size: int, end: int, values_at: Callable[[Sequence[int]], Sequence[
             break
         low, high = earlier, later
     return high
+
+
+def refuse_foreign(cursor: str, oldest: Sequence[str]) -> None:
+    """Raise Invalid for an entry that is not in a list though it is younger than the `oldest` there.
+
+    A list drops its oldest first, and ids sort by time. An older one was dropped, and nothing follows it.
+    """
+    if oldest and cursor > oldest[0]:
+        raise Invalid([Fault("cursor", "is of another list; expected the `next` of a page of this one")])

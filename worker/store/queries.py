@@ -40,6 +40,7 @@ from worker.store.lease.replaced import read_relations
 from worker.store.limits import MAX_EXAMINED
 from worker.store.meta import META_FIELDS, Meta
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
+from worker.store.places import refuse_foreign
 
 GROUP_ENDS: Final = 20  # jobs at either end of a group that are read, for one that is still kept
 
@@ -225,7 +226,8 @@ class RedisQueries:
         start = -1
         if cursor:
             start = self._database.read(account, "lpos", "requests", cursor)
-            if start is None:  # the cursor's request is so old that the list has dropped it
+            if start is None:
+                refuse_foreign(cursor, self._database.read_names(account, "lrange", "requests", -1, -1))
                 return CursorPage((), "")
         ids = self._database.read_names(account, "lrange", "requests", start + 1, start + limit)
         reads = self._database.reads(account)
