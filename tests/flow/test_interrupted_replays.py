@@ -14,10 +14,12 @@ from tests.support.erasing import erase_record, erasure_of
 from tests.support.flow_world import World, change
 from tests.support.replaying import replay, replays_of, run_replay
 from tests.support.store_steps import job_admin_of, queries_of
-from worker.errors import Unavailable
+from worker.errors import BacklogFull, Unavailable
 from worker.ports.audit import AuditEntry
 from worker.ports.records import JobFilter, JobRecord
+from worker.ports.store import IntakeBounds
 from worker.usecases.dry_run import dry_run_jobs
+from worker.usecases.intake import IntakePolicy
 
 BUYER = "estate:address:buyer"
 FAILED = JobFilter(state="failed")
@@ -152,3 +154,23 @@ def test_a_replay_of_jobs_that_were_read_before_a_record_was_erased_is_not_kept(
     assert job_admin_of(world.store).list_replays("acme") == []
     assert [*world.store.database.redis.scan_iter("*:replay:*")] == []
     assert replays_of(world).prepare("acme", FAILED, by="ada", **how).eligible == 0
+
+
+def test_a_replay_of_more_jobs_than_an_inbox_takes_goes_on_as_far_as_there_is_room(make_world: Make) -> None:
+    world = make_world(records=Records(missing=frozenset({("address", 9)})))
+    world.accept(*(change("create", BUYER, parent, 9) for parent in range(1, 12)))
+    world.drain()
+    service = replays_of(world)
+    small = IntakePolicy(account="acme", window=1.0, bounds=IntakeBounds(backlog=4, oldest=30 * 86_400.0))
+    narrow_service = replace(service, intake=replace(world.intake, policy_of=lambda _: small))
+    prepared = narrow_service.prepare("acme", FAILED, by="ada", forced=True)
+    assert prepared.eligible == 11
+    service.start(prepared.id, by="ada")
+    for done in (4, 8):
+        with pytest.raises(BacklogFull):
+            narrow_service.run(prepared.id)
+        assert service.find(prepared.id).done == done
+        world.drain()
+    found = narrow_service.run(prepared.id)
+    assert (found.state, found.done, found.back, found.missed) == ("done", 11, 11, {})
+    assert len(replacements(world)) == 11

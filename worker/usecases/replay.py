@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from worker.contract import Change, from_message
-from worker.errors import Fault
+from worker.errors import BacklogFull, Fault
 from worker.ports.audit import AuditEntry
 from worker.ports.erasure import ERASED
 from worker.ports.job_admin import ALL_FAILED, JobAdmin
@@ -34,10 +34,19 @@ class _PieceResult(NamedTuple):
 def run_replay(intake: Intake, job_admin: JobAdmin, replay_id: str) -> Replay | None:
     """Work a running replay until it is done or stopped, and return it; None if it does not exist.
 
-    Every piece is counted once, so any worker may call this again at any time.
+    Every piece is counted once, so any worker may call this again at any time. A piece is as large as there
+    is room in the inbox; raises BacklogFull where there is none.
     """
+    size = PIECE
     while (replay := job_admin.get_replay(replay_id)) and replay.state == "running":
-        _work_next_piece(intake, job_admin, replay)
+        try:
+            _work_next_piece(intake, job_admin, replay, size)
+        except BacklogFull:
+            if size == 1:
+                raise
+            size //= 2
+        else:
+            size = min(PIECE, 2 * size)
     if replay:
         intake.emit(
             "replay.done",
@@ -75,8 +84,8 @@ def requeue(
     return back
 
 
-def _work_next_piece(intake: Intake, job_admin: JobAdmin, replay: Replay) -> None:
-    entries = job_admin.replay_entries(replay.id, replay.done, PIECE)
+def _work_next_piece(intake: Intake, job_admin: JobAdmin, replay: Replay, size: int) -> None:
+    entries = job_admin.replay_entries(replay.id, replay.done, size)
     unchanged = _requeue_unchanged(intake, replay, [entry for entry in entries if not entry.changes])
     replaced = _send_changes(intake, job_admin, replay, [entry for entry in entries if entry.changes])
     missed = unchanged.missed + replaced.missed
