@@ -18,7 +18,7 @@ from worker.celery_config import ACCEPT_TASK, COUNTDOWN_HEADER, FLUSH_TASK, REPL
 from worker.celery_patches import read_undecoded
 from worker.config import holds_secret, load_settings
 from worker.contract import account_of, correlation_of, traceparent_of
-from worker.errors import NotFound, StoreUnavailable, Unavailable
+from worker.errors import BacklogFull, NotFound, StoreUnavailable, Unavailable
 from worker.ports.work import MAX_COUNTDOWN
 from worker.usecases.intake import accept_messages, keep_undecoded
 from worker.usecases.replay import run_replay
@@ -129,13 +129,19 @@ def sweep() -> None:
 
 @app.task(name=REPLAY_TASK, bind=True, retry_on_worker_lost=True, max_retries=MAX_REDELIVERIES)
 def replay(self: Any, /, replay_id: str) -> None:
-    """Run a replay to its end; delivered twice, it goes on where it stood."""
+    """Run a replay to its end; delivered twice, it goes on where it stood.
+
+    Where the inbox is full the sweep goes on with it: a message that came back by itself would be one more
+    for each that the sweep sends, and there is one each minute.
+    """
     runtime = get_runtime()
     try:
         run_replay(runtime.intake(), runtime.job_admin, replay_id)
     except NotFound as error:  # its account has left the settings
         account = account_of(replay_id)
         runtime.emit("replay.refused", account=account, replay=replay_id, job="", faults=[str(error)])
+    except BacklogFull:
+        return
     except Unavailable as error:
         resend_later(self, error)
 

@@ -242,6 +242,25 @@ def test_a_replay_is_run_by_its_task(runtime: Runtime) -> None:
     assert runtime.store.counts("acme")["backlog"] == 1
 
 
+def test_a_replay_that_a_full_inbox_stops_is_left_to_the_sweep_and_leaves_no_message_behind(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    settings = tmp_path / "relations.toml"
+    settings.write_text(settings.read_text() + "max_backlog = 1\n")
+    tasks.runtime_of.cache_clear()
+    runtime = tasks.get_runtime()
+    runtime.intake().accept([from_message(GOOD).change])
+    kept = json.dumps({**GOOD, "parentid": 0}).encode()
+    runtime.intake().reject(UnreadableMessage("acme", "celery", "e", ("no",), kept))
+    replays = build_services(runtime).replays
+    replay = replays.prepare("acme", JobFilter(error="unreadable"), by="ada", correction={"parentid": 5})
+    replays.start(replay.id, by="ada")
+    for _ in range(3):
+        assert tasks.replay.apply(args=(replay.id,)).successful()
+    assert runtime.client.keys("*relations.ops*") == []
+    assert runtime.job_admin.stalled_replays("acme", 0.0) == [replay.id]
+
+
 @pytest.mark.parametrize(
     ("more", "correction"),
     [
