@@ -9,6 +9,7 @@ import pytest
 
 from ops.simulator import Records
 from producers.job_admin.selection import narrow
+from tests.support.broken_stores import inspector_of
 from tests.support.crashes import Crashed, CrashPoint, crash_points, delete_keys
 from tests.support.erasing import erase_record, erasure_of
 from tests.support.flow_world import World, change
@@ -174,3 +175,18 @@ def test_a_replay_of_more_jobs_than_an_inbox_takes_goes_on_as_far_as_there_is_ro
     found = narrow_service.run(prepared.id)
     assert (found.state, found.done, found.back, found.missed) == ("done", 11, 11, {})
     assert len(replacements(world)) == 11
+
+
+def test_a_replay_goes_no_further_while_its_account_is_inspected(make_world: Make) -> None:
+    world = make_failed(make_world)
+    service, states = replays_of(world), list[str]()
+    prepared = service.prepare("acme", FAILED, by="ada")
+    service.start(prepared.id, by="ada")
+
+    def run_meanwhile(_what: str, _count: int) -> None:
+        states.append(service.run(prepared.id).state)
+
+    inspector = inspector_of(world.store)
+    assert inspector.inspect("acme", on_progress=run_meanwhile).flaws == ()
+    assert (states, world.job().state) == (["running"], "failed")
+    assert (service.run(prepared.id).state, world.job().state) == ("done", "queued")

@@ -100,5 +100,8 @@ class Replays(Protocol):
     def stalled_replays(self, account: str, seconds: float) -> Sequence[str]:
         """Return running replays without progress for so long: their worker died, or a message was lost."""
 
+    def is_inspected(self, account: str) -> bool:
+        """Return whether all that is stored of the account is being read, while nothing should change it."""
+
     def touch_replay(self, replay_id: str) -> None:
         """Restart the time after which the replay counts as stalled: a worker was given it once more."""

@@ -196,6 +196,10 @@ class RedisReplays(Acts):
         commit.run("ZREM", "running", *ids)
         send_act(commit)
 
+    def is_inspected(self, account: str) -> bool:
+        """Return whether all that is stored of the account is being read, while nothing should change it."""
+        return self.database.read(account, "hget", "holder", "inspects") is not None
+
     def touch_replay(self, replay_id: str) -> None:
         """Note that the replay was given to a worker."""
 

@@ -34,11 +34,15 @@ class _PieceResult(NamedTuple):
 def run_replay(intake: Intake, job_admin: JobAdmin, replay_id: str) -> Replay | None:
     """Work a running replay until it is done or stopped, and return it; None if it does not exist.
 
+    While its account is inspected it goes no further; the sweep continues it.
+
     Every piece is counted once, so any worker may call this again at any time. A piece is as large as there
     is room in the inbox; raises BacklogFull where there is none.
     """
     size = PIECE
     while (replay := job_admin.get_replay(replay_id)) and replay.state == "running":
+        if job_admin.is_inspected(replay.account):
+            return replay
         try:
             _work_next_piece(intake, job_admin, replay, size)
         except BacklogFull:

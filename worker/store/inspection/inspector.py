@@ -100,6 +100,7 @@ class RedisInspector:
     def _inspect(self, lease: RedisLease, repair: bool, on_progress: FlawProgress) -> Inspection:
         try:
             with keep_lease(lease):
+                repeat_while_overtaken(lease.account, lambda: _note_inspection(lease.leased))
                 return self._look_through(lease.leased, repair, on_progress)
         finally:
             with suppress(LeaseLost):
@@ -142,6 +143,13 @@ class RedisInspector:
                     commit.run(str(command), str(key), *args)
             leased.send_others(commit)
             people_version += 1
+
+
+def _note_inspection(leased: LeasedAccount) -> None:
+    """Let replays wait until the lease is given back: what is read while they go on is of no one moment."""
+    commit = leased.commit()
+    commit.run("HSET", "holder", "inspects", 1)
+    leased.send_others(commit)
 
 
 def _pieces(flaws: Sequence[Flaw]) -> Iterator[list[Write]]:
