@@ -50,7 +50,13 @@ class JobAdminService:
                 taken.append(job_id)
         ended = self.cancel_taken(account, taken, entry)
         result = self.job_admin.cancel(account, jobs, entry)
-        return result._replace(refused={**result.refused, **ended.refused, **foreign})
+        # What was taken may have gone on since: why it was refused holds while it could be cancelled still.
+        why = {
+            job: ended.refused.get(job, state)
+            for job, state in result.refused.items()
+            if state in CANCELLABLE
+        }
+        return result._replace(refused={**result.refused, **why, **foreign})
 
     def dismiss(self, account: str, selection: Selection, *, by: str, note: str = "") -> AdminResult:
         """Take failed jobs, or the failed relations of them that are selected, off the list that waits.

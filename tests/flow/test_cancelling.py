@@ -1,6 +1,7 @@
 """Cancelling what was taken and never signed: it ends, others of its relation go on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from tests.support.flow_world import World, change
 from tests.support.store_steps import count_by_state, expire_lease, job_admin_of, metrics_of, queries_of
 from worker.contract import Relation
 from worker.errors import InvalidChange, LeaseLost, Unavailable
+from worker.ports.audit import AuditEntry
 from worker.ports.job_admin import CANCELLED, AdminResult
 from worker.ports.records import JobFilter
 from worker.ports.waiting import Pause
@@ -84,6 +86,20 @@ def test_what_was_taken_and_never_signed_is_held_and_can_be_cancelled(make_world
     world.drain()
     assert set(world.relations()) == {Relation(BUYER, 2, 9)}
     assert world.job(1).state == "succeeded"
+
+
+def test_what_a_worker_finished_while_one_waited_for_its_lease_is_refused_for_what_it_is_by_then(
+    make_world: Make,
+) -> None:
+    world = stopped_before_sending(make_world, change("create", BUYER, 1, 9))
+
+    def be_late(_account: str, jobs: Sequence[str], _entry: AuditEntry) -> AdminResult:
+        """Answer as after five seconds without the lease; the worker that has it goes on."""
+        world.drain()
+        return AdminResult((), dict.fromkeys(jobs, AT_WORK))
+
+    result = replace(service_of(world), cancel_taken=be_late).cancel("acme", ids(world, 0), by="ada")
+    assert result == AdminResult((), {ids(world, 0)[0]: "succeeded"})
 
 
 def test_a_filter_cancels_what_waits_in_the_inbox_and_what_was_taken_alike(make_world: Make) -> None:
