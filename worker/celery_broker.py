@@ -23,7 +23,14 @@ from kombu.utils.json import dumps
 
 from worker import log
 from worker.redis.client import Client as Redis
-from worker.redis.client import NoPermissionError, OutOfMemoryError, ResponseError, make_retry, no_retry
+from worker.redis.client import (
+    NoPermissionError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+    make_retry,
+    no_retry,
+)
 from worker.redis.connection import renewed
 from worker.redis.sentinel import EncryptedSentinelConnection, SentinelConnection
 
@@ -50,7 +57,8 @@ class TolerantQoS(QoS):
 
     What is not settled comes back after `visibility_timeout`, to a worker that finds nothing to do. On a full
     Redis, too, what was received is remembered and forgotten; what cannot be given back, because Redis
-    refuses, comes back later.
+    refuses, comes back later. What a Redis that hangs leaves open counts as settled here: else the worker
+    would take that many messages fewer.
     """
 
     def append(self, message: Any, delivery_tag: str) -> None:
@@ -59,8 +67,8 @@ class TolerantQoS(QoS):
         channel: Any = self.channel
         text = dumps([message._raw, info["exchange"], info["routing_key"]])
         own: tuple[Any, ...] = (self.unacked_index_key, self.unacked_key, time(), delivery_tag, text)
-        # It was taken from its queue, so it must be worked even if a refusal leaves this its only copy.
-        with suppress(ResponseError), channel.conn_or_acquire() as client:
+        # It was taken from its queue, so it must be worked even if this leaves it without another copy.
+        with suppress(RedisError), channel.conn_or_acquire() as client:
             client.eval(REMEMBER_UNACKED, 2, *own)
         VirtualQoS.append(self, message, delivery_tag)
 
@@ -72,11 +80,19 @@ class TolerantQoS(QoS):
             return own.eval(FORGET_UNACKED, 2, self.unacked_index_key, self.unacked_key, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge the message; where that is refused, another may take its place all the same."""
+        """Acknowledge the message; where that fails, another may take its place all the same."""
         if self._is_connected():
             try:
                 super().ack(delivery_tag)
-            except ResponseError:
+            except RedisError:
+                VirtualQoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Drop the message or give it back; where that fails, another may take its place all the same."""
+        if self._is_connected():
+            try:
+                super().reject(delivery_tag, requeue)
+            except RedisError:
                 VirtualQoS.ack(self, delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:

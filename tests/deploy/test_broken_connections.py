@@ -1,12 +1,17 @@
 """What a worker does about a broken connection to the broker."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import redis
-from kombu import Connection
+from kombu import Connection, Message
 
 from ops.dev.redis_server import run_server
+from tests.support.error_replies import Unanswered
 from worker.app import app
+from worker.celery_broker import OwnCelery
+from worker.redis.broker import broker_settings
 
 
 def test_a_channel_with_unacknowledged_messages_can_be_closed_when_its_connection_is_gone(
@@ -48,3 +53,23 @@ def test_a_channel_that_is_closed_well_gives_its_unacknowledged_messages_back(tm
         queue.get(timeout=10)
         connection.default_channel.close()
         assert other.SimpleQueue("some").get(timeout=10).payload == "a wake-up"
+
+
+@pytest.mark.parametrize("settle", [Message.ack, Message.requeue, Message.reject])
+def test_a_message_that_a_broker_which_hangs_neither_remembers_nor_forgets_is_worked_and_makes_room(
+    settle: Callable[[Message], None], tmp_path: Path
+) -> None:
+    own = OwnCelery(set_as_current=False)
+    with run_server(tmp_path) as server, Unanswered(server) as replies:
+        own.conf.update(broker_settings(f"{replies.url}?socket_timeout=0.2", "t"))
+        with own.connection_for_read() as connection, connection.SimpleQueue("t.q") as queue:
+            queue.put("a wake-up")
+            replies.answer("", lambda command: command[0] in (b"EVAL", b"WATCH"))
+            qos = connection.default_channel.qos
+            qos.prefetch_count = 1
+            message = queue.get(timeout=10)
+            assert message.payload == "a wake-up"
+            assert not qos.can_consume()
+            settle(message)
+            assert qos.can_consume()
+            assert replies.refused.total() == 2

@@ -68,6 +68,16 @@ class OtherReplies(ErrorReplies):
     script = "return ARGV[1]"
 
 
+class Unanswered(ErrorReplies):
+    """Gives those commands no answer, as a server that hangs."""
+
+    def _replace(self, command: Command) -> bytes:
+        if not self.refuses(command):
+            return super()._replace(command)
+        self.refused[command[0].decode().upper()] += 1
+        return b""
+
+
 class CommandEnds(ErrorReplies):
     """Ends the connection over those commands, as a proxy does with what it does not know."""
 

@@ -19,6 +19,7 @@ from worker.redis.sentinel import connect_sentinel
 Client = Redis
 NoPermissionError = redis_errors.NoPermissionError
 OutOfMemoryError = redis_errors.OutOfMemoryError
+RedisError = redis_errors.RedisError
 ResponseError = redis_errors.ResponseError
 
 # Without these, a client waits for ever for a server that hangs or whose machine is gone.
