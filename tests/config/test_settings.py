@@ -299,6 +299,8 @@ def test_a_redis_cluster_needs_another_broker(faults: Faults, scheme: str) -> No
         "rediss+sentinel://h1:26379,h2:26379/main/0?ssl_ca_certs=/ca.pem&sentinel_password=p",
         "unix:///run/redis.sock",
         "redis://[::1]:6379",
+        "redis://u:p%40@h/1?db=1&password=p%40&username=u",
+        "redis://h/?db=2",
         "redis+sentinel://u:p@[::1]:26379,[::2]/main/0?max_age=60",
         "redis+sentinel://h1:26379,h2:26379/main/0/",
     ],
@@ -320,6 +322,10 @@ def test_every_kind_of_store_is_taken(read: Read, url: str) -> None:
         ("redis+sentinel://h?db=1", "the option db is unknown; known are client_name, "),
         ("redis://h?sentinel_password=x", "the option sentinel_password is unknown; known are db, "),
         ("redis://h/zero", "expected the number of a database"),
+        ("redis://h/1?db=2", "db is given twice, and not the same; leave one out"),
+        ("redis://h?db=1&db=2", "db is given twice"),
+        ("rediss://u:p%40@h?password=p", "password is given twice"),
+        ("unix://u:p@/run/redis.sock?username=v", "username is given twice"),
         ("unix:///run/redis.sock?db=x", "the option db expects the number of a database"),
         ("redis://h?socket_timeout=-1", "the option socket_timeout expects a positive number"),
         ("redis://a:1,b:2/0", "expected one host; several are redis+sentinel:// or redis+cluster://"),
@@ -553,7 +559,7 @@ def test_no_secret_shows_in_the_repr_of_the_settings(read: Read) -> None:
         text,
         {
             "RELATIONS_REDIS_URL": "rediss://u:hunter2@h",
-            "RELATIONS_BROKER_URL": "redis://h/0?password=hunter2&db=1",
+            "RELATIONS_BROKER_URL": "redis://h?password=hunter2&db=1",
         },
     )
     for secret in (*ENVIRON.values(), "hunter2"):

@@ -10,7 +10,7 @@ from worker.redis.broker import broker_settings
     [
         ("redis://:pw@10.0.0.1:6379/2", "redis://:pw@10.0.0.1:6379/2", None),
         ("amqp://u:p@rabbit//", "amqp://u:p@rabbit//", None),
-        ("redis://h/0?password=p%40&db=1", "redis://:p%40@h/0", None),
+        ("redis://h?password=p%40&db=1", "redis://:p%40@h/1", None),
         ("redis://h?db=1&username=u&password=p", "redis://u:p@h/1", None),
         ("unix:///run/redis.sock", "redis+socket:///run/redis.sock", None),
         ("unix://u:p@/run/redis.sock?db=3", "redis+socket://u:p@/run/redis.sock?virtual_host=3", None),

@@ -118,7 +118,20 @@ def redis_options(url: str) -> dict[str, Any]:
     if any(name.startswith("ssl_") for name, _ in given) and not is_encrypted(url):
         raise ValueError("ssl_ options belong to rediss://, rediss+sentinel:// and rediss+cluster://")
     known = _known_options(parts.scheme)
-    return {name: _read_option(name, value, known) for name, value in given}
+    options = {name: _read_option(name, value, known) for name, value in given}
+    _check_agreement(parts, given)
+    return options
+
+
+def _check_agreement(parts: SplitResult, options: Sequence[tuple[str, str]]) -> None:
+    """Check that nothing is said twice in two ways: store and broker might believe one each."""
+    said = {"username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
+    if parts.scheme != "unix":
+        said["db"] = parts.path.strip("/")
+    for name, value in options:
+        if (before := said.setdefault(name, value)) and before != value:
+            raise ValueError(f"{name} is given twice, and not the same; leave one out")
+        said[name] = value
 
 
 def _check_hosts(parts: SplitResult) -> None:
