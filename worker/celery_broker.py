@@ -22,6 +22,7 @@ from kombu.transport.virtual import QoS as VirtualQoS
 from kombu.utils.json import dumps
 
 from worker import log
+from worker.celery_unreadable import wrap_foreign
 from worker.redis.client import Client as Redis
 from worker.redis.client import (
     NoPermissionError,
@@ -42,10 +43,19 @@ FORGET_UNACKED = """#!lua flags=allow-oom
 redis.call('ZREM', KEYS[1], ARGV[1]) redis.call('HDEL', KEYS[2], ARGV[1])"""
 PUBLISH = """#!lua flags=allow-oom
 redis.call('LPUSH', KEYS[1], ARGV[1])"""
+PRIORITY: Final = "\x06"  # kombu's, between a queue's name and its priority
 
 
 class BrokerClient(Redis):
-    """A client whose pipelines are no transactions unless one is asked for."""
+    """A client whose pipelines are no transactions unless one is asked for, and that brings messages only."""
+
+    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        """Return the next answer; what is taken from a queue is a message, whatever stood there."""
+        answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
+        if command_name == "BRPOP" and answer:
+            queue, item = answer
+            return queue, wrap_foreign(item, queue.decode().partition(PRIORITY)[0])
+        return answer
 
     def pipeline(self, transaction: bool = False, shard_hint: Any = None) -> Any:
         """Return a pipeline."""

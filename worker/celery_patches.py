@@ -3,14 +3,12 @@
 Nothing here decides what becomes of a change.
 """
 
-import json
 import time
 import warnings
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from celery import Celery, Task
 from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError
@@ -23,20 +21,12 @@ from celery.worker.strategy import default
 from worker import log
 from worker.background import RepeatedFailure
 from worker.celery_config import COUNTDOWN_HEADER
+from worker.celery_unreadable import wrap_undecodable
 from worker.redis.client import ResponseError, explain_error
 
-UNDECODED = "relations.undecoded"  # the argument that has content type, error and body (base64)
 LONGEST_PAUSE = 8  # seconds until a broker that refused a command is asked again, the first time one
 QUIET = 60.0  # seconds after which what was said of the broker is said again
 MAX_DEPTH = 20  # levels of lists and objects in a message; a list of changes has five
-
-
-class UndecodedBody(NamedTuple):
-    """A body as the worker received it, what it is serialized as, and the error of reading it."""
-
-    content_type: str
-    reason: str
-    body: bytes
 
 
 def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:
@@ -159,32 +149,6 @@ class TolerantConsumer(Consumer):
         for _ in range(min(self._refusals, LONGEST_PAUSE)):
             maybe_shutdown()
             time.sleep(1.0)
-
-
-def wrap_undecodable(message: Any) -> None:
-    """Make a body that cannot be decoded, or is not accepted, an argument of the message's task.
-
-    So it is the task that keeps it, with its tries and redeliveries, where Celery would log and drop it.
-    """
-    try:
-        message.payload  # noqa: B018 decodes
-    except Exception as error:  # whatever the decoder of its content type raises
-        body = message.body
-        if isinstance(body, str):
-            body = body.encode(errors="surrogateescape")
-        parts = [str(message.content_type), type(error).__name__, b64encode(body).decode()]
-        message.body = json.dumps([[], {UNDECODED: parts}, {}])
-        message.content_type, message.content_encoding = "application/json", "utf-8"
-        message.headers = {**message.headers, "argsrepr": "", "kwargsrepr": ""}  # no body in a log
-
-
-def read_undecoded(fields: Mapping[str, object]) -> UndecodedBody | None:
-    """Return the body that was wrapped as named arguments; None for any other, whatever they are called."""
-    match fields.get(UNDECODED):
-        case [str(content_type), str(reason), str(text)] if len(fields) == 1:
-            with suppress(ValueError):
-                return UndecodedBody(content_type, reason, b64decode(text, validate=True))
-    return None
 
 
 def _is_limit(value: object) -> bool:

@@ -15,7 +15,7 @@ from worker import log
 from worker.app import app
 from worker.background import RepeatedFailure, WakeupQueue, cause_of
 from worker.celery_config import ACCEPT_TASK, COUNTDOWN_HEADER, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
-from worker.celery_patches import read_undecoded
+from worker.celery_unreadable import read_undecoded
 from worker.config import holds_secret, load_settings
 from worker.contract import account_of, correlation_of, traceparent_of
 from worker.errors import BacklogFull, NotFound, StoreUnavailable, Unavailable
