@@ -1,13 +1,19 @@
-"""Workers of every pool of Celery that needs no other library work beside each other."""
+"""Workers of every pool of Celery that needs no other library work beside each other, and end well."""
 
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from celery.concurrency import get_implementation
 
 from ops.dev.processes import Process
 from ops.dev.stack import Shape, running
 from tests.support.deploy_work import LIMITS, accept, link_changes, repeated_creates, wait_until_done
+from worker.app import app
+from worker.celery_patches import CheckedRequest
+from worker.tasks import accept as accept_task
 
 POOLS = {
     "solo": ("-P", "solo"),
@@ -49,3 +55,16 @@ def test_solo_threads_autoscale_and_recycled_children_do_the_same(
             for worker in workers:
                 worker.kill()
             stack.kill()
+
+
+@pytest.mark.parametrize("pool", ["solo", "threads"])
+def test_what_runs_in_a_pool_that_cannot_cancel_it_goes_on_after_sigquit(pool: str, redis_url: str) -> None:
+    with (
+        app.connection_for_write(redis_url) as connection,
+        connection.SimpleQueue("relations.intake") as queue,
+    ):
+        app.send_task("relations.accept", connection=connection, ignore_result=True)
+        request: Any = CheckedRequest(queue.get(timeout=10), app=app, task=accept_task)
+        request.time_start, request.worker_pid = time.monotonic(), 1
+        request.cancel(get_implementation(pool)(limit=1), emit_retry=False)
+        assert not request.acknowledged
