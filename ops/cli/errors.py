@@ -58,10 +58,11 @@ def _format_error(error: RelationsError, context: CommandContext) -> Sequence[st
         reason = f"{mask_url(context.url)} has no Redis: {str(error).rstrip('.')}."
         return [f"{reason} `relations doctor` on its machine checks every part."]
     if isinstance(error, StoreUnavailable):
-        from worker.redis.client import is_timeout  # which imports redis, as few commands need it
+        from worker.redis.client import is_answer, is_timeout  # which import redis, as few commands need it
 
         reason = f"{mask_url(context.settings.redis_url)}: {str(error).rstrip('.')}."
-        remedy = "See why it hangs" if is_timeout(error) else "Start it"
+        remedy = "Mend what it says" if is_answer(error) else "Start it"
+        remedy = "See why it hangs" if is_timeout(error) else remedy
         advice = "or set RELATIONS_REDIS_URL to one that runs; `relations doctor` checks every part."
         return [f"{reason} {remedy}, {advice}"]
     return list(map(str, error.faults)) if isinstance(error, Invalid) else [str(error)]

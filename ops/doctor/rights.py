@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ops.doctor.findings import Finding
 from worker.errors import StoreUnavailable
-from worker.redis.client import NoPermissionError, find_advice, is_answer, translate_errors
+from worker.redis.client import NoPermissionError, find_advice, is_answer, is_timeout, translate_errors
 from worker.redis.rights import BROKER, CHANNELS, KEYLESS, STORE, acl_rule, find_refused
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 USE: Final = "Use Redis or Valkey 7.0 or newer."
 MEND: Final = "Mend what Redis says."
+HELD: Final = "It answers what reads and holds what writes: CLIENT UNPAUSE, or see why its disk is slow."
 NO_OTHER_NAMES: Final = f"{USE} It must not rename what the rule has."
 
 
@@ -53,7 +54,8 @@ def _check(client: Any, key: str, commands: tuple[str, ...], prefix: str, what: 
         with translate_errors():
             refused = find_refused(client, key, commands)
     except StoreUnavailable as error:
-        advice = grant if isinstance(error.__cause__, NoPermissionError) else advise_on_refusal(error)
+        advice = HELD if is_timeout(error) else advise_on_refusal(error)
+        advice = grant if isinstance(error.__cause__, NoPermissionError) else advice
         yield Finding(subject, "fail", f"nothing can be written: {error}", advice)
     else:
         if refused.forbidden:
