@@ -73,6 +73,10 @@ REPLIES = {
         "a script runs too long",
     ),
     "WRONGPASS invalid username-password pair or user is disabled.": (is_any, "user and password in the URL"),
+    "DENIED Redis is running in protected mode because no password is set for the default user.": (
+        is_any,
+        "it has no password, so it serves its own machine alone",
+    ),
     "NOPERM User app has no permissions to run the 'evalsha' command": (
         is_called("EVALSHA", "EVAL"),
         "its user lacks a right",

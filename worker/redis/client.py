@@ -55,6 +55,7 @@ ADVICE: Final = {
     "HELLO must be called": "it asks for a password; name it in the URL",
     "invalid username-password pair": "user and password in the URL are not those of the server",
     "AuthenticationError": "user and password in the URL are not those of the server",
+    "DENIED ": "it has no password, so it serves its own machine alone; give it one, and name it in the URL",
     "DB index is out of range": "it has no such database; name another in the URL",
     "max number of clients": "it has no room for another connection; raise maxclients",
     "BUSY ": "a script runs too long; if it does not end, SCRIPT KILL ends it",
