@@ -21,7 +21,7 @@ from celery.worker.strategy import default
 from worker import log
 from worker.background import RepeatedFailure
 from worker.celery_config import COUNTDOWN_HEADER
-from worker.celery_unreadable import wrap_undecodable
+from worker.celery_unreadable import wrap_undecodable, wrap_unnamed
 from worker.redis.client import ResponseError, explain_error
 
 LONGEST_PAUSE = 8  # seconds until a broker that refused a command is asked again, the first time one
@@ -142,6 +142,17 @@ class TolerantConsumer(Consumer):
             super().on_connection_error_after_connected(exc)  # it tells of a setting that ours chooses
         if isinstance(exc, ResponseError) or getattr(exc, "reply_code", None):  # a Redis's, a RabbitMQ's
             self._wait()
+
+    def on_unknown_message(self, _body: object, message: Any) -> None:
+        """Keep a message that names no task; Celery would write it into the log and drop it."""
+        wrap_unnamed(message)
+        self.create_task_handler()(message)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Keep such a message also where its body cannot be decoded."""
+        if "task" in message.headers:
+            return super().on_decode_error(message, exc)
+        return self.on_unknown_message(None, message)
 
     def _report(self, error: Exception) -> None:
         cause, now = explain_error(error), time.monotonic()

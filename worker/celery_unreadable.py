@@ -31,12 +31,15 @@ def wrap_undecodable(message: Any) -> None:
     try:
         message.payload  # noqa: B018 decodes
     except Exception as error:  # whatever the decoder of its content type raises
-        body = message.body
-        if isinstance(body, str):
-            body = body.encode(errors="surrogateescape")
-        message.body = _wrap(str(message.content_type), error, body)
-        message.content_type, message.content_encoding = "application/json", "utf-8"
+        _replace_body(message, _wrap(str(message.content_type), error, _raw_body(message)))
         message.headers = {**message.headers, "argsrepr": "", "kwargsrepr": ""}  # no body in a log
+
+
+def wrap_unnamed(message: Any) -> None:
+    """Make a message that names no task, as kombu alone sends it, one of ours with its body as argument."""
+    tag = message.delivery_tag
+    _replace_body(message, _wrap(NO_MESSAGE, KeyError("task"), _raw_body(message)))
+    message.headers = _headers(tag if isinstance(tag, str) else str(uuid4()))
 
 
 def wrap_foreign(item: bytes, queue: str) -> bytes:
@@ -53,7 +56,7 @@ def wrap_foreign(item: bytes, queue: str) -> bytes:
             "body": b64encode(_wrap(NO_MESSAGE, error, item).encode()).decode(),
             "content-type": "application/json",
             "content-encoding": "utf-8",
-            "headers": {"lang": "py", "task": ACCEPT_TASK, "id": name},
+            "headers": _headers(name),
             "properties": {**properties, "body_encoding": "base64", "correlation_id": name},
         }
         return json.dumps(envelope).encode()
@@ -69,6 +72,21 @@ def read_undecoded(fields: Mapping[str, object]) -> UndecodedBody | None:
     return None
 
 
+def _headers(name: str) -> dict[str, str]:
+    """Return the headers of a message of ours."""
+    return {"lang": "py", "task": ACCEPT_TASK, "id": name}
+
+
+def _raw_body(message: Any) -> bytes:
+    body: str | bytes = message.body
+    return body.encode(errors="surrogateescape") if isinstance(body, str) else bytes(body or b"")
+
+
+def _replace_body(message: Any, text: str) -> None:
+    message.body, message._decoded_cache = text, None
+    message.content_type, message.content_encoding = "application/json", "utf-8"
+
+
 def _wrap(content_type: str, error: Exception, body: bytes) -> str:
     """Return the arguments of a task that keeps the body."""
     parts = [content_type, type(error).__name__, b64encode(body).decode()]
@@ -82,5 +100,7 @@ def _check_envelope(message: Any) -> None:
     texts = properties["delivery_tag"], place["exchange"], place["routing_key"], message.get("body") or ""
     if not all(isinstance(each, str) for each in texts) or encoding not in ENCODINGS:
         raise TypeError("expected texts")
+    if not isinstance(message.get("headers") or {}, dict):
+        raise TypeError("expected headers by name")
     if encoding:
         b64decode(texts[-1])

@@ -32,7 +32,8 @@ FOREIGN = (
     *(b"", b"garbage", b"\xff\xfe", b"null", b"7", b"[]", b"{}", b"[" * 100_000),
     *(b'{"class": "Job", "args": [1]}', b'{"body": "e30=", "properties": {}}', json.dumps(GOOD).encode()),
     *(envelope(delivery_tag=7), envelope(delivery_info=None), envelope(delivery_info={"exchange": ""})),
-    *(envelope(body_encoding="zip"), envelope().replace(b'"W1tdL', b'"1tdL'), b"\0\1\2"),
+    *(json.dumps({**json.loads(envelope()), "headers": [1]}).encode(), envelope(body_encoding="zip")),
+    *(envelope().replace(b'"W1tdL', b'"1tdL'), b"\0\1\2"),
 )
 
 
@@ -40,7 +41,9 @@ def test_what_is_no_message_of_celery_ends_no_worker_and_is_kept_once_each(tmp_p
     with running(tmp_path, Shape(accounts=("acme",), parts=("worker",), concurrency=1)) as stack:
         runtime = stack.runtime(wakes=False)
         for queue in QUEUES:
-            runtime.client.rpush(queue, *FOREIGN)
+            first, second, other = (envelope(delivery_tag=f"{queue} {number}") for number in range(3))
+            other = other.replace(b'"body": "', b'"headers": {"x": 1}, "content-type": "text/x", "body": "')
+            runtime.client.rpush(queue, *FOREIGN, first, second, other)
         stack.celery().send_task(
             "relations.accept", [{**GOOD, "batch": "last"}], queue="relations.intake", ignore_result=True
         )
@@ -49,14 +52,16 @@ def test_what_is_no_message_of_celery_ends_no_worker_and_is_kept_once_each(tmp_p
             "the last is not accepted",
             seconds=60,
         )
-        everything = len(QUEUES) * len(FOREIGN)
+        everything = len(QUEUES) * (len(FOREIGN) + 3)
         wait_until(
             lambda: runtime.store.counts(UNROUTED).get("unreadable") == everything,
             "not all of it is kept",
             seconds=60,
         )
         assert not stack.ended()
-        assert "Traceback" not in stack.log("worker").read_text("utf-8")
+        log = stack.log("worker").read_text("utf-8")
+        assert "Traceback" not in log
+        assert "contents of the message" not in log
 
 
 @pytest.mark.parametrize("item", FOREIGN)
