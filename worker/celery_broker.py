@@ -5,6 +5,7 @@ own `global_keyprefix` is not used: it renames the queues that producers without
 out keys of scripts and of commands that it does not know.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from queue import Empty
@@ -43,7 +44,6 @@ FORGET_UNACKED = """#!lua flags=allow-oom
 redis.call('ZREM', KEYS[1], ARGV[1]) redis.call('HDEL', KEYS[2], ARGV[1])"""
 PUBLISH = """#!lua flags=allow-oom
 redis.call('LPUSH', KEYS[1], ARGV[1])"""
-PRIORITY: Final = "\x06"  # kombu's, between a queue's name and its priority
 
 
 class BrokerClient(Redis):
@@ -54,7 +54,7 @@ class BrokerClient(Redis):
         answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
         if command_name == "BRPOP" and answer:
             queue, item = answer
-            return queue, wrap_foreign(item, queue.decode().partition(PRIORITY)[0])
+            return queue, wrap_foreign(item, queue)
         return answer
 
     def pipeline(self, transaction: bool = False, shard_hint: Any = None) -> Any:
@@ -67,8 +67,7 @@ class TolerantQoS(QoS):
 
     What is not settled comes back after `visibility_timeout`, to a worker that finds nothing to do. On a full
     Redis, too, what was received is remembered and forgotten; what cannot be given back, because Redis
-    refuses, comes back later. What a Redis that hangs leaves open counts as settled here: else the worker
-    would take that many messages fewer.
+    refuses, comes back later. What a Redis that hangs leaves open makes room for another here.
     """
 
     def append(self, message: Any, delivery_tag: str) -> None:
@@ -90,18 +89,18 @@ class TolerantQoS(QoS):
             return own.eval(FORGET_UNACKED, 2, self.unacked_index_key, self.unacked_key, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge the message; where that fails, another may take its place all the same."""
-        if self._is_connected():
-            try:
-                super().ack(delivery_tag)
-            except RedisError:
-                VirtualQoS.ack(self, delivery_tag)
+        """Acknowledge the message."""
+        self._settle(super().ack, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Drop the message or give it back; where that fails, another may take its place all the same."""
+        """Drop the message, or give it back."""
+        self._settle(super().reject, delivery_tag, requeue)
+
+    def _settle(self, settle: Callable[..., None], delivery_tag: str, *how: bool) -> None:
+        """Settle the message; where that fails, another may take its place all the same."""
         if self._is_connected():
             try:
-                super().reject(delivery_tag, requeue)
+                settle(delivery_tag, *how)
             except RedisError:
                 VirtualQoS.ack(self, delivery_tag)
 

@@ -15,6 +15,7 @@ from worker.celery_config import ACCEPT_TASK
 
 UNDECODED: Final = "relations.undecoded"  # the argument that has content type, error and body (base64)
 NO_MESSAGE: Final = "no message of Celery"
+PRIORITY: Final = "\x06"  # kombu's, between a queue's name and its priority
 ENCODINGS: Final = (None, "base64")  # of a body within a Redis
 
 
@@ -42,7 +43,7 @@ def wrap_unnamed(message: Any) -> None:
     message.headers = _headers(tag if isinstance(tag, str) else str(uuid4()))
 
 
-def wrap_foreign(item: bytes, queue: str) -> bytes:
+def wrap_foreign(item: bytes, key: bytes) -> bytes:
     """Return what stood in a queue on a Redis; in a message of ours where it is none of Celery's.
 
     Whoever else writes there, by mistake or with another library, would end the worker.
@@ -50,7 +51,7 @@ def wrap_foreign(item: bytes, queue: str) -> bytes:
     try:
         _check_envelope(json.loads(item.decode()))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        name = str(uuid4())
+        name, queue = str(uuid4()), key.decode().partition(PRIORITY)[0]
         properties = {"delivery_tag": name, "delivery_info": {"exchange": "", "routing_key": queue}}
         envelope = {
             "body": b64encode(_wrap(NO_MESSAGE, error, item).encode()).decode(),

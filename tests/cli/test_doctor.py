@@ -12,7 +12,7 @@ import redis
 from ops.dev.redis_server import RedisServer, run_server
 from ops.doctor.accounts import check_account, check_rights, check_work
 from ops.doctor.findings import Finding
-from ops.doctor.rights import HELD, MEND, NO_OTHER_NAMES, check_store_rights
+from ops.doctor.rights import MEND, NO_OTHER_NAMES
 from ops.doctor.server import check_clock, check_eviction, check_persistence, check_server_version
 from ops.doctor.workers import check_workers
 from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
@@ -21,7 +21,6 @@ from tests.support.error_replies import ErrorReplies, OtherReplies
 from worker.config import load_settings
 from worker.contract import from_message
 from worker.ports.waiting import Pause
-from worker.redis.client import connect
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
@@ -211,20 +210,6 @@ def test_workers_that_cannot_be_asked_for_another_reason_than_rights_need_none(
         found = diagnose(cli, server.url)
     assert "is a replica" in found["workers"][0]
     assert found["workers"][1] == MEND
-
-
-def test_a_server_that_answers_and_holds_writes_is_told_apart_from_one_that_refuses(tmp_path: Path) -> None:
-    with run_server(tmp_path / "redis") as server, redis.Redis.from_url(server.url) as client:
-        client.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
-        [held] = check_store_rights(connect(server.url, timeout=0.2), "relations")
-    assert (held.level, held.advice) == ("fail", HELD)
-
-
-def test_a_command_says_to_start_no_server_that_answers(cli: Cli, tmp_path: Path) -> None:
-    with run_server(tmp_path / "redis", password="right") as server:
-        url = f"redis://{server.url.partition('@')[2]}"
-        told = cli("jobs", "list", "--account", "acme", code=2, RELATIONS_REDIS_URL=url).stderr
-    assert "Mend what it says, or set RELATIONS_REDIS_URL" in told
 
 
 def test_a_server_that_has_renamed_what_is_needed_is_not_too_old(cli: Cli, redis_url: str) -> None:

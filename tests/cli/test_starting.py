@@ -10,6 +10,7 @@ import pytest
 
 from ops.dev import local
 from ops.dev.processes import occupy
+from ops.dev.redis_server import run_server
 from ops.dev.stack import QUICK, Shape, Stack
 from ops.dev.stack_settings import hash_of, update_settings
 from producers.errors import CannotStart
@@ -100,3 +101,11 @@ def test_a_redis_that_hangs_is_waited_for_once(
         hung.setblocking(False)
         with pytest.raises(BlockingIOError):
             hung.accept()
+
+
+def test_a_command_says_to_start_no_server_that_answers(tmp_path: Path) -> None:
+    cli = make_cli(make_environ(write_settings(tmp_path, "https://crm.example.test", "acme"), "redis://x"))
+    with run_server(tmp_path / "redis", password="right") as server:
+        url = f"redis://{server.url.partition('@')[2]}"
+        told = cli("jobs", "list", "--account", "acme", code=2, RELATIONS_REDIS_URL=url).stderr
+    assert "Mend what it says, or set RELATIONS_REDIS_URL" in told

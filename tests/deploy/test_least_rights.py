@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from ops.dev.redis_server import RedisServer, run_server
 from ops.dev.stack import QUICK, Shape, Stack, running
+from ops.doctor.rights import HELD, check_store_rights
 from tests.support.cli_runner import Cli, make_cli, make_environ, write_settings
 from tests.support.clusters import run_command
 from tests.support.deploy_work import CHANGE
 from tests.support.waiting import wait_until
+from worker.redis.client import connect
 from worker.redis.rights import KEYLESS, OPTIONAL, SCRIPTS, STORE, acl_rule
 
 DONE_WITHOUT = ("client|setinfo", "config|get")
@@ -115,3 +118,10 @@ def test_every_command_of_the_store_and_the_limiter_is_in_the_rule() -> None:
 
 def test_the_reference_has_the_rule() -> None:
     assert acl_rule("relations") in (ROOT / "docs/reference/redis.md").read_text("utf-8")
+
+
+def test_a_server_that_answers_and_holds_writes_is_told_apart_from_one_that_refuses(tmp_path: Path) -> None:
+    with run_server(tmp_path / "redis") as server, redis.Redis.from_url(server.url) as client:
+        client.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+        [held] = check_store_rights(connect(server.url, timeout=0.2), "relations")
+    assert (held.level, held.advice) == ("fail", HELD)

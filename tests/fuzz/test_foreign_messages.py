@@ -66,7 +66,7 @@ def test_what_is_no_message_of_celery_ends_no_worker_and_is_kept_once_each(tmp_p
 
 @pytest.mark.parametrize("item", FOREIGN)
 def test_what_is_kept_is_what_came(item: bytes) -> None:
-    wrapped = json.loads(wrap_foreign(item, "relations.flush"))
+    wrapped = json.loads(wrap_foreign(item, b"relations.flush\x06\x163"))
     assert wrapped["headers"]["task"] == "relations.accept"
     assert wrapped["properties"]["delivery_info"]["routing_key"] == "relations.flush"
     _, named, _ = json.loads(b64decode(wrapped["body"]))
@@ -78,4 +78,4 @@ def test_what_is_kept_is_what_came(item: bytes) -> None:
 def test_a_message_of_celery_is_left_as_it_is() -> None:
     empty = json.dumps({**json.loads(envelope()), "body": None}).encode()
     for item in (envelope(), envelope(body_encoding=None), empty):
-        assert wrap_foreign(item, "relations.intake") is item
+        assert wrap_foreign(item, b"relations.intake") is item
