@@ -322,9 +322,9 @@ def test_a_secret_in_any_spelling_is_kept_neither_in_a_delivery_nor_in_its_faile
 def test_looking_for_spellings_of_a_secret_has_an_end(body: bytes) -> None:
     source = replace(BOX, scheme="secret", secrets=(Secret('aaaaaaaa/"\\\\\\\\b'),), secret_in="path")
     delivery = WebhookDelivery("https://here/webhooks/box", {}, body)
-    started = time.monotonic()
+    started = time.process_time()
     assert hide_proofs(source, delivery).body == body
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_secret_that_begins_as_another_does_leaves_no_rest() -> None:
@@ -341,11 +341,11 @@ def test_a_signature_of_any_length_is_hidden_at_once() -> None:
     signature = "0123456789abcdef, " * 20_000
     body = json.dumps({"sig": signature, "type": "sale"})
     spelled = body.replace("cdef, ", "cdef\\u002c ").encode()
-    started = time.monotonic()
+    started = time.process_time()
     shown = hide_proofs(source, WebhookDelivery("", {}, body.encode())).body
     assert json.loads(shown) == {"sig": STARS, "type": "sale"}
     assert hide_proofs(source, WebhookDelivery("", {}, spelled)).body == b""
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(("estate", "state"), [("x", "failed"), (501, "queued")])
