@@ -256,3 +256,11 @@ def bounded_server(front: Front, **bounds: float) -> Iterator[tuple[Server, sock
         socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
     ):
         yield server, connection
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Return everything the server sends until it ends; a reset is an error."""
+    received = b""
+    while chunk := connection.recv(65536):
+        received += chunk
+    return received

@@ -11,21 +11,13 @@ from urllib.request import ProxyHandler, Request, build_opener
 import httpx
 import pytest
 
-from tests.support.http_front import BUYER, SECRETS, Front, bounded_server, request_head
+from tests.support.http_front import BUYER, SECRETS, Front, bounded_server, read_all, request_head
 from tests.support.waiting import wait_until
 from worker.contract import MAX_MESSAGE
 
 BODY = json.dumps(BUYER).encode()
 WHOLE = request_head(f"Content-Length: {len(BODY)}") + BODY
 NOBODY = request_head("Expect: 100-continue", f"Content-Length: {len(BODY)}").replace(b"canary", b"wrong")
-
-
-def read_all(connection: socket.socket) -> bytes:
-    """Return everything the server sends until it ends; a reset is an error."""
-    received = b""
-    while chunk := connection.recv(65536):
-        received += chunk
-    return received
 
 
 def statuses(received: bytes) -> list[int]:

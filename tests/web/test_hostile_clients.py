@@ -25,7 +25,7 @@ from producers.portals.http.change_handler import MAX_CHANGES
 from producers.portals.http.connection import MAX_HEAD, BoundedProtocol, write_refusal
 from producers.portals.http.deps import THREADS_PER_KEY, Threads
 from producers.portals.http.server import Server
-from tests.support.http_front import BUYER, Front, bounded_server, problem, request_head
+from tests.support.http_front import BUYER, Front, bounded_server, problem, read_all, request_head
 from tests.support.waiting import wait_until
 from worker.contract import MAX_BODY, from_message
 from worker.errors import StoreUnavailable
@@ -42,14 +42,6 @@ def impatient_server(front: Front) -> Iterator[socket.socket]:
     ):
         patch.setattr(body, "BODY_SECONDS", 0.2)
         yield connection
-
-
-def read_all(connection: socket.socket) -> bytes:
-    """Return everything the server sends until it closes."""
-    received = b""
-    while chunk := connection.recv(65536):
-        received += chunk
-    return received
 
 
 @pytest.mark.parametrize(

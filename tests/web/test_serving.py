@@ -21,7 +21,7 @@ from producers.errors import CannotStart
 from producers.portals.http.application import application
 from producers.portals.http.middleware import CorrelationMiddleware
 from producers.portals.http.server import Server
-from tests.support.http_front import BUYER, SECRETS, Front, problem, request_head, settings
+from tests.support.http_front import BUYER, SECRETS, Front, problem, read_all, request_head, settings
 from worker.store.redis_store import RedisStore
 from worker.wiring import Runtime
 
@@ -51,9 +51,7 @@ def begin_request(port: int, *more: str) -> socket.socket:
 
 def read_accepted(connection: socket.socket) -> dict[str, Any]:
     """Return the document of a 202, after which the connection ends."""
-    received = b""
-    while chunk := connection.recv(65536):
-        received += chunk
+    received = read_all(connection)
     assert received.startswith(b"HTTP/1.1 202 ")
     document: dict[str, Any] = json.loads(received.partition(b"\r\n\r\n")[2])
     return document
@@ -92,9 +90,7 @@ def test_a_request_that_takes_longer_than_the_stop_may_is_told_to_come_again(
     with Server(application(front.runtime), port=0) as server:
         connection = begin_request(server.port)
         server.stop()
-        received = b""
-        while chunk := connection.recv(65536):
-            received += chunk
+        received = read_all(connection)
     connection.close()
     head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ")
