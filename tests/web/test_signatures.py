@@ -142,6 +142,19 @@ def test_anything_unsigned_is_refused(headers: Mapping[str, str], body: bytes) -
 
 
 @pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (STANDARD, "the header webhook-id is missing"),
+        (FORMS, "the header X-Signature is missing"),
+        (replace(FORMS, signature_in="body:sig"), "there is no signature at body:sig"),
+        (replace(FORMS, scheme="jwt", signature_in="query:t"), "there is no token at query:t"),
+    ],
+)
+def test_what_a_delivery_lacks_is_told_with_its_place(source: Source, told: str) -> None:
+    assert refused(source, WebhookDelivery("https://here/", {}, b"{}")) == told
+
+
+@pytest.mark.parametrize(
     ("how", "signature"),
     [
         ({}, lambda body: "sha256=" + hmac.new(b"forms-secret", body, hashlib.sha256).hexdigest()),
