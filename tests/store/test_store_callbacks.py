@@ -161,7 +161,19 @@ def test_labels_and_messages_beyond_their_numbers_are_forgotten(
         assert callbacks.settle_watch("acme", watch, look_at=at, messages=[message(number)], reported={})
     keep(callbacks, message(9))
     assert [found.made_at - START for found in callbacks.list_messages("acme").entries] == [9, 3, 2]
+    assert [callbacks.get_message(message(number).id) for number in (0, 1)] == [None, None]
+    assert callbacks.count_waiting("acme", "portal") == 3
     assert callbacks.claim_message("acme", "portal", seconds=1) is not None
+
+
+def test_a_message_that_is_gone_waits_no_longer(redis_store: RedisStore, redis_client: Redis) -> None:
+    callbacks = callbacks_of(redis_store)
+    keep(callbacks, message(1), message(2))
+    redis_client.hdel(f"{BASE}callback", message(1).id)
+    claimed = callbacks.claim_message("acme", "portal", seconds=60.0)
+    assert claimed
+    assert claimed.id == message(2).id
+    assert callbacks.count_waiting("acme", "portal") == 1
 
 
 def test_labels_that_somebody_else_forgets_meanwhile_keep_no_message_from_being_made(
