@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ops.simulator import OF_RELATIONS, FaultPlan, Records, Switches
 from tests.support.broken_stores import Place, inspector_of, lose_event
 from tests.support.crashes import crash_everywhere
+from tests.support.erasing import erase_record, erasure_of
 from tests.support.flow_world import World, change
 from worker.contract import Change, Reference
 from worker.testing import MemoryStore
@@ -22,6 +23,11 @@ BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
 def replace(parent: int, *children: int, name: str = BUYER, **more: Any) -> Change:
     """Return a change after which the parent has exactly these children."""
     return msgspec.structs.replace(change("replace", name, parent, *children, **more), replaces="child")
+
+
+def with_parents(child: int, *parents: int) -> Change:
+    """Return a change after which the child has exactly these parents."""
+    return msgspec.structs.replace(replace(1, child), parents=parents, replaces="parent")
 
 
 @pytest.fixture
@@ -58,12 +64,27 @@ def test_what_is_right_already_costs_reads_only(world: World) -> None:
 
 
 def test_the_mirror_gives_a_child_exactly_these_parents(world: World) -> None:
-    wanted = msgspec.structs.replace(
-        replace(1, 1), parents=(502, 503), children=(1,), replaces="parent", action="replace"
-    )
-    world.accept(wanted)
+    world.accept(with_parents(1, 502, 503))
     world.drain()
     assert world.linked() == {(501, 2), (502, 1), (503, 1)}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "erased", "removed"),
+    [
+        (replace(501, 3, 4), ("address", 3), {(501, 1), (501, 2)}),
+        (replace(501, 3, 4), ("address", 2), {(501, 1)}),
+        (with_parents(1, 503, 504), ("estate", 503), {(501, 1), (502, 1)}),
+        (with_parents(1, 503, 504), ("estate", 502), {(501, 1)}),
+    ],
+)
+def test_what_it_removed_is_told_from_what_it_named_also_without_an_erased_record(
+    world: World, wanted: Change, erased: tuple[str, int], removed: set[tuple[int, int]]
+) -> None:
+    world.accept(wanted)
+    world.drain()
+    assert erase_record(erasure_of(world), "acme", *erased, by="ada")["jobs"] == 1
+    assert {(each.parent, each.child) for each in world.job().removals} == removed
 
 
 def test_a_record_is_emptied_only_where_that_is_said(world: World) -> None:
