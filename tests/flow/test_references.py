@@ -9,6 +9,7 @@ import pytest
 from ops.simulator import FaultPlan, Records
 from tests.support.broken_stores import inspector_of
 from tests.support.crashes import crash_everywhere
+from tests.support.erasing import erase_record, erasure_of
 from tests.support.flow_world import World
 from tests.support.references import ESTATE, FIELDS, address, email, seed, wish
 from tests.support.store_steps import count_by_state, job_admin_of, metrics_of, queries_of
@@ -276,6 +277,17 @@ def test_an_erased_record_stands_in_no_reference_candidate_or_memory(
         lease = world.store.lease("acme", world.new_id())
         assert lease
         assert lease.known_records([email("anna@example.test"), ESTATE], memory=3600.0) == {ESTATE: 501}
+
+
+def test_why_a_look_up_failed_names_no_erased_record(world: World) -> None:
+    world.policy = {"park_for": 86_400.0}
+    world.accept(wish(email("office@example.test")))
+    world.drain()
+    before = world.job().refusal
+    assert before
+    assert "9003, 9004" in before[2]
+    assert erase_record(erasure_of(world), "acme", "address", 9003, by="ada")["jobs"] == 1
+    assert world.job().refusal == (*before[:2], "", *before[3:])
 
 
 def with_cursor(erase: Callable[[int], ErasedPiece]) -> None:

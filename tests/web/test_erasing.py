@@ -376,6 +376,19 @@ def test_what_a_person_noted_of_a_dismissal_is_erased_from_the_job_too(
     ] == "bob"
 
 
+def test_what_was_decided_about_one_relation_of_a_job_goes_with_its_record(
+    front: Front, services: Services, redis_client: redis.Redis
+) -> None:
+    job = send(front, "create", BUYER, [ADA, 5, 6], MISSING)
+    front.runtime.flush("acme")
+    for estate in (ADA, 5):
+        services.jobs.dismiss("acme", narrow([job], JobFilter(parent=estate)), by="bob", note="a twin")
+    erase_record(services.erasure, "acme", "estate", ADA, by="ada")
+    assert find_ada(redis_client) == []
+    decided = {each.relation.parent: bool(each.dismissed) for each in front.job(job).failures}
+    assert decided == {5: True, 6: False}
+
+
 @pytest.mark.parametrize("act", ["dismiss", "replay"])
 def test_an_act_that_goes_on_while_a_record_is_erased_does_not_write_its_words_again(
     front: Front, services: Services, redis_client: redis.Redis, act: str
