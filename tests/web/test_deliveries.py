@@ -335,6 +335,15 @@ def test_a_secret_that_begins_as_another_does_leaves_no_rest() -> None:
     assert hide_proofs(source, WebhookDelivery("", {}, body)).body == expected
 
 
+def test_a_signature_that_is_no_token_is_hidden_with_all_that_stands_before_a_point() -> None:
+    source = replace(BOX, scheme="hmac", secrets=(Secret("s"),), signature_in="body:sig")
+    body = json.dumps({"sig": "0123456789.abcdef", "type": "sale"}).encode()
+    assert json.loads(hide_proofs(source, WebhookDelivery("", {}, body)).body) == {
+        "sig": STARS,
+        "type": "sale",
+    }
+
+
 def test_a_signature_of_any_length_is_hidden_at_once() -> None:
     """Whoever saw a signature may send more behind it."""
     source = replace(BOX, scheme="hmac", secrets=(Secret("s"),), signature_in="body:sig")
