@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from tests.support.started import WITH_SIGINT_IGNORED
+from tests.support.waiting import HANGS_AFTER
 
 BUYER = "estate:address:buyer"
 COMMAND = (sys.executable, "-m", "ops.cli")
@@ -26,7 +27,7 @@ def run(*words: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProc
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANGS_AFTER,
         check=False,
     )
 
@@ -34,7 +35,9 @@ def run(*words: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProc
 def test_the_installed_command_is_the_module(tmp_path: Path) -> None:
     installed = Path(sys.executable).with_name("relations")
     helps = [
-        subprocess.run([*command, "--help"], cwd=tmp_path, capture_output=True, timeout=30, check=True)
+        subprocess.run(
+            [*command, "--help"], cwd=tmp_path, capture_output=True, timeout=HANGS_AFTER, check=True
+        )
         for command in ([installed], COMMAND)
     ]
     assert helps[0].stdout == helps[1].stdout
@@ -80,7 +83,7 @@ def test_the_simulator_serves_until_ctrl_c_which_is_quiet(tmp_path: Path, start:
             url = process.stdout.readline().split()[0]
             assert httpx.get(url.replace("/api/stable/api.php", "/_sim/stats")).json()["relations"] == 0
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 130
+            assert process.wait(HANGS_AFTER) == 130
             assert process.stderr.read() == ""
         finally:
             process.kill()
@@ -93,7 +96,7 @@ def test_a_terminal_gets_a_table_with_bold_heads(env: dict[str, str], tmp_path: 
         [*COMMAND, "accounts", "list"], env=surroundings, cwd=tmp_path, stdout=theirs
     ) as process:
         os.close(theirs)
-        assert process.wait(30) == 0
+        assert process.wait(HANGS_AFTER) == 0
     with os.fdopen(ours, "rb", buffering=0) as screen:
         shown = screen.read(4096).decode()
     assert "\x1b[1mACCOUNT" in shown
@@ -118,7 +121,7 @@ def test_ctrl_c_is_quiet_while_the_program_is_still_imported(tmp_path: Path, wor
         try:
             assert process.stdout.readline() == "begins\n"
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 130
+            assert process.wait(HANGS_AFTER) == 130
             assert process.stdout.read() + process.stderr.read() == ""
         finally:
             process.kill()

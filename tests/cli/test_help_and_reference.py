@@ -22,6 +22,7 @@ from ops.cli.root import main
 from ops.explain import explain_plan
 from ops.explain.dry_run import dry_run_changes, number_messages
 from tests.support.docs_pages import is_current
+from tests.support.waiting import HANGS_AFTER
 from worker.contract import parse_many
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +126,7 @@ def test_commands_are_listed_without_being_imported_and_are_all_that_there_are()
         "import sys, ops.cli.root as root; print(*root.main.list_commands(None), '|', *sorted(sys.modules))"
     )
     names, _, imported = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANGS_AFTER
     ).stdout.partition("|")
     assert not [name for name in imported.split() if name.startswith("ops.cli.commands.")]
     assert [COMMANDS[name,].name for name in names.split()] == names.split()
@@ -143,7 +144,7 @@ def complete(words: str, at: int, tmp_path: Path) -> list[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=HANGS_AFTER,
     )
     assert done.stderr == ""
     return done.stdout.split()

@@ -34,6 +34,7 @@ from producers.portals.imports import TableOptions
 from producers.portals.imports.unpack import OLD_EXCEL, PASSWORD
 from tests.support.cli_runner import MISSING, Cli, run_when_accepted
 from tests.support.spreadsheets import Failed, make_xlsx
+from tests.support.waiting import HANGS_AFTER
 from worker.errors import Invalid
 from worker.ports.records import JobFilter
 from worker.wiring import Runtime
@@ -536,7 +537,7 @@ def test_an_interruption_prints_how_to_go_on_and_going_on_does_the_rest(
         run_when_accepted(
             runtime, 999, lambda: process.send_signal(number)
         )  # it waits for the inbox to have room again
-        stderr = process.communicate(timeout=60)[1]
+        stderr = process.communicate(timeout=HANGS_AFTER)[1]
     assert process.returncode == Exit.INTERRUPTED
     assert "The same command goes on; nothing is done twice." in stderr
     assert json.loads((tmp_path / "links.csv.rejects.ndjson").read_text())["text"] == "x,1"

@@ -14,6 +14,7 @@ import pytest
 
 from ops.cli.errors import Exit
 from tests.support.cli_runner import MISSING, Cli, make_cli, run_when_accepted
+from tests.support.waiting import HANGS_AFTER
 from worker.wiring import Runtime
 
 LINKS = ("--set", "action=create", "--set", "type=estate:address:buyer")
@@ -41,7 +42,7 @@ def started(env: dict[str, str], *words: str) -> Iterator[subprocess.Popen[str]]
 
 def interrupted(process: subprocess.Popen[str]) -> tuple[str, str]:
     process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=60)
+    output = process.communicate(timeout=HANGS_AFTER)
     assert process.returncode == Exit.INTERRUPTED
     return output
 

@@ -10,7 +10,7 @@ import pytest
 
 from ops.dev.stack import Stack
 from tests.support.foreign_clients import ACCOUNT
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.ports.records import JobFilter, JobRecord
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
@@ -50,7 +50,7 @@ def test_a_program_of_the_pages_sends_its_changes_once(stack: Stack, tmp_path: P
         return subprocess.Popen([*command.split(), name], cwd=tmp_path, env=environ, text=True, **pipes)
 
     with start() as first:
-        printed, faults = first.communicate(timeout=120)
+        printed, faults = first.communicate(timeout=HANGS_AFTER)
         assert first.returncode == 0, faults
     sent = {job.id for job in jobs()}
     assert len(sent) == (1 if language == "php" else 2)
@@ -58,7 +58,7 @@ def test_a_program_of_the_pages_sends_its_changes_once(stack: Stack, tmp_path: P
     stack.processes["api"].kill()
     with start() as second:
         stack.replace("api")
-        printed, faults = second.communicate(timeout=120)
+        printed, faults = second.communicate(timeout=HANGS_AFTER)
         assert second.returncode == 0, faults
     wait_until(lambda: {job.state for job in jobs()} == {"succeeded"}, "a change was not carried out")
     assert {job.id for job in jobs()} == sent

@@ -7,7 +7,7 @@ import pytest
 
 from ops.dev.stack import Stack
 from tests.support.foreign_clients import ACCOUNT
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.ports.records import JobFilter, JobRecord
 
 FOLDER = Path(__file__).parent / "repeating"
@@ -37,7 +37,7 @@ def test_fifteen_posts_are_fifteen_jobs_although_the_interface_is_killed(stack: 
             for number in KILLED_AT:
                 wait_until(lambda number=number: has(number), f"there are no {number} jobs")
                 stack.replace("api")
-            printed, faults = client.communicate(timeout=60)
+            printed, faults = client.communicate(timeout=HANGS_AFTER)
         finally:
             client.kill()
     assert client.returncode == 0, faults

@@ -10,6 +10,7 @@ import pytest
 
 from ops.dev.stack import Stack
 from tests.support.foreign_clients import ACCOUNT, GENERATORS, MISSING
+from tests.support.waiting import HANGS_AFTER
 
 GENERATE = {
     "openapi_typescript": ("openapi-typescript", "openapi.json", "--output", "made/openapi_typescript.ts"),
@@ -22,7 +23,7 @@ GENERATE = {
 
 def run(folder: Path, *command: str) -> str:
     """Return what a program prints that ends well."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANGS_AFTER)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ops.dev.local import environment
 from tests.support.surroundings import forget_settings, keep_bytecode
+from tests.support.waiting import HANGS_AFTER
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = "http://127.0.0.1:9"
@@ -51,7 +52,7 @@ def test_tests_of_the_interface_pass_in_the_shell_of_a_workbench() -> None:
         cwd=ROOT,
         env={**os.environ, **sourced(), "PYTHONPATH": str(ROOT)},
         capture_output=True,
-        timeout=120,
+        timeout=HANGS_AFTER,
         check=False,
         text=True,
     )

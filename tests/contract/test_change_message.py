@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.contract_messages import PLAIN, accounts, infos, json_values, labels, messages, spoiled
+from tests.support.waiting import HANGS_AFTER
 from worker.contract import (
     MAX_BODY,
     MAX_IDS,
@@ -502,7 +503,7 @@ def test_a_decoder_that_goes_takes_nothing_with_it() -> None:
         '    msgspec.json.Decoder(message.Records).decode(b\'[1, "estate:a=b", {"address": {"c": "d"}}]\')\n'
         "gc.collect()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=HANGS_AFTER)
     assert (done.returncode, done.stderr) == (0, b"")
 
 

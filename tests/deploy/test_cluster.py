@@ -157,7 +157,6 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
     wait_until(
         lambda: all(count_open(runtime, account) == 0 for account in gone[1:]),
         "the node is not back",
-        seconds=60,
     )
     for account in gone:
         accept(runtime, link_changes(account, more))

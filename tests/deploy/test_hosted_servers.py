@@ -40,7 +40,7 @@ def test_changes_are_worked_and_looked_at_without_what_hosted_servers_forbid(tmp
             change = {**CHANGE, "batch": "hosted"}
             assert stack.http.post(f"{stack.url}/v1/changes", json=change, headers=headers).status_code == 202
             counts = stack.runtime(wakes=False).store.batch_counts
-            wait_until(lambda: counts("nord", "hosted").get("succeeded") == 1, "it is not sent", seconds=30)
+            wait_until(lambda: counts("nord", "hosted").get("succeeded") == 1, "it is not sent")
             assert stack.http.get(f"{stack.url}/readyz").status_code == 200
             findings = json.loads(make_cli(stack.environ)("doctor", "--json", code=None).stdout)["findings"]
             [found] = [each for each in findings if each["what"] == "rights in the broker"]

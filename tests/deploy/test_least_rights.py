@@ -47,7 +47,7 @@ def test_they_are_enough_for_interface_worker_beat_and_commands(server: RedisSer
     with running(tmp_path / "stack", shape) as stack:
         counts, cli = stack.runtime(wakes=False).store.batch_counts, make_cli(stack.environ)
         send_changes(stack)
-        wait_until(lambda: counts("nord", "rights").get("succeeded") == 6, "nothing is sent", seconds=30)
+        wait_until(lambda: counts("nord", "rights").get("succeeded") == 6, "nothing is sent")
         stack.replace("worker")  # one that was killed leaves what it had taken to the next
         wait_until(lambda: '"worker.started"' in stack.log("worker").read_text("utf-8"), "no worker")
         use_commands(cli)

@@ -26,7 +26,7 @@ from tests.support.deploy_work import (
     repeated_creates,
     wait_until_done,
 )
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_AFTER, wait_until
 
 CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 OURS = r"^(relations\..*|amq\.default)$"  # what a user of least rights may configure, write and read
@@ -55,7 +55,7 @@ class Broker:
 
     def start(self) -> None:
         self.process = Process(self._command, log=self._log)
-        self.process.wait_until(self._is_up, seconds=60)
+        self.process.wait_until(self._is_up, seconds=HANGS_AFTER)
 
     def control(self, *command: str) -> None:
         """Run a command of `rabbitmqctl`."""
@@ -113,7 +113,7 @@ def test_changes_sent_as_messages_are_done_once(stack: Stack) -> None:
 def test_a_message_that_was_lost_is_replaced_by_the_sweep(stack: Stack) -> None:
     runtime = stack.runtime(wakes=False)
     accept(runtime, link_changes("nord", range(100, 120)))
-    wait_until(lambda: crm_links(stack, "nord") >= set(range(100, 120)), "nothing was swept", seconds=60)
+    wait_until(lambda: crm_links(stack, "nord") >= set(range(100, 120)), "nothing was swept")
 
 
 def test_the_broker_dies_while_changes_come_in_and_no_process_is_restarted(
@@ -128,7 +128,6 @@ def test_the_broker_dies_while_changes_come_in_and_no_process_is_restarted(
     wait_until(
         lambda: crm_links(stack, "sued") >= set(range(200, 290)),
         "what came while the broker was away is not done",
-        seconds=60,
     )
     assert all_succeeded(runtime, [*before, *during, *after])
     back = runtime.metrics.now()
@@ -144,7 +143,7 @@ def test_a_confirmed_message_of_changes_outlives_broker_and_worker(stack: Stack,
     broker.process.kill()
     broker.start()
     stack.replace("worker")
-    wait_until(lambda: crm_links(stack, "nord") >= set(range(300, 320)), "a message got lost", seconds=60)
+    wait_until(lambda: crm_links(stack, "nord") >= set(range(300, 320)), "a message got lost")
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
@@ -171,7 +170,7 @@ def test_a_wakeup_that_makes_no_sense_ends_no_worker(broker: Broker, tmp_path: P
                 producer.send_task("relations.flush", ["nord"], queue="relations.flush", headers=odd)
         runtime, log = stack.runtime(), stack.log("worker")
         accept(runtime, link_changes("nord", range(10)))
-        wait_until(lambda: log.read_text().count("InvalidTaskError") >= 2, log.read_text, seconds=30)
+        wait_until(lambda: log.read_text().count("InvalidTaskError") >= 2, log.read_text)
         wait_until_done(stack, runtime, "nord", range(10))
         assert stack.ended() == []
         stack.kill()
@@ -188,7 +187,7 @@ def test_a_user_of_least_rights_is_enough_and_a_worker_outlives_that_it_has_none
         wait_until_done(stack, runtime, "nord", range(10))
         broker.grant("rights", "least", "^$")
         broker.control("close_all_user_connections", "least", "a test")
-        wait_until(lambda: "ACCESS_REFUSED" in stack.log("worker").read_text(), "no refusal", seconds=30)
+        wait_until(lambda: "ACCESS_REFUSED" in stack.log("worker").read_text(), "no refusal")
         accept(stack.runtime(wakes=False), link_changes("nord", range(10, 20)))
         broker.grant("rights", "least", OURS)
         wait_until_done(stack, runtime, "nord", range(20))
@@ -220,8 +219,8 @@ def test_a_worker_of_a_name_that_the_broker_still_knows_waits_for_it(stack: Stac
     first, log = stack.processes["worker"], stack.directory / "second.log"
     os.kill(first.pid, signal.SIGSTOP)  # as one whose machine lost its power
     second = Process(first.command, log=log, env=stack.environ, cwd=stack.directory)
-    second.wait_until(lambda: "RESOURCE_LOCKED" in log.read_text(), seconds=30)
+    second.wait_until(lambda: "RESOURCE_LOCKED" in log.read_text(), seconds=HANGS_AFTER)
     first.kill()
-    second.wait_until(lambda: "ready." in log.read_text(), seconds=30)
+    second.wait_until(lambda: "ready." in log.read_text(), seconds=HANGS_AFTER)
     second.kill()
     stack.replace("worker")

@@ -120,4 +120,4 @@ def seen(stack: Stack, account: str) -> list[dict[str, Any]]:
 
 
 def until(condition: Callable[[], bool], stack: Stack) -> None:
-    wait_until(condition, stack.processes["worker"].tail, seconds=60)
+    wait_until(condition, stack.processes["worker"].tail)

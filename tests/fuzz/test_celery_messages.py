@@ -16,7 +16,7 @@ from kombu import Producer
 
 from ops.dev.stack import Shape, Stack, running
 from producers.services import build_services
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_AFTER, wait_until
 from tests.torture.input_fuzz import EXAMPLES
 from tests.torture.mutate import DEPTHS, NASTY, encode, garble, mutate, nest
 from worker import tasks
@@ -105,7 +105,7 @@ def test_no_message_ends_a_worker(tmp_path: Path) -> None:
         publish(stack, [json.dumps([[{**GOOD, "batch": "last"}], {}, {}]).encode()])
         store = stack.runtime().store
         accepted = wait_until(
-            lambda: store.batch_counts("acme", "last").get("accepted"), "the last is not accepted", seconds=60
+            lambda: store.batch_counts("acme", "last").get("accepted"), "the last is not accepted"
         )
         assert accepted == 1
         assert "Unrecoverable" not in stack.log("worker").read_text()
@@ -347,6 +347,11 @@ def test_waiting_for_the_store_is_no_lost_delivery_and_never_ends(tmp_path: Path
         "T": "t",
     }
     run = subprocess.run(
-        [sys.executable, "-c", RESENDING], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", RESENDING],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=HANGS_AFTER,
     )
     assert run.stdout.splitlines() == [f"t1 3 {resends + 1}" for resends in (0, 19, 20, 5000)], run.stderr

@@ -13,7 +13,7 @@ from celery import Celery
 from ops.dev.stack import QUICK, Shape, Stack, running
 from producers.services import build_services
 from tests.support.deploy_work import CHANGE
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.contract.message import UNROUTED
 from worker.ports.records import JobFilter, JobRecord
 
@@ -48,7 +48,7 @@ def send(stack: Stack, folder: Path, *messages: object) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=HANGS_AFTER,
     )
     assert printed.stdout.strip() == "[]"
 
@@ -61,7 +61,7 @@ def wait_finished(stack: Stack, batch: str, number: int) -> list[JobRecord]:
         jobs = queries.find_jobs("nord", JobFilter(batch=batch)).entries
         return jobs if sum(bool(job.finished_at) for job in jobs) == number else ()
 
-    return list(reversed(wait_until(find_done, "the jobs do not end", seconds=60)))
+    return list(reversed(wait_until(find_done, "the jobs do not end")))
 
 
 def test_a_bare_celery_application_sends_one_change_or_many(stack: Stack, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ for serializer in ("pickle", "yaml"):
 
 
 def test_values_of_python_are_read_and_what_is_no_json_is_kept(stack: Stack) -> None:
-    subprocess.run([sys.executable, "-c", VALUES, stack.broker_url], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", VALUES, stack.broker_url], check=True, timeout=HANGS_AFTER)
     good = wait_finished(stack, "values", 2)
     assert [(job.event_id, job.parents, job.children) for job in good] == [
         (str(UUID(int=7)), (505,), (1, 2)),
@@ -123,9 +123,7 @@ def test_values_of_python_are_read_and_what_is_no_json_is_kept(stack: Stack) -> 
     runtime = stack.runtime(wakes=False)
     queries, admin = runtime.queries, runtime.job_admin
     unreadable = JobFilter(error="unreadable")
-    wait_until(
-        lambda: len(queries.find_jobs(UNROUTED, unreadable).entries) >= 2, "they are not kept", seconds=60
-    )
+    wait_until(lambda: len(queries.find_jobs(UNROUTED, unreadable).entries) >= 2, "they are not kept")
     kept = queries.find_jobs(UNROUTED, unreadable).entries
     payloads = [payload for job in reversed(kept) if (payload := admin.get_payload(job.id))]
     for payload, name in zip(payloads, ("application/x-python-serialize", "application/x-yaml"), strict=True):
@@ -159,6 +157,6 @@ def test_the_correlation_of_a_message_is_kept_with_the_job_and_the_request(stack
 
 
 def test_a_worker_records_its_heartbeat(stack: Stack) -> None:
-    (worker,) = wait_until(stack.runtime(wakes=False).metrics.list_workers, "no worker runs", seconds=60)
+    (worker,) = wait_until(stack.runtime(wakes=False).metrics.list_workers, "no worker runs")
     assert worker.concurrency == 1
     assert worker.name.endswith(worker.hostname)

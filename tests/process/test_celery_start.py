@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import HANGS_AFTER
 from worker.celery_config import sender_config, worker_config
 from worker.config import load_settings
 
@@ -59,7 +60,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a command of this Python in the folder, with no settings but those in the folder."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("RELATIONS_")}
     return subprocess.run(
-        [sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True, timeout=HANGS_AFTER
     )
 
 

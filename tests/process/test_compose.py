@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 
 from ops.dev.processes import Process, children, free_port
 from ops.dev.redis_server import find_binary
+from tests.support.waiting import HANGS_AFTER
 from worker.config import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +84,9 @@ class Host:
         command = ["sh", "-c", command[0]] if kind == "CMD-SHELL" else [str(BIN / command[0]), *command[1:]]
         # Docker gives every container the proxy of its own settings.
         env = {**os.environ, **self.env, "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
-        run = subprocess.run(command, env=env, cwd=self.folder, capture_output=True, timeout=30, check=False)
+        run = subprocess.run(
+            command, env=env, cwd=self.folder, capture_output=True, timeout=HANGS_AFTER, check=False
+        )
         return run.returncode == 0
 
     def relations(self, *words: str) -> str:
@@ -95,7 +98,7 @@ class Host:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANGS_AFTER,
         )
         assert run.returncode == 0, run.stdout + run.stderr
         return run.stdout
@@ -143,7 +146,7 @@ def test_the_commands_of_all_services_make_a_system_that_works_and_ends_cleanly(
     )
     parts = {name: host.start(name) for name in ("simulator", "worker", "beat", "api")}
     for name in ("simulator", "api", "worker"):
-        parts[name].wait_until(lambda name=name: host.is_healthy(name), seconds=40)
+        parts[name].wait_until(lambda name=name: host.is_healthy(name), seconds=HANGS_AFTER)
     job = host.relations("send", "create", "estate:address:buyer", "501", "9001").split()[0]
     host.relations("jobs", "watch", job, "--timeout", "30")
     assert "fail" not in host.relations("doctor")
@@ -168,7 +171,7 @@ def test_a_part_that_is_the_first_process_of_its_container_ends_at_sigterm(host:
     redis.wait_until(lambda: _answers(client))
     parts = {name: host.start(name, within=FIRST) for name in ("worker", "beat", "api")}
     for name in ("api", "worker"):
-        parts[name].wait_until(lambda name=name: host.is_healthy(name), seconds=40)
+        parts[name].wait_until(lambda name=name: host.is_healthy(name), seconds=HANGS_AFTER)
     ended = {}
     for name, part in parts.items():
         [first] = children(part.pid)

@@ -31,9 +31,9 @@ def test_a_wake_up_names_its_cause_and_is_sent_when_there_is_room(tmp_path: Path
         queue = WakeupQueue(sender.wake, emit=lambda _, **fields: events.append(fields))
         with no_room(server):
             queue("acme", 0.0)
-            wait_until(lambda: "max number of clients" in queue.trouble, "it did not fail", seconds=20)
-        wait_until(lambda: run_command(server, "LLEN", "relations.flush") == 1, "it is lost", seconds=20)
-        wait_until(lambda: not queue.trouble, "it is still in trouble", seconds=20)
+            wait_until(lambda: "max number of clients" in queue.trouble, "it did not fail")
+        wait_until(lambda: run_command(server, "LLEN", "relations.flush") == 1, "it is lost")
+        wait_until(lambda: not queue.trouble, "it is still in trouble")
         assert [event["account"] for event in events] == ["acme"], "one line, however often it was tried"
 
 
@@ -53,7 +53,7 @@ def test_workers_go_on_over_the_connections_they_have(tmp_path: Path) -> None:
             return counts("nord", "room").get("succeeded") == number
 
         send(1)
-        wait_until(lambda: all_sent(5), "nothing is sent", seconds=30)
+        wait_until(lambda: all_sent(5), "nothing is sent")
         with no_room(stack.server):
             send(6)
             wait_until(lambda: all_sent(10), "nothing is sent without room", seconds=10)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import HANGS_AFTER
+
 RUN = """
 import sys
 from ops.dev.demo import run
@@ -22,7 +24,7 @@ def run_demo(seed: int, mode: str) -> dict[str, Any]:
         [sys.executable, "-c", RUN, str(seed), mode],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS_AFTER,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -73,7 +75,9 @@ def test_a_part_that_does_not_start_ends_the_demo_with_the_end_of_its_log(tmp_pa
     )
     command = [sys.executable, "-c", broken + "from ops.dev.demo import run; sys.exit(run(changes=3))"]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environ)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=HANGS_AFTER, check=False, env=environ
+    )
     assert done.returncode == 1
     assert "no simulator today" in done.stderr
     [kept] = tmp_path.glob("relations-demo-*")

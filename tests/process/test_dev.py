@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from tests.support.started import WITH_SIGINT_IGNORED, Process, line_of, started
+from tests.support.waiting import HANGS_AFTER
 
 RUN = (
     "import sys; from pathlib import Path; from ops.dev.local import run; "
@@ -63,11 +64,13 @@ def test_it_says_what_happens_ends_with_0_at_either_signal_and_the_next_start_go
         for part in ("simulator", "beat"):
             os.kill(int(pids[part]), signal.SIGKILL)
             wait_for(process, f"{part} ended", "starting it again")
-        second = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=20, check=False)
+        second = subprocess.run(
+            command(tmp_path), capture_output=True, text=True, timeout=HANGS_AFTER, check=False
+        )
         assert (second.returncode, second.stderr.count("\n")) == (2, 1)
         assert f"{tmp_path} is in use by process {process.pid}" in second.stderr
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(HANGS_AFTER) == 0
     with started(command(tmp_path)) as (process, _):
         again = read_environment(tmp_path)
         assert (again["URL"], again["SIMULATOR"]) == (env["URL"], env["SIMULATOR"])
@@ -81,7 +84,7 @@ def test_it_says_what_happens_ends_with_0_at_either_signal_and_the_next_start_go
         wait_for(process, failed, "succeeded")
         assert crm_children(env) == {9001, 404}
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(HANGS_AFTER) == 0
 
 
 def check_places(directory: Path, env: dict[str, str], output: str) -> None:
@@ -109,5 +112,5 @@ def test_it_ends_though_ctrl_c_comes_where_python_drops_exceptions(tmp_path: Pat
         "local.Supervisor = Interrupted\n"
     )
     with started([sys.executable, "-c", run + RUN, str(tmp_path)]) as (process, _):
-        assert process.wait(20) == 0
+        assert process.wait(HANGS_AFTER) == 0
         assert "KeyboardInterrupt" in (process.stderr.read() if process.stderr else "")

@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 
 from tests.support.docs_pages import DOCS, blocks
 from tests.support.spreadsheets import make_xlsx
+from tests.support.waiting import HANGS_AFTER
 
 ROOT = Path(__file__).parents[2]
 PROGRAM, CLIENT = ROOT, ROOT / "sdk"
@@ -92,7 +93,7 @@ def run(python: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=HANGS_AFTER,
     )
 
 
@@ -168,7 +169,7 @@ def test_the_examples_of_the_page_are_typed_with_the_client(client: Path, tmp_pa
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=HANGS_AFTER,
     )
     assert checked.returncode == 0, checked.stdout
     assert "TypedDict" in checked.stdout

@@ -12,7 +12,7 @@ import redis
 
 from ops.dev.processes import Process, StartFailed, free_port
 from ops.dev.redis_server import RedisServer, find_binary, run_server, start_server
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.errors import InvalidSettings, StoreUnavailable
 
 PYTHON = sys.executable
@@ -161,7 +161,7 @@ input()
         assert child.stdout.readline() == b"up\n"
         os.close(ours)
         assert child.stdout.read() == b""  # the pipe ends when its last holder, the watchdog, is gone too
-        assert child.wait(10) == -signal.SIGKILL
+        assert child.wait(HANGS_AFTER) == -signal.SIGKILL
 
 
 def test_a_child_is_ready_when_its_own_check_says_so(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_work_goes_over_our_broker_whatever_celery_finds_in_the_environment(
             )
             assert stack.http.post(f"{stack.url}/v1/changes", json=change, headers=headers).is_success
             counts = stack.runtime(wakes=False).store.batch_counts
-            wait_until(lambda: counts("nord", "own").get("succeeded") == 1, "nothing is sent", seconds=30)
+            wait_until(lambda: counts("nord", "own").get("succeeded") == 1, "nothing is sent")
             doctor = subprocess.run(
                 [sys.executable, "-m", "ops.cli", "doctor"],
                 env={**os.environ, **stack.environ},

@@ -38,13 +38,11 @@ def test_messages_of_changes_outlive_a_full_redis(tmp_path: Path) -> None:
             wait_until(
                 lambda: client.llen("relations.intake") == 0 and client.hlen("relations/unacked") >= MESSAGES,
                 "not all were taken",
-                seconds=60,
             )
             assert runtime.store.batch_counts("nord", "full") == {}
         wait_until(
             lambda: runtime.store.batch_counts("nord", "full").get("succeeded") == MESSAGES,
             "not all succeeded",
-            seconds=60,
         )
         assert worker.running
         assert "Unrecoverable" not in stack.log("worker").read_text("utf-8")

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests.support.waiting import HANGS_AFTER
 from worker.garbage import THRESHOLDS
 
 COMMAND = "from ops.cli.root import main; main.get_command(None, 'jobs')"
@@ -19,7 +20,7 @@ def imported_by(code: str, *libraries: str) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=HANGS_AFTER,
     )
     return set(found.stdout.split())
 
@@ -50,6 +51,6 @@ def test_a_worker_looks_for_cycles_seldom_and_not_among_what_was_imported() -> N
         "print(gc.get_freeze_count() > 50_000, *gc.get_threshold())"
     )
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANGS_AFTER
     )
     assert found.stdout.split()[-4:] == ["True", *map(str, THRESHOLDS)]

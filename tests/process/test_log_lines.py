@@ -10,7 +10,7 @@ from typing import Any
 
 from ops.dev.redis_server import run_server
 from ops.dev.stack import PARTS, QUICK, Shape, running
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.config import load_settings
 from worker.wiring import connect_metrics
 
@@ -26,7 +26,7 @@ def test_every_line_of_every_process_is_one_json_object(tmp_path: Path) -> None:
     with running(tmp_path, Shape(accounts=("nord",), defaults=QUICK, concurrency=1)) as stack:
         for part in PARTS:
             os.kill(stack.processes[part].pid, signal.SIGTERM)
-            assert stack.processes[part].wait(seconds=30) == 0
+            assert stack.processes[part].wait(seconds=HANGS_AFTER) == 0
         events = {part: [line["event"] for line in read_lines(stack.log(part))] for part in PARTS}
     assert "worker.started" in events["worker"]
     assert "worker: Warm shutdown (MainProcess)" in events["worker"]
@@ -59,11 +59,11 @@ def test_level_and_file_of_celerys_options_hold_also_for_celery_multi(tmp_path: 
         def multi(command: str, *options: str) -> None:
             where = ("--pidfile=%n.pid", "--logfile=%n.log")
             full = [*CELERY, "multi", command, *nodes, "-A", "worker.app", *where, *options]
-            subprocess.run(full, cwd=tmp_path, env=env, check=True, capture_output=True, timeout=60)
+            subprocess.run(full, cwd=tmp_path, env=env, check=True, capture_output=True, timeout=HANGS_AFTER)
 
         multi("start", "-c", "1", *(word for node in nodes for word in (f"-l:{node}", nodes[node].upper())))
         try:
-            wait_until(lambda: len(metrics.list_workers()) == len(nodes), "they do not run", seconds=60)
+            wait_until(lambda: len(metrics.list_workers()) == len(nodes), "they do not run")
         finally:
             multi("stopwait")
     order = ("debug", "info", "warning", "error", "critical")

@@ -98,7 +98,6 @@ def provoke_faults(stack: Stack) -> None:
     wait_until(
         lambda: store.get_pause("west") and stack.simulate("stats")["requests"] > 6,
         "the faults do not come",
-        seconds=60,
     )
 
 

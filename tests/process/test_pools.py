@@ -11,6 +11,7 @@ from celery.concurrency import get_implementation
 from ops.dev.processes import Process
 from ops.dev.stack import Shape, running
 from tests.support.deploy_work import LIMITS, accept, link_changes, repeated_creates, wait_until_done
+from tests.support.waiting import HANGS_AFTER
 from worker.app import app
 from worker.celery_patches import CheckedRequest
 from worker.tasks import accept as accept_task
@@ -44,7 +45,9 @@ def test_solo_threads_autoscale_and_recycled_children_do_the_same(
         try:
             runtime = stack.runtime()
             for worker in workers:
-                worker.wait_until(lambda: len(runtime.metrics.list_workers()) == len(POOLS), seconds=40)
+                worker.wait_until(
+                    lambda: len(runtime.metrics.list_workers()) == len(POOLS), seconds=HANGS_AFTER
+                )
             for account in accounts:
                 accept(runtime, link_changes(account, range(30)))
             for account in accounts:

@@ -48,10 +48,10 @@ def test_environments_on_one_redis_see_nothing_of_each_other_nor_of_others(tmp_p
             for child in children:
                 change = {**CHANGE, "childid": child, "batch": "mixed"}
                 producer.send_task("relations.accept", [change], queue=f"{prefix}.intake", ignore_result=True)
-        wait_until(lambda: counts_of(production).get("succeeded") == 3, "not all was written", seconds=60)
-        wait_until(lambda: counts_of(staging).get("accepted") == 40, "not all was taken", seconds=60)
+        wait_until(lambda: counts_of(production).get("succeeded") == 3, "not all was written")
+        wait_until(lambda: counts_of(staging).get("accepted") == 40, "not all was taken")
         requests = staging.runtime(wakes=False).queries.list_requests
-        wait_until(lambda: bool(requests("nord").entries), "nothing was observed", seconds=60)
+        wait_until(lambda: bool(requests("nord").entries), "nothing was observed")
         assert counts_of(production) == {"accepted": 3, "succeeded": 3}
         assert counts_of(staging) == {"accepted": 40}
 

@@ -13,7 +13,7 @@ pytest.importorskip("opentelemetry.sdk", reason="the extra telemetry is not inst
 
 from ops.dev.stack import QUICK, Shape, Stack, running
 from tests.support.trace_collector import collect
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.ports.records import JobFilter
 
 OVER_HTTP, BY_CELERY, REFUSED = ("1" * 32, "a" * 16), ("2" * 32, "b" * 16), ("3" * 32, "c" * 16)
@@ -45,7 +45,7 @@ def wait_finished(stack: Stack, number: int) -> None:
         jobs = queries.find_jobs("nord", JobFilter(batch="traced")).entries
         return sum(bool(job.finished_at) for job in jobs) == number
 
-    wait_until(is_done, "the jobs do not end", seconds=60)
+    wait_until(is_done, "the jobs do not end")
 
 
 def test_a_change_is_followed_from_who_sent_it_through_the_interface_to_the_request(
@@ -93,6 +93,6 @@ def test_without_traces_nothing_of_them_is_imported(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=HANGS_AFTER,
     )
     assert json.loads(printed.stdout) == []

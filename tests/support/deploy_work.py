@@ -20,7 +20,6 @@ CHANGE = {
     "parentid": 501,
     "childid": 9001,
 }
-TIMEOUT = 60.0
 # Many small requests, one after the other: so two workers of one account would show.
 LIMITS = {**QUICK, "window": 0.1, "max_ids": 5, "max_actions": 5, "doubt": 125.0, "in_flight": 1}
 
@@ -62,7 +61,7 @@ def wait_until_done(stack: Stack, runtime: Runtime, account: str, numbers: Itera
     def is_done() -> bool:
         return crm_links(stack, account) == wanted and not count_open(runtime, account)
 
-    wait_until(is_done, f"{account} is not done", seconds=TIMEOUT)
+    wait_until(is_done, f"{account} is not done")
 
 
 def count_open(runtime: Runtime, account: str) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.waiting import HANGS_AFTER
+
 DOCS = Path(__file__).parents[2] / "docs"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -30,9 +32,7 @@ def is_current(page: Path, text: str) -> bool:
     return page.read_text(encoding="utf-8") == text
 
 
-def shell(
-    script: str, *, cwd: Path, env: Mapping[str, str], seconds: float = 240.0
-) -> subprocess.CompletedProcess[str]:
+def shell(script: str, *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run the script by bash; a command that fails ends it unless the script says otherwise."""
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
@@ -40,5 +40,5 @@ def shell(
         env=env,
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=HANGS_AFTER,
     )

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.waiting import HANGS_AFTER
+
 READY = "Ctrl-C stops everything."
 WITH_SIGINT_IGNORED = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 """Put before a command, it starts that as a script starts what it runs in the background."""
@@ -14,14 +16,12 @@ Process = subprocess.Popen[str]
 
 
 @contextmanager
-def started(
-    command: Sequence[str], cwd: Path | None = None, *, seconds: float = 240.0
-) -> Iterator[tuple[Process, str]]:
-    """Yield the process and all it printed until it was ready; kill it after `seconds` in any case."""
+def started(command: Sequence[str], cwd: Path | None = None) -> Iterator[tuple[Process, str]]:
+    """Yield the process and all it printed until it was ready; kill one that hangs."""
     with subprocess.Popen(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        watchdog = threading.Timer(seconds, process.kill)
+        watchdog = threading.Timer(HANGS_AFTER, process.kill)
         watchdog.start()
         try:
             yield process, "".join(iter(lambda: line_of(process), READY + "\n"))

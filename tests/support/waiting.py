@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-SECONDS: Final = 20.0
+SECONDS: Final = 60.0
+HANGS_AFTER: Final = 300.0  # seconds: what a test starts ends before, on a machine however busy
 POLL: Final = 0.02
 
 Value = TypeVar("Value")

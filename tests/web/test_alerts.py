@@ -9,6 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ops.web.metric_tables import COUNTERS, AccountSample
+from tests.support.waiting import HANGS_AFTER
 from worker.ports.metrics import AccountStats
 from worker.ports.services import Pace
 
@@ -66,6 +67,6 @@ def test_an_alert_fires_though_its_event_happens_at_once_and_for_the_first_time(
         ["promtool", "test", "rules", str(tmp_path / "alerts.yml")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS_AFTER,
     )
     assert run.returncode == 0, run.stdout + run.stderr

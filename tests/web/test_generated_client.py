@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.support.http_front import KEYS, MISSING, Front
+from tests.support.waiting import HANGS_AFTER
 
 PACKAGE = "generated_relations_client"
 
@@ -22,7 +23,7 @@ def package(tmp_path: Path, http: httpx.Client, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "config.yaml").write_text("post_hooks: []\n")
     options = ["--path", "openapi.json", "--config", "config.yaml", "--meta", "none", "--fail-on-warning"]
     command = [sys.executable, "-m", "openapi_python_client", "generate", *options, "--output-path", PACKAGE]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANGS_AFTER)
     assert run.returncode == 0, run.stdout + run.stderr
     subprocess.run([sys.executable, "-m", "compileall", "-q", PACKAGE], cwd=tmp_path, check=True)
     monkeypatch.syspath_prepend(tmp_path)

@@ -38,7 +38,7 @@ from producers.portals.http.application import application
 from producers.portals.http.refusals import LOGGED_A_MINUTE, Sampler
 from tests.support.docs_pages import is_current
 from tests.support.http_front import BUYER, KEYS, MISSING, Front
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.contract import from_message
 from worker.ports.audit import AuditEntry
 from worker.ports.metrics import WorkerInfo
@@ -352,9 +352,9 @@ def test_what_an_alert_sees_rise_is_there_before_its_first_rise(front: Front) ->
 def test_promtool_finds_no_fault(front: Front) -> None:
     flush_change(front, 1, MISSING)
     subprocess.run(
-        ["promtool", "check", "metrics"], input=scrape(front.runtime).content, check=True, timeout=60
+        ["promtool", "check", "metrics"], input=scrape(front.runtime).content, check=True, timeout=HANGS_AFTER
     )
-    subprocess.run(["promtool", "check", "rules", str(RULES)], check=True, timeout=60)
+    subprocess.run(["promtool", "check", "rules", str(RULES)], check=True, timeout=HANGS_AFTER)
 
 
 def test_a_request_is_followed_by_the_clients_correlation_id(front: Front, http: httpx.Client) -> None:

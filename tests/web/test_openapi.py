@@ -15,6 +15,7 @@ from ops.web.routes import OPERATOR_ROUTES
 from producers.portals.http.application import application
 from producers.portals.http.routes import PORTAL_ROUTES
 from tests.support.http_front import KEYS, SECRETS, Front
+from tests.support.waiting import HANGS_AFTER
 
 SEED = ["--seed", "1"] if settings().derandomize else []
 
@@ -178,7 +179,11 @@ def test_responses_are_as_described(front: Front, document: dict[str, Any], tmp_
     ]
     (tmp_path / "schemathesis.toml").write_text('[parameters]\naccount = "acme"\nsource = "desk"\n')
     run = subprocess.run(
-        [sys.executable, *command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        [sys.executable, *command, *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=HANGS_AFTER,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert (

@@ -19,6 +19,7 @@ from producers.errors import Forbidden
 from producers.portals import AsyncRelations, Relations, Sent
 from producers.portals.sdk import async_client, client
 from tests.support.http_front import KEYS, Front
+from tests.support.waiting import HANGS_AFTER
 from worker.contract import MessageDict, from_message
 from worker.errors import InvalidChange, NotFound, RelationsError, StoreUnavailable, Unavailable
 from worker.testing import FakeClock
@@ -220,7 +221,7 @@ def test_http_needs_neither_celery_nor_redis(front: Front) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=HANGS_AFTER,
     )
     assert result.stdout.split("\n")[:2] == ["queued", "[]"]
 
@@ -270,7 +271,7 @@ def test_a_client_that_was_used_before_a_fork_starts_anew_in_each_process(front:
         env=env,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS_AFTER,
     )
     assert result.stdout == "[0, 0, 0, 0]\n", result.stdout + result.stderr
 

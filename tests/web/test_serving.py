@@ -22,6 +22,7 @@ from producers.portals.http.application import application
 from producers.portals.http.middleware import CorrelationMiddleware
 from producers.portals.http.server import Server
 from tests.support.http_front import BUYER, SECRETS, Front, problem, read_all, request_head, settings
+from tests.support.waiting import HANGS_AFTER
 from worker.store.redis_store import RedisStore
 from worker.wiring import Runtime
 
@@ -78,7 +79,7 @@ def test_every_request_that_has_begun_is_answered_before_the_process_ends_well_a
         assert len(jobs) == len(connections)
         assert all(map(RedisStore(redis_client, "relations").get_job, jobs))
         assert "ended" in lines
-        assert process.wait(60) == 0
+        assert process.wait(HANGS_AFTER) == 0
         for connection in connections:
             connection.close()
 

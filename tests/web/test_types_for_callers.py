@@ -8,6 +8,7 @@ from textwrap import indent
 
 from producers.portals.sdk import async_client, client
 from tests.support.docs_pages import DOCS, blocks
+from tests.support.waiting import HANGS_AFTER
 
 PRELUDE = """
 import asyncio
@@ -75,7 +76,7 @@ def check(folder: Path, texts: list[str]) -> list[tuple[str, str]]:
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS_AFTER,
     )
     assert not run.stderr
     first_wrong = file.read_text("utf-8")[: -len(bodies[-1])].count("\n") + 1
