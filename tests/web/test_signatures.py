@@ -506,9 +506,13 @@ def test_a_secret_may_stand_in_a_header_the_query_the_path_or_the_body(
         dict.fromkeys(headers, "S3cret"),
         body.replace(b"s3cret", b"S3cret"),
     )
-    assert SHARED not in refused(source, wrong) + refused(
-        source, WebhookDelivery("https://here/", {}, b"[" * 9000)
+    named_otherwise = WebhookDelivery(
+        url.replace("&k=", "&j=").replace("/created/s3cret", "?created=s3cret"),
+        {f"{name}-too": value for name, value in headers.items()},
+        body.replace(b"token", b"other"),
     )
+    for refused_one in (wrong, named_otherwise, WebhookDelivery("https://here/", {}, b"[" * 9000)):
+        assert SHARED not in refused(source, refused_one)
 
 
 @pytest.mark.parametrize("written", ["ab+cd/ef12==", "ab%2Bcd%2Fef12%3D%3D", "ab%2bcd/ef12=="])
