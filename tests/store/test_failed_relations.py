@@ -156,6 +156,23 @@ def test_a_relation_that_was_sent_anew_needs_no_decision_and_the_others_do(faile
     assert groups(failed) == {}
 
 
+def test_what_one_relation_was_replaced_by_is_known_while_another_goes_back(failed: Store) -> None:
+    accept(failed, change(1, 99), first=5)
+    admin = job_admin_of(failed)
+    admin.link_replacement("acme-000", ["acme-005"], by="ada", mark="m", only=[str(FIRST)])
+    failed.requeue("acme", ["acme-000"], only={"acme-000": [str(SECOND)]})
+    assert job_of(failed).replayed_by == ("acme-005",)
+
+
+def test_a_relation_that_was_dismissed_and_is_sent_anew_counts_as_that(failed: Store) -> None:
+    accept(failed, change(1, 99), first=5)
+    admin, dismissed = job_admin_of(failed), AuditEntry("a", "ada", "dismissed")
+    admin.dismiss("acme", ["acme-000"], dismissed, only={"acme-000": [str(SECOND)]})
+    admin.link_replacement("acme-000", ["acme-005"], by="bob", mark="m", only=[str(SECOND)])
+    decided = [each.dismissed and (each.dismissed.by, each.dismissed.why) for each in job_of(failed).failures]
+    assert decided == [None, ("bob", "replaced"), None]
+
+
 def test_what_an_earlier_release_wrote_shows_the_first_refusal_for_all_of_them(store: Store) -> None:
     value = StoredJob(
         action="c",
