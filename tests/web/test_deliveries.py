@@ -430,6 +430,14 @@ def test_a_key_sees_the_deliveries_of_its_own_accounts_and_nothing_of_others(fro
     problem(front.client(None).get("/v1/deliveries"), 401)
 
 
+def test_a_delivery_that_makes_nothing_belongs_to_the_account_that_it_names(front: Front, use: Use) -> None:
+    use(account="", account_from="tenant", accounts={"1": "acme", "2": "beta"})
+    deliver(front, {"type": "other", "tenant": "2"})
+    [theirs] = kept(front, "all")
+    assert (theirs["outcome"], theirs["accounts"]) == ("no_rule", ["beta"])
+    assert kept(front, "admin") == []
+
+
 def test_new_rules_carry_nothing_into_an_account_that_the_key_is_not_for(front: Front, use: Use) -> None:
     use()
     deliver(front, SALE)
