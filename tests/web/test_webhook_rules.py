@@ -115,10 +115,9 @@ def test_the_payloads_own_id_replaces_that_of_the_delivery() -> None:
         "77:0:0",
         "77:1:0",
     ]
-    assert refused({"p": 1, "c": 2, "before": 3, "key": None}, *rules) == [
-        "rules[0].event_id",
-        "rules[1].event_id",
-    ]
+    for key in (None, "", True, [], 0.5):  # what many messages have would make them one
+        found = refused({"p": 1, "c": 2, "before": 3, "key": key}, *rules)
+        assert found == ["rules[0].event_id", "rules[1].event_id"], key
 
 
 def test_text_becomes_a_number_only_where_the_rule_converts_it() -> None:
