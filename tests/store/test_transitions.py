@@ -427,6 +427,21 @@ def test_a_message_under_way_counts_as_lost_when_the_clock_has_stepped_back(
     assert store.due_accounts(["acme"]) == ["acme"]
 
 
+@pytest.mark.parametrize("reason", ["clock", "credentials"])
+def test_a_pause_that_ends_by_itself_replaces_none_that_a_person_has_to_end(
+    store: Store, clock: FakeClock, reason: str
+) -> None:
+    store.pause("acme", Pause("operator", "we move"))
+    until = clock.now() + 60_000_000 if reason == "clock" else 0
+    take_lease(store).set_pause(Pause(reason, until=until, fingerprint="f"))
+    clock.advance(61.0)
+    pause = store.get_pause("acme")
+    assert pause
+    assert (pause.reason, pause.detail, pause.until) == ("operator", "we move", 0)
+    store.pause("acme", Pause("operator", "we still move"))
+    assert store.get_pause("acme") == pause._replace(detail="we still move", since=clock.now())
+
+
 def test_a_pause_lasts_as_long_as_it_was_to_when_the_clock_has_stepped_back(
     store: Store, clock: FakeClock
 ) -> None:
