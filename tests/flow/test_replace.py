@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.simulator import OF_RELATIONS, FaultPlan, Records, Switches
+from ops.simulator import OF_RELATIONS, FaultPlan, InjectedFault, Records, Switches
 from tests.support.broken_stores import Place, inspector_of, lose_event
 from tests.support.crashes import crash_everywhere
 from tests.support.erasing import erase_record, erasure_of
@@ -85,6 +85,22 @@ def test_what_it_removed_is_told_from_what_it_named_also_without_an_erased_recor
     world.drain()
     assert erase_record(erasure_of(world), "acme", *erased, by="ada")["jobs"] == 1
     assert {(each.parent, each.child) for each in world.job().removals} == removed
+
+
+@pytest.mark.parametrize(
+    ("wanted", "linked"), [(replace(501, 5), {(501, 5)}), (with_parents(9, 502), {(502, 9)})]
+)
+def test_what_a_create_without_an_answer_may_still_add_goes_too(
+    make_world: Callable[..., World], wanted: Change, linked: set[tuple[int, int]]
+) -> None:
+    world = make_world(faults=FaultPlan.script([InjectedFault("late", 100.0)]))
+    world.accept(change("create", BUYER, 501, 9))
+    world.flush()
+    world.accept(wanted)
+    world.drain()
+    world.clock.advance(200.0)
+    assert world.linked() == linked
+    assert inspector_of(world.store).inspect("acme").flaws == ()
 
 
 def test_a_record_is_emptied_only_where_that_is_said(world: World) -> None:
