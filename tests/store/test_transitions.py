@@ -427,6 +427,19 @@ def test_a_message_under_way_counts_as_lost_when_the_clock_has_stepped_back(
     assert store.due_accounts(["acme"]) == ["acme"]
 
 
+def test_nothing_begins_that_somebody_has_paused_meanwhile_until_it_is_resumed(store: Store) -> None:
+    accept(store, change(1, 9))
+    lease = take_lease(store)
+    request = make_request(claim_all(lease).named)
+    store.pause("acme", Pause("operator", "we move"))
+    for _ in range(2):
+        stopped = lease.begin("r1", request)
+        assert isinstance(stopped, Pause)
+        assert stopped.detail == "we move"
+    store.resume("acme")
+    assert isinstance(lease.begin("r1", request), int)
+
+
 @pytest.mark.parametrize("reason", ["clock", "credentials"])
 def test_a_pause_that_ends_by_itself_replaces_none_that_a_person_has_to_end(
     store: Store, clock: FakeClock, reason: str
