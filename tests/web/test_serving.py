@@ -100,10 +100,12 @@ def test_a_request_that_takes_longer_than_the_stop_may_is_told_to_come_again(
 
 
 def test_a_small_answer_is_not_held_back_by_the_network(http: httpx.Client) -> None:
-    started = time.monotonic()
+    waits = []
     for _ in range(100):
+        started = time.monotonic()
         assert http.get("/healthz").status_code == 200
-    assert time.monotonic() - started < 3  # held back, each takes 40 ms
+        waits.append(time.monotonic() - started)
+    assert sorted(waits)[25] < 0.03  # held back, each takes 40 ms; on a busy machine some take longer anyway
 
 
 def test_a_port_that_is_taken_is_an_error_at_once(front: Front) -> None:
