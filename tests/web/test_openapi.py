@@ -140,6 +140,29 @@ def test_a_change_is_a_model_with_fields(document: dict[str, Any]) -> None:
     assert not any("default" in shape for shape in change["properties"].values())
 
 
+def test_what_is_an_integer_or_one_of_some_words_says_how_wide_it_is_and_that_it_is_a_text(
+    document: dict[str, Any],
+) -> None:
+    """Most generators take an integer for 32 bits, and a list of words without a type for anything."""
+    schemas = list(nodes(document))
+    integers = [schema for schema in schemas if schema.get("type") == "integer"]
+    words = [schema for schema in schemas if isinstance(schema.get("enum"), list)]
+    assert len(integers) > 100
+    assert len(words) > 10
+    for schema in integers:
+        assert schema.get("format") == "int64" or schema["maximum"] < 2**31, schema
+    assert {schema.get("type") for schema in words} == {"string"}
+
+
+def nodes(node: Any) -> Any:
+    """Yield each object of a document."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    if isinstance(node, dict):
+        yield node
+    for child in children:
+        yield from nodes(child)
+
+
 def test_every_example_fits_the_schema_beside_it(document: dict[str, Any]) -> None:
     found = list(examples(document))
     assert len(found) > 10

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, TypedDict
@@ -22,6 +23,7 @@ PROBLEM_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
     429: RETRY_AFTER,
     503: RETRY_AFTER,
 }
+MAX_INT32: Final = 2**31 - 1
 PROBLEMS_OF_KEYS: Final = (401, 403)
 PROBLEMS_OF_BODIES: Final = (400, 408, 413, 415, 422)
 
@@ -66,7 +68,7 @@ def openapi_document(routes: Sequence[ApiRoute], *, version: str) -> Document:
     problems = {status for route in routes for status in _problem_statuses(route)}
     answers = [response.type for route in routes for response in route.responses.values()]
     forms = [route.form for route in routes if route.form]
-    return {
+    document: Document = {
         "openapi": "3.1.0",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
         "info": {
@@ -92,6 +94,8 @@ def openapi_document(routes: Sequence[ApiRoute], *, version: str) -> Document:
             "schemas": _for_generators({**_change_schemas(), **_schemas([*answers, *forms, ProblemDict])[1]}),
         },
     }
+    exact: Document = _with_exact_types(document)
+    return exact
 
 
 def _operation(route: ApiRoute) -> Document:
@@ -223,6 +227,25 @@ def _for_generators(schemas: Any) -> Any:
     if schemas.get("type") == "object" and not {"properties", "additionalProperties"} & schemas.keys():
         meant["additionalProperties"] = True
     return meant
+
+
+def _with_exact_types(node: Any) -> Any:
+    """Return the document with a type at each list of words, and the width of integers that may be large.
+
+    What has no width is 32 bits to most generators: their clients fail at a larger number, and those in Go do
+    not compile beside a larger maximum.
+    """
+    if isinstance(node, list):
+        return [_with_exact_types(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    exact = {name: _with_exact_types(item) for name, item in node.items()}
+    if node.get("type") == "integer" and node.get("maximum", sys.maxsize) > MAX_INT32:
+        exact["format"] = "int64"
+    words = node.get("enum")
+    if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        exact["type"] = "string"
+    return exact
 
 
 def _inline_schema(struct: type[msgspec.Struct]) -> Document:
