@@ -124,3 +124,24 @@ def test_jobs_that_take_longer_are_accepted_as_usual(http: httpx.Client) -> None
     assert "preference-applied" not in answer.headers
     assert answer.json()["jobs"][0]["state"] == "queued"
     assert answer.headers["location"]
+
+
+def test_whoever_asks_for_a_job_may_wait_for_its_end(front: Front, http: httpx.Client) -> None:
+    [job] = http.post("/v1/changes", json={**BUYER, "childid": MISSING}).json()["jobs"]
+    address = f"/v1/jobs/{job['id']}"
+    with ThreadPoolExecutor(1) as other:
+        pending = other.submit(http.get, address, headers={"Prefer": "wait=25"}, timeout=60)
+        while not pending.done():
+            front.runtime.flush("acme")
+    for answer in (pending.result(), http.get(address, headers={"Prefer": "wait=25"})):
+        assert (answer.status_code, answer.headers["preference-applied"]) == (200, "wait=25")
+        assert (answer.json()["state"], answer.json()["error"]["code"]) == ("failed", 80)
+    assert "preference-applied" not in http.get(address).headers
+
+
+def test_a_job_that_takes_longer_is_shown_as_it_is(http: httpx.Client) -> None:
+    [job] = http.post("/v1/changes", json=BUYER).json()["jobs"]
+    answer = http.get(f"/v1/jobs/{job['id']}", headers={"Prefer": "wait=1"})
+    assert (answer.status_code, answer.json()["state"]) == (200, "queued")
+    assert "preference-applied" not in answer.headers
+    assert http.get(f"/v1/jobs/acme-{'0' * 18}", headers={"Prefer": "wait=25"}).status_code == 404

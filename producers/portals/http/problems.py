@@ -97,8 +97,13 @@ def json_response(
 def accepted_response(jobs: Sequence[Mapping[str, object]], *, waited: int = 0) -> Response:
     """Return 202 with the jobs and the location of a single one; 200 if the client waited for their end."""
     location = {"Location": f"/v1/jobs/{jobs[0]['id']}"} if len(jobs) == 1 else {}
-    applied = {"Preference-Applied": f"wait={waited}"} if waited else {}
-    return json_response({"jobs": jobs}, status=200 if waited else 202, headers={**location, **applied})
+    headers = {**location, **preference_applied(waited)}
+    return json_response({"jobs": jobs}, status=200 if waited else 202, headers=headers)
+
+
+def preference_applied(waited: int) -> dict[str, str]:
+    """Return the header that says that the client waited for what has ended by now; none for 0 seconds."""
+    return {"Preference-Applied": f"wait={waited}"} if waited else {}
 
 
 def problem_response(

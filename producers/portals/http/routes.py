@@ -1,16 +1,17 @@
 """The routes for portals; a new one stands above its function here, and in `docs/reference/http.md`."""
 
+from functools import partial
 from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 from starlette.responses import Response
 
 from producers.portals.http.api_route import JOB_ID, ApiCall, ApiRoute, JobId, ResponseDoc, get, post
-from producers.portals.http.change_handler import MAX_CHANGES, post_changes
+from producers.portals.http.change_handler import MAX_CHANGES, post_changes, preferred_wait
 from producers.portals.http.deps import HttpDeps
 from producers.portals.http.endpoint import check_access, job_account
 from producers.portals.http.openapi import CHANGE_REF
-from producers.portals.http.problems import JobsDict, json_response
+from producers.portals.http.problems import JobsDict, json_response, preference_applied
 from producers.portals.http.query import AccountQuery, JobLookupForm, JobPageQuery
 from producers.portals.http.start_page import StartDict, start_response
 from producers.portals.http.webhook_handler import receive_webhook
@@ -64,13 +65,14 @@ def _jobs_example(state: str) -> Any:
     return {"jobs": [{"id": JOB_ID, "state": state, "duplicate": False}]}
 
 
+APPLIED: Final = {"Preference-Applied": "The preference that was applied: all has ended."}
 LOCATION: Final = {"Location": "Where a single job is found."}
 ACCEPTED: Final = ResponseDoc("Everything is written.", JobsDict, _jobs_example("queued"), LOCATION)
 ENDED: Final = ResponseDoc(
     "Everything is written and has ended; only where `Prefer: wait` asked for it.",
     JobsDict,
     _jobs_example("succeeded"),
-    {**LOCATION, "Preference-Applied": "The preference that was applied."},
+    {**LOCATION, **APPLIED},
 )
 PRESENT: Final = ResponseDoc("The source is known; there was nothing to do.", JobsDict, {"jobs": []})
 HEALTHY: Final = ResponseDoc("It is.", HealthDict, {"status": "ok"})
@@ -134,18 +136,20 @@ def look_up_jobs(deps: HttpDeps, call: ApiCall[JobLookupForm]) -> JobLookupDict:
     return {"jobs": [job_json(jobs[id_], waits.get(id_)) if id_ in jobs else None for id_ in ids]}
 
 
-@get(
-    "/v1/jobs/{id}",
-    "Show a job",
-    description="The job.",
-    account_in="id",
-    path_params={"id": JobId},
-    problems=(404, 503),
-)
-def get_job(deps: HttpDeps, call: ApiCall[None]) -> JobDict:
-    """Show one job."""
-    if (job := deps.runtime.store.get_job(call.id)) is None:
-        raise NotFound(f'there is no job "{call.id}" (any more)')
+async def get_job(deps: HttpDeps, call: ApiCall[None]) -> Response:
+    """Show one job; with `Prefer: wait` when it has ended, or as it is when the time is over."""
+    wait = preferred_wait(call.request)
+    read = partial(deps.threads.read_for, call.key.name, _read_job, deps, call.id)
+    document: JobDict = await read()
+    if wait and document["finished_at"] is None:
+        await deps.job_poller.wait_until_ended({call.id}, wait)
+        document = await read()
+    return json_response(document, headers=preference_applied(wait if document["finished_at"] else 0))
+
+
+def _read_job(deps: HttpDeps, job_id: str) -> JobDict:
+    if (job := deps.runtime.store.get_job(job_id)) is None:
+        raise NotFound(f'there is no job "{job_id}" (any more)')
     return job_json(job, deps.runtime.waits.of_job(job))
 
 
@@ -193,7 +197,18 @@ PORTAL_ROUTES: Final = (
     ),
     list_jobs,
     look_up_jobs,
-    get_job,
+    ApiRoute(
+        get_job,
+        "GET",
+        "/v1/jobs/{id}",
+        "Show a job",
+        {200: ResponseDoc("The job.", JobDict, headers=APPLIED)},
+        right="read",
+        account_in="id",
+        path_params={"id": JobId},
+        headers={"Prefer": Preference},
+        problems=(404, 503),
+    ),
     get_batch,
     _webhook_route(
         "GET",
