@@ -37,6 +37,9 @@ def test_the_offset_moves_the_text_and_not_the_instant(micros: int, minutes: int
         ("2026-11-21T03:00:00+0100", INSTANT),
         ("2026-11-21T03:00+01:00", INSTANT),
         ("2026-11-21T02:00Z", INSTANT),
+        ("2026-11-21 03:00:00 +0100", INSTANT),
+        ("2026-11-21 01:30:00 -0030", INSTANT),
+        ("2026-11-21 02:00:00 UTC", INSTANT),
     ],
 )
 def test_an_rfc_3339_text_is_read_exactly(text: str, micros: int) -> None:
@@ -50,6 +53,10 @@ def test_an_rfc_3339_text_is_read_exactly(text: str, micros: int) -> None:
         ("2026-11-21T02:00:00+01", "offset"),
         ("2026-11-21T0200Z", "RFC 3339"),
         ("2026-11-21  02:00:00Z", "RFC 3339"),
+        ("2026-11-21 02:00:00  +0100", "RFC 3339"),
+        ("2026-11-21 02:00:00 01:00", "RFC 3339"),
+        ("2026-11-21 02:00:00UTC", "RFC 3339"),
+        ("2026-11-21 02:00:00 CET", "RFC 3339"),
         ("2026-11-21", "RFC 3339"),
         ("2026-W47-6T02:00:00Z", "RFC 3339"),
         ("٢٠٢٦-11-21T02:00:00Z", "RFC 3339"),

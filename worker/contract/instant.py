@@ -7,16 +7,19 @@ from functools import lru_cache
 from itertools import product
 
 EXAMPLE = "2026-11-21T02:00:00Z"
-PATTERN = (
-    "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})"
-)
-"""RFC 3339, in which seconds may be missing, as Java leaves out zero, and an offset's colon, as in PHP's."""
+DAY_AND_TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
+PATTERN = f"{DAY_AND_TIME}([Zz]| UTC| ?[+-][0-9]{{2}}:?[0-9]{{2}})"
+"""RFC 3339, in which seconds may be missing, as Java leaves out zero, and an offset's colon, as in PHP's.
+
+Ruby puts a blank before the offset, and writes `UTC`.
+"""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = 1_000_000  # µs
 MICROSECOND = timedelta(microseconds=1)
 MAX_MICROS = 2**53  # in the year 2255: below it, JavaScript and Lua keep every microsecond too
 RFC3339 = re.compile(PATTERN)
+BEFORE_OFFSET = re.compile(" (?=[U+-])")
 LOCAL = tuple(map("".join, product(("%Y-%m-%d", "%d.%m.%Y"), ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f"))))
 """How people write a day, or a time without an offset."""
 
@@ -36,7 +39,7 @@ def read_instant(text: str) -> int:
     if not RFC3339.fullmatch(text):
         raise ValueError(f"expected date, time and offset (RFC 3339) such as {EXAMPLE}")
     try:
-        instant = datetime.fromisoformat(text.upper())
+        instant = datetime.fromisoformat(BEFORE_OFFSET.sub("", text.upper()).replace("UTC", "Z"))
         if text[11:13] == "24":  # which Python reads since 3.14, and the RFC does not know
             raise ValueError
     except ValueError:  # the 30th of February, or 25 o'clock
