@@ -57,6 +57,9 @@ def test_an_array_of_another_library_in_place_of_a_change_is_a_fault() -> None:
         from_message({"changes": Array()})
 
 
+NAMED = CHANGE.replace("}", ', "batch": "Tür"}')
+
+
 @pytest.mark.parametrize("body", [{"changes": json.dumps([PLAIN])}, CHANGE, [CHANGE], f" {CHANGE}\n"])
 def test_json_in_a_text_was_encoded_twice(body: object) -> None:
     assert "encoded twice" in refuse(json.dumps(body))
@@ -86,6 +89,10 @@ def test_an_array_in_an_array_is_told_to_be_one() -> None:
         (gzip.compress(CHANGE.encode()), "this is gzip, name it in Content-Encoding"),
         (CHANGE.encode("utf-16"), "UTF-16, send UTF-8"),
         (CHANGE.encode("utf-16-le"), "UTF-16, send UTF-8"),
+        (NAMED.encode("cp1252"), 'in UTF-8, got the byte 0xFC, which is "ü" in Windows-1252; encode'),
+        (f"[{NAMED}]".encode("latin-1"), 'in UTF-8, got the byte 0xFC, which is "ü" in Windows-1252; encode'),
+        (f"{CHANGE}\n{NAMED}".encode("latin-1"), 'the byte 0xFC, which is "ü" in Windows-1252; encode'),
+        (NAMED.encode("cp850"), "in UTF-8, got the byte 0x81; encode the body as UTF-8"),
     ],
 )
 def test_what_is_no_json_is_told_what_it_looks_like(body: str | bytes, hint: str) -> None:

@@ -350,6 +350,16 @@ def test_a_key_that_is_sent_in_another_way_is_told_in_which(front: Front, header
     )
 
 
+@pytest.mark.parametrize("header", ["Bearer Bearer {}", "Bearer token={0} {0}"])
+def test_a_field_for_the_key_alone_in_which_the_scheme_stands_too_is_told_so(
+    front: Front, header: str
+) -> None:
+    """n8n, Postman and others put `Bearer` in front of what is typed."""
+    headers = {"Authorization": header.format(KEYS["portal"][0])}
+    detail = problem(front.client(None).post("/v1/changes", json=BUYER, headers=headers), 401)["detail"]
+    assert detail.endswith("there is a blank in it, is `Bearer` there twice?")
+
+
 def test_no_answer_repeats_a_secret_even_one_that_was_sent(front: Front) -> None:
     http = front.client()
     for account in front.runtime.settings.accounts.values():

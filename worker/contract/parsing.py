@@ -75,7 +75,6 @@ find_end = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode  # of an 
 
 # What decoding and converting raise; UnicodeError (a lone surrogate) is a ValueError.
 REFUSALS = (msgspec.MsgspecError, NotFound, ValueError, RecursionError)
-NOT_UTF8 = "expected JSON in UTF-8"
 TOO_DEEP = "expected a change, got JSON that is nested too deeply"
 
 
@@ -244,10 +243,8 @@ def _parse_one(raw: bytes) -> ParsedChange:
 def _decode(raw: bytes, read: Callable[[bytes], object]) -> object:
     try:
         return read(raw)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError) as error:
         raise InvalidChange([Fault("", explain_broken_json(raw, error))]) from None
-    except UnicodeError:
-        raise InvalidChange([Fault("", NOT_UTF8)]) from None
     except RecursionError:
         raise InvalidChange([Fault("", TOO_DEEP)]) from None
 
@@ -257,8 +254,8 @@ def _items(raw: bytes) -> Iterator[tuple[Place, bytes]]:
     _decode(raw, partial(msgspec.json.decode, type=msgspec.Raw))  # checks the whole, and builds nothing
     try:
         text = raw.decode()
-    except UnicodeError:
-        raise InvalidChange([Fault("", NOT_UTF8)]) from None
+    except UnicodeError as error:
+        raise InvalidChange([Fault("", explain_broken_json(raw, error))]) from None
     position, start = 0, _skip(text, text.index("[") + 1)
     while text[start] != "]":
         try:

@@ -70,7 +70,22 @@ def explain_broken_json(raw: bytes, error: Exception) -> str:
     """Return what was expected where a decoder found no JSON."""
     if half := LONE_HALF.search(raw):
         return f"expected JSON: {half[1].decode()} is half of a character; was a text cut inside of one?"
-    return f"expected JSON: {error}{_hint_at_format(raw, str(error))}"
+    hint = _hint_at_format(raw, str(error))
+    if not hint and (found := _find_foreign_byte(raw)):
+        return f"expected JSON in UTF-8, got {found}"
+    return f"expected JSON: {error}{hint}"
+
+
+def _find_foreign_byte(raw: bytes) -> str:
+    """Return what the first byte is that no UTF-8 has there, "" if all of it is UTF-8."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        byte = raw[error.start : error.start + 1]
+        letter = byte.decode("cp1252", "replace")
+        meant = f', which is "{letter}" in Windows-1252' if letter.isalpha() else ""
+        return f"the byte 0x{byte[0]:02X}{meant}; encode the body as UTF-8"
+    return ""
 
 
 def _hint_at_format(raw: bytes, error: str) -> str:

@@ -30,6 +30,7 @@ NoteBody = Callable[[str, int, int, Mapping[str, str]], None]
 """Takes the route, status, start (ns since the epoch) and headers of a body that was accepted."""
 
 SEND_KEY: Final = "send a key of this server as `Authorization: Bearer KEY`"
+BLANK_IN_KEY: Final = "this key is not known here; there is a blank in it, is `Bearer` there twice?"
 PUBLIC_KEY: Final = Key(name="", sha256="", accounts=(), can=())  # of routes without a right; opens nothing
 
 
@@ -122,6 +123,8 @@ def authenticate(keys: Iterable[Key], header: str) -> Key:
         raise Unauthorized(SEND_KEY, reason="no_key")
     if scheme.lower() != "bearer":
         raise Unauthorized(f"there is no key behind `Bearer`; {SEND_KEY}", reason="unknown_key")
+    if not found and " " in token.strip():
+        raise Unauthorized(BLANK_IN_KEY, reason="unknown_key")
     if not found:
         raise Unauthorized("this key is not known here", reason="unknown_key")
     hide(token.strip())  # should a body quote it, no log and no response repeats it
