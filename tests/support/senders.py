@@ -403,6 +403,7 @@ SENDERS: Mapping[str, Sender] = {
     "Heyflow": lambda key, _, estate: Sent(
         in_json(id="0f2c", fields={"Objekt": str(estate)})(estate), {}, f"?k={key}"
     ),
+    "Hookdeck": signed("x-hookdeck-signature", "{body}", BASE64),
     "HubSpot v3": timed(
         "X-HubSpot-Signature-v3", "POST{url}{body}{ms}", "{base64}", {"X-HubSpot-Request-Timestamp": "{ms}"}
     ),
@@ -472,6 +473,12 @@ SENDERS: Mapping[str, Sender] = {
     "Slack": timed("X-Slack-Signature", "v0:{at}:{body}", "v0={hex}", {"X-Slack-Request-Timestamp": "{at}"}),
     "Strava": lambda key, _, estate: Sent(in_json()(estate), {}, f"/{key}"),
     "Stripe": timed("Stripe-Signature", "{at}.{body}", "t={at},v1={hex},v0=00"),
+    "Symfony (its Webhook component)": timed(
+        "Webhook-Signature",
+        "deal.won42{body}",
+        "sha256={hex}",
+        {"Webhook-Event": "deal.won", "Webhook-Id": "42"},
+    ),
     "Tally": signed("Tally-Signature", "{body}", BASE64),
     "Telegram, bots": in_header("X-Telegram-Bot-Api-Secret-Token"),
     "Telnyx": by_key(make_ed25519, "telnyx-signature-ed25519", "{at}|{body}", time_header="telnyx-timestamp"),
