@@ -7,6 +7,7 @@ from typing import Any
 from ops.explain.text import format_time, pluralize
 
 Document = Mapping[str, Any]
+IS_A_NAME = "; what has double quotation marks is a name, a text has single ones"
 
 
 def describe_delivery(delivery: Document, zone: tzinfo) -> Iterator[str]:
@@ -54,7 +55,14 @@ def _describe_condition(trace: Document) -> str:
     elements = f" of all {trace['elements']:,} elements" if trace["elements"] > 1 else ""
     values = ", ".join(f"{operand} is {value}" for operand, value in trace["found"].items())
     first = "of the first, " if elements and values else ""
-    return f"{trace['when'] or ''} is not so{elements}{f'; {first}{values}' if values else ''}"
+    hint = IS_A_NAME if _compares_names_only(trace) else ""
+    return f"{trace['when'] or ''} is not so{elements}{f'; {first}{values}' if values else ''}{hint}"
+
+
+def _compares_names_only(trace: Document) -> bool:
+    """Return whether a condition has no text, but a name in quotation marks that finds nothing."""
+    names = [name for name, value in trace["found"].items() if name.startswith('"') and value == "null"]
+    return bool(names) and not {"'", "`"} & {*(trace["when"] or "")}
 
 
 def _describe_times(delivery: Document, zone: tzinfo) -> str:

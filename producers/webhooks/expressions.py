@@ -16,6 +16,7 @@ import jmespath
 from jmespath import functions, visitor
 from jmespath.exceptions import JMESPathError, JMESPathTypeError
 
+from producers.webhooks.advice import advise_on_syntax
 from producers.webhooks.functions import FUNCTIONS, REQUEST_FUNCTIONS, call_rule_function, translate
 from producers.webhooks.scope import Scope
 from worker.contract.quoting import escape_unprintable, suggest
@@ -127,7 +128,7 @@ def reason_broken(expression: str) -> str:
     try:
         tree = compile_expression(expression)
     except (JMESPathError, RecursionError) as error:
-        return f"is no JMESPath expression: {str(error).splitlines()[0]}"
+        return f"is no JMESPath expression: {str(error).splitlines()[0]}{advise_on_syntax(expression)}"
     known = (*FUNCTIONS, *functions.Functions.FUNCTION_TABLE)
     for node in _walk(tree):
         if node["type"] == "function_expression" and node["value"] not in known:

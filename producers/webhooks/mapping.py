@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
+from producers.webhooks.advice import advise_on_value
 from producers.webhooks.body import read_body_value
 from producers.webhooks.events import Event, find_account, find_events, find_ignore_rule, is_true, make_scope
 from producers.webhooks.expressions import lists_of, maps_of, reason_broken, search
@@ -175,7 +176,10 @@ def _collect(calls: Iterable[Callable[[], Result]]) -> list[Result]:
 
 
 def _parse_message(mapped: MappedMessage) -> MappedChange:
-    return MappedChange(mapped.path, make_change(mapped.message, mapped.path))
+    try:
+        return MappedChange(mapped.path, make_change(mapped.message, mapped.path))
+    except InvalidChange as error:
+        raise InvalidChange([advise_on_value(fault) for fault in error.faults]) from None
 
 
 def _check_event_ids(mapped: Sequence[MappedChange]) -> None:

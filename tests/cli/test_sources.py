@@ -203,11 +203,23 @@ def test_the_account_is_found_in_the_payload(cli: Cli, payload: Path) -> None:
     [
         (
             {"persons": ["9001"]},
-            'rules[0].childid[0]: expected a positive integer, got "9001"; send a number, not text',
+            'rules[0].childid[0]: expected a positive integer, got "9001"; to_number() makes a number of it, '
+            "reference() names a record by another field",
         ),
-        ({"persons": None}, "rules[0].childid: "),
+        (
+            {"persons": ["Ada"]},
+            'rules[0].childid[0]: expected a positive integer, got "Ada"; reference() names a record by what',
+        ),
+        (
+            {"persons": None},
+            "rules[0].childid: expected a positive integer or an array of them, got null; the rule",
+        ),
         ({"estates": None}, "rules[0].parentid: "),
-        ({"at": "yesterday"}, "rules[0].occurred_at: "),
+        (
+            {"at": "yesterday"},
+            "rules[0].occurred_at: expected date, time and offset (RFC 3339) such as 2026-11-21T02:00:00Z, "
+            'got "yesterday"; time() reads others',
+        ),
         ({"info": {"colour": "red"}}, "rules[0].relationinfo"),
         ({"contact": {}, "estates": []}, "rules[0].parentid: "),
         ({"contact": "forty-two"}, "rules[1].childid: "),
@@ -284,6 +296,35 @@ def test_an_expression_that_is_no_jmespath_is_a_fault_of_the_settings(
     config.write_text(config.read_text().replace('"estateId"', '"estate["'))
     refused = cli("sources", *words, code=2, stdin=b"{}")
     assert "sources.office.rules[0].parentid: is no JMESPath expression" in refused.stderr
+
+
+def test_a_condition_that_compares_with_a_name_is_told_how_a_text_is_written(
+    cli: Cli, config: Path, payload: Path
+) -> None:
+    file = write(payload, {**ENQUIRY, "type": "ping"})
+    hint = "what has double quotation marks is a name, a text has single ones"
+    assert hint not in cli("sources", "try", "immo", file).stdout
+    condition = json.dumps('type == "enquiry.created"')
+    config.write_text(config.read_text().replace("\"type == 'enquiry.created'\"", condition))
+    assert hint in cli("sources", "try", "immo", file).stdout
+
+
+@pytest.mark.parametrize(
+    ("written", "advice"),
+    [
+        ("estate:address:buyer", "within the double ones: \"'estate:address:buyer'\""),
+        ("type = 'new'", "equal is =="),
+        ("type == 'new' and source == 'x'", "and, or, not are written &&, ||, !"),
+        ("contains(tags, 'a and b'", "is no JMESPath expression"),
+    ],
+)
+def test_a_slip_in_an_expression_is_told_what_may_be_meant(
+    cli: Cli, config: Path, written: str, advice: str
+) -> None:
+    config.write_text(config.read_text().replace('"estateId"', json.dumps(written)))
+    refused = cli("sources", "list", code=2).stderr
+    assert advice in refused
+    assert ("are written" in refused) is ("written" in advice)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

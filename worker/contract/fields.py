@@ -38,6 +38,8 @@ NO_RECORDS = f"expected 1 to {message.MAX_IDS} ids, got 0"
 ACTIONS: tuple[str, ...] = get_args(ChangeAction)
 ENCODED_HINT = ", which is JSON in a text; it was encoded twice, send it as JSON itself"
 GAPS_HINT = " whose names are numbers, as PHP writes a list with gaps; send array_values($list)"
+TEXT_OF_DIGITS = "; send a number, not text"
+NOT_A_REFERENCE = f"; to look it up, send {EXPECTED}"
 SPELLINGS = (*TYPES, *(known.urn for known in TYPES.values()))
 
 
@@ -199,7 +201,7 @@ def _id(value: object, path: str, wanted: str) -> Iterator[Fault]:
 
 def _hint_at_number(value: object) -> str:
     if isinstance(value, str):
-        return "; send a number, not text" if value.isdecimal() else f"; to look it up, send {EXPECTED}"
+        return TEXT_OF_DIGITS if value.isdecimal() else NOT_A_REFERENCE
     has_exponent = isinstance(value, WrittenNumber) and "e" in value.text.lower()
     return "; write all its digits, without an exponent" if has_exponent else ""
 
