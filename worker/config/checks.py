@@ -1,7 +1,8 @@
 """Rules that a single setting cannot see: between keys, between tables, and with the world outside.
 
-Each check takes values and yields faults, whose path is the key inside the table. A value has None where a
-required key is at fault already, so that everything else can still be judged.
+Those of webhook sources are in `source_checks`. Each check takes values and yields faults, whose path is the
+key inside the table. A value has None where a required key is at fault already, so that everything else can
+still be judged.
 """
 
 from base64 import b64decode
@@ -10,12 +11,11 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, distribution
 from ipaddress import ip_network
-from typing import Any, Final
+from typing import Final
 
 from worker.config.kinds import DAY
 from worker.config.secret import SHORT_SECRET, SHORTEST, Secret
-from worker.config.signature_format import SignatureFormat
-from worker.config.table import join, keys_of, nearest, quote
+from worker.config.table import join, nearest, quote
 from worker.config.urls import find_proxy, is_private, redis_options
 from worker.config.values import (
     SIGNATURE_LIFE,
@@ -25,7 +25,6 @@ from worker.config.values import (
     Dashboard,
     Key,
     Scheme,
-    Source,
 )
 from worker.contract import Override, resolve
 from worker.contract.message import UNROUTED
@@ -33,13 +32,6 @@ from worker.errors import Fault, InvalidSettings, RelationsError
 
 LENGTHS: Final = {"token": 32, "secret": 64}
 SWAPPED: Final = {"token": 64, "secret": 32}
-TIMES: Final = ("timestamp_header", "timestamp_in", "timestamp_field")  # each says where the time stands
-SIGNED: Final = ("hmac", "public-key")  # schemes that sign what the settings say
-# What these schemes have of the keys that say how a signature is written.
-OF_FORMAT: Final = {
-    "public-key": keys_of(SignatureFormat).keys() - {"secret_from"},
-    "jwt": frozenset(("header", "signature_in", "timestamp_in", "max_age")),
-}
 AUTHORITIES: Final = "SSL_CERT_FILE"
 TRACE_PACKAGES: Final = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
 
@@ -213,26 +205,6 @@ def check_dashboard(dashboard: Dashboard, keys: Collection[str]) -> Iterator[Fau
         yield Fault(missing, "is missing; single sign-on needs proxies, user_header and users")
 
 
-def check_source(
-    source: Source, given: Mapping[str, Any], accounts: Mapping[str, Account]
-) -> Iterator[Fault]:
-    """Yield what keeps a source from working; `given` is its table as written."""
-    for secret in source.secrets or ():
-        if source.secret_from and secret.file and not secret.written_at:
-            yield Warned("secret", "is not there yet; the sender hands it over when its hook is made")
-            continue
-        yield from check_secret("secret", secret)
-        yield from check_strength(source.scheme, value_of(secret))
-    if source.secret_from and not all(secret.file for secret in source.secrets or ()):
-        yield Fault("secret_from", 'needs secret = "file:…", to write there what the sender hands over')
-    yield from check_signature(source, given)
-    yield from check_proof(source, given)
-    yield from check_owner(source, given, accounts)
-    yield from check_claims(source, accounts)
-    if not given.get("rules"):
-        yield Fault("rules", f"is missing; add a [[{join('sources', source.name)}.rules]] table")
-
-
 def check_strength(scheme: Scheme | None, value: str) -> Iterator[Fault]:
     """Yield what makes a secret none: no base64, or so few characters that it can be guessed or read."""
     length = len(value)
@@ -250,66 +222,6 @@ def check_strength(scheme: Scheme | None, value: str) -> Iterator[Fault]:
         )
     elif value and length < SHORT_SECRET:
         yield Warned("secret", f"can be guessed: it has {length} characters; use {SHORT_SECRET} or more")
-
-
-def check_proof(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield a proof that can be copied from one delivery to another, or whose place nobody has named."""
-    if source.scheme in SIGNED and given.keys().isdisjoint(TIMES):
-        advice = "name the header or field with the time of sending, if the sender has one"
-        yield Warned("timestamp_header", f"is missing, so a copy of a delivery is good for ever; {advice}")
-    if source.signed and not any(name in source.signed for name in ("{body}", "{form}", "{digest}")):
-        yield Warned("signed", "does not cover the whole body: who has seen one delivery may send others")
-    if source.scheme == "secret" and "secret_in" not in given:
-        yield Fault(
-            "secret_in", 'is missing; expected "path", "header:NAME", "query:NAME" or "body:EXPRESSION"'
-        )
-    if source.scheme not in ("secret", None) and "secret_in" in given:
-        yield Fault("secret_in", f'belongs to scheme "secret"; scheme "{source.scheme}" has no use for it')
-
-
-def check_signature(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield keys about the signature that are missing, or that the scheme has no use for."""
-    if source.scheme in SIGNED and given.keys().isdisjoint(("header", "signature_in")):
-        yield Fault("header", "is missing; expected the name of the header that carries the signature")
-    for key, others in (("signature_in", ("header",)), ("timestamp_in", TIMES)):
-        if found := [other for other in others if key in given and other in given and other != key]:
-            yield Fault(key, f"says what {found[0]} says, too; leave one of them out")
-    if "timestamp_field" in given and "signature_field" not in given:
-        yield Fault(
-            "signature_field", "is missing; expected the field of the header that holds the signature"
-        )
-    if "max_age" in given and given.keys().isdisjoint(TIMES) and source.scheme != "jwt":
-        yield Fault("max_age", "is of a time of sending; expected timestamp_header, timestamp_in or so, too")
-    unused = keys_of(SignatureFormat).keys() & given.keys() - OF_FORMAT.get(source.scheme, frozenset())
-    for key in unused if source.scheme not in ("hmac", None) else ():
-        yield Fault(key, f'belongs to scheme "hmac"; scheme "{source.scheme}" has no use for it')
-
-
-def check_owner(source: Source, given: Mapping[str, Any], accounts: Collection[str]) -> Iterator[Fault]:
-    """Yield what leaves open which account the changes of a source are for."""
-    if ("account" in given) == ("account_from" in given):
-        yield Fault("account", "expected either account, or account_from with accounts")
-    if ("account_from" in given) != ("accounts" in given):
-        meaning = "each value it may find, and the account it stands for"
-        yield Fault("accounts", f"belongs to account_from: {meaning}")
-    if source.account:
-        yield from check_known("account", source.account, accounts)
-    for found, account in source.accounts.items():
-        yield from check_known(join("accounts", found), account, accounts)
-
-
-def check_claims(source: Source, accounts: Mapping[str, Account]) -> Iterator[Fault]:
-    """Yield what keeps a source from writing the claims of its accounts."""
-    if not source.keeps_claim:
-        return
-    if source.scheme not in ("onoffice", None):
-        yield Fault("keeps_claim", f'belongs to scheme "onoffice"; scheme "{source.scheme}" has no apiClaim')
-    for name in source.account_names:
-        claim = accounts[name].extendedclaim if name in accounts else None
-        if name in accounts and not (claim and claim.file):
-            yield Fault(
-                "keeps_claim", f'needs extendedclaim = "file:…" in accounts.{name}, to write it there'
-            )
 
 
 def check_callback(callback: Callback, accounts: Collection[str]) -> Iterator[Fault]:

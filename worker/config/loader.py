@@ -9,17 +9,14 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 from worker.config import checks
-from worker.config.answer_checks import check_answers
 from worker.config.checks import UnreadableSecret, Warned, under
-from worker.config.key_checks import check_sender_keys
 from worker.config.secret import NamedText, hide_key
-from worker.config.signed_checks import check_signed
+from worker.config.source_checks import check_source
 from worker.config.table import TableReader, join, keys_of, nearest
 from worker.config.urls import CLUSTER_SCHEMES, hide_passwords
 from worker.config.values import (
@@ -211,13 +208,7 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
     for key in settings.keys.values():
         hide_key(key.sha256)
     for name, source in settings.sources.items():
-        given = document["sources"][name]
-        found = chain(
-            checks.check_source(source, given, settings.accounts),
-            check_sender_keys(source, given),
-            check_signed(source, given),
-            check_answers(source),
-        )
+        found = check_source(source, document["sources"][name], settings.accounts)
         yield from under(join("sources", name), found)
         hide_passwords(source.url)
     yield from under("dashboard", checks.check_dashboard(settings.dashboard, settings.keys))
