@@ -1,14 +1,15 @@
 """What the signature of scheme `hmac` covers, put together as `signed` of a source says. Pure."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from producers.webhooks.body import read_form_fields
-from producers.webhooks.body_digest import find_digest
 from producers.webhooks.places import Places
 from producers.webhooks.signatures import WebhookDelivery, refusal
 from worker.config import Source
+from worker.config.written_bytes import decode_bytes
 
 # What is put in by its name, and what is looked for at a place.
 PLACEHOLDER: Final = re.compile(
@@ -17,6 +18,8 @@ PLACEHOLDER: Final = re.compile(
 # A list of components, and its parameters, as RFC 9421 has them.
 PARAMS: Final = r'\((?:[^"()]|"[^"]*")*\)(?:;[a-z*_.-]+(?:=(?:"[^"]*"|[^;,\s"]+))?)*'
 MAX_PARAMS: Final = 4096  # characters, which anybody may send
+# A hash of the body, alone or as the headers Digest and Content-Digest have it: `SHA-256=…`, `sha-512=:…:`.
+DIGEST: Final = re.compile(r"(?:sha-?(256|512)=)?:?([A-Za-z0-9+/_-]+={0,2}):?", re.IGNORECASE)
 # Characters that HubSpot decodes in the URL before it signs it; of others the escapes stay.
 HUBSPOT_ESCAPES: Final = re.compile(r"%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
 ORIGIN: Final = re.compile(r"(https?)://(\[[^]]*\]|[^/?#:]*)(:[0-9]+)?(?=[/?#]|\Z)", re.IGNORECASE)
@@ -31,7 +34,7 @@ def make_contents(source: Source, places: Places, timestamp: str) -> list[bytes]
     """
     template = source.signed or ("{timestamp}.{body}" if timestamp else "{body}")
     parts = PLACEHOLDER.split(template)  # text, name, text, name, …, text
-    delivery, digest = places.delivery, find_digest(source, places)
+    delivery, digest = places.delivery, _find_digest(source, places)
     urls = _spellings(delivery.url) if "url" in parts[1::2] else [""]
     values = {"body": delivery.body, "timestamp": timestamp.encode(), "method": delivery.method.encode()}
     if digest:
@@ -42,6 +45,26 @@ def make_contents(source: Source, places: Places, timestamp: str) -> list[bytes]
         place = source.digest_in if name == "digest" else name
         values[name] = _read_form(delivery) if name == "form" else _read_place(places, place)
     return [_fill(parts, {**values, "url": url.encode("latin-1")}) for url in dict.fromkeys(urls)]
+
+
+def _find_digest(source: Source, places: Places) -> str:
+    """Return the hash of the body as its sender wrote it, nothing if none was sent.
+
+    Raises Unauthorized if it is that of another body.
+    """
+    found = places.find(source.digest_in)
+    if found and not _is_hash_of(places.delivery.body, found[0]):
+        raise refusal(f"the body has another hash than the one at {source.digest_in}")
+    return found[0] if found else ""
+
+
+def _is_hash_of(body: bytes, written: str) -> bool:
+    """Return whether one of a list is the hash of the body, which is made once, however long the list is."""
+    listed = [parts for part in written.split(",") if (parts := DIGEST.fullmatch(part.strip()))]
+    digests = {
+        size: hashlib.new(f"sha{size or 256}", body).digest() for size in {parts[1] for parts in listed}
+    }
+    return any(decode_bytes(parts[2]) == digests[parts[1]] for parts in listed)
 
 
 def find_params(source: Source, places: Places) -> str:
