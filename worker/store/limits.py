@@ -49,9 +49,3 @@ MAX_FAULT_LENGTH: Final = 200  # characters of a fault that a job's record shows
 BRAKE_WINDOW_US: Final = 3_600_000_000  # in which the brake counts deletes
 REFUSED_LIFE_US: Final = 600_000_000  # for which refused credentials are remembered while others work (R20)
 WORKER_LIFETIME: Final = 3600.0  # after which a silent worker is not listed any more
-
-COUNTED_STATES: Final = (
-    *("parked", "sending", "retrying", "verifying", "held"),
-    *("succeeded", "superseded", "failed"),
-)
-"""The states of jobs that the account's counters hold; queued jobs are counted by the inbox."""
