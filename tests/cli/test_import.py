@@ -24,10 +24,10 @@ import pytest
 from click.testing import CliRunner
 
 from ops import samples
+from ops.cli.commands.import_file import stop_by_signals
 from ops.cli.errors import Exit
 from ops.cli.import_steps.open_input import LOOK_AFTER, open_input
 from ops.cli.import_steps.options import ImportOptions
-from ops.cli.import_steps.stopping import stop_by_signals
 from ops.cli.progress import ProgressLines
 from ops.cli.root import main
 from producers.portals.imports import TableOptions

@@ -1,6 +1,8 @@
 """`relations import`: a file of changes into the inbox, line by line; the steps are in `import_steps`."""
 
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,7 +21,6 @@ from ops.cli.import_steps.open_input import DASH, OpenInput, get_name, is_input,
 from ops.cli.import_steps.options import ImportOptions, encoding_option, parse_options
 from ops.cli.import_steps.rejects import RejectsFile
 from ops.cli.import_steps.retry import Retry
-from ops.cli.import_steps.stopping import stop_by_signals
 from ops.cli.import_steps.summary import ImportSummary
 from ops.cli.offline_rules import OfflineRules
 from ops.cli.progress import show_progress
@@ -31,6 +32,7 @@ from worker.contract import Change
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
 
 HTTP_TIMEOUT: Final = 10.0  # seconds a server may take for one answer
+STOPPING: Final = (signal.SIGTERM, signal.SIGHUP)  # of a service manager, and of a terminal that is closed
 
 Send = Callable[[Sequence[Change]], list[Sent]]
 
@@ -138,6 +140,20 @@ def import_file(
         else:
             code = _import(context, file, options, path, waits=waits, url=url, key=key)
     exit_with(code)
+
+
+@contextmanager
+def stop_by_signals() -> Iterator[None]:
+    """Let these signals interrupt the block as Ctrl-C does, but those that are ignored, as behind `nohup`."""
+    is_main = threading.current_thread() is threading.main_thread()  # which alone may be interrupted
+    numbers = [number for number in STOPPING if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 # --- mails
