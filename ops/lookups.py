@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import tzinfo
+from itertools import islice
 from typing import Final
 
 import msgspec
 
-from ops.explain import ExplanationDict, collect_evidence, explain
+from ops.explain import Evidence, ExplanationDict, explain
 from ops.explain.explanation import ErrorFact
 from ops.explain.text import Sentence, format_instant
 from ops.serializers import write_document
@@ -21,12 +22,17 @@ from worker.errors import Fault, Invalid, NotFound
 from worker.ports.audit import AuditEntry
 from worker.ports.deliveries import Deliveries, KeptDelivery
 from worker.ports.metrics import HISTORY_SECONDS, AccountStats, HistoryPoint, Metrics
-from worker.ports.queries import Queries
-from worker.ports.records import OPEN_STATES, Failure, JobRecord, RelationEvent
+from worker.ports.queries import Queries, walk_pages
+from worker.ports.records import OPEN_STATES, Failure, JobFilter, JobRecord, RelationEvent
+from worker.ports.requests import RequestRecord
 from worker.ports.services import Pace
+from worker.ports.store import Store
 from worker.ports.waiting import ACCOUNT_REASONS, Pause, Waiting
 from worker.usecases.waiting import why_account_waits
 from worker.wiring import Runtime
+
+MAX_PAGES: Final = 200  # of jobs, among which those are looked for that still wait
+PAGE: Final = 500  # jobs
 
 
 def resolve_relation(type_name: str, parent: int, child: int) -> Relation:
@@ -58,6 +64,70 @@ def explain_relation(
         why_not_sending=why_not_sending(runtime, account, zone),
     )
     return explain(evidence, zone=zone)
+
+
+def collect_evidence(
+    store: Store,
+    queries: Queries,
+    account: str,
+    relation: Relation,
+    *,
+    now: int,
+    since: int | None = 0,
+    upsert: bool = False,
+    why_not_sending: str = "",
+) -> Evidence:
+    """Return everything that is kept about the relation.
+
+    `since` (µs) is when the first waiting change of the account was accepted, None if none waits.
+    """
+    record, ended = store.relation_history(account, relation)
+    waiting = [] if since is None else _find_waiting(queries, account, relation, since)
+    results = {event.job: event.result for event in ended}
+    unread = [RelationEvent(job.id, "", "") for job in reversed(waiting) if job.id not in results]
+    jobs = queries.get_jobs(list(_named_jobs((*ended, *unread))))
+    replayed = [
+        RelationEvent(job, "", "")
+        for job, result in results.items()
+        if result == "failed" and _waits_again(jobs.get(job), relation)
+    ]
+    events = (*ended, *replayed, *unread)
+    return Evidence(
+        relation=relation,
+        record=record,
+        events=events,
+        jobs=jobs,
+        requests=_get_requests(store, account, jobs.values()),
+        now=now,
+        upsert=upsert,
+        why_not_sending=why_not_sending,
+    )
+
+
+def _find_waiting(queries: Queries, account: str, relation: Relation, since: int) -> list[JobRecord]:
+    """Find the jobs in the inbox that name the relation, newest first, as far back as `MAX_PAGES` go."""
+    waiting = JobFilter(
+        state="queued", type=relation.type, parent=relation.parent, child=relation.child, since=since
+    )
+    pages = walk_pages(lambda cursor: queries.find_jobs(account, waiting, limit=PAGE, cursor=cursor))
+    return [job for page in islice(pages, MAX_PAGES) for job in page.entries]
+
+
+def _waits_again(job: JobRecord | None, relation: Relation) -> bool:
+    """Return whether a job that failed for the relation was put back into the inbox for it."""
+    return job is not None and job.state == "queued" and relation not in job.failed
+
+
+def _named_jobs(events: Sequence[RelationEvent]) -> Iterable[str]:
+    """Return the jobs of the events, and the newer jobs that overruled them, each once."""
+    newer = (event.detail for event in events if event.result in ("superseded", "stale"))
+    return dict.fromkeys(filter(None, [*(event.job for event in events), *newer]))
+
+
+def _get_requests(store: Store, account: str, jobs: Iterable[JobRecord]) -> dict[str, RequestRecord]:
+    """Return the requests that the jobs travelled in, as far as they are still kept."""
+    ids = dict.fromkeys(request for job in jobs for request in job.requests)
+    return {request: kept for request in ids if (kept := store.get_request(account, request))}
 
 
 def why_not_sending(runtime: Runtime, account: Account, zone: tzinfo) -> str:

@@ -3,11 +3,11 @@
 Pure: the evidence, with its time, and the time zone are arguments.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Final
 
-from ops.explain.evidence import Evidence
 from ops.explain.explanation import (
     ErrorFact,
     ExplanationDict,
@@ -18,14 +18,15 @@ from ops.explain.explanation import (
     write_relation,
 )
 from ops.explain.text import Instant, Sentence, describe_reference, format_info, join, pluralize
-from worker.contract import write_instant
+from worker.contract import Relation, write_instant
 from worker.onoffice.codes import advise
 from worker.planner.fold import NEVER, JobVersion
-from worker.planner.relation_state import Refusal, RelationState, contradicts, reopen
+from worker.planner.relation_state import Refusal, RelationRecord, RelationState, contradicts, reopen
 from worker.ports.erasure import ERASED
 from worker.ports.job_admin import CANCELLED
 from worker.ports.records import OPEN_STATES, JobRecord, RelationEvent
 from worker.ports.references import JobReference
+from worker.ports.requests import RequestRecord
 
 SUPERSEDED_BY_OPERATOR: Final[Mapping[str, str]] = {
     CANCELLED: Sentence("cancelled before it was sent"),
@@ -36,6 +37,20 @@ TARGETS: Final = {
     False: Sentence("that it is not there"),
     None: Sentence("its info"),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything that is kept about a relation; `now` is the store's clock in µs."""
+
+    relation: Relation
+    record: RelationRecord
+    events: Sequence[RelationEvent]  # in order of acceptance; those without a result are still open
+    jobs: Mapping[str, JobRecord]
+    requests: Mapping[str, RequestRecord]
+    now: int
+    upsert: bool = False  # whether a modify of an absent relation creates it
+    why_not_sending: str = ""  # why nothing of the account is sent now
 
 
 def explain(evidence: Evidence, *, zone: tzinfo) -> ExplanationDict:

@@ -6,8 +6,9 @@ from datetime import UTC
 import pytest
 
 from ops.dev.stream import JobStream
-from ops.explain import collect_evidence, explain
+from ops.explain import explain
 from ops.explain.text import format_instant
+from ops.lookups import collect_evidence
 from producers.job_admin.resolve import RecordChoice, ReferenceService, find_choice
 from tests.support.flow_world import World, change, generous_policy
 from tests.support.references import BUYER, ESTATE, FIELDS, address, email, seed, wish
