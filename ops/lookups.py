@@ -9,9 +9,8 @@ import msgspec
 
 from ops.explain import Evidence, ExplanationDict, explain
 from ops.explain.explanation import ErrorFact
-from ops.explain.text import Sentence, format_instant
-from ops.serializers import write_document
-from ops.serializers.accounts import AccountDict, PaceDict, PauseDict, WaitsDict
+from ops.explain.text import Sentence
+from ops.serializers.accounts import WaitsDict, serialize_waiting
 from ops.serializers.acts import PausedDict
 from ops.serializers.jobs import RelationOutcomeDict
 from producers.webhooks.redelivery import is_visible
@@ -27,7 +26,7 @@ from worker.ports.records import OPEN_STATES, Failure, JobFilter, JobRecord, Rel
 from worker.ports.requests import RequestRecord
 from worker.ports.services import Pace
 from worker.ports.store import Store
-from worker.ports.waiting import ACCOUNT_REASONS, Pause, Waiting
+from worker.ports.waiting import ACCOUNT_REASONS
 from worker.usecases.waiting import why_account_waits
 from worker.wiring import Runtime
 
@@ -133,7 +132,7 @@ def _get_requests(store: Store, account: str, jobs: Iterable[JobRecord]) -> dict
 def why_not_sending(runtime: Runtime, account: Account, zone: tzinfo) -> str:
     """Return why nothing of the account is sent now, and until when; empty if it is sent."""
     waiting = why_account_waits(runtime.waits.view(account.name))
-    return describe_stop(_serialize_waiting(waiting, zone)) if waiting else ""
+    return describe_stop(serialize_waiting(waiting, zone)) if waiting else ""
 
 
 def describe_stop(waits: WaitsDict | None) -> str:
@@ -145,58 +144,12 @@ def describe_stop(waits: WaitsDict | None) -> str:
     return Sentence("{why}; until {until}", why=why, until=Sentence(until)) if until else why
 
 
-def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> AccountDict:
-    """Return an account's backlog, jobs by state, pause and pace as plain data; times in this zone."""
-    stats = runtime.metrics.account_stats([account.name])[account.name]
-    waiting = runtime.waits.of_account(account.name)
-    return {
-        "account": account.name,
-        "mode": account.mode,
-        "backlog": stats.backlog,
-        "oldest": format_instant(stats.oldest, zone) if stats.oldest else None,
-        "open": stats.open,
-        "jobs": stats.open_jobs,
-        "unresolved": stats.unresolved,
-        "failed": stats.counts.get("failed", 0),
-        "succeeded": stats.counts.get("succeeded", 0),
-        "superseded": stats.counts.get("superseded", 0),
-        "accepted": stats.counts.get("accepted", 0),
-        "paused": _serialize_pause(runtime.store.get_pause(account.name), zone),
-        "pace": _get_pace(runtime, account.name, zone),
-        "waits": _serialize_waiting(waiting, zone) if waiting else None,
-    }
-
-
 def find_delivery(deliveries: Deliveries, delivery_id: str, allowed: Collection[str] | None) -> KeptDelivery:
     """Return a delivery; raise NotFound for one that is not for the `allowed` accounts (None: any), too."""
     found = deliveries.get(delivery_id)
     if found is None or not is_visible(found.delivery, allowed):
         raise NotFound(f'there is no delivery "{delivery_id}" (any more)')
     return found
-
-
-def _serialize_waiting(waiting: Waiting, zone: tzinfo) -> WaitsDict:
-    until = format_instant(waiting.until, zone) if waiting.until else None
-    return write_document(WaitsDict, waiting, until=until)
-
-
-def _serialize_pause(pause: Pause | None, zone: tzinfo) -> PauseDict | None:
-    if pause is None:
-        return None
-    until = format_instant(pause.until, zone) if pause.until else ""
-    return write_document(PauseDict, pause, since=format_instant(pause.since, zone), until=until)
-
-
-def _get_pace(runtime: Runtime, account: str, zone: tzinfo) -> PaceDict:
-    """Return the limiter's state: share of the full pace, breaker, and until when nothing is sent."""
-    state = runtime.limiter.state(account)
-    until = max(float(state["open_until"]), float(state["not_before"]))
-    return {
-        "factor": state["factor"],
-        "breaker": state["breaker"],
-        "reason": state["reason"],
-        "until": format_instant(round(until * 1e6), zone) if until else "",
-    }
 
 
 COUNTS: Final = ("accepted", "actions", "requests", "applied", "superseded", "stale", "failed")

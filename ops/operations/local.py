@@ -11,7 +11,7 @@ from ops.doctor.findings import Finding
 from ops.doctor.settings import try_account
 from ops.explain import ExplanationDict
 from ops.serializers import acts, callbacks, deliveries, drift, failures, requests
-from ops.serializers.accounts import AccountDict
+from ops.serializers.accounts import AccountDict, serialize_account
 from ops.serializers.acts import PausedDict
 from producers.job_admin.suspects import find_suspects
 from producers.portals.serializers import BatchDict, HeldDict, batch_json, waiting_json
@@ -88,7 +88,11 @@ class LocalOperations:
 
     def get_account(self, account: str) -> AccountDict:
         """Return how one account stands."""
-        return lookups.get_account_status(self.runtime, self.runtime.settings.account(account), self.zone)
+        runtime, known = self.runtime, self.runtime.settings.account(account)
+        stats = runtime.metrics.account_stats([account])[account]
+        pause, pace = runtime.store.get_pause(account), runtime.limiter.state(account)
+        waiting = runtime.waits.of_account(account)
+        return serialize_account(known, stats, pause, pace, waiting, zone=self.zone)
 
     def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, HeldDict]:
         """Return why each of these jobs waits, without those that do not."""

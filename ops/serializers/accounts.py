@@ -1,9 +1,14 @@
 """Keys and accounts: the backlog of each, its jobs by state, its pause, its pace, and why nothing is sent."""
 
+from datetime import tzinfo
 from typing import TypedDict
 
-from worker.config import Key
-from worker.ports.waiting import WaitReason
+from ops.explain.text import format_instant
+from ops.serializers import write_document
+from worker.config import Account, Key
+from worker.ports.metrics import AccountStats
+from worker.ports.services import Pace
+from worker.ports.waiting import Pause, Waiting, WaitReason
 
 
 class PauseDict(TypedDict):
@@ -70,3 +75,52 @@ class AccountsDict(TypedDict):
 def serialize_key(key: Key) -> KeyDict:
     """Return what a key may do, for which accounts, as JSON; nothing of the key itself."""
     return {"name": key.name, "can": list(key.can), "accounts": list(key.accounts)}
+
+
+def serialize_account(
+    account: Account,
+    stats: AccountStats,
+    pause: Pause | None,
+    pace: Pace,
+    waiting: Waiting | None,
+    *,
+    zone: tzinfo,
+) -> AccountDict:
+    """Return how an account stands as JSON; times are of this zone."""
+    return {
+        "account": account.name,
+        "mode": account.mode,
+        "backlog": stats.backlog,
+        "oldest": format_instant(stats.oldest, zone) if stats.oldest else None,
+        "open": stats.open,
+        "jobs": stats.open_jobs,
+        "unresolved": stats.unresolved,
+        "failed": stats.counts.get("failed", 0),
+        "succeeded": stats.counts.get("succeeded", 0),
+        "superseded": stats.counts.get("superseded", 0),
+        "accepted": stats.counts.get("accepted", 0),
+        "paused": _serialize_pause(pause, zone) if pause else None,
+        "pace": _serialize_pace(pace, zone),
+        "waits": serialize_waiting(waiting, zone) if waiting else None,
+    }
+
+
+def _serialize_pause(pause: Pause, zone: tzinfo) -> PauseDict:
+    until = format_instant(pause.until, zone) if pause.until else ""
+    return write_document(PauseDict, pause, since=format_instant(pause.since, zone), until=until)
+
+
+def _serialize_pace(pace: Pace, zone: tzinfo) -> PaceDict:
+    until = max(float(pace["open_until"]), float(pace["not_before"]))
+    return {
+        "factor": pace["factor"],
+        "breaker": pace["breaker"],
+        "reason": pace["reason"],
+        "until": format_instant(round(until * 1e6), zone) if until else "",
+    }
+
+
+def serialize_waiting(waiting: Waiting, zone: tzinfo) -> WaitsDict:
+    """Return why nothing of an account is sent as JSON."""
+    until = format_instant(waiting.until, zone) if waiting.until else None
+    return write_document(WaitsDict, waiting, until=until)
