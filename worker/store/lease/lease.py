@@ -3,13 +3,12 @@
 Each method here tries once more when a person has come in between; what it tries stands beside.
 """
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
-from worker.contract import Reference, Relation
+from worker.contract import Relation
 from worker.planner.actions import Request
 from worker.planner.relation_state import RelationRecord
-from worker.ports.references import LookUpBatch, LookUpResult
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
 from worker.ports.waiting import Pause
@@ -18,10 +17,10 @@ from worker.store.account import AccountCommit
 from worker.store.commit import Check, Overtaken, repeat_while_overtaken
 from worker.store.database import Database
 from worker.store.keys import LAYOUT, short_id
-from worker.store.lease import look_ups, transitions
+from worker.store.lease import transitions
 from worker.store.lease.guards import guarded_relation
 from worker.store.lease.leased_account import LeasedAccount
-from worker.store.lease.look_ups import ReferenceMemory
+from worker.store.lease.look_ups import LookUps
 from worker.store.lease.queue import WORK_FIELDS, QueueHead, WorkNote
 from worker.store.lease.work_batch import read_batch
 from worker.store.limits import FIRST_IDLE_US, FIRST_WAKE_DELAY_US, LEASE_LIFETIME_MS, LONGEST_IDLE_US
@@ -34,7 +33,7 @@ SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
 CLOCK_ERROR_US: Final = 1_000_000  # by which what we take for the server's time may be wrong
 
 
-class RedisLease:
+class RedisLease(LookUps):
     """Implements `ports.Lease`; for one thread, but `renew` may be called from another.
 
     Whoever else works under it, an erasure or an inspection, writes steps of what is `leased`.
@@ -111,29 +110,6 @@ class RedisLease:
             self._repeat(lambda: transitions.put_down(leased))
         due_in = self._repeat(lambda: release_lease(leased, **times, found_nothing_at=self._found_nothing_at))
         return None if due_in is None else due_in / 1e6
-
-    # --- records to be looked up
-
-    def read_look_ups(self, most: int) -> LookUpBatch:
-        """Return the changes whose records are to be looked up now: new ones in order, then parked ones."""
-        return look_ups.read_look_ups(self.leased, most)
-
-    def known_records(self, references: Collection[Reference], *, memory: float) -> Mapping[Reference, int]:
-        """Return the records that references led to within so many seconds, and that the API still knows."""
-        return self._reference_memory(memory).read(references)
-
-    def write_look_ups(
-        self, results: Sequence[LookUpResult], records: Mapping[Reference, int], *, memory: float
-    ) -> None:
-        """Write what became of the changes that were looked up, and which records references lead to."""
-        look_ups.write_look_ups(self.leased, results, records, self._reference_memory(memory))
-
-    def forget_records(self, relations: Iterable[Relation], *, memory: float) -> None:
-        """Let references lead to the records of these relations no more before they were looked up again."""
-        look_ups.forget_records(self.leased, relations, self._reference_memory(memory))
-
-    def _reference_memory(self, seconds: float) -> ReferenceMemory:
-        return ReferenceMemory(self.leased.database, self.account, seconds)
 
     def _repeat(self, act: Callable[[], Answer]) -> Answer:
         return repeat_while_overtaken(self.account, act)

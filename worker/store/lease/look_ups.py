@@ -102,21 +102,63 @@ def record_name(module: str, record: int) -> bytes:
     return f"{module} {record}".encode()
 
 
-def read_look_ups(leased: LeasedAccount, most: int) -> LookUpBatch:
-    """Return the changes whose records are to be looked up now: new ones in order, then parked ones."""
-    database, account = leased.database, leased.account
-    now, reads = database.now(), database.reads(account)
-    reads.lrange("look_ups", 0, most - 1)
-    reads.zrangebyscore("parked", "-inf", now, start=0, num=most)
-    reads.zcard("parked")
-    listed, parked, count = reads.run()
-    names = dict.fromkeys(short.decode() for short in (*listed, *parked))
-    found = read_jobs(database, account, names)
-    waiting = {short for short, job in found.items() if job_references.waits(job)}
-    if stray := sorted(names.keys() - waiting):
-        repeat_while_overtaken(account, lambda: _drop_stray(leased, stray))
-    unresolved = [found[short] for short in names if short in waiting]
-    return LookUpBatch(now, tuple(job_references.as_unresolved(job, account) for job in unresolved), count)
+class LookUps:
+    """What the holder of a lease does for jobs that wait for their records: a part of `ports.Lease`."""
+
+    leased: LeasedAccount
+
+    def read_look_ups(self, most: int) -> LookUpBatch:
+        """Return the changes whose records are to be looked up now: new ones in order, then parked ones."""
+        database, account = self.leased.database, self.leased.account
+        now, reads = database.now(), database.reads(account)
+        reads.lrange("look_ups", 0, most - 1)
+        reads.zrangebyscore("parked", "-inf", now, start=0, num=most)
+        reads.zcard("parked")
+        listed, parked, count = reads.run()
+        names = dict.fromkeys(short.decode() for short in (*listed, *parked))
+        found = read_jobs(database, account, names)
+        waiting = {short for short, job in found.items() if job_references.waits(job)}
+        if stray := sorted(names.keys() - waiting):
+            repeat_while_overtaken(account, lambda: _drop_stray(self.leased, stray))
+        unresolved = [found[short] for short in names if short in waiting]
+        return LookUpBatch(
+            now, tuple(job_references.as_unresolved(job, account) for job in unresolved), count
+        )
+
+    def known_records(self, references: Collection[Reference], *, memory: float) -> Mapping[Reference, int]:
+        """Return the records that references led to within so many seconds, and that the API still knows."""
+        return self._memory(memory).read(references)
+
+    def write_look_ups(
+        self, results: Sequence[LookUpResult], records: Mapping[Reference, int], *, memory: float
+    ) -> None:
+        """Write what became of the changes that were looked up, and which records references lead to."""
+        remembered = self._memory(memory)
+        for start in range(0, max(1, len(results)), JOBS_PER_CALL):
+            piece, learned = results[start : start + JOBS_PER_CALL], {} if start else records
+            repeat_while_overtaken(
+                self.leased.account, partial(_write_piece, self.leased, piece, learned, remembered)
+            )
+
+    def forget_records(self, relations: Iterable[Relation], *, memory: float) -> None:
+        """Let references lead to the records of these relations no more before they were looked up again."""
+        remembered = self._memory(memory)
+        records = {
+            record
+            for each in relations
+            for record in ((TYPES[each.type].parent, each.parent), (TYPES[each.type].child, each.child))
+        }
+
+        def forget() -> None:
+            commit = self.leased.commit()
+            remembered.forget(commit, sorted(records))
+            self.leased.send(commit)
+
+        if records and remembered.exists():
+            repeat_while_overtaken(self.leased.account, forget)
+
+    def _memory(self, seconds: float) -> ReferenceMemory:
+        return ReferenceMemory(self.leased.database, self.leased.account, seconds)
 
 
 def _drop_stray(leased: LeasedAccount, stray: Sequence[str]) -> None:
@@ -126,18 +168,6 @@ def _drop_stray(leased: LeasedAccount, stray: Sequence[str]) -> None:
         commit.run("LREM", "look_ups", 0, short)
     commit.run("ZREM", "parked", *stray)
     leased.send(commit)
-
-
-def write_look_ups(
-    leased: LeasedAccount,
-    results: Sequence[LookUpResult],
-    records: Mapping[Reference, int],
-    memory: ReferenceMemory,
-) -> None:
-    """Write what became of the changes that were looked up, and which records references lead to."""
-    for start in range(0, max(1, len(results)), JOBS_PER_CALL):
-        piece, learned = results[start : start + JOBS_PER_CALL], {} if start else records
-        repeat_while_overtaken(leased.account, partial(_write_piece, leased, piece, learned, memory))
 
 
 def _write_piece(
@@ -197,23 +227,6 @@ def _place_read(job: LoadedJob, result: LookUpResult) -> Place | None:
         return None
     found = result.answers[side.reference].record if side.reference else 0
     return side.type, side.asked, side.record or found
-
-
-def forget_records(leased: LeasedAccount, relations: Iterable[Relation], memory: ReferenceMemory) -> None:
-    """Let references lead to the records of these relations no more before they were looked up again."""
-    records = {
-        record
-        for each in relations
-        for record in ((TYPES[each.type].parent, each.parent), (TYPES[each.type].child, each.child))
-    }
-
-    def forget() -> None:
-        commit = leased.commit()
-        memory.forget(commit, sorted(records))
-        leased.send(commit)
-
-    if records and memory.exists():
-        repeat_while_overtaken(leased.account, forget)
 
 
 def leave_look_ups(commit: Commit, job: LoadedJob) -> None:
