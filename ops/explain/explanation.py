@@ -21,7 +21,7 @@ class RelationDict(TypedDict):
     childid: int
 
 
-class HealthVerdict(TypedDict):
+class AnswerDict(TypedDict):
     """What the API said of an action."""
 
     verdict: str
@@ -45,7 +45,7 @@ class RequestPartDict(TypedDict):
     at: str
     action: str
     relations: int
-    answer: HealthVerdict
+    answer: AnswerDict
     status: int
     seconds: float
     observed: bool

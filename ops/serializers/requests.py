@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from ops.explain.explanation import HealthVerdict
+from ops.explain.explanation import AnswerDict
 from ops.serializers import write_document
 from worker.contract import write_instant
 from worker.planner.actions import Action
@@ -19,7 +19,7 @@ class ActionDict(TypedDict):
     childid: list[int]
     relationinfo: dict[str, str]
     asked: list[list[int]]
-    answer: HealthVerdict
+    answer: AnswerDict
 
 
 class SearchDict(TypedDict):
@@ -29,7 +29,7 @@ class SearchDict(TypedDict):
     field: str
     values: int
     found: int
-    answer: HealthVerdict
+    answer: AnswerDict
 
 
 class RequestDict(TypedDict):
@@ -74,7 +74,7 @@ def serialize_request(request: RequestRecord) -> RequestDict:
     )
 
 
-def _serialize_action(action: Action, answer: HealthVerdict) -> ActionDict:
+def _serialize_action(action: Action, answer: AnswerDict) -> ActionDict:
     return {
         "action": action.kind,
         "relationtype": action.type,
@@ -86,6 +86,6 @@ def _serialize_action(action: Action, answer: HealthVerdict) -> ActionDict:
     }
 
 
-def _serialize_answer(answer: tuple[str, int, str]) -> HealthVerdict:
+def _serialize_answer(answer: tuple[str, int, str]) -> AnswerDict:
     verdict, code, message = answer
     return {"verdict": verdict, "code": code, "message": message}

@@ -6,7 +6,7 @@ import click
 
 from ops.cli.context import CommandContext, account_option, cursor_option, limit_option, with_context
 from ops.cli.root import main
-from ops.explain.explanation import HealthVerdict
+from ops.explain.explanation import AnswerDict
 from ops.explain.text import format_ids, format_info, pluralize
 from ops.serializers.requests import RequestDict
 from ops.web.forms import ENTRY_PLACE
@@ -67,7 +67,7 @@ def show_request(context: CommandContext, request_id: str, account: str | None) 
     context.answer(request, describe_request(context, request))
 
 
-def _answers_of(request: RequestDict) -> list[HealthVerdict]:
+def _answers_of(request: RequestDict) -> list[AnswerDict]:
     """Return the answers of a request; one of an older server has no searches."""
     return [each["answer"] for each in (*request["actions"], *request.get("searches", []))]
 
@@ -109,6 +109,6 @@ def describe_request(context: CommandContext, request: RequestDict) -> Iterator[
         yield f"  read  {search['module']}:{search['field']}  {values}: {_describe_answer(answer)}{found}"
 
 
-def _describe_answer(answer: HealthVerdict) -> str:
+def _describe_answer(answer: AnswerDict) -> str:
     verdict, code, message = answer["verdict"], answer["code"], answer["message"]
     return verdict if verdict == "ok" else " ".join(filter(None, (verdict, str(code or ""), message)))
