@@ -27,17 +27,17 @@ class ClaimedWorkChange:
     closed: set[Relation] = field(default_factory=set)
 
     @property
-    def held(self) -> int:
+    def growth(self) -> int:
         """By how many the claimed open relations become more."""
         return len(self.taken) - len(self.closed)
 
 
 @dataclass(slots=True)
 class ClaimedWork:
-    """Claimed jobs and open relations that are held back; `recovered` are those of a dead worker."""
+    """Claimed jobs and their open relations that are not written; `recovered` are those of a dead worker."""
 
     jobs: set[str] = field(default_factory=set)
-    held: dict[Relation, OpenRelation] = field(default_factory=dict)
+    relations: dict[Relation, OpenRelation] = field(default_factory=dict)
     recovered: set[str] | None = None
     is_recovered: bool = False
 
@@ -49,7 +49,7 @@ class ClaimedWork:
         `claimed` are by their ids without the account.
         """
         reported = {outcome.job for outcome in writes.outcomes} | set(writes.job_states)
-        held = {
+        relations = {
             relation: write.open
             for relation, write in writes.opens.items()
             if write.open and not write.guard and relation not in opened and _is_fresh(write.open, reported)
@@ -57,10 +57,12 @@ class ClaimedWork:
         jobs = {
             job.job: job.relations
             for job in claimed.values()
-            if job.job not in reported and held.keys() >= set(job.relations)
+            if job.job not in reported and relations.keys() >= set(job.relations)
         }
-        _drop_foreign(held, jobs)
-        return ClaimedWorkChange({short: None for short, job in claimed.items() if job.job in jobs}, held)
+        _drop_foreign(relations, jobs)
+        return ClaimedWorkChange(
+            {short: None for short, job in claimed.items() if job.job in jobs}, relations
+        )
 
     def leave(
         self, changed: Iterable[str], jobs: Mapping[str, LoadedJob], writes: Writes, change: ClaimedWorkChange
@@ -72,31 +74,31 @@ class ClaimedWork:
         written = {
             relation: write for relation, write in writes.opens.items() if relation not in change.taken
         }
-        change.closed = self.held.keys() & written.keys()
+        change.closed = self.relations.keys() & written.keys()
         change.left = self.jobs.intersection(changed)
         left_open = [jobs[short] for short in changed if short in change.left and jobs[short].is_open]
         for relation in chain.from_iterable(job.all_relations() for job in left_open):
-            if relation in self.held and relation not in written:
-                written[relation] = OpenWrite(self.held[relation])
+            if relation in self.relations and relation not in written:
+                written[relation] = OpenWrite(self.relations[relation])
                 change.closed.add(relation)
         return written
 
     def apply(self, change: ClaimedWorkChange) -> None:
         """Let a change take effect."""
         for relation in change.closed:
-            self.held.pop(relation, None)
-        self.held.update(change.taken)
+            self.relations.pop(relation, None)
+        self.relations.update(change.taken)
         self.jobs.difference_update(change.left)
         self.jobs.update(change.jobs)
 
 
-def _drop_foreign(held: dict[Relation, OpenRelation], jobs: dict[str, tuple[Relation, ...]]) -> None:
+def _drop_foreign(claimed: dict[Relation, OpenRelation], jobs: dict[str, tuple[Relation, ...]]) -> None:
     """Take out relations with an intent of another job, then jobs with one of these, and so on.
 
     Each is looked at once, however long the chain by which one leads to the next.
     """
     foreign = [
-        relation for relation, work in held.items() for intent in work.intents if intent.job not in jobs
+        relation for relation, work in claimed.items() for intent in work.intents if intent.job not in jobs
     ]
     if not foreign:
         return
@@ -104,12 +106,12 @@ def _drop_foreign(held: dict[Relation, OpenRelation], jobs: dict[str, tuple[Rela
     for job, relations in jobs.items():
         for relation in relations:
             jobs_of[relation].append(job)
-    for relation, work in held.items():
+    for relation, work in claimed.items():
         for intent in work.intents:
             relations_of[intent.job].append(relation)
     while foreign:
         relation = foreign.pop()
-        held.pop(relation, None)
+        claimed.pop(relation, None)
         for job in jobs_of.pop(relation, ()):
             if jobs.pop(job, None) is not None:
                 foreign += relations_of[job]

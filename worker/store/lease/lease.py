@@ -107,7 +107,7 @@ class RedisLease(LookUps):
         """Give the lease back; return the seconds until work is next due, None if there is none."""
         leased, times = self.leased, {"window": round(window * 1e6), "rest": round(rest * 1e6)}
         if leased.claimed.jobs and not leased.is_unsure and leased.claimed.recovered is None:
-            self._repeat(lambda: transitions.put_down(leased))
+            self._repeat(lambda: transitions.write_claimed(leased))
         due_in = self._repeat(lambda: release_lease(leased, **times, found_nothing_at=self._found_nothing_at))
         return None if due_in is None else due_in / 1e6
 

@@ -69,8 +69,8 @@ class LeasedAccount:
                 self.opened.add(relation)
             else:
                 self.opened.discard(relation)
-                if held := self.claimed.held.get(relation):
-                    record = RelationRecord(held, record.confirmed, record.doubt)
+                if opened := self.claimed.relations.get(relation):
+                    record = RelationRecord(opened, record.confirmed, record.doubt)
             records[relation] = record
         return records
 

@@ -137,33 +137,34 @@ class WorkNote(NamedTuple):
     half: int = 0
     alone: str = ""
     losses: int = 0
-    held: str = ""
+    worked_by: str = ""
     full: bool = False
 
     @classmethod
     def read(cls, row: Sequence[bytes | None]) -> "WorkNote":
         """Read the values of WORK_FIELDS."""
-        size, half, alone, losses, held, full = ((cell or b"").decode() for cell in row)
-        return cls(int(size or 0), int(half or 0), alone, int(losses or 0), held, full == "1")
+        size, half, alone, losses, worked_by, full = ((cell or b"").decode() for cell in row)
+        return cls(int(size or 0), int(half or 0), alone, int(losses or 0), worked_by, full == "1")
 
     def pairs(self) -> list[object]:
         """Return fields and values as they are written."""
-        values = (self.size, self.half, self.alone, self.losses, self.held, int(self.full))
+        values = (self.size, self.half, self.alone, self.losses, self.worked_by, int(self.full))
         return [cell for pair in zip(WORK_FIELDS, values, strict=True) for cell in pair]
 
     def limit(self, holder: str, most: int) -> int:
         """Return how much to read: half of what killed its worker; in a repeated call as much; else twice."""
         if not self.size:
             return most
-        if self.held and self.held != holder:
+        if self.worked_by and self.worked_by != holder:
             return min(most, self.half)
-        return min(most, self.size if self.held else self.size * 2)
+        return min(most, self.size if self.worked_by else self.size * 2)
 
     def next(self, holder: str, limit: int, things: Sequence[str], *, full: bool) -> "WorkNote":
         """Return the note of the batch that was read now."""
         alone = things[0] if len(things) == 1 else ""
         half = max(1, len(things) // 2) if things else limit
-        losses = self.losses + (self.held != holder) if self.held and alone and self.alone == alone else 0
+        is_same = self.worked_by and alone and self.alone == alone
+        losses = self.losses + (self.worked_by != holder) if is_same else 0
         return WorkNote(limit, half, alone, losses, holder, full)
 
     @property

@@ -1,4 +1,4 @@
-"""What one transition of a flush writes: it claims jobs, begins and settles requests, puts down the rest."""
+"""What one transition of a flush writes: it claims jobs, begins and settles requests, and writes the rest."""
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from typing import Final
@@ -106,7 +106,7 @@ def settle(leased: LeasedAccount, request_id: str, writes: Writes) -> None:
     leased.drop_ended(changed, writes.outcomes)
 
 
-def put_down(leased: LeasedAccount) -> None:
+def write_claimed(leased: LeasedAccount) -> None:
     """Write the open relations that are claimed only, and their jobs."""
     _load(leased, Writes(), leased.claimed.jobs)
     commit, change = leased.commit(), ClaimedWorkChange()
@@ -202,8 +202,8 @@ def _write(
     enter_list(commit, "look_ups", to_be_read)
     written = leased.claimed.leave(changed, leased.jobs, writes, change)
     _write_opens(commit, written, change.closed)
-    if change.held:
-        commit.run("HINCRBY", "meta", "held", change.held)
+    if change.growth:
+        commit.run("HINCRBY", "meta", "held", change.growth)
     if leased.claimed.jobs and change.left >= leased.claimed.jobs and not change.jobs:
         commit.run("DEL", "claimed")
 
