@@ -113,7 +113,7 @@ class LeaseRenewal:
 
 
 keep_lease: Final = ThreadedLeaseKeeper()
-"""This process's."""
+"""Renews the leases of this process."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Celery where it falls short of a worker that must not end over a message that makes no sense.
+"""Changes to Celery: neither a message that makes no sense nor a broker that refuses ends the worker.
 
 Nothing here decides what becomes of a change.
 """

@@ -8,16 +8,16 @@ THRESHOLDS: Final = (50_000, 20, 100)
 
 
 def look_past_imports() -> None:
-    """Look for cycles never among what is there by now: modules, settings, live objects.
+    """Look for cycles only among what is made from now on, not in modules, settings and live objects.
 
-    A look at everything that was imported stops the process for 50 ms. How often it looks stays: a cycle may
-    hold the body of a request, of up to 16 MiB.
+    A look at everything that was imported stops the process for 50 ms. It is looked as often as before: a
+    cycle may hold the body of a request, of up to 16 MiB.
     """
     gc.collect()
     gc.freeze()
 
 
 def look_seldom() -> None:
-    """Do that, and look seldom: the values of a batch live as long as it, a sixth of a flush went there."""
+    """Do the same, and look less often: a flush makes many values that live, and a sixth of it went there."""
     look_past_imports()
     gc.set_threshold(*THRESHOLDS)

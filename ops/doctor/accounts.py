@@ -1,4 +1,4 @@
-"""Checks of how an account stands by what is stored of it, of what came to webhooks and went to callbacks."""
+"""Checks of accounts by what is stored of them, of what came to webhooks, and of callbacks."""
 
 from collections import Counter
 from collections.abc import Iterator

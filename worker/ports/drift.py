@@ -1,4 +1,4 @@
-"""What is confirmed of relations beside what the CRM says now: what drift reads take and return."""
+"""Drift: what was confirmed of relations, and what the CRM says of them now. Values only."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple

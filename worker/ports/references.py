@@ -39,10 +39,10 @@ class Parking(NamedTuple):
 
 
 class ReplacedSide(NamedTuple):
-    """A side that a job replaces, of which what is there is read: the one record of the other side.
+    """What has to be read for a job that replaces a side: which relations the `record` on the other side has.
 
-    `asked` is that other side. The record's id is 0 until its reference led to one. Where it may have one
-    only, `named` are the ids that the job names for it, or the references that lead to them.
+    `asked` is that other side. The record's id is 0 until its reference led to one. Where the record may have
+    one relation only, `named` are the ids that the job names for it, or the references that lead to them.
     """
 
     type: str

@@ -27,7 +27,7 @@ class Before(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, job: LoadedJob) -> "Before":
-        """Return it for a job as it was read."""
+        """Return what they know of a job that was just read."""
         return cls(job.value.left > 0, job.groups)
 
 

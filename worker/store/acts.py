@@ -1,6 +1,6 @@
-"""What is done to an account but for its work: read, decided, and committed while nobody comes in between.
+"""What people do to an account: it is read, decided and committed, unless another act came in between.
 
-Who did what is read from the audit log, which keeps no more than so many entries.
+Who did what is in the audit log, which keeps the newest entries.
 """
 
 from collections.abc import Callable

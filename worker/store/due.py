@@ -99,7 +99,7 @@ class RedisDue(Acts):
         return commit.try_send()  # or somebody else was first
 
     def _read_wakeable(self, accounts: Sequence[str]) -> dict[str, Wakeable]:
-        """Read it for these accounts, in one round trip."""
+        """Return what decides it for these accounts, read in one round trip."""
         now = self.database.now()
         with translate_errors(), self.database.redis.pipeline(transaction=False) as pipeline:
             for account in accounts:

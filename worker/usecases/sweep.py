@@ -1,4 +1,4 @@
-"""The use case: find what a lost message left lying (R22), and let indexes forget what is no longer kept.
+"""The use case: find work whose message was lost (R22), and let indexes forget what is no longer kept.
 
 Each sweep does a bounded amount of work, on accounts drawn by chance, so that all have their turn.
 """

@@ -122,7 +122,7 @@ def _format_waiting(context: CommandContext, held: HeldDict) -> str:
 
 
 def _describe_state(job: JobRecord) -> str:
-    """Return the state; a failure that was decided about reads by the decision."""
+    """Return the state; of a failure that was decided about, the decision."""
     if job.state != "failed" or not job.dismissed:
         return job.state
     return "replaced" if job.replayed_by else "dismissed"

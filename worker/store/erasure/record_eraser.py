@@ -65,7 +65,7 @@ class RecordEraser:
         return ErasedPiece(next_cursor, +self._counts, self._in_doubt, +self._looked)
 
     def _erase_single_keys(self, _cursor: int) -> int:
-        """Erase it from the keys that exist once: the batch being worked, the pause, audit log, callbacks."""
+        """Erase it from keys that exist once: of the batch being worked, the pause, audit log, callbacks."""
         self._redis.delete(f"{self._base}:work")
         self._erase_replaced()
         self._repeat(self._erase_pause)
@@ -96,7 +96,7 @@ class RecordEraser:
         return count
 
     def _erase_guards(self, commit: AccountCommit) -> int:
-        """Forget guards of its closed relations that stood for a write in doubt, once none is any more."""
+        """Forget the guards of its closed relations, but of those with a write in doubt."""
         members = self._redis.zrange(f"{self._base}:guard", 0, -1)
         named = [each for each in members if self._who.is_part_of(guarded_relation(each.decode()))]
         old = closed_guards(self._database, self._account, named, now=commit.now)

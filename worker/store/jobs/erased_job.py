@@ -1,4 +1,4 @@
-"""A job without a record that was erased. Pure."""
+"""Takes a record that is erased out of a job. Pure."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""The guards of relations of guarded records (R12), as they stand in the store."""
+"""The entries by which the relations of a guarded record (R12) are found, as they are stored."""
 
 from collections.abc import Collection
 
@@ -8,12 +8,12 @@ from worker.store.database import Database
 
 
 def guarded_relation(member: str) -> Relation:
-    """Return the relation of a guard."""
+    """Return the relation that an entry is of."""
     return Relation.parse(member.rpartition("|")[2])
 
 
 def closed_guards(database: Database, account: str, members: Collection[bytes], *, now: int) -> list[bytes]:
-    """Return which of these guards are of relations that are closed, and of which no write is in doubt."""
+    """Return which of these entries are of relations that are closed, and have no write in doubt."""
     by_member = {member: guarded_relation(member.decode()) for member in members}
     found = read_memories(database, account, list(dict.fromkeys(by_member.values())), now=now)
     return [
