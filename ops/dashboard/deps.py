@@ -32,16 +32,14 @@ class DashboardDeps:
         )
 
 
-def dashboard_deps(
-    runtime: Runtime, *, send_replay: Callable[[str], None], clock: Callable[[], float] = time.monotonic
-) -> DashboardDeps:
-    """Build them; `clock` counts seconds, by which wrong keys are forgiven."""
+def dashboard_deps(runtime: Runtime, *, send_replay: Callable[[str], None]) -> DashboardDeps:
+    """Build them."""
     return DashboardDeps(
         runtime=runtime,
         services=build_services(runtime),
         send_replay=send_replay,
         sessions=Sessions(),
-        sign_in_limit=SignInLimit(clock),
+        sign_in_limit=SignInLimit(time.monotonic),
         refusals=RefusalLog(runtime),
         threads=Threads(runtime.metrics.now),
     )
