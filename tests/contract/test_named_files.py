@@ -1,4 +1,4 @@
-"""The pages name files and folders that exist: who follows one finds what is meant."""
+"""Pages name files and folders that exist, and files of tests have some: who looks finds what is meant."""
 
 import re
 from collections.abc import Iterator
@@ -34,3 +34,9 @@ def test_where_one_changes_something_is_there() -> None:
     named = [path for cell in cells for path in named_in(cell)]
     assert len(named) > 50
     assert [str(path.relative_to(ROOT)) for path in named if not path.exists()] == []
+
+
+def test_every_file_of_tests_has_some() -> None:
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    assert len(files) > 200
+    assert [file.name for file in files if not re.search(r"^def test_", file.read_text("utf-8"), re.M)] == []
