@@ -13,19 +13,14 @@ import msgspec
 
 from ops.cli.context import CommandContext, Decorated, account_option, add_options, check_length
 from ops.cli.times import parse_time
-from ops.operations.filters import FILTER_FIELDS, TIME_FIELDS
+from ops.operations.filters import PARAMETERS
 from producers.job_admin.selection import Selection, narrow
 from producers.portals.http import query
 from worker.contract import account_of, resolve
 from worker.contract.values import strip_pasted
 from worker.errors import Invalid, InvalidChange, NotFound
-from worker.ports.records import JobFilter, JobState
+from worker.ports.records import FILTER_TIMES, JobFilter, JobState
 
-# Option → parameter of the HTTP interface.
-PARAMETERS: Final[Mapping[str, str]] = {
-    **FILTER_FIELDS,
-    **{name: name for name in ("reference", *TIME_FIELDS)},
-}
 FILTER_OPTIONS: Final = (
     click.option(
         "--state",
@@ -147,7 +142,7 @@ def parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> Jo
     if type_name := texts.get("type"):
         resolve(type_name)
     parameters = [
-        (PARAMETERS[option], parse_time(text, names[option], context) if option in TIME_FIELDS else text)
+        (PARAMETERS[option], parse_time(text, names[option], context) if option in FILTER_TIMES else text)
         for option, text in texts.items()
         if text
     ]

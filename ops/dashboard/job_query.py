@@ -9,7 +9,7 @@ from ops.dashboard.page import Visit, first_value
 from producers.portals.http.query import JobQuery, read_query
 from worker.contract.instant import read_local
 from worker.errors import Fault, Invalid
-from worker.ports.records import JobFilter, JobState
+from worker.ports.records import FILTER_TIMES, JobFilter, JobState
 
 STATES: Final[tuple[str, ...]] = get_args(JobState)
 FIELDS: Final = (  # in the order of the form; `account` and `state` stand beside
@@ -27,7 +27,6 @@ FIELDS: Final = (  # in the order of the form; `account` and `state` stand besid
     ("failed_until", "Failed before"),
 )
 EXAMPLE: Final = "2026-11-21 18:00"
-TIMES: Final = ("since", "until", "failed_since", "failed_until")
 
 
 class JobQueryView(NamedTuple):
@@ -68,7 +67,7 @@ def read_job_query(visit: Visit, values: Mapping[str, Sequence[str]]) -> JobQuer
 def _describe_fault(visit: Visit, fault: Fault) -> str:
     """Return what is wrong with a field of the form, by the name that the form has for it."""
     t, label = visit.texts, dict(FIELDS).get(fault.location, fault.location)
-    if fault.location in TIMES:
+    if fault.location in FILTER_TIMES:
         message = t("expected a date, or a date and a time, such as {example}", example=t(EXAMPLE))
     else:
         message = Formatter(t, visit.zone, 0).translate(fault.message)
@@ -91,7 +90,7 @@ def read_time(name: str, text: str, zone: tzinfo) -> str:
 
     Of an hour that there is twice, when clocks are set back, it is the one that leaves out less.
     """
-    if name not in TIMES:
+    if name not in FILTER_TIMES:
         return text
     local = read_local(text)
     return local.replace(tzinfo=zone, fold=name.endswith("until")).isoformat() if local else text

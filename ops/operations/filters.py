@@ -3,30 +3,27 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from producers.job_admin.selection import NarrowedJobs, Selection
 from worker.contract import write_instant
 from worker.ports.deliveries import DeliveryFilter
-from worker.ports.records import JobFilter
+from worker.ports.records import FILTER_TIMES, JobFilter
 
-FILTER_FIELDS: Final[Mapping[str, str]] = {  # of the filter → parameter of the interface
-    "state": "state",
+PARAMETERS: Final[Mapping[str, str]] = {  # of the interface, by the fields of a filter
+    **{field: field for field in JobFilter.__struct_fields__},
     "type": "relationtype",
     "parent": "parentid",
     "child": "childid",
-    "error": "error",
-    "source": "source",
-    "batch": "batch",
-    "event_id": "event_id",
 }
-TIME_FIELDS: Final = ("since", "until", "failed_since", "failed_until")
 
 
 def write_filter(wanted: JobFilter) -> dict[str, Any]:
     """Return the parameters of a filter, without those that let everything pass."""
-    values = {FILTER_FIELDS[name]: getattr(wanted, name) for name in FILTER_FIELDS}
-    times = {name: write_instant(at) for name in TIME_FIELDS if (at := getattr(wanted, name))}
+    values = {field: value for field, value in msgspec.structs.asdict(wanted).items() if value}
+    times = {field: write_instant(values[field]) for field in FILTER_TIMES if field in values}
     reference = {"reference": str(wanted.reference)} if wanted.reference else {}
-    return {name: value for name, value in values.items() if value} | times | reference
+    return {PARAMETERS[field]: value for field, value in (values | times | reference).items()}
 
 
 def write_delivery_filter(wanted: DeliveryFilter) -> dict[str, Any]:

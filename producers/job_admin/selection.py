@@ -14,7 +14,7 @@ from worker.contract import account_of, limit_faults, write_instant
 from worker.errors import Fault, InvalidChange
 from worker.ports.job_admin import summarize_ids, waiting_failures
 from worker.ports.queries import JobLookups, walk_pages
-from worker.ports.records import Failure, JobFilter, JobRecord, JobState
+from worker.ports.records import FILTER_TIMES, Failure, JobFilter, JobRecord, JobState
 
 MAX_JOBS: Final = 100_000  # jobs that one call acts on
 MAX_ID: Final = 64  # characters of the id of a job; ours have at most 51
@@ -106,7 +106,7 @@ def _describe_filter(wanted: JobFilter) -> str:
     conditions = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value}
     if not conditions:
         raise InvalidChange([Fault("", NOTHING_SELECTED)])
-    for name in ("since", "until", "failed_since", "failed_until"):
+    for name in FILTER_TIMES:
         if name in conditions:
             conditions[name] = write_instant(conditions[name])
     if wanted.reference:

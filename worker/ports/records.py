@@ -104,6 +104,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(failure.relation for failure in self.failures)
 
 
+FILTER_TIMES: Final = ("since", "until", "failed_since", "failed_until")
+
+
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs of an account: every given field must match. Times of acceptance in µs, `until` is excluded.
 

@@ -26,7 +26,7 @@ from worker.contract.message import ACCOUNT, CONTROLS, MAX_EVENT_ID, MAX_ID, MAX
 from worker.contract.quoting import suggest
 from worker.contract.values import read_whole
 from worker.errors import Fault, Invalid, NotFound
-from worker.ports.records import ERROR_CLASSES, JobFilter, JobState
+from worker.ports.records import ERROR_CLASSES, FILTER_TIMES, JobFilter, JobState
 
 MAX_PAGE: Final = 500  # entries of one page
 ANY_TYPE: Final = ResolvedType(RelationType("", "", "", ""))
@@ -42,10 +42,7 @@ def read_error(text: str) -> str:
 
 PARSERS: Final[Mapping[str, Callable[[str], object]]] = {  # of texts that a pattern alone cannot check
     "relationtype": resolve,
-    "since": read_instant,
-    "until": read_instant,
-    "failed_since": read_instant,
-    "failed_until": read_instant,
+    **dict.fromkeys(FILTER_TIMES, read_instant),
     "error": read_error,
     "reference": read_reference,
 }
@@ -145,10 +142,7 @@ class JobQuery(AccountQuery, frozen=True, kw_only=True):
             batch=self.batch or "",
             event_id=self.event_id or "",
             reference=read_reference(self.reference) if self.reference else None,
-            since=read_optional_instant(self.since or None),
-            until=read_optional_instant(self.until or None),
-            failed_since=read_optional_instant(self.failed_since or None),
-            failed_until=read_optional_instant(self.failed_until or None),
+            **{name: read_optional_instant(getattr(self, name) or None) for name in FILTER_TIMES},
         )
 
 
