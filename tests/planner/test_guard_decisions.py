@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.support.planner_values import intent
-from worker.contract import Relation
+from worker.contract import Relation, Verb
 from worker.planner.actions import Action, ActionResult, ErrorClass, Kind, Operation, Reply, Request, Verdict
 from worker.planner.apply_reply import Effects
-from worker.planner.fold import NEVER, ConfirmedState, IntentAction, JobVersion, Version
+from worker.planner.fold import NEVER, ConfirmedState, JobVersion, Version
 from worker.planner.guard import MAX_CHECKED, Guard, guard_key, makes_way
 from worker.planner.relation_state import Doubt, Refusal, RelationState, add_intents
 
@@ -26,7 +26,7 @@ def new_guard() -> Guard:
     return Guard(lambda name: SIDES.get(name, ""))
 
 
-def state(action: IntentAction, *, allow_empty: bool = False) -> RelationState:
+def state(action: Verb, *, allow_empty: bool = False) -> RelationState:
     wanted = replace(intent(1, action), allow_empty=allow_empty)
     made, _, _ = add_intents((wanted,), None, ConfirmedState(), None, now=0, upsert=False)
     assert made

@@ -3,13 +3,12 @@
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from worker.contract import Relation
+from worker.contract import Relation, Verb
 from worker.planner.fold import (
     NEVER,
     ConfirmedInfo,
     ConfirmedState,
     Intent,
-    IntentAction,
     JobVersion,
     Version,
 )
@@ -24,7 +23,7 @@ SOME_INFO = st.dictionaries(KEYS, st.sampled_from("ab"), min_size=1).map(lambda 
 NO_INFO: st.SearchStrategy[Info] = st.just(())
 
 
-def intent(occurred_at: int, action: IntentAction, number: int = 0, /, **info: str) -> Intent:
+def intent(occurred_at: int, action: Verb, number: int = 0, /, **info: str) -> Intent:
     """Return the intent of job `a3` for `intent(3, ...)`; `bestaetigung` and `rueckmeldung` are keys."""
     names = {"bestaetigung": CREATED, "rueckmeldung": LATER}
     return Intent(
@@ -35,19 +34,19 @@ def intent(occurred_at: int, action: IntentAction, number: int = 0, /, **info: s
     )
 
 
-def _intents(drawn: list[tuple[int, IntentAction, Info]]) -> list[Intent]:
+def _intents(drawn: list[tuple[int, Verb, Info]]) -> list[Intent]:
     return [
         Intent(Version(at, number), f"job-{number}", action, info)
         for number, (at, action, info) in enumerate(drawn)
     ]
 
 
-def _with_info(action: IntentAction) -> st.SearchStrategy[tuple[int, IntentAction, Info]]:
+def _with_info(action: Verb) -> st.SearchStrategy[tuple[int, Verb, Info]]:
     info = {"create": NO_INFO | SOME_INFO, "modify": SOME_INFO, "delete": NO_INFO}[action]
     return st.tuples(st.integers(0, 6), st.just(action), info)
 
 
-ACTIONS: st.SearchStrategy[IntentAction] = st.sampled_from(("create", "modify", "delete"))
+ACTIONS: st.SearchStrategy[Verb] = st.sampled_from(("create", "modify", "delete"))
 ONE = ACTIONS.flatmap(_with_info)
 INTENTS = st.lists(ONE, min_size=1, max_size=8).map(_intents)
 """Intents of different jobs in any order of time; equal times are ordered by acceptance."""

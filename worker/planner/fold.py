@@ -9,9 +9,8 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from worker.contract import Info
+from worker.contract import Info, Verb
 
-IntentAction = Literal["create", "modify", "delete"]
 Result = Literal["applied", "superseded", "stale", "failed"]
 RESULTS: Final[tuple[Result, ...]] = get_args(Result)
 
@@ -41,7 +40,7 @@ class Intent(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False)
 
     version: Version
     job: str
-    action: IntentAction
+    action: Verb
     info: Info = ()
     correlation: str = ""
     allow_empty: bool = False

@@ -5,9 +5,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from worker.contract import GuardedSide, Reference, Relation
+from worker.contract import GuardedSide, Reference, Relation, Verb
 from worker.planner.actions import ErrorClass
-from worker.planner.fold import IntentAction
 from worker.ports.references import JobReference, Parking
 
 JobState = Literal[
@@ -87,7 +86,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     replaces: GuardedSide = ""
     removals: tuple[Relation, ...] = ()
 
-    def asks_of(self, relation: Relation) -> IntentAction:
+    def asks_of(self, relation: Relation) -> Verb:
         """Return what it asks of one of its relations: a replace removes what it has found."""
         if self.action == "replace":
             return "delete" if relation in self.removals else "create"

@@ -6,10 +6,10 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from worker.contract import Reference, Relation
+from worker.contract import Reference, Relation, Verb
 from worker.planner.actions import Request, Verdict
 from worker.planner.apply_reply import RelationOutcome
-from worker.planner.fold import ConfirmedState, IntentAction
+from worker.planner.fold import ConfirmedState
 from worker.planner.relation_state import Doubt, OpenRelation
 from worker.planner.relation_state import RelationRecord as RelationRecord
 from worker.ports.audit import AuditEntry
@@ -35,7 +35,7 @@ class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
     """
 
     job: str
-    action: IntentAction
+    action: Verb
     relations: tuple[Relation, ...]
     info: tuple[tuple[str, str], ...]
     occurred_at: int
@@ -46,7 +46,7 @@ class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
     reads_first: bool = False
     removes: frozenset[Relation] = frozenset()
 
-    def asks_of(self, relation: Relation) -> IntentAction:
+    def asks_of(self, relation: Relation) -> Verb:
         """Return what it asks of one of its relations."""
         return "delete" if relation in self.removes else self.action
 
