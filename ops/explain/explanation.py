@@ -5,9 +5,8 @@ from datetime import tzinfo
 from typing import NamedTuple, NotRequired, TypedDict
 
 from ops.explain.text import Instant, Sentence, pluralize
-from worker.contract import Relation, write_instant
+from worker.contract import Relation, Side, write_instant
 from worker.planner.actions import Action
-from worker.ports.references import Side
 from worker.ports.requests import RequestRecord
 
 ErrorFact = TypedDict("ErrorFact", {"code": int, "class": str, "message": str})

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, Self
 
-from worker.contract import Change, Info, Reference, read_instant
+from worker.contract import Change, Info, Reference, Side, read_instant
 from worker.ports.records import JobRecord
-from worker.ports.references import JobReference, Side
+from worker.ports.references import JobReference
 
 EPOCH: Final = datetime.fromtimestamp(
     0, UTC

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import TypedDict
 
-from worker.contract import Relation, write_instant, write_optional_instant
+from worker.contract import Relation, Side, write_instant, write_optional_instant
 from worker.errors import NotFound
 from worker.ports.records import Dismissal, Failure, JobRecord, JobState
-from worker.ports.references import JobReference, Parking, Side
+from worker.ports.references import JobReference, Parking
 from worker.ports.waiting import Waiting, WaitReason
 
 ErrorDict = TypedDict(

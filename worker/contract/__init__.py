@@ -43,5 +43,6 @@ from worker.contract.types import LastOne as LastOne
 from worker.contract.types import Order as Order
 from worker.contract.types import RelationType as RelationType
 from worker.contract.types import ResolvedType as ResolvedType
+from worker.contract.types import Side as Side
 from worker.contract.types import Verb as Verb
 from worker.contract.types import resolve as resolve

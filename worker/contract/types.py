@@ -17,7 +17,8 @@ ChangeAction = Literal["create", "modify", "delete", "replace"]
 """What a change asks for; a replace is creates and deletes, which of them a read of the record shows."""
 Order = Literal["create_first", "delete_first", "free"]
 LastOne = Literal["keep", "allow"]
-GuardedSide = Literal["parent", "child", ""]
+Side = Literal["parent", "child"]
+GuardedSide = Literal[Side, ""]
 """The side of a relation whose record is guarded (R12): a parent keeps one child, a child has one parent."""
 
 VERBS: dict[str, Verb] = {"c": "create", "m": "modify", "d": "delete"}

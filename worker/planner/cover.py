@@ -7,11 +7,11 @@ stars and all; igraph's matching alone takes 0.5 ms for 18 MB, networkx' twice a
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-Side = Literal["parent", "child"]
+from worker.contract import Side
 
 _Core = dict[int, list[int]]
 """What is left after peeling: parent → children; every record in it has two neighbours or more."""

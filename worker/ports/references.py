@@ -1,14 +1,12 @@
 """Changes whose records are still to be looked up: as the holder of the lease reads and decides them."""
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from worker.contract import Reference
+from worker.contract import Reference, Side
 from worker.planner.search import Answer
-
-Side = Literal["parent", "child"]
 
 
 class JobReference(NamedTuple):

@@ -4,11 +4,11 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from worker.contract import Reference
+from worker.contract import Reference, Side
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 from worker.planner.lookup import COMPANY, take_together
 from worker.planner.search import Answer
-from worker.ports.references import Side, UnresolvedJob
+from worker.ports.references import UnresolvedJob
 
 ACCOUNT_ERRORS: Final = (ErrorClass.CREDENTIALS, ErrorClass.CLOCK)
 """Errors that are about the account, so that they say nothing of what was asked."""

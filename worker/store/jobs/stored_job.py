@@ -6,11 +6,10 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.contract import Module, Reference, Relation
+from worker.contract import Module, Reference, Relation, Side
 from worker.planner.fold import RESULTS
 from worker.ports.erasure import ERASED
 from worker.ports.records import Dismissal, Failure, JobState
-from worker.ports.references import Side
 from worker.ports.work import ClaimedJob
 
 STATES: Final[tuple[JobState, ...]] = (

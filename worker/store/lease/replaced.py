@@ -9,10 +9,9 @@ from typing import Final
 
 import msgspec
 
-from worker.contract import Relation
+from worker.contract import Relation, Side
 from worker.planner.fold import NEVER, JobVersion, Version
 from worker.planner.relation_state import RelationRecord
-from worker.ports.references import Side
 from worker.store.account import AccountCommit, read_memories
 from worker.store.database import Database
 from worker.store.jobs.stored_job import SIDES, LoadedJob
