@@ -18,7 +18,7 @@ from worker.errors import LeaseLost, Unavailable
 from worker.planner.actions import Action, Reply
 from worker.planner.search import Search
 from worker.ports.metrics import Metrics, WorkerInfo
-from worker.ports.services import Api, EventSink
+from worker.ports.services import Api, EventSink, Wake
 from worker.ports.work import Lease
 
 RENEWAL_INTERVAL = 3.0  # seconds between renewals of a lease that lives for ten
@@ -27,9 +27,6 @@ HEARTBEAT_INTERVAL = 10.0  # seconds
 MAX_WAKEUPS = 10_000
 RETRY_INTERVAL = 1.0  # seconds until a wake-up that failed is tried again
 EXIT_TIMEOUT = 3.0  # seconds that a process that ends waits for one of these threads
-
-Wake = Callable[[str, float], None]
-"""Sends a wake-up: the account, and in how many seconds it is due."""
 
 
 class ThreadedLeaseKeeper:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from worker import log
-from worker.background import NamedThreads, Wake, cause_of, keep_lease, open_sender
+from worker.background import NamedThreads, cause_of, keep_lease, open_sender
 from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Callback, Settings
 from worker.config.urls import find_proxy
@@ -22,7 +22,7 @@ from worker.planner.relation_state import RelationRecord
 from worker.ports.callbacks import CallbackAttempt
 from worker.ports.drift import DriftFilter, DriftPage
 from worker.ports.erasure import ERASED, RecordRef, UnsettledRequests, Withdrawal
-from worker.ports.services import Api, EventSink
+from worker.ports.services import Api, EventSink, Wake
 from worker.ports.work import ClaimedJob
 from worker.redis.client import Client, connect
 from worker.redis.rights import check_writable

@@ -31,10 +31,10 @@ from worker.ports.audit import AuditEntry
 from worker.ports.deliveries import Deliveries
 from worker.ports.erasure import ErasedPiece, RecordRef, UnsettledRequests, Withdrawal, record_ref
 from worker.ports.job_admin import JobAdmin
-from worker.ports.services import Clock, LeaseKeeper
+from worker.ports.services import Clock, LeaseKeeper, Wake
 from worker.ports.store import Store
 from worker.ports.work import Lease, RelationRecord
-from worker.usecases.account_lease import Wake, acquire_lease, give_back
+from worker.usecases.account_lease import acquire_lease, give_back
 
 PIECE: Final = 500  # open relations that are ended at once
 FLUSH_TIME: Final = 5.0  # seconds that a flush is given to read back what can land no more

@@ -22,11 +22,12 @@ from tests.support.full_server import out_of_memory
 from tests.support.httpx_transport import HttpxTransport
 from tests.support.waiting import wait_until
 from tests.support.worker_pool import WorkerPool
-from worker.background import Wake, WakeupQueue
+from worker.background import WakeupQueue
 from worker.config import load_settings
 from worker.contract import Change, from_message
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
+from worker.ports.services import Wake
 from worker.ports.waiting import Pause
 from worker.testing import MemoryStore
 from worker.wakeups import TaskSender

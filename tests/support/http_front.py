@@ -23,6 +23,7 @@ from producers.portals.http.server import Server
 from worker.config import Settings, load_settings
 from worker.errors import Unavailable
 from worker.ports.records import JobRecord
+from worker.ports.services import Wake
 from worker.wiring import Runtime
 
 MISSING = 404  # an address that the CRM does not have
@@ -196,7 +197,7 @@ def settings(folder: Path, redis_url: str, api_url: str) -> Settings:
     return load_settings({**os.environ, "RELATIONS_REDIS_URL": redis_url}, folder)
 
 
-def wake(front: Callable[[], Front]) -> Callable[[str, float], None]:
+def wake(front: Callable[[], Front]) -> Wake:
     """Return a wake-up that notes the account; the broker of `beta` cannot be reached."""
 
     def note(account: str, _: float) -> None:

@@ -20,6 +20,7 @@ from tests.torture.simulated_callbacks import SimulatedCallbacks
 from tests.torture.simulated_process import InterruptiblePort, SimulatedProcess
 from worker.ports.erasure import ERASED, RecordRef
 from worker.ports.records import JobFilter
+from worker.ports.services import Wake
 from worker.ports.waiting import Pause
 from worker.store.deliveries import RedisDeliveries
 from worker.usecases.callbacks import Callbacks
@@ -47,7 +48,7 @@ class OperatorEnvironment:
     checker: HistoryChecker
     policy_of: Callable[[str], FlushPolicy]
     intake_policy_of: Callable[[str], IntakePolicy]
-    wake: Callable[[str, float], None]
+    wake: Wake
     new_id: Callable[[], str]
     is_calm: Callable[[], bool]
     may_erase: bool

@@ -128,6 +128,9 @@ class Clock(Protocol):
 LeaseKeeper = Callable[[Lease], AbstractContextManager[object]]
 """Renews a lease in the background until the block ends."""
 
+Wake = Callable[[str, float], None]
+"""Sends a wake-up: the account, and in how many seconds it is due."""
+
 
 class EventSink(Protocol):
     """Where use cases report what happened: a past-tense dotted event with flat fields."""

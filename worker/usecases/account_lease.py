@@ -4,16 +4,13 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from worker.errors import LeaseLost, Unavailable
-from worker.ports.services import Clock
+from worker.ports.services import Clock, Wake
 from worker.ports.work import LEASE_LIFETIME, MAX_COUNTDOWN, Lease
 
 MAX_WAIT: Final = 30.0  # seconds to wait for the account's lease
 POLL: Final = 0.2  # seconds between two attempts to get it
 RELEASE_FOR: Final = LEASE_LIFETIME  # seconds for which one that lost its store tries to release its lease
 RELEASE_EVERY: Final = 0.5  # seconds between two tries
-
-Wake = Callable[[str, float], None]
-"""Sends an account's flush message, which is due in so many seconds."""
 
 SomeLease = TypeVar("SomeLease", bound=Lease)
 

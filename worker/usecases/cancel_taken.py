@@ -18,10 +18,10 @@ from worker.ports.audit import AuditEntry
 from worker.ports.job_admin import CANCELLED, AdminResult, JobAdmin
 from worker.ports.queries import Queries
 from worker.ports.records import JobRecord
-from worker.ports.services import Clock, LeaseKeeper
+from worker.ports.services import Clock, LeaseKeeper, Wake
 from worker.ports.store import Store
 from worker.ports.work import Lease
-from worker.usecases.account_lease import Wake, give_back, wait_for_lease
+from worker.usecases.account_lease import give_back, wait_for_lease
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.withdrawal import withdraw_jobs
 

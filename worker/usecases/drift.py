@@ -22,8 +22,9 @@ from worker.planner.plan import Limits, plan
 from worker.planner.relation_state import RelationRecord
 from worker.ports.drift import ConfirmedPage, DriftedRelation, DriftFilter, DriftPage
 from worker.ports.queries import Queries
+from worker.ports.services import Wake
 from worker.ports.work import Lease
-from worker.usecases.account_lease import Wake, give_back
+from worker.usecases.account_lease import give_back
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
 from worker.usecases.flush_telemetry import FlushTelemetry

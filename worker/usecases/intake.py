@@ -20,7 +20,7 @@ from worker.contract.message import UNROUTED
 from worker.contract.quoting import quote
 from worker.contract.values import to_plain
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
-from worker.ports.services import EventSink
+from worker.ports.services import EventSink, Wake
 from worker.ports.store import (
     MAX_KEPT_BODY,
     AcceptResult,
@@ -92,7 +92,7 @@ class Intake:
     store: Store
     policy_of: Callable[[str], IntakePolicy]
     new_id: Callable[[], str]
-    wake: Callable[[str, float], None]
+    wake: Wake
     emit: EventSink
     watch: Callable[[str, Collection[str]], None] = lambda _account, _labels: None
 

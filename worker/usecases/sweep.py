@@ -16,7 +16,7 @@ from worker.ports.deliveries import Deliveries
 from worker.ports.integrity import StoreFlaw, describe_flaws
 from worker.ports.job_admin import JobAdmin
 from worker.ports.metrics import HISTORY_SECONDS, Metrics, SweepStats
-from worker.ports.services import EventSink
+from worker.ports.services import EventSink, Wake
 from worker.ports.store import Store
 
 MAX_ACCOUNTS = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue
@@ -43,7 +43,7 @@ class Sweeper:
     deliveries: Deliveries
     list_accounts: Callable[[], Iterable[str]]
     fingerprint_of: Callable[[str], str]
-    wake: Callable[[str, float], None]
+    wake: Wake
     mend: Callable[[str], Sequence[StoreFlaw]]
     emit: EventSink
     _sweeps: int = 0
