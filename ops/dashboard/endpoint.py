@@ -1,7 +1,7 @@
 """Serves a page: who asks, may they, is the form ours, then the handler, and an answer for every error."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qs, quote, urlsplit
@@ -17,12 +17,10 @@ from ops.dashboard.session import Visitor, find_visitor, is_own_page
 from ops.dashboard.texts import Texts
 from producers.errors import Forbidden, Unauthorized
 from producers.portals.http.body import read_body
-from producers.portals.http.endpoint import check_access
+from producers.portals.http.endpoint import Endpoint, check_access
 from producers.portals.http.problems import INTERNAL_ERROR, status_of
 from worker.config import Settings, redact_answer
 from worker.errors import Invalid, NotFound, RelationsError, StoreUnavailable
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 FORM: Final = "application/x-www-form-urlencoded"
 MAX_FORM: Final = 2**20  # bytes

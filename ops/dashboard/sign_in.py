@@ -1,6 +1,5 @@
 """Signing in with a key, signing out, and choosing a language."""
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from starlette.requests import Request
@@ -24,13 +23,12 @@ from ops.dashboard.endpoint import (
 from ops.dashboard.page import first_value, own_path
 from ops.dashboard.session import TooMany, cookie_name, set_cookie
 from producers.errors import Forbidden, Unauthorized
-from producers.portals.http.endpoint import authenticate, check_access
+from producers.portals.http.endpoint import Endpoint, authenticate, check_access
 from producers.portals.http.problems import status_of
 from worker.config import Key
 from worker.errors import RelationsError
 from worker.ports.audit import AuditEntry
 
-Endpoint = Callable[[Request], Awaitable[Response]]
 YEAR: Final = 365 * 86_400
 TOO_MANY: Final = 429
 

@@ -3,7 +3,7 @@
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,7 +16,14 @@ from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.import_steps.cost_estimate import CostEstimate
 from ops.cli.import_steps.follow import JobFollower
-from ops.cli.import_steps.mails import find_mail_source, label_changes, load_mails, open_mails, try_mails
+from ops.cli.import_steps.mails import (
+    Send,
+    find_mail_source,
+    label_changes,
+    load_mails,
+    open_mails,
+    try_mails,
+)
 from ops.cli.import_steps.open_input import DASH, OpenInput, get_name, is_input, open_input, require_file
 from ops.cli.import_steps.options import ImportOptions, encoding_option, parse_options
 from ops.cli.import_steps.rejects import RejectsFile
@@ -25,7 +32,7 @@ from ops.cli.import_steps.summary import ImportSummary
 from ops.cli.offline_rules import OfflineRules
 from ops.cli.progress import show_progress
 from ops.cli.root import main
-from producers.portals import Relations, Sent
+from producers.portals import Relations
 from producers.portals.imports import LoadCounts, ParsedRow, RowLoader
 from worker.config import mask_url
 from worker.contract import Change
@@ -33,8 +40,6 @@ from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavai
 
 HTTP_TIMEOUT: Final = 10.0  # seconds a server may take for one answer
 STOPPING: Final = (signal.SIGTERM, signal.SIGHUP)  # of a service manager, and of a terminal that is closed
-
-Send = Callable[[Sequence[Change]], list[Sent]]
 
 
 @main.command("import", short_help="Import a file of changes: CSV, JSON or a spreadsheet.")

@@ -18,7 +18,7 @@ from zipfile import BadZipFile, ZipFile
 
 from producers.portals.imports.ods_cells import list_failed, scan_ods
 from producers.portals.imports.sheet_cells import FailedCell
-from producers.portals.imports.xls_cells import find_failed_xls_cells
+from producers.portals.imports.xls_cells import OLD_EXCEL, find_failed_xls_cells
 from producers.portals.imports.xlsb_cells import find_failed_xlsb_cells, require_compact_xlsb
 from producers.portals.imports.xlsx_parts import BAD_ZIP, find_failed_cells, require_compact
 from worker.contract.quoting import quote
@@ -46,7 +46,6 @@ TAR_PLACE: Final = 257
 MAX_LAYERS: Final = 3  # of compression, one inside of the other: each is unpacked to disk
 ZIP: Final = b"PK\x03\x04"  # .xlsx, .xlsb and .ods are zip archives too
 MARKUP: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<([!?]|(html|head|meta|body|table)\b)", re.IGNORECASE)
-OLD_EXCEL: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 NUMBERS: Final = b"Index/"
 MAC_FOLDER: Final = "__MACOSX/"
 PASSWORD: Final = "EncryptedPackage".encode("utf-16-le")  # the part that an encrypted .xlsx consists of

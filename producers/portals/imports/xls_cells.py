@@ -10,7 +10,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from producers.portals.imports.sheet_cells import FailedCell, show_error
 
-MAGIC: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+OLD_EXCEL: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 END_OF_CHAIN: Final = 0xFFFFFFFA  # and above it there are no sectors
 FIRST_FAT_SECTORS: Final = 109  # are listed in the header
 ENTRY: Final = 128  # bytes of an entry of the directory
@@ -26,7 +26,7 @@ class _Record(NamedTuple):
 def find_failed_xls_cells(file: BinaryIO, sheet: int) -> Iterator[FailedCell]:
     """Yield the failed cells of a sheet, counted from 0, of an .xls, row by row; none of another file."""
     file.seek(0)
-    if file.read(len(MAGIC)) != MAGIC:
+    if file.read(len(OLD_EXCEL)) != OLD_EXCEL:
         return
     file.seek(0)
     found = list[FailedCell]()
