@@ -17,7 +17,6 @@ OPEN_WIDE: Final = {
 UNPACED: Final = {"rate": 100_000.0, "burst": 1000}  # all other settings are those that everybody begins with
 BATCH: Final = 500
 POLL: Final = 0.01
-DEADLINE: Final = 120.0
 
 
 def pids(stack: Stack) -> dict[str, int]:

@@ -20,7 +20,7 @@ from ops.doctor.findings import Finding, read_finding
 from ops.explain import ExplanationDict
 from ops.lookups import describe_stop
 from ops.operations.filters import write_delivery_filter, write_filter, write_selection
-from ops.operations.http_calls import MAX_PAGE, AnyDict, HttpCalls, quoted, select_faults
+from ops.operations.http_calls import AnyDict, HttpCalls, quoted, select_faults
 from ops.serializers.accounts import AccountDict, AccountsDict
 from ops.serializers.acts import ActedDict, AuditPageDict, PausedDict
 from ops.serializers.callbacks import CallbackMessageDict, CallbackMessagePageDict, CallbackTestDict
@@ -41,6 +41,7 @@ from producers.errors import Forbidden
 from producers.job_admin.erasure_proof import ErasureProof, add_proofs
 from producers.job_admin.resolve import PARKED, RecordChoice
 from producers.job_admin.selection import PIECE, Selection, select_jobs
+from producers.portals.http.query import MAX_PAGE
 from producers.portals.sdk.http_transport import quote_segment
 from producers.portals.serializers import BatchDict, HeldDict, JobDict
 from worker.config import mask_url

@@ -12,6 +12,7 @@ import msgspec
 
 from ops.operations import ServerUnavailable
 from producers.errors import Forbidden, NotTrusted, Unauthorized
+from producers.portals.http.query import MAX_PAGE
 from producers.portals.sdk import http_answers, http_transport
 from worker.errors import (
     BacklogFull,
@@ -28,7 +29,6 @@ from worker.ports.queries import CursorDict, fill_page
 Document = TypeVar("Document")
 AnyDict = dict[str, Any]  # a document whose type would bring the server with it
 
-MAX_PAGE: Final = 500  # entries of one page of the interface
 TIMEOUT: Final = httpx.Timeout(10.0, read=300.0)  # seconds; an erasure looks at everything that is kept
 KINDS: Final[Mapping[str, type[RelationsError]]] = {
     kind.__name__: kind

@@ -6,12 +6,12 @@ Labels are accounts and words of the code. `metrics` reads what the rows say and
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from worker.planner.fold import RESULTS
 from worker.ports.metrics import AccountStats
 from worker.ports.services import Pace
 from worker.usecases.health import HEARTBEAT_AGE, SEVERITIES, Health
 
 ENDED_STATES: Final = ("succeeded", "superseded", "failed")
-OUTCOMES: Final = ("applied", "superseded", "stale", "failed")
 BREAKERS: Final = ("closed", "half_open", "open")
 
 
@@ -70,7 +70,7 @@ def _pause_reasons(sample: AccountSample) -> Mapping[str, float]:
 
 
 def _job_outcomes(sample: AccountSample) -> Mapping[str, float]:
-    return {outcome: sample.stats.counts.get(f"relations_{outcome}", 0) for outcome in OUTCOMES}
+    return {outcome: sample.stats.counts.get(f"relations_{outcome}", 0) for outcome in RESULTS}
 
 
 GAUGES: Final = (
@@ -160,7 +160,7 @@ COUNTERS: Final = (
         "relations_outcomes",
         "Outcomes of relations as they were written, by flushes and by operators: one per job and relation, "
         "and one more each time that a failure was put back.",
-        _tallied("outcomes", *OUTCOMES),
+        _tallied("outcomes", *RESULTS),
         "outcome",
     ),
     Measure(

@@ -9,9 +9,9 @@ from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
 
 from producers.webhooks.places import Places
-from producers.webhooks.request_parts import STARS
 from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Source, hide
+from worker.config.secret import STARS
 
 BEGINNING: Final = 4  # characters; what finds all of a proof costs more to make than to use
 LONGEST: Final = (

@@ -13,9 +13,9 @@ from producers.webhooks.fields import split_fields
 from producers.webhooks.functions import further_parts
 from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Rule, Source
+from worker.config.secret import STARS
 
 HEAD: Final = re.compile(rb"(GET|POST) (/webhooks/\S*) HTTP/1\.1\r?\n((?:[^\r\n]+\r?\n)*)\r?\n")
-STARS: Final = "***"
 
 
 def make_head(source: Source, delivery: WebhookDelivery) -> bytes:

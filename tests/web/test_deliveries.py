@@ -22,13 +22,14 @@ from redis import Redis
 from producers.services import build_services
 from producers.webhooks.proofs import hide_proofs
 from producers.webhooks.record import make_kept_request
-from producers.webhooks.request_parts import STARS, read_kept
+from producers.webhooks.request_parts import read_kept
 from producers.webhooks.signatures import WebhookDelivery
 from tests.support.crashes import Crashed, CrashPoint
 from tests.support.http_front import SECRETS, Front, problem
 from tests.support.store_steps import dump_keys
 from tests.support.waiting import wait_until
 from worker.config import Rule, Secret, Source
+from worker.config.secret import STARS
 from worker.config.values import IgnoreRule
 from worker.contract import Relation
 from worker.errors import StoreUnavailable

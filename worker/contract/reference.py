@@ -18,7 +18,6 @@ MODULES: Final[tuple[Module, ...]] = get_args(Module)
 
 MAX_FIELDS, MAX_VALUE = 5, 200
 FIELD: Final = "[A-Za-z_][A-Za-z0-9_-]{0,63}"
-VALUE: Final = r"\S(.*\S)?"
 SHORT_FORM: Final = f"({'|'.join(MODULES)}):{FIELD}=.*"
 EXPECTED: Final = "a reference such as address:email=x@example.test"
 E_MAIL_FIELDS: Final = frozenset({"email", "Email"})

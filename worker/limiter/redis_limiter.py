@@ -4,7 +4,7 @@ The key, and what each script keeps true, stand at the head of the files in `lua
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -18,7 +18,7 @@ from worker.redis.scripts import load_script
 SCRIPT_CONSTANTS: Final = {
     name: value for name, value in vars(policy).items() if isinstance(value, int | float)
 }
-REASONS: Final[tuple[Reason, ...]] = ("", "pace", "retry_after", "breaker")
+REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 BREAKER_CHANGES: Final[tuple[Literal["", "opened", "closed"], ...]] = ("", "opened", "closed")
 
 

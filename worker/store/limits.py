@@ -43,7 +43,6 @@ MAX_PAYLOAD_BYTES: Final = MAX_KEPT_BODY
 MAX_CONTENTS: Final = 8  # unreadable messages with one event id that are kept, each with another content
 MAX_REFUSED_BYTES: Final = 64 * 1024  # kept of a source's refused deliveries, which are forged perhaps
 FORGOTTEN_AT_ONCE: Final = 200  # deliveries that one call of a script lets go
-MAX_PARKED: Final = 100_000  # changes of an account that wait for a record to be found
 MAX_FAULT_LENGTH: Final = 200  # characters of a fault that a job's record shows
 
 BRAKE_WINDOW_US: Final = 3_600_000_000  # in which the brake counts deletes
