@@ -18,7 +18,7 @@ import click
 from click.core import ParameterSource
 
 from ops.cli import output
-from ops.cli.local_zone import LocalZone
+from ops.cli.times import LocalZone
 from ops.explain.text import format_time
 from producers.errors import Forbidden
 from worker.config import Secret, Settings, Source, load_settings

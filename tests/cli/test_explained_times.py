@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.cli.local_zone import LocalZone
+from ops.cli.times import LocalZone
 from ops.explain.text import Instant, format_time
 from worker.contract import read_instant
 from worker.contract.instant import SECOND
