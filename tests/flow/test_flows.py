@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from ops.simulator import FaultPlan, InjectedFault, Records, Switches
-from tests.support.flow_world import INFO, World, change
+from tests.support.flow_world import INFO, World, change, states
 from worker.contract import Relation
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
@@ -14,10 +14,6 @@ from worker.usecases.replay import requeue
 Make = Callable[..., World]
 INTERESTED, BROKER, UNIT = "estate:address:interested", "estate:address:contactPerson", "estate:estateUnit"
 APPOINTMENT, BUYER = "calendar:address", "estate:address:buyer"
-
-
-def states(world: World) -> list[str]:
-    return [job.state for job in world.jobs()]
 
 
 def test_a_portal_burst_of_18_messages_is_3_actions_in_1_request(make_world: Make) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ops.simulator import OF_RELATIONS, FaultPlan, Records, Switches
 from tests.support.broken_stores import inspector_of
-from tests.support.flow_world import World, change
+from tests.support.flow_world import World, change, states
 from worker.contract import Change, Relation
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
@@ -33,10 +33,6 @@ def brokers(world: World, estate: int = 501) -> set[int]:
 
 def errors(world: World) -> list[str]:
     return [job.refusal[1] if job.refusal else "" for job in world.jobs()]
-
-
-def states(world: World) -> list[str]:
-    return [job.state for job in world.jobs()]
 
 
 def swap(estate: int = 501) -> list[Change]:

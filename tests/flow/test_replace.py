@@ -13,7 +13,7 @@ from ops.simulator import OF_RELATIONS, FaultPlan, InjectedFault, Records, Switc
 from tests.support.broken_stores import Place, inspector_of, lose_event
 from tests.support.crashes import crash_everywhere
 from tests.support.erasing import erase_record, erasure_of
-from tests.support.flow_world import World, change
+from tests.support.flow_world import World, change, writes
 from worker.contract import Change, Reference
 from worker.testing import MemoryStore
 
@@ -39,10 +39,6 @@ def world(make_world: Callable[..., World]) -> World:
 
 def seed(world: World, pairs: Collection[tuple[int, int]], name: str = BUYER) -> None:
     world.simulator.seed("token-acme", [(name, parent, child) for parent, child in pairs])
-
-
-def writes(world: World) -> list[str]:
-    return [kind for kind in world.sent() if kind not in ("get", "read")]
 
 
 def test_the_record_has_exactly_what_it_names_and_only_differences_are_sent(world: World) -> None:

@@ -12,7 +12,7 @@ from ops.simulator import FaultPlan, Records
 from producers.replay.resend import parse_correction
 from tests.support.broken_stores import inspector_of
 from tests.support.crashes import crash_everywhere
-from tests.support.flow_world import START, World, change
+from tests.support.flow_world import START, World, change, writes
 from tests.support.replaying import newest, replay, replays_of
 from worker.contract import Change, Reference
 from worker.errors import InvalidChange
@@ -31,10 +31,6 @@ def move(unit: int, *buildings: int, **more: Any) -> Change:
 def in_building(world: World, *pairs: tuple[int, int]) -> World:
     world.simulator.seed("token-acme", [(UNIT, building, unit) for building, unit in pairs])
     return world
-
-
-def writes(world: World) -> list[str]:
-    return [kind for kind in world.sent() if kind not in ("get", "read")]
 
 
 def test_a_unit_leaves_its_building_and_gets_the_new_one_at_once(make_world: Callable[..., World]) -> None:

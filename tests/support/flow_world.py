@@ -157,6 +157,16 @@ class World:
         return IntakePolicy(account=account, window=1.0, bounds=IntakeBounds(1_000_000, 30 * 86_400.0))
 
 
+def states(world: World) -> list[str]:
+    """Return the states of all that was accepted, in that order."""
+    return [job.state for job in world.jobs()]
+
+
+def writes(world: World) -> list[str]:
+    """Return the kinds of all actions that the API executed, without reads."""
+    return [kind for kind in world.sent() if kind not in ("get", "read")]
+
+
 def generous_policy(account: str) -> FlushPolicy:
     """Return a policy for tests that are about right and wrong, not about pace."""
     return FlushPolicy(

@@ -140,6 +140,14 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     return document
 
 
+def read_all(connection: socket.socket) -> bytes:
+    """Return everything the server sends until it ends; a reset is an error."""
+    received = b""
+    while chunk := connection.recv(65536):
+        received += chunk
+    return received
+
+
 def request_head(*lines: str) -> bytes:
     """Return the head of a POST of changes with these further lines."""
     start = [
@@ -257,11 +265,3 @@ def bounded_server(front: Front, **bounds: float) -> Iterator[tuple[Server, sock
         socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
     ):
         yield server, connection
-
-
-def read_all(connection: socket.socket) -> bytes:
-    """Return everything the server sends until it ends; a reset is an error."""
-    received = b""
-    while chunk := connection.recv(65536):
-        received += chunk
-    return received
