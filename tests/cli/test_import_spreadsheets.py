@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
@@ -10,9 +10,16 @@ from io import BytesIO
 import pytest
 
 from producers.portals.imports import unpack
-from producers.portals.imports.sheet_cells import FailedCell
-from producers.portals.imports.xlsx_parts import BLOCK, find_failed_cells, require_compact
-from tests.support.old_spreadsheets import make_ods, make_xls, make_xlsb, make_xlsb_number, make_xlsb_row
+from producers.portals.imports.sheet_cells import ShownCells
+from producers.portals.imports.xlsx_parts import scan_xlsx
+from tests.support.old_spreadsheets import (
+    make_ods,
+    make_xls,
+    make_xlsb,
+    make_xlsb_number,
+    make_xlsb_row,
+    make_xlsb_short_number,
+)
 from tests.support.spreadsheets import Failed, Rows, make_sheet, pack_xlsx
 from worker.errors import Invalid
 
@@ -21,8 +28,14 @@ DURATION = 46  # the format [h]:mm:ss
 ROWS = [["parentid", "childid"], [1, 2]]
 
 
-def find(xml: str) -> list[FailedCell]:
-    return list(find_failed_cells(BytesIO(pack_xlsx({"a": xml})), "a"))
+def find(xml: str) -> ShownCells:
+    return scan_xlsx(BytesIO(pack_xlsx({"a": xml})), "a")
+
+
+def read(content: bytes) -> list[str]:
+    """Return the lines of a spreadsheet as CSV."""
+    with unpack(BytesIO(content)) as text:
+        return text.read().decode().splitlines()
 
 
 def reach(column: str, more: str, stated: str = "") -> bytes:
@@ -32,18 +45,10 @@ def reach(column: str, more: str, stated: str = "") -> bytes:
     return pack_xlsx({"a": xml.replace("<sheetData>", dimension)})
 
 
-def rows_with_failures() -> Iterator[tuple[str, list[float | str | Failed]]]:
-    """Yield rows of uneven length, some of which fail, until they fill several pieces."""
-    for number in range(1, 3 * BLOCK // 100):
-        failed = "#N/A" if number % 7 else ""
-        yield failed, [number, "x" * (number % 90), *([Failed(failed)] if failed else [])]
-
-
-def test_every_failed_cell_is_found_wherever_a_piece_ends() -> None:
-    made = list(rows_with_failures())
-    xml = make_sheet([cells for _, cells in made])
-    assert len(xml) > 3 * BLOCK
-    assert find(xml) == [FailedCell(at, 2, failed) for at, (failed, _) in enumerate(made) if failed]
+def test_every_failed_cell_of_a_long_sheet_is_found() -> None:
+    made = [["#N/A", "x" * (number % 90)] if number % 7 else [number, ""] for number in range(30_000)]
+    xml = make_sheet([[Failed(str(first)) if first == "#N/A" else first, text] for first, text in made])
+    assert find(xml) == {at: {0: "#N/A"} for at, (first, _) in enumerate(made) if first == "#N/A"}
 
 
 @pytest.mark.parametrize(
@@ -51,6 +56,10 @@ def test_every_failed_cell_is_found_wherever_a_piece_ends() -> None:
     [
         ('t="e"', "t='e'"),
         (r"<(/?)(c|v)\b", r"<\1x:\2"),
+        (r' r="\w+"', ""),  # as many an export script writes: each row and cell behind the one before
+        (r'<c r="\w+"', "<c"),
+        (r'<row r="\w+"', "<row"),
+        ("</f><v>", "</f>\n<!-- t='e' --><v>\n"),
         ("<c r", '<c s="3"\n r'),
         ("<f>A99</f>", '<f t="shared">IF(A1="t=",1,&lt;c t="e"&gt;)</f>'),
     ],
@@ -59,7 +68,7 @@ def test_a_failed_cell_is_found_however_its_program_writes_it(before: str, after
     xml = make_sheet([["a", Failed("#REF!")], [Failed("#NUM!")]])
     changed = re.sub(before, after, xml)
     assert changed != xml
-    assert find(changed) == [FailedCell(0, 1, "#REF!"), FailedCell(1, 0, "#NUM!")]
+    assert find(changed) == {0: {1: "#REF!"}, 1: {0: "#NUM!"}}
 
 
 def test_a_failed_cell_stands_in_its_column_where_the_table_begins_further_in() -> None:
@@ -75,24 +84,67 @@ def test_a_failed_cell_stands_in_its_column_where_the_table_begins_further_in() 
 
 
 def test_a_text_that_reads_like_a_failed_cell_is_none() -> None:
-    assert find(make_sheet([['<c r="A1" t="e"><v>#N/A</v></c>', ' t="e"']])) == []
+    assert find(make_sheet([['<c r="A1" t="e"><v>#N/A</v></c>', ' t="e"']])) == {}
     xml = make_sheet([[1, 2]]).replace('<c r="A1">', '<c r="C9" t="e"/><c r="A1">')
-    assert find(xml) == []
+    assert find(xml) == {}
+
+
+def test_a_row_out_of_order_has_its_failed_cells() -> None:
+    xml = make_sheet([["parentid"], [1], [Failed("#REF!")]])
+    first, second, third = re.findall("<row.*?</row>", xml)
+    assert read(pack_xlsx({"a": xml.replace(first + second + third, third + first + second)})) == [
+        "parentid",
+        "1",
+        "#REF!",
+    ]
 
 
 @pytest.mark.parametrize(
-    "noise",
+    ("formula", "shown"),
     [
-        "<c r='B1' a='" + ' t="e" r="B1"' * 40_000 + "'/>",
-        "<!--" + '<c t="e">' * 40_000 + "-->",
+        ("<f>A1</f>", "#NOT CALCULATED!"),  # exceljs, SheetJS
+        ("<f>A1</f><v></v>", "#NOT CALCULATED!"),  # openpyxl
+        ("<f>A1</f><v/>", "#NOT CALCULATED!"),
+        ('<f t="shared" si="0"/>', "#NOT CALCULATED!"),
+        ("<f>A1</f><v>0</v>", "0"),
+        ("<f/><v>7</v>", "7"),
+        ("<v></v>", ""),
     ],
-    ids=["attribute", "comment"],
 )
-def test_what_only_looks_like_many_failed_cells_is_read_once(noise: str) -> None:
+def test_a_formula_that_was_never_worked_out_is_not_an_empty_cell(formula: str, shown: str) -> None:
+    xml = make_sheet([["parentid", "batch"], [1, 2]]).replace('"B2"><v>2</v>', f'"B2">{formula}')
+    assert read(pack_xlsx({"a": xml})) == ["parentid,batch", f"1,{shown}"]
+
+
+def test_a_formula_that_gave_an_empty_text_is_an_empty_cell() -> None:
+    empty = '"B2" t="str"><f>IF(A2,"","x")</f><v></v>'
+    xml = make_sheet([["parentid", "batch"], [1, 2]]).replace('"B2"><v>2</v>', empty)
+    assert read(pack_xlsx({"a": xml})) == ["parentid,batch", "1,"]
+
+
+def test_rows_of_nothing_but_formulas_are_rows_wherever_they_stand() -> None:
+    formulas = '<c r="B{0}"><f>X1</f></c><c r="D{0}"><f>X1</f></c>'
+    xml = make_sheet([[], ["x"], ["y"], [1], [2], ["x"]])
+    xml = re.sub(r'<c r="A([26])" t="inlineStr">.*?</c>', lambda at: formulas.format(at[1]), xml)
+    row = ",#NOT CALCULATED!,,#NOT CALCULATED!"
+    assert read(pack_xlsx({"a": xml})) == ['""', row, "y", "1", "2", row]
+    only = '<row><c t="str"><f>A1</f><v></v></c><c><f>A1</f></c></row></sheetData>'
+    xml = make_sheet([]).replace("</sheetData>", only)
+    assert read(pack_xlsx({"empty": make_sheet([]), "a": xml})) == [",#NOT CALCULATED!"]
+
+
+def test_a_sheet_that_is_no_xml_is_damaged() -> None:
+    xml = make_sheet([[1, Failed("#REF!")]])
+    for broken in (xml.replace("<v>1</v>", "<v>1</w>"), xml.replace("<row", "&#1;<row"), xml[:-5]):
+        with pytest.raises(Invalid, match=r"damaged, xl/worksheets/sheet1.xml is no XML|cannot be read"):
+            unpack(BytesIO(pack_xlsx({"a": broken})))
+
+
+def test_a_long_comment_is_read_once() -> None:
+    noise = "<!--" + '<c t="e">' * 40_000 + "-->"
     xml = make_sheet([[1, Failed("#REF!")]]).replace("<sheetData>", f"{noise}<sheetData>")
     began = time.process_time()
-    assert [cell.text for cell in find(xml)] == ["#REF!"]
-    require_compact(BytesIO(pack_xlsx({"a": xml})), "a")
+    assert find(xml) == {0: {1: "#REF!"}}
     assert time.process_time() - began < 3
 
 
@@ -152,6 +204,8 @@ def cell(kind: str, shown: str, more: str = "") -> str:
         (cell('office:value-type="string" office:string-value=""', "Err:502"), "Err:502"),
         (cell('office:value-type="string" calcext:value-type="error"', "kaputt"), "#ERROR!"),
         (cell('office:value-type="float" office:value="5"', "#5"), "5"),
+        (cell("", ""), "#NOT CALCULATED!"),
+        (cell('office:value-type="string" office:string-value=""', ""), ""),
         (
             '<table:table-cell table:number-columns-repeated="2"/>'
             + cell('office:value-type="string"', "#NV", 'table:number-columns-repeated="2"'),
@@ -164,6 +218,52 @@ def test_what_a_cell_of_an_ods_shows_tells_whether_it_has_failed(row: str, line:
     with unpack(BytesIO(make_ods([["", "a", "", "b"]], more))) as text:
         lines = [each.rstrip(",") for each in text.read().decode().splitlines()]
     assert lines == [",a,,b", line, line]
+
+
+@pytest.mark.parametrize(
+    ("kind", "inside", "text"),
+    [
+        ("string", "<text:p>501<text:line-break/>502</text:p>", "501 502"),
+        ("string", "<text:p>501<text:tab/>502</text:p>", "501 502"),
+        ("string", "<text:p>a<text:s text:c='2'/>b</text:p>", "a  b"),
+        ("string", "<text:p>501</text:p><text:p>502</text:p>", "501 502"),
+        ("string", "<text:p>50<text:span>1</text:span></text:p>", "501"),
+        ("string", "<text:p><text:a xlink:href='http://x/9'>501</text:a></text:p>", "501"),
+        ("string", "<office:annotation><text:p>7</text:p></office:annotation><text:p>501</text:p>", "501"),
+        (
+            "string",
+            "<draw:frame><draw:text-box><text:p>7</text:p></draw:text-box></draw:frame><text:p>501</text:p>",
+            "501",
+        ),
+        (
+            "string",
+            "<text:p><text:ruby><text:ruby-base>501</text:ruby-base><text:ruby-text>9</text:ruby-text>"
+            "</text:ruby></text:p>",
+            "501",
+        ),
+        ("", "<text:p>501</text:p>", "501"),
+        ("float' office:value='501", "<text:p>five hundred</text:p>", "501"),
+        ("string' office:string-value='501", "<text:p>shown<text:tab/></text:p>", "501"),
+    ],
+)
+def test_a_text_of_an_ods_is_what_it_shows(kind: str, inside: str, text: str) -> None:
+    value_type = f"office:value-type='{kind}'" if kind else ""
+    more = f"<table:table-row><table:table-cell {value_type}>{inside}</table:table-cell></table:table-row>"
+    assert read(make_ods([["childid"]], more)) == ["childid", text]
+
+
+def test_an_ods_that_is_no_xml_is_damaged() -> None:
+    with pytest.raises(Invalid, match=r"damaged, content.xml is no XML"):
+        unpack(BytesIO(make_ods(FAILURES, "<table:table-row><foreign:thing/></table:table-row>")))
+
+
+def test_an_xlsb_whose_cells_name_no_columns_is_refused_rather_than_read_without_them() -> None:
+    with pytest.raises(Invalid, match=r'the sheet "a" has cells without a column; save it as .xlsx'):
+        unpack(
+            BytesIO(
+                make_xlsb(ROWS, more=make_xlsb_row(2) + make_xlsb_number(0, 1) + make_xlsb_short_number(2))
+            )
+        )
 
 
 def test_a_far_cell_of_other_programs_is_named_too() -> None:

@@ -122,6 +122,11 @@ def make_xlsb_number(column: int, value: float) -> bytes:
     return _binary(5, struct.pack("<IId", column, 0, value))
 
 
+def make_xlsb_short_number(value: float) -> bytes:
+    """Return the record of a cell that stands behind the one before, as SheetJS writes it."""
+    return _binary(16, struct.pack("<Id", 0, value))
+
+
 def _list_xlsb_cells(rows: Rows, first_row: int) -> Iterator[bytes]:
     for number, row in enumerate(rows, start=first_row):
         yield make_xlsb_row(number)
@@ -152,6 +157,8 @@ NAMES = (
     'xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0" '
     'xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0" '
     'xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0" '
+    'xmlns:draw="urn:oasis:names:tc:opendocument:xmlns:drawing:1.0" '
+    'xmlns:xlink="http://www.w3.org/1999/xlink" '
     'xmlns:calcext="urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0"'
 )
 ODS = "application/vnd.oasis.opendocument.spreadsheet"

@@ -1,16 +1,24 @@
 """The cells of an .ods: XML in which rows and cells that are alike stand once, with how often.
 
-The library that reads spreadsheets calls failed cells empty or 0. A file that is built like no other has
-none.
+The library that reads spreadsheets calls failed cells empty or 0, joins words between which a tab or a line
+break stands, and adds what is drawn on a cell. A file that is built like no other has none of these.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import IO, BinaryIO, Final, NamedTuple, cast
+from typing import IO, BinaryIO, Final, cast
 from xml.etree import ElementTree
 from zipfile import ZipFile
 
-from producers.portals.imports.sheet_cells import SHEET_ERROR, Area, FailedCell, check_area, measure
+from producers.portals.imports.sheet_cells import (
+    NOT_CALCULATED,
+    SHEET_ERROR,
+    Area,
+    ShownCells,
+    check_area,
+    measure,
+    refuse_damaged,
+)
 from producers.portals.imports.xlsx_parts import BROKEN
 
 CONTENT: Final = "content.xml"
@@ -25,32 +33,28 @@ TABLE, TEXT, OFFICE, CALC = (
 )
 SHEET, ROW, FORMULA = f"{TABLE}table", f"{TABLE}table-row", f"{TABLE}formula"
 VALUE_TYPE, CALC_TYPE = f"{OFFICE}value-type", f"{CALC}value-type"
+STRING_VALUE, PARAGRAPH = f"{OFFICE}string-value", f"{TEXT}p"
+BLANKS: Final = (f"{TEXT}s", f"{TEXT}tab", f"{TEXT}line-break")
+NOTES: Final = (f"{TEXT}ruby-text", f"{TEXT}note")
 CELLS: Final = (f"{TABLE}table-cell", f"{TABLE}covered-table-cell")
 REPEATED: Final = {what: f"{TABLE}number-{what}-repeated" for what in ("rows", "columns")}
 MAX_REPEATED: Final = 2**20  # rows of a sheet
 
 
-class FailedRows(NamedTuple):
-    """Rows that are alike, with failed cells: the first of them, from 0, their number, and the cells.
+def scan_ods(file: BinaryIO) -> Mapping[str, ShownCells]:
+    """Return by sheet the failed cells, and the texts that are read here; none of a file that is no .ods.
 
-    A cell is its column, from 0, how many are alike, and what it shows.
+    Raises Invalid if a cell lies so far out that there is no room for all that are between, or if the sheets
+    are no XML.
     """
-
-    first: int
-    number: int
-    cells: Sequence[tuple[int, int, str]]
-
-
-def scan_ods(file: BinaryIO) -> Mapping[str, Sequence[FailedRows]]:
-    """Return the rows with failed cells by sheet; none of a file that is no .ods.
-
-    Raises Invalid if a cell lies so far out that there is no room for all that are between.
-    """
-    sheets = dict[str, Sequence[FailedRows]]()
+    sheets = dict[str, ShownCells]()
     areas = dict[str, Area | None]()
     with suppress(*BROKEN), ZipFile(file) as archive, archive.open(CONTENT) as xml:
-        for name, scan in _scan_sheets(xml):
-            sheets[name], areas[name] = scan.failed, scan.area
+        try:
+            for name, scan in _scan_sheets(xml):
+                sheets[name], areas[name] = scan.shown, scan.area
+        except ElementTree.ParseError as error:
+            refuse_damaged(CONTENT, error)
     for name, area in areas.items():
         check_area(name, area)
     return sheets
@@ -68,19 +72,11 @@ def _scan_sheets(xml: IO[bytes]) -> Iterator[tuple[str, "_SheetScan"]]:
             scan = _SheetScan()
 
 
-def list_failed(rows: Sequence[FailedRows]) -> Iterator[FailedCell]:
-    """Yield the failed cells of rows, one by one."""
-    for group in rows:
-        for number in range(group.first, group.first + group.number):
-            for column, count, text in group.cells:
-                yield from (FailedCell(number, at, text) for at in range(column, column + count))
-
-
 class _SheetScan:
     """What is known of a sheet when some of its rows are read."""
 
     def __init__(self) -> None:
-        self.failed, self.area = list[FailedRows](), cast(Area | None, None)
+        self.shown, self.area = ShownCells(), cast(Area | None, None)
         self._number = 0
 
     def add(self, row: ElementTree.Element) -> None:
@@ -92,27 +88,57 @@ class _SheetScan:
         column, columns, _ = cells[-1]
         corners = ((first + 1, cells[0][0] + 1), (first + count, column + columns))
         self.area = measure(corners, self.area)
-        if failed := [cell for cell in cells if cell[2]]:
-            self.failed.append(FailedRows(first, count, failed))
+        shown = {at: text for column, number, text in cells if text for at in range(column, column + number)}
+        if shown:
+            self.shown |= dict.fromkeys(range(first, first + count), shown)
 
 
 def _read_cells(row: ElementTree.Element) -> Iterator[tuple[int, int, str]]:
-    """Yield the filled cells of a row: column, how many are alike, and what they show if they failed."""
+    """Yield the filled cells of a row: column, how many are alike, and what they show if it is read here."""
     column = 0
     for cell in row:
         if cell.tag not in CELLS:
             continue
-        count = _repeated(cell, "columns")
-        if cell.get(VALUE_TYPE):
-            yield column, count, _show_failed(cell) if cell.get(FORMULA) else ""
+        count, text = _repeated(cell, "columns"), _show_failed(cell) or _show_text(cell)
+        if text or cell.get(VALUE_TYPE):
+            yield column, count, text
         column += count
 
 
 def _show_failed(cell: ElementTree.Element) -> str:
-    """Return what a cell shows whose formula has failed; "" of any other."""
-    shown = "".join(text for line in cell.iterfind(f"{TEXT}p") for text in line.itertext()).strip()
-    is_error = SHEET_ERROR.fullmatch(shown)
-    return shown if is_error else "#ERROR!" if cell.get(CALC_TYPE) == "error" else ""
+    """Return what a cell shows whose formula has failed, or was never worked out; "" of any other."""
+    if not cell.get(FORMULA):
+        return ""
+    shown = _read_paragraphs(cell)
+    if SHEET_ERROR.fullmatch(shown):
+        return shown
+    if cell.get(CALC_TYPE) == "error":
+        return "#ERROR!"
+    return "" if cell.get(VALUE_TYPE) or shown else NOT_CALCULATED
+
+
+def _show_text(cell: ElementTree.Element) -> str:
+    """Return the text of a cell that has more than plain words, or does not say that it is a text."""
+    kind = cell.get(VALUE_TYPE)
+    is_text = (kind or "string") == "string" and cell.get(STRING_VALUE) is None
+    is_plain = kind and all(each.tag == PARAGRAPH and not len(each) for each in cell)
+    return _read_paragraphs(cell) if is_text and not is_plain else ""
+
+
+def _read_paragraphs(cell: ElementTree.Element) -> str:
+    return " ".join(map(_read_text, cell.iterfind(PARAGRAPH))).strip()
+
+
+def _read_text(element: ElementTree.Element) -> str:
+    """Return a text with blanks for tabs and the like, without what only explains it or is drawn on it."""
+    text = element.text or ""
+    for part in element:
+        if part.tag in BLANKS:
+            text += " " * int(part.get(f"{TEXT}c", "1"))
+        elif part.tag.startswith(TEXT) and part.tag not in NOTES:
+            text += _read_text(part)
+        text += part.tail or ""
+    return text
 
 
 def _repeated(element: ElementTree.Element, what: str) -> int:

@@ -1,11 +1,12 @@
 """Cells of a sheet as the library that reads spreadsheets does not tell them: failed ones, and far ones.
 
-It calls failed cells empty, and makes room for each cell between the first and the last one.
+It calls cells empty whose formula has failed or was never worked out, and makes room for each cell between
+the first and the last one.
 """
 
 import re
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from worker.contract.quoting import quote
 from worker.errors import Fault, Invalid
@@ -13,6 +14,7 @@ from worker.errors import Fault, Invalid
 MAX_AREA: Final = 2**26  # cells that the library makes room for, in 2 GB
 # What a spreadsheet shows for a failed formula, in the words of any language, or for a column too narrow.
 SHEET_ERROR: Final = re.compile(r"#N/A|#NV|#[^\W\d_][\w/ ]{1,20}[!?]|#{3,}|Err:[0-9]{3}")
+NOT_CALCULATED: Final = "#NOT CALCULATED!"  # is shown for a formula without any result
 # What a binary file has for each error; the names are those of an English Excel.
 ERRORS: Final = {
     0x00: "#NULL!",
@@ -26,12 +28,8 @@ ERRORS: Final = {
 }
 
 
-class FailedCell(NamedTuple):
-    """What a cell shows whose formula has failed, such as `#REF!`, by row and column, from 0."""
-
-    row: int
-    column: int
-    text: str
+ShownCells = dict[int, dict[int, str]]
+"""What cells show that the library takes for empty, such as `#REF!`, by row and column, from 0."""
 
 
 class Area(NamedTuple):
@@ -65,6 +63,12 @@ def check_area(sheet: str, area: Area | None) -> None:
     if area and (area.bottom - area.top + 1) * (area.right - area.left + 1) > MAX_AREA:
         remedy = "delete the rows or columns that are far outside of the table, or save it as CSV UTF-8"
         raise Invalid([Fault("", f"the sheet {quote(sheet)} has cells from {area}; {remedy}")])
+
+
+def refuse_damaged(part: str, error: Exception) -> NoReturn:
+    """Raise Invalid for a part that is no XML: what the library makes of it, nobody can check."""
+    problem = f"the spreadsheet is damaged, {part} is no XML ({error}); save it anew, or as CSV UTF-8"
+    raise Invalid([Fault("", problem)]) from None
 
 
 def name_column(number: int) -> str:

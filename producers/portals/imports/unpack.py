@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, datetime, time
 from io import TextIOWrapper
-from itertools import chain
+from itertools import chain, repeat
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
 from zipfile import BadZipFile, ZipFile
 
-from producers.portals.imports.ods_cells import list_failed, scan_ods
-from producers.portals.imports.sheet_cells import FailedCell
+from producers.portals.imports.ods_cells import scan_ods
+from producers.portals.imports.sheet_cells import ShownCells
 from producers.portals.imports.xls_cells import OLD_EXCEL, find_failed_xls_cells
-from producers.portals.imports.xlsb_cells import find_failed_xlsb_cells, require_compact_xlsb
-from producers.portals.imports.xlsx_parts import BAD_ZIP, find_failed_cells, require_compact
+from producers.portals.imports.xlsb_cells import scan_xlsb
+from producers.portals.imports.xlsx_parts import BAD_ZIP, scan_xlsx
 from worker.contract.quoting import quote
 from worker.errors import Fault, Invalid
 
@@ -183,12 +183,12 @@ def _read_sheet(file: BinaryIO, name: str) -> BinaryIO:
     except ImportError:
         raise Invalid([Fault("", f"expected text, got a spreadsheet; {INSTALL}")]) from None
     _require_whole(file)
-    failed_rows = scan_ods(file)  # before the library reads all sheets at once
+    ods = scan_ods(file)  # before the library reads all sheets at once
     file.seek(0)
     try:
         book = CalamineWorkbook.from_filelike(file)
         visible = [each.name for each in book.sheets_metadata if each.visible is SheetVisibleEnum.Visible]
-        sheet = _choose_sheet(file, book, visible, name)
+        sheet, shown = _choose_sheet(file, book, visible, name)
     except BaseException as error:
         if not (isinstance(error, CalamineError | OSError) or type(error).__name__ == PANIC):
             raise
@@ -198,13 +198,8 @@ def _read_sheet(file: BinaryIO, name: str) -> BinaryIO:
         else:
             problem = f"the spreadsheet cannot be read: {error}; save it as CSV UTF-8"
         raise Invalid([Fault("", problem)]) from None
-    failed = chain(  # of three of the four, none
-        list_failed(failed_rows.get(sheet.name, ())),
-        find_failed_cells(file, sheet.name),
-        find_failed_xlsb_cells(file, sheet.name),
-        find_failed_xls_cells(file, book.sheet_names.index(sheet.name)),
-    )
-    return _write_csv(_show_failed(_list_rows(sheet), failed))
+    shown |= ods.get(sheet.name, {}) | find_failed_xls_cells(file, book.sheet_names.index(sheet.name))
+    return _write_csv(_show_cells(_list_rows(sheet), shown))
 
 
 def _require_whole(file: BinaryIO) -> None:
@@ -223,19 +218,18 @@ def _require_whole(file: BinaryIO) -> None:
 
 def _choose_sheet(
     file: BinaryIO, book: "CalamineWorkbook", visible: Sequence[str], name: str
-) -> "CalamineSheet":
-    """Return the sheet of that name, or the only one that is filled."""
+) -> tuple["CalamineSheet", ShownCells]:
+    """Return the sheet of that name, or the only one that is filled, and failed cells of .xlsx and .xlsb."""
     wanted = [name] if name in visible else visible
-    for each in wanted:
-        require_compact(file, each)
-        require_compact_xlsb(file, each)
+    failed = {each: scan_xlsx(file, each) | scan_xlsb(file, each) for each in wanted}
     sheets = list(map(book.get_sheet_by_name, wanted))
-    filled = [sheet for sheet in sheets if sheet.height]
+    filled = [sheet for sheet in sheets if sheet.height or failed[sheet.name]]
     if wanted != [name] and (name or len(filled) > 1 or not sheets):
         listed = ", ".join(map(quote, visible))
         problem = f"there is no sheet {quote(name)}" if name else f"{len(filled)} sheets are filled"
         raise Invalid([Fault("", f"{problem}; say which with --sheet: {listed}")])
-    return (filled or sheets)[0]
+    sheet = (filled or sheets)[0]
+    return sheet, failed[sheet.name]
 
 
 def _list_rows(sheet: "CalamineSheet") -> Iterator[list[Any]]:
@@ -244,15 +238,17 @@ def _list_rows(sheet: "CalamineSheet") -> Iterator[list[Any]]:
     return ([*margin, *row] for row in sheet.iter_rows())
 
 
-def _show_failed(rows: Iterable[list[Any]], cells: Iterator[FailedCell]) -> Iterator[list[Any]]:
-    """Yield the rows with what their failed cells show; both go on row by row."""
-    cell = next(cells, None)
-    for number, row in enumerate(rows):
-        while cell and cell.row <= number:
-            if cell.row == number and cell.column < len(row):
-                row[cell.column] = cell.text
-            cell = next(cells, None)
-        yield row
+def _show_cells(rows: Iterable[list[Any]], shown: ShownCells) -> Iterator[list[Any]]:
+    """Yield the rows with what these cells show, and behind them those that have no others."""
+    last = max(shown, default=-1)
+    for number, row in enumerate(chain(rows, repeat(None))):
+        if row is None and number > last:
+            return
+        cells, texts = row or [], shown.get(number, {})
+        cells += [""] * (max(texts, default=-1) + 1 - len(cells))
+        for column, text in texts.items():
+            cells[column] = text
+        yield cells
 
 
 def _write_csv(rows: Iterable[Sequence[object]]) -> BinaryIO:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import BinaryIO, Final, NamedTuple
 
-from producers.portals.imports.sheet_cells import FailedCell, show_error
+from producers.portals.imports.sheet_cells import ShownCells, show_error
 
 OLD_EXCEL: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 END_OF_CHAIN: Final = 0xFFFFFFFA  # and above it there are no sectors
@@ -23,20 +23,20 @@ class _Record(NamedTuple):
     data: bytes
 
 
-def find_failed_xls_cells(file: BinaryIO, sheet: int) -> Iterator[FailedCell]:
-    """Yield the failed cells of a sheet, counted from 0, of an .xls, row by row; none of another file."""
+def find_failed_xls_cells(file: BinaryIO, sheet: int) -> ShownCells:
+    """Return the failed cells of a sheet, counted from 0, of an .xls; none of another file."""
+    found = ShownCells()
     file.seek(0)
     if file.read(len(OLD_EXCEL)) != OLD_EXCEL:
-        return
+        return found
     file.seek(0)
-    found = list[FailedCell]()
     with suppress(*BROKEN):
         book = _read_workbook(file.read())
         for record in _read_substream(book, _find_sheet(book, sheet)):
             if (code := _error_of(record)) is not None:
                 row, column = struct.unpack_from("<HH", record.data)
-                found.append(FailedCell(row, column, show_error(code)))
-    yield from sorted(found)
+                found.setdefault(row, {})[column] = show_error(code)
+    return found
 
 
 def _error_of(record: _Record) -> int | None:

@@ -10,33 +10,40 @@ from contextlib import contextmanager, suppress
 from typing import IO, BinaryIO, Final
 from zipfile import ZipFile
 
-from producers.portals.imports.sheet_cells import FailedCell, check_area, measure, show_error
+from producers.portals.imports.sheet_cells import ShownCells, check_area, measure, show_error
 from producers.portals.imports.xlsx_parts import BROKEN as BROKEN_ZIP
 from producers.portals.imports.xlsx_parts import read_links
+from worker.contract.quoting import quote
+from worker.errors import Fault, Invalid
 
 WORKBOOK: Final = "xl/workbook.bin"
 LINKS: Final = "xl/_rels/workbook.bin.rels"
 ROW, SHEET = 0, 156
 ERRORS: Final = (3, 11)  # a cell with an error, and a formula that gave one
 CELLS: Final = (*range(2, 12), 62)  # those and all others that have a value
+SHORT_CELLS: Final = range(13, 19)
 MAX_SIZE: Final = 2**24  # bytes of a record
 BROKEN: Final = (*BROKEN_ZIP, struct.error, UnicodeError)
 
 
-def find_failed_xlsb_cells(file: BinaryIO, sheet: str) -> Iterator[FailedCell]:
-    """Yield the failed cells of a sheet of an .xlsb; none of another file."""
+def scan_xlsb(file: BinaryIO, sheet: str) -> ShownCells:
+    """Return the failed cells of a sheet of an .xlsb; none of another file.
+
+    Raises Invalid if a cell lies too far out, as of an .xlsx, or if some stand behind the one before without
+    a column of their own, as SheetJS writes them: the library overlooks those.
+    """
+    failed, area, is_short = ShownCells(), None, False
     with suppress(*BROKEN), _open_sheet(file, sheet) as part:
         for row, column, kind, data in _read_cells(part):
+            is_short = is_short or kind in SHORT_CELLS
+            area = measure([(row + 1, column + 1)], area)
             if kind in ERRORS:
-                yield FailedCell(row, column, show_error(data[8]))
-
-
-def require_compact_xlsb(file: BinaryIO, sheet: str) -> None:
-    """Raise Invalid if a cell of an .xlsb lies too far out; as `require_compact` of an .xlsx."""
-    area = None
-    with suppress(*BROKEN), _open_sheet(file, sheet) as part:
-        area = measure((row + 1, column + 1) for row, column, _, _ in _read_cells(part))
+                failed.setdefault(row, {})[column] = show_error(data[8])
+    if is_short:
+        problem = f"the sheet {quote(sheet)} has cells without a column; save it as .xlsx or CSV UTF-8"
+        raise Invalid([Fault("", problem)])
     check_area(sheet, area)
+    return failed
 
 
 def _read_cells(part: IO[bytes]) -> Iterator[tuple[int, int, int, bytes]]:
@@ -45,6 +52,8 @@ def _read_cells(part: IO[bytes]) -> Iterator[tuple[int, int, int, bytes]]:
     for kind, data in _read_records(part):
         if kind == ROW:
             (row,) = struct.unpack_from("<I", data)
+        elif kind in SHORT_CELLS:
+            yield row, 0, kind, data
         elif kind in CELLS:
             yield row, struct.unpack_from("<I", data)[0], kind, data
 

@@ -1,68 +1,114 @@
-"""The cells of an .xlsx: a zip archive with an XML for each sheet.
-
-It is searched as bytes, in pieces: no text looks like a tag, because `<` is escaped in it.
-"""
+"""The cells of an .xlsx: a zip archive with an XML for each sheet."""
 
 import posixpath
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import IO, BinaryIO, Final
+from functools import cache
+from sys import intern
+from typing import IO, BinaryIO, Final, cast
 from xml.etree import ElementTree
+from xml.parsers import expat
 from zipfile import BadZipFile, ZipFile
 
-from producers.portals.imports.sheet_cells import Area, FailedCell, check_area
+from producers.portals.imports.sheet_cells import (
+    NOT_CALCULATED,
+    Area,
+    ShownCells,
+    check_area,
+    measure,
+    refuse_damaged,
+)
 
-BLOCK: Final = 2**20  # bytes in memory at once
-MAX_CELL: Final = 2**16  # bytes of a failed cell, whose formula has at most 8,192 characters
 MAX_PART: Final = 2**24  # bytes of a part that names the sheets
-MAX_ROWS: Final = 2**20  # of a sheet
+MAX_SHOWN: Final = 100  # characters of what a cell shows
 WORKBOOK: Final = "xl/workbook.xml"
 LINKS: Final = "xl/_rels/workbook.xml.rels"
-REFERENCE: Final = rb"([A-Z]{1,3})([0-9]{1,7})"
-PLACE: Final = re.compile(rb"""\sr=["']%b["']""" % REFERENCE)
-# Each of its characters is looked at a few times, whatever stands there: what was read is not given back.
-FAILED: Final = re.compile(
-    rb"""<(?:\w+:)?c(?=\s)(?=[^<>]*?\st=["']e["'])([^<>]*+)(?<!/)>"""
-    rb"""((?:[^<]++|<(?!/?(?:\w+:)?c[\s>]))*+)</(?:\w+:)?c>"""
-)
-MARKS: Final = (b't="e"', b"t='e'")  # what has none has no failed cell, which is found out ten times as fast
-FILLED: Final = re.compile(
-    rb"""<(?:\w+:)?c(?=\s)(?=[^<>]*?\sr=["']%b["'])[^<>]*+(?<!/)>\s*+<(?:\w+:)?(?:v|f|is)\b""" % REFERENCE
-)
-VALUE: Final = re.compile(rb"<(?:\w+:)?v>([^<]*)<")
+NUMBERS: Final = ("n", "b", "d")  # and what counts as one: the kinds of cells that have no empty value
+PLACE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 # A damaged archive may also be of a version that there is not, or have names and places that are none.
 BAD_ZIP: Final = (BadZipFile, NotImplementedError, ValueError, IndexError)
 BROKEN: Final = (*BAD_ZIP, KeyError, ElementTree.ParseError, zlib.error, EOFError)
 
 
-def find_failed_cells(file: BinaryIO, sheet: str) -> Iterator[FailedCell]:
-    """Yield the failed cells of a sheet; none of a file that is no .xlsx, or is built like no other."""
+def scan_xlsx(file: BinaryIO, sheet: str) -> ShownCells:
+    """Return the failed cells of a sheet; none of a file that is no .xlsx, or is built like no other.
+
+    Raises Invalid if a cell lies so far out that there is no room for all that are between, or if the sheet
+    is no XML: then it is not known which cells have failed.
+    """
+    scan = _SheetScan()
     with suppress(*BROKEN), ZipFile(file) as archive, archive.open(_find_part(archive, sheet)) as xml:
-        for cell in _search(xml, FAILED, MARKS):
-            if (place := PLACE.search(cell[1])) and (value := VALUE.search(cell[2])):
-                row, column = _read_place(place[1], place[2])
-                yield FailedCell(row - 1, column - 1, value[1].decode(errors="replace"))
+        try:
+            scan.read(xml)
+        except expat.ExpatError as error:
+            refuse_damaged(xml.name, error)
+    check_area(sheet, scan.area)
+    return scan.failed
 
 
-def require_compact(file: BinaryIO, sheet: str) -> None:
-    """Raise Invalid if a cell of an .xlsx lies so far out that there is no room for all that are between."""
-    area = None
-    with suppress(*BROKEN), ZipFile(file) as archive, archive.open(_find_part(archive, sheet)) as xml:
-        area = _measure(xml)
-    check_area(sheet, area)
+class _SheetScan:
+    """What is known of a sheet when some of its cells are read; some programs leave out where they stand."""
 
+    def __init__(self) -> None:
+        self.failed, self.area = ShownCells(), cast(Area | None, None)
+        self._row = self._column = 0  # of the cell that is read, from 1
+        self._kind, self._is_filled, self._has_formula, self._value = "n", False, False, ""
+        self._parser = expat.ParserCreate()
+        self._parser.buffer_text = True
+        self._parser.StartElementHandler = self._begin
 
-def _measure(xml: IO[bytes]) -> Area | None:
-    """Return the area of the cells that have a value, whatever the sheet states of it."""
-    columns, top, bottom = set[bytes](), MAX_ROWS, 1
-    for cell in _search(xml, FILLED):
-        row = int(cell[2])
-        columns.add(cell[1])
-        top, bottom = min(top, row), max(bottom, row)
-    numbers = [_read_place(letters, b"0")[1] for letters in columns]
-    return Area(top, min(numbers), bottom, max(numbers)) if numbers else None
+    def read(self, xml: IO[bytes]) -> None:
+        """Take a whole sheet."""
+        self._parser.ParseFile(xml)
+        self._end_cell()
+
+    def _begin(self, name: str, attributes: Mapping[str, str]) -> None:
+        tag = name.rpartition(":")[2]
+        if tag == "v":
+            self._is_filled = True
+            if self._has_formula or self._kind == "e":  # hardly ever
+                self._parser.CharacterDataHandler = self._add_text
+        elif tag == "c":
+            self._end_cell()
+            self._move(attributes.get("r", ""))
+            self._kind = attributes.get("t", "n")
+        elif tag == "f":
+            self._has_formula = True
+        elif tag == "row":
+            self._end_cell()
+            self._row, self._column = int(attributes.get("r", self._row + 1)), 0
+        elif tag == "is":
+            self._is_filled = True
+
+    def _move(self, place: str) -> None:
+        """Go to a cell: to its place, or to the next one if it names none."""
+        self._column += 1
+        if found := PLACE.fullmatch(place):
+            self._row, self._column = int(found[2]), _number_column(found[1])
+
+    def _add_text(self, text: str) -> None:
+        self._value = (self._value + text)[:MAX_SHOWN]
+
+    def _end_cell(self) -> None:
+        """Take the last cell, of which all is read by now."""
+        if self._has_formula or self._kind == "e":
+            if shown := self._show_failed():
+                self.failed.setdefault(self._row - 1, {})[self._column - 1] = intern(shown)
+            self._parser.CharacterDataHandler = None
+        if self._is_filled or self._has_formula:
+            row, column, area = self._row, self._column, self.area
+            if not (area and area.top <= row <= area.bottom and area.left <= column <= area.right):
+                self.area = measure([(row, column)], area)
+        self._kind, self._is_filled, self._has_formula, self._value = "n", False, False, ""
+
+    def _show_failed(self) -> str:
+        """Return what the cell shows if it is a failed one; a formula that gave an empty text is a "str"."""
+        value = self._value.strip()
+        if self._kind == "e":
+            return value
+        return "" if value or self._kind not in NUMBERS else NOT_CALCULATED
 
 
 def _find_part(archive: ZipFile, sheet: str) -> str:
@@ -85,23 +131,10 @@ def _read(archive: ZipFile, part: str) -> ElementTree.Element:
         return ElementTree.fromstring(xml.read(MAX_PART))  # noqa: S314 - expat bounds what entities grow to
 
 
-def _search(
-    xml: IO[bytes], pattern: re.Pattern[bytes], marks: Sequence[bytes] = (b"",)
-) -> Iterator[re.Match[bytes]]:
-    """Yield what matches, across pieces too; a piece without any of the marks is not searched."""
-    rest = b""
-    while block := xml.read(BLOCK):
-        text, end = rest + block, 0
-        if any(mark in text for mark in marks):
-            for found in pattern.finditer(text):
-                end = found.end()
-                yield found
-        rest = text[max(end, len(text) - MAX_CELL) :]
-
-
-def _read_place(letters: bytes, digits: bytes) -> tuple[int, int]:
-    """Return row and column, from 1, of such a place as `AB12`."""
-    column = 0
+@cache
+def _number_column(letters: str) -> int:
+    """Return the number of a column, from 1, as `name_column` names it."""
+    number = 0
     for letter in letters:
-        column = 26 * column + letter - ord("A") + 1
-    return int(digits), column
+        number = 26 * number + ord(letter) - ord("A") + 1
+    return number
