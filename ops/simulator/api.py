@@ -113,7 +113,9 @@ def answer(
     except ApiRefusal as refused:
         return refuse(refused)
     executor = _ActionExecutor(token, accounts.get(token), now, switches, half)
-    pairs = [executor.execute(action if isinstance(action, dict) else {}) for action in actions]
+    step = 1 if switches.execution == "in_order" else -1
+    known = [action if isinstance(action, dict) else {} for action in actions]
+    pairs = [executor.execute(action) for action in known[::step]][::step]
     acts = tuple(entry for _, entry in pairs)
     return ApiAnswer(_envelope([result for result, _ in pairs], _status(acts, switches)), acts)
 

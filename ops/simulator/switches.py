@@ -24,6 +24,7 @@ class Switches:
     - `error_data`: `data` of a rejected action: PHP's empty `list`, or the `object` with empty records.
     - `empty_ids`: an asked id without relations is an empty `list`, its key is `absent`, or absent and with
       no id left `no_records`.
+    - `execution`: whether the actions of a request are executed in their order, or the last one first.
     - `require_sorted`: parameters out of order (first level) break the signature: 137.
     - `compare_case`: whether a read's filter ignores upper and lower case, or is exact.
     - `umlauts`: whether it compares ä as ä (`exact`), as `a` or as `ae`, and ß accordingly.
@@ -45,6 +46,7 @@ class Switches:
     unknown_record: Literal["80", "by_module"] = "80"
     error_data: Literal["list", "object"] = "list"
     empty_ids: Literal["list", "absent", "no_records"] = "list"
+    execution: Literal["in_order", "reversed"] = "in_order"
     require_sorted: bool = True
     compare_case: Literal["ignored", "exact"] = "ignored"
     umlauts: Literal["exact", "a", "ae"] = "exact"

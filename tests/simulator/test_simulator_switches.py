@@ -54,6 +54,14 @@ def test_a_repeated_create_is_answered_by_the_switch_and_the_relation_stays(valu
     assert links(sim) == {(BUYER, 1, 2)}
 
 
+@pytest.mark.parametrize(("value", "left"), [("in_order", set()), ("reversed", {(BUYER, 1, 2)})])
+def test_the_actions_of_a_request_are_executed_in_the_order_of_the_switch(value, left):
+    sim = simulator(switches=Switches(execution=value, absent_delete="ok"))
+    acts = star("create", BUYER, [1], [2]), star("delete", BUYER, 1, 2), star("get", BUYER, [1], [2])
+    assert codes(sim, *acts) == [0, 0, 167]
+    assert links(sim) == left
+
+
 @pytest.mark.parametrize(("value", "code"), [("168", 168), ("ok", 0)])
 def test_a_delete_of_nothing_is_answered_by_the_switch(value, code):
     assert codes(simulator(switches=Switches(absent_delete=value)), star("delete", BUYER, 1, 2)) == [code]
