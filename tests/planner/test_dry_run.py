@@ -121,7 +121,7 @@ def test_a_delete_that_was_folded_away_before_still_counts() -> None:
     late = Intent(intent(0, "create").version, "late", "create", (("statusTerminbestaetigung", "old"),))
     planned = run({LINK: [late]}, {LINK: RelationRecord(state.open)})
     assert kinds(planned) == [[("create", (LINK,))]]
-    assert [each.intent for _, each in planned.lost] == []
+    assert [(each.intent, each.result, each.by) for _, each in planned.lost] == [(late, "superseded", "a2")]
 
 
 def test_info_follows_its_create() -> None:

@@ -213,6 +213,21 @@ def test_intents_that_join_an_open_target_end_where_one_fold_of_all_ends(
     assert {lost.intent for lost in first.lost + joined.lost} <= {lost.intent for lost in at_once.lost}
 
 
+@given(SHUFFLED, UPSERT)
+def test_what_a_delete_made_void_is_not_applied_with_a_newer_create_however_late_it_comes(
+    drawn: tuple[list[Intent], list[Intent]], upsert: bool
+) -> None:
+    """Of a relation that is to be absent, an older delete that comes late is done all the same."""
+    intents, shuffled = drawn
+    behind, cleared = tuple[Intent, ...](), NEVER
+    for asked in shuffled:
+        folded = fold([*behind, asked], cleared=cleared, upsert=upsert)
+        behind, cleared = folded.target.intents if folded.target else (), folded.cleared
+    at_once = fold(intents, upsert=upsert).target
+    if at_once and at_once.presence is not False:
+        assert behind == at_once.intents
+
+
 @given(INTENTS, LATE_INTENTS, UPSERT)
 def test_intents_that_come_after_the_api_confirmed_the_first_end_in_the_same_memory(
     some: list[Intent], others: list[Intent], upsert: bool

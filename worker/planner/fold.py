@@ -157,7 +157,9 @@ def fold(
         if (wanted := _presence(intent, upsert)) is not None and intent.version > confirmed.presence.version
     ]
     decisive, presence = (votes[-1][0].job_version, votes[-1][1]) if votes else (NEVER, None)
-    contrary = max((intent.job_version for intent, wanted in votes if wanted is not presence), default=NEVER)
+    opposed = [intent.job_version for intent, wanted in votes if wanted is not presence]
+    # A delete that a create overtakes is opposed to it, also one that was folded away before.
+    contrary = cleared if presence and cleared < decisive else max(opposed, default=NEVER)
     deciding = _deciding_by_key(ordered, confirmed, cleared, upsert=upsert)
     live = {
         intent for intent, wanted in votes if wanted is presence and intent.version > contrary.version
