@@ -243,6 +243,13 @@ def test_a_whole_number_is_an_id_however_a_program_wrote_it(cell: str) -> None:
     [
         ("501.5", 'expected an id, a positive whole number, got "501.5"'),
         ("501,000", '"501,000" may be the id 501 or the id 501000; write it in digits alone'),
+        (
+            "85,5",
+            '"85,5" may be a number with decimals, which is no id, or the ids 85, 5; write 85|5 for those',
+        ),
+        ("350000,50", "or the ids 350000, 50"),
+        ("501,05", "or the ids 501, 05"),
+        ("48,0123", "or the ids 48, 0123"),
         ("1,23E+05", "its digits are lost: in the spreadsheet, format the column as a number"),
         ("1.2e3", "its digits are lost"),
         ("1.234,00", "without thousands separators, 1234"),
@@ -279,7 +286,19 @@ def test_a_blank_that_may_group_digits_is_a_fault_that_names_both_readings(cell:
 
 
 @pytest.mark.parametrize(
-    "cell", ["501|502", "501, 502", "501  502", "501\t502", "8 9", "9001 9002", "4 5678"]
+    "cell",
+    [
+        "501|502",
+        "501, 502",
+        "501  502",
+        "501\t502",
+        "8 9",
+        "9001 9002",
+        "4 5678",
+        "4629,5012",
+        "85|5",
+        "85, 5",
+    ],
 )
 def test_ids_between_separators_that_can_be_nothing_else_are_several(cell: str) -> None:
     (row,) = read(f'{HEAD}\n1;"{cell}"\n')

@@ -10,6 +10,8 @@ from worker.errors import Fault
 MAX_ID_DIGITS: Final = 20  # that are read; the greatest id that is accepted has 16
 GROUPED: Final = re.compile(r"[0-9]{1,3}([.,'’][0-9]{3})+([.,]0+)?")  # by marks that group thousands
 DECIMALS: Final = re.compile(r"[0-9]{1,3}[.,]000")  # a whole number, or a group of thousands
+# A number with decimals as German programs write it, or two ids of which one is unusually short.
+DECIMAL_COMMA: Final = re.compile(rf"([0-9]{{1,{MAX_ID_DIGITS}}}),([0-9]{{1,2}}|0[0-9]{{1,{MAX_ID_DIGITS}}})")
 WHOLE: Final = re.compile(rf"[0-9]{{1,{MAX_ID_DIGITS}}}[.,](0|00|0{{4,{MAX_ID_DIGITS}}})")
 # Digits that a program marked as text, so that a spreadsheet leaves them as they are.
 MARKED_AS_TEXT: Final = re.compile(rf"""="([0-9]{{1,{MAX_ID_DIGITS}}})"|'([0-9]{{1,{MAX_ID_DIGITS}}})""")
@@ -89,6 +91,9 @@ def _explain_unclear(text: str) -> str:
     if DECIMALS.fullmatch(text):
         either = f"the id {text[:-4]} or the id {_join_groups(text)}"
         return f"{quote(text)} may be {either}; write it in digits alone"
+    if pair := DECIMAL_COMMA.fullmatch(text):
+        either = f"a number with decimals, which is no id, or the ids {pair[1]}, {pair[2]}"
+        return f"{quote(text)} may be {either}; write {pair[1]}|{pair[2]} for those"
     if GROUPED.fullmatch(text):
         hint = f"write a number without thousands separators, {_join_groups(text)}"
         several = "; separate several ids by bars" if "," in text else ""
