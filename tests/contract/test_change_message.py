@@ -72,6 +72,19 @@ def test_every_valid_message_is_accepted_and_its_public_form_reads_back_as_the_s
     assert list(find_faults(message)) == []
 
 
+@given(messages())
+def test_a_replace_names_one_record_beside_the_set_that_it_replaces(message: dict[str, Any]) -> None:
+    change = from_message({**message, "action": "replace", "relationinfo": None}).change
+    parents = change.parents + change.parent_references
+    children = change.children + change.child_references
+    assert len(children if change.replaces == "parent" else parents) == 1
+
+
+def test_an_id_that_is_repeated_does_not_turn_a_replace_around() -> None:
+    change = from_message({**PLAIN, "action": "replace", "parentid": [3, 3], "childid": [1, 2]}).change
+    assert (change.parents, change.children, change.replaces) == ((3,), (1, 2), "child")
+
+
 @given(st.lists(messages(), min_size=1, max_size=5))
 def test_an_array_lines_and_decoded_objects_give_the_same_changes(batch: list[dict[str, Any]]) -> None:
     parsed = [from_message(message) for message in batch]

@@ -41,7 +41,7 @@ def messages(draw: st.DrawFn) -> dict[str, Any]:
     name = draw(names)
     known, most = TYPES[name.rpartition("relationTypes:")[2]], draw(st.permutations([1, 20]))
     sides = [
-        draw(one | st.lists(one, min_size=1, max_size=size))
+        draw(one | st.lists(one, min_size=1, max_size=size) | one.map(lambda record: [record, record]))
         for one, size in ((ids | references(known.parent), most[0]), (ids | references(known.child), most[1]))
     ]
     message = {

@@ -153,7 +153,7 @@ def _to_change(message: Message) -> ParsedChange:
     first, second = (children, parents) if swapped else (parents, children)
     parent_ids, parent_references = _split(first, relation_type.parent)
     child_ids, child_references = _split(second, relation_type.child)
-    replaces = _replaced_side(message, swapped=swapped) if message.action == "replace" else ""
+    replaces = _replaced_side(message, len(parents), swapped) if message.action == "replace" else ""
     if not (parents and children) and not (replaces and message.allow_empty and (parents or children)):
         raise ValueError(NO_RECORDS)
     if message.allow_empty and message.action not in ("delete", "replace"):
@@ -177,13 +177,13 @@ def _to_change(message: Message) -> ParsedChange:
     return ParsedChange(change, notes)
 
 
-def _replaced_side(message: Message, *, swapped: bool) -> GuardedSide:
-    """Return which side of a replace is the whole set: the list; of two lists, the longer or empty one."""
+def _replaced_side(message: Message, different_parents: int, swapped: bool) -> GuardedSide:
+    """Return which side of a replace is the whole set: the list; of two, that of several or of none."""
     parents, children = message.parentid, message.childid
     if () in (parents, children):
         is_parent = parents == ()
     elif isinstance(parents, tuple) and isinstance(children, tuple):
-        is_parent = len(parents) > 1
+        is_parent = different_parents > 1
     else:
         is_parent = isinstance(parents, tuple)
     return "parent" if is_parent is not swapped else "child"
