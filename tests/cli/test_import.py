@@ -223,7 +223,21 @@ def test_a_row_whose_formula_has_failed_is_rejected_by_its_cell(cli: Cli, runtim
 
 
 @pytest.mark.parametrize(
-    "shown", ["#REF!", "#BEZUG!", "#NV", "#N/A", "#DIV/0!", "#NAME?", "#ÜBERLAUF!", "#########", "Err:502"]
+    "shown",
+    [
+        "#REF!",
+        "#BEZUG!",
+        "#NV",
+        "#N/A",
+        "#DIV/0!",
+        "#NAME?",
+        "#ÜBERLAUF!",
+        "#########",
+        "Err:502",
+        "Fehler:502",
+        "#GETTING_DATA",
+        "#NOT CALCULATED!",
+    ],
 )
 @pytest.mark.parametrize("column", ["childid", "batch", "occurred_at", "childid=address:email"])
 def test_what_a_spreadsheet_shows_for_an_error_is_no_value(cli: Cli, column: str, shown: str) -> None:
@@ -233,7 +247,7 @@ def test_what_a_spreadsheet_shows_for_an_error_is_no_value(cli: Cli, column: str
     assert "column B shows an error of the spreadsheet" in refused
 
 
-@pytest.mark.parametrize("label", ["#1", "# new", "Err: none", "#tag", "C#!", "##"])
+@pytest.mark.parametrize("label", ["#1", "# new", "Err: none", "Fehler: 502", "#tag", "C#!", "##"])
 def test_a_label_may_begin_as_an_error_does(cli: Cli, label: str) -> None:
     assert (
         "1 accepted"

@@ -83,6 +83,14 @@ def test_a_failed_cell_stands_in_its_column_where_the_table_begins_further_in() 
     assert lines == [",,,", ",,,", ",,parentid,childid", ",,#REF!,2", ",,3,#N/A", ",,#NUM!,"]
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("#GETTING_DATA", "#GETTING_DATA"), ("#SPILL!", "#SPILL!"), ("", "#ERROR!"), ("new", "#ERROR!")],
+)
+def test_an_error_of_any_name_is_one(value: str, shown: str) -> None:
+    assert find(make_sheet([[Failed(value)]])) == {0: {0: shown}}
+
+
 def test_a_text_that_reads_like_a_failed_cell_is_none() -> None:
     assert find(make_sheet([['<c r="A1" t="e"><v>#N/A</v></c>', ' t="e"']])) == {}
     xml = make_sheet([[1, 2]]).replace('<c r="A1">', '<c r="C9" t="e"/><c r="A1">')

@@ -91,7 +91,7 @@ class TableLayout:
         if not NO_VALUES.isdisjoint(values.values()):  # hardly ever
             values = {field: cell for field, cell in values.items() if cell not in GAPS or field in REQUIRED}
             unclear = [_explain_either(field, cell) for field, cell in values.items() if cell in EITHER]
-        if "#" in (joined := "".join(values.values())) or "Err:" in joined:
+        if "#" in (joined := "".join(values.values())) or "Err:" in joined or "Fehler:" in joined:
             broken = {field: cell for field, cell in values.items() if SHEET_ERROR.fullmatch(cell)}
             unclear += [self._explain_error(field, cell) for field, cell in broken.items()]
             values = {field: cell for field, cell in values.items() if field not in broken}

@@ -13,6 +13,7 @@ from zipfile import ZipFile
 from producers.portals.imports.sheet_cells import (
     NOT_CALCULATED,
     SHEET_ERROR,
+    UNKNOWN_ERROR,
     Area,
     ShownCells,
     check_area,
@@ -113,7 +114,7 @@ def _show_failed(cell: ElementTree.Element) -> str:
     if SHEET_ERROR.fullmatch(shown):
         return shown
     if cell.get(CALC_TYPE) == "error":
-        return "#ERROR!"
+        return UNKNOWN_ERROR
     return "" if cell.get(VALUE_TYPE) or shown else NOT_CALCULATED
 
 

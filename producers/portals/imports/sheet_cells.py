@@ -13,7 +13,10 @@ from worker.errors import Fault, Invalid
 
 MAX_AREA: Final = 2**26  # cells that the library makes room for, in 2 GB
 # What a spreadsheet shows for a failed formula, in the words of any language, or for a column too narrow.
-SHEET_ERROR: Final = re.compile(r"#N/A|#NV|#[^\W\d_][\w/ ]{1,20}[!?]|#{3,}|Err:[0-9]{3}")
+SHEET_ERROR: Final = re.compile(
+    r"#N/A|#NV|#GETTING_DATA|#DATEN_ABRUFEN|#[^\W\d_][\w/ ]{1,20}[!?]|#{3,}|(Err|Fehler):[0-9]{3}"
+)
+UNKNOWN_ERROR: Final = "#ERROR!"
 NOT_CALCULATED: Final = "#NOT CALCULATED!"  # is shown for a formula without any result
 # What a binary file has for each error; the names are those of an English Excel.
 ERRORS: Final = {
@@ -46,7 +49,7 @@ class Area(NamedTuple):
 
 def show_error(code: int) -> str:
     """Return what a cell with this error of a binary file shows."""
-    return ERRORS.get(code, "#ERROR!")
+    return ERRORS.get(code, UNKNOWN_ERROR)
 
 
 def measure(places: Iterable[tuple[int, int]], area: Area | None = None) -> Area | None:

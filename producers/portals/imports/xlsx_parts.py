@@ -14,6 +14,8 @@ from zipfile import BadZipFile, ZipFile
 
 from producers.portals.imports.sheet_cells import (
     NOT_CALCULATED,
+    SHEET_ERROR,
+    UNKNOWN_ERROR,
     Area,
     ShownCells,
     check_area,
@@ -107,7 +109,8 @@ class _SheetScan:
         """Return what the cell shows if it is a failed one; a formula that gave an empty text is a "str"."""
         value = self._value.strip()
         if self._kind == "e":
-            return value
+            known = value if SHEET_ERROR.fullmatch(value) else UNKNOWN_ERROR
+            return known if self._is_filled else ""
         return "" if value or self._kind not in NUMBERS else NOT_CALCULATED
 
 
