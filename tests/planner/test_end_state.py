@@ -10,6 +10,7 @@ from tests.support.planner_values import BURSTS, CREATED, LATE_BURSTS, LINK, REL
 from worker.contract import Relation
 from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
+from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import Intent
 from worker.planner.retry_policy import RetryPolicy
 
@@ -85,12 +86,24 @@ def test_whatever_is_lost_or_late_the_crm_ends_as_the_newest_intents_want(
         found = api.crm.relations.get(relation)
         assert (found is not None) is there
         assert found is None or info.items() <= found.items()
-        failed = [
-            outcome
-            for outcome in loop.outcomes
-            if outcome.relation == relation and outcome.result == "failed"
-        ]
-        assert not failed or not there
+        outcomes = [outcome for outcome in loop.outcomes if outcome.relation == relation]
+        check_outcomes(outcomes, [*burst[relation], *later[relation]], there=there)
+
+
+def check_outcomes(outcomes: list[RelationOutcome], asked: list[Intent], *, there: bool) -> None:
+    """Each intent has one outcome, the newest is applied, and what lost names a newer one.
+
+    Only a modify of what is absent in the end may fail.
+    """
+    assert sorted(outcome.job for outcome in outcomes) == sorted(one.job for one in asked)
+    by_job = {one.job: one for one in asked}
+    for outcome in outcomes:
+        one, winner = by_job[outcome.job], by_job.get(outcome.by)
+        assert (winner is not None) is (outcome.result in ("superseded", "stale"))
+        assert winner is None or winner.version > one.version
+        assert outcome.result != "failed" or not there
+        if one == max(asked) and (there or one.action != "modify"):
+            assert outcome.result == "applied"
 
 
 def test_info_newer_than_a_late_delete_comes_back_with_a_late_create() -> None:
