@@ -33,6 +33,7 @@ from ops.cli.root import main
 from producers.portals.imports import TableOptions
 from producers.portals.imports.unpack import OLD_EXCEL, PASSWORD
 from tests.support.cli_runner import MISSING, Cli, run_when_accepted
+from tests.support.old_spreadsheets import make_ods
 from tests.support.spreadsheets import Failed, make_xlsx
 from tests.support.waiting import HANGS_AFTER
 from worker.errors import Invalid
@@ -168,7 +169,19 @@ def pack_layers(number: int) -> bytes:
 
 STORED = make_zip(a=TEXT)
 FLAGS = re.compile(rb"(?:PK\x01\x02....|PK\x03\x04..)\0", re.DOTALL)  # of a member
-ENCRYPTED = FLAGS.sub(lambda found: found[0][:-1] + b"\1", STORED)
+ENCRYPTED, ENCRYPTED_SHEET = (
+    FLAGS.sub(lambda found: found[0][:-1] + b"\1", plain) for plain in (STORED, make_ods([["a"]]))
+)
+ODS_WITH_PASSWORD = make_zip(
+    **{
+        "content.xml": b"\x8f\1",
+        "META-INF/manifest.xml": b"<m:file-entry><m:encryption-data/></m:file-entry>",
+    }
+)
+METHODS = re.compile(rb"(?:PK\x01\x02......|PK\x03\x04....)\0", re.DOTALL)
+DEFLATE64, DEFLATE64_SHEET = (  # as Windows writes large archives
+    METHODS.sub(lambda found: found[0][:-1] + b"\x09", plain) for plain in (STORED, make_ods([["a"]]))
+)
 
 
 @pytest.mark.parametrize(
@@ -289,6 +302,10 @@ def test_a_file_may_be_compressed_within_another(cli: Cli, runtime: Runtime) -> 
         (b"PK\x03\x04\x00", "a zip archive that cannot be unpacked: File is not a zip file; read one from"),
         (make_zip(a=TEXT, b=TEXT), "a zip archive that holds 2 files; read one from `unzip -p FILE NAME`"),
         (ENCRYPTED, "is protected by a password; read one from"),
+        (DEFLATE64, "cannot be unpacked: That compression method is not supported; read one from"),
+        (DEFLATE64_SHEET, "the spreadsheet cannot be read"),
+        (ENCRYPTED_SHEET, "the spreadsheet is protected by a password; save it without one"),
+        (ODS_WITH_PASSWORD, "the spreadsheet is protected by a password; save it without one"),
         (STORED.replace(b"childid", b"childie"), "its zip data are cut or damaged"),
         (b"PK\x03\x04[Content_Types].xml", "the spreadsheet cannot be read"),
         (b"%PDF-1.7", "a PDF document"),
@@ -308,6 +325,10 @@ def test_a_file_may_be_compressed_within_another(cli: Cli, runtime: Runtime) -> 
         "zip",
         "two",
         "encrypted",
+        "deflate64",
+        "sheet in deflate64",
+        "encrypted sheet",
+        "ods with password",
         "changed",
         "broken",
         "pdf",

@@ -49,6 +49,8 @@ MARKUP: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<([!?]|(html|head|meta|body|tabl
 NUMBERS: Final = b"Index/"
 MAC_FOLDER: Final = "__MACOSX/"
 PASSWORD: Final = "EncryptedPackage".encode("utf-16-le")  # the part that an encrypted .xlsx consists of
+MANIFEST, ENCRYPTED = "META-INF/manifest.xml", b"encryption-data"  # of an .ods, what says so of its parts
+PROTECTED: Final = "the spreadsheet is protected by a password; save it without one"
 SHEETS: Final = ("[Content_Types].xml", "xl/", "content.xml")  # members of .xlsx and .xlsb, and of .ods
 ZIP_PARTS: Final = (b"[Content_Types].xml", b"xl/", b"application/vnd.oasis.opendocument.spreadsheet")
 PANIC: Final = "PanicException"  # what the library ends in over some damaged files; it can be named only so
@@ -113,10 +115,10 @@ def _open_only_member(file: BinaryIO) -> Iterator[IO[bytes]]:
         names = [name for name in names if not name.startswith(MAC_FOLDER)]
         problem = f"holds {len(names)} files" if len(names) != 1 else ""
         member = None if problem else archive.open(names[0])
-    except RuntimeError:
-        member, problem = None, "is protected by a password"
     except BAD_ZIP as error:
         member, problem = None, f"cannot be unpacked: {error}"
+    except RuntimeError:
+        member, problem = None, "is protected by a password"
     if member is None:
         hint = "read one from `unzip -p FILE NAME`"
         raise Invalid([Fault("", f"expected text, got a zip archive that {problem}; {hint}")])
@@ -194,7 +196,7 @@ def _read_sheet(file: BinaryIO, name: str) -> BinaryIO:
             raise
         file.seek(0)
         if isinstance(error, PasswordError) or PASSWORD in file.read():
-            problem = "the spreadsheet is protected by a password; save it without one"
+            problem = PROTECTED
         else:
             problem = f"the spreadsheet cannot be read: {error}; save it as CSV UTF-8"
         raise Invalid([Fault("", problem)]) from None
@@ -203,17 +205,28 @@ def _read_sheet(file: BinaryIO, name: str) -> BinaryIO:
 
 
 def _require_whole(file: BinaryIO) -> None:
-    """Raise Invalid for an archive whose parts are damaged: the library would take them as they are."""
-    damaged: str | None = None
-    with suppress(*BAD_ZIP, RuntimeError), ZipFile(file) as archive:
-        try:
-            damaged = archive.testzip()
-        except (zlib.error, lzma.LZMAError, EOFError, OSError) as error:
-            damaged = str(error)
-    if damaged:
-        problem = f"the spreadsheet is cut or damaged ({damaged}); save it anew, or as CSV UTF-8"
+    """Raise Invalid for an archive that is damaged, which the library would take as it is, or encrypted."""
+    problem = ""
+    with suppress(*BAD_ZIP), ZipFile(file) as archive:
+        problem = _find_damage(archive)
+    if problem:
         raise Invalid([Fault("", problem)])
     file.seek(0)
+
+
+def _find_damage(archive: ZipFile) -> str:
+    """Return why the parts of a spreadsheet cannot be read as they are, and what to do; "" if they can."""
+    try:
+        damaged = archive.testzip() or ""
+        if not damaged and MANIFEST in archive.namelist() and ENCRYPTED in archive.read(MANIFEST):
+            return PROTECTED
+    except NotImplementedError:  # which is a RuntimeError; the library says what it cannot read
+        return ""
+    except RuntimeError:
+        return PROTECTED
+    except (zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+        damaged = str(error)
+    return damaged and f"the spreadsheet is cut or damaged ({damaged}); save it anew, or as CSV UTF-8"
 
 
 def _choose_sheet(
