@@ -48,7 +48,7 @@ def reach(column: str, more: str, stated: str = "") -> bytes:
 def test_every_failed_cell_of_a_long_sheet_is_found() -> None:
     made = [["#N/A", "x" * (number % 90)] if number % 7 else [number, ""] for number in range(30_000)]
     xml = make_sheet([[Failed(str(first)) if first == "#N/A" else first, text] for first, text in made])
-    assert find(xml) == {at: {0: "#N/A"} for at, (first, _) in enumerate(made) if first == "#N/A"}
+    assert find(xml) == {at: [(0, 1, "#N/A")] for at, (first, _) in enumerate(made) if first == "#N/A"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_failed_cell_is_found_however_its_program_writes_it(before: str, after
     xml = make_sheet([["a", Failed("#REF!")], [Failed("#NUM!")]])
     changed = re.sub(before, after, xml)
     assert changed != xml
-    assert find(changed) == {0: {1: "#REF!"}, 1: {0: "#NUM!"}}
+    assert find(changed) == {0: [(1, 1, "#REF!")], 1: [(0, 1, "#NUM!")]}
 
 
 def test_a_failed_cell_stands_in_its_column_where_the_table_begins_further_in() -> None:
@@ -88,7 +88,7 @@ def test_a_failed_cell_stands_in_its_column_where_the_table_begins_further_in() 
     [("#GETTING_DATA", "#GETTING_DATA"), ("#SPILL!", "#SPILL!"), ("", "#ERROR!"), ("new", "#ERROR!")],
 )
 def test_an_error_of_any_name_is_one(value: str, shown: str) -> None:
-    assert find(make_sheet([[Failed(value)]])) == {0: {0: shown}}
+    assert find(make_sheet([[Failed(value)]])) == {0: [(0, 1, shown)]}
 
 
 def test_a_text_that_reads_like_a_failed_cell_is_none() -> None:
@@ -152,7 +152,7 @@ def test_a_long_comment_is_read_once() -> None:
     noise = "<!--" + '<c t="e">' * 40_000 + "-->"
     xml = make_sheet([[1, Failed("#REF!")]]).replace("<sheetData>", f"{noise}<sheetData>")
     began = time.process_time()
-    assert find(xml) == {0: {1: "#REF!"}}
+    assert find(xml) == {0: [(1, 1, "#REF!")]}
     assert time.process_time() - began < 3
 
 
@@ -280,6 +280,9 @@ def test_a_far_cell_of_other_programs_is_named_too() -> None:
     far += 'office:value-type="float" office:value="1"/></table:table-row>'
     with pytest.raises(Invalid, match="has cells from A1 to WQK1048003; delete the rows"):
         unpack(BytesIO(make_ods(ROWS, far)))
+    many = '<table:table-row table:number-rows-repeated="1048576">' + cell("", "") + "</table:table-row>"
+    with pytest.raises(Invalid, match="has cells from A1 to B104857602; delete the rows"):
+        unpack(BytesIO(make_ods(ROWS, many * 100)))
     record = make_xlsb_row(2**20 - 1) + make_xlsb_number(2**14 - 1, 1.0)
     with pytest.raises(Invalid, match="has cells from A1 to XFD1048576; delete the rows"):
         unpack(BytesIO(make_xlsb(ROWS, more=record)))

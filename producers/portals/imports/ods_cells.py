@@ -17,6 +17,7 @@ from producers.portals.imports.sheet_cells import (
     Area,
     ShownCells,
     check_area,
+    is_too_large,
     measure,
     refuse_damaged,
 )
@@ -89,8 +90,8 @@ class _SheetScan:
         column, columns, _ = cells[-1]
         corners = ((first + 1, cells[0][0] + 1), (first + count, column + columns))
         self.area = measure(corners, self.area)
-        shown = {at: text for column, number, text in cells if text for at in range(column, column + number)}
-        if shown:
+        shown = [cell for cell in cells if cell[2]]
+        if shown and not is_too_large(self.area):  # then the sheet is refused
             self.shown |= dict.fromkeys(range(first, first + count), shown)
 
 

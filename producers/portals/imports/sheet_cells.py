@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, NoReturn
 from worker.contract.quoting import quote
 from worker.errors import Fault, Invalid
 
+MAX_ROWS: Final = 2**20  # of a sheet, by every program
 MAX_AREA: Final = 2**26  # cells that the library makes room for, in 2 GB
 # What a spreadsheet shows for a failed formula, in the words of any language, or for a column too narrow.
 SHEET_ERROR: Final = re.compile(
@@ -31,8 +32,9 @@ ERRORS: Final = {
 }
 
 
-ShownCells = dict[int, dict[int, str]]
-"""What cells show that the library takes for empty, such as `#REF!`, by row and column, from 0."""
+ShownCells = dict[int, list[tuple[int, int, str]]]
+"""What cells show that the library takes for empty, such as `#REF!`: by row, the first column, both from 0,
+how many cells are alike, and the text."""
 
 
 class Area(NamedTuple):
@@ -61,9 +63,16 @@ def measure(places: Iterable[tuple[int, int]], area: Area | None = None) -> Area
     return area
 
 
+def is_too_large(area: Area | None) -> bool:
+    """Return whether a cell lies so far out that there is no room for all that are between."""
+    if area is None:
+        return False
+    return area.bottom > MAX_ROWS or (area.bottom - area.top + 1) * (area.right - area.left + 1) > MAX_AREA
+
+
 def check_area(sheet: str, area: Area | None) -> None:
-    """Raise Invalid if a cell lies so far out that there is no room for all that are between."""
-    if area and (area.bottom - area.top + 1) * (area.right - area.left + 1) > MAX_AREA:
+    """Raise Invalid if an area is too large."""
+    if is_too_large(area):
         remedy = "delete the rows or columns that are far outside of the table, or save it as CSV UTF-8"
         raise Invalid([Fault("", f"the sheet {quote(sheet)} has cells from {area}; {remedy}")])
 

@@ -257,10 +257,10 @@ def _show_cells(rows: Iterable[list[Any]], shown: ShownCells) -> Iterator[list[A
     for number, row in enumerate(chain(rows, repeat(None))):
         if row is None and number > last:
             return
-        cells, texts = row or [], shown.get(number, {})
-        cells += [""] * (max(texts, default=-1) + 1 - len(cells))
-        for column, text in texts.items():
-            cells[column] = text
+        cells = row or []
+        for column, count, text in shown.get(number, ()):
+            cells += [""] * (column + count - len(cells))
+            cells[column : column + count] = [text] * count
         yield cells
 
 

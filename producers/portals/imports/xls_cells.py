@@ -35,7 +35,7 @@ def find_failed_xls_cells(file: BinaryIO, sheet: int) -> ShownCells:
         for record in _read_substream(book, _find_sheet(book, sheet)):
             if (code := _error_of(record)) is not None:
                 row, column = struct.unpack_from("<HH", record.data)
-                found.setdefault(row, {})[column] = show_error(code)
+                found.setdefault(row, []).append((column, 1, show_error(code)))
     return found
 
 

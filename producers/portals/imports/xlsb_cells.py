@@ -38,7 +38,7 @@ def scan_xlsb(file: BinaryIO, sheet: str) -> ShownCells:
             is_short = is_short or kind in SHORT_CELLS
             area = measure([(row + 1, column + 1)], area)
             if kind in ERRORS:
-                failed.setdefault(row, {})[column] = show_error(data[8])
+                failed.setdefault(row, []).append((column, 1, show_error(data[8])))
     if is_short:
         problem = f"the sheet {quote(sheet)} has cells without a column; save it as .xlsx or CSV UTF-8"
         raise Invalid([Fault("", problem)])

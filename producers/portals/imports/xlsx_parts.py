@@ -97,7 +97,7 @@ class _SheetScan:
         """Take the last cell, of which all is read by now."""
         if self._has_formula or self._kind == "e":
             if shown := self._show_failed():
-                self.failed.setdefault(self._row - 1, {})[self._column - 1] = intern(shown)
+                self.failed.setdefault(self._row - 1, []).append((self._column - 1, 1, intern(shown)))
             self._parser.CharacterDataHandler = None
         if self._is_filled or self._has_formula:
             row, column, area = self._row, self._column, self.area
