@@ -106,6 +106,18 @@ def test_nothing_contradicts_itself_and_what_is_broken_is_mended_and_no_change_i
         run_state_machine_as_test(machine, settings=quiet)
 
 
+def test_what_finds_a_create_in_doubt_may_outlive_its_memory_until_the_account_is_tidied(
+    store: Store,
+) -> None:
+    assert isinstance(store, RedisStore)
+    accept(store, change(1, 9))
+    place = Place(store.database, "acme", random.Random(1))
+    assert place.run("ZADD", "guard", 0, "estate:address:buyer::11|c|estate:address:buyer:2:11")
+    assert inspector_of(store).inspect("acme").flaws == ()
+    store.tidy("acme")
+    assert place.redis.zrange(place.key("guard"), 0, -1) == []
+
+
 def test_what_is_lost_for_good_is_counted_and_told_once(store: Store, clock: FakeClock) -> None:
     accept(store, change(1, 9), change(1, 10))
     assert isinstance(store, RedisStore)
