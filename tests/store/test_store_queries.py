@@ -231,6 +231,24 @@ def test_requests_come_newest_first_by_cursor(store: Store, clock: FakeClock) ->
         queries.list_requests("acme", cursor="r1-of-the-audit-log")
 
 
+def test_a_page_after_a_request_that_was_dropped_meanwhile_is_empty_though_an_older_one_is_listed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests are listed as they are answered, not as they began."""
+    monkeypatch.setattr("worker.store.account.MAX_REQUESTS", 2)
+    accept(store, change(1, 9))
+    lease, request = take_lease(store), make_request([Relation(BUYER, 1, 9)])
+    claim_all(lease)
+    signed = {name: lease.begin(name, request) for name in ("r1", "r2", "r3")}
+    for name in ("r2", "r1", "r3"):
+        at = signed[name]
+        assert isinstance(at, int)
+        lease.settle(name, Writes(requests=(make_request_record(name, request, at),)))
+    queries = queries_of(store)
+    assert [each.id for each in queries.list_requests("acme").entries] == ["r3", "r1"]
+    assert queries.list_requests("acme", cursor="r2").entries == ()
+
+
 def fill(store: Store, clock: FakeClock, made: list[tuple[int, Change, str]]) -> None:
     """Accept the changes one after the other, and work each as far as its fate says."""
     names = IdGenerator(lambda: clock.now() // 1000, lambda size: bytes(size))

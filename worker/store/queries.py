@@ -227,7 +227,9 @@ class RedisQueries:
         if cursor:
             start = self._database.read(account, "lpos", "requests", cursor)
             if start is None:
-                refuse_foreign(cursor, self._database.read_names(account, "lrange", "requests", -1, -1))
+                # Listed as they are answered, so an older one may be listed still when this one was dropped.
+                if not self._database.read(account, "exists", f"request:{cursor}"):
+                    refuse_foreign(cursor, self._database.read_names(account, "lrange", "requests", -1, -1))
                 return CursorPage((), "")
         ids = self._database.read_names(account, "lrange", "requests", start + 1, start + limit)
         reads = self._database.reads(account)
