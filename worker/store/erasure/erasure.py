@@ -73,9 +73,7 @@ class RedisErasure(Acts):
         """Erase a record from a part of everything else that is kept."""
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
         lease.renew()  # raises if it was lost
-        if (
-            not cursor
-        ):  # who has read jobs before, and writes a replay of them from here on, is found neither way
+        if not cursor:
             self._repeat(lease.account, lambda: _count_erasure(lease.leased))
         return RecordEraser(lease.leased, who).erase_next(cursor)
 
@@ -113,6 +111,7 @@ class RedisErasure(Acts):
 
 
 def _count_erasure(leased: LeasedAccount) -> None:
+    """Let no replay be saved from here on that was made of jobs as they were: nothing would find it."""
     commit = leased.commit()
     commit.run("HINCRBY", "meta", "erasures", 1)
     leased.send_others(commit)
