@@ -292,6 +292,24 @@ def test_a_replay_of_a_paused_account_says_that_nothing_is_sent(cli: Cli, drain:
     assert "note: account acme is paused (hand)" in cli("replay", job, "--yes").stdout
 
 
+def test_a_replay_of_an_account_that_is_inspected_goes_on_later_and_has_not_failed(
+    cli: Cli, drain: Drain, runtime: Runtime
+) -> None:
+    job = send(cli, MISSING)
+    drain()
+    shown = list[str]()
+
+    def replay_meanwhile(_what: str, _count: int) -> None:
+        if not shown:
+            shown.append(cli("replay", job, "--yes").stdout)
+
+    runtime.inspector.inspect("acme", on_progress=replay_meanwhile)
+    assert "a worker replays 1 job" in shown[0]
+    assert state(cli, job) == "failed"
+    [replay] = json.loads(cli("replays", "list", "--json").stdout)["replays"]
+    assert "1 job of 1 went back" in cli("replays", "run", replay["id"]).stdout
+
+
 @pytest.mark.parametrize("is_behind_another", [False, True])
 def test_a_replayed_change_in_the_inbox_is_explained_as_one_that_waits_and_why_it_does(
     cli: Cli, drain: Drain, *, is_behind_another: bool

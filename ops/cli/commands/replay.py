@@ -117,10 +117,11 @@ def run_replays(context: CommandContext, prepared: Sequence[Replay], by: str, *,
     reasons = (context.operations.why_not_sending(replay.account) for replay in started)
     lines += [f"note: {reason}" for reason in reasons if reason]
     context.answer({"replays": [serialize_replay(replay) for replay in results]}, lines)
+    running = [replay for replay in started if replay.state == "running"]  # on a worker, now or later
     is_whole = not any(
-        replay.refused or (not background and replay.back != replay.eligible) for replay in results
+        replay.refused or (replay not in running and replay.back != replay.eligible) for replay in results
     )
-    is_partly = background or any(replay.back for replay in started)
+    is_partly = background or running or any(replay.back for replay in started)
     exit_with(Exit.OK if is_whole and started else Exit.PARTLY if is_partly else Exit.FAILED)
 
 
