@@ -241,13 +241,14 @@ def _replace(commit: AccountCommit, job: LoadedJob, link: _Link) -> bool:
 
     One that somebody has put back meanwhile is not failed, and goes its own way beside them.
     """
-    before, value, is_failed = Before.of(job), job.value, job.value.state == FAILED
-    replaced_by = tuple(dict.fromkeys((*value.replayed_by, *link.new)))
-    changed = (replaced_by, link.mark or value.replay if is_failed else value.replay)
-    is_news = changed != (value.replayed_by, value.replay)
-    value.replayed_by, value.replay = changed
-    is_news |= is_failed and job_decisions.replace(job, link.only, commit.now, link.by)
-    if not is_news:
+    before, value = Before.of(job), job.value
+    known = (value.replayed_by, value.replay)
+    value.replayed_by = tuple(dict.fromkeys((*value.replayed_by, *link.new)))
+    is_decided = False
+    if value.state == FAILED:
+        value.replay = link.mark or value.replay
+        is_decided = job_decisions.replace(job, link.only, commit.now, link.by)
+    if not is_decided and known == (value.replayed_by, value.replay):
         return False
     commit.put(job, before)
     return True
