@@ -10,6 +10,7 @@ from io import BytesIO
 import pytest
 
 from producers.portals.imports import unpack
+from producers.portals.imports.ods_cells import scan_ods
 from producers.portals.imports.sheet_cells import ShownCells
 from producers.portals.imports.xlsx_parts import scan_xlsx
 from tests.support.old_spreadsheets import (
@@ -148,11 +149,31 @@ def test_a_sheet_that_is_no_xml_is_damaged() -> None:
             unpack(BytesIO(pack_xlsx({"a": broken})))
 
 
-def test_a_long_comment_is_read_once() -> None:
-    noise = "<!--" + '<c t="e">' * 40_000 + "-->"
-    xml = make_sheet([[1, Failed("#REF!")]]).replace("<sheetData>", f"{noise}<sheetData>")
+@pytest.mark.parametrize("encoding", ["none", "gbk", "utf-16"])
+def test_a_sheet_in_an_encoding_that_nobody_reads_is_damaged(encoding: str) -> None:
+    xml = f'<?xml version="1.0" encoding="{encoding}"?>' + make_sheet([[1, Failed("#REF!")]])
+    with pytest.raises(Invalid, match=r"damaged, xl/worksheets/sheet1.xml is no XML of a sheet \("):
+        unpack(BytesIO(pack_xlsx({"a": xml})))
+
+
+def test_formulas_and_texts_behind_the_cells_are_no_part_of_the_last_one() -> None:
+    """Lists to choose from, conditional formats and sparklines of Excel have formulas of an element f."""
+    more = "<headerFooter><oddFooter>Page</oddFooter></headerFooter><extLst><ext xmlns:xm='x'><xm:f>Lists!A1"
+    more += "</xm:f></ext></extLst></worksheet>"
+    for last, shown in ((2, "2"), (Failed("#REF!"), "#REF!"), (Failed(""), "#ERROR!")):
+        xml = make_sheet([["parentid", "childid"], [1, last]])
+        assert read(pack_xlsx({"a": xml.replace("</worksheet>", more)})) == ["parentid,childid", f"1,{shown}"]
+        unknown = xml.replace("<v>2</v>", "<f>A1</f><v/>").replace("</worksheet>", more)
+        assert last != 2 or read(pack_xlsx({"a": unknown}))[1] == "1,#NOT CALCULATED!"
+
+
+@pytest.mark.parametrize("noise", ["<!--{}-->", "<sheetPr codeName='{}'/>"])
+def test_a_long_comment_or_attribute_is_read_once(noise: str) -> None:
+    filled = noise.format("c t=" * 2**20)
+    xml = make_sheet([[1, Failed("#REF!")]]).replace("<sheetData>", f"{filled}<sheetData>")
     began = time.process_time()
     assert find(xml) == {0: [(1, 1, "#REF!")]}
+    assert scan_ods(BytesIO(make_ods([["a"]], filled.replace("sheetPr", "table:x"))))
     assert time.process_time() - began < 3
 
 
@@ -260,9 +281,18 @@ def test_a_text_of_an_ods_is_what_it_shows(kind: str, inside: str, text: str) ->
     assert read(make_ods([["childid"]], more)) == ["childid", text]
 
 
-def test_an_ods_that_is_no_xml_is_damaged() -> None:
-    with pytest.raises(Invalid, match=r"damaged, content.xml is no XML"):
-        unpack(BytesIO(make_ods(FAILURES, "<table:table-row><foreign:thing/></table:table-row>")))
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<foreign:thing/>",
+        "<text:p>1<text:s text:c='999999999999'/></text:p>",  # which the library would make room for
+        "<text:p>" + "<text:span>" * 9999 + "1" + "</text:span>" * 9999 + "</text:p>",
+    ],
+)
+def test_an_ods_that_is_no_xml_of_a_sheet_is_damaged(inside: str) -> None:
+    row = f'<table:table-row><table:table-cell office:value-type="string">{inside}</table:table-cell>'
+    with pytest.raises(Invalid, match=r"damaged, content.xml is no XML of a sheet"):
+        unpack(BytesIO(make_ods(FAILURES, row + "</table:table-row>")))
 
 
 def test_an_xlsb_whose_cells_name_no_columns_is_refused_rather_than_read_without_them() -> None:

@@ -19,6 +19,7 @@ from producers.portals.imports.sheet_cells import (
     check_area,
     is_too_large,
     measure,
+    read_blocks,
     refuse_damaged,
 )
 from producers.portals.imports.xlsx_parts import BROKEN
@@ -41,6 +42,7 @@ NOTES: Final = (f"{TEXT}ruby-text", f"{TEXT}note")
 CELLS: Final = (f"{TABLE}table-cell", f"{TABLE}covered-table-cell")
 REPEATED: Final = {what: f"{TABLE}number-{what}-repeated" for what in ("rows", "columns")}
 MAX_REPEATED: Final = 2**20  # rows of a sheet
+MAX_BLANKS: Final = 2**15  # more than the text of a cell has characters
 
 
 def scan_ods(file: BinaryIO) -> Mapping[str, ShownCells]:
@@ -51,12 +53,9 @@ def scan_ods(file: BinaryIO) -> Mapping[str, ShownCells]:
     """
     sheets = dict[str, ShownCells]()
     areas = dict[str, Area | None]()
-    with suppress(*BROKEN), ZipFile(file) as archive, archive.open(CONTENT) as xml:
-        try:
-            for name, scan in _scan_sheets(xml):
-                sheets[name], areas[name] = scan.shown, scan.area
-        except ElementTree.ParseError as error:
-            refuse_damaged(CONTENT, error)
+    with suppress(*BROKEN), ZipFile(file) as archive, archive.open(CONTENT) as xml, refuse_damaged(CONTENT):
+        for name, scan in _scan_sheets(xml):
+            sheets[name], areas[name] = scan.shown, scan.area
     for name, area in areas.items():
         check_area(name, area)
     return sheets
@@ -65,13 +64,24 @@ def scan_ods(file: BinaryIO) -> Mapping[str, ShownCells]:
 def _scan_sheets(xml: IO[bytes]) -> Iterator[tuple[str, "_SheetScan"]]:
     """Yield what is known of each sheet when all of its rows are read, with its name."""
     scan = _SheetScan()
-    for _, element in ElementTree.iterparse(xml):  # noqa: S314 - expat bounds what entities grow to
+    for element in _read_elements(xml):
         if element.tag == ROW:
             scan.add(element)
             element.clear()
         elif element.tag == SHEET:
             yield element.get(f"{TABLE}name", ""), scan
             scan = _SheetScan()
+
+
+def _read_elements(xml: IO[bytes]) -> Iterator[ElementTree.Element]:
+    """Yield each element when it has ended."""
+    # expat bounds what entities grow to
+    parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser()
+    for block in read_blocks(xml):
+        parser.feed(block)
+        events = cast(Iterator[tuple[str, ElementTree.Element]], parser.read_events())
+        yield from (element for _, element in events)
+    parser.close()
 
 
 class _SheetScan:
@@ -136,11 +146,18 @@ def _read_text(element: ElementTree.Element) -> str:
     text = element.text or ""
     for part in element:
         if part.tag in BLANKS:
-            text += " " * int(part.get(f"{TEXT}c", "1"))
+            text += " " * _count_blanks(part)
         elif part.tag.startswith(TEXT) and part.tag not in NOTES:
             text += _read_text(part)
         text += part.tail or ""
     return text
+
+
+def _count_blanks(part: ElementTree.Element) -> int:
+    """Return how many blanks stand in one place; raises ValueError for more than the library has room for."""
+    if (count := int(part.get(f"{TEXT}c", "1"))) > MAX_BLANKS:
+        raise ValueError(f"{count} blanks in one cell")
+    return count
 
 
 def _repeated(element: ElementTree.Element, what: str) -> int:

@@ -5,14 +5,21 @@ the first and the last one.
 """
 
 import re
-from collections.abc import Iterable
-from typing import Final, NamedTuple, NoReturn
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import IO, Final, NamedTuple
+from xml.etree import ElementTree
+from xml.parsers import expat
 
 from worker.contract.quoting import quote
 from worker.errors import Fault, Invalid
 
+BLOCK: Final = 2**20  # bytes
 MAX_ROWS: Final = 2**20  # of a sheet, by every program
 MAX_AREA: Final = 2**26  # cells that the library makes room for, in 2 GB
+# What reading XML ends in that is none, is in no known encoding, or has other values than a sheet has.
+NO_SHEET: Final = (ElementTree.ParseError, expat.ExpatError, LookupError, ValueError, RecursionError)
 # What a spreadsheet shows for a failed formula, in the words of any language, or for a column too narrow.
 SHEET_ERROR: Final = re.compile(
     r"#N/A|#NV|#GETTING_DATA|#DATEN_ABRUFEN|#[^\W\d_][\w/ ]{1,20}[!?]|#{3,}|(Err|Fehler):[0-9]{3}"
@@ -77,10 +84,20 @@ def check_area(sheet: str, area: Area | None) -> None:
         raise Invalid([Fault("", f"the sheet {quote(sheet)} has cells from {area}; {remedy}")])
 
 
-def refuse_damaged(part: str, error: Exception) -> NoReturn:
-    """Raise Invalid for a part that is no XML: what the library makes of it, nobody can check."""
-    problem = f"the spreadsheet is damaged, {part} is no XML ({error}); save it anew, or as CSV UTF-8"
-    raise Invalid([Fault("", problem)]) from None
+@contextmanager
+def refuse_damaged(part: str) -> Iterator[None]:
+    """Raise Invalid for a part that is no XML of a sheet: what the library makes of it, nobody can check."""
+    try:
+        yield
+    except NO_SHEET as error:
+        damage = f"{part} is no XML of a sheet ({error})"
+        problem = f"the spreadsheet is damaged, {damage}; save it anew, or as CSV UTF-8"
+        raise Invalid([Fault("", problem)]) from None
+
+
+def read_blocks(part: IO[bytes]) -> Iterator[bytes]:
+    """Yield the bytes of a part in large blocks: expat reads a tag anew with each in which it goes on."""
+    return iter(partial(part.read, BLOCK), b"")
 
 
 def name_column(number: int) -> str:

@@ -20,6 +20,7 @@ from producers.portals.imports.sheet_cells import (
     ShownCells,
     check_area,
     measure,
+    read_blocks,
     refuse_damaged,
 )
 
@@ -31,7 +32,7 @@ NUMBERS: Final = ("n", "b", "d")  # and what counts as one: the kinds of cells t
 PLACE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 # A damaged archive may also be of a version that there is not, or have names and places that are none.
 BAD_ZIP: Final = (BadZipFile, NotImplementedError, ValueError, IndexError)
-BROKEN: Final = (*BAD_ZIP, KeyError, ElementTree.ParseError, zlib.error, EOFError)
+BROKEN: Final = (*BAD_ZIP, LookupError, ElementTree.ParseError, zlib.error, EOFError)
 
 
 def scan_xlsx(file: BinaryIO, sheet: str) -> ShownCells:
@@ -41,11 +42,10 @@ def scan_xlsx(file: BinaryIO, sheet: str) -> ShownCells:
     is no XML: then it is not known which cells have failed.
     """
     scan = _SheetScan()
-    with suppress(*BROKEN), ZipFile(file) as archive, archive.open(_find_part(archive, sheet)) as xml:
-        try:
+    with suppress(*BROKEN), ZipFile(file) as archive:
+        part = _find_part(archive, sheet)
+        with archive.open(part) as xml, refuse_damaged(part):
             scan.read(xml)
-        except expat.ExpatError as error:
-            refuse_damaged(xml.name, error)
     check_area(sheet, scan.area)
     return scan.failed
 
@@ -60,11 +60,13 @@ class _SheetScan:
         self._parser = expat.ParserCreate()
         self._parser.buffer_text = True
         self._parser.StartElementHandler = self._begin
+        self._parser.EndElementHandler = self._end
 
     def read(self, xml: IO[bytes]) -> None:
         """Take a whole sheet."""
-        self._parser.ParseFile(xml)
-        self._end_cell()
+        for block in read_blocks(xml):
+            self._parser.Parse(block)
+        self._parser.Parse(b"", True)
 
     def _begin(self, name: str, attributes: Mapping[str, str]) -> None:
         tag = name.rpartition(":")[2]
@@ -73,28 +75,31 @@ class _SheetScan:
             if self._has_formula or self._kind == "e":  # hardly ever
                 self._parser.CharacterDataHandler = self._add_text
         elif tag == "c":
-            self._end_cell()
-            self._move(attributes.get("r", ""))
-            self._kind = attributes.get("t", "n")
+            self._begin_cell(attributes.get("r", ""), attributes.get("t", "n"))
         elif tag == "f":
             self._has_formula = True
         elif tag == "row":
-            self._end_cell()
             self._row, self._column = int(attributes.get("r", self._row + 1)), 0
         elif tag == "is":
             self._is_filled = True
 
-    def _move(self, place: str) -> None:
+    def _begin_cell(self, place: str, kind: str) -> None:
         """Go to a cell: to its place, or to the next one if it names none."""
         self._column += 1
         if found := PLACE.fullmatch(place):
             self._row, self._column = int(found[2]), _number_column(found[1])
+        # Formulas stand outside of cells, too: of lists to choose from, and of conditional formats.
+        self._kind, self._is_filled, self._has_formula, self._value = kind, False, False, ""
 
     def _add_text(self, text: str) -> None:
         self._value = (self._value + text)[:MAX_SHOWN]
 
+    def _end(self, name: str) -> None:
+        if name.rpartition(":")[2] == "c":
+            self._end_cell()
+
     def _end_cell(self) -> None:
-        """Take the last cell, of which all is read by now."""
+        """Take a cell, of which all is read by now."""
         if self._has_formula or self._kind == "e":
             if shown := self._show_failed():
                 self.failed.setdefault(self._row - 1, []).append((self._column - 1, 1, intern(shown)))
@@ -103,7 +108,6 @@ class _SheetScan:
             row, column, area = self._row, self._column, self.area
             if not (area and area.top <= row <= area.bottom and area.left <= column <= area.right):
                 self.area = measure([(row, column)], area)
-        self._kind, self._is_filled, self._has_formula, self._value = "n", False, False, ""
 
     def _show_failed(self) -> str:
         """Return what the cell shows if it is a failed one; a formula that gave an empty text is a "str"."""
