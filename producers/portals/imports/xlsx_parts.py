@@ -28,7 +28,7 @@ MAX_PART: Final = 2**24  # bytes of a part that names the sheets
 MAX_SHOWN: Final = 100  # characters of what a cell shows
 WORKBOOK: Final = "xl/workbook.xml"
 LINKS: Final = "xl/_rels/workbook.xml.rels"
-NUMBERS: Final = ("n", "b", "d")  # and what counts as one: the kinds of cells that have no empty value
+NEVER_EMPTY: Final = ("n", "b", "d", "s")  # numbers, what counts as one, and the number of a shared text
 PLACE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 # A damaged archive may also be of a version that there is not, or have names and places that are none.
 BAD_ZIP: Final = (BadZipFile, NotImplementedError, ValueError, IndexError)
@@ -115,7 +115,7 @@ class _SheetScan:
         if self._kind == "e":
             known = value if SHEET_ERROR.fullmatch(value) else UNKNOWN_ERROR
             return known if self._is_filled else ""
-        return "" if value or self._kind not in NUMBERS else NOT_CALCULATED
+        return "" if value or self._kind not in NEVER_EMPTY else NOT_CALCULATED
 
 
 def _find_part(archive: ZipFile, sheet: str) -> str:
