@@ -248,6 +248,8 @@ def test_a_whole_number_is_an_id_however_a_program_wrote_it(cell: str) -> None:
             '"85,5" may be a number with decimals, which is no id, or the ids 85, 5; write 85|5 for those',
         ),
         ("350000,50", "or the ids 350000, 50"),
+        ("4629 | 85,5", '"85,5" may be a number with decimals'),
+        ("1,234|5,678", 'got "1,234": write a number without thousands separators, 1234'),
         ("501,05", "or the ids 501, 05"),
         ("48,0123", "or the ids 48, 0123"),
         ("1,23E+05", "its digits are lost: in the spreadsheet, format the column as a number"),

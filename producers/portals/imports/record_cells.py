@@ -25,6 +25,7 @@ GROUPED_BY_BLANKS: Final = re.compile(
     rf"(?<![0-9])(?<![0-9][.])[0-9]{{1,3}}(?:[ {NO_SEPARATORS}][0-9]{{3}})+(?![0-9])"
 )
 SEPARATORS: Final = re.compile(r"[ \t\r\n,;|]+")
+CLEAR_SEPARATORS: Final = re.compile("[;|]")  # which stand in no number
 
 
 Records = tuple[list[int | str], list[Fault]]
@@ -88,6 +89,13 @@ def explain_exponent(word: str) -> str:
 
 def _explain_unclear(text: str) -> str:
     """Return why it is not clear which ids a text names; empty if it is."""
+    if "\n" in text and re.search(r"[,;|\t]", text):  # more likely the next line's cells than ids
+        return f"expected ids, got several lines, {quote(text)}"
+    return next(filter(None, map(_explain_unclear_piece, CLEAR_SEPARATORS.split(text))), "")
+
+
+def _explain_unclear_piece(piece: str) -> str:
+    text = piece.strip()
     if DECIMALS.fullmatch(text):
         either = f"the id {text[:-4]} or the id {_join_groups(text)}"
         return f"{quote(text)} may be {either}; write it in digits alone"
@@ -100,8 +108,6 @@ def _explain_unclear(text: str) -> str:
         return f"expected an id, got {quote(text)}: {hint}{several}"
     if grouped := GROUPED_BY_BLANKS.search(text):
         return _explain_grouped(grouped[0])
-    if "\n" in text and re.search(r"[,;|\t]", text):  # more likely the next line's cells than ids
-        return f"expected ids, got several lines, {quote(text)}"
     return ""
 
 
