@@ -20,7 +20,7 @@ from worker.store.jobs.job_view import as_record
 from worker.store.jobs.stored_job import HEAD, LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import MAX_HISTORY
-from worker.store.memories import Memory, end_of, why_of
+from worker.store.memories import Memory, end_of, expiry_of, why_of
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
 ids = st.integers(1, 2**31)
@@ -139,6 +139,16 @@ def test_what_is_remembered_of_a_relation_comes_back_until_its_lifetime_is_over(
     assert {event.job: event.result for event in again.history("acme")} == {
         entry.job: entry.result for entry in outcomes if entry.job in newest
     }
+
+
+@given(st.lists(st.integers(1, 2**31), min_size=2, max_size=5))
+def test_of_what_was_remembered_one_after_the_other_the_last_ends_last(ends: list[int]) -> None:
+    memory, written = Memory("a"), list[bytes]()
+    for end in ends:  # a shorter retention, a clock set back
+        written.append(memory.encode(end))
+        memory = Memory.read("a", written[-1], "acme", 0)
+    assert sorted(written, key=expiry_of) == written
+    assert len(set(map(expiry_of, written))) == len(written)
 
 
 def test_an_open_relation_is_kept_under_the_names_of_every_release_so_far() -> None:
