@@ -61,16 +61,16 @@ def scan_ods(file: BinaryIO) -> Mapping[str, ShownCells]:
     return sheets
 
 
-def _scan_sheets(xml: IO[bytes]) -> Iterator[tuple[str, "_SheetScan"]]:
+def _scan_sheets(xml: IO[bytes]) -> Iterator[tuple[str, "_OdsScan"]]:
     """Yield what is known of each sheet when all of its rows are read, with its name."""
-    scan = _SheetScan()
+    scan = _OdsScan()
     for element in _read_elements(xml):
         if element.tag == ROW:
             scan.add(element)
             element.clear()
         elif element.tag == SHEET:
             yield element.get(f"{TABLE}name", ""), scan
-            scan = _SheetScan()
+            scan = _OdsScan()
 
 
 def _read_elements(xml: IO[bytes]) -> Iterator[ElementTree.Element]:
@@ -84,7 +84,7 @@ def _read_elements(xml: IO[bytes]) -> Iterator[ElementTree.Element]:
     parser.close()
 
 
-class _SheetScan:
+class _OdsScan:
     """What is known of a sheet when some of its rows are read."""
 
     def __init__(self) -> None:

@@ -41,7 +41,7 @@ def scan_xlsx(file: BinaryIO, sheet: str) -> ShownCells:
     Raises Invalid if a cell lies so far out that there is no room for all that are between, or if the sheet
     is no XML: then it is not known which cells have failed.
     """
-    scan = _SheetScan()
+    scan = _XlsxScan()
     with suppress(*BROKEN), ZipFile(file) as archive:
         part = _find_part(archive, sheet)
         with archive.open(part) as xml, refuse_damaged(part):
@@ -50,7 +50,7 @@ def scan_xlsx(file: BinaryIO, sheet: str) -> ShownCells:
     return scan.failed
 
 
-class _SheetScan:
+class _XlsxScan:
     """What is known of a sheet when some of its cells are read; some programs leave out where they stand."""
 
     def __init__(self) -> None:
