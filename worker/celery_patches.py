@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery, Task
-from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError
+from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError, NotRegistered
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
@@ -21,7 +21,7 @@ from celery.worker.strategy import default
 from worker import log
 from worker.background import RepeatedFailure
 from worker.celery_config import COUNTDOWN_HEADER
-from worker.celery_unreadable import wrap_undecodable, wrap_unnamed
+from worker.celery_unreadable import wrap_refused
 from worker.redis.client import ResponseError, explain_error
 
 LONGEST_PAUSE = 8  # seconds until a broker that refused a command is asked again, the first time one
@@ -39,8 +39,6 @@ def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> C
     may_be_lost = getattr(task, "may_be_lost", False) and connection.transport.driver_type == "amqp"
 
     def run_checked(message: Any, body: Any, *settle: Any, **kwargs: Any) -> None:
-        if body is None and getattr(task, "keeps_undecodable", False):
-            wrap_undecodable(message)
         if not _is_task(_payload(message) if body is None else body):
             raise InvalidTaskError(
                 f"expected arguments, named arguments and options, at most {MAX_DEPTH} levels deep"
@@ -118,7 +116,7 @@ class StrategyTable(dict[Any, Any]):
 
 
 class TolerantConsumer(Consumer):
-    """Celery's consumer, for which a message without the name of a task is an unknown task like any other.
+    """Celery's consumer, which keeps for operators what Celery would write into its log and drop.
 
     It says why it lost its broker, and leaves one that answers and refuses alone for a while.
     """
@@ -144,15 +142,24 @@ class TolerantConsumer(Consumer):
             self._wait()
 
     def on_unknown_message(self, _body: object, message: Any) -> None:
-        """Keep a message that names no task; Celery would write it into the log and drop it."""
-        wrap_unnamed(message)
-        self.create_task_handler()(message)
+        """Keep a message that names no task."""
+        self._keep(message, KeyError("task"))
+
+    def on_unknown_task(self, _body: object, message: Any, exc: Exception) -> None:
+        """Keep a message for a task that is none of ours."""
+        self._keep(message, NotRegistered(str(exc)))
+
+    def on_invalid_task(self, _body: object, message: Any, exc: Exception) -> None:
+        """Keep a message that makes no sense."""
+        self._keep(message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Keep such a message also where its body cannot be decoded."""
-        if "task" in message.headers:
-            return super().on_decode_error(message, exc)
-        return self.on_unknown_message(None, message)
+        """Keep a message that cannot be unpacked."""
+        self._keep(message, exc)
+
+    def _keep(self, message: Any, error: Exception) -> None:
+        wrap_refused(message, error.__cause__ or error)
+        self.create_task_handler()(message)
 
     def _report(self, error: Exception) -> None:
         cause, now = explain_error(error), time.monotonic()

@@ -9,12 +9,15 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
-from uuid import uuid4
+from uuid import NAMESPACE_OID, uuid4, uuid5
+
+from kombu.utils.json import dumps, loads
 
 from worker.celery_config import ACCEPT_TASK
 
 UNDECODED: Final = "relations.undecoded"  # the argument that has content type, error and body (base64)
 NO_MESSAGE: Final = "no message of Celery"
+REFUSED: Final = "a message that Celery refuses"
 PRIORITY: Final = "\x06"  # kombu's, between a queue's name and its priority
 ENCODINGS: Final = (None, "base64")  # of a body within a Redis
 
@@ -27,41 +30,49 @@ class UndecodedBody(NamedTuple):
     body: bytes
 
 
-def wrap_undecodable(message: Any) -> None:
-    """Make a body that cannot be decoded, or is not accepted, an argument of the message's task."""
-    try:
-        message.payload  # noqa: B018 decodes
-    except Exception as error:  # whatever the decoder of its content type raises
-        _replace_body(message, _wrap(str(message.content_type), error, _raw_body(message)))
-        message.headers = {**message.headers, "argsrepr": "", "kwargsrepr": ""}  # no body in a log
-
-
-def wrap_unnamed(message: Any) -> None:
-    """Make a message that names no task, as kombu alone sends it, one of ours with its body as argument."""
-    tag = message.delivery_tag
-    _replace_body(message, _wrap(NO_MESSAGE, KeyError("task"), _raw_body(message)))
-    message.headers = _headers(tag if isinstance(tag, str) else str(uuid4()))
+def wrap_refused(message: Any, error: BaseException) -> None:
+    """Make a message that Celery would drop one of ours, with its body as argument."""
+    text, name = _wrap(_describe(message), error, _raw_body(message)), message.headers.get("id")
+    if not (isinstance(name, str) and name):
+        tag = message.delivery_tag  # a text on a Redis only, which delivers it again by the same
+        name = str(uuid5(NAMESPACE_OID, tag + text) if isinstance(tag, str) else uuid4())
+    message.body, message._decoded_cache = text, None
+    message.content_type, message.content_encoding = "application/json", "utf-8"
+    message.headers, message.properties = _headers(name), {}
 
 
 def wrap_foreign(item: bytes, key: bytes) -> bytes:
     """Return what stood in a queue on a Redis; in a message of ours where it is none of Celery's.
 
-    Whoever else writes there, by mistake or with another library, would end the worker.
+    Whoever else writes there, by mistake or with another library, would end the worker. A message names the
+    queue it came from: given back to another that its sender names, it would be lost.
     """
+    queue = key.decode().partition(PRIORITY)[0]
+    own_place = {"exchange": "", "routing_key": queue}
     try:
-        _check_envelope(json.loads(item.decode()))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        name, queue = str(uuid4()), key.decode().partition(PRIORITY)[0]
-        properties = {"delivery_tag": name, "delivery_info": {"exchange": "", "routing_key": queue}}
-        envelope = {
-            "body": b64encode(_wrap(NO_MESSAGE, error, item).encode()).decode(),
-            "content-type": "application/json",
-            "content-encoding": "utf-8",
-            "headers": _headers(name),
-            "properties": {**properties, "body_encoding": "base64", "correlation_id": name},
-        }
-        return json.dumps(envelope).encode()
-    return item
+        message = loads(item.decode())
+        _check_envelope(message)
+    except Exception as error:  # whatever the decoder of a type raises
+        return _envelop(item, error, own_place)
+    place = message["properties"]["delivery_info"]
+    if own_place.items() <= place.items():
+        return item
+    place |= own_place
+    return dumps(message).encode()
+
+
+def _envelop(item: bytes, error: Exception, place: Mapping[str, str]) -> bytes:
+    """Return a message of ours, as kombu writes it, that has the item as argument."""
+    name = str(uuid4())
+    properties = {"delivery_tag": name, "delivery_info": place, "body_encoding": "base64"}
+    envelope = {
+        "body": b64encode(_wrap(NO_MESSAGE, error, item).encode()).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": _headers(name),
+        "properties": {**properties, "correlation_id": name},
+    }
+    return json.dumps(envelope).encode()
 
 
 def read_undecoded(fields: Mapping[str, object]) -> UndecodedBody | None:
@@ -78,30 +89,33 @@ def _headers(name: str) -> dict[str, str]:
     return {"lang": "py", "task": ACCEPT_TASK, "id": name}
 
 
+def _describe(message: Any) -> str:
+    """Return how a body that cannot be read is serialized; of any other, what its message is."""
+    try:
+        message.payload  # noqa: B018 decodes
+    except Exception:  # whatever the decoder of its content type raises
+        return str((message.errors and message.headers.get("compression")) or message.content_type)
+    return REFUSED if "task" in message.headers else NO_MESSAGE
+
+
 def _raw_body(message: Any) -> bytes:
     body: str | bytes = message.body
-    return body.encode(errors="surrogateescape") if isinstance(body, str) else bytes(body or b"")
+    return body.encode(errors="surrogatepass") if isinstance(body, str) else bytes(body or b"")
 
 
-def _replace_body(message: Any, text: str) -> None:
-    message.body, message._decoded_cache = text, None
-    message.content_type, message.content_encoding = "application/json", "utf-8"
-
-
-def _wrap(content_type: str, error: Exception, body: bytes) -> str:
+def _wrap(content_type: str, error: BaseException, body: bytes) -> str:
     """Return the arguments of a task that keeps the body."""
     parts = [content_type, type(error).__name__, b64encode(body).decode()]
     return json.dumps([[], {UNDECODED: parts}, {}])
 
 
 def _check_envelope(message: Any) -> None:
-    """Raise ValueError, TypeError or KeyError for what kombu cannot take for a message."""
+    """Raise an error for what kombu cannot take for a message."""
     properties = message["properties"]
     place, encoding = properties["delivery_info"], properties.get("body_encoding")
     texts = properties["delivery_tag"], place["exchange"], place["routing_key"], message.get("body") or ""
-    if not all(isinstance(each, str) for each in texts) or encoding not in ENCODINGS:
-        raise TypeError("expected texts")
-    if not isinstance(message.get("headers") or {}, dict):
-        raise TypeError("expected headers by name")
+    "".join(texts).encode()  # JSON may have halves of characters, which no Redis takes
+    if encoding not in ENCODINGS or not isinstance(message.get("headers") or {}, dict):
+        raise TypeError("expected headers by name, and a body as it is or in base64")
     if encoding:
         b64decode(texts[-1])

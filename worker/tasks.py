@@ -68,7 +68,6 @@ def runtime_of(_pid: int) -> Runtime:
 @app.task(
     name=ACCEPT_TASK,
     bind=True,
-    keeps_undecodable=True,
     retry_on_worker_lost=True,
     max_retries=MAX_REDELIVERIES,
     default_retry_delay=1,

@@ -26,7 +26,9 @@ from tests.support.deploy_work import (
     repeated_creates,
     wait_until_done,
 )
+from tests.support.refused_messages import REFUSED
 from tests.support.waiting import HANGS_AFTER, wait_until
+from worker.contract.message import UNROUTED
 
 CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 OURS = r"^(relations\..*|amq\.default)$"  # what a user of least rights may configure, write and read
@@ -170,10 +172,21 @@ def test_a_wakeup_that_makes_no_sense_ends_no_worker(broker: Broker, tmp_path: P
                 producer.send_task("relations.flush", ["nord"], queue="relations.flush", headers=odd)
         runtime, log = stack.runtime(), stack.log("worker")
         accept(runtime, link_changes("nord", range(10)))
-        wait_until(lambda: log.read_text().count("InvalidTaskError") >= 2, log.read_text)
+        wait_until(lambda: log.read_text().count("message.rejected") >= 2, log.read_text)
         wait_until_done(stack, runtime, "nord", range(10))
         assert stack.ended() == []
         stack.kill()
+
+
+def test_what_celery_would_drop_is_kept_and_not_in_the_log(stack: Stack) -> None:
+    kept = stack.runtime().store.counts
+    with stack.celery().connection_for_write() as connection:
+        producer = connection.Producer()
+        for headers, body in REFUSED:
+            as_json = {"content_type": "application/json", "content_encoding": "utf-8"}
+            producer.publish(body, routing_key="relations.intake", headers=headers, **as_json)
+    wait_until(lambda: kept(UNROUTED).get("unreadable") == len(REFUSED), "not all of it is kept")
+    assert "personal" not in stack.log("worker").read_text("utf-8")
 
 
 def test_a_user_of_least_rights_is_enough_and_a_worker_outlives_that_it_has_none(

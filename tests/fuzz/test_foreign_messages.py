@@ -5,11 +5,15 @@ from base64 import b64decode, b64encode
 from pathlib import Path
 
 import pytest
+from kombu import Queue
 
 from ops.dev.stack import Shape, running
-from tests.support.waiting import wait_until
+from tests.support.refused_messages import REFUSED
+from tests.support.waiting import HANGS_AFTER, wait_until
+from worker.celery_broker import OwnConnection
 from worker.celery_unreadable import read_undecoded, wrap_foreign
 from worker.contract.message import UNROUTED
+from worker.redis.client import connect
 
 GOOD = {
     "account": "acme",
@@ -28,12 +32,22 @@ def envelope(**properties: object) -> bytes:
     return json.dumps({"body": b64encode(b"[[],{},{}]").decode(), "properties": own}).encode()
 
 
+def typed(marker: str) -> dict[str, object]:
+    """Return headers with a value as kombu writes those of a type of its own."""
+    return {"x": {"__type__": marker, "__value__": "y"}}
+
+
 FOREIGN = (
     *(b"", b"garbage", b"\xff\xfe", b"null", b"7", b"[]", b"{}", b"[" * 100_000),
     *(b'{"class": "Job", "args": [1]}', b'{"body": "e30=", "properties": {}}', json.dumps(GOOD).encode()),
     *(envelope(delivery_tag=7), envelope(delivery_info=None), envelope(delivery_info={"exchange": ""})),
     *(json.dumps({**json.loads(envelope()), "headers": [1]}).encode(), envelope(body_encoding="zip")),
     *(envelope().replace(b'"W1tdL', b'"1tdL'), b"\0\1\2"),
+    *(
+        json.dumps({**json.loads(envelope()), "headers": typed(of)}).encode()
+        for of in ("y", "uuid", "decimal")
+    ),
+    *(envelope(delivery_tag="\ud800"), envelope(body_encoding=None).replace(b'"W1tdL', b'"\\ud800')),
 )
 
 
@@ -62,6 +76,39 @@ def test_what_is_no_message_of_celery_ends_no_worker_and_is_kept_once_each(tmp_p
         log = stack.log("worker").read_text("utf-8")
         assert "Traceback" not in log
         assert "contents of the message" not in log
+
+
+def test_what_celery_would_drop_is_kept_once_each_and_not_in_the_log(tmp_path: Path) -> None:
+    with running(tmp_path, Shape(accounts=("acme",), parts=("worker",), concurrency=1)) as stack:
+        runtime = stack.runtime(wakes=False)
+        for headers, body in REFUSED:
+            item = {**json.loads(envelope(delivery_tag="one for all")), "headers": headers}
+            item |= {"content-type": "application/json", "content-encoding": "utf-8"}
+            item["body"] = b64encode(body).decode()
+            runtime.client.rpush("relations.intake", *[json.dumps(item)] * 2)
+        wait_until(
+            lambda: runtime.store.counts(UNROUTED).get("unreadable") == len(REFUSED),
+            "not all of it is kept",
+            seconds=60,
+        )
+        wait_until(lambda: runtime.client.llen("relations.intake") == 0, "it is not worked", seconds=60)
+        assert not stack.ended()
+        log = stack.log("worker").read_text("utf-8")
+        assert "Traceback" not in log
+        assert "personal" not in log
+
+
+def test_a_message_that_names_another_queue_comes_back_to_the_one_it_came_from(redis_url: str) -> None:
+    client, key = connect(redis_url), "relations.intake"
+    client.rpush(key, envelope(delivery_info={"exchange": "celery", "routing_key": "celery"}))
+    with OwnConnection(redis_url) as connection:
+        received: list[object] = []
+        consumer = connection.Consumer(Queue(key), on_message=received.append)
+        with consumer:
+            connection.drain_events(timeout=HANGS_AFTER)
+        assert (len(received), client.llen(key)) == (1, 0)
+        connection.default_channel.close()  # what it received is not acknowledged
+    assert client.llen(key) == 1
 
 
 @pytest.mark.parametrize("item", FOREIGN)

@@ -1,0 +1,17 @@
+"""Messages that Celery itself would write into its log and drop."""
+
+from typing import Any, Final
+
+BODY: Final = b'[["personal"],{},{}]'
+NAMED: Final[dict[str, Any]] = {"task": "relations.accept", "id": "one", "lang": "py"}
+REFUSED: Final[tuple[tuple[dict[str, Any], bytes], ...]] = (
+    ({**NAMED, "id": "two", "compression": "application/zstd"}, BODY),
+    ({**NAMED, "id": "three", "compression": "application/x-gzip"}, BODY),
+    ({**NAMED, "id": "four", "task": "another"}, BODY),
+    ({**NAMED, "id": "five"}, b'{"x": "personal"}'),
+    ({**NAMED, "id": 6}, BODY),
+    ({}, b'{"task": "another", "x": "personal"}'),
+    ({}, b'{"task": ["another"], "x": "personal"}'),
+    ({}, b'{"task": "relations.accept", "args": 7, "x": "personal"}'),
+)
+"""Headers and bodies; what is personal stands in no log."""
