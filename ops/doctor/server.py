@@ -13,8 +13,8 @@ from worker.redis.client import translate_errors
 from worker.redis.scripts import MIN_SERVER_VERSION
 from worker.wiring import Runtime
 
-SUPPORTED: Final = ("redis", "valkey")
-OTHERS: Final = ("dragonfly", "garnet", "kvrocks", "upstash")  # which have their version in INFO
+SUPPORTED: Final = ("redis", "redict", "valkey")
+OTHERS: Final = ("dragonfly", "garnet", "kvrocks", "pika", "upstash")  # which have their version in INFO
 MAX_CLOCK_DRIFT: Final = 2.0  # seconds between two clocks that nobody needs to look at
 
 

@@ -34,9 +34,11 @@ def test_servers_from_version_7_on_are_ok(number: str, level: str) -> None:
     assert check_server_version({"redis_version": number}, "redis://here").level == level
 
 
-def test_a_valkey_is_called_by_its_own_name_and_number() -> None:
-    info = {"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.1.0"}
-    assert check_server_version(info, "redis://here").message == "valkey 9.1.0 at redis://here"
+@pytest.mark.parametrize(("kind", "number"), [("valkey", "9.1.0"), ("redict", "7.3.6")])
+def test_a_server_that_was_tried_is_called_by_its_own_name_and_number(kind: str, number: str) -> None:
+    info = {"redis_version": "7.2.4", "server_name": kind, f"{kind}_version": number}
+    found = check_server_version(info, "redis://here")
+    assert (found.level, found.message) == ("ok", f"{kind} {number} at redis://here")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,8 @@ def test_a_valkey_is_called_by_its_own_name_and_number() -> None:
             "fail",
             "like Redis 6.3.4",
         ),
-        ({"redis_version": "7.2.4", "server_name": "redict"}, "warn", "redict"),
+        ({"redis_version": "6.0.0", "pika_version": "4.0.1"}, "fail", "pika 4.0.1"),
+        ({"redis_version": "7.2.4", "server_name": "another"}, "warn", "another"),
         ({"redis_version": "6.2.6", "upstash_version": "1.9"}, "fail", "upstash 1.9"),
         ({"redis_version": "255.255.255"}, "ok", "redis 255.255.255"),
         ({"redis_version": "unstable"}, "ok", "redis unstable"),
