@@ -15,6 +15,7 @@ from kombu import Connection
 
 from ops.dev.processes import Process, free_port
 from ops.dev.stack import Stack, running
+from tests.support.celery_messages import REFUSED
 from tests.support.cli_runner import make_cli
 from tests.support.deploy_work import (
     accept,
@@ -26,7 +27,6 @@ from tests.support.deploy_work import (
     repeated_creates,
     wait_until_done,
 )
-from tests.support.refused_messages import REFUSED
 from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.contract.message import UNROUTED
 

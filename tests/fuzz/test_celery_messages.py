@@ -16,6 +16,7 @@ from kombu import Producer
 
 from ops.dev.stack import Shape, Stack, running
 from producers.services import build_services
+from tests.support.celery_messages import GOOD
 from tests.support.waiting import HANGS_AFTER, wait_until
 from tests.torture.input_fuzz import EXAMPLES
 from tests.torture.mutate import DEPTHS, NASTY, encode, garble, mutate, nest
@@ -30,13 +31,6 @@ from worker.ports.store import UnreadableMessage
 from worker.usecases.intake import accept_messages, keep_undecoded
 from worker.wiring import Runtime
 
-GOOD = {
-    "account": "acme",
-    "action": "create",
-    "relationtype": "estate:address:buyer",
-    "parentid": 501,
-    "childid": 9001,
-}
 TOKEN = "a-token-that-opens-nothing"
 SHAPES = (
     b"[]",

@@ -8,20 +8,13 @@ import pytest
 from kombu import Queue
 
 from ops.dev.stack import Shape, running
-from tests.support.refused_messages import REFUSED
+from tests.support.celery_messages import GOOD, REFUSED
 from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.celery_broker import OwnConnection
 from worker.celery_unreadable import read_undecoded, wrap_foreign
 from worker.contract.message import UNROUTED
 from worker.redis.client import connect
 
-GOOD = {
-    "account": "acme",
-    "action": "create",
-    "relationtype": "estate:address:buyer",
-    "parentid": 501,
-    "childid": 9001,
-}
 QUEUES = ("relations.intake", "relations.flush", "relations.ops")
 
 

@@ -1,7 +1,14 @@
-"""Messages that Celery itself would write into its log and drop."""
+"""Messages for Celery: a good change, and what Celery itself would write into its log and drop."""
 
 from typing import Any, Final
 
+GOOD: Final[dict[str, Any]] = {
+    "account": "acme",
+    "action": "create",
+    "relationtype": "estate:address:buyer",
+    "parentid": 501,
+    "childid": 9001,
+}
 BODY: Final = b'[["personal"],{},{}]'
 NAMED: Final[dict[str, Any]] = {"task": "relations.accept", "id": "one", "lang": "py"}
 REFUSED: Final[tuple[tuple[dict[str, Any], bytes], ...]] = (
