@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import cached_property
 from queue import Empty
 from time import time
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from celery import Celery
 from celery.app.amqp import AMQP
@@ -72,13 +72,15 @@ class TolerantQoS(QoS):
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Remember that the message was received and is not acknowledged yet."""
-        info = message.delivery_info
-        channel: Any = self.channel
+        info, channel = message.delivery_info, cast("Any", self.channel)
         text = dumps([message._raw, info["exchange"], info["routing_key"]])
         own: tuple[Any, ...] = (self.unacked_index_key, self.unacked_key, time(), delivery_tag, text)
-        # It was taken from its queue, so it must be worked even if this leaves it without another copy.
-        with suppress(RedisError), channel.conn_or_acquire() as client:
-            client.eval(REMEMBER_UNACKED, 2, *own)
+        try:
+            with channel.conn_or_acquire() as client:
+                client.eval(REMEMBER_UNACKED, 2, *own)
+        except RedisError:
+            # This is its only copy now, and what waits for its time is given up with the connection.
+            message.headers.pop("eta", None)
         VirtualQoS.append(self, message, delivery_tag)
 
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
@@ -238,8 +240,6 @@ class OwnSentinelTransport(SentinelTransport):
 
     Channel = OwnSentinelChannel
 
-
-# --- where our applications look for them
 
 OWN_TRANSPORTS: Final = {
     "amqps": "worker.celery_amqp:OwnEncryptedAmqpTransport",

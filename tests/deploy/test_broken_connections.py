@@ -63,12 +63,12 @@ def test_a_message_that_a_broker_which_hangs_neither_remembers_nor_forgets_is_wo
     with run_server(tmp_path) as server, Unanswered(server) as replies:
         own.conf.update(broker_settings(f"{replies.url}?socket_timeout=0.2", "t"))
         with own.connection_for_read() as connection, connection.SimpleQueue("t.q") as queue:
-            queue.put("a wake-up")
+            queue.put("a wake-up", headers={"eta": "2036-11-30T09:00:00+00:00"})
             replies.answer("", lambda command: command[0] in (b"EVAL", b"WATCH"))
             qos = connection.default_channel.qos
             qos.prefetch_count = 1
             message = queue.get(timeout=10)
-            assert message.payload == "a wake-up"
+            assert (message.payload, message.headers) == ("a wake-up", {})
             assert not qos.can_consume()
             settle(message)
             assert qos.can_consume()
