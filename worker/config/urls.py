@@ -125,13 +125,13 @@ def redis_options(url: str) -> dict[str, Any]:
 
 def _check_agreement(parts: SplitResult, options: Sequence[tuple[str, str]]) -> None:
     """Check that nothing is said twice in two ways: store and broker might believe one each."""
-    said = {"username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
+    named = {"username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
     if parts.scheme != "unix":
-        said["db"] = parts.path.strip("/")
+        named["db"] = parts.path.strip("/")
     for name, value in options:
-        if (before := said.setdefault(name, value)) and before != value:
+        if (before := named.setdefault(name, value)) and before != value:
             raise ValueError(f"{name} is given twice, and not the same; leave one out")
-        said[name] = value
+        named[name] = value
 
 
 def _check_hosts(parts: SplitResult) -> None:
