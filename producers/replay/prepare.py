@@ -106,7 +106,6 @@ class ReplayBuilder:
             forced=self.forced,
             correction=hide_values(self.correction),
             made_at=self.basis.read_at,
-            erasures=self.basis.erasures,
             eligible=len(self.entries),
             relations=self.plan.relations,
             refused=dict(self.refused),

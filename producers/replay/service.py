@@ -27,7 +27,7 @@ from worker.ports.drift import DriftedRelation
 from worker.ports.job_admin import JobAdmin
 from worker.ports.queries import Queries
 from worker.ports.records import JobFilter
-from worker.ports.replays import Replay, ReplayState
+from worker.ports.replays import Basis, Replay, ReplayEntry, ReplayState
 from worker.ports.store import Store
 from worker.usecases.intake import Intake
 from worker.usecases.replay import run_replay
@@ -78,8 +78,7 @@ class ReplayService:
         replay = builder.build(by=by, what=what, paused=self._paused(account))
         # A filter finds the newest jobs first; they are replayed in the order of acceptance.
         entries = builder.entries[::-1] if isinstance(selection, JobFilter) else builder.entries
-        self.job_admin.save_replay(replay, entries, self._audit_entry(replay, "prepared", by))
-        return self.find(replay.id)
+        return self._save(replay, entries, builder.basis)
 
     def prepare_repair(self, account: str, drifted: Sequence[DriftedRelation], *, by: str) -> Replay:
         """Store a replay of new changes that make drifted relations as they were confirmed, and return it.
@@ -99,7 +98,11 @@ class ReplayService:
         judge_drift(builder, list(by_relation.values()), records, oldest=oldest)
         what = f"drift of {len(by_relation):,} {'relation' if len(by_relation) == 1 else 'relations'}"
         replay = builder.build(by=by, what=what, paused=self._paused(account), repair=True)
-        self.job_admin.save_replay(replay, builder.entries, self._audit_entry(replay, "prepared", by))
+        return self._save(replay, builder.entries, builder.basis)
+
+    def _save(self, replay: Replay, entries: Sequence[ReplayEntry], basis: Basis) -> Replay:
+        entry = self._audit_entry(replay, "prepared", replay.by)
+        self.job_admin.save_replay(replay, entries, entry, erasures=basis.erasures)
         return self.find(replay.id)
 
     def _builder(self, account: str) -> ReplayBuilder:

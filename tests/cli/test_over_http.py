@@ -29,7 +29,7 @@ from ops.operations.http import HttpOperations
 from ops.operations.http_calls import HttpCalls
 from ops.serializers.drift import read_drifted, serialize_drift_page
 from ops.serializers.jobs import read_job
-from ops.serializers.replays import read_replay, serialize_replay
+from ops.serializers.replays import ReplayDict, read_replay, serialize_replay
 from ops.simulator import Records, Simulator, serve
 from ops.web.forms import DriftedForm, RepairForm
 from ops.web.routes import operator_routes
@@ -946,7 +946,9 @@ def test_what_has_drifted_is_read_as_it_is_shown(drifted: DriftedRelation, text:
     )
 )
 def test_a_replay_is_read_as_it_is_shown(replay: Replay) -> None:
-    assert read_replay(serialize_replay(replay)) == replay
+    shown = serialize_replay(replay)
+    assert shown.keys() == ReplayDict.__required_keys__
+    assert read_replay(shown) == replay
 
 
 @given(

@@ -75,7 +75,9 @@ def test_a_replay_that_is_erased_while_it_advances_leaves_nothing_behind(store: 
     admin = job_admin_of(store)
     message = {"relationtype": BUYER, "parentid": 1, "childid": 9001}
     replay = Replay(id="acme-r1", account="acme", by="ada", what="all", eligible=1)
-    admin.save_replay(replay, [ReplayEntry("acme-000", (message,))], audit_entry("replay prepared", "p"))
+    admin.save_replay(
+        replay, [ReplayEntry("acme-000", (message,))], audit_entry("replay prepared", "p"), erasures=0
+    )
     admin.set_replay_state("acme-r1", "running", audit_entry("replay started", "s"))
     lease, who = take_lease(store), RecordRef("address", 9001)
     worker = job_admin_of(store)
@@ -101,7 +103,7 @@ def test_a_set_whose_replay_was_never_saved_is_erased_and_no_replay_is_made_of_a
     save = maker._save_replay
     vars(maker)["_save_replay"] = lambda *args: (erased or erase(), save(*args))
     with pytest.raises(StoreUnavailable, match="prepare it again"):
-        maker.save_replay(replay, [ReplayEntry("acme-000", (message,))], prepared)
+        maker.save_replay(replay, [ReplayEntry("acme-000", (message,))], prepared, erasures=0)
     assert erased == [1]
     redis = admin.database.redis
     assert not redis.exists(admin.database.key("acme", "replay:acme-r1:jobs"))

@@ -477,7 +477,9 @@ class SideBySide(RuleBasedStateMachine):
             eligible=len(entries),
             plan={"actions": [[9]]},
         )
-        self.on_both(lambda store: self.job_admins[store].save_replay(replay, entries, audit_entry))
+        self.on_both(
+            lambda store: self.job_admins[store].save_replay(replay, entries, audit_entry, erasures=0)
+        )
         self.replays.append(name)
 
     @precondition(lambda self: self.replays)

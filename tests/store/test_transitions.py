@@ -551,7 +551,7 @@ def test_a_replay_that_stands_still_is_found_though_the_clock_has_stepped_back(
     replay = Replay(id="acme-r1", account="acme", by="me", what="1 job", eligible=1)
     admin = job_admin_of(store)
     entry = AuditEntry("a1", "me", "replay", "acme-r1")
-    admin.save_replay(replay, [ReplayEntry("acme-000")], entry)
+    admin.save_replay(replay, [ReplayEntry("acme-000")], entry, erasures=0)
     admin.set_replay_state("acme-r1", "running", entry)
     clock.advance(-3600.0)
     assert store.bring_forward("acme", 3_600_000_000) == 1

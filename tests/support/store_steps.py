@@ -229,7 +229,7 @@ def run_every_act(store: Store) -> None:
     job_admin.link_replacement(failed[0], ["acme-021"], by="ada")
     job_admin.dismiss("acme", failed, entry)
     replay = Replay(id="acme-r1", account="acme", by="ada", what="all", eligible=1)
-    job_admin.save_replay(replay, [ReplayEntry(failed[0])], entry)
+    job_admin.save_replay(replay, [ReplayEntry(failed[0])], entry, erasures=0)
     job_admin.set_replay_state("acme-r1", "running", entry)
     job_admin.advance_replay(replay, 0, 1, back=1, missed={}, audit_entry=entry)
     store.resume("acme", audit_entry=entry)

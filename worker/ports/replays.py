@@ -17,7 +17,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     `eligible` jobs are in the set, `refused` counts the others by reason (`examples` has some). `done` of the
     set were handled so far: `back` were put back or sent as new jobs, the rest is counted by reason in
     `missed`. `plan` is plain data. It sends into `accounts`, its own and those that kept messages name. It
-    is as of `made_at`, when its jobs began to be read; the account had `erasures` by then.
+    is as of `made_at`, when its jobs began to be read.
     """
 
     id: str
@@ -37,7 +37,6 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     repair: bool = False
     state: ReplayState = "previewed"
     made_at: int = 0
-    erasures: int = 0
     run_at: int = 0
     finished_at: int = 0
     done: int = 0
@@ -71,8 +70,10 @@ class Replays(Protocol):
     def read_basis(self, account: str) -> Basis:
         """Return what a replay is made of whose jobs are read from now on."""
 
-    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
-        """Keep a replay and its set for a week; raise Unavailable if a record was erased since its basis."""
+    def save_replay(
+        self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry, *, erasures: int
+    ) -> None:
+        """Keep a replay and its set for a week; raise Unavailable if the account has had more erasures."""
 
     def get_replay(self, replay_id: str) -> Replay | None:
         """Return one replay, with how far it is."""

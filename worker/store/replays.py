@@ -26,14 +26,16 @@ class RedisReplays(Acts):
         erasures = self.database.read(account, "hget", "meta", "erasures")
         return Basis(self.database.now(), int(erasures or 0))
 
-    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
+    def save_replay(
+        self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry, *, erasures: int
+    ) -> None:
         """Save a replay and its set; if a piece of the set is lost on the way, there is no replay."""
         texts = [codec.replay_entry(entry) for entry in entries]
         self._repeat(replay.account, lambda: self._make_room(replay, sum(map(len, texts))))
         for start in range(0, len(texts), MAX_EXAMINED):
             piece = texts[start : start + MAX_EXAMINED]
-            self._repeat(replay.account, partial(self._save_piece, replay, start, piece))
-        self._repeat(replay.account, lambda: self._save_replay(replay, audit_entry))
+            self._repeat(replay.account, partial(self._save_piece, replay, start, piece, erasures))
+        self._repeat(replay.account, lambda: self._save_replay(replay, audit_entry, erasures))
 
     def _make_room(self, replay: Replay, size: int) -> None:
         """Count the bytes of a set among those of a week; raise BacklogFull when they are too many."""
@@ -52,31 +54,31 @@ class RedisReplays(Acts):
         commit.run("HSET", "meta", "sets", total, "sets_since", commit.now if is_new_week else since)
         send_act(commit)
 
-    def _save_piece(self, replay: Replay, start: int, piece: Sequence[bytes]) -> None:
+    def _save_piece(self, replay: Replay, start: int, piece: Sequence[bytes], erasures: int) -> None:
         (commit, _), key = self._begin_act(replay.account, adds=True), f"replay:{replay.id}"
         reads = self.database.reads(replay.account)
         reads.exists(key)
         reads.llen(f"{key}:jobs")
         reads.hget("meta", "erasures")
-        exists, length, erasures = reads.run()
+        exists, length, erased = reads.run()
         if exists or length != start:
             return
-        _check_erasures(commit, replay, erasures)
+        _check_erasures(commit, erased, erasures)
         commit.run("RPUSH", f"{key}:jobs", *piece)
         commit.run("PEXPIRE", f"{key}:jobs", REPLAY_MS)
         send_act(commit)
 
-    def _save_replay(self, replay: Replay, entry: AuditEntry) -> None:
+    def _save_replay(self, replay: Replay, entry: AuditEntry, erasures: int) -> None:
         commit, known = self._begin_act(replay.account, entry, adds=True)
         key, reads = f"replay:{replay.id}", self.database.reads(replay.account)
         reads.exists(key)
         reads.zcard("replays")
         reads.llen(f"{key}:jobs")
         reads.hget("meta", "erasures")
-        exists, count, listed, erasures = reads.run()
+        exists, count, listed, erased = reads.run()
         if exists:
             return
-        _check_erasures(commit, replay, erasures)
+        _check_erasures(commit, erased, erasures)
         if listed != replay.eligible:
             raise StoreUnavailable("a part of the replay's set is gone; prepare it again", retry_after=1.0)
         made = replay.made_at or commit.now
@@ -211,13 +213,13 @@ class RedisReplays(Acts):
         self._repeat(account_of(replay_id), act)
 
 
-def _check_erasures(commit: AccountCommit, replay: Replay, erasures: bytes | None) -> None:
+def _check_erasures(commit: AccountCommit, erased: bytes | None, erasures: int) -> None:
     """Let a commit hold only while no record is erased: the replay was made of jobs that may name it."""
-    if int(erasures or 0) != replay.erasures:
+    if int(erased or 0) != erasures:
         raise StoreUnavailable(
             "a record was erased while the replay was prepared; prepare it again", retry_after=1.0
         )
-    commit.check("meta", "erasures", erasures or "")
+    commit.check("meta", "erasures", erased or "")
 
 
 def _about(replay: Replay, entry: AuditEntry) -> AuditEntry:
