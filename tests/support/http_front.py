@@ -4,10 +4,12 @@ It has two accounts, keys with different rights, and one webhook source per sche
 """
 
 import hashlib
+import json
 import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from ops.web.routes import operator_routes
 from producers.portals.http import deps
 from producers.portals.http.application import application
 from producers.portals.http.server import Server
+from tests.support.described import find_undescribed
 from worker.config import Settings, load_settings
 from worker.errors import Unavailable
 from worker.ports.records import JobRecord
@@ -173,7 +176,13 @@ class Front:
         """Return a client that carries the key of this name."""
         headers = {"Authorization": f"Bearer {KEYS[key][0]}"} if key else {}
         self._clients.append(
-            httpx.Client(base_url=self.url, headers=headers, transport=httpx.HTTPTransport(), timeout=20.0)
+            httpx.Client(
+                base_url=self.url,
+                headers=headers,
+                transport=httpx.HTTPTransport(),
+                timeout=20.0,
+                event_hooks={"response": [self._require_described]},
+            )
         )
         return self._clients[-1]
 
@@ -192,6 +201,22 @@ class Front:
         """Close every client."""
         while self._clients:
             self._clients.pop().close()
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        document: dict[str, Any] = httpx.get(f"{self.url}/openapi.json", trust_env=False).json()
+        return document
+
+    def _require_described(self, response: httpx.Response) -> None:
+        """Let the test fail of which an answer has fields that the OpenAPI document does not have."""
+        request = response.request
+        is_told = request.method != "HEAD" and response.headers.get("Content-Type") == "application/json"
+        if is_told and request.url.path.startswith("/v1/"):
+            answer = json.loads(response.read())
+            found = find_undescribed(
+                self._document, request.method, request.url.path, response.status_code, answer
+            )
+            assert not found, f"{request.method} {request.url.path} has {found}, which is not described"
 
 
 def settings(folder: Path, redis_url: str, api_url: str) -> Settings:

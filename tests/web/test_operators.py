@@ -18,13 +18,13 @@ CHANGE = {"account": "acme", "action": "create", "relationtype": BUYER, "parenti
 class Operator:
     """A client with an admin key, or another one per call."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
 
     def __call__(
         self, method: str, path: str, *, key: str = "canary-key-admin", **how: Any
     ) -> httpx.Response:
-        return httpx.request(method, self.url + path, headers={"Authorization": f"Bearer {key}"}, **how)
+        return self._client.request(method, path, headers={"Authorization": f"Bearer {key}"}, **how)
 
     def get(self, path: str, **params: Any) -> Any:
         answer = self("GET", path, params=params)
@@ -39,7 +39,7 @@ class Operator:
 
 @pytest.fixture
 def operator(front: Front) -> Operator:
-    return Operator(front.url)
+    return Operator(front.client(None))
 
 
 def send(front: Front, *children: int, flush: bool = True, **more: Any) -> list[str]:
@@ -52,7 +52,7 @@ def send(front: Front, *children: int, flush: bool = True, **more: Any) -> list[
 
 
 def test_the_description_of_all_routes_is_valid_and_names_each(operator: Operator) -> None:
-    document = httpx.get(f"{operator.url}/openapi.json").json()
+    document = operator.get("/openapi.json")
     validate(document)
     assert {
         "/v1/replays/{id}/run",
@@ -204,7 +204,7 @@ def test_nothing_of_another_account_is_shown_or_done(
 
 def test_numbers_are_served_to_prometheus_without_a_key(front: Front, operator: Operator) -> None:
     send(front, 1)
-    text = httpx.get(f"{operator.url}/metrics").text
+    text = operator("GET", "/metrics").text
     assert 'account="acme"' in text
 
 
