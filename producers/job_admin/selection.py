@@ -23,8 +23,9 @@ OF_RELATIONS: Final = ("type", "parent", "child", "error")  # fields of a filter
 FOREIGN: Final = "foreign"  # the reason why a job of another account is refused
 GONE: Final = "gone"  # the reason for one that there is not, or not any more
 OTHER_FAILURE: Final = "failed of something else"  # the reason for one that has no such failed relation
-NOTHING_SELECTED: Final = "say which jobs: their ids, or at least one of " + ", ".join(
-    JobFilter.__struct_fields__
+NOTHING_SELECTED: Final = (
+    "say which jobs: their ids, or at least one of state, type, parent, child, error, source, batch, "
+    "event_id, reference, since, until, failed_since, failed_until"
 )
 
 
