@@ -204,7 +204,7 @@ class Front:
 
     @cached_property
     def _document(self) -> dict[str, Any]:
-        document: dict[str, Any] = httpx.get(f"{self.url}/openapi.json", trust_env=False).json()
+        document: dict[str, Any] = self.client("").get("/openapi.json").json()
         return document
 
     def _require_described(self, response: httpx.Response) -> None:
