@@ -78,6 +78,8 @@ class TolerantQoS(QoS):
         try:
             with channel.conn_or_acquire() as client:
                 client.eval(REMEMBER_UNACKED, 2, *own)
+        except ResponseError:
+            pass  # the connection goes on, and so does what waits for its time
         except RedisError:
             # This is its only copy now, and what waits for its time is given up with the connection.
             message.headers.pop("eta", None)

@@ -8,7 +8,7 @@ import redis
 from kombu import Connection, Message
 
 from ops.dev.redis_server import run_server
-from tests.support.error_replies import Unanswered
+from tests.support.error_replies import ErrorReplies, Unanswered
 from worker.app import app
 from worker.celery_broker import OwnCelery
 from worker.redis.broker import broker_settings
@@ -73,3 +73,15 @@ def test_a_message_that_a_broker_which_hangs_neither_remembers_nor_forgets_is_wo
             settle(message)
             assert qos.can_consume()
             assert replies.refused.total() == 2
+
+
+def test_a_message_that_a_broker_refuses_to_remember_waits_for_its_time_all_the_same(tmp_path: Path) -> None:
+    """Worked at once, one that asks for another in a minute would ask without a pause."""
+    own, headers = OwnCelery(set_as_current=False), {"eta": "2036-11-30T09:00:00+00:00"}
+    with run_server(tmp_path) as server, ErrorReplies(server) as replies:
+        own.conf.update(broker_settings(replies.url, "t"))
+        with own.connection_for_read() as connection, connection.SimpleQueue("t.q") as queue:
+            queue.put("a wake-up", headers=headers)
+            replies.answer("NOPERM no permission to run 'eval'", lambda command: command[0] == b"EVAL")
+            assert queue.get(timeout=10).headers == headers
+            assert replies.refused.total() == 1
