@@ -13,6 +13,7 @@ from typing import Any
 from celery import Celery, Task
 from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError, NotRegistered
 from celery.utils.log import get_logger
+from celery.utils.time import timezone
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from celery.worker.state import maybe_shutdown
@@ -93,6 +94,8 @@ class CheckedRequest(Request):
         soft, hard = self.time_limits
         headers = self.request_dict.get("stamped_headers") or []
         stamps = self.request_dict.get("stamps") or {}
+        if self.eta:
+            timezone.to_system(self.eta)  # raises for the first and the last day of the calendar
         if not (isinstance(self.id, str) and _is_limit(soft) and _is_limit(hard)):
             raise TypeError("expected an id that is text, and limits that are numbers")
         if not (isinstance(headers, list) and isinstance(stamps, dict)):
