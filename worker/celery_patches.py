@@ -22,12 +22,11 @@ from celery.worker.strategy import default
 from worker import log
 from worker.background import RepeatedFailure
 from worker.celery_config import COUNTDOWN_HEADER
-from worker.celery_unreadable import wrap_refused
+from worker.celery_unreadable import MAX_DEPTH, is_shallow, wrap_refused
 from worker.redis.client import ResponseError, explain_error
 
 LONGEST_PAUSE = 8  # seconds until a broker that refused a command is asked again, the first time one
 QUIET = 60.0  # seconds after which what was said of the broker is said again
-MAX_DEPTH = 20  # levels of lists and objects in a message; a list of changes has five
 
 
 def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:
@@ -197,11 +196,4 @@ def _is_task(payload: object) -> bool:
     if not isinstance(payload, list | tuple) or len(payload) != 3:
         return False
     args, kwargs, _ = payload
-    return isinstance(args, list | tuple) and isinstance(kwargs, dict) and _is_shallow(payload, MAX_DEPTH)
-
-
-def _is_shallow(value: object, levels: int) -> bool:
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return levels > 0 and all(
-        _is_shallow(item, levels - 1) for item in items if isinstance(item, dict | list | tuple)
-    )
+    return isinstance(args, list | tuple) and isinstance(kwargs, dict) and is_shallow(payload)

@@ -20,6 +20,7 @@ NO_MESSAGE: Final = "no message of Celery"
 REFUSED: Final = "a message that Celery refuses"
 PRIORITY: Final = "\x06"  # kombu's, between a queue's name and its priority
 ENCODINGS: Final = (None, "base64")  # of a body within a Redis
+MAX_DEPTH: Final = 20  # levels of lists and objects in a message; a list of changes has five
 
 
 class UndecodedBody(NamedTuple):
@@ -45,7 +46,8 @@ def wrap_foreign(item: bytes, key: bytes) -> bytes:
     """Return what stood in a queue on a Redis; in a message of ours where it is none of Celery's.
 
     Whoever else writes there, by mistake or with another library, would end the worker. A message names the
-    queue it came from: given back to another that its sender names, it would be lost.
+    queue it came from, and has headers: given back to another that its sender names, or without any, it would
+    be lost.
     """
     queue = key.decode().partition(PRIORITY)[0]
     own_place = {"exchange": "", "routing_key": queue}
@@ -54,11 +56,11 @@ def wrap_foreign(item: bytes, key: bytes) -> bytes:
         _check_envelope(message)
     except Exception as error:  # whatever the decoder of a type raises
         return _envelop(item, error, own_place)
-    place = message["properties"]["delivery_info"]
-    if own_place.items() <= place.items():
+    place, headers = message["properties"]["delivery_info"], message.setdefault("headers", {})
+    if own_place.items() <= place.items() and isinstance(headers, dict):
         return item
     place |= own_place
-    return dumps(message).encode()
+    return dumps({**message, "headers": headers or {}}).encode()
 
 
 def _envelop(item: bytes, error: Exception, place: Mapping[str, str]) -> bytes:
@@ -82,6 +84,14 @@ def read_undecoded(fields: Mapping[str, object]) -> UndecodedBody | None:
             with suppress(ValueError):
                 return UndecodedBody(content_type, reason, b64decode(text, validate=True))
     return None
+
+
+def is_shallow(value: object, levels: int = MAX_DEPTH) -> bool:
+    """Return whether a value has no more levels of lists and objects."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return levels > 0 and all(
+        is_shallow(item, levels - 1) for item in items if isinstance(item, dict | list | tuple)
+    )
 
 
 def _headers(name: str) -> dict[str, str]:
@@ -117,5 +127,7 @@ def _check_envelope(message: Any) -> None:
     "".join(texts).encode()  # JSON may have halves of characters, which no Redis takes
     if encoding not in ENCODINGS or not isinstance(message.get("headers") or {}, dict):
         raise TypeError("expected headers by name, and a body as it is or in base64")
+    if not is_shallow(message):
+        raise RecursionError("expected fewer levels")  # what is read here may be too deep to be written again
     if encoding:
         b64decode(texts[-1])

@@ -40,6 +40,11 @@ FOREIGN = (
         json.dumps({**json.loads(envelope()), "headers": typed(of)}).encode()
         for of in ("y", "uuid", "decimal")
     ),
+    # What can just be read, kombu cannot write again from deeper in the stack.
+    *(
+        b'{"headers": {"x": %b}, ' % (b"[" * levels + b"]" * levels) + envelope()[1:]
+        for levels in (20, *range(950, 970))
+    ),
     *(envelope(delivery_tag="\ud800"), envelope(body_encoding=None).replace(b'"W1tdL', b'"\\ud800')),
 )
 
@@ -91,9 +96,18 @@ def test_what_celery_would_drop_is_kept_once_each_and_not_in_the_log(tmp_path: P
         assert "personal" not in log
 
 
-def test_a_message_that_names_another_queue_comes_back_to_the_one_it_came_from(redis_url: str) -> None:
+@pytest.mark.parametrize(
+    "item",
+    [
+        envelope(delivery_info={"exchange": "celery", "routing_key": "celery"}),
+        json.dumps({**json.loads(envelope()), "headers": None}).encode(),  # as a library of Go writes them
+    ],
+)
+def test_a_message_of_another_queue_or_without_headers_comes_back_to_where_it_came_from(
+    redis_url: str, item: bytes
+) -> None:
     client, key = connect(redis_url), "relations.intake"
-    client.rpush(key, envelope(delivery_info={"exchange": "celery", "routing_key": "celery"}))
+    client.rpush(key, item)
     with OwnConnection(redis_url) as connection:
         received: list[object] = []
         consumer = connection.Consumer(Queue(key), on_message=received.append)
