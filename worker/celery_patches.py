@@ -195,5 +195,6 @@ def _is_task(payload: object) -> bool:
         payload = [payload.get("args", []), payload.get("kwargs", {}), {}]
     if not isinstance(payload, list | tuple) or len(payload) != 3:
         return False
-    args, kwargs, _ = payload
-    return isinstance(args, list | tuple) and isinstance(kwargs, dict) and is_shallow(payload)
+    args, kwargs, options = payload
+    are_parts = isinstance(args, list | tuple) and isinstance(kwargs, dict)
+    return are_parts and (not options or isinstance(options, dict)) and is_shallow(payload)
