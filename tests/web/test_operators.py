@@ -7,6 +7,7 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 
+from tests.support.described import find_undescribed
 from tests.support.http_front import MISSING, Front, problem
 from worker.contract import from_message
 from worker.planner.actions import Action, Request
@@ -200,6 +201,20 @@ def test_nothing_of_another_account_is_shown_or_done(
 ) -> None:
     problem(operator(method, path, json=form), 403)
     problem(operator(method, path, json=form, key="wrong"), 401)
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "found"),
+    [
+        ("/v1/replays/r1", {"id": "r1", "erasures": 1}, [".erasures"]),
+        ("/v1/replays", {"replays": [{"id": "r1", "erasures": 1}]}, [".replays[].erasures"]),
+        ("/v1/replays", {"replays": [{"id": "r1"}]}, []),
+    ],
+)
+def test_a_field_that_stands_in_no_description_is_found(
+    operator: Operator, path: str, answer: Any, found: list[str]
+) -> None:
+    assert find_undescribed(operator.get("/openapi.json"), "GET", path, 200, answer) == found
 
 
 def test_numbers_are_served_to_prometheus_without_a_key(front: Front, operator: Operator) -> None:
