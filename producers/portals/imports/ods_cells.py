@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from zipfile import ZipFile
 
 from producers.portals.imports.sheet_cells import (
+    MAX_ROWS,
     NOT_CALCULATED,
     SHEET_ERROR,
     UNKNOWN_ERROR,
@@ -41,7 +42,6 @@ BLANKS: Final = (f"{TEXT}s", f"{TEXT}tab", f"{TEXT}line-break")
 NOTES: Final = (f"{TEXT}ruby-text", f"{TEXT}note")
 CELLS: Final = (f"{TABLE}table-cell", f"{TABLE}covered-table-cell")
 REPEATED: Final = {what: f"{TABLE}number-{what}-repeated" for what in ("rows", "columns")}
-MAX_REPEATED: Final = 2**20  # rows of a sheet
 MAX_BLANKS: Final = 2**15  # more than the text of a cell has characters
 
 
@@ -162,4 +162,4 @@ def _count_blanks(part: ElementTree.Element) -> int:
 
 def _repeated(element: ElementTree.Element, what: str) -> int:
     """Return how many rows or columns an element stands for."""
-    return min(MAX_REPEATED, int(element.get(REPEATED[what], "1")))
+    return min(MAX_ROWS, int(element.get(REPEATED[what], "1")))

@@ -52,10 +52,8 @@ def _read_cells(part: IO[bytes]) -> Iterator[tuple[int, int, int, bytes]]:
     for kind, data in _read_records(part):
         if kind == ROW:
             (row,) = struct.unpack_from("<I", data)
-        elif kind in SHORT_CELLS:
-            yield row, 0, kind, data
-        elif kind in CELLS:
-            yield row, struct.unpack_from("<I", data)[0], kind, data
+        elif kind in CELLS or kind in SHORT_CELLS:
+            yield row, struct.unpack_from("<I", data)[0] if kind in CELLS else 0, kind, data
 
 
 def _read_records(part: IO[bytes]) -> Iterator[tuple[int, bytes]]:

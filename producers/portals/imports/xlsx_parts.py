@@ -69,19 +69,19 @@ class _XlsxScan:
         self._parser.Parse(b"", True)
 
     def _begin(self, name: str, attributes: Mapping[str, str]) -> None:
-        tag = name.rpartition(":")[2]
-        if tag == "v":
-            self._is_filled = True
-            if self._has_formula or self._kind == "e":  # hardly ever
-                self._parser.CharacterDataHandler = self._add_text
-        elif tag == "c":
-            self._begin_cell(attributes.get("r", ""), attributes.get("t", "n"))
-        elif tag == "f":
-            self._has_formula = True
-        elif tag == "row":
-            self._row, self._column = int(attributes.get("r", self._row + 1)), 0
-        elif tag == "is":
-            self._is_filled = True
+        match name.rpartition(":")[2]:
+            case "v":
+                self._is_filled = True
+                if self._has_formula or self._kind == "e":  # hardly ever
+                    self._parser.CharacterDataHandler = self._add_text
+            case "c":
+                self._begin_cell(attributes.get("r", ""), attributes.get("t", "n"))
+            case "f":
+                self._has_formula = True
+            case "row":
+                self._row, self._column = int(attributes.get("r", self._row + 1)), 0
+            case "is":
+                self._is_filled = True
 
     def _begin_cell(self, place: str, kind: str) -> None:
         """Go to a cell: to its place, or to the next one if it names none."""
@@ -105,9 +105,7 @@ class _XlsxScan:
                 self.failed.setdefault(self._row - 1, []).append((self._column - 1, 1, intern(shown)))
             self._parser.CharacterDataHandler = None
         if self._is_filled or self._has_formula:
-            row, column, area = self._row, self._column, self.area
-            if not (area and area.top <= row <= area.bottom and area.left <= column <= area.right):
-                self.area = measure([(row, column)], area)
+            self.area = measure([(self._row, self._column)], self.area)
 
     def _show_failed(self) -> str:
         """Return what the cell shows if it is a failed one; a formula that gave an empty text is a "str"."""
