@@ -75,11 +75,9 @@ class TolerantQoS(QoS):
         info, channel = message.delivery_info, cast("Any", self.channel)
         text = dumps([message._raw, info["exchange"], info["routing_key"]])
         own: tuple[Any, ...] = (self.unacked_index_key, self.unacked_key, time(), delivery_tag, text)
-        try:
-            with channel.conn_or_acquire() as client:
+        try:  # after a refusal the connection goes on, and so does what waits for its time
+            with suppress(ResponseError), channel.conn_or_acquire() as client:
                 client.eval(REMEMBER_UNACKED, 2, *own)
-        except ResponseError:
-            pass  # the connection goes on, and so does what waits for its time
         except RedisError:
             # This is its only copy now, and what waits for its time is given up with the connection.
             message.headers.pop("eta", None)
