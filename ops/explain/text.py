@@ -8,9 +8,7 @@ from worker.contract import Change, Info, Reference, Side, read_instant
 from worker.ports.records import JobRecord
 from worker.ports.references import JobReference
 
-EPOCH: Final = datetime.fromtimestamp(
-    0, UTC
-)  # in UTC, since in another zone days are added by its wall clock
+EPOCH: Final = datetime.fromtimestamp(0, UTC)  # in another zone days would be added by its wall clock
 
 
 class Sentence(str):
