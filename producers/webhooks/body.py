@@ -8,16 +8,17 @@ import codecs
 import json
 import re
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NoReturn
+from xml.parsers import expat
 
 import msgspec
+import xmltodict
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser
 
 from producers.webhooks.fields import MAX_FIELDS, decode_text, make_tree, plain_fields, split_fields
 from producers.webhooks.mail import is_mail, read_mail
 from producers.webhooks.signatures import WebhookDelivery
-from producers.webhooks.xml_value import read_xml
 from worker.config.written_bytes import decode_bytes
 from worker.contract.quoting import escape_unprintable
 from worker.errors import Fault, InvalidChange
@@ -191,3 +192,74 @@ def _describe_file(file: File) -> dict[str, object]:
 
 def _refused(message: str) -> InvalidChange:
     return InvalidChange([Fault("", message)])
+
+
+# --- XML
+
+MAX_XML_DEPTH: Final = 100  # of elements in elements
+MAX_XML_ELEMENTS: Final = 100_000
+WIDE_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")  # of byte order, in UTF-16
+DECLARED: Final = re.compile(rb"<\?xml[^>]{0,100}encoding=[\"']([A-Za-z0-9._-]{1,40})[\"']")
+ONE_BYTE: Final = re.compile(r"(iso[-_]?8859[-_]?(?!1$)[0-9]{1,2}|(windows-|cp)125[0-8])")
+
+
+def read_xml(body: bytes) -> object:
+    """Return the root by its name: attributes behind `@`, an element that is repeated as a list.
+
+    Raises InvalidChange if this is no XML.
+    """
+    encoding, content = _recode_xml(body)
+    try:
+        _check_xml(content, encoding)
+        found: object = xmltodict.parse(content, encoding=encoding, postprocessor=_without_namespace)
+    except (expat.ExpatError, ValueError, LookupError) as error:  # ValueError: it has entities
+        raise InvalidChange([Fault("", f"expected XML: {escape_unprintable(str(error))}")]) from None
+    return found
+
+
+def _recode_xml(body: bytes) -> tuple[str | None, bytes]:
+    """Return the encoding of a document and its bytes; without one the document's own word counts.
+
+    UTF-8 is what it is whatever is declared; anything else is of one byte a letter, Windows' if not declared.
+    """
+    if body.startswith(WIDE_MARKS) or b"\0" in body[:4]:
+        return None, body
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        declared = DECLARED.match(body.lstrip())
+        name = declared[1].decode().lower() if declared else ""
+        text = body.decode(name if ONE_BYTE.fullmatch(name) else "windows-1252", "replace")
+        return "utf-8", text.encode()
+    return "utf-8", body
+
+
+def _check_xml(body: bytes, encoding: str | None) -> None:
+    """Raise ValueError for entities and for elements without end, before anything is made of them."""
+    depth = elements = 0
+
+    def start(_name: str, _attributes: dict[str, str]) -> None:
+        nonlocal depth, elements
+        depth, elements = depth + 1, elements + 1
+        if depth > MAX_XML_DEPTH or elements > MAX_XML_ELEMENTS:
+            raise ValueError(f"has more than {MAX_XML_DEPTH} levels or {MAX_XML_ELEMENTS} elements")
+
+    def end(_name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def refuse_entity(*_: Any) -> NoReturn:
+        raise ValueError("entities are disabled")
+
+    parser = expat.ParserCreate(encoding)
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.EntityDeclHandler = refuse_entity
+    parser.Parse(body, True)
+
+
+def _without_namespace(_path: object, name: str, value: object) -> tuple[str, object] | None:
+    """Return an element or attribute without its prefix, None for what only declares one."""
+    if name == "@xmlns" or name.startswith("@xmlns:"):
+        return None
+    mark = "@" if name.startswith("@") else ""
+    return mark + name.removeprefix(mark).rpartition(":")[2], value
