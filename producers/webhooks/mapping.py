@@ -10,10 +10,9 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from producers.webhooks.advice import advise_on_value
 from producers.webhooks.body import read_body_value
 from producers.webhooks.events import Event, find_account, find_events, find_ignore_rule, is_true, make_scope
-from producers.webhooks.expressions import lists_of, maps_of, reason_broken, search
+from producers.webhooks.expressions import advise_on_value, lists_of, maps_of, reason_broken, search
 from producers.webhooks.fields import compose, plain_fields
 from producers.webhooks.mail import explain_unread_mail
 from producers.webhooks.scope import NO_DELIVERY, TooMuchWork
