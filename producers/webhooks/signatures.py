@@ -1,16 +1,25 @@
-"""Signatures as senders write them: hex or base64, one or several, over a content with a time. Pure."""
+"""Signatures as senders write them: hex or base64, one or several, over a content with a time. Pure.
+
+By a shared secret (HMAC), or by a private key, whose kind says how it signs: what came cannot choose a weaker
+way.
+"""
 
 import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from producers.errors import RefusalReason, Unauthorized
 from worker.config import Source
+from worker.config.public_keys import read_public_keys
 from worker.config.written_bytes import decode_bytes
 from worker.contract.instant import SECOND, read_instant
+from worker.errors import Fault, InvalidSettings
+
+if TYPE_CHECKING:
+    from worker.config.public_keys import PublicKey
 
 TOLERANCE: Final = 300.0  # seconds between the sender's clock and ours
 WHOLE_SECONDS: Final = re.compile(r"[0-9]{1,11}")
@@ -112,3 +121,57 @@ def any_equal(expected: Sequence[bytes], received: Sequence[bytes]) -> bool:
 def refusal(message: str, *, reason: RefusalReason = "signature") -> Unauthorized:
     """Return the error of a signature that does not prove who sent it."""
     return Unauthorized(message, challenge="Signature", reason=reason)
+
+
+# --- by a private key, checked by the public one: Ed25519, ECDSA and RSA
+
+MAX_SIGNATURES: Final = 8  # of one delivery that are tried: each takes longer than an HMAC
+
+
+def list_public_keys(source: Source) -> "list[PublicKey]":
+    """Return the keys of a source; raise InvalidSettings if a file was replaced by something else."""
+    try:
+        return [key for text in source.public_keys for key in read_public_keys(text.read())]
+    except ValueError as error:
+        raise InvalidSettings([Fault(f"sources.{source.name}.public_key", str(error))]) from None
+
+
+def is_signed_by_key(source: Source, contents: Iterable[bytes], signatures: Sequence[bytes]) -> bool:
+    """Return whether one of the signatures is one of the source's keys over one of the contents."""
+    keys, given = list_public_keys(source), list(dict.fromkeys(signatures))[:MAX_SIGNATURES]
+    return any(
+        _is_right(key, signature, content, source.algorithm)
+        for content in contents
+        for signature in given
+        for key in keys
+    )
+
+
+def _as_der(signature: bytes, size: int) -> bytes:
+    """Return an ECDSA signature as DER, also of one that is its two numbers, as browsers and JOSE have it."""
+    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+    if len(signature) != 2 * size:
+        return signature
+    return encode_dss_signature(*(int.from_bytes(half) for half in (signature[:size], signature[size:])))
+
+
+def _is_right(key: "PublicKey", signature: bytes, content: bytes, algorithm: str) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+
+    digests = {"sha1": hashes.SHA1(), "sha256": hashes.SHA256(), "sha512": hashes.SHA512()}  # noqa: S303
+    digest = digests[algorithm]
+    try:
+        if isinstance(key, Ed25519PublicKey):
+            key.verify(signature, content)
+        elif isinstance(key, EllipticCurvePublicKey):
+            key.verify(_as_der(signature, (key.key_size + 7) // 8), content, ECDSA(digest))
+        else:
+            key.verify(signature, content, PKCS1v15(), digest)
+    except InvalidSignature:
+        return False
+    return True

@@ -16,8 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from producers.webhooks.key_signatures import MAX_SIGNATURES, list_public_keys
-from producers.webhooks.signatures import TOLERANCE, WebhookDelivery, read_keys, refusal
+from producers.webhooks.signatures import (
+    MAX_SIGNATURES,
+    TOLERANCE,
+    WebhookDelivery,
+    list_public_keys,
+    read_keys,
+    refusal,
+)
 from worker.config import Source
 from worker.config.kinds import BODY_SHA256, URL_SHA256
 from worker.config.written_bytes import decode_bytes

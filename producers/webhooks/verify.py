@@ -17,7 +17,6 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 from producers.errors import Unauthorized
 from producers.webhooks.fields import Tree, encode_tree, make_tree, split_fields
 from producers.webhooks.functions import further_parts
-from producers.webhooks.key_signatures import is_signed
 from producers.webhooks.places import Places
 from producers.webhooks.proofs import hide_secret
 from producers.webhooks.request_parts import make_head
@@ -27,6 +26,7 @@ from producers.webhooks.signatures import (
     WebhookDelivery,
     any_equal,
     check_time,
+    is_signed_by_key,
     make_digests,
     parse_fields,
     read_digests,
@@ -99,7 +99,7 @@ def _read_asymmetric(signatures: str) -> list[bytes]:
 
 def _check_signed(source: Source, contents: Sequence[bytes], signatures: Sequence[bytes]) -> None:
     """Raise Unauthorized unless one of the signatures is by one of the keys, over one of the contents."""
-    if not is_signed(source, contents, signatures):
+    if not is_signed_by_key(source, contents, signatures):
         raise refusal("the signature does not match")
 
 
