@@ -18,7 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 PACKAGE = "onoffice_relations"
 SOURCE = f"{PACKAGE}._source"
 ENTRANCE = "producers.portals"  # whose names the package has
-CLIENTS = ("producers.portals.sdk.client", "producers.portals.sdk.async_client")  # imported when used
+CLIENT = "producers.portals.sdk.client"  # imported when used
 ROOTS = ("worker", "producers")
 IMPORT = re.compile(rf"^(\s*)from ({'|'.join(ROOTS)})\b", re.MULTILINE)
 
@@ -45,7 +45,7 @@ class ClientBuildHook(BuildHookInterface[Any]):
 
 def make_package(sources: Path, target: Path) -> None:
     """Write the package `onoffice_relations` of the program in `sources` into the new folder `target`."""
-    for module in sorted(find_modules(sources, ENTRANCE, *CLIENTS)):
+    for module in sorted(find_modules(sources, ENTRANCE, CLIENT)):
         path = find_file(sources, module)
         copy = target / "_source" / path.relative_to(sources)
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -13,20 +13,16 @@ from worker.contract import Change, MessageDict
 from worker.errors import BacklogFull, Fault, Invalid, InvalidChange, NotFound, RelationsError, Unavailable
 
 if TYPE_CHECKING:
-    from producers.portals.sdk.async_client import AsyncRelations
-    from producers.portals.sdk.client import Relations
+    from producers.portals.sdk.client import AsyncRelations, Relations
 else:
 
     def __getattr__(name: str) -> type:
         """Return a client, imported when it is first used: the server does without its HTTP library."""
-        if name == "Relations":
-            from producers.portals.sdk.client import Relations
+        if name in ("Relations", "AsyncRelations"):
+            from producers.portals.sdk import client
 
-            return Relations
-        if name == "AsyncRelations":
-            from producers.portals.sdk.async_client import AsyncRelations
-
-            return AsyncRelations
+            found: type = getattr(client, name)
+            return found
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

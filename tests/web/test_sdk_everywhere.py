@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
-from types import ModuleType
 from typing import Any
 
 import httpx
@@ -17,7 +16,7 @@ import pytest
 
 from producers.errors import Forbidden
 from producers.portals import AsyncRelations, Relations, Sent
-from producers.portals.sdk import async_client, client
+from producers.portals.sdk import client
 from tests.support.http_front import KEYS, Front
 from tests.support.waiting import HANGS_AFTER
 from worker.contract import MessageDict, from_message
@@ -49,8 +48,7 @@ def http(front: Front) -> Iterator[Relations]:
         yield relations
 
 
-@pytest.mark.parametrize("module", [client, async_client])
-def test_the_examples_of_the_docstrings_work(front: Front, http: Relations, module: ModuleType) -> None:
+def test_the_examples_of_the_docstrings_work(front: Front, http: Relations) -> None:
     names = {
         "url": front.url,
         "key": KEYS["portal"][0],
@@ -59,7 +57,7 @@ def test_the_examples_of_the_docstrings_work(front: Front, http: Relations, modu
     }
     tests = [
         test
-        for test in doctest.DocTestFinder().find(module, globs={**vars(module), **names})
+        for test in doctest.DocTestFinder().find(client, globs={**vars(client), **names})
         if test.examples
     ]
     assert tests

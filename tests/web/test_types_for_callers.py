@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from textwrap import indent
 
-from producers.portals.sdk import async_client, client
+from producers.portals.sdk import client
 from tests.support.docs_pages import DOCS, blocks
 from tests.support.waiting import HANGS_AFTER
 
@@ -49,10 +49,7 @@ def test_what_callers_write_is_typed(tmp_path: Path) -> None:
     page = [block.text for block in blocks(DOCS / "how-to" / "python.md") if block.language == "python"]
     finder = doctest.DocTestFinder()
     examples = [
-        "".join(example.source for example in test.examples)
-        for module in (client, async_client)
-        for test in finder.find(module)
-        if test.examples
+        "".join(example.source for example in test.examples) for test in finder.find(client) if test.examples
     ]
     assert len(page) > 2
     assert len(examples) > 5
