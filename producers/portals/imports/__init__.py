@@ -16,9 +16,9 @@ from producers.portals.imports.load import LoadCounts as LoadCounts
 from producers.portals.imports.load import ParsedRow as ParsedRow
 from producers.portals.imports.load import RowDefaults as RowDefaults
 from producers.portals.imports.load import RowLoader as RowLoader
-from producers.portals.imports.local_times import find_zone as find_zone
-from producers.portals.imports.local_times import write_offset as write_offset
+from producers.portals.imports.reader import find_zone as find_zone
 from producers.portals.imports.reader import read_ndjson as read_ndjson
 from producers.portals.imports.reader import read_rows as read_rows
+from producers.portals.imports.reader import write_offset as write_offset
 from producers.portals.imports.unpack import unpack as unpack
 from producers.portals.imports.unpack import unpack_text as unpack_text

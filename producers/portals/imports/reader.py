@@ -4,15 +4,20 @@
 """
 
 import csv
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Final, TextIO
+from zoneinfo import ZoneInfo
 
 from producers.portals.imports.columns import TableLayout, build_message
 from producers.portals.imports.header import DELIMITERS, MAX_HEADER_LINES, TableOptions, find_header
 from producers.portals.imports.json_rows import read_json_rows
 from producers.portals.imports.lines import InputRow, LineReader
 from worker.contract import MAX_MESSAGE
+from worker.contract.instant import read_local
+from worker.contract.quoting import quote
 from worker.errors import Fault, Invalid
 
 SEPARATOR: Final = "sep="  # Excel writes the delimiter like this, on a line before the header
@@ -102,3 +107,36 @@ def _unreadable(first: int, lines: LineReader, error: csv.Error) -> InputRow:
 def _open_quote(first: int, last: int) -> Fault:
     lost = f" Lines {first:,} to {last:,} are rejected with it" if last > first else ""
     return Fault("", f"is a quotation mark left open?{lost}")
+
+
+# --- times without an offset, as spreadsheets and people write them, of a time zone that the caller names
+
+FIELD: Final = "occurred_at"
+OFFSET: Final = re.compile("(Z|[+-][0-9]{2}:?[0-9]{2})$", re.IGNORECASE)
+
+
+def find_zone(name: str) -> ZoneInfo:
+    """Return a time zone by its name, such as Europe/Berlin; raises Invalid."""
+    with suppress(KeyError, OSError, ValueError):  # no such zone, or no name of one
+        return ZoneInfo(name)
+    raise Invalid([Fault("", f"there is no time zone {quote(name)}; there are Europe/Berlin and others")])
+
+
+def write_offset(row: InputRow, zone: ZoneInfo | None) -> InputRow:
+    """Return the row with the offset of its time in the zone, or with the fault that it has none."""
+    text = row.message.get(FIELD) if row.message else None
+    if not isinstance(text, str) or OFFSET.search(text):  # nearly always it has one
+        return row
+    if (moment := read_local(text)) is None:
+        return row
+    if zone is None:
+        hint = "write it as 2026-11-21T03:00:00+01:00, or say its zone with --time-zone Europe/Berlin"
+        return _add_fault(row, f"{quote(text)} has no offset; {hint}")
+    local = moment.replace(tzinfo=zone)
+    if local.utcoffset() != local.replace(fold=1).utcoffset():
+        return _add_fault(row, f"{quote(text)} is no time in {zone}, or two: clocks change; write its offset")
+    return row._replace(message={**(row.message or {}), FIELD: local.isoformat()})
+
+
+def _add_fault(row: InputRow, message: str) -> InputRow:
+    return row._replace(faults=[*row.faults, Fault(FIELD, message)])
