@@ -13,10 +13,9 @@ import msgspec
 from rich.console import Console
 
 from ops.bench import accept, chart, comparison, growth, limiter, planner, report
+from ops.bench.accept import intake
 from ops.bench.comparison import FULL, QUICK, Extent
-from ops.bench.end_to_end import OPEN_WIDE
-from ops.bench.intake import intake
-from ops.bench.temporary import temporary_stack
+from ops.bench.temporary import OPEN_WIDE, temporary_stack
 from ops.dev.stack import Part, Shape
 
 Echo = Callable[[str], None]

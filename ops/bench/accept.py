@@ -1,15 +1,19 @@
-"""How fast changes are accepted: straight to the store, singly and in batches, and singly over HTTP from 32
-connections.
+"""How fast changes are accepted: straight to the store, over HTTP from 32 connections, and from Python beside
+one Celery `.delay()` per change.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
-from ops.bench.http_client import make_requests, send_all
-from ops.bench.load import chunks, links
+from celery import Celery
+
+from ops.bench.http import make_requests, send_all
+from ops.bench.workloads import chunks, links
 from ops.dev.stack import Stack
+from producers.portals import Relations
+from worker.contract import to_message
 from worker.wiring import Runtime
 
 BATCHES: Final = (100, 500, 1000)
@@ -39,3 +43,42 @@ def _rate(call: Callable[[int], object], size: int, seconds: float) -> float:
         call(done)
         done += 1
     return done * size / spent
+
+
+TURNS: Final = 3  # the best of them counts, for both
+CHANGES: Final = 20_000
+TASKS: Final = 1500
+
+
+def intake(stack: Stack, account: str) -> dict[str, float]:
+    """Measure changes per second: a list given to `Relations.connect(…).send`, and one task for each.
+
+    Each turn begins with an empty server: a store that holds a hundred thousand jobs takes half as long again
+    for each, for want of cache.
+    """
+    messages: list[Any] = [to_message(change) for change in links(CHANGES, account=account, seed=11)]
+    runtime, rates = stack.runtime(wakes=False), list[tuple[float, float]]()
+    with Relations.connect(runtime) as relations, stack.celery() as app:
+        task = _task(app)
+        delay = lambda part: [task.delay(each) for each in part]  # noqa: E731
+        for _ in range(TURNS):
+            runtime.client.flushall()
+            rates.append((_send_rate(relations.send, messages), _send_rate(delay, messages[:TASKS])))
+    ours, theirs = (max(column) for column in zip(*rates, strict=True))
+    return {"send": ours, "delay": theirs, "ratio": ours / theirs}
+
+
+def _task(app: Celery) -> Any:
+    """Return a task that nobody runs, because only sending is measured."""
+
+    def take(change: Any) -> None:
+        """Never run."""
+
+    app.conf.task_default_queue = "bench.delay"
+    return app.task(name="bench.delay")(take)
+
+
+def _send_rate(send: Callable[[Sequence[Any]], object], messages: Sequence[Any]) -> float:
+    started = time.perf_counter()
+    send(messages)
+    return len(messages) / (time.perf_counter() - started)

@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
-from ops.bench.cpu import measured
-from ops.bench.end_to_end import BATCH, drained, pids
-from ops.bench.load import chunks, links
-from ops.bench.memory import proportional
 from ops.bench.same_work import PACE, SETTINGS
-from ops.bench.temporary import temporary_stack
+from ops.bench.temporary import BATCH, drained, pids, temporary_stack
+from ops.bench.usage import measured, proportional
+from ops.bench.workloads import chunks, links
 from ops.dev.stack import Shape, Stack
 from worker.contract import Change
 

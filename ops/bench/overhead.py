@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from redis import Redis
 
-from ops.bench.cpu import measured
-from ops.bench.load import links
 from ops.bench.peer_runs import WARM, progress_until, started
 from ops.bench.peers.catalogue import Peer, Variant
 from ops.bench.same_work import ACCOUNT, Work, ours
 from ops.bench.temporary import temporary_stack
+from ops.bench.usage import measured
+from ops.bench.workloads import links
 from ops.dev.stack import Shape
 
 DEADLINE: Final = 120.0

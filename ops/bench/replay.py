@@ -10,10 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ops.bench.end_to_end import BATCH, OPEN_WIDE, drained
-from ops.bench.load import chunks
 from ops.bench.program import Echo, Facts, run_program
-from ops.bench.temporary import temporary_stack
+from ops.bench.temporary import BATCH, OPEN_WIDE, drained, temporary_stack
+from ops.bench.workloads import chunks
 from ops.dev.stack import Shape, Stack
 from producers.services import build_services
 from worker.contract import Change

@@ -16,14 +16,11 @@ from typing import Any, Final
 import msgspec
 from redis import Redis
 
-from ops.bench.cpu import measured
-from ops.bench.end_to_end import BATCH, OPEN_WIDE, UNPACED, drained, pids
-from ops.bench.load import chunks, scatter
-from ops.bench.memory import watched
 from ops.bench.peer_runs import progress_until, started
 from ops.bench.peers.catalogue import Peer, Variant
-from ops.bench.temporary import temporary_stack
-from ops.bench.workloads import LOADS, EndState, count_wrong, end_state
+from ops.bench.temporary import BATCH, OPEN_WIDE, UNPACED, drained, pids, temporary_stack
+from ops.bench.usage import measured, watched
+from ops.bench.workloads import LOADS, EndState, chunks, count_wrong, end_state, scatter
 from ops.dev.stack import Part, Shape, Stack
 from worker.contract import Change, Relation
 

@@ -1,12 +1,74 @@
-"""The kinds of work that everybody is given, and the end state that each has to lead to. Pure, but for the
-hour.
+"""The kinds of work that everybody is given, from a seed, and the end state that each leads to. Pure, but for
+the hour.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
-from ops.bench.load import bursts, links, scatter, toggles
-from worker.contract import Change, Relation
+from ops.dev.demo.burst import make_burst
+from worker.contract import Change, Relation, from_message
+
+TYPE = "estate:address:buyer"
+AGO = 3_600_000_000  # µs before now that a burst began
+
+
+def links(count: int, *, account: str, seed: int = 1) -> list[Change]:
+    """Return a mailing: `count` different single relations of one type, the same hundred persons to every
+    estate, in no order.
+    """
+    estates = max(1, count // 100)
+    pairs = [(1 + number % estates, 10_001 + number // estates) for number in range(count)]
+    return _creates(pairs, account, seed)
+
+
+def scatter(count: int, *, account: str, seed: int = 1) -> list[Change]:
+    """Return the everyday case of webhooks: `count` links, each between another estate and another person."""
+    pairs = [(1 + number, 5_000_001 + number) for number in range(count)]
+    return _creates(pairs, account, seed)
+
+
+def toggles(count: int, *, account: str, seed: int = 1) -> list[Change]:
+    """Return a quarrel: links and unlinks of a tenth as many relations, so that most changes are outdated by
+    a later one.
+    """
+    dice = random.Random(seed)
+    few = max(1, count // 10)
+    return [
+        Change(
+            account=account,
+            action=dice.choice(("create", "create", "delete")),
+            type=TYPE,
+            parents=(1 + number % max(1, few // 100),),
+            children=(10_001 + number // max(1, few // 100),),
+        )
+        for number in (dice.randrange(few) for _ in range(count))
+    ]
+
+
+def chunks(changes: list[Change], size: int) -> Iterator[list[Change]]:
+    """Yield the changes in lists of `size`."""
+    rest = iter(changes)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def bursts(count: int, *, account: str, seed: int = 1) -> list[Change]:
+    """Return the demo's burst: enquiries, deals, withdrawals, appointments; some late, some twice."""
+    burst = make_burst(count, seed=seed, accounts=[account], start=time.time_ns() // 1000 - AGO)
+    return [from_message(arrival.message).change for arrival in burst.arrivals]
+
+
+def _creates(pairs: list[tuple[int, int]], account: str, seed: int) -> list[Change]:
+    """Return the creates of these relations in an order by chance."""
+    random.Random(seed).shuffle(pairs)
+    return [
+        Change(account=account, action="create", type=TYPE, parents=(parent,), children=(child,))
+        for parent, child in pairs
+    ]
+
 
 EndState = dict[Relation, dict[str, str]]
 Load = Callable[..., list[Change]]

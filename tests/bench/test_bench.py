@@ -11,10 +11,9 @@ from rich.console import Console
 from ops.bench import chart, comparison, limiter, report
 from ops.bench.comparison import SMOKE, summarize
 from ops.bench.environments import NotInstalled, environment
-from ops.bench.load import scatter
 from ops.bench.peers import call
 from ops.bench.peers.catalogue import PEERS
-from ops.bench.workloads import count_wrong, end_state
+from ops.bench.workloads import count_wrong, end_state, scatter
 from ops.dev.demo.burst import make_burst
 from ops.simulator import Simulator
 from ops.simulator.inprocess import InProcess

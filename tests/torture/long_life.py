@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ops.bench.cpu import read_stats
-from ops.bench.end_to_end import OPEN_WIDE
-from ops.bench.load import chunks, links, toggles
+from ops.bench.temporary import OPEN_WIDE
+from ops.bench.usage import read_stats
+from ops.bench.workloads import chunks, links, toggles
 from ops.dev.stack import Shape, Stack, running
 from worker.contract import Change
 from worker.wiring import Runtime

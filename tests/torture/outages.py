@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from ops.bench.load import chunks, links
+from ops.bench.workloads import chunks, links
 from ops.dev.redis_server import RedisServer, run_server
 from ops.dev.stack import QUICK, Shape, Stack, running
 from worker.contract import Change
