@@ -33,7 +33,7 @@ from worker.redis.client import ADVICE, PIPELINE
 TREE = Path(__file__).parents[2]
 SHOWN = (  # modules whose sentences pages show
     *("ops/doctor/server.py", "ops/doctor/settings.py"),
-    *("ops/lookups.py", "ops/dashboard/endpoint.py", "ops/dashboard/prepared.py"),
+    *("ops/lookups.py", "ops/dashboard/endpoint.py", "ops/dashboard/pages/acts.py"),
     *("producers/job_admin/resolve.py", "producers/job_admin/selection.py"),
     *("producers/portals/http/endpoint.py", "producers/portals/http/problems.py"),
     *("producers/portals/http/query.py", "producers/webhooks/redelivery.py"),

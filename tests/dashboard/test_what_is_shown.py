@@ -14,7 +14,7 @@ import pytest
 import ops.dashboard
 from ops.dashboard.charts import Labels, Series, stacked_bars
 from ops.dashboard.formats import Formatter
-from ops.dashboard.job_query import read_time
+from ops.dashboard.pages.jobs import read_time
 from ops.dashboard.rendering import MENU, STATIC
 from ops.dashboard.texts import Texts, choose_language, read_catalogue
 from producers.services import build_services

@@ -114,7 +114,7 @@ Beside the accounts, below `{prefix}:`, all without end but the last two:
     refusals         hash    key:<reason>, webhook:<source>:<reason>: how many were refused
     sources          set     names of all sources that had a delivery
     deliveries       hash    <source>:<outcome>: how many there were
-    act:{<token>}    string  an act that was prepared on a page (JSON), an hour: `ops.dashboard.prepared`
+    act:{<token>}    string  an act that was prepared on a page (JSON), an hour: `ops.dashboard.pages.acts`
     act:{<token>}:begun      string, two minutes: it is being carried out
 """
 

@@ -1,27 +1,94 @@
-"""What operators do to jobs, in two steps: a preview with a fixed set, and the act."""
+"""What operators do to jobs, in two steps: a preview with a fixed set, kept for an hour, and the act.
+
+Each set has a token of its own, so that a form that is sent twice acts once, and both see the same result.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, get_args
+from secrets import token_urlsafe
+from typing import Any, Final, Literal, get_args
 from urllib.parse import unquote_plus
 
 import msgspec
 
 from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.job_query import JobQueryView, describe_query, read_job_query
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, post
-from ops.dashboard.pages.jobs import pick_accounts
+from ops.dashboard.pages.jobs import JobQueryView, describe_query, pick_accounts, read_job_query
 from ops.dashboard.pages.replays import start_replay
-from ops.dashboard.prepared import Act, PreparedAct, PreparedActs, new_token
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.resolve import PARKED
 from producers.job_admin.selection import OF_RELATIONS, Selection, narrow, select_jobs
 from producers.portals.http.endpoint import job_account
 from producers.replay.resend import parse_correction
 from worker.config import holds_secret, refuse_secrets
-from worker.errors import Fault, InvalidChange, RelationsError
+from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.ports.records import JobFilter, JobState
 from worker.ports.replays import Replay
+from worker.redis.client import Client, translate_errors
+
+LIFETIME: Final = 3600  # seconds
+CLAIMED: Final = 120  # seconds that carrying out may take; whoever died meanwhile, another may after that
+Act = Literal["cancel", "dismiss", "look_up", "replay"]
+
+
+class PreparedAct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is to be done to which jobs, by account; `words` say how they were chosen.
+
+    `only` says which failed relations of the jobs are meant, as the fields of a filter. `unfit` are those
+    that were chosen and cannot be acted on, with the reason. `more` if there are further ones. A replay has
+    `replays` instead of jobs. `chosen_on` is the path of the page they were chosen on. After it was
+    carried out, `done` and `refused` say what became of each job.
+    """
+
+    token: str
+    key: str
+    act: Act
+    words: str
+    jobs: Mapping[str, tuple[str, ...]] = {}
+    only: Mapping[str, Any] = {}
+    unfit: Mapping[str, str] = {}
+    replays: tuple[str, ...] = ()
+    more: bool = False
+    chosen_on: str = "/jobs"
+    state: Literal["prepared", "done"] = "prepared"
+    done: tuple[str, ...] = ()
+    refused: Mapping[str, str] = {}
+
+    @property
+    def count(self) -> int:
+        """How many jobs are in the set."""
+        return sum(map(len, self.jobs.values()))
+
+
+class PreparedActs:
+    """Keeps prepared acts in Redis, so that any process can carry them out."""
+
+    def __init__(self, client: Client, prefix: str) -> None:
+        self._redis: Any = client
+        self._prefix = prefix
+
+    def save(self, act: PreparedAct) -> None:
+        """Keep the act, or what became of it."""
+        with translate_errors():
+            self._redis.set(self._key(act.token), msgspec.json.encode(act), ex=LIFETIME)
+
+    def find(self, token: str, key: str) -> PreparedAct:
+        """Return the act; raise NotFound if it was forgotten, or another key prepared it."""
+        with translate_errors():
+            text = self._redis.get(self._key(token))
+        act = msgspec.json.decode(text, type=PreparedAct) if text else None
+        if act is None or act.key != key:
+            raise NotFound("there is no such preview (any more); they are kept for an hour")
+        return act
+
+    def claim(self, token: str) -> bool:
+        """Return whether the caller carries it out, and nobody else does now."""
+        with translate_errors():
+            return bool(self._redis.set(f"{self._key(token)}:begun", 1, nx=True, ex=CLAIMED))
+
+    def _key(self, token: str) -> str:
+        return f"{self._prefix}:act:{{{token}}}"
+
 
 MAX_JOBS: Final = 10_000  # of one act; the preview says whether there are more
 ACTS: Final[tuple[Act, ...]] = get_args(Act)
@@ -47,7 +114,7 @@ def prepare_act(deps: DashboardDeps, visit: Visit) -> Answer:
     for account in chosen:
         visit.check("replay", account)
     prepared = PreparedAct(
-        token=new_token(),
+        token=token_urlsafe(18),
         key=visit.key.name,
         act=act,
         words=words,
