@@ -7,8 +7,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from ops.dashboard.texts import Texts
-from ops.dashboard.translation import Translator
+from ops.dashboard.texts import Texts, Translator
 from ops.explain.text import Sentence
 from worker.contract import TYPES, Relation
 from worker.contract.instant import SECOND

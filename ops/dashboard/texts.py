@@ -1,11 +1,22 @@
-"""What people read on the pages, in their language: English texts are the keys of the other catalogues."""
+"""What people read on the pages, in their language: English texts are the keys of the other catalogues. Pure.
+
+What the core wrote in English is translated, too. A `Sentence` remembers its template and values. Of all else
+only the text is known, because it was stored or raised as an error: it is recognized by its template in the
+catalogue, with `{0}`, `{1}` for the values.
+"""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from string import Formatter as Filler
+from typing import Any, Final, NamedTuple
+
+from ops.explain.text import Instant, Sentence
+from worker.contract import read_instant
+from worker.contract.instant import RFC3339
 
 LANGUAGES: Final = {"en": "English", "de": "Deutsch"}
 COOKIE: Final = "relations-language"
@@ -61,3 +72,97 @@ def choose_language(chosen: str, accepted: str) -> str:
     # A stable sort: of languages that are liked as much, the first one counts.
     wanted = (language for weight, language in sorted(liked, key=lambda pair: pair[0]) if weight < 0)
     return next((language for language in wanted if language in LANGUAGES), "en")
+
+
+# --- what the core wrote
+
+LONGEST: Final = 2000  # characters of a text that is recognized
+JOINT: Final = re.compile("[;:] ")  # between sentences that were made apart
+MOST_JOINTS: Final = 8
+OUR_VALUE: Final = re.compile(r"{\d")
+DECIMALS: Final = str.maketrans(",.", ".,")
+
+
+class Pattern(NamedTuple):
+    """A template of the catalogue: its words in order, with a value between any two of them."""
+
+    template: str
+    words: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """How many characters of a text it explains."""
+        return sum(map(len, self.words))
+
+    def values_of(self, text: str) -> list[str] | None:
+        """Return the values with which the template is this text, the first ones as short as can be."""
+        first, *between, last = self.words
+        if not text.startswith(first):
+            return None
+        values, at = list[str](), len(first)
+        for words in between:
+            if (end := text.find(words, at)) < 0:
+                return None
+            values.append(text[at:end])
+            at = end + len(words)
+        end = len(text) - len(last)
+        return [*values, text[at:end]] if end >= at and text.endswith(last) else None
+
+
+@cache
+def patterns_of(language: str) -> Sequence[Pattern]:
+    """Return the templates with values, those that say most first."""
+    templates = filter(OUR_VALUE.search, read_catalogue(language))
+    return sorted(map(_read_pattern, templates), key=lambda pattern: -pattern.size)
+
+
+def _read_pattern(template: str) -> Pattern:
+    pieces = list(Filler().parse(template))
+    at_end = [""] if pieces[-1][1] is not None else []  # nothing follows its last value
+    return Pattern(template, (*(words for words, *_ in pieces), *at_end))
+
+
+class Translator(Filler):
+    """Fills templates of one language; `write_instant` writes an instant (µs) as the page does.
+
+    A value is translated too where a translation has `{0!t}`; others are names, and texts of others.
+    """
+
+    def __init__(self, texts: Texts, write_instant: Callable[[int], str]) -> None:
+        self._texts, self._write_instant = texts, write_instant
+
+    def translate(self, text: str) -> str:
+        """Return a text of ours in the language; what is not recognized stays as it is."""
+        if self._texts.language == "en":
+            return text
+        if isinstance(text, Instant):
+            return self._write_instant(text.micros)
+        if isinstance(text, Sentence) and text.values:
+            return self.vformat(self._texts(text.template), (), text.values)
+        return self._recognize(text)
+
+    def _recognize(self, text: str, joints: int = MOST_JOINTS) -> str:
+        if text in self._texts.catalogue or len(text) > LONGEST:
+            return self._texts(text)
+        if RFC3339.fullmatch(text):
+            with suppress(ValueError):
+                return self._write_instant(read_instant(text))
+        for pattern in patterns_of(self._texts.language):
+            if (values := pattern.values_of(text)) is not None:
+                return self.vformat(self._texts(pattern.template), values, {})
+        if not (joints and (joint := JOINT.search(text))):
+            return text
+        first, rest = text[: joint.start()], text[joint.end() :]
+        rest = self._recognize(rest, joints - 1) if " " in rest else rest  # a single word is a name
+        return f"{self._recognize(first, 0)}{joint[0]}{rest}"
+
+    def convert_field(self, value: Any, conversion: str | None) -> Any:
+        """Translate a value that is marked with `!t`."""
+        return self._recognize(str(value)) if conversion == "t" else value
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """Translate a value that is a sentence; write a number, which has a format, with a decimal comma."""
+        if isinstance(value, Sentence | Instant):
+            return self.translate(value)
+        text = value if isinstance(value, str) else format(value, format_spec)
+        return text.translate(DECIMALS) if format_spec else text

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from ops.dashboard.formats import Formatter
 from ops.dashboard.rendering import MENU
-from ops.dashboard.texts import Texts, read_catalogue
-from ops.dashboard.translation import Pattern, patterns_of
+from ops.dashboard.texts import Pattern, Texts, patterns_of, read_catalogue
 from ops.explain.text import Instant, Sentence, join, pluralize
 from producers.errors import RefusalReason
 from producers.portals.http.problems import STATUS
