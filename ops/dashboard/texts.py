@@ -1,4 +1,4 @@
-"""What people read on the pages, in their language: English texts are the keys of the other catalogues. Pure.
+"""What people read on the pages, in their language: English texts are the keys of the other catalogues.
 
 What the core wrote in English is translated, too. A `Sentence` remembers its template and values. Of all else
 only the text is known, because it was stored or raised as an error: it is recognized by its template in the

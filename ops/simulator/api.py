@@ -13,9 +13,8 @@ import msgspec
 
 from ops.simulator import parameters as read
 from ops.simulator import reads
-from ops.simulator.catalogue import URN
+from ops.simulator.catalogue import URN, ApiRefusal
 from ops.simulator.crm import Crm, Module
-from ops.simulator.refusals import ApiRefusal
 from ops.simulator.switches import Switches
 
 Json = dict[str, Any]

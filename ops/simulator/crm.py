@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Final, Literal
 
-from ops.simulator.catalogue import BROKERS, KNOWN_TYPES, UNITS
+from ops.simulator.catalogue import BROKERS, KNOWN_TYPES, UNITS, ApiRefusal
 from ops.simulator.faults import Record
-from ops.simulator.refusals import ApiRefusal
 from ops.simulator.switches import Switches
 from worker.contract import Relation
 

@@ -6,8 +6,7 @@ A fault raises `ApiRefusal` with the code that the API answers.
 from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
-from ops.simulator.catalogue import READ_ONLY, STORED_AS, URN, WITH_INFO
-from ops.simulator.refusals import ApiRefusal
+from ops.simulator.catalogue import READ_ONLY, STORED_AS, URN, WITH_INFO, ApiRefusal
 from worker.contract import Relation
 
 Parameters = Mapping[str, Any]

@@ -9,9 +9,9 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from ops.simulator.catalogue import ApiRefusal
 from ops.simulator.crm import CONTACTS, Crm, Module
 from ops.simulator.parameters import Parameters, is_digits
-from ops.simulator.refusals import ApiRefusal
 from ops.simulator.switches import Switches
 
 Normalize = Callable[[str], str]

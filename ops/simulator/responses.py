@@ -9,8 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from ops.simulator.api import ApiAnswer, Json, refuse
+from ops.simulator.catalogue import ApiRefusal
 from ops.simulator.faults import InjectedFault, Kind
-from ops.simulator.refusals import ApiRefusal
 
 _PIECES = 20
 _PAGE = (

@@ -17,11 +17,10 @@ from ops.simulator.api import (
     requested_actions,
     token_of,
 )
-from ops.simulator.catalogue import KNOWN_TYPES
+from ops.simulator.catalogue import KNOWN_TYPES, ApiRefusal
 from ops.simulator.crm import Crm, FieldChanges, Info, Module, Records, Value
 from ops.simulator.faults import FaultPlan, InjectedFault, Record
 from ops.simulator.log import Log, LogEntry
-from ops.simulator.refusals import ApiRefusal
 from ops.simulator.responses import Response, json, respond
 from ops.simulator.switches import Switches
 from worker.contract import Relation
