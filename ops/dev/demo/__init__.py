@@ -16,7 +16,7 @@ import msgspec
 from ops.dev.demo import crm_state, report, steps
 from ops.dev.demo.agency import CrmRelations
 from ops.dev.demo.burst import Burst, count_fewest_actions, make_burst
-from ops.dev.demo.console import DemoConsole
+from ops.dev.demo.report import DemoConsole
 from ops.dev.stack import QUICK, Shape, running
 from worker.errors import RelationsError
 

@@ -15,8 +15,8 @@ from standardwebhooks import Webhook
 from ops.dev.demo import crm_state
 from ops.dev.demo.agency import CrmRelations
 from ops.dev.demo.burst import Burst
-from ops.dev.demo.console import DemoConsole
 from ops.dev.demo.delivery import deliver, read_accepted_jobs
+from ops.dev.demo.report import DemoConsole
 from ops.dev.stack import Stack
 from ops.explain import format_explanation
 from ops.lookups import explain_relation
