@@ -14,8 +14,7 @@ import click
 
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.errors import Exit, exit_with
-from ops.cli.import_steps.cost_estimate import CostEstimate
-from ops.cli.import_steps.follow import JobFollower
+from ops.cli.import_steps.follow import JobFollower, Retry
 from ops.cli.import_steps.mails import (
     Send,
     find_mail_source,
@@ -27,8 +26,7 @@ from ops.cli.import_steps.mails import (
 from ops.cli.import_steps.open_input import DASH, OpenInput, get_name, is_input, open_input, require_file
 from ops.cli.import_steps.options import ImportOptions, encoding_option, parse_options
 from ops.cli.import_steps.rejects import RejectsFile
-from ops.cli.import_steps.retry import Retry
-from ops.cli.import_steps.summary import ImportSummary
+from ops.cli.import_steps.summary import CostEstimate, ImportSummary
 from ops.cli.offline_rules import OfflineRules
 from ops.cli.progress import show_progress
 from ops.cli.root import main
