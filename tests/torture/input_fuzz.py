@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from ops import samples
-from ops.cli.sending import from_lines
+from ops.cli.commands.send import from_lines
 from tests.torture.mutate import encode, garble, mutate
 from worker.config import load_settings
 from worker.contract import Change, ParsedChange, from_message, parse_many, to_message
