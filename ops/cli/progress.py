@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from ops.cli.terminal import drawing_stream
+from ops.cli.output import drawing_stream
 
 INTERVAL: Final = 5.0  # seconds between lines
 

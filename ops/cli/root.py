@@ -13,7 +13,7 @@ import click
 from ops.cli import commands
 from ops.cli.context import CommandContext, check_url
 from ops.cli.errors import Exit, find_exit_code, print_document, print_error
-from ops.cli.terminal import safe_streams
+from ops.cli.output import safe_streams
 from worker.contract.quoting import quote
 from worker.errors import RelationsError
 

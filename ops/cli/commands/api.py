@@ -5,8 +5,8 @@ import sys
 import click
 
 from ops.cli.context import CommandContext, with_local_context
+from ops.cli.output import drawing_stream
 from ops.cli.root import main
-from ops.cli.terminal import drawing_stream
 from worker import log
 from worker.background import WakeupQueue, cause_of
 from worker.contract import account_of
