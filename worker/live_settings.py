@@ -8,7 +8,7 @@ from typing import Final
 from worker.config import Account, Settings, fingerprint, load_settings
 from worker.config.kinds import DAY
 from worker.contract import TYPES, GuardedSide, Order, Override, guarded_side, order_of, resolve
-from worker.contract.permissions import NO_OVERRIDE
+from worker.contract.types import NO_OVERRIDE
 from worker.errors import Fault, InvalidSettings
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy

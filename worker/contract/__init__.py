@@ -3,7 +3,9 @@
 from worker.contract.change import Change as Change
 from worker.contract.change import Info as Info
 from worker.contract.change import Relation as Relation
+from worker.contract.change import check as check
 from worker.contract.change import correlation_of as correlation_of
+from worker.contract.change import removes_first as removes_first
 from worker.contract.change import to_message as to_message
 from worker.contract.change import traceparent_of as traceparent_of
 from worker.contract.instant import read_instant as read_instant
@@ -25,13 +27,6 @@ from worker.contract.parsing import from_message as from_message
 from worker.contract.parsing import limit_faults as limit_faults
 from worker.contract.parsing import parse_many as parse_many
 from worker.contract.parsing import places_of as places_of
-from worker.contract.permissions import Override as Override
-from worker.contract.permissions import Permission as Permission
-from worker.contract.permissions import check as check
-from worker.contract.permissions import guarded_side as guarded_side
-from worker.contract.permissions import order_of as order_of
-from worker.contract.permissions import permission_of as permission_of
-from worker.contract.permissions import removes_first as removes_first
 from worker.contract.reference import Module as Module
 from worker.contract.reference import Reference as Reference
 from worker.contract.reference import read_reference as read_reference
@@ -41,8 +36,13 @@ from worker.contract.types import ChangeAction as ChangeAction
 from worker.contract.types import GuardedSide as GuardedSide
 from worker.contract.types import LastOne as LastOne
 from worker.contract.types import Order as Order
+from worker.contract.types import Override as Override
+from worker.contract.types import Permission as Permission
 from worker.contract.types import RelationType as RelationType
 from worker.contract.types import ResolvedType as ResolvedType
 from worker.contract.types import Side as Side
 from worker.contract.types import Verb as Verb
+from worker.contract.types import guarded_side as guarded_side
+from worker.contract.types import order_of as order_of
+from worker.contract.types import permission_of as permission_of
 from worker.contract.types import resolve as resolve

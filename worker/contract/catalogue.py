@@ -1,7 +1,7 @@
 """The relation types as data: one line per type of the documentation page "Relations", in our own words.
 
 Which actions are documented comes from its pages "Create", "Modify" and "Delete Relations".
-What follows from the data (resolving, permissions) is in `types` and `permissions`.
+What follows from the data (spellings, permissions, order) is in `types`.
 """
 
 from collections.abc import Mapping

@@ -1,11 +1,11 @@
-"""A change, canonical and checked, and the relations it is about.
+"""A change, canonical and checked, the relations it is about, and whether an account may make it.
 
 Changes from outside are made by `parsing` only.
 """
 
 import re
 from binascii import b2a_base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -14,7 +14,19 @@ import msgspec
 from worker.contract.instant import write_instant
 from worker.contract.message import SOURCE, MessageDict, RecordDict
 from worker.contract.reference import Reference
-from worker.contract.types import ChangeAction, GuardedSide, Verb
+from worker.contract.types import (
+    NO_OVERRIDE,
+    NO_OVERRIDES,
+    TYPES,
+    ChangeAction,
+    GuardedSide,
+    Override,
+    RelationType,
+    Verb,
+    guarded_side,
+    permission_of,
+)
+from worker.errors import Fault, InvalidChange
 
 CORRELATION = re.compile(r"[A-Za-z0-9._:/+=@-]{1,60}")  # short enough for a compact hash, safe in any header
 # Version, trace, span, flags; `ff` is no version, and neither id is all zeros.
@@ -158,3 +170,47 @@ def _one_or_many(
 ) -> RecordDict | Sequence[RecordDict]:
     records: list[RecordDict] = [*ids, *(reference.as_object() for reference in references)]
     return records[0] if len(records) == 1 and not listed else records
+
+
+# --- whether it may be made: the documentation decides, unless overridden
+
+
+def removes_first(change: Change, overrides: Mapping[str, Override] = NO_OVERRIDES) -> bool:
+    """Return whether a replace has to remove before it creates: of a child that has one parent at most."""
+    if change.replaces != "parent":
+        return False
+    return _has_one_parent(change, overrides)
+
+
+def _has_one_parent(change: Change, overrides: Mapping[str, Override]) -> bool:
+    return guarded_side(TYPES[change.type], overrides.get(change.type, NO_OVERRIDE)) == "child"
+
+
+def check(change: Change, overrides: Mapping[str, Override] = NO_OVERRIDES) -> list[str]:
+    """Return warnings about a change that may be tried; raise `InvalidChange` if it may not.
+
+    `overrides` are by short type name.
+    """
+    if change.action != "replace":
+        return _check(change, change.action, overrides)
+    if change.replaces == "parent" and len(change.parents) > 1 and _has_one_parent(change, overrides):
+        child = f"{TYPES[change.type].child} {change.children[0]}" if change.children else "a record"
+        reason = f"{child} can have one parent at most by {change.type}, and would have {len(change.parents)}"
+        raise InvalidChange([Fault("parentid", f"{reason}; name the one that is right")])
+    return [*_check(change, "create", overrides), *_check(change, "delete", overrides)]
+
+
+def _check(change: Change, verb: Verb, overrides: Mapping[str, Override]) -> list[str]:
+    relation_type = TYPES[change.type]
+    permission = permission_of(relation_type, verb, overrides.get(change.type, NO_OVERRIDE))
+    if permission == "deny":
+        raise InvalidChange([Fault("action", _denial(relation_type, verb))])
+    if permission == "warn":
+        return [f"{verb} is not documented for {change.type}; the CRM may reject it"]
+    return []
+
+
+def _denial(relation_type: RelationType, verb: Verb) -> str:
+    name = relation_type.name
+    reason = "is read only" if relation_type.read_only else f"is not open to {verb}"
+    return f'{name} {reason}; an operator can allow it with {verb} = "allow" under [types."{name}"]'

@@ -1,7 +1,7 @@
 """Bytes or decoded objects in, changes out: a typed decoder accepts, and `fields` explains what it refuses.
 
 Raises nothing but `InvalidChange`, whatever comes in. Whether an account may do what a change asks for is
-decided in `permissions`.
+decided in `change`.
 """
 
 import json

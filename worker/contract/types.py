@@ -1,12 +1,14 @@
-"""The relation types as values, and how producers may spell them.
+"""The relation types as values: how producers may spell them, what may be done to them, and in which order.
 
-The data is in `catalogue`; whether an action on a type is allowed is in `permissions`.
+The data is in `catalogue`; operators may override what may be done, and the order.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
 
 from worker.contract import catalogue
 from worker.contract.quoting import quote, suggest
@@ -112,3 +114,55 @@ def _correct(text: str) -> ResolvedType:
     exact = EXACT[name]
     note = f"the prefix {prefix[0]} was read as {catalogue.PREFIX}"
     return exact._replace(notes=(note, *exact.notes))
+
+
+Permission = Literal["allow", "warn", "deny"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """What an operator decides for a relation type; None leaves what the catalogue says."""
+
+    order: Order | None = None
+    last_one: LastOne | None = None
+    create: Permission | None = None
+    modify: Permission | None = None
+    delete: Permission | None = None
+
+
+NO_OVERRIDE: Final = Override()
+NO_OVERRIDES: Final[Mapping[str, Override]] = MappingProxyType({})
+
+
+def permission_of(relation_type: RelationType, verb: Verb, override: Override = NO_OVERRIDE) -> Permission:
+    """Return allow for what is documented, warn where that is silent, deny for what it rules out.
+
+    An override wins.
+    """
+    decided: Permission | None = getattr(override, verb)
+    if decided:
+        return decided
+    if verb in relation_type.documented:
+        return "allow"
+    # Silence about create and delete means little: their pages say "for example". That on modify is complete.
+    return "deny" if relation_type.read_only or verb == "modify" else "warn"
+
+
+def order_of(relation_type: RelationType, override: Override = NO_OVERRIDE) -> Order:
+    """Return whether creates go before deletes of this type, after them, or freely; an override wins.
+
+    A type of which the last one is kept is one whose creates go first.
+    """
+    return override.order or ("create_first" if override.last_one == "keep" else relation_type.order)
+
+
+def guarded_side(relation_type: RelationType, override: Override = NO_OVERRIDE) -> GuardedSide:
+    """Return which record's other relations decide whether one of this type may be written (R12).
+
+    A parent of a `create_first` type keeps its last child, unless an override allows to take it; a child of
+    a `delete_first` type has one parent.
+    """
+    order = order_of(relation_type, override)
+    if order == "create_first":
+        return "" if override.last_one == "allow" else "parent"
+    return "child" if order == "delete_first" else ""
