@@ -17,7 +17,7 @@ from worker.ports.audit import AuditEntry
 from worker.ports.records import Failure, JobFilter, JobRecord
 from worker.ports.store import Retention, Store
 from worker.ports.work import Writes
-from worker.store.jobs import job_decisions, lifecycle
+from worker.store.jobs import lifecycle
 from worker.store.jobs.stored_job import FAILED, SENDING, LoadedJob, StoredJob
 
 GONE, RIGHTS = Refusal(80, "record", "no such record"), Refusal(261, "rights", "no right")
@@ -218,14 +218,14 @@ def test_whatever_is_done_every_relation_is_failed_or_back_and_the_counts_say_so
     end()
     for act, names in done:
         if act == "dismiss":
-            job_decisions.dismiss(job, names, now, "ada", "")
+            lifecycle.dismiss(job, names, now, "ada", "")
         elif act == "replace":
-            job_decisions.replace(job, names, now, "ada")
-        elif back := job_decisions.failures_to_requeue(job, now, names):
+            lifecycle.mark_replaced(job, names, now, "ada")
+        elif back := lifecycle.failures_to_requeue(job, now, names):
             kept = {
                 each.relation: each.dismissed for each in job.failures() if str(each.relation) not in back
             }
-            job_decisions.requeue(job, back, "", totals, now=now)
+            lifecycle.requeue(job, back, "", totals, now=now)
             assert {each.relation: each.dismissed for each in job.failures()} == kept
             end()
         stored = LoadedJob.read("1", job.encode(), is_kept=True)

@@ -13,7 +13,7 @@ from worker.store import codec
 from worker.store.account import AccountCommit, Before, read_jobs_with_claims, read_memories
 from worker.store.acts import RedisAuditLog, send_act
 from worker.store.erasure.erasure import RedisErasure
-from worker.store.jobs import job_decisions, job_references, lifecycle
+from worker.store.jobs import job_references, lifecycle
 from worker.store.jobs.stored_job import FAILED, LoadedJob
 from worker.store.keys import short_id
 from worker.store.lease.look_ups import enter_list, enter_look_ups, leave_look_ups
@@ -200,7 +200,7 @@ def _dismiss(
     if job.value.state != FAILED:
         return job.state
     before, names = Before.of(job), only.get(f"{commit.account}-{job.short}", ())
-    if not job_decisions.dismiss(job, names, commit.now, entry.by, entry.note):
+    if not lifecycle.dismiss(job, names, commit.now, entry.by, entry.note):
         return False
     commit.put(job, before)
     return True
@@ -247,7 +247,7 @@ def _replace(commit: AccountCommit, job: LoadedJob, link: _Link) -> bool:
     is_decided = False
     if value.state == FAILED:
         value.replay = link.mark or value.replay
-        is_decided = job_decisions.replace(job, link.only, commit.now, link.by)
+        is_decided = lifecycle.mark_replaced(job, link.only, commit.now, link.by)
     if not is_decided and known == (value.replayed_by, value.replay):
         return False
     commit.put(job, before)

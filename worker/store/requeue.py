@@ -6,7 +6,7 @@ from worker.ports.job_admin import ALL_FAILED
 from worker.ports.records import FOREVER
 from worker.store.account import AccountCommit, Before, read_jobs_with_claims
 from worker.store.acts import Acts, commit_of_people, send_act
-from worker.store.jobs import job_decisions, job_references
+from worker.store.jobs import job_references, lifecycle
 from worker.store.jobs.stored_job import LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import FIRST_WAKE_DELAY_US
@@ -45,7 +45,7 @@ class RedisRequeue(Acts):
             if job is None or job.is_gone(now):
                 continue
             before = bool(mark) and job.value.replay == mark
-            can_be = job_decisions.failures_to_requeue(job, since, only.get(id_, ()))
+            can_be = lifecycle.failures_to_requeue(job, since, only.get(id_, ()))
             key = "" if before else _put_back(commit, job, can_be, mark, since)
             if key:
                 lists.setdefault(key, []).append(job.short)
@@ -71,7 +71,7 @@ def _put_back(commit: AccountCommit, job: LoadedJob, failures: Collection[str], 
     """Put a failed job back with these failures, or to be looked up; return the list it joins, if any."""
     before, dismissed = Before.of(job), job.value.dismissed
     if failures:
-        job_decisions.requeue(job, failures, mark, commit.totals, now=commit.now)
+        lifecycle.requeue(job, failures, mark, commit.totals, now=commit.now)
     elif job_references.has_failed_look_up(job) and not (dismissed and dismissed[0] > since):
         job_references.look_up_again(job, mark, commit.totals, now=commit.now)
     else:

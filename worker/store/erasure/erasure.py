@@ -19,7 +19,7 @@ from worker.store.acts import Acts
 from worker.store.database import Database
 from worker.store.erasure.record_eraser import RecordEraser
 from worker.store.erasure.record_text import RecordText
-from worker.store.jobs import erased_job, job_references, lifecycle
+from worker.store.jobs import job_references, lifecycle
 from worker.store.jobs.stored_job import NO_EVENT, QUEUED, LoadedJob
 from worker.store.lease.lease import RedisLease
 from worker.store.lease.leased_account import LeasedAccount
@@ -180,7 +180,7 @@ def _erase_one(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Co
         elif left:
             lifecycle.supersede(job, len(left), ERASED, commit.totals)
     counts["jobs"] += 1
-    counts["emptied"] += erased_job.erase(job, who)
+    counts["emptied"] += lifecycle.erase(job, who)
     return len(named)
 
 
@@ -189,11 +189,11 @@ def _erase_unresolved(commit: AccountCommit, job: LoadedJob, who: RecordRef, cou
     if not job_references.names(job, who):
         return 0
     is_waiting = job_references.waits(job)
-    if is_waiting and erased_job.is_nothing_without(job.value, who):
+    if is_waiting and lifecycle.is_nothing_without(job.value, who):
         leave_look_ups(commit, job)
         lifecycle.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
     counts["jobs"] += 1
-    counts["emptied"] += erased_job.erase(job, who)
+    counts["emptied"] += lifecycle.erase(job, who)
     if job.is_open:
         job_references.count_left(job.value)
     return 1
@@ -216,7 +216,7 @@ def _drop_labels(job: LoadedJob, text: RecordText) -> bool:
     messages = [message for _, _, message in v.refusals]
     messages += [each[2] for each in (v.refusal,) if each] + [each[3] for each in (v.parked,) if each]
     if any(map(text.is_in, messages)):
-        erased_job.drop_texts(v)
+        lifecycle.drop_texts(v)
         is_any = True
     return is_any
 

@@ -11,7 +11,7 @@ from worker.planner.search import Answer
 from worker.ports.erasure import RecordRef
 from worker.ports.references import LookUpResult, Parking, ReplacedSide, UnresolvedJob
 from worker.ports.store import Retention
-from worker.store.jobs import erased_job, lifecycle
+from worker.store.jobs import lifecycle
 from worker.store.jobs.stored_job import (
     FAILED,
     PARKED,
@@ -152,8 +152,8 @@ def has_failed_look_up(job: LoadedJob) -> bool:
 def names(job: LoadedJob, who: RecordRef) -> bool:
     """Return whether a job names the record by its id, by a reference that led to it, or as a candidate."""
     v = job.value
-    is_among_ids = erased_job.ids_without(v, who) != (v.parents, v.children)
-    return is_among_ids or erased_job.references_without(v, who) != v.references
+    is_among_ids = lifecycle.ids_without(v, who) != (v.parents, v.children)
+    return is_among_ids or lifecycle.references_without(v, who) != v.references
 
 
 def count_left(v: StoredJob) -> None:
