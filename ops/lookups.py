@@ -18,11 +18,10 @@ from worker.config import Account, refuse_secrets
 from worker.contract import Relation, resolve
 from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
-from worker.ports.audit import AuditEntry
 from worker.ports.deliveries import Deliveries, KeptDelivery
 from worker.ports.metrics import HISTORY_SECONDS, AccountStats, HistoryPoint, Metrics
 from worker.ports.queries import Queries, walk_pages
-from worker.ports.records import OPEN_STATES, Failure, JobFilter, JobRecord, RelationEvent
+from worker.ports.records import OPEN_STATES, AuditEntry, Failure, JobFilter, JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
 from worker.ports.services import Pace
 from worker.ports.store import Store

@@ -27,7 +27,7 @@ from producers.portals.http.endpoint import Endpoint, authenticate, check_access
 from producers.portals.http.problems import status_of
 from worker.config import Key
 from worker.errors import RelationsError
-from worker.ports.audit import AuditEntry
+from worker.ports.records import AuditEntry
 
 YEAR: Final = 365 * 86_400
 TOO_MANY: Final = 429

@@ -13,9 +13,9 @@ from ops.doctor.workers import check_broker, check_system
 from worker.clock import IdGenerator
 from worker.config import mask_url, refuse_secrets
 from worker.errors import StoreUnavailable
-from worker.ports.audit import AuditEntry
 from worker.ports.deliveries import DeliveryFlaw
 from worker.ports.integrity import Inspection
+from worker.ports.records import AuditEntry
 from worker.usecases.health import Health
 from worker.wiring import Runtime
 

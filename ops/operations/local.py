@@ -20,10 +20,9 @@ from producers.webhooks.redelivery import MAX_REMAPPED, require_request
 from worker.config import mask_url, refuse_secrets
 from worker.contract import Change, Relation
 from worker.contract.message import UNROUTED
-from worker.ports.audit import AuditEntry
 from worker.ports.deliveries import DeliveryFilter
 from worker.ports.drift import DriftFilter
-from worker.ports.records import JobRecord
+from worker.ports.records import AuditEntry, JobRecord
 from worker.ports.replays import Replay
 from worker.ports.waiting import Pause
 from worker.usecases.intake import AccountResult

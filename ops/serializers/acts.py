@@ -5,8 +5,8 @@ from typing import NotRequired, TypedDict
 from ops.serializers import write_document
 from producers.job_admin.erasure_proof import ErasureProof
 from worker.contract import write_instant
-from worker.ports.audit import AuditEntry
 from worker.ports.queries import CursorPage
+from worker.ports.records import AuditEntry
 
 
 class AuditEntryDict(TypedDict):

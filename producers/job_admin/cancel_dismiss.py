@@ -15,10 +15,9 @@ from producers.job_admin.selection import (
     pick_failures,
 )
 from worker.config import refuse_secrets
-from worker.ports.audit import AuditEntry
 from worker.ports.job_admin import AdminResult, JobAdmin
 from worker.ports.queries import Queries
-from worker.ports.records import JobState
+from worker.ports.records import AuditEntry, JobState
 
 CANCELLABLE: Final[tuple[JobState, ...]] = ("queued", "parked", "held", "retrying")
 DISMISSABLE: Final[tuple[JobState, ...]] = ("failed",)

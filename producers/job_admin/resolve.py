@@ -19,10 +19,9 @@ from producers.job_admin.selection import (
 from worker.config import refuse_secrets
 from worker.contract import Reference, read_reference
 from worker.errors import Fault, InvalidChange, NotFound
-from worker.ports.audit import AuditEntry
 from worker.ports.job_admin import AdminResult, JobAdmin
 from worker.ports.queries import JobLookups, Queries
-from worker.ports.records import JobFilter, JobRecord, JobState
+from worker.ports.records import AuditEntry, JobFilter, JobRecord, JobState
 from worker.ports.references import JobReference
 
 PARKED: Final[tuple[JobState, ...]] = ("parked",)

@@ -22,11 +22,10 @@ from producers.replay.resend import Reparse, check_correction
 from worker.config import refuse_secrets
 from worker.contract.instant import SECOND
 from worker.errors import Fault, InvalidChange, NotFound
-from worker.ports.audit import AuditEntry
 from worker.ports.drift import DriftedRelation
 from worker.ports.job_admin import JobAdmin
 from worker.ports.queries import Queries
-from worker.ports.records import JobFilter
+from worker.ports.records import AuditEntry, JobFilter
 from worker.ports.replays import Basis, Replay, ReplayEntry, ReplayState
 from worker.ports.store import Store
 from worker.usecases.intake import Intake

@@ -15,11 +15,10 @@ from producers.webhooks.request_parts import read_kept
 from worker.config import Source, refuse_secrets
 from worker.contract import Change, account_of, check, check_each
 from worker.errors import Fault, InvalidChange, NotFound
-from worker.ports.audit import AuditEntry
 from worker.ports.deliveries import Deliveries, Delivery, DeliveryOutcome, KeptDelivery
 from worker.ports.job_admin import JobAdmin
 from worker.ports.queries import Queries
-from worker.ports.records import JobRecord
+from worker.ports.records import AuditEntry, JobRecord
 from worker.usecases.intake import Intake
 
 MAX_REMAPPED: Final = 500  # deliveries of one call

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.flow_world import World, change
 from worker.contract import Relation
-from worker.ports.audit import AuditEntry
+from worker.ports.records import AuditEntry
 from worker.store.job_admin import RedisJobAdmin
 from worker.testing import MemoryStore
 

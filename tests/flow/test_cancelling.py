@@ -15,9 +15,8 @@ from tests.support.flow_world import World, change
 from tests.support.store_steps import count_by_state, expire_lease, job_admin_of, metrics_of, queries_of
 from worker.contract import Relation
 from worker.errors import InvalidChange, LeaseLost, Unavailable
-from worker.ports.audit import AuditEntry
 from worker.ports.job_admin import CANCELLED, AdminResult
-from worker.ports.records import JobFilter
+from worker.ports.records import AuditEntry, JobFilter
 from worker.ports.waiting import Pause
 from worker.testing import skip_renewal
 from worker.usecases.withdrawal import AT_WORK, OVERRULED, UNFINISHED, TakenJobs

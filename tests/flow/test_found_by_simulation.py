@@ -11,7 +11,7 @@ from tests.support.store_steps import job_admin_of
 from worker.contract import Change, Relation
 from worker.planner.actions import Action, Reply
 from worker.planner.search import Search
-from worker.ports.audit import AuditEntry
+from worker.ports.records import AuditEntry
 from worker.testing import MemoryStore
 
 BUYER, BROKER, UNIT = "estate:address:buyer", "estate:address:contactPerson", "estate:estateUnit"

@@ -16,8 +16,7 @@ from tests.support.flow_world import World, change
 from tests.support.replaying import replay, replays_of, run_replay
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.errors import BacklogFull, Unavailable
-from worker.ports.audit import AuditEntry
-from worker.ports.records import JobFilter, JobRecord
+from worker.ports.records import AuditEntry, JobFilter, JobRecord
 from worker.ports.store import IntakeBounds
 from worker.usecases.dry_run import dry_run_jobs
 from worker.usecases.intake import IntakePolicy

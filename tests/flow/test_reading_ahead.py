@@ -19,7 +19,7 @@ from worker.contract import Change, Relation
 from worker.planner.actions import Action, Reply
 from worker.planner.plan import Limits
 from worker.planner.search import Search
-from worker.ports.audit import AuditEntry
+from worker.ports.records import AuditEntry
 from worker.ports.services import Api
 from worker.store.job_admin import RedisJobAdmin
 from worker.testing import MemoryStore

@@ -16,9 +16,9 @@ from tests.support.store_steps import count_by_state, job_admin_of, metrics_of, 
 from worker.contract import Reference
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
 from worker.planner.search import Search
-from worker.ports.audit import AuditEntry
 from worker.ports.erasure import ERASED, ErasedPiece, RecordRef
 from worker.ports.job_admin import CANCELLED
+from worker.ports.records import AuditEntry
 from worker.ports.services import Api
 from worker.testing import MemoryStore
 

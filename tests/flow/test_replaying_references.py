@@ -15,8 +15,7 @@ from tests.support.references import BUYER, ESTATE, FIELDS, email, seed, wish
 from tests.support.replaying import newest, replay, replays_of
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Reference
-from worker.ports.audit import AuditEntry
-from worker.ports.records import JobFilter
+from worker.ports.records import AuditEntry, JobFilter
 
 OFFICE = email("office@example.test")  # two have it
 NOBODY = email("nobody@example.test")

@@ -15,9 +15,8 @@ from tests.support.references import BUYER, ESTATE, FIELDS, address, email, seed
 from tests.support.store_steps import count_by_state, job_admin_of, metrics_of, queries_of
 from worker.contract import Reference, Relation
 from worker.errors import InvalidChange
-from worker.ports.audit import AuditEntry
 from worker.ports.job_admin import AdminResult
-from worker.ports.records import JobFilter
+from worker.ports.records import AuditEntry, JobFilter
 from worker.ports.references import LookUpResult, Parking
 from worker.ports.waiting import Pause, Waiting
 from worker.usecases.waiting import FULL_PACE, AccountView, why_job_waits

@@ -5,7 +5,7 @@ import pytest
 from tests.support.store_steps import accept, claim_all, job_admin_of
 from tests.support.store_values import MONTH, change, submission
 from worker.errors import BacklogFull
-from worker.ports.audit import AuditEntry
+from worker.ports.records import AuditEntry
 from worker.ports.store import IntakeBounds, Receipt, Store
 from worker.store.redis_store import RedisStore
 

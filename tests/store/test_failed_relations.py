@@ -13,8 +13,7 @@ from tests.support.store_values import BUYER, change, make_request, open_write
 from worker.contract import Relation
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
-from worker.ports.audit import AuditEntry
-from worker.ports.records import Failure, JobFilter, JobRecord
+from worker.ports.records import AuditEntry, Failure, JobFilter, JobRecord
 from worker.ports.store import Retention, Store
 from worker.ports.work import Writes
 from worker.store.jobs import lifecycle

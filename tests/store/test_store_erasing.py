@@ -13,8 +13,8 @@ from worker.errors import StoreUnavailable
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import NOTHING
 from worker.planner.relation_state import Doubt
-from worker.ports.audit import AuditEntry
 from worker.ports.erasure import RecordRef
+from worker.ports.records import AuditEntry
 from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import Store
 from worker.ports.waiting import Pause

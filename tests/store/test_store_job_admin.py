@@ -25,10 +25,9 @@ from tests.support.store_steps import (
 from tests.support.store_values import BUYER, MONTH, change, make_request, submission
 from worker.contract import Relation
 from worker.errors import BacklogFull, Invalid
-from worker.ports.audit import AuditEntry
 from worker.ports.erasure import RecordRef
 from worker.ports.job_admin import CANCELLED, AdminResult
-from worker.ports.records import JobFilter
+from worker.ports.records import AuditEntry, JobFilter
 from worker.ports.store import IntakeBounds, Receipt, Store, UnreadableMessage
 from worker.ports.waiting import Pause
 from worker.ports.work import DeleteBrake, Writes

@@ -16,8 +16,8 @@ from worker.clock import IdGenerator
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
-from worker.ports.audit import AuditEntry
 from worker.ports.metrics import BOUNDS, SweepStats, WorkerInfo
+from worker.ports.records import AuditEntry
 from worker.ports.store import IntakeBounds, Store
 from worker.ports.waiting import Pause
 from worker.redis.client import connect

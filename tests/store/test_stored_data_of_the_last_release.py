@@ -16,9 +16,8 @@ from worker.contract import Change, Relation
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.planner.actions import Action
 from worker.planner.relation_state import Stage
-from worker.ports.audit import AuditEntry
 from worker.ports.metrics import WorkerInfo
-from worker.ports.records import JobFilter, JobRecord
+from worker.ports.records import AuditEntry, JobFilter, JobRecord
 from worker.ports.replays import ReplayEntry
 from worker.ports.store import IntakeBounds, Receipt, Retention, Submission
 from worker.ports.waiting import Pause

@@ -42,9 +42,8 @@ from worker.contract import Relation
 from worker.errors import StoreRolledBack, Unavailable
 from worker.planner.fold import RESULTS, Intent
 from worker.planner.relation_state import RelationRecord, Stage
-from worker.ports.audit import AuditEntry
 from worker.ports.erasure import ERASED, RecordRef
-from worker.ports.records import OPEN_STATES, JobFilter, JobRecord
+from worker.ports.records import OPEN_STATES, AuditEntry, JobFilter, JobRecord
 from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import IntakeBounds, Store, Submission, UnreadableMessage
 from worker.ports.waiting import Pause

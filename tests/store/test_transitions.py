@@ -42,7 +42,7 @@ from tests.support.store_values import (
 from worker.contract import Change, Relation
 from worker.errors import BacklogFull, LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
-from worker.ports.audit import AuditEntry
+from worker.ports.records import AuditEntry
 from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import IntakeBounds, Receipt, Store
 from worker.ports.waiting import Pause

@@ -21,11 +21,10 @@ from tests.support.store_values import (
 )
 from worker.contract import Change, Relation
 from worker.planner.fold import Result
-from worker.ports.audit import AuditEntry
 from worker.ports.deliveries import DeliveryRetention
 from worker.ports.metrics import Metrics
 from worker.ports.queries import Queries
-from worker.ports.records import JobFilter, JobRecord
+from worker.ports.records import AuditEntry, JobFilter, JobRecord
 from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import IntakeBounds, Receipt, Store, UnreadableMessage
 from worker.ports.waiting import Pause

@@ -12,9 +12,9 @@ from worker.errors import LeaseLost
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import RelationRecord
-from worker.ports.audit import AuditEntry
 from worker.ports.erasure import ERASED, ErasedPiece, RecordRef
 from worker.ports.job_admin import AdminResult
+from worker.ports.records import AuditEntry
 from worker.ports.references import LookUpResult
 from worker.ports.store import AcceptResult, IntakeBounds, Submission
 from worker.ports.waiting import Pause

@@ -19,9 +19,8 @@ from tests.support.http_front import MISSING, Front
 from worker.contract import Relation, from_message
 from worker.errors import NotFound, Unavailable
 from worker.planner.actions import Action, Request
-from worker.ports.audit import AuditEntry
 from worker.ports.erasure import RecordRef
-from worker.ports.records import JobFilter
+from worker.ports.records import AuditEntry, JobFilter
 from worker.ports.store import UnreadableMessage
 from worker.ports.waiting import Pause
 from worker.store import keys

@@ -14,9 +14,8 @@ from tests.support.http_front import KEYS, MISSING, SECRETS, Front
 from worker.contract import Relation, from_message
 from worker.contract.message import UNROUTED
 from worker.errors import Invalid, InvalidChange, NotFound
-from worker.ports.audit import AuditEntry
 from worker.ports.drift import DriftedRelation
-from worker.ports.records import JobFilter
+from worker.ports.records import AuditEntry, JobFilter
 from worker.ports.replays import Replay
 from worker.ports.store import UnreadableMessage
 from worker.ports.waiting import Pause

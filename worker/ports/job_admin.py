@@ -5,9 +5,8 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from worker.contract import Reference
-from worker.ports.audit import AuditEntry
 from worker.ports.erasure import Erasure
-from worker.ports.records import Failure, JobRecord
+from worker.ports.records import AuditEntry, Failure, JobRecord
 from worker.ports.replays import Replays
 
 ALL_FAILED: Final[Mapping[str, Collection[str]]] = MappingProxyType({})

@@ -1,4 +1,4 @@
-"""What the store keeps of jobs and people see. Values only."""
+"""What the store keeps of jobs, and of who did what to them; people see it. Values only."""
 
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
@@ -161,3 +161,18 @@ class RelationEvent(NamedTuple):
     job: str
     result: str
     detail: str
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """Who did what, to what (in words) and to how many.
+
+    `name` is a fresh sortable id; the store sets `at` (µs) and `count`.
+    """
+
+    name: str
+    by: str
+    act: str
+    what: str = ""
+    note: str = ""
+    count: int = 0
+    at: int = 0

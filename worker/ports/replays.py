@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from worker.ports.audit import AuditEntry
+from worker.ports.records import AuditEntry
 
 ReplayState = Literal["previewed", "running", "stopped", "done"]
 

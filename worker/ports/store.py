@@ -8,9 +8,8 @@ import msgspec
 
 from worker.contract import Change, Relation
 from worker.planner.relation_state import RelationRecord
-from worker.ports.audit import AuditEntry
 from worker.ports.job_admin import ALL_FAILED
-from worker.ports.records import FOREVER, JobRecord, RelationEvent
+from worker.ports.records import FOREVER, AuditEntry, JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
 from worker.ports.waiting import Pause
 from worker.ports.work import Lease

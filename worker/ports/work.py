@@ -12,9 +12,8 @@ from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedState
 from worker.planner.relation_state import Doubt, OpenRelation
 from worker.planner.relation_state import RelationRecord as RelationRecord
-from worker.ports.audit import AuditEntry
 from worker.ports.integrity import StoreFlaw
-from worker.ports.records import JobState
+from worker.ports.records import AuditEntry, JobState
 from worker.ports.references import LookUpBatch, LookUpResult
 from worker.ports.requests import UNSETTLED, RequestRecord
 from worker.ports.waiting import Pause

@@ -7,7 +7,7 @@ import msgspec
 
 from worker.contract import Relation, account_of
 from worker.planner.relation_state import RelationRecord
-from worker.ports.audit import AuditEntry
+from worker.ports.records import AuditEntry
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
 from worker.store import codec

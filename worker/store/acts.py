@@ -6,8 +6,8 @@ Who did what is in the audit log, which keeps the newest entries.
 from collections.abc import Callable
 from typing import TypeVar
 
-from worker.ports.audit import AuditEntry
 from worker.ports.queries import CursorPage
+from worker.ports.records import AuditEntry
 from worker.ports.store import Retention
 from worker.store import codec
 from worker.store.account import AccountCommit

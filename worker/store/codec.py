@@ -7,7 +7,7 @@ import msgspec
 from worker.planner.actions import Request
 from worker.planner.fold import NEVER, Intent, JobVersion
 from worker.planner.relation_state import OpenRelation, Refusal, Stage
-from worker.ports.audit import AuditEntry
+from worker.ports.records import AuditEntry
 from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.work import BegunRequest
 

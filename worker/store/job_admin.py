@@ -7,8 +7,8 @@ from typing import NamedTuple
 import msgspec
 
 from worker.contract import Reference, account_of
-from worker.ports.audit import AuditEntry
 from worker.ports.job_admin import ALL_FAILED, CANCELLED, AdminResult, Payload
+from worker.ports.records import AuditEntry
 from worker.store import codec
 from worker.store.account import AccountCommit, Before, read_jobs_with_claims, read_memories
 from worker.store.acts import RedisAuditLog, send_act

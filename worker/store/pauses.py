@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from worker.ports.audit import AuditEntry
+from worker.ports.records import AuditEntry
 from worker.ports.store import Retention
 from worker.ports.waiting import Pause
 from worker.store.account import AccountCommit

@@ -8,7 +8,7 @@ import msgspec
 
 from worker.contract import account_of
 from worker.errors import BacklogFull, StoreUnavailable
-from worker.ports.audit import AuditEntry
+from worker.ports.records import AuditEntry
 from worker.ports.replays import Basis, Replay, ReplayEntry, ReplayState
 from worker.store import codec
 from worker.store.account import AccountCommit

@@ -17,10 +17,10 @@ from worker.config import Callback
 from worker.contract import write_instant
 from worker.contract.instant import SECOND
 from worker.errors import NotFound, StoreUnavailable, Unavailable
-from worker.ports.audit import AuditEntry
 from worker.ports.callbacks import CallbackAttempt, CallbackMessage, CallbackStore, Watch
 from worker.ports.job_admin import JobAdmin
 from worker.ports.metrics import Metrics
+from worker.ports.records import AuditEntry
 from worker.ports.services import EventSink
 
 LOOK_AFTER: Final = 2.0  # seconds, at least, between two looks at a label

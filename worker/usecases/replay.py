@@ -12,10 +12,9 @@ import msgspec
 
 from worker.contract import Change, from_message
 from worker.errors import BacklogFull, Fault
-from worker.ports.audit import AuditEntry
 from worker.ports.erasure import ERASED
 from worker.ports.job_admin import ALL_FAILED, JobAdmin
-from worker.ports.records import FOREVER, JobRecord
+from worker.ports.records import FOREVER, AuditEntry, JobRecord
 from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import Receipt
 from worker.usecases.intake import Intake

@@ -31,11 +31,10 @@ from worker.planner.relation_state import (
     drop_jobs,
     unfinished_until,
 )
-from worker.ports.audit import AuditEntry
 from worker.ports.erasure import RecordRef, UnsettledRequests, Withdrawal
 from worker.ports.job_admin import CANCELLED, AdminResult, JobAdmin
 from worker.ports.queries import Queries
-from worker.ports.records import JobRecord
+from worker.ports.records import AuditEntry, JobRecord
 from worker.ports.services import Clock, LeaseKeeper, Wake
 from worker.ports.store import Store
 from worker.ports.work import BegunRequest, Lease, Writes

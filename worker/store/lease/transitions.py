@@ -8,7 +8,7 @@ from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.guard import guard_key
 from worker.planner.relation_state import Doubt
-from worker.ports.audit import AuditEntry
+from worker.ports.records import AuditEntry
 from worker.ports.waiting import Pause
 from worker.ports.work import BegunRequest, ClaimedJob, DeleteBrake, OpenWrite, Writes
 from worker.store import codec
