@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from worker.contract.instant import to_us
 from worker.ports.store import Retention
-from worker.store.account import AccountCommit, read_alive, read_jobs
+from worker.store.account import AccountCommit, closed_guards, read_alive, read_jobs
 from worker.store.acts import commit_of_people, trim_audit_log
 from worker.store.database import Database
 from worker.store.keys import bucket_at
-from worker.store.lease.guards import closed_guards
 from worker.store.lease.queue import Queue
 from worker.store.limits import MAX_EXAMINED
 from worker.store.meta import META_FIELDS, NOTED_FIELDS, Meta

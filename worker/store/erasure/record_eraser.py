@@ -17,12 +17,11 @@ from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.requests import RequestRecord
 from worker.redis.client import translate_errors
 from worker.store import codec
-from worker.store.account import AccountCommit, Before, read_jobs
+from worker.store.account import AccountCommit, Before, closed_guards, guarded_relation, read_jobs
 from worker.store.commit import repeat_while_overtaken
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs.stored_job import NO_EVENT
 from worker.store.keys import base, escape_glob, short_id
-from worker.store.lease.guards import closed_guards, guarded_relation
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import record_name
 from worker.store.lease.replaced import field_of

@@ -8,12 +8,11 @@ from typing import Any
 from worker.ports.integrity import FlawProgress
 from worker.ports.store import Retention
 from worker.store import codec
-from worker.store.account import find_by_keys, read_jobs_with_claims, read_memories
+from worker.store.account import find_by_keys, guarded_relation, read_jobs_with_claims, read_memories
 from worker.store.inspection.flaws import Flaw, StoredNumbers
 from worker.store.inspection.integrity import Survey
 from worker.store.jobs.stored_job import LoadedJob
 from worker.store.keys import bucket_at
-from worker.store.lease.guards import guarded_relation
 from worker.store.limits import MAX_EXAMINED
 from worker.store.meta import META_FIELDS, Meta
 from worker.store.redis_store import RedisStore

@@ -13,12 +13,11 @@ from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
 from worker.ports.waiting import Pause
 from worker.ports.work import MAX_COUNTDOWN, BegunRequest, ClaimedJob, DeleteBrake, WorkBatch, Writes
-from worker.store.account import AccountCommit
+from worker.store.account import AccountCommit, guarded_relation
 from worker.store.commit import Check, Overtaken, repeat_while_overtaken
 from worker.store.database import Database
 from worker.store.keys import LAYOUT, short_id
 from worker.store.lease import transitions
-from worker.store.lease.guards import guarded_relation
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import LookUps
 from worker.store.lease.queue import WORK_FIELDS, QueueHead, WorkNote
