@@ -18,6 +18,7 @@ from worker.store.inspection.flaws import (
     ENDED,
     Flaw,
     StoredNumbers,
+    Tally,
     Write,
     count_writes,
     fingerprint_of,
@@ -25,7 +26,6 @@ from worker.store.inspection.flaws import (
     keep_writes,
     restore,
 )
-from worker.store.inspection.tally import Tally
 from worker.store.jobs import job_references
 from worker.store.jobs.stored_job import FAILED, NO_EVENT, PARKED, QUEUED, STATES, LoadedJob
 from worker.store.keys import bucket_of, short_id
