@@ -81,15 +81,7 @@ def dry_run_changes(messages: Mapping[str, Change], policy: DryRunPolicy = DEFAU
     # A change without a time happens now, so after all others.
     now = max((change.occurred_at or 0 for change in changes.values()), default=0)
     jobs = [
-        ClaimedJob(
-            name,
-            change.asks,
-            change.relations,
-            change.info,
-            now if change.occurred_at is None else change.occurred_at,
-            accepted=number,
-            allow_empty=change.allow_empty,
-        )
+        ClaimedJob.of_change(name, change, now=now, accepted=number)
         for number, (name, change) in enumerate(changes.items())
         if not change.references
     ]

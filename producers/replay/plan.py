@@ -44,7 +44,10 @@ class ReplayPlan:
         if change.references:
             self.add_look_up(change.account)
         else:
-            self._add(change.account, _claim_change(change, number=next(self._numbers)))
+            number = next(self._numbers)  # the greater, the later it was accepted
+            name, accepted = f"{change.account}-new{number}", NEWEST + number
+            job = ClaimedJob.of_change(name, change, now=NEWEST, accepted=accepted)
+            self._add(change.account, job)
 
     def add_look_up(self, account: str) -> None:
         """Count what is looked up first."""
@@ -84,19 +87,6 @@ def claim_job(job: JobRecord, relations: tuple[Relation, ...]) -> ClaimedJob:
         job.number,
         allow_empty=job.allow_empty,
         removes=frozenset(job.removals),
-    )
-
-
-def _claim_change(change: Change, *, number: int) -> ClaimedJob:
-    """Return what a flush would read of a new change; the greater its number, the later it was accepted."""
-    return ClaimedJob(
-        f"{change.account}-new{number}",
-        change.asks,
-        change.relations,
-        change.info,
-        NEWEST if change.occurred_at is None else change.occurred_at,
-        NEWEST + number,
-        allow_empty=change.allow_empty,
     )
 
 

@@ -6,10 +6,10 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from worker.contract import Reference, Relation, Verb
+from worker.contract import Change, Reference, Relation, Verb
 from worker.planner.actions import Request, Verdict
 from worker.planner.apply_reply import RelationOutcome
-from worker.planner.fold import ConfirmedState
+from worker.planner.fold import ConfirmedState, Intent, Version
 from worker.planner.relation_state import Doubt, OpenRelation
 from worker.planner.relation_state import RelationRecord as RelationRecord
 from worker.ports.integrity import StoreFlaw
@@ -45,9 +45,21 @@ class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
     reads_first: bool = False
     removes: frozenset[Relation] = frozenset()
 
+    @classmethod
+    def of_change(cls, job: str, change: Change, *, now: int, accepted: int) -> "ClaimedJob":
+        """Return what a flush would read of a change; one without a time of its own occurs `now` (µs)."""
+        at = now if change.occurred_at is None else change.occurred_at
+        what = change.asks, change.relations, change.info
+        return cls(job, *what, at, accepted, allow_empty=change.allow_empty)
+
     def asks_of(self, relation: Relation) -> Verb:
         """Return what it asks of one of its relations."""
         return "delete" if relation in self.removes else self.action
+
+    def intent(self, action: Verb) -> Intent:
+        """Return that it asks this of a relation."""
+        version = Version(self.occurred_at, self.accepted)
+        return Intent(version, self.job, action, self.info, self.correlation, self.allow_empty)
 
 
 class BegunRequest(NamedTuple):

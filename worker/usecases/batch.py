@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-import msgspec
-
 from worker.contract import Relation
 from worker.contract.instant import SECOND
 from worker.planner.actions import Operation
@@ -19,7 +17,7 @@ from worker.planner.apply_reply import (
     RelationOutcome,
     fail_relation,
 )
-from worker.planner.fold import Intent, Version
+from worker.planner.fold import Intent
 from worker.planner.guard import Guarded, guard_key, indexed_side
 from worker.planner.relation_state import (
     OpenRelation,
@@ -249,9 +247,7 @@ def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Inte
     """Return what the jobs ask of each relation."""
     intents: dict[Relation, tuple[Intent, ...]] = {}
     for job in jobs:
-        version = Version(job.occurred_at, job.accepted)
-        intent = Intent(version, job.job, job.action, job.info, job.correlation, job.allow_empty)
-        removal = msgspec.structs.replace(intent, action="delete") if job.removes else None
+        intent, removal = job.intent(job.action), job.intent("delete") if job.removes else None
         for relation in job.relations:
             wanted = removal if removal and relation in job.removes else intent
             earlier = intents.get(relation)

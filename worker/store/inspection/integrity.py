@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 import msgspec
 
 from worker.contract import Relation
-from worker.planner.fold import RESULTS, Intent, Version
+from worker.planner.fold import RESULTS
 from worker.planner.relation_state import OpenRelation, RelationRecord, Stage
 from worker.ports.store import Retention
 from worker.store import codec
@@ -274,9 +274,7 @@ class Survey:
     def _reopen(self, job: LoadedJob, relation: Relation, record: RelationRecord) -> Iterator[Write]:
         """Yield the writes that let a relation be worked for a job, beside others that ask for it."""
         claimed, name = job.as_claimed(self.account, ()), str(relation)
-        version = Version(claimed.occurred_at, claimed.accepted)
-        action = claimed.asks_of(relation)
-        intent = Intent(version, claimed.job, action, claimed.info, claimed.correlation, claimed.allow_empty)
+        intent = claimed.intent(claimed.asks_of(relation))
         before = self._reopened.get(name) or record.open or OpenRelation((), since=self.now)
         # What was sent of it is not known, so it is read back first (R14).
         stage = before.stage if before.stage.reads else Stage.READ_BACK
