@@ -33,7 +33,7 @@ from ops.serializers.deliveries import (
 )
 from ops.serializers.drift import DriftedDict, DriftPageDict
 from ops.serializers.failures import FailuresDict
-from ops.serializers.jobs import PayloadDict, read_job, read_payload
+from ops.serializers.jobs import PayloadDict, read_payload
 from ops.serializers.replays import ReplayDict, ReplaysDict, read_replay
 from ops.serializers.requests import RequestDict, RequestPageDict
 from ops.serializers.system import FindingsDict
@@ -43,7 +43,7 @@ from producers.job_admin.resolve import PARKED, RecordChoice
 from producers.job_admin.selection import PIECE, Selection, select_jobs
 from producers.portals.http.query import MAX_PAGE
 from producers.portals.sdk.http_transport import quote_segment
-from producers.portals.serializers import BatchDict, HeldDict, JobDict
+from producers.portals.serializers import BatchDict, HeldDict, JobDict, read_job
 from worker.config import mask_url
 from worker.contract import Change, Relation, account_of, to_message
 from worker.contract.message import UNROUTED

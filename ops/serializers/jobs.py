@@ -1,15 +1,13 @@
-"""Jobs read back as `producers.portals.serializers` writes them; their relations and their payloads."""
+"""Jobs with why they wait, the outcomes of their relations, and the messages that some stand for."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import TypedDict
 
 from ops.explain.explanation import ErrorFact
-from producers.portals.serializers import FailureDict, HeldDict, JobDict, ParkedDict, ReferenceDict, job_json
-from worker.contract import Relation, read_instant, read_optional_instant, read_reference
+from producers.portals.serializers import HeldDict, JobDict, job_json
 from worker.ports.job_admin import Payload
-from worker.ports.records import Dismissal, Failure, JobRecord
-from worker.ports.references import JobReference, Parking
+from worker.ports.records import JobRecord
 
 
 class RelationOutcomeDict(TypedDict):
@@ -36,87 +34,6 @@ class PayloadDict(TypedDict):
     body: str
     size: int
     faults: list[str]
-
-
-def read_job(document: JobDict) -> JobRecord:
-    """Return the job; its number is not shown."""
-    counts = dict(document["relations"])
-    error = document["error"]
-    relation = ""
-    if error and error["parentid"] and error["childid"]:
-        relation = str(Relation(document["relationtype"], error["parentid"], error["childid"]))
-    return JobRecord(
-        id=document["id"],
-        account=document["account"],
-        state=document["state"],
-        action=document["action"],
-        type=document["relationtype"],
-        parents=tuple(document["parentid"]),
-        children=tuple(document["childid"]),
-        info=tuple(document["relationinfo"].items()),
-        source=document["source"],
-        event_id=document["event_id"],
-        batch=document["batch"] or "",
-        occurred_at=read_instant(document["occurred_at"]),
-        accepted_at=read_instant(document["accepted_at"]),
-        finished_at=read_optional_instant(document["finished_at"]),
-        attempts=document["attempts"],
-        total=counts.pop("total"),
-        counts=counts,
-        refusal=(error["code"], error["class"], error["message"], relation) if error else None,
-        requests=tuple(document["requests"]),
-        failures=tuple(_read_failed(each, document["relationtype"]) for each in document["failures"]),
-        by=document["superseded_by"] or "",
-        dismissed=_read_dismissal(dismissed) if (dismissed := _find_dismissal(document)) else None,
-        replays=document["replays"] or "",
-        replayed_by=tuple(document["replayed_by"]),
-        replay=document["replay"] or "",
-        correlation=document["correlation_id"] or "",
-        allow_empty=document["allow_empty"],
-        references=tuple(map(_read_reference, document["references"])),
-        parked=_read_parked(parked) if (parked := document["parked"]) else None,
-    )
-
-
-def _read_reference(document: ReferenceDict) -> JobReference:
-    return JobReference(
-        document["side"],
-        read_reference(document["reference"]),
-        document["id"] or 0,
-        read_optional_instant(document["asked_at"]),
-        tuple(document["candidates"]),
-        document["chosen_by"] or "",
-    )
-
-
-def _read_parked(document: ParkedDict) -> Parking:
-    return Parking(
-        read_instant(document["since"]),
-        read_instant(document["until"]),
-        document["look_ups"],
-        document["message"],
-        document["unanswered"],
-    )
-
-
-def _find_dismissal(document: JobDict) -> Mapping[str, str] | None:
-    return next((event for event in document["history"] if event["event"] == "dismissed"), None)
-
-
-def _read_failed(document: FailureDict, type_name: str) -> Failure:
-    relation = Relation(type_name, document["parentid"], document["childid"])
-    dismissed = document["dismissed"]
-    return Failure(
-        relation,
-        document["code"],
-        document["class"],
-        document["message"],
-        _read_dismissal(dismissed) if dismissed else None,
-    )
-
-
-def _read_dismissal(document: Mapping[str, str]) -> Dismissal:
-    return Dismissal(read_instant(document["at"]), document["by"], document["why"])
 
 
 def write_job(job: JobRecord, waits: Mapping[str, HeldDict]) -> JobDict:

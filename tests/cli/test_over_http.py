@@ -28,7 +28,6 @@ from ops.operations.filters import write_filter
 from ops.operations.http import HttpOperations
 from ops.operations.http_calls import HttpCalls
 from ops.serializers.drift import read_drifted, serialize_drift_page
-from ops.serializers.jobs import read_job
 from ops.serializers.replays import ReplayDict, read_replay, serialize_replay
 from ops.simulator import Records, Simulator, serve
 from ops.web.forms import DriftedForm, RepairForm
@@ -37,7 +36,7 @@ from producers.portals import Relations
 from producers.portals.http.application import application
 from producers.portals.http.query import JobQuery, read_query
 from producers.portals.http.server import Server
-from producers.portals.serializers import job_json
+from producers.portals.serializers import job_json, read_job
 from producers.services import build_services
 from producers.webhooks.record import make_delivery_id, map_delivery, record_delivery, record_refusal
 from producers.webhooks.signatures import WebhookDelivery
