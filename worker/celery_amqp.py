@@ -40,6 +40,6 @@ class OwnAmqpTransport(pyamqp.Transport):
 
 
 class OwnEncryptedAmqpTransport(pyamqp.SSLTransport):
-    """The same, over TLS."""
+    """kombu's transport to a RabbitMQ over TLS, over such connections."""
 
     Connection = OwnAmqpConnection

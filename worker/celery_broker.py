@@ -232,7 +232,7 @@ class OwnTransport(Transport):
 
 
 class OwnEncryptedTransport(OwnTransport):
-    """The same, over TLS."""
+    """kombu's transport to a Redis over TLS, over our channels."""
 
 
 class OwnSentinelTransport(SentinelTransport):

@@ -50,7 +50,7 @@ class Fault:
 
 
 class RelationsError(Exception):
-    """The root; its text is fit for a person and has no secret in it.
+    """The root of all errors of ours; its text is fit for a person and has no secret in it.
 
     `accepted` is the part of a long list that was accepted before the error.
     """
@@ -70,11 +70,11 @@ class InvalidChange(Invalid):
     """One change message or several that cannot be accepted."""
 
     def at(self, place: Place | None) -> "InvalidChange":
-        """Return the same faults as those of the input at this place."""
+        """Return the error with all faults at this place of a longer input."""
         return InvalidChange([replace(fault, place=place) for fault in self.faults])
 
     def moved(self, place_of: Callable[[int], Place | None]) -> "InvalidChange":
-        """Return the same faults with every position mapped, e.g. to that in a longer list; names stay."""
+        """Return the error with every position mapped, e.g. to that in a longer list; names stay."""
         return InvalidChange(
             [
                 replace(fault, place=place_of(fault.place)) if isinstance(fault.place, int) else fault

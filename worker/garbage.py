@@ -18,6 +18,6 @@ def look_past_imports() -> None:
 
 
 def look_seldom() -> None:
-    """Do the same, and look less often: a flush makes many values that live, and a sixth of it went there."""
+    """Look past imports, and seldom: a flush makes many values that live, and a sixth of it went there."""
     look_past_imports()
     gc.set_threshold(*THRESHOLDS)

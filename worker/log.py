@@ -81,11 +81,11 @@ PIPELINE: Final[list[Processor]] = [
 
 
 class Handler(logging.StreamHandler[TextIO]):
-    """Our handler, so that configuring again replaces it and nobody else's."""
+    """Writes log lines to a stream; it is ours, so that configuring again replaces nobody else's."""
 
 
 class FileHandler(WatchedFileHandler, Handler):
-    """The same into a file, which is opened anew after it was moved away."""
+    """Writes log lines into a file, which is opened anew after it was moved away."""
 
     def __init__(self, path: str) -> None:
         WatchedFileHandler.__init__(self, path, encoding="utf-8", errors="backslashreplace")

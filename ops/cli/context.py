@@ -143,7 +143,7 @@ class CommandContext:
         return self.operations.account_names() if self.url else list(self.settings.accounts)
 
     def inbox_names(self) -> Sequence[str]:
-        """Return the same and `unrouted`, where messages that name no account are kept."""
+        """Return the accounts there are, and `unrouted`, where messages that name no account are kept."""
         return self.operations.inbox_names() if self.url else [*self.settings.accounts, UNROUTED]
 
     def find_account(self, name: str | None) -> str:
@@ -159,7 +159,7 @@ class CommandContext:
         raise click.UsageError(f"Say which account with --account ({there}).")
 
     def find_inbox(self, name: str | None) -> str:
-        """Return the same; also `unrouted`."""
+        """Return that account's name, or that of the only one there is; also `unrouted`; raises NotFound."""
         return self._check_name(name, self.inbox_names) if name == UNROUTED else self.find_account(name)
 
     def find_default_account(self, name: str | None) -> str:

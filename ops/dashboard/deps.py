@@ -33,7 +33,7 @@ class DashboardDeps:
 
 
 def dashboard_deps(runtime: Runtime, *, send_replay: Callable[[str], None]) -> DashboardDeps:
-    """Build them."""
+    """Return what the pages need, over this runtime."""
     return DashboardDeps(
         runtime=runtime,
         services=build_services(runtime),

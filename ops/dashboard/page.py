@@ -44,7 +44,7 @@ class Visit:
 
     @property
     def inboxes(self) -> tuple[str, ...]:
-        """The same, and `unrouted` if the key may see messages that name no account."""
+        """The accounts of the key, and `unrouted` if it may see messages that name no account."""
         return (*self.accounts, *([UNROUTED] if UNROUTED in self.key.accounts else []))
 
     @property

@@ -126,7 +126,7 @@ class RequestPart(NamedTuple):
         )
 
     def to_json(self, zone: tzinfo) -> RequestPartDict:
-        """Return the same as data; its text is a sentence."""
+        """Return the part as data; its text is a sentence."""
         return {
             "id": self.request.id,
             "at": write_instant(self.request.at),

@@ -154,7 +154,7 @@ class _Explainer:
     # --- each job
 
     def explain_job(self, event: RelationEvent) -> JobExplanationDict:
-        """Explain one job in a sentence, and say the same as data.
+        """Return one job explained, in a sentence and as data.
 
         `by` is the newer job, `request` the one that decided, `verified` whether by reading back.
         """
@@ -234,7 +234,7 @@ class _Explainer:
         return find_part(self.evidence.requests.get(request), self.evidence.relation)
 
     def find_parts(self, job: JobRecord | None) -> Iterator[RequestPart]:
-        """Yield the same of every request that the job travelled in."""
+        """Yield what each request that the job travelled in had to do with the relation."""
         yield from filter(None, map(self.find_part, job.requests if job else ()))
 
     def find_references(self, job: JobRecord | None) -> Iterator[JobReference]:
@@ -257,7 +257,7 @@ class _Explainer:
         return None
 
     def find_error(self, job: JobRecord | None) -> ErrorFact | None:
-        """Return the same as data."""
+        """Return the refusal that the job keeps of this relation, as data."""
         refusal = self.find_refusal(job)
         if refusal is None:
             return None

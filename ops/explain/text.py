@@ -56,7 +56,7 @@ def format_instant(micros: int, zone: tzinfo) -> str:
 
 
 def format_time(instant: str, zone: tzinfo) -> str:
-    """Return an instant of a document (RFC 3339) in the same way."""
+    """Return an instant of a document (RFC 3339) as local time with its offset, to the second."""
     return format_instant(read_instant(instant), zone)
 
 

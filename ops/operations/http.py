@@ -80,7 +80,7 @@ class HttpOperations:
         return _list_names(self._read_accounts())
 
     def inbox_names(self) -> Sequence[str]:
-        """Return the same, as they are now, and `unrouted` if the key is for it."""
+        """Return the accounts of the key, as they are now, and `unrouted` if it is for that, too."""
         answer = self._read_accounts()
         unrouted = [UNROUTED] if UNROUTED in answer["key"]["accounts"] else []
         return [*_list_names(answer), *unrouted]

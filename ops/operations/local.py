@@ -65,7 +65,7 @@ class LocalOperations:
         self.stop_replay = replays.stop
 
     def in_zone(self, zone: tzinfo) -> "LocalOperations":
-        """Return the same with texts that have this time zone."""
+        """Return these operations with texts that have this time zone."""
         return replace(self, zone=zone)
 
     @property
@@ -78,7 +78,7 @@ class LocalOperations:
         return list(self.runtime.live_settings.refresh().accounts)
 
     def inbox_names(self) -> Sequence[str]:
-        """Return the same and `unrouted`."""
+        """Return the accounts of the settings and `unrouted`."""
         return [*self.account_names(), UNROUTED]
 
     def list_accounts(self) -> Sequence[AccountDict]:

@@ -45,7 +45,7 @@ class Log:
         self.totals = Totals()
 
     def add(self, entry: LogEntry) -> None:
-        """Keep and count it."""
+        """Keep an entry, and count it."""
         self.entries.append(entry)
         totals = self.totals
         totals.landed += entry.landed

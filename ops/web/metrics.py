@@ -41,7 +41,7 @@ class CollectedMetrics(Collector):
         self._families = families
 
     def collect(self) -> Iterator[Metric]:
-        """Yield them."""
+        """Yield the metrics."""
         yield from self._families
 
 

@@ -54,7 +54,7 @@ class MappedDelivery(NamedTuple):
 
     @property
     def outcome(self) -> DeliveryOutcome:
-        """What became of it."""
+        """What became of the delivery."""
         if self.error:
             return "unreadable"
         if self.changes:

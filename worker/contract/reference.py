@@ -39,7 +39,7 @@ class Reference(NamedTuple):
 
     @property
     def without_values(self) -> str:
-        """It without its values, which may be of a person: `address by email`."""
+        """The reference without its values, which may be of a person: `address by email`."""
         return f"{self.module} by {' and '.join(name for name, _ in self.fields)}"
 
     def as_object(self) -> dict[str, dict[str, str]]:

@@ -38,7 +38,7 @@ class CursorPage(NamedTuple, Generic[Entry]):
 
 
 class CursorDict(TypedDict):
-    """The same as a document; null after the last."""
+    """The cursor of the next page of a document; null after the last."""
 
     next: str | None
 

@@ -62,4 +62,4 @@ class SentinelConnection(RenewedConnection, SentinelManagedConnection):
 
 
 class EncryptedSentinelConnection(SentinelConnection, SentinelManagedSSLConnection):
-    """The same, over TLS."""
+    """A connection to a Sentinel's master over TLS, closed when an answer does not come."""

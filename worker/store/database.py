@@ -113,7 +113,7 @@ class Reads:
         return add
 
     def run(self) -> list[Any]:
-        """Send them and return their answers."""
+        """Send the reads and return their answers."""
         if not self.count:
             return []
         with translate_errors():
@@ -148,7 +148,7 @@ class ScriptedReads(Reads):
         return add
 
     def run(self) -> list[Any]:
-        """Run them and return their answers, as a pipeline has them."""
+        """Run the reads and return their answers, as a pipeline has them."""
         if not self.count:
             return []
         names = [f"{self._base}:{name}" for name in self._keys]

@@ -23,7 +23,7 @@ class Variant:
     environ: Mapping[str, str] = field(default_factory=dict)
 
     def with_environ(self, **more: str) -> "Variant":
-        """Return the same with these variables, too."""
+        """Return the variant with these variables, too."""
         return Variant(name=self.name, command=self.command, environ={**self.environ, **more})
 
 

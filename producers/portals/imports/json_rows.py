@@ -127,7 +127,7 @@ class _ObjectScan:
         return "".join(self._texts)
 
     def take_others(self) -> list[tuple[int, str]]:
-        """Return `others` and forget them."""
+        """Return what was found beside objects since the last call."""
         others, self.others = self.others, []
         return others
 

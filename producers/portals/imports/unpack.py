@@ -76,7 +76,7 @@ def unpack(file: BinaryIO, sheet: str = "", encoding: str = "") -> BinaryIO:
 
 
 def unpack_text(file: BinaryIO) -> BinaryIO:
-    """Return the same of a file that may be compressed, and is no spreadsheet."""
+    """Return the text of a file that may be compressed, and is no spreadsheet."""
     text = _decompress(file)
     if _is_spreadsheet(text):
         raise Invalid([Fault("", "expected text, got a spreadsheet; `relations import` reads it")])
