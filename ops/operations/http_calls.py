@@ -23,7 +23,7 @@ from worker.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from worker.network.headers import retry_after
+from worker.network import retry_after
 from worker.ports.queries import CursorDict, fill_page
 
 Document = TypeVar("Document")

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.network.headers import LONGEST_WAIT, http_date, retry_after
+from worker.network import LONGEST_WAIT, http_date, retry_after
 
 SOME_DAY = 784_111_777.0  # the example date of RFC 9110
 

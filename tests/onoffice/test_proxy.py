@@ -12,10 +12,10 @@ import pytest
 
 from tests.support.forwarding import copy
 from tests.support.scripted_api import answer_results, scripted
+from worker import network
 from worker.config import load_settings
 from worker.config.urls import find_proxy
 from worker.errors import InvalidSettings
-from worker.network import deadline
 from worker.onoffice.client import Client
 from worker.planner.actions import Action, Verdict
 
@@ -90,7 +90,7 @@ def test_the_api_is_reached_by_a_tunnel_into_which_the_proxy_cannot_look(
 ) -> None:
     trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
     trusting.check_hostname = False
-    monkeypatch.setattr(deadline, "_tls", lambda: trusting)
+    monkeypatch.setattr(network, "_tls", lambda: trusting)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(CERTIFICATE)
     with scripted(answer_results(), tls=tls) as server, connect_proxy() as (proxy, heads):

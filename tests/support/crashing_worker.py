@@ -7,7 +7,7 @@ from pathlib import Path
 import httpcore
 
 from worker.app import app
-from worker.network.deadline import Deadline, connection_pool
+from worker.network import Deadline, connection_pool
 from worker.onoffice import client
 
 __all__ = ["app"]

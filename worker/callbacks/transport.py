@@ -15,11 +15,10 @@ import httpcore
 import httpx
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
+from worker import network
 from worker.config import Callback, Secret, redact
 from worker.contract.quoting import make_printable
 from worker.errors import Fault, InvalidSettings
-from worker.network import deadline as network
-from worker.network.headers import retry_after, user_agent
 from worker.ports.callbacks import CallbackAttempt
 
 Address = IPv4Address | IPv6Address
@@ -114,7 +113,7 @@ def _post(callback: Callback, headers: dict[str, str], body: bytes) -> CallbackA
     url, deadline = httpx.URL(callback.url), network.Deadline()
     own = {
         "Host": url.netloc.decode("ascii"),
-        "User-Agent": user_agent(),
+        "User-Agent": network.user_agent(),
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
         "Connection": "close",
@@ -132,5 +131,5 @@ def _post(callback: Callback, headers: dict[str, str], body: bytes) -> CallbackA
             "POST", network.core_url(url), headers=list((own | headers).items()), content=body
         ) as response,
     ):
-        wait = retry_after(httpx.Headers(response.headers), now=time.time()) or 0.0
+        wait = network.retry_after(httpx.Headers(response.headers), now=time.time()) or 0.0
         return CallbackAttempt(response.status, retry_after=wait)

@@ -17,8 +17,7 @@ import httpx
 import msgspec
 
 from worker.errors import Fault, InvalidSettings
-from worker.network.deadline import Deadline, connection_pool, core_url
-from worker.network.headers import http_date, retry_after, user_agent
+from worker.network import Deadline, connection_pool, core_url, http_date, retry_after, user_agent
 from worker.onoffice import wire
 from worker.onoffice.redact import clean
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict

@@ -13,7 +13,7 @@ import msgspec
 from producers.errors import Forbidden, Unauthorized
 from producers.portals.sdk.protocol import Call, GetBatch, GetJob, GetJobs, SendChanges, Sent
 from worker.errors import BacklogFull, Fault, InvalidChange, NotFound, RelationsError, Unavailable
-from worker.network.headers import retry_after
+from worker.network import retry_after
 
 CURABLE: Final = (408, 429, 502, 503, 504, *range(520, 531))  # 520 and above: Cloudflare's of its way to us
 DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

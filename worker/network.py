@@ -1,17 +1,21 @@
-"""One deadline over everything a request does on the network: connect, TLS, send, and every read.
+"""What every client of ours that speaks HTTP needs: one deadline for all of a request, and times in headers.
 
-Usual timeouts start again at every read, so a server that drips a byte a second would hold a worker for ever;
-here every step gets only what is left. Not covered: the system's name resolution, which cannot be
-interrupted.
+The deadline is over everything a request does on the network: connect, TLS, send, and every read. Usual
+timeouts start again at every read, so a server that drips a byte a second would hold a worker for ever; here
+every step gets only what is left. Not covered: the system's name resolution, which cannot be interrupted.
 """
 
+import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import Any
+from importlib.metadata import version
+from typing import Any, Final
 
 import httpcore
 import httpx
@@ -147,3 +151,41 @@ class _DeadlineStream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+# --- headers: what our requests say of us, and the times of an answer; one that cannot be read is None
+
+LONGEST_WAIT: Final = 86_400.0  # seconds that a `Retry-After` is kept to
+SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?")  # some write a fraction, which the standard does not have
+
+
+@cache
+def user_agent() -> str:
+    """Return how our requests introduce themselves: the program, and its version."""
+    return f"onoffice-relations/{version('onoffice-relations')}"
+
+
+def http_date(text: str | None) -> float | None:
+    """Return the Unix time of an HTTP date."""
+    try:
+        date = parsedate_to_datetime(text or "")
+        # "-0000" parses as a naive time, which would be read in this machine's zone.
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Return the seconds that an answer asks to wait, from either form of `Retry-After`; at most a day.
+
+    A date is compared with that of the answer, so that no clock but its server's counts; with `now` where it
+    has none.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if SECONDS.fullmatch(value):
+        return min(float(value), LONGEST_WAIT)
+    until = http_date(value)
+    if until is None:
+        return None
+    date = http_date(headers.get("Date"))
+    return min(max(0.0, until - (now if date is None else date)), LONGEST_WAIT)

@@ -1,1 +1,0 @@
-"""What every client of ours that speaks HTTP needs: one deadline for all of a request, times in headers."""
