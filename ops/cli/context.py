@@ -56,15 +56,9 @@ class CommandContext:
             from ops.operations.http_calls import HttpCalls
 
             return HttpOperations(HttpCalls(self.url, self.read_key()), self.url, zone=self.zone)
-        from ops.operations.local import LocalOperations
-        from producers.services import build_services
+        from ops.operations.local import make_operations
 
-        return LocalOperations(
-            runtime=self.runtime,
-            services=build_services(self.runtime),
-            send_replay=self.task_sender.start_replay,
-            zone=self.zone,
-        )
+        return make_operations(self.runtime, send_replay=self.task_sender.start_replay, zone=self.zone)
 
     def read_key(self) -> str:
         """Return the key for the URL, which no command line shows; raises UsageError if there is none."""

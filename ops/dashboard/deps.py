@@ -4,40 +4,36 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ops.dashboard.page import Visit
 from ops.dashboard.session import Sessions, SignInLimit
-from ops.operations.local import LocalOperations
+from ops.operations.local import LocalOperations, make_operations
 from producers.portals.http.deps import Threads
 from producers.portals.http.refusals import RefusalLog
-from producers.services import Services, build_services
+from producers.services import Services
 from worker.wiring import Runtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DashboardDeps:
-    """A runtime and the services over it; `send_replay` gives a replay's id to the workers."""
+    """A runtime, what operators look up and do over it, and who has signed in."""
 
     runtime: Runtime
-    services: Services
-    send_replay: Callable[[str], None]
+    operations: LocalOperations
     sessions: Sessions
     sign_in_limit: SignInLimit
     refusals: RefusalLog
     threads: Threads
 
-    def operations(self, visit: Visit) -> LocalOperations:
-        """Return what operators look up and do, with texts in the zone of a visit."""
-        return LocalOperations(
-            runtime=self.runtime, services=self.services, send_replay=self.send_replay, zone=visit.zone
-        )
+    @property
+    def services(self) -> Services:
+        """What acts on jobs, replays and deliveries."""
+        return self.operations.services
 
 
 def dashboard_deps(runtime: Runtime, *, send_replay: Callable[[str], None]) -> DashboardDeps:
-    """Return what the pages need, over this runtime."""
+    """Return what the pages need, over this runtime; `send_replay` gives a replay's id to the workers."""
     return DashboardDeps(
         runtime=runtime,
-        services=build_services(runtime),
-        send_replay=send_replay,
+        operations=make_operations(runtime, send_replay=send_replay),
         sessions=Sessions(),
         sign_in_limit=SignInLimit(time.monotonic),
         refusals=RefusalLog(runtime),

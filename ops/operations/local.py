@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 
 import msgspec
 
@@ -15,7 +15,7 @@ from ops.serializers.accounts import AccountDict, serialize_account
 from ops.serializers.acts import PausedDict
 from producers.job_admin.suspects import find_suspects
 from producers.portals.serializers import BatchDict, HeldDict, batch_json, waiting_json
-from producers.services import Services
+from producers.services import Services, build_services
 from producers.webhooks.redelivery import MAX_REMAPPED, require_request
 from worker.config import mask_url, refuse_secrets
 from worker.contract import Change, Relation
@@ -221,3 +221,11 @@ class LocalOperations:
     def test_callback(self, name: str, account: str) -> callbacks.CallbackTestDict:
         """Send a message that nobody waits for to a callback; raises NotFound."""
         return callbacks.serialize_attempt(name, self.runtime.callbacks.test(name, account))
+
+
+def make_operations(
+    runtime: Runtime, *, send_replay: Callable[[str], None], zone: tzinfo = UTC
+) -> LocalOperations:
+    """Return the operations over a runtime, with services of their own."""
+    services = build_services(runtime)
+    return LocalOperations(runtime=runtime, services=services, send_replay=send_replay, zone=zone)

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC
 
-from ops.operations.local import LocalOperations
+from ops.operations.local import LocalOperations, make_operations
 from ops.web.metrics import MetricsReader
 from producers.portals.http.deps import Threads
-from producers.services import Services, build_services
+from producers.services import Services
 from worker.wiring import Runtime
 
 
@@ -34,12 +33,9 @@ def operator_deps(
     runtime: Runtime, *, send_replay: Callable[[str], None], now: Callable[[], float]
 ) -> OperatorDeps:
     """Build the dependencies from a runtime; `now` is in seconds since the epoch."""
-    operations = LocalOperations(
-        runtime=runtime, services=build_services(runtime), send_replay=send_replay, zone=UTC
-    )
     return OperatorDeps(
         runtime=runtime,
-        operations=operations,
+        operations=make_operations(runtime, send_replay=send_replay),
         metrics=MetricsReader(runtime, now=now),
         threads=Threads(runtime.metrics.now),
     )

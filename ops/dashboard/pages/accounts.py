@@ -60,7 +60,7 @@ def pause_account(deps: DashboardDeps, visit: Visit) -> Answer:
     account = visit.settings.account(visit.named_account("admin")).name
     known = deps.runtime.store.get_pause(account)
     if known is None or known.reason != PAUSED_BY_OPERATOR:
-        deps.operations(visit).pause_account(account, visit.sent("why")[:200], by=visit.by)
+        deps.operations.pause_account(account, visit.sent("why")[:200], by=visit.by)
     return SeeOther(f"/accounts/{account}")
 
 
@@ -68,7 +68,7 @@ def pause_account(deps: DashboardDeps, visit: Visit) -> Answer:
 def resume_account(deps: DashboardDeps, visit: Visit) -> Answer:
     """Let an account go on, and say what that did."""
     account = visit.named_account("admin")
-    resumed = deps.operations(visit).resume_account(visit.settings.account(account).name, by=visit.by)
+    resumed = deps.operations.resume_account(visit.settings.account(account).name, by=visit.by)
     return account_page(deps, visit, account, did=describe_resumed(resumed))
 
 
@@ -76,5 +76,5 @@ def resume_account(deps: DashboardDeps, visit: Visit) -> Answer:
 def check_account(deps: DashboardDeps, visit: Visit) -> Answer:
     """Try the credentials of an account, and show what was found."""
     account = visit.named_account("admin")
-    findings = list(deps.operations(visit).check_account(account))
+    findings = list(deps.operations.check_account(account))
     return account_page(deps, visit, account, findings=findings)

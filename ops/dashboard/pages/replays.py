@@ -77,6 +77,6 @@ def start_replay(deps: DashboardDeps, visit: Visit, replay_id: str) -> None:
     replay = deps.services.replays.find(replay_id)
     for account in replay.accounts:
         visit.check("replay", account)
-    operations = deps.operations(visit)
+    operations = deps.operations
     operations.start_replay(replay_id, by=visit.by)
     operations.enqueue_replay(replay_id)
