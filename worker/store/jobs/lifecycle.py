@@ -1,7 +1,6 @@
-"""What happens to a job, all of it pure: times, outcomes and ids are arguments.
+"""What happens to a job: it is claimed, settled and ends, people decide, an erased record leaves it. Pure.
 
-It is claimed, settled, and ends; people put its failures back, dismiss or replace them; a record that is
-erased is taken out of it. Transitions add to the account's totals.
+Times, outcomes and ids are arguments. Each transition changes the job, and adds to the account's totals.
 """
 
 from collections import Counter
