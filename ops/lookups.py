@@ -151,7 +151,7 @@ def find_delivery(deliveries: Deliveries, delivery_id: str, allowed: Collection[
     return found
 
 
-COUNTS: Final = ("accepted", "actions", "requests", "applied", "superseded", "stale", "failed")
+COUNTS: Final = HistoryPoint._fields[1:-1]  # all but when it began, and how many waited then
 
 
 def read_history(metrics: Metrics, account: str, stats: AccountStats | None = None) -> list[HistoryPoint]:

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-from worker.contract import TYPES, Relation
+from worker.contract import TYPES, Relation, Side
 from worker.ports.queries import Queries, walk_pages
 from worker.ports.records import Failure, JobFilter, JobRecord
 
@@ -32,7 +32,7 @@ class RecordFailures(NamedTuple):
     first: int
     last: int
     example: str
-    side: Literal["parent", "child"]
+    side: Side
 
 
 def find_suspects(queries: Queries, account: str, *, most: int = MAX_JOBS) -> list[RecordFailures]:
@@ -73,5 +73,5 @@ def _to_group(record: Record, failures: Sequence[tuple[JobRecord, Failure]]) -> 
     ended = [job.finished_at for job in jobs.values()]
     relations = len({(failure.relation, job.id) for job, failure in failures})
     as_parent = sum(record == _records_of(failure.relation)[0] for _, failure in failures)
-    side: Literal["parent", "child"] = "parent" if 2 * as_parent > len(failures) else "child"
+    side: Side = "parent" if 2 * as_parent > len(failures) else "child"
     return RecordFailures(*record, code, error, relations, len(jobs), min(ended), max(ended), newest.id, side)

@@ -16,7 +16,7 @@ from worker.contract import (
     write_optional_instant,
 )
 from worker.errors import NotFound
-from worker.ports.records import Dismissal, Failure, JobRecord, JobState
+from worker.ports.records import ENDED_STATES, Dismissal, Failure, JobRecord, JobState
 from worker.ports.references import JobReference, Parking
 from worker.ports.waiting import Waiting, WaitReason
 
@@ -138,7 +138,7 @@ def batch_json(account: str, label: str, counts: Mapping[str, int]) -> BatchDict
     if not counts:
         raise NotFound(f'account {account} has no jobs of batch "{label}" (any more)')
     accepted = counts.get("accepted", 0)
-    ended = {state: counts.get(state, 0) for state in ("succeeded", "superseded", "failed")}
+    ended = {state: counts.get(state, 0) for state in ENDED_STATES}
     return {
         "account": account,
         "batch": label,

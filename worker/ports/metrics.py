@@ -5,6 +5,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from worker.planner.fold import RESULTS
 from worker.ports.records import OPEN_STATES
 from worker.ports.waiting import Pause
 
@@ -94,10 +95,7 @@ class HistoryPoint(NamedTuple):
     def of(cls, at: int, stats: AccountStats) -> "HistoryPoint":
         """Return the point of an account's state."""
         counts = {name: stats.counts.get(name, 0) for name in ("accepted", "actions", "requests")}
-        outcomes = {
-            name: stats.tally.get(f"outcomes:{name}", 0)
-            for name in ("applied", "superseded", "stale", "failed")
-        }
+        outcomes = {name: stats.tally.get(f"outcomes:{name}", 0) for name in RESULTS}
         return cls(at, **counts, **outcomes, waiting=stats.backlog)
 
 

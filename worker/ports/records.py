@@ -1,7 +1,7 @@
 """What the store keeps of jobs, and of who did what to them; people see it. Values only."""
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -13,6 +13,8 @@ JobState = Literal[
     "queued", "parked", "sending", "retrying", "verifying", "held", "succeeded", "superseded", "failed"
 ]
 OPEN_STATES: tuple[JobState, ...] = ("queued", "parked", "sending", "retrying", "verifying", "held")
+EndedState = Literal["succeeded", "superseded", "failed"]
+ENDED_STATES: Final[tuple[EndedState, ...]] = get_args(EndedState)
 ERROR_CLASSES: Final = (  # that a job can fail with: of an answer of the API, or without one
     *(kind.value for kind in ErrorClass),
     *("dependency", "last_one", "not_found", "not_sent", "poison", "several", "unknown", "unreadable"),

@@ -14,6 +14,7 @@ from ops.explain.dry_run import dry_run_changes, number_messages
 from producers.portals.imports import LoadCounts
 from producers.portals.serializers import BatchDict
 from worker.contract import Change
+from worker.ports.records import ENDED_STATES
 
 
 @dataclass(slots=True)
@@ -122,6 +123,6 @@ class ImportSummary(NamedTuple):
 
 
 def _format_batch(batch: BatchDict) -> str:
-    ends = ", ".join(f"{batch[state]:,} {state}" for state in ("succeeded", "superseded", "failed"))
+    ends = ", ".join(f"{batch[state]:,} {state}" for state in ENDED_STATES)
     still_open = f", {batch['open']:,} open" if batch["open"] else ""
     return f"{batch['batch'] or 'without a label'}: {ends}{still_open}"

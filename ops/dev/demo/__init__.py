@@ -19,6 +19,7 @@ from ops.dev.demo.burst import Burst, count_fewest_actions, make_burst
 from ops.dev.demo.report import DemoConsole
 from ops.dev.stack import QUICK, Shape, running
 from worker.errors import RelationsError
+from worker.ports.records import ENDED_STATES
 
 __all__ = ["run"]
 
@@ -108,7 +109,7 @@ def _totals(context: steps.DemoContext, burst: Burst) -> dict[str, Any]:
     """Return outcomes, faults, and the fewest actions that could have been sent for the burst's end state."""
     states, results = crm_state.count_outcomes(context.queries, context.stack.credentials)
     return {
-        "jobs": {state: states[state] for state in ("succeeded", "superseded", "failed")},
+        "jobs": {state: states[state] for state in ENDED_STATES},
         "open_jobs": crm_state.count_open_jobs(states),
         "unequal_jobs": results.pop("unequal", 0),
         "outcomes": dict(results),
