@@ -10,7 +10,7 @@ import pytest
 from ops.dev.processes import KeptPorts, free_port, is_free
 from ops.dev.stream import MOST_LINES, JobStream, RefusalStream
 from ops.simulator import KeptSimulator, Records, Simulator
-from ops.simulator.keeping import keep_account
+from ops.simulator.simulator import keep_account
 from tests.support.flow_world import INFO, World, change
 from tests.support.simulator_calls import SECRET, TOKEN
 from worker.store.queries import RedisQueries

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from producers.webhooks.expressions import compile_expression, search
 from producers.webhooks.mapping import build_changes
 from producers.webhooks.scope import NO_DELIVERY, Budget, Scope
-from producers.webhooks.syntax import list_operands, write_node
-from producers.webhooks.trace import MAX_VALUE, explain_rules
+from producers.webhooks.trace import MAX_VALUE, explain_rules, list_operands, write_node
 from worker.config import Rule, Secret, Source
 from worker.config.values import IgnoreRule
 from worker.errors import InvalidChange
