@@ -57,20 +57,25 @@ RecordDict = int | str | Mapping[str, Mapping[str, str | int]]
 """A record: by its id, or by a reference that is looked up, in its short form or as an object."""
 
 
-class MessageDict(TypedDict, total=False):
-    """The public JSON form, as a type for Python producers; a client may add the account."""
+class Options(TypedDict, total=False):
+    """The optional fields of a change; a client may add the account."""
 
     account: str
-    action: Required[ChangeAction]
-    relationtype: Required[str]
-    parentid: Required[RecordDict | Sequence[RecordDict]]
-    childid: Required[RecordDict | Sequence[RecordDict]]
     relationinfo: Mapping[str, str]
     occurred_at: str
     event_id: str
     source: str
     batch: str
     allow_empty: bool
+
+
+class MessageDict(Options, total=False):
+    """The public JSON form, as a type for Python producers."""
+
+    action: Required[ChangeAction]
+    relationtype: Required[str]
+    parentid: Required[RecordDict | Sequence[RecordDict]]
+    childid: Required[RecordDict | Sequence[RecordDict]]
     version: int
 
 

@@ -10,12 +10,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from functools import partial
 from operator import add
-from typing import Any, Final, NamedTuple, TypedDict, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
 from producers.portals.serializers import BatchDict, JobDict
 from worker.contract import Change, ChangeAction, MessageDict, check_account_name, write_instant
+from worker.contract.message import Options as Options
 from worker.contract.message import RecordDict
 from worker.contract.quoting import quote
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
@@ -40,18 +41,6 @@ class Sent(NamedTuple):
 
 
 Jobs = str | Sent | Iterable[str | Sent]
-
-
-class Options(TypedDict, total=False):
-    """The optional fields of a change."""
-
-    account: str
-    relationinfo: Mapping[str, str]
-    occurred_at: str
-    event_id: str
-    source: str
-    batch: str
-    allow_empty: bool
 
 
 class SendChanges(NamedTuple):
