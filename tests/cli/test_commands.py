@@ -333,6 +333,18 @@ def test_a_failed_job_that_was_decided_about_reads_by_the_decision(cli: Cli, dra
     assert cli("jobs", "show", replaced).stdout.startswith(f"{replaced}  replaced\n")
 
 
+def test_a_job_that_was_put_back_before_it_was_replaced_reads_as_dismissed_when_its_new_end_is(
+    cli: Cli, runtime: Runtime, drain: Drain
+) -> None:
+    job = first_job(cli("send", "create", BUYER, "1", str(MISSING)))
+    drain()
+    cli("replay", job, "--yes")
+    runtime.job_admin.link_replacement(job, [first_job(cli("send", "create", BUYER, "1", "9001"))], by="ada")
+    drain()
+    cli("jobs", "dismiss", job, "--yes")
+    assert cli("jobs", "show", job).stdout.startswith(f"{job}  dismissed\n")
+
+
 @pytest.mark.parametrize("dumb", [{}, {"TERM": "dumb", "FORCE_COLOR": "1"}], ids=["", "dumb"])
 @pytest.mark.parametrize("width", ["20", "60", "80"])
 def test_an_id_is_never_cut_on_a_terminal(

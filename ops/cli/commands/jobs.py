@@ -20,7 +20,7 @@ from worker.contract import Relation
 from worker.contract.values import strip_pasted
 from worker.errors import NotFound
 from worker.onoffice.codes import advise, describe
-from worker.ports.job_admin import Payload
+from worker.ports.job_admin import REPLACED, Payload
 from worker.ports.queries import CursorPage, fill_page
 from worker.ports.records import JobFilter, JobRecord
 
@@ -125,7 +125,10 @@ def _describe_state(job: JobRecord) -> str:
     """Return the state; of a failure that was decided about, the decision."""
     if job.state != "failed" or not job.dismissed:
         return job.state
-    return "replaced" if job.replayed_by else "dismissed"
+    # One that was linked after it was put back has its own end, which somebody dismissed.
+    reasons = {each.dismissed.why for each in job.failures if each.dismissed}
+    is_replaced = job.replayed_by and (REPLACED in reasons or not job.failures)
+    return "replaced" if is_replaced else "dismissed"
 
 
 @jobs.command("show")
