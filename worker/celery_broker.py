@@ -5,12 +5,10 @@ own `global_keyprefix` is not used: it renames the queues that producers without
 out keys of scripts and of commands that it does not know.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from queue import Empty
-from time import time
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from celery import Celery
 from celery.app.amqp import AMQP
@@ -18,17 +16,16 @@ from celery.app.control import Control
 from kombu import Connection, Queue
 from kombu.connection import ConnectionPool, PooledConnection
 from kombu.pidbox import Mailbox
-from kombu.transport.redis import Channel, QoS, SentinelChannel, SentinelTransport, Transport
-from kombu.transport.virtual import QoS as VirtualQoS
+from kombu.transport.redis import Channel, SentinelChannel, SentinelTransport, Transport
 from kombu.utils.json import dumps
 
 from worker import log
+from worker.celery_unacked import TolerantQoS
 from worker.celery_unreadable import wrap_foreign
 from worker.redis.client import Client as Redis
 from worker.redis.client import (
     NoPermissionError,
     OutOfMemoryError,
-    RedisError,
     ResponseError,
     make_retry,
     no_retry,
@@ -36,12 +33,7 @@ from worker.redis.client import (
 from worker.redis.connection import renewed
 from worker.redis.sentinel import EncryptedSentinelConnection, SentinelConnection
 
-# A full Redis refuses what brings something in, and one of version 7.0 everything inside MULTI, even reads.
-# What a worker moves within the broker does not grow it for long, so it may.
-REMEMBER_UNACKED = """#!lua flags=allow-oom
-redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2]) redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])"""
-FORGET_UNACKED = """#!lua flags=allow-oom
-redis.call('ZREM', KEYS[1], ARGV[1]) redis.call('HDEL', KEYS[2], ARGV[1])"""
+# A full Redis refuses what brings something in, but what a worker moves within the broker does not grow it.
 PUBLISH = """#!lua flags=allow-oom
 redis.call('LPUSH', KEYS[1], ARGV[1])"""
 
@@ -60,69 +52,6 @@ class BrokerClient(Redis):
     def pipeline(self, transaction: bool = False, shard_hint: Any = None) -> Any:
         """Return a pipeline."""
         return super().pipeline(transaction, shard_hint)
-
-
-class TolerantQoS(QoS):
-    """Settles messages only over a live connection; over a broken one, kombu's own may end the worker.
-
-    What is not settled comes back after `visibility_timeout`, to a worker that finds nothing to do. On a full
-    Redis, too, what was received is remembered and forgotten; what cannot be given back, because Redis
-    refuses, comes back later. What a Redis that hangs leaves open makes room for another here.
-    """
-
-    def append(self, message: Any, delivery_tag: str) -> None:
-        """Remember that the message was received and is not acknowledged yet."""
-        info, channel = message.delivery_info, cast("Any", self.channel)
-        text = dumps([message._raw, info["exchange"], info["routing_key"]])
-        own: tuple[Any, ...] = (self.unacked_index_key, self.unacked_key, time(), delivery_tag, text)
-        try:  # after a refusal the connection goes on, and so does what waits for its time
-            with suppress(ResponseError), channel.conn_or_acquire() as client:
-                client.eval(REMEMBER_UNACKED, 2, *own)
-        except RedisError:
-            # This is its only copy now, and what waits for its time is given up with the connection.
-            message.headers.pop("eta", None)
-        VirtualQoS.append(self, message, delivery_tag)
-
-    def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
-        """Return the pipeline that forgets the message."""
-        if pipe:  # a transaction that gives it back
-            return super()._remove_from_indices(delivery_tag, pipe)  # type: ignore[misc]
-        with self.pipe_or_acquire() as own:
-            return own.eval(FORGET_UNACKED, 2, self.unacked_index_key, self.unacked_key, delivery_tag)
-
-    def ack(self, delivery_tag: str) -> None:
-        """Acknowledge the message."""
-        self._settle(super().ack, delivery_tag)
-
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Drop the message, or give it back."""
-        self._settle(super().reject, delivery_tag, requeue)
-
-    def _settle(self, settle: Callable[..., None], delivery_tag: str, *how: bool) -> None:
-        """Settle the message; where that fails, another may take its place all the same."""
-        if self._is_connected():
-            try:
-                settle(delivery_tag, *how)
-            except RedisError:
-                VirtualQoS.ack(self, delivery_tag)
-
-    def restore_unacked(self, client: Any = None) -> None:
-        """Give back what was not acknowledged."""
-        if self._is_connected():
-            super().restore_unacked(client)
-
-    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
-        """Give back one message."""
-        with suppress(ResponseError):
-            super().restore_by_tag(tag, client, leftmost)
-
-    def restore_visible(self, *args: Any, **options: Any) -> None:
-        """Give back what others left unacknowledged for too long."""
-        with suppress(ResponseError):
-            super().restore_visible(*args, **options)
-
-    def _is_connected(self) -> bool:
-        return getattr(self.channel.connection, "client", None) is not None
 
 
 class _OwnChannel:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery, Task
+from celery.app.task import Context
 from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError, NotRegistered
 from celery.utils.log import get_logger
 from celery.utils.time import timezone
@@ -26,6 +27,7 @@ from worker.celery_unreadable import MAX_DEPTH, is_shallow, wrap_refused
 from worker.redis.client import ResponseError, explain_error
 
 LONGEST_PAUSE = 8  # seconds until a broker that refused a command is asked again, the first time one
+FOLLOWERS = {"callbacks", "errbacks", "chain", "chord"}  # what else a message may name that is to run
 QUIET = 60.0  # seconds after which what was said of the broker is said again
 
 
@@ -197,4 +199,9 @@ def _is_task(payload: object) -> bool:
         return False
     args, kwargs, options = payload
     are_parts = isinstance(args, list | tuple) and isinstance(kwargs, dict)
-    return are_parts and (not options or isinstance(options, dict)) and is_shallow(payload)
+    return are_parts and _are_options(options or {}) and is_shallow(payload)
+
+
+def _are_options(options: object) -> bool:
+    """Return whether they overwrite nothing that a task is told of itself, as its id."""
+    return isinstance(options, dict) and not (vars(Context).keys() - FOLLOWERS) & options.keys()

@@ -14,6 +14,7 @@ from uuid import NAMESPACE_OID, uuid4, uuid5
 from kombu.utils.json import dumps, loads
 
 from worker.celery_config import ACCEPT_TASK
+from worker.contract.quoting import quote
 
 UNDECODED: Final = "relations.undecoded"  # the argument that has content type, error and body (base64)
 NO_MESSAGE: Final = "no message of Celery"
@@ -30,12 +31,24 @@ class UndecodedBody(NamedTuple):
     reason: str
     body: bytes
 
+    @property
+    def fault(self) -> str:
+        """What is wrong with it, and what to do."""
+        if self.content_type in (NO_MESSAGE, REFUSED):
+            expected, remedy = (
+                f"to the task {ACCEPT_TASK}",
+                "send a change, or a list of them, as its argument",
+            )
+        else:
+            expected, remedy = "in JSON", "set task_serializer='json'"
+        return f"expected a message {expected}, got {quote(self.content_type)} ({self.reason}); {remedy}"
+
 
 def wrap_refused(message: Any, error: BaseException) -> None:
     """Make a message that Celery would drop one of ours, with its body as argument."""
     text, name = _wrap(_describe(message), error, _raw_body(message)), message.headers.get("id")
     if not (isinstance(name, str) and name):
-        tag = message.delivery_tag  # a text on a Redis only, which delivers it again by the same
+        tag = message.properties.get("delivery_tag")  # on a Redis only, which delivers it again by the same
         name = str(uuid5(NAMESPACE_OID, tag + text) if isinstance(tag, str) else uuid4())
     message.body, message._decoded_cache = text, None
     message.content_type, message.content_encoding = "application/json", "utf-8"

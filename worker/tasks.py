@@ -84,8 +84,7 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
             keep_undecoded(
                 get_runtime().intake(),
                 undecoded.body,
-                content_type=undecoded.content_type,
-                reason=undecoded.reason,
+                fault=undecoded.fault,
                 message_id=self.request.id,
                 source=SOURCE,
             )

@@ -73,6 +73,8 @@ def test_a_message_that_a_broker_which_hangs_neither_remembers_nor_forgets_is_wo
             settle(message)
             assert qos.can_consume()
             assert replies.refused.total() == 2
+            replies.recover()
+            qos.ack(message.delivery_tag)  # one that was given back is remembered until now
 
 
 def test_a_message_that_a_broker_refuses_to_remember_waits_for_its_time_all_the_same(tmp_path: Path) -> None:
@@ -83,5 +85,44 @@ def test_a_message_that_a_broker_refuses_to_remember_waits_for_its_time_all_the_
         with own.connection_for_read() as connection, connection.SimpleQueue("t.q") as queue:
             queue.put("a wake-up", headers=headers)
             replies.answer("NOPERM no permission to run 'eval'", lambda command: command[0] == b"EVAL")
-            assert queue.get(timeout=10).headers == headers
+            message = queue.get(timeout=10)
+            assert message.headers == headers
             assert replies.refused.total() == 1
+            message.ack()
+
+
+@pytest.mark.parametrize("ill", [Unanswered, ErrorReplies])
+def test_a_message_that_an_ill_broker_can_neither_remember_nor_take_back_comes_back_when_it_is_well(
+    ill: type[ErrorReplies], tmp_path: Path
+) -> None:
+    own = OwnCelery(set_as_current=False)
+    with run_server(tmp_path) as server, ill(server) as replies:
+        own.conf.update(broker_settings(f"{replies.url}?socket_timeout=0.2", "t"))
+        own.conf.broker_transport_options["visibility_timeout"] = 0
+        with own.connection_for_read() as connection, connection.SimpleQueue("t.q") as queue:
+            queue.put("a change", headers={"eta": "2036-11-30T09:00:00+00:00"})
+            replies.answer("MISCONF of the disk", lambda command: command[0] in (b"EVAL", b"WATCH"))
+            queue.get(timeout=10).requeue()
+        replies.recover()
+        with own.connection_for_read() as connection, connection.SimpleQueue("t.q") as queue:
+            connection.default_channel.qos.restore_visible()
+            message = queue.get(timeout=10)
+            assert (message.payload, message.headers["redelivered"]) == ("a change", True)
+            message.ack()
+            with redis.Redis.from_url(server.url) as client:
+                assert client.hlen("t/unacked") == 0
+
+
+def test_two_messages_whose_sender_gives_them_one_tag_are_remembered_each(tmp_path: Path) -> None:
+    own = OwnCelery(set_as_current=False)
+    with run_server(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        own.conf.update(broker_settings(server.url, "t"))
+        with own.connection_for_read() as connection, connection.SimpleQueue("t.q") as queue:
+            queue.put("a change")
+            [item] = client.lrange("t.q", 0, -1)
+            client.rpush("t.q", item)
+            first, second = queue.get(timeout=10), queue.get(timeout=10)
+            assert client.hlen("t/unacked") == 2
+            first.ack()
+            assert client.hkeys("t/unacked") == [second.delivery_tag.encode()]
+            second.ack()

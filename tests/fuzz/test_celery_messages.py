@@ -165,7 +165,7 @@ def test_messages_without_an_id_are_messages_of_their_own(runtime: Runtime) -> N
 
     for action in ("create", "delete", "create"):
         accept({**GOOD, "action": action}, 7)
-    keep_undecoded(runtime.intake(), b"{", content_type="x", reason="why", message_id="", source="celery")
+    keep_undecoded(runtime.intake(), b"{", fault="why", message_id="", source="celery")
     asked = [job.action for job in runtime.queries.find_jobs("acme", JobFilter()).entries[::-1]]
     assert asked == ["create", "delete", "create"]
     assert len(runtime.queries.find_jobs(UNROUTED, JobFilter(error="unreadable")).entries) == 4

@@ -13,6 +13,7 @@ from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.celery_broker import OwnConnection
 from worker.celery_unreadable import read_undecoded, wrap_foreign
 from worker.contract.message import UNROUTED
+from worker.ports.records import JobFilter
 from worker.redis.client import connect
 
 QUEUES = ("relations.intake", "relations.flush", "relations.ops")
@@ -90,6 +91,11 @@ def test_what_celery_would_drop_is_kept_once_each_and_not_in_the_log(tmp_path: P
             seconds=60,
         )
         wait_until(lambda: runtime.client.llen("relations.intake") == 0, "it is not worked", seconds=60)
+        kept = runtime.queries.find_jobs(UNROUTED, JobFilter(error="unreadable")).entries
+        refused = 'got "a message that Celery refuses" (NotRegistered); send a change, or a list of them'
+        faults = [job.refusal[2] for job in kept if job.refusal]
+        assert [fault for fault in faults if "task_serializer" in fault and 'got "a' in fault] == []
+        assert any(refused in fault for fault in faults)
         assert not stack.ended()
         log = stack.log("worker").read_text("utf-8")
         assert "Traceback" not in log

@@ -17,6 +17,7 @@ REFUSED: Final[tuple[tuple[dict[str, Any], bytes], ...]] = (
     ({**NAMED, "id": "four", "task": "another"}, BODY),
     ({**NAMED, "id": "five"}, b'{"x": "personal"}'),
     ({**NAMED, "id": "nine"}, b'[["personal"], {}, 7]'),
+    ({**NAMED, "id": "ten"}, b'[["personal"], {}, {"id": 5}]'),
     ({**NAMED, "id": 6}, BODY),
     ({**NAMED, "id": "seven", "argsrepr": "personal", "eta": "0001-01-01T00:00:00+05:00"}, BODY),
     ({}, b'{"task": "another", "x": "personal"}'),

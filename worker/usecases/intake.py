@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from worker.config.secret import HOLDS_SECRET, holds_secret, redact_answer, redact_bytes
 from worker.contract import MAX_FAULTS, Change, Override, check, from_message, removes_first
 from worker.contract.message import UNROUTED
-from worker.contract.quoting import quote
 from worker.contract.values import to_plain
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.ports.services import EventSink, Wake
@@ -277,11 +276,8 @@ def accept_messages(
             intake.reject(_unreadable(message, result, event_id, source))
 
 
-def keep_undecoded(
-    intake: Intake, body: bytes, *, content_type: str, reason: str, message_id: str, source: str
-) -> None:
+def keep_undecoded(intake: Intake, body: bytes, *, fault: str, message_id: str, source: str) -> None:
     """Keep a message whose body could not be decoded; raise Unavailable when time can cure it."""
-    fault = f"expected a message in JSON, got {quote(content_type)} ({reason}); set task_serializer='json'"
     name = _name_of(message_id or intake.new_id())
     intake.reject(UnreadableMessage("", source, f"{name}:0", (fault,), body))
 
