@@ -1,4 +1,5 @@
 import json
+import time
 from codecs import BOM_UTF8
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from worker.onoffice import wire
 from worker.onoffice.codes import classify, table
-from worker.onoffice.redact import MAX_MESSAGE
+from worker.onoffice.redact import MAX_MESSAGE, MAX_READ, clean
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 
 CREATE = Action("create", "calendar:address", (1,), (2, 3))
@@ -415,3 +416,18 @@ def test_only_a_result_with_code_zero_makes_an_action_ok(results: list[Any]) -> 
                 if r.get("identifier") in (identifier, "", None) and isinstance(r.get("status"), dict)
             ]
             assert any(set(str(state.get("errorcode"))) == {"0"} for state in states)
+
+
+def test_an_answer_of_many_megabytes_is_cleaned_at_once() -> None:
+    values = [f"Müller{number}@example.org" for number in range(50)]
+    began = time.process_time()
+    assert clean("x" * 8_000_000, ["a-secret"], values) == "x" * MAX_MESSAGE
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("spelled", ["Müller " * 20, "a-secret-" * 12])
+def test_no_part_of_a_value_is_shown_that_the_bound_cuts(spelled: str) -> None:
+    for before in range(len(spelled)):
+        shown = clean("." * before + spelled * (MAX_READ // 40), ["a-secret-" * 12], ["Müller " * 20])
+        assert len(shown) <= MAX_MESSAGE
+        assert set(shown) <= {".", "*"}

@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import quote, quote_plus
 
 MAX_MESSAGE: Final = 500  # characters
+MAX_READ: Final = 8_000  # characters that are looked at: each way to write each value is looked for in them
 _SHORT: Final = 4  # characters; what is shorter stands in many a word, and is hidden where it is one itself
 _HIDDEN: Final = "***"
 
@@ -17,9 +18,14 @@ def clean(text: str, hidden: Sequence[str], searched: Collection[str] = ()) -> s
 
     Those are personal data. They are found in any case, and as JSON, HTML, URLs and SQL escape them.
     """
+    read = text[:MAX_READ]
     for secret in sorted(filter(None, hidden), key=len, reverse=True):
-        text = text.replace(secret, _HIDDEN)
-    return _without(text, searched)[:MAX_MESSAGE] if searched and text else text[:MAX_MESSAGE]
+        read = read.replace(secret, _HIDDEN)
+    if searched and read:
+        read = _without(read, searched)
+    if len(read) < MAX_MESSAGE and len(text) > MAX_READ:  # what was cut within one would be shown
+        read = read.rpartition(_HIDDEN)[0] + _HIDDEN
+    return read[:MAX_MESSAGE]
 
 
 def _without(text: str, values: Iterable[str]) -> str:
