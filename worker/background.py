@@ -184,7 +184,7 @@ class WakeupQueue:
     def _reset(self) -> None:
         self._queue: Queue[tuple[str, float]] = Queue(self._max_size)
         self._started, self._closing, self._pid = threading.Lock(), threading.Event(), os.getpid()
-        self._failure = RepeatedFailure()
+        self._failure, self._current = RepeatedFailure(), ""
 
     @property
     def trouble(self) -> str:
@@ -212,15 +212,20 @@ class WakeupQueue:
             atexit.register(self.close)
 
     def close(self, seconds: float = EXIT_TIMEOUT) -> None:
-        """Return when every wake-up was sent or dropped, or the time is over."""
+        """Return when every wake-up was sent or dropped, or report at the end of the time what is left."""
         self._closing.set()
         with self._queue.all_tasks_done:
             self._queue.all_tasks_done.wait_for(lambda: not self._queue.unfinished_tasks, seconds)
+            left = self._queue.unfinished_tasks
+        if left:
+            error = f"the process ended before {left} of its wake-ups went out; the sweep finds their changes"
+            self._emit("wake.failed", account=self._current, error=error)
         self._closing.clear()
 
     def _work(self) -> None:
         while True:
             account, seconds = self._queue.get()
+            self._current = account
             while not self._try_to_send(account, seconds) and not self._closing.wait(RETRY_INTERVAL):
                 seconds = 0.0
             self._queue.task_done()

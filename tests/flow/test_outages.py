@@ -353,6 +353,9 @@ def test_a_silent_broker_keeps_no_producer_waiting_and_its_messages_are_bounded(
         for account in ("one", "two", "three", "four"):
             queue(account, 0.0)
         assert [fields["account"] for fields in failed] == ["three", "four"]
+        queue.close(0.0)
+        left = "the process ended before 3 of its wake-ups went out; the sweep finds their changes"
+        assert failed[2:] == [{"account": "acme", "error": left}]
         released.set()
         queue.close(MINUTE)
 
