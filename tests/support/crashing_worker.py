@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import httpcore
+from celery import signals
 
 from worker.app import app
 from worker.network import Deadline, connection_pool
@@ -27,4 +28,11 @@ class DeadlyTransport(httpcore.ConnectionInterface):
         return self._pool.handle_request(request)
 
 
+def end_without_worker(_worker: int = os.getpid(), **_: object) -> None:
+    """End a process of the pool whose worker was killed before Celery tied it to that."""
+    if os.getppid() != _worker:
+        os._exit(1)
+
+
 client.connection_pool = DeadlyTransport
+signals.worker_process_init.connect(end_without_worker, weak=False)
