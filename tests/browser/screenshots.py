@@ -1,6 +1,7 @@
 """`python -m tests.browser.screenshots [FOLDER]`: pictures of every page.
 
-On a desk and on a phone, in light and in dark; by default those of the docs. Look at them before committing.
+On a desk and on a phone, in light and in dark; by default those that the docs show. Look at them before
+committing.
 """
 
 import base64
@@ -14,6 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 from tests.browser.world import fill_with_everything, launch, whole_system
 
 DOCS = Path(__file__).parents[2] / "docs/pages"
+SHOWN_BY = DOCS.parent / "how-to/pages.md"
 SIZES: dict[str, Any] = {"desk": {"width": 1200, "height": 760}, "phone": {"width": 390, "height": 780}}
 TALLEST = 1200  # pixels that a picture shows of a page
 QUALITY = 45
@@ -74,7 +76,9 @@ def find_paths(ids: dict[str, str]) -> dict[str, str]:
 
 
 def save(page: Page, file: Path) -> None:
-    """Save the page as a small picture, as far down as `TALLEST`."""
+    """Save the page as a small picture, as far down as `TALLEST`; of the docs', if it is shown there."""
+    if file.parent == DOCS and file.name not in SHOWN_BY.read_text("utf-8"):
+        return
     height = page.evaluate("document.documentElement.scrollHeight")
     width = page.evaluate("document.documentElement.clientWidth")
     clip = {"x": 0, "y": 0, "width": width, "height": min(height, TALLEST), "scale": 1}
