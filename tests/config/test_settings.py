@@ -659,6 +659,24 @@ def test_a_hash_that_stands_for_the_body_is_signed_itself(
         assert not any("does not cover" in each for each in read(text, secret).warnings)
 
 
+def test_a_secret_by_which_another_source_signs_challenges_is_warned_about(read: Read) -> None:
+    signed = "scheme = 'hmac'\nheader = 'X-Sign'\n"
+    challenge = "challenge_in = 'query:c'\nchallenge_answer = '{hmac}'\n"
+    one = SOURCE.replace("scheme = 'bearer'\n", signed + challenge)
+    secret = {"IMMO_SECRET": "0123456789abcdef", "OTHER": "fedcba9876543210"}
+    for more, warned in (("", True), (challenge, False)):
+        other = SOURCE.replace("scheme = 'bearer'\n", signed + more).replace("immo", "desk")
+        for named, is_same in (("IMMO_SECRET", True), ("OTHER", False)):
+            text = ACME + one + other.replace("IMMO_SECRET", named)
+            found = [each for each in read(text, secret).warnings if "signs challenges by it" in each]
+            assert [each.partition(":")[0] for each in found] == ["sources.desk.secret"] * (
+                warned and is_same
+            )
+    digest = f"{challenge}signed = '{{digest}}'\ndigest_in = 'header:Digest'\n"
+    warnings = read(ACME + one.replace(challenge, digest), secret).warnings
+    assert any(each.startswith("sources.immo.signed: is a word as a challenge is") for each in warnings)
+
+
 def test_a_signature_that_does_not_cover_the_body_is_warned_about(read: Read) -> None:
     text = SOURCE.replace("'bearer'", "'hmac'\nsignature_in = 'body:s'\nsigned = '{body:a}{header:X-Id}'")
     warned = read(ACME + text, {"IMMO_SECRET": "0123456789abcdef"}).warnings

@@ -16,7 +16,7 @@ from typing import Any, Final
 from worker.config import checks
 from worker.config.checks import UnreadableSecret, Warned, under
 from worker.config.secret import NamedText, hide_key
-from worker.config.source_checks import check_source
+from worker.config.source_checks import check_sharing, check_source
 from worker.config.table import TableReader, join, keys_of, nearest
 from worker.config.urls import CLUSTER_SCHEMES, hide_passwords
 from worker.config.values import (
@@ -211,6 +211,7 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
         found = check_source(source, document["sources"][name], settings.accounts)
         yield from under(join("sources", name), found)
         hide_passwords(source.url)
+    yield from check_sharing(settings.sources)
     yield from under("dashboard", checks.check_dashboard(settings.dashboard, settings.keys))
     for name, callback in settings.callbacks.items():
         yield from under(join("callbacks", name), checks.check_callback(callback, settings.accounts))

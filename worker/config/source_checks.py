@@ -52,6 +52,17 @@ def check_source(
     yield from _check_answers(source)
 
 
+def check_sharing(sources: Mapping[str, Source]) -> Iterator[Fault]:
+    """Yield a secret of a source by which another signs what anybody asks for."""
+    signing = [source for source in sources.values() if source.signs_challenge]
+    for source in sources.values():
+        for other in [] if source.signs_challenge else signing:
+            if not {*source.secrets}.isdisjoint(other.secrets):
+                given = f"sources.{other.name} signs challenges by it, and anybody may ask for one"
+                advice = "take another secret, or the same challenge_in and challenge_answer here"
+                yield Warned(f"{join('sources', source.name)}.secret", f"{given}; {advice}")
+
+
 def _check_signature(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield keys about the signature that are missing, or that the scheme has no use for."""
     if source.scheme in SIGNED and given.keys().isdisjoint(("header", "signature_in")):
@@ -77,6 +88,10 @@ def _check_proof(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
         yield Warned("timestamp_header", f"is missing, so a copy of a delivery is good for ever; {advice}")
     if source.signed and not any(name in source.signed for name in ("{body}", "{form}", "{digest}")):
         yield Warned("signed", "does not cover the whole body: who has seen one delivery may send others")
+    if source.signed == "{digest}" and source.signs_challenge:
+        yield Warned(
+            "signed", "is a word as a challenge is, if the digest is in hex: then no message is taken"
+        )
     if source.scheme == "secret" and "secret_in" not in given:
         yield Fault(
             "secret_in", 'is missing; expected "path", "header:NAME", "query:NAME" or "body:EXPRESSION"'
