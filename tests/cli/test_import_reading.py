@@ -249,6 +249,7 @@ def test_a_whole_number_is_an_id_however_a_program_wrote_it(cell: str) -> None:
         ),
         ("350000,50", "or the ids 350000, 50"),
         ("4629 | 85,5", '"85,5" may be a number with decimals'),
+        ("501,0|502,00", 'got "501,0": write a number without decimals, 501'),  # 0 is no id
         ("1,234|5,678", 'got "1,234": write a number without thousands separators, 1234'),
         ("501,05", "or the ids 501, 05"),
         ("48,0123", "or the ids 48, 0123"),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from producers.portals.imports.record_cells import explain_exponent, read_records, read_value
-from producers.portals.imports.sheet_cells import SHEET_ERROR, name_column
+from producers.portals.imports.sheet_cells import NOT_CALCULATED, SHEET_ERROR, name_column
 from worker.contract import resolve
 from worker.contract.catalogue import INFO
 from worker.contract.fields import find_faults
@@ -108,6 +108,9 @@ class TableLayout:
     def _explain_error(self, field: str, cell: str) -> Fault:
         column = next(name_column(index + 1) for index, name in self._fields if name == field)
         side = field.partition("=")[0]
+        if cell == NOT_CALCULATED:
+            how = f"has a formula that no program has worked out, {quote(cell)}"
+            return Fault(side, f"column {column} {how}; open the file in a spreadsheet and save it")
         return Fault(side, f"column {column} shows an error of the spreadsheet, {quote(cell)}; mend it there")
 
 

@@ -99,7 +99,9 @@ def _explain_unclear_piece(piece: str) -> str:
     if DECIMALS.fullmatch(text):
         either = f"the id {text[:-4]} or the id {_join_groups(text)}"
         return f"{quote(text)} may be {either}; write it in digits alone"
-    if pair := DECIMAL_COMMA.fullmatch(text):
+    if (pair := DECIMAL_COMMA.fullmatch(text)) and not int(pair[2]):
+        return f"expected ids, got {quote(text)}: write a number without decimals, {pair[1]}"
+    if pair:
         either = f"a number with decimals, which is no id, or the ids {pair[1]}, {pair[2]}"
         return f"{quote(text)} may be {either}; write {pair[1]}|{pair[2]} for those"
     if GROUPED.fullmatch(text):
