@@ -25,8 +25,8 @@ from worker.config import Source, redact, redact_bytes
 from worker.contract import MAX_FAULTS, Override, check, check_each
 from worker.errors import Fault, InvalidChange, RelationsError
 from worker.ports.deliveries import MAX_DELIVERY_BODY, Delivery, DeliveryOutcome, KeptDelivery, RuleTrace
+from worker.usecases.intake import MAX_FAULT
 
-MAX_FAULT: Final = 500  # characters of a fault that is kept
 TELLING: Final = re.compile(
     r"content-type|user-agent|date|.*(event|topic|hook|type|version|sequence|request-id)"
 )
