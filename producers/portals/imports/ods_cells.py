@@ -126,7 +126,8 @@ def _show_failed(cell: ElementTree.Element) -> str:
         return shown
     if cell.get(CALC_TYPE) == "error":
         return UNKNOWN_ERROR
-    return "" if cell.get(VALUE_TYPE) or shown else NOT_CALCULATED
+    # LibreOffice writes no type for a formula that gave an empty text, but a paragraph without words.
+    return "" if cell.get(VALUE_TYPE) or cell.find(PARAGRAPH) is not None else NOT_CALCULATED
 
 
 def _show_text(cell: ElementTree.Element) -> str:
