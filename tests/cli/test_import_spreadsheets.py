@@ -328,6 +328,12 @@ def test_a_far_cell_of_other_programs_is_named_too() -> None:
         unpack(BytesIO(make_xlsb(ROWS, more=record)))
 
 
+@pytest.mark.parametrize("is_small", [False, True])
+def test_a_password_of_an_xls_is_named(is_small: bool) -> None:
+    with pytest.raises(Invalid, match="the spreadsheet is protected by a password; save it without one"):
+        unpack(BytesIO(make_xls(ROWS, is_small=is_small, has_password=True)))
+
+
 def test_a_duration_is_not_taken_for_an_empty_cell() -> None:
     xml = make_sheet([["occurred_at"], [1.25]]).replace('r="A2"', 'r="A2" s="1"')
     with unpack(BytesIO(pack_xlsx({"a": xml}, formats=[0, DURATION]))) as text:

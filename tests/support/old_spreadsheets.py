@@ -19,13 +19,16 @@ SHEET_NAME = "a"
 # --- .xls
 
 
-def make_xls(rows: Rows, *, is_small: bool = False) -> bytes:
+def make_xls(rows: Rows, *, is_small: bool = False, has_password: bool = False) -> bytes:
     """Return a workbook with one sheet; of its failed cells every second is a formula.
 
-    One that `is_small` stands in small sectors, as LibreOffice, Excel and POI write it.
+    One that `is_small` stands in small sectors, as LibreOffice, Excel and POI write it. One that says it has
+    a password is not encrypted.
     """
-    globals_end = 20 + len(_bound_sheet(0)) + 4
-    stream = _begin(5) + _bound_sheet(globals_end) + _record(0x0A)
+    # Of RC4: its version, a salt, and two hashes by which a password is tried
+    password = _record(0x2F, struct.pack("<HHH48x", 1, 1, 1)) if has_password else b""
+    globals_end = 20 + len(password) + len(_bound_sheet(0)) + 4
+    stream = _begin(5) + password + _bound_sheet(globals_end) + _record(0x0A)
     stream += _begin(0x10) + b"".join(_list_xls_cells(rows)) + _record(0x0A)
     if is_small:
         assert len(stream) < MIN_STREAM

@@ -18,7 +18,7 @@ from zipfile import BadZipFile, ZipFile
 
 from producers.portals.imports.ods_cells import scan_ods
 from producers.portals.imports.sheet_cells import ShownCells
-from producers.portals.imports.xls_cells import OLD_EXCEL, find_failed_xls_cells
+from producers.portals.imports.xls_cells import OLD_EXCEL, find_failed_xls_cells, has_password
 from producers.portals.imports.xlsb_cells import scan_xlsb
 from producers.portals.imports.xlsx_parts import BAD_ZIP, scan_xlsx
 from worker.contract.quoting import quote
@@ -194,8 +194,9 @@ def _read_sheet(file: BinaryIO, name: str) -> BinaryIO:
     except BaseException as error:
         if not (isinstance(error, CalamineError | OSError) or type(error).__name__ == PANIC):
             raise
+        is_protected = isinstance(error, PasswordError) or has_password(file)
         file.seek(0)
-        if isinstance(error, PasswordError) or PASSWORD in file.read():
+        if is_protected or PASSWORD in file.read():
             problem = PROTECTED
         else:
             problem = f"the spreadsheet cannot be read: {error}; save it as CSV UTF-8"

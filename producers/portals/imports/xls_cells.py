@@ -14,7 +14,7 @@ OLD_EXCEL: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 END_OF_CHAIN: Final = 0xFFFFFFFA  # and above it there are no sectors
 FIRST_FAT_SECTORS: Final = 109  # are listed in the header
 ENTRY: Final = 128  # bytes of an entry of the directory
-BEGIN, END, SHEET, FORMULAS, BOOL_OR_ERROR = 0x809, 0x0A, 0x85, (0x06, 0x206, 0x406), 0x205
+BEGIN, END, SHEET, PASSWORD, FORMULAS, BOOL_OR_ERROR = 0x809, 0x0A, 0x85, 0x2F, (0x06, 0x206, 0x406), 0x205
 BROKEN: Final = (struct.error, IndexError, KeyError, ValueError)
 
 
@@ -37,6 +37,14 @@ def find_failed_xls_cells(file: BinaryIO, sheet: int) -> ShownCells:
                 row, column = struct.unpack_from("<HH", record.data)
                 found.setdefault(row, []).append((column, 1, show_error(code)))
     return found
+
+
+def has_password(file: BinaryIO) -> bool:
+    """Return whether a file is an .xls that is protected by a password."""
+    file.seek(0)
+    with suppress(*BROKEN):
+        return any(record.kind == PASSWORD for record in _read_substream(_read_workbook(file.read()), 0))
+    return False
 
 
 def _error_of(record: _Record) -> int | None:
