@@ -57,7 +57,6 @@ def worker_config(settings: Settings) -> dict[str, Any]:
         # whose node is down) would end the worker.
         "broker_channel_error_retry": True,
         "task_queues": [Queue(name) for name in queues],
-        "task_create_missing_queues": False,  # `-Q` with another environment's queue is a fault
         "task_default_queue": queues.ops,
         **_shared_names(settings.prefix),
         # A flush is leased and idempotent: acknowledge late, so that a dead worker's message comes back.

@@ -50,7 +50,8 @@ class QuietWorker(Worker):
         if unknown := [name for name in wanted if name not in queues]:
             missing, known = ", ".join(unknown), ", ".join(queues)
             raise click.UsageError(f"-Q: there is no queue {missing}; there are {known}")
-        super().setup_queues(include, exclude)
+        # By name: a queue of a sender's, to which the next task of a chain goes, is known from then on.
+        super().setup_queues(wanted or list(queues), exclude)
 
     def emit_banner(self) -> None:
         """Log what it is in place of a banner."""

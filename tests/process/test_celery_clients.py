@@ -139,6 +139,33 @@ def test_values_of_python_are_read_and_what_is_no_json_is_kept(stack: Stack) -> 
     assert (replay.eligible, replay.refused) == (1, {})
 
 
+def test_a_task_of_the_sender_that_follows_is_sent_to_its_queue(stack: Stack) -> None:
+    app = Celery(broker=stack.broker_url)
+    change = {**CHANGE, "batch": "followed", "parentid": 506}
+    accept = app.signature("relations.accept", args=([change],), queue="relations.intake", immutable=True)
+    follow = app.signature("shop.notify", args=("done",), queue="shop", immutable=True)
+    (accept | follow).apply_async()
+    accept.apply_async(link=follow)
+    assert [job.state for job in wait_finished(stack, "followed", 2)] == ["succeeded"] * 2
+    with app.connection_for_read() as connection, connection.SimpleQueue("shop") as queue:
+        messages = [queue.get(timeout=HANGS_AFTER) for _ in range(2)]
+    assert [message.headers["task"] for message in messages] == ["shop.notify"] * 2
+    assert "raised unexpected" not in stack.log("worker").read_text()
+
+
+def test_a_task_of_others_is_kept_and_says_which_task_to_send(stack: Stack) -> None:
+    app, runtime = Celery(broker=stack.broker_url), stack.runtime(wakes=False)
+    sent = app.send_task("shop.notify", queue="relations.ops", ignore_result=True)
+    kept = JobFilter(event_id=f"{sent.id}:0")
+    (job,) = wait_until(lambda: runtime.queries.find_jobs(UNROUTED, kept).entries, "it is not kept")
+    payload = runtime.job_admin.get_payload(job.id)
+    assert payload is not None
+    assert payload.faults == (
+        'expected a message in JSON, got "a message that Celery refuses" (NotRegistered); send the task '
+        "relations.accept",
+    )
+
+
 def test_the_correlation_of_a_message_is_kept_with_the_job_and_the_request(stack: Stack) -> None:
     app = Celery(broker=stack.broker_url)
     for label, headers in (

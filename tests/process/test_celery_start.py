@@ -43,6 +43,11 @@ assert sorted(name for name in app.tasks if name.startswith("relations.")) == [
     "relations.accept", "relations.flush", "relations.replay", "relations.sweep"
 ]
 """
+LISTENING = """
+from worker.app import app
+app.Worker(pool="solo")
+print(app.amqp.queues["celery"].name, sorted(app.amqp.queues.consume_from))
+"""
 SENDING = """
 import kombu.transport.redis
 from celery import Celery
@@ -84,6 +89,11 @@ def test_a_worker_for_a_queue_that_there_is_not_says_which_there_are(tmp_path: P
         "Error: -Q: there is no queue ops; there are relations.intake, relations.flush, relations.ops"
     )
     assert "Traceback" not in ended.stderr
+
+
+def test_a_worker_that_sends_to_a_queue_of_others_takes_nothing_from_it(tmp_path: Path) -> None:
+    ended = run(tmp_path, "-c", LISTENING)
+    assert ended.stdout == "celery ['relations.flush', 'relations.intake', 'relations.ops']\n"
 
 
 @pytest.mark.parametrize("script", [IMPORTING, NAMING, SENDING], ids=["importing", "naming", "sending"])
