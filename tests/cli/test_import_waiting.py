@@ -1,14 +1,21 @@
 """An import that has to wait, or is stopped: it prints for what, how far it came, and how to go on."""
 
+import errno
+import gzip
+import io
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -201,3 +208,70 @@ def test_a_dry_run_ends_as_the_import_would(cli: Cli, file: Path, text: str) -> 
         cli("import", str(file), *LINKS, *more, code=Exit.FAILED).output for more in ((), ("--dry-run",))
     }
     assert outputs == {"expected at least one change, got nothing\n"}
+
+
+# --- disks that are gone, or full
+
+
+class VanishingFile(io.FileIO):
+    """A file on another machine, which is gone while it is read for the second time."""
+
+    was_read = is_gone = False
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        if self.is_gone and self.tell() > 2**17:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        count = super().readinto(buffer)
+        self.was_read |= not count
+        return count
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        self.is_gone |= self.was_read
+        return super().seek(offset, whence)
+
+
+def test_an_import_from_a_disk_that_vanishes_says_how_far_it_came_and_goes_on(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, lines = tmp_path / "links.csv", 40_000
+    file.write_text("parentid,childid\n" + "".join(f"1,{child}\n" for child in range(1, lines + 1)))
+    open_path: Callable[..., Any] = Path.open
+
+    def open_there(path: Path, *how: Any, **more: Any) -> Any:
+        return io.BufferedReader(VanishingFile(path)) if path == file else open_path(path, *how, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", open_there)
+        printed = cli("import", str(file), *LINKS, "--dry-run", code=Exit.FAILED).stderr
+        assert printed == "the file can be read no further: Stale file handle\n"
+        printed = cli("import", str(file), *LINKS, code=Exit.FAILED).stderr
+    assert re.fullmatch(
+        r"Stopped at line [0-9,]+: [0-9,]+ accepted, .* Once this is mended, the same command goes on; "
+        r"nothing is done twice:\nthe file can be read no further: Stale file handle\n",
+        printed,
+    )
+    done = json.loads(cli("import", str(file), *LINKS, "--json").stdout)
+    assert done["known"] > 0
+    assert done["accepted"] + done["known"] == lines
+
+
+def test_a_file_as_it_is_needs_no_room_for_temporary_files(
+    cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    assert json.loads(cli("import", str(file), *LINKS, "--json").stdout)["accepted"] == 3
+    piped = cli("import", "-", *LINKS, stdin=file.read_bytes(), code=Exit.USAGE).stderr
+    assert "- cannot be read: No such file or directory." in piped
+
+
+def test_where_there_is_no_room_is_named(cli: Cli, tmp_path: Path) -> None:
+    content = b"parentid,childid\n" + b"1,2\n" * 100_000
+    (tmp_path / "links.csv.gz").write_bytes(gzip.compress(content))
+    room = f"File too large; what is piped or unpacked needs room in {tempfile.gettempdir()}, or where TMPDIR"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    try:
+        for name, stdin in ((str(tmp_path / "links.csv.gz"), None), ("-", content)):
+            assert room in cli("import", name, *LINKS, stdin=stdin, code=Exit.USAGE).stderr
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
 
@@ -37,6 +37,7 @@ from worker.contract import Change
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
 
 HTTP_TIMEOUT: Final = 10.0  # seconds a server may take for one answer
+IN_MEMORY: Final = 2**24  # bytes of the ids of jobs that were there before
 STOPPING: Final = (signal.SIGTERM, signal.SIGHUP)  # of a service manager, and of a terminal that is closed
 
 
@@ -145,6 +146,11 @@ def import_file(
     exit_with(code)
 
 
+def _keep_text() -> IO[str]:
+    """Return a file of texts, which needs room on disk only once it is large."""
+    return tempfile.SpooledTemporaryFile(IN_MEMORY, "w+")
+
+
 @contextmanager
 def stop_by_signals() -> Iterator[None]:
     """Let these signals interrupt the block as Ctrl-C does, but those that are ignored, as behind `nohup`."""
@@ -174,7 +180,7 @@ def _import_mails(
         context.answer(counts.to_json(), [*counts.format_lines(is_sent=False), "Nothing was sent."])
         return counts.get_exit_code()
     label = batch or f"{get_name(file)[:40]}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    with _connect(context, "", None) as (relations, retry), tempfile.TemporaryFile("w+") as known_jobs:
+    with _connect(context, "", None) as (relations, retry), _keep_text() as known_jobs:
         follower = JobFollower(relations, retry, known_jobs)
         send = label_changes(follower.send if waits else relations.send, label)
         runtime = context.runtime
@@ -265,7 +271,7 @@ def _import(
     url: str,
     key: str | None,
 ) -> Exit:
-    with _connect(context, url, key) as (relations, retry), tempfile.TemporaryFile("w+") as known_jobs:
+    with _connect(context, url, key) as (relations, retry), _keep_text() as known_jobs:
         follower = JobFollower(relations, retry, known_jobs)
         send = follower.send if waits else relations.send
         quiet = context.as_json

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from threading import Timer
 from time import monotonic, sleep
-from typing import Final, NamedTuple, Self, TextIO, TypeVar
+from typing import IO, Final, NamedTuple, Self, TextIO, TypeVar
 
 import click
 
@@ -96,7 +96,7 @@ class JobFollower:
     `batches` is what the last poll found.
     """
 
-    def __init__(self, relations: Relations, retry: Retry, known_jobs: TextIO) -> None:
+    def __init__(self, relations: Relations, retry: Retry, known_jobs: IO[str]) -> None:
         self._relations, self._retry, self._known_jobs = relations, retry, known_jobs
         self.batches: list[BatchDict] = []
         self._labels, self._labelled = set[Label](), dict[Label, BatchDict]()

@@ -1,5 +1,6 @@
 """An import's file, opened as rows; a stream is kept on disk, because the whole content names its lines."""
 
+import errno
 import json
 import os
 import shutil
@@ -30,6 +31,7 @@ from worker.errors import Fault, Invalid
 DASH: Final = "-"
 LARGE: Final = 2**26  # bytes of a file whose reading is shown
 LOOK_AFTER: Final = 500  # rows, after which is looked whether the file is as it was
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 STEM: Final = 40  # characters of a file's name in the default label
 
 
@@ -59,7 +61,7 @@ def open_input(file: str, options: ImportOptions, *, quiet: bool = True) -> Iter
                 format_ = detect_format(binary, options.encoding, report)
             binary.seek(0)
         except OSError as error:
-            raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
+            raise click.UsageError(f"{file} cannot be read: {_explain(error)}.") from None
         # Everything can be decoded, unless it is changed now.
         text = TextIOWrapper(binary, encoding=format_.encoding, errors="surrogateescape", newline="")
         stack.enter_context(text)
@@ -67,6 +69,13 @@ def open_input(file: str, options: ImportOptions, *, quiet: bool = True) -> Iter
         rows = read_rows(text, options.table._replace(required=required))
         rows = (write_offset(row, options.zone) for row in _read_unchanged(rows, binary, version))
         yield OpenInput(rows, _identify(get_name(file), format_.digest, options), format_.lines)
+
+
+def _explain(error: OSError) -> str:
+    if error.errno not in NO_ROOM:
+        return error.strerror or str(error)
+    room = f"what is piped or unpacked needs room in {tempfile.gettempdir()}, or where TMPDIR says"
+    return f"{error.strerror}; {room}"
 
 
 class _Version(NamedTuple):
@@ -82,12 +91,18 @@ def _get_version(binary: BinaryIO) -> _Version:
 
 
 def _read_unchanged(rows: Iterator[InputRow], binary: BinaryIO, version: _Version) -> Iterator[InputRow]:
-    """Yield the rows; raises Invalid once the file is changed, for its content is what they are known by."""
-    for number, row in enumerate(rows):
-        if not number % LOOK_AFTER:
-            _require_version(binary, version)
-        yield row
-    _require_version(binary, version)
+    """Yield the rows; raises Invalid once the file is changed, for its content is what they are known by.
+
+    So does a file that can be read no further: it may lie on another machine.
+    """
+    try:
+        for number, row in enumerate(rows):
+            if not number % LOOK_AFTER:
+                _require_version(binary, version)
+            yield row
+        _require_version(binary, version)
+    except OSError as error:
+        raise Invalid([Fault("", f"the file can be read no further: {error.strerror}")]) from None
 
 
 def _require_version(binary: BinaryIO, version: _Version) -> None:
