@@ -40,6 +40,7 @@ from worker.config.written_bytes import decode_bytes
 from worker.errors import Fault, InvalidChange, InvalidSettings
 
 UNSIGNED: Final = "no-secret-provided"  # what Cal.com sends as a signature without a secret
+WRITTEN_BY: Final = "`algorithm`, `encoding`, `prefix` and `signature_field` say how it is written"
 # Characters of a sender's own id of a message; for a longer one its hash stands.
 MAX_MESSAGE_ID: Final = 128
 
@@ -147,9 +148,15 @@ def _check_contents(source: Source, contents: Sequence[bytes], received: Sequenc
     """Raise Unauthorized unless one of the signatures is of one of the contents, in the way of the source."""
     if source.encoding == "jws":
         check_detached(source, [text.removeprefix(source.prefix) for text in received], contents)
-    elif source.scheme == "public-key":
-        _check_signed(source, contents, read_digests(source, received))
-    elif not any_equal(make_digests(source, contents), read_digests(source, received)):
+        return
+    digests, is_hmac = read_digests(source, received), source.scheme == "hmac"
+    size = hashlib.new(source.algorithm).digest_size
+    if not any(len(digest) == size if is_hmac else digest for digest in digests):
+        kind = f"HMAC by {source.algorithm}" if is_hmac else "signature"
+        raise refusal(f"what stands in place of a signature is no {kind} in hex or base64; {WRITTEN_BY}")
+    if not is_hmac:
+        _check_signed(source, contents, digests)
+    elif not any_equal(make_digests(source, contents), digests):
         raise refusal("the signature does not match")
 
 
@@ -203,7 +210,7 @@ def _verify_secret(source: Source, delivery: WebhookDelivery, _now: float) -> st
     """Verify a secret that stands in a header, in the query, in the path or in the body."""
     for secret in source.secrets:
         hide_secret(secret.reveal())
-    _check_secret(source, Places(delivery).find(source.secret_in))
+    _check_secret(source, _require(Places(delivery), source.secret_in, "secret"))
     return make_message_id(source, delivery)
 
 

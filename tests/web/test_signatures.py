@@ -148,10 +148,36 @@ def test_anything_unsigned_is_refused(headers: Mapping[str, str], body: bytes) -
         (FORMS, "the header X-Signature is missing"),
         (replace(FORMS, signature_in="body:sig"), "there is no signature at body:sig"),
         (replace(FORMS, scheme="jwt", signature_in="query:t"), "there is no token at query:t"),
+        *(
+            (replace(DESK, scheme="secret", secret_in=place), f"there is no secret at {place}")
+            for place in ("query:k", "path", "body:token")
+        ),
+        (replace(DESK, scheme="secret", secret_in="header:X-Api-Key"), "the header X-Api-Key is missing"),
     ],
 )
 def test_what_a_delivery_lacks_is_told_with_its_place(source: Source, told: str) -> None:
-    assert refused(source, WebhookDelivery("https://here/", {}, b"{}")) == told
+    delivery = WebhookDelivery("https://here/webhooks/x", {}, b"{}")
+    with pytest.raises(Unauthorized) as raised:
+        verify(source, delivery, now=NOW)
+    assert (str(raised.value), raised.value.reason) == (told, "no_proof")
+
+
+@pytest.mark.parametrize(
+    ("how", "header", "kind"),
+    [
+        ({}, f"v1={'0' * 64}", "HMAC by sha256"),
+        ({}, "0" * 40, "HMAC by sha256"),  # by SHA-1
+        ({"algorithm": "sha512"}, f"sha256={'0' * 64}", "HMAC by sha512"),
+        ({"encoding": "base64"}, "0" * 64, "HMAC by sha256"),
+        ({"signature_field": "v1"}, f"t=1,s={'0' * 64}", "HMAC by sha256"),
+        ({"scheme": "public-key"}, "v1=!", "signature"),
+    ],
+)
+def test_what_can_be_no_signature_of_the_settings_is_told_with_where_they_say_it(
+    how: dict[str, str], header: str, kind: str
+) -> None:
+    told = refused(replace(FORMS, **how), WebhookDelivery("https://here", {"x-signature": header}, b"{}"))
+    assert told.startswith(f"what stands in place of a signature is no {kind} in hex or base64; `algorithm`,")
 
 
 @pytest.mark.parametrize(
