@@ -15,7 +15,9 @@ NAMES: Final = (
     "key",
     "ref",
     "id",
+    "custom_key",
     "column_id",
+    "field",
     "name",
     "slug",
     "label",
@@ -75,10 +77,18 @@ def list_fields(form: object) -> Iterator[FormField]:
     """Yield the fields of a form, as whichever builder sends it."""
     if isinstance(form, list):
         yield from (_read_field((), entry) for entry in form if isinstance(entry, dict))
-    elif isinstance(form, dict) and isinstance(form.get("answers"), list):
+    elif isinstance(form, dict) and _has_answers(form):
         yield from _read_answers(form)
     elif isinstance(form, dict):
         yield from (_read_field((str(key),), value) for key, value in form.items())
+
+
+def _has_answers(form: Mapping[str, Any]) -> bool:
+    """Return whether the answers of a form say which fields they are of, as Typeform's do."""
+    answers = form.get("answers")
+    return isinstance(answers, list) and all(
+        isinstance(answer, dict) and isinstance(answer.get("field"), dict) for answer in answers
+    )
 
 
 def _read_answers(form: Mapping[str, Any]) -> Iterator[FormField]:
@@ -91,10 +101,9 @@ def _read_answers(form: Mapping[str, Any]) -> Iterator[FormField]:
         if isinstance(question, dict) and isinstance(question.get("id"), str)
     }
     for answer in form["answers"]:
-        asked = answer.get("field") if isinstance(answer, dict) else None
-        if isinstance(asked, dict):
-            names = dict.fromkeys((*_names_of(asked), *titles.get(_text(asked.get("id")), ())))
-            yield FormField(tuple(names), _read_value(answer))
+        asked = answer["field"]
+        names = dict.fromkeys((*_names_of(asked), *titles.get(_text(asked.get("id")), ())))
+        yield FormField(tuple(names), _read_value(answer))
     if isinstance(form.get("hidden"), dict):
         yield from (FormField((str(key),), value) for key, value in form["hidden"].items())
 

@@ -115,12 +115,18 @@ def _event(scope: Scope) -> object:
 
 
 def _as_text(value: object) -> str:
-    """Return a text or a number as text, "" of anything else; 17.0 is 17."""
+    """Return a text or a number, also alone in a list, as text, "" of anything else; 17.0 is 17."""
+    value = _alone(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value) if _is_text(value) else ""
+
+
+def _alone(value: object) -> object:
+    """Return what stands alone in a list, as scripts of Google's forms and Unbounce have every answer."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _is_text(value: object) -> bool:
@@ -196,7 +202,7 @@ def _first(_scope: Scope, *values: object) -> object:
 
 
 def _time(_scope: Scope, value: object, zone: object = DEFAULT_ZONE) -> object:
-    return write_time(value, str(zone))
+    return write_time(_alone(value), str(zone))
 
 
 def _email(_scope: Scope, value: object) -> object:
@@ -207,8 +213,11 @@ def _phone(scope: Scope, value: object, country: object = None) -> object:
     account = scope.find_account()
     known = scope.source.country if scope.source else ""
     chosen = str(country or known or (account.country if account else DEFAULT_COUNTRY))
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    return normalize_phone(text, chosen)
+    texts = [
+        str(each) if type(each) is int else each for each in (value if isinstance(value, list) else [value])
+    ]
+    numbers = [normalize_phone(text, chosen) for text in texts]
+    return numbers if isinstance(value, list) else numbers[0]
 
 
 def _field(scope: Scope, form: object, name: object) -> object:

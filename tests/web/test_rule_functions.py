@@ -477,6 +477,28 @@ def test_a_reference_keeps_numbers_as_text_and_is_nothing_when_a_part_is_missing
     assert "write reference(" in refusal_of("reference('estate', @)", "00815")
 
 
+def test_what_stands_alone_in_a_list_is_meant_itself_as_scripts_of_forms_send_it() -> None:
+    form = {
+        "E-Mail": ["Ada@example.test"],
+        "Objekt": ["00815"],
+        "Telefon": ["030 1234567"],
+        "Ort": ["A", "B"],
+    }
+    person = "reference('address', {email: email(field(@, 'E-Mail'))})"
+    assert find(person, form) == {"address": {"email": "ada@example.test"}}
+    by_phone = "reference('address', {phone: phone(field(@, 'Telefon'))})"
+    assert find(by_phone, form) == {"address": {"phone": "+49301234567"}}
+    assert find("reference('estate', {objektnr_extern: field(@, 'Objekt')})", form) == {
+        "estate": {"objektnr_extern": "00815"}
+    }
+    assert find("phone(@)", ["030 1234567", "none"]) == ["+49301234567", None]
+    assert find("time(@)", ["30.11.2026 18:33:00"]) == "2026-11-30T17:33:00Z"
+    for nobody in ("reference('estate', {ort: field(@, 'Ort')})", "reference('estate', {ort: `[]`})"):
+        assert find(nobody, form) is None
+    stages = make_source(maps={"stage": {"17": "sold"}})
+    assert find("map('stage', @)", ["17"], stages) == "sold"
+
+
 def test_each_reference_of_a_list_is_a_change_of_its_own_and_ids_stay_together() -> None:
     first, second = {"estate": {"objektnr_extern": "A"}}, "estate:objektnr_extern=B"
     person = {"address": {"email": "x@example.test"}}
@@ -508,6 +530,12 @@ def test_what_is_no_base64_is_said_without_being_repeated() -> None:
         ([{"column_id": "EMAIL", "column_name": "User Email", "string_value": "a@b"}], "EMAIL"),  # Google Ads
         ([{"column_id": "EMAIL", "column_name": "User Email", "string_value": "a@b"}], "User Email"),
         ([{"name": "email", "values": ["a@b"]}], "email"),  # Meta's lead ads
+        ([{"field": "email", "value": "a@b"}, {"field": "name", "value": "Ada"}], "email"),  # TikTok's
+        (
+            [{"title": "Ihre E-Mail", "key": "3e2k1", "custom_key": "mail", "value": "a@b"}],
+            "mail",
+        ),  # Paperform
+        ({"email": "a@b", "answers": [{"question": "Balkon?", "answer": "ja"}]}, "email"),  # not Typeform's
     ],
 )
 def test_answers_to_advertisements_are_fields_too(form: object, name: str) -> None:
