@@ -30,7 +30,9 @@ def describe_outcome(delivery: Document) -> str:
 
 def describe_trace(trace: Document) -> Iterator[str]:
     """Yield what one rule did."""
-    lines = [f"failed: {fault}" for fault in trace["faults"]] or [_describe_rule(trace)]
+    lines = [f"failed: {fault}" for fault in trace["faults"]]
+    looked_at = [f"where {part} is {value}" for part, value in trace["found"].items()]
+    lines = [*lines, *looked_at] if lines else [_describe_rule(trace)]
     yield from (f"{trace['rule']}  {line}" for line in lines)
 
 

@@ -10,7 +10,7 @@ from worker.ports.queries import CursorPage
 
 
 class RuleTraceDict(TypedDict):
-    """What a rule did with a payload; `found` are the values, as JSON, that its `when` looked at in vain."""
+    """What a rule did with a payload; `found` are the values, as JSON, of what came to nothing."""
 
     rule: str
     outcome: RuleOutcome

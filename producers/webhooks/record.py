@@ -7,6 +7,7 @@ read headers that nobody reads today, so that all are kept which say what a mess
 import re
 from base64 import b32encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import islice
 from typing import Final, NamedTuple
@@ -93,15 +94,24 @@ def map_delivery(source: Source, delivery: WebhookDelivery, message_id: str) -> 
 def map_payload(source: Source, body: bytes, overrides: Mapping[str, Override]) -> MappedDelivery:
     """Return what the rules make of the payload, checked as intake would.
 
-    Raises InvalidChange with every fault. The body may have the head of a request before it. Signatures
-    are not checked.
+    Raises InvalidChange with every fault, of each rule with what the parts of its expressions found. The body
+    may have the head of a request before it. Signatures are not checked.
     """
     delivery = read_kept(source, body.strip().removeprefix(b"?") if source.scheme == "onoffice" else body)
     mapped = map_delivery(source, delivery, "try")
     if mapped.error:
-        raise mapped.error
+        raise InvalidChange([*_show_values(mapped.error.faults, explain_delivery(source, mapped))])
     check_each(((each.path, each.change) for each in mapped.changes), lambda change: check(change, overrides))
     return mapped
+
+
+def _show_values(faults: Sequence[Fault], traces: Sequence[RuleTrace]) -> Iterator[Fault]:
+    """Yield the faults, the first of each rule with what the parts of its expressions found."""
+    found = {trace.rule: trace.found for trace in traces if trace.outcome == "failed"}
+    for fault in faults:
+        values = found.pop(fault.location.partition(".")[0], {})
+        shown = ", ".join(f"{part} is {value}" for part, value in values.items())
+        yield replace(fault, message="; ".join(filter(None, (fault.message, shown))))
 
 
 def explain_delivery(

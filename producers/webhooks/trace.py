@@ -6,16 +6,17 @@ It looks once more at what came to nothing, after the changes were made, so that
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain, islice, repeat
 from typing import Any, Final
 
 from producers.webhooks.events import Event, find_events, is_true, make_scope
 from producers.webhooks.expressions import compile_expression, search
-from producers.webhooks.mapping import MappedChange
+from producers.webhooks.mapping import EXPRESSIONS, MappedChange
 from producers.webhooks.scope import NO_DELIVERY, Budget, Scope
 from producers.webhooks.signatures import WebhookDelivery
-from worker.config import Source, redact_bytes
+from worker.config import Rule, Source, redact_bytes
 from worker.contract import MAX_FAULTS
 from worker.errors import InvalidChange
 from worker.ports.deliveries import RuleTrace
@@ -64,7 +65,7 @@ def _explain_each(
         elif not made and _holds(ignore.when, scope):
             yield RuleTrace(rule=path, outcome="ignored", when=ignore.when)
         else:
-            found = _find_values(ignore.when, scope)
+            found = _find_values(list_operands(ignore.when), scope)
             yield RuleTrace(rule=path, outcome="no_match", when=ignore.when, found=found)
     by_rule: dict[str, list[str]] = {}
     for mapped, job in zip(made, chain(jobs, repeat("")), strict=False):
@@ -75,7 +76,8 @@ def _explain_each(
             own = tuple(dict.fromkeys(filter(None, by_rule[path])))
             yield RuleTrace(rule=path, outcome="made", jobs=own)
         elif faults := _faults_of(path, error):
-            yield RuleTrace(rule=path, outcome="failed", faults=faults)
+            found = _explain_faults(source.rules[number], scope, path, faults)
+            yield RuleTrace(rule=path, outcome="failed", faults=faults, found=found)
         else:
             yield _explain_rule(source, number, scope, path)
 
@@ -91,9 +93,23 @@ def _explain_rule(source: Source, number: int, scope: Scope, path: str) -> RuleT
         return RuleTrace(rule=path, outcome="no_elements", when=" → ".join(rule.each))
     if not rule.when or any(_holds(rule.when, event.scope) for event in events[:MAX_ELEMENTS]):
         return RuleTrace(rule=path, outcome="would_make")
-    found = _find_values(rule.when, events[0].scope)
+    found = _find_values(list_operands(rule.when), events[0].scope)
     elements = len(events) if rule.each else 0
     return RuleTrace(rule=path, outcome="no_match", when=rule.when, found=found, elements=elements)
+
+
+def _explain_faults(rule: Rule, scope: Scope, path: str, faults: Sequence[str]) -> dict[str, str]:
+    """Return what the parts of the expressions at fault found, in the first element that has a fault."""
+    with suppress(InvalidChange):  # it costs more than an explanation may
+        for event in find_events(rule, Event(scope, path, ""))[:MAX_ELEMENTS]:
+            at_fault = [
+                getattr(rule, name)
+                for name in EXPRESSIONS
+                if any(fault.startswith(f"{event.path}.{name}") for fault in faults)
+            ]
+            if at_fault:
+                return _find_values([*chain.from_iterable(map(list_parts, at_fault))], event.scope)
+    return {}
 
 
 def _faults_of(path: str, error: InvalidChange | None) -> tuple[str, ...]:
@@ -109,10 +125,10 @@ def _holds(expression: str, scope: Scope) -> bool:
         return False
 
 
-def _find_values(expression: str, scope: Scope) -> dict[str, str]:
-    """Return what a condition looked at, as JSON by expression."""
+def _find_values(operands: Sequence[str], scope: Scope) -> dict[str, str]:
+    """Return what expressions find, as JSON by expression."""
     found = dict[str, str]()
-    for operand in list_operands(expression)[:MAX_OPERANDS]:
+    for operand in operands[:MAX_OPERANDS]:
         try:
             found[operand] = _shorten(search(operand, scope, ""))
         except InvalidChange as error:
@@ -142,6 +158,12 @@ def _preview(value: object, depth: int = 3) -> object:
 Node = Mapping[str, Any]
 COMPARED_BY: Final = {"eq": "==", "ne": "!=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 CONNECTIVES: Final = ("and_expression", "or_expression", "not_expression")
+WHOLES: Final = (
+    "multi_select_dict",
+    "multi_select_list",
+    "key_val_pair",
+    "comparator",
+)  # of which the parts tell more
 TESTS: Final = ("contains", "starts_with", "ends_with")  # functions that say yes or no about what they get
 PLAIN_NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
@@ -159,6 +181,24 @@ def _find_operands(node: Node) -> Iterator[str]:
             yield from _find_operands(child)
     elif node["type"] != "literal":
         yield write_node(node)
+
+
+@lru_cache(maxsize=1024)
+def list_parts(expression: str) -> tuple[str, ...]:
+    """Return what a value is made of: of `email(field(@, 'Mail'))` itself, `field(@, 'Mail')` and `@`."""
+    return tuple(dict.fromkeys(filter(None, _find_parts(compile_expression(expression)))))
+
+
+def _find_parts(node: Node) -> Iterator[str]:
+    is_call, is_whole = node["type"] == "function_expression", node["type"] in (*CONNECTIVES, *WHOLES)
+    if (
+        not is_whole
+        and node["type"] != "literal"
+        and not (is_call and node["value"] in ("first", "reference"))
+    ):
+        yield write_node(node)
+    for child in node["children"] if is_call or is_whole else ():
+        yield from _find_parts(child)
 
 
 def write_node(node: Node) -> str:

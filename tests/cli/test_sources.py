@@ -246,6 +246,7 @@ def test_every_rule_that_fails_is_named_at_once(cli: Cli, payload: Path) -> None
         "rules[0].childid[0]",
         "rules[1].childid",
     ]
+    assert refused.stderr.endswith('; to_number(contact) is null, contact is "x"\n')
 
 
 def test_a_type_that_the_operator_denies_fails_as_at_intake(cli: Cli, config: Path, payload: Path) -> None:

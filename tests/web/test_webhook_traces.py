@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.explain.deliveries import describe_trace
+from ops.serializers.deliveries import serialize_trace
 from producers.webhooks.expressions import compile_expression, search
 from producers.webhooks.mapping import build_changes
 from producers.webhooks.scope import NO_DELIVERY, Budget, Scope
@@ -138,3 +140,45 @@ def test_an_explanation_that_would_cost_too_much_is_cut_and_not_an_error() -> No
     scope = Scope(payload, budget=Budget(10))
     with pytest.raises(InvalidChange):
         search("rows[].a", scope, "")
+
+
+@pytest.mark.parametrize(
+    ("changed", "payload", "found"),
+    [
+        (
+            {"parentid": "reference('estate', {objektnr_extern: field(@, ['Objekt', 'Nr.'])})"},
+            {"Immobilie": "00815", "person": 1},
+            {"field(@, ['Objekt', 'Nr.'])": "null", "@": '{"Immobilie": "00815", "person": 1}'},
+        ),
+        (
+            {
+                "each": ("rows",),
+                "parentid": "to_number(nr)",
+                "childid": "first(`null`, reference('address', {email: email(to)}))",
+            },
+            {"rows": [{"nr": "1", "to": "a@b.test"}, {"nr": "1.000", "to": "x"}]},
+            {"to_number(nr)": "null", "nr": '"1.000"', "email(to)": "null", "to": '"x"'},
+        ),
+        (
+            {"occurred_at": "time(at)"},
+            {"estate": 1, "person": 2, "at": "soon"},
+            {"time(at)": "soon", "at": '"soon"'},
+        ),
+        ({"each": ("rows | keys(@)",)}, {"rows": [1]}, {}),
+    ],
+)
+def test_a_rule_that_fails_shows_what_the_parts_of_its_expressions_found(
+    changed: dict[str, Any], payload: object, found: dict[str, str]
+) -> None:
+    tried = source(rule(when="`true`"), rule(**changed))
+    with pytest.raises(InvalidChange) as raised:
+        build_changes(tried, payload, "m", NO_DELIVERY)
+    *_, trace = explain_rules(tried, payload, error=raised.value)
+    assert trace.outcome == "failed"
+    assert trace.faults
+    assert trace.found.keys() == found.keys()
+    assert all(text in trace.found[part] for part, text in found.items())
+    told = [*describe_trace(serialize_trace(trace))]
+    assert [line for line in told if line.startswith("rules[1]  failed: ")] == told[: len(trace.faults)]
+    shown = [f"rules[1]  where {part} is {value}" for part, value in trace.found.items()]
+    assert told[len(trace.faults) :] == shown

@@ -19,7 +19,8 @@ class RuleTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Of one that made nothing because its `when` did not hold, `when` is that expression and `found` what the
     values in it were, as JSON by expression; `elements` says of how many that `each` found, and `found` is of
-    the first. One that `would_make` changes made none, because another one failed.
+    the first. Of one that `failed` it is what the parts of the expressions at fault found. One that
+    `would_make` changes made none, because another one failed.
     """
 
     rule: str
