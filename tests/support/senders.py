@@ -282,6 +282,28 @@ def adyen(key: str, _: int, estate: int) -> Sent:
     return Sent(in_json(notificationItems=[{"NotificationRequestItem": item}])(estate), {})
 
 
+def everreal(key: str, _: int, estate: int) -> Sent:
+    unit = {"id": "u", "objectId": str(estate), "name": "WE 1", "type": "FLAT"}
+    applied = {"id": "c", "email": "ada@example.test", "listing": {"id": "l", "unit": unit}}
+    body = {"uuid": "01dd383b", "operation": "LISTING_CANDIDATE_APPLIED", "subdomain": "x", "data": applied}
+    return Sent(json.dumps(body).encode(), {}, f"?k={key}")
+
+
+def framer(key: str, _: int, estate: int) -> Sent:
+    body, submission = in_json_with_umlauts(estate), "0fbbb90e-564b-4870-ac8b-78f9bc4e44a6"
+    signature = f"sha256={mac(key, body.decode() + submission).hex()}"
+    return Sent(body, {"Framer-Signature": signature, "Framer-Webhook-Submission-Id": submission})
+
+
+def klaviyo(key: str, at: int, estate: int) -> Sent:
+    """Return events whose header has a time that is hours off, as it was seen, and is signed so."""
+    stamp = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.101159+00:00")
+    off = format_datetime(datetime.fromtimestamp(at + 5 * 3600, UTC), usegmt=True)
+    events = [{"topic": "event:klaviyo.clicked_email", "external_id": "73W", "payload": {"estate": estate}}]
+    body = json.dumps({"data": events, "meta": {"timestamp": stamp, "klaviyo_webhook_id": "01K"}}).encode()
+    return Sent(body, {"Klaviyo-Timestamp": off, "Klaviyo-Signature": mac(key, body.decode() + off).hex()})
+
+
 def monday(key: str, at: int, estate: int) -> Sent:
     claims = {"accountId": 1825529, "userId": 4012689, "aud": URL, "exp": at + 300, "iat": at}
     return Sent(in_json()(estate), {"Authorization": make_token(key, claims)})
@@ -341,7 +363,9 @@ ESTATES = {
     "AWS SNS, by its signature": "parse_json(Message).estate",
     "Azure Event Grid": "[0].data.estate",
     "Google Pub/Sub (Gmail)": "parse_json(decode_base64(message.data)).estate",
+    "EverReal": "data.listing.unit.objectId",
     "Jotform": "parse_json(rawRequest).estate",
+    "Klaviyo": "data[0].payload.estate",
     "Mailchimp (Marketing)": "data.merges.ESTATE",
     "PandaDoc": "[0].data.estate",
     "Wix": "parse_json(parse_json(data).data).estate",
@@ -388,9 +412,12 @@ SENDERS: Mapping[str, Sender] = {
     "Discord, webhook events": by_key(
         make_ed25519, "X-Signature-Ed25519", "{at}{body}", HEX, time_header="X-Signature-Timestamp"
     ),
+    "ClickUp": signed("X-Signature", "{body}"),
     "CleverReach": lambda key, _, estate: Sent(in_json()(estate), {}, f"?k={key}"),
     "DocuSign": signed("X-DocuSign-Signature-1", "{body}", BASE64),
     "Dropbox Sign": dropbox_sign,
+    "EverReal": everreal,
+    "Framer, forms": framer,
     "GitHub": signed("X-Hub-Signature-256", "{body}", lambda digest: f"sha256={digest.hex()}"),
     "GitLab": in_header("X-Gitlab-Token"),
     "GitLab, by its signing token": svix(
@@ -409,8 +436,12 @@ SENDERS: Mapping[str, Sender] = {
     ),
     "HTTP message signatures (RFC 9421)": message_signature,
     "HTTP signatures (draft-cavage)": http_signature,
+    "Immobiliare.it, Indomio": lambda key, _, estate: Sent(
+        in_json(leadUUID="744c54b7", date="2021-03-18 16:11:04")(estate), {}, f"/{key}"
+    ),
     "Intercom": signed("X-Hub-Signature", "{body}", lambda digest: f"sha1={digest.hex()}", "sha1"),
     "Jotform": jotform,
+    "Klaviyo": klaviyo,
     "Laravel (spatie/laravel-webhook-server)": signed("Signature", "{body}"),
     "Lexware Office (lexoffice)": by_key(make_rsa, "X-Lxo-Signature", algorithm="sha512"),
     "Linear": linear,
@@ -464,6 +495,15 @@ SENDERS: Mapping[str, Sender] = {
         time_header="X-Twilio-Email-Event-Webhook-Timestamp",
     ),
     "SignWell": sign_well,
+    "Sinch, Conversation API and SMS": timed(
+        "X-Sinch-Webhook-Signature",
+        "{body}.01FJA8B4A7BM43YGWSG9GBV067.{at}",
+        "{base64}",
+        {
+            "X-Sinch-Webhook-Signature-Nonce": "01FJA8B4A7BM43YGWSG9GBV067",
+            "X-Sinch-Webhook-Signature-Timestamp": "{at}",
+        },
+    ),
     "sipgate (sipgate.io)": by_key(make_rsa, "X-Sipgate-Signature", body=call_event),
     "Smartsheet": signed("Smartsheet-Hmac-SHA256", "{body}"),
     "Svix, by a private key": svix(
