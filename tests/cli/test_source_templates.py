@@ -306,6 +306,8 @@ def test_bookings_of_cal_com_are_those_of_each_attendee(cli: Cli) -> None:
             b'{"fields": {"1": {"name": "E-Mail", "value": "Ada.Lovelace@example.test", "id": 1},'
             b' "2": {"name": "Objektnummer", "value": "00815", "id": 2}}}',
         ),
+        ("json", b'{"namedValues": {"E-Mail": ["Ada.Lovelace@example.test"], "Objektnummer": ["00815"]}}'),
+        ("json", b'{"form": "Kontakt", "data": "", "mail": "Ada.Lovelace@example.test", "objekt": "00815"}'),
         ("form", b"email=Ada.Lovelace%40example.test&objektnummer=00815&submit=Senden"),
         ("form", b"E-Mail=Ada.Lovelace%40example.test&Objekt-Nr.=00815"),
         (
