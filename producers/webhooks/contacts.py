@@ -1,7 +1,10 @@
 """E-mail addresses and phone numbers in the one form by which records are looked up. Pure."""
 
 import re
+import unicodedata
 from typing import Final
+
+from worker.contract.phones import read_phone
 
 MAX_CONTACT: Final = 320  # characters: the longest address there can be
 ADDRESS: Final = re.compile(r"[^\s@<>,;:\"()]+@[^\s@<>,;:\"()]+[.][^\s@<>,;:\"()]+")
@@ -10,11 +13,16 @@ BEHIND_A_NAME: Final = re.compile(r"<([^<>]*)>$")
 REMARK: Final = re.compile(r"\([^()0-9]{1,40}\)")  # as in `030 1234567 (reception)`
 
 
+def drop_unseen(text: str) -> str:
+    """Return a text without what nobody sees, such as blanks of no width that were copied with it."""
+    return text if text.isascii() else "".join(char for char in text if unicodedata.category(char) != "Cf")
+
+
 def normalize_email(value: object) -> str | None:
     """Return an e-mail address without name, blanks and capitals; None if this is no single address."""
     if not isinstance(value, str) or len(value) > 2 * MAX_CONTACT:
         return None
-    text = value.strip().lower().removeprefix("mailto:")
+    text = drop_unseen(value).strip().lower().removeprefix("mailto:")
     if match := BEHIND_A_NAME.search(text):
         text = match[1]
     text = text.strip().rstrip(".")
@@ -32,9 +40,7 @@ def normalize_phone(value: object, country: str) -> str | None:
         raise ValueError(f"there is no country {country!r}; expected two letters such as DE")
     if not isinstance(value, str) or len(value) > MAX_CONTACT:
         return None
-    try:
-        number = phonenumbers.parse(REMARK.sub("", value), country)
-    except phonenumbers.NumberParseException:
+    if (number := read_phone(REMARK.sub("", value), country)) is None:
         return None
     if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         return None

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from producers.webhooks.answers import find_chosen, find_field
 from producers.webhooks.body import read_json_text, read_mail_text, read_xml_text
-from producers.webhooks.contacts import normalize_email, normalize_phone
+from producers.webhooks.contacts import drop_unseen, normalize_email, normalize_phone
 from producers.webhooks.fields import compose, decode_text, split_fields
 from producers.webhooks.scope import Scope
 from producers.webhooks.signatures import WebhookDelivery
@@ -248,7 +248,7 @@ def _reference(_scope: Scope, module: object, fields: object) -> object:
         return None
     if not isinstance(module, str) or not isinstance(fields, dict) or not fields:
         raise ValueError("write reference('estate', {objektnr_extern: nr})")
-    texts = {name: _as_text(value).strip() for name, value in fields.items()}
+    texts = {name: drop_unseen(_as_text(value)).strip() for name, value in fields.items()}
     return {module: texts} if all(texts.values()) else None
 
 

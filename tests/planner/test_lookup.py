@@ -222,6 +222,12 @@ def test_each_module_and_field_has_a_search_of_its_own() -> None:
     ]
 
 
+def test_a_phone_with_the_code_of_its_country_and_no_plus_is_no_other_one_of_that_country() -> None:
+    wanted = reference(phone="49 171 1234567")  # as WhatsApp has it, and people write it
+    known = answer(look_up(wanted), found(5, phone="0171/1234567"), found(6, phone="049171 1234567"))
+    assert known == {wanted: Answer(5)}
+
+
 def test_a_phone_is_searched_as_people_write_it() -> None:
     (search,) = searches(look_up(reference(phone="0241/990680")))
     assert search.values == (

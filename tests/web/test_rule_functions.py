@@ -204,6 +204,7 @@ def test_an_error_repeats_no_value_of_the_payload() -> None:
         ("  Ada.L@Example.TEST ", "ada.l@example.test"),
         ("Ada Lovelace <ADA@example.test>", "ada@example.test"),
         ("mailto:ada@example.test", "ada@example.test"),
+        ("\ufeffada@exam\u00adple.test\u200b\u00a0", "ada@example.test"),  # as it is copied from a page
         ("ada@müller.test", "ada@müller.test"),
         ("ada@example.test, bob@example.test", None),
         ("ada", None),
@@ -232,6 +233,14 @@ def test_a_normal_address_stays_and_capitals_do_not_matter(address: str, loud: b
         ("079 123 45 67", "CH", "+41791234567"),
         ("+41 79 123 45 67", "DE", "+41791234567"),
         (301234567, "DE", "+49301234567"),
+        ("491711234567", "DE", "+491711234567"),  # WhatsApp
+        ("492111234567", "DE", "+492111234567"),  # sipgate
+        ("49 (0)171 1234567", "DE", "+491711234567"),
+        ("0491 1234567", "DE", "+494911234567"),
+        ("491 1234567", "DE", "+494911234567"),  # of Leer, without its zero
+        ("436641234567", "AT", "+436641234567"),
+        ("3934412345", "IT", "+393934412345"),
+        ("41791234567", "CH", "+41791234567"),
         ("no thanks", "DE", None),
         ("110", "DE", None),
         ("", "DE", None),
@@ -471,6 +480,8 @@ def test_a_reference_keeps_numbers_as_text_and_is_nothing_when_a_part_is_missing
     assert find("reference('estate', {objektnr_extern: @})", " 00815 ") == {
         "estate": {"objektnr_extern": "00815"}
     }
+    unseen = find("reference('estate', {objektnr_extern: @})", "\u200bPC\u00ad910\u200b ")
+    assert unseen == {"estate": {"objektnr_extern": "PC910"}}
     assert find("reference('estate', {ind_1234: @})", 815) == {"estate": {"ind_1234": "815"}}
     for missing in (None, "", " ", float("inf")):  # as `1e999` is read
         assert find("reference('address', {email: @, Name: 'x'})", missing) is None

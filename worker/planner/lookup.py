@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from worker.contract import Module, Reference
+from worker.contract.phones import read_phone
 from worker.contract.reference import E_MAIL_FIELDS
 from worker.planner.search import MAX_VALUES, Answer, FoundRecord, Search
 
@@ -192,9 +193,7 @@ def _write_phone(value: str, country: str) -> tuple[str, str, str] | None:
     """Return a phone number as E.164, as it is dialled from abroad and at home; None if it is none."""
     import phonenumbers  # slow to import, and most processes never see one
 
-    try:
-        number = phonenumbers.parse(value, country)
-    except phonenumbers.NumberParseException:
+    if (number := read_phone(value, country)) is None:
         return None
     formats = phonenumbers.PhoneNumberFormat
     return (
