@@ -42,6 +42,7 @@ class MappedDelivery(NamedTuple):
 
     That is the `error` of one that cannot be read, or the reason why there is nothing to do (`because`).
     `is_read` says whether rules have a payload. A sender that only checks the address gets the `reply`.
+    `lost` are faults of changes that met another one under their event id.
     """
 
     delivery: WebhookDelivery
@@ -52,6 +53,7 @@ class MappedDelivery(NamedTuple):
     error: InvalidChange | None = None
     because: str = ""
     reply: Mapping[str, object] | None = None
+    lost: Sequence[Fault] = ()
 
     @property
     def outcome(self) -> DeliveryOutcome:
@@ -137,7 +139,7 @@ def record_delivery(source: Source, mapped: MappedDelivery, jobs: Sequence[str])
         accounts=_find_accounts(source, mapped),
         jobs=tuple(dict.fromkeys(jobs)),
         reason=mapped.because,
-        faults=_redact_faults(map(str, error.faults if error else ())),
+        faults=_redact_faults(map(str, error.faults if error else mapped.lost)),
         rules=tuple(msgspec.structs.replace(rule, faults=_redact_faults(rule.faults)) for rule in rules),
         message="" if is_nameless else mapped.id,
         size=len(delivery.body),

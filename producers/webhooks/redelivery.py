@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from producers.webhooks.mapping import MappedChange
 from producers.webhooks.record import MappedDelivery, map_delivery, record_delivery
 from producers.webhooks.request_parts import read_kept
 from worker.config import Source, refuse_secrets
@@ -19,6 +20,7 @@ from worker.ports.deliveries import Deliveries, Delivery, DeliveryOutcome, KeptD
 from worker.ports.job_admin import JobAdmin
 from worker.ports.queries import Queries
 from worker.ports.records import AuditEntry, JobRecord
+from worker.ports.store import Receipt
 from worker.usecases.intake import Intake
 
 MAX_REMAPPED: Final = 500  # deliveries of one call
@@ -31,6 +33,7 @@ SKIPPED: Final[Mapping[SkipReason, str]] = {
     "elsewhere": "would go into an account that this key is not for",
 }
 """Why a delivery is not read again."""
+LOST: Final = "is that of {0}, which asks for something else and stays; this change is lost, name another id"
 
 
 class RemappedChange(NamedTuple):
@@ -192,6 +195,16 @@ class DeliveryService:
                 account = account_of(job)
                 entry = AuditEntry(self.intake.new_id(), by, "dismissed", job, now.reason)
                 self.job_admin.dismiss(account, [job], entry)
+
+
+def find_lost(
+    queries: Queries, changes: Sequence[MappedChange], receipts: Mapping[int, Receipt]
+) -> list[Fault]:
+    """Return a fault for each change that met the job of another one, which has its event id and stays."""
+    met = [(changes[at], receipt.job) for at, receipt in receipts.items() if receipt.duplicate]
+    jobs = queries.get_jobs([job for _, job in met]) if met else {}
+    compared = [_compare(path, change, job, jobs) for (path, change), job in met]
+    return [Fault(f"{each.rule}.event_id", LOST.format(each.job)) for each in compared if each.differs]
 
 
 def require_request(found: KeptDelivery) -> bytes:

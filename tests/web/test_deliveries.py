@@ -171,6 +171,23 @@ def test_a_message_that_comes_again_is_the_same_delivery_and_counted(front: Fron
     assert delivery["first_at"] < delivery["at"]
 
 
+def test_a_change_that_is_lost_to_the_event_id_of_another_one_is_told(front: Front, use: Use) -> None:
+    """So it is where a rule names the id of an object, of which there may be many events."""
+    use(rules=(replace(LINK, event_id="deal"),))
+    (job,) = deliver(front, {**SALE, "deal": 7}).json()["jobs"]
+    tried_again = {**SALE, "deal": 7, "attempt": 2}
+    for payload in (tried_again, tried_again, {**SALE, "deal": 7, "person": 9002}):
+        (again,) = deliver(front, payload).json()["jobs"]
+        assert (again["id"], again["duplicate"]) == (job["id"], True)
+    lost, repeated, first = kept(front)
+    assert (lost["outcome"], lost["jobs"]) == ("made", [job["id"]])
+    assert lost["faults"] == [
+        f"rules[0].event_id: is that of {job['id']}, which asks for something else and stays; this change is "
+        "lost, name another id"
+    ]
+    assert (repeated["faults"], repeated["times"], first["faults"]) == ([], 2, [])
+
+
 def test_a_source_that_keeps_none_counts_all(front: Front, use: Use) -> None:
     use(replace(BOX, name="silent"), delivery_days=0)
     assert deliver(front, {"type": "other"}, path="silent").status_code == 202

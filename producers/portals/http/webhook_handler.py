@@ -34,6 +34,7 @@ from producers.webhooks.handshake import (
 )
 from producers.webhooks.mapping import MappedChange
 from producers.webhooks.record import MappedDelivery, map_delivery, record_delivery, record_refusal
+from producers.webhooks.redelivery import find_lost
 from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import verify
@@ -193,7 +194,9 @@ def _accept_delivery(
     One that makes no valid changes is kept as a failed job, to be read again when the rules are corrected.
     """
     receipts, error = _accept_mapped(deps.intake, mapped.changes, correlation)
-    jobs = list_job_entries(deps.runtime.queries, receipts)
+    jobs = list_job_entries(deps.runtime.queries, list(receipts.values()))
+    if any(rule.event_id for rule in source.rules):  # of others an id is that of the message
+        mapped = mapped._replace(lost=find_lost(deps.runtime.queries, mapped.changes, receipts))
     if error:
         mapped = mapped.failed(error)
     if mapped.error:
@@ -220,8 +223,8 @@ def _taken(source: Source, jobs: Sequence[JobEntry]) -> Response:
 
 def _accept_mapped(
     intake: Intake, mapped: Sequence[MappedChange], correlation: str
-) -> tuple[list[Receipt], InvalidChange | None]:
-    """Accept the changes, account by account; return the receipts, and the faults led by paths of rules.
+) -> tuple[dict[int, Receipt], InvalidChange | None]:
+    """Accept the changes, account by account; return receipts by position, and faults led by paths of rules.
 
     A redelivered message meets its first jobs, whatever its content is by now (R2).
     """
@@ -229,7 +232,7 @@ def _accept_mapped(
     receipts, error = intake.accept_parts(changes)
     if error:
         error = error.moved([item.path for item in mapped].__getitem__)
-    return [receipts[at] for at in sorted(receipts)], error
+    return {at: receipts[at] for at in sorted(receipts)}, error
 
 
 def _refuse_delivery(
