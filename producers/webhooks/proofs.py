@@ -34,12 +34,16 @@ def hide_proofs(source: Source, delivery: WebhookDelivery) -> WebhookDelivery:
     since rules may read it.
     """
     proofs = [secret.reveal() for secret in source.secrets] if source.secret_in else []
-    if source.signature_in.startswith("body"):
-        found = Places(delivery).find(source.signature_in)
-        proofs += [text.rpartition(".")[2] if source.scheme == "jwt" else text for text in found]
+    proofs += find_signatures(source, delivery)
     shown = delivery._replace(body=_put_stars(delivery.body, proofs)) if proofs else delivery
     is_in_body = (source.secret_in or source.signature_in).startswith("body")
     return shown._replace(body=b"") if is_in_body and still_proves(source, shown) else shown
+
+
+def find_signatures(source: Source, delivery: WebhookDelivery) -> list[str]:
+    """Return the signatures that stand in the body of a delivery, of a token what proves it."""
+    found = Places(delivery).find(source.signature_in) if source.signature_in.startswith("body") else []
+    return [text.rpartition(".")[2] if source.scheme == "jwt" else text for text in found]
 
 
 def still_proves(source: Source, delivery: WebhookDelivery) -> bool:

@@ -7,16 +7,18 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import chain, islice, repeat
 from typing import Any, Final
 
 from producers.webhooks.events import Event, find_events, is_true, make_scope
 from producers.webhooks.expressions import compile_expression, search
 from producers.webhooks.mapping import EXPRESSIONS, MappedChange
+from producers.webhooks.proofs import find_signatures
 from producers.webhooks.scope import NO_DELIVERY, Budget, Scope
 from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Rule, Source, redact_bytes
+from worker.config.secret import STARS
 from worker.contract import MAX_FAULTS
 from worker.errors import InvalidChange
 from worker.ports.deliveries import RuleTrace
@@ -127,29 +129,30 @@ def _holds(expression: str, scope: Scope) -> bool:
 
 def _find_values(operands: Sequence[str], scope: Scope) -> dict[str, str]:
     """Return what expressions find, as JSON by expression."""
-    found = dict[str, str]()
+    found, hidden = dict[str, str](), find_signatures(scope.source, scope.delivery) if scope.source else []
     for operand in operands[:MAX_OPERANDS]:
         try:
-            found[operand] = _shorten(search(operand, scope, ""))
+            found[operand] = _shorten(search(operand, scope, ""), hidden)
         except InvalidChange as error:
             found[operand] = error.faults[0].message
     return found
 
 
-def _shorten(value: object) -> str:
-    text = json.dumps(_preview(value), ensure_ascii=False, default=str)
+def _shorten(value: object, hidden: Sequence[str]) -> str:
+    text = json.dumps(_preview(value, hidden), ensure_ascii=False, default=str)
     return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"
 
 
-def _preview(value: object, depth: int = 3) -> object:
-    """Return the beginning of a value, without secrets: it must not matter how large it is."""
+def _preview(value: object, hidden: Sequence[str], depth: int = 3) -> object:
+    """Return the beginning of a value, without secrets and what is hidden, however large it is."""
     if isinstance(value, str):
-        return redact_bytes(value.encode("utf-8", "replace"), 4 * MAX_VALUE).decode("utf-8", "ignore")
+        text = redact_bytes(value.encode("utf-8", "replace"), 4 * MAX_VALUE).decode("utf-8", "ignore")
+        return reduce(lambda shown, proof: shown.replace(proof, STARS), hidden, text)
     if isinstance(value, dict):
         items = islice(value.items(), MAX_ITEMS) if depth else ()
-        return {str(_preview(name)): _preview(item, depth - 1) for name, item in items}
+        return {str(_preview(name, hidden)): _preview(item, hidden, depth - 1) for name, item in items}
     if isinstance(value, list):
-        return [_preview(item, depth - 1) for item in value[:MAX_ITEMS]] if depth else []
+        return [_preview(item, hidden, depth - 1) for item in value[:MAX_ITEMS]] if depth else []
     return value
 
 

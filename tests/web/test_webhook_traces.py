@@ -1,5 +1,7 @@
 """Explanations of rules: every condition is taken apart into values, written as the expressions they are."""
 
+import json
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -11,6 +13,7 @@ from ops.serializers.deliveries import serialize_trace
 from producers.webhooks.expressions import compile_expression, search
 from producers.webhooks.mapping import build_changes
 from producers.webhooks.scope import NO_DELIVERY, Budget, Scope
+from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.trace import MAX_VALUE, explain_rules, list_operands, write_node
 from worker.config import Rule, Secret, Source
 from worker.config.values import IgnoreRule
@@ -182,3 +185,19 @@ def test_a_rule_that_fails_shows_what_the_parts_of_its_expressions_found(
     assert [line for line in told if line.startswith("rules[1]  failed: ")] == told[: len(trace.faults)]
     shown = [f"rules[1]  where {part} is {value}" for part, value in trace.found.items()]
     assert told[len(trace.faults) :] == shown
+
+
+@pytest.mark.parametrize("how", [{"when": "!@"}, {"parentid": "field(@, 'estate')"}])
+def test_an_explanation_does_not_repeat_a_signature_that_stands_in_the_body(how: dict[str, str]) -> None:
+    """One that covers no body, such as Mailgun's, would let whoever reads it send others."""
+    tried = replace(source(rule(**how)), scheme="hmac", signature_in="body:sig.hmac")
+    body = json.dumps({"sig": {"hmac": "c0ffee" * 10}, "text": f"{{'hmac': '{'c0ffee' * 10}'}}", "person": 7})
+    delivery = WebhookDelivery("", {}, body.encode())
+    error: InvalidChange | None = None
+    try:
+        build_changes(tried, json.loads(body), "m", delivery)
+    except InvalidChange as fault:
+        error = fault
+    [trace] = explain_rules(tried, json.loads(body), delivery, error=error)
+    assert trace.found["@"].startswith('{"sig": {"hmac": "***"}, "text": "{\'hmac\': \'***\'}"')
+    assert "c0ffee" not in str(trace)
