@@ -99,12 +99,17 @@ def answer_check(
     return {"plainToken": token, "encryptedToken": encrypted}  # Zoom's
 
 
-def answer_unproved(delivery: WebhookDelivery, error: Unauthorized) -> Mapping[str, object] | None:
+def answer_unproved(
+    source: Source, delivery: WebhookDelivery, error: Unauthorized
+) -> Mapping[str, object] | None:
     """Return the answer to a check by a sender that proves nothing by it; None of what may be a message.
 
-    Whatever brings a proof is no such check: a wrong one stays an error.
+    Whatever brings a proof is no such check: a wrong one stays an error. A secret that is sent as it is comes
+    with each check but RingCentral's: without it the address is not the right one, which its owner shall see.
     """
     if error.reason != "no_proof" or len(delivery.body) > MAX_PING:
+        return None
+    if source.scheme == "secret" and not find_echo(delivery.headers):
         return None
     try:
         payload = read_body_value(delivery)

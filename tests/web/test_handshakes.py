@@ -173,6 +173,18 @@ def test_a_check_with_a_wrong_proof_is_refused_so_that_its_owner_sees_it(
     problem(http.post("/webhooks/desk", content=content, headers={"Authorization": "Bearer wrong"}), 401)
 
 
+@pytest.mark.parametrize("place", ["query:k", "path", "header:Verification-Token"])
+def test_a_check_without_the_secret_that_comes_with_everything_is_refused_but_one_that_wants_a_header_back(
+    front: Front, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    use(front, monkeypatch, replace(ZOOM, name="box", scheme="secret", secret_in=place, header="", signed=""))
+    http = front.client(None)
+    for content in (b"", b"webhook_id=12", b'{"type": "ping"}', b'{"challenge": "a"}'):
+        assert place.partition(":")[2] in problem(http.post("/webhooks/box", content=content), 401)["detail"]
+    answer = http.post("/webhooks/box", headers={"Validation-Token": "a-token"})  # RingCentral's
+    assert (answer.status_code, answer.headers["Validation-Token"]) == (200, "a-token")
+
+
 @pytest.mark.parametrize(
     ("asked", "answered", "method", "content"),
     [
@@ -269,7 +281,7 @@ REASONS: tuple[RefusalReason, ...] = ("signature", "stale", "secret")
 @given(payload=VALUES, reason=st.sampled_from(REASONS))
 def test_only_what_brings_no_proof_at_all_is_a_check(payload: object, reason: RefusalReason) -> None:
     delivery = WebhookDelivery("https://here/webhooks/a", {}, json.dumps(payload).encode())
-    assert answer_unproved(delivery, Unauthorized("no", reason=reason)) is None
+    assert answer_unproved(ZOOM, delivery, Unauthorized("no", reason=reason)) is None
 
 
 @given(

@@ -93,7 +93,7 @@ async def _receive(deps: HttpDeps, call: ApiCall[None], grow: Callable[[int], No
         take = partial(_take_delivery, deps, source, sent, coding, request.state.correlation)
         response, outcome = await deps.threads.run_webhook(take)
     except RelationsError as error:
-        check = answer_unproved(sent, error) if sent and isinstance(error, Unauthorized) else None
+        check = answer_unproved(source, sent, error) if sent and isinstance(error, Unauthorized) else None
         return _refuse_delivery(deps, source, request, error, check)
     if outcome:
         deps.deliveries.count(source, outcome)
