@@ -181,6 +181,32 @@ def test_what_was_typed_outlives_the_session(open_page: Open) -> None:
     page.wait_for_url("**/sign-in?next=*")
 
 
+def test_a_page_whose_session_a_proxy_has_ended_leads_to_where_one_signs_in(open_page: Open) -> None:
+    page = open_page(
+        "/"
+    ).context.new_page()  # one that is not watched: a redirect is told as if it was followed
+    page.goto("/accounts")
+    sign_in = {"Location": "https://sign-in.example/"}
+    page.route("**/accounts", lambda route: route.fulfill(status=302, headers=sign_in), times=1)
+    with page.expect_navigation(url="**/accounts"):  # from where the proxy leads on
+        page.locator("#accounts").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "reload it"), (403, "reload it"), (404, "reload it"), (502, "the server does not answer")],
+)
+def test_a_page_that_is_refused_says_so_and_goes_on_when_it_is_there_again(
+    open_page: Open, status: int, words: str
+) -> None:
+    page = open_page("/").context.new_page()  # one whose console is not watched: a refusal stands in it
+    page.goto("/accounts")
+    page.route("**/accounts", lambda route: route.fulfill(status=status), times=1)
+    state = page.locator("[data-live-state]")
+    state.get_by_text(words).wait_for()
+    state.get_by_text("live", exact=True).wait_for()
+
+
 @pytest.mark.parametrize(
     ("scheme", "options"), [("light", "{}"), ("dark", "{runOnly: ['color-contrast']}")], ids=["light", "dark"]
 )

@@ -2,11 +2,13 @@
 // Updates: the same address is fetched again, and the regions that say so are morphed.
 const SECONDS = 3;
 const CALM = 30; // after failures it asks at most every so many seconds
+const REFUSED = [401, 403, 404]; // a session, a right or a page that is no more, or a proxy that knows no better yet
 const PAUSED = "relations-paused";
 const body = document.body;
 const control = document.querySelector("[data-live-control]");
 let timer = 0;
 let failures = 0;
+let trouble = "away"; // why the last one failed: a state
 let fetching = null;
 
 const regions = (root) => [...root.querySelectorAll("[data-live-region]")];
@@ -38,16 +40,18 @@ function plan() {
   stop();
   if (isPaused()) return show("paused");
   if (document.hidden) return;
-  show(failures ? "away" : isSelecting() ? "waiting" : isEditing() ? "editing" : "live");
+  show(failures ? trouble : isSelecting() ? "waiting" : isEditing() ? "editing" : "live");
   timer = setTimeout(update, Math.min(CALM, SECONDS * 2 ** failures) * 1000);
 }
 
 async function update() {
   const asked = (fetching = new AbortController());
   try {
-    const answer = await fetch(body.dataset.here, { signal: asked.signal, headers: { Accept: "text/html" }, cache: "no-store" });
-    if (answer.redirected) return hasTyped("main") ? show("ended") : location.replace(body.dataset.here); // to sign in
-    if (!answer.ok) throw new Error(String(answer.status));
+    const options = { signal: asked.signal, headers: { Accept: "text/html" }, cache: "no-store", redirect: "manual" };
+    const answer = await fetch(body.dataset.here, options);
+    // To sign in: here, or where a proxy has it done, which may be another host.
+    if (answer.type === "opaqueredirect") return hasTyped("main") ? show("ended") : location.replace(body.dataset.here);
+    if (!answer.ok) throw REFUSED.includes(answer.status) ? "refused" : String(answer.status);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     failures = 0;
     if (asked.signal.aborted || isPaused() || isSelecting() || isEditing()) return plan();
@@ -55,6 +59,7 @@ async function update() {
   } catch (error) {
     if (asked.signal.aborted) return;
     failures += 1;
+    trouble = error === "refused" ? error : "away";
   }
   plan();
 }
