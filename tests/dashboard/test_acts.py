@@ -7,6 +7,7 @@ import httpx
 import pytest
 import redis
 
+from ops.dashboard.prepared import PreparedActs
 from producers.services import build_services
 from tests.support.browsing import Browse, links_of, text_of
 from tests.support.erasing import erase_record
@@ -88,6 +89,22 @@ def test_an_act_is_carried_out_once_however_often_its_form_is_sent(front: Front,
     assert states(front, jobs) == ["superseded"] * 2
     [entry] = [each for each in front.runtime.job_admin.audit_log("acme").entries if each.act == "cancelled"]
     assert (entry.by, entry.count, entry.note) == ("admin", 2, "a test")
+
+
+@pytest.mark.parametrize("act", ["cancel", "replay"])
+def test_a_click_while_an_act_is_carried_out_says_so(front: Front, browse: Browse, act: str) -> None:
+    jobs = send(front, MISSING)
+    if act == "replay":
+        work(front)
+    before, browser = states(front, jobs), browse("admin")
+    preview = ticked(browser, act, jobs)
+    token = preview.url.path.removeprefix("/acts/")
+    acts = PreparedActs(front.runtime.client, front.runtime.settings.prefix)
+    assert acts.claim(token)  # by another process, which has come to no end yet
+    second = confirm(browser, preview)
+    assert "This is being carried out" in second.text
+    assert f'action="{preview.url.path}"' not in second.text
+    assert states(front, jobs) == before
 
 
 def test_all_that_match_is_a_fixed_set_that_later_jobs_are_not_in(front: Front, browse: Browse) -> None:

@@ -84,10 +84,18 @@ class PreparedActs:
     def claim(self, token: str) -> bool:
         """Return whether the caller carries it out, and nobody else does now."""
         with translate_errors():
-            return bool(self._redis.set(f"{self._key(token)}:begun", 1, nx=True, ex=CLAIMED))
+            return bool(self._redis.set(self._begun(token), 1, nx=True, ex=CLAIMED))
+
+    def is_claimed(self, token: str) -> bool:
+        """Return whether somebody carries it out, or has begun lately."""
+        with translate_errors():
+            return bool(self._redis.exists(self._begun(token)))
 
     def _key(self, token: str) -> str:
         return f"{self._prefix}:act:{{{token}}}"
+
+    def _begun(self, token: str) -> str:
+        return f"{self._key(token)}:begun"
 
 
 MAX_JOBS: Final = 10_000  # of one act; the preview says whether there are more
@@ -224,15 +232,18 @@ def _read_correction(visit: Visit) -> Mapping[str, Any]:
 @get("/acts/{token}", "replay")
 def show_act(deps: DashboardDeps, visit: Visit) -> Answer:
     """Show what would be done to which jobs, or once it was done, what became of each."""
-    act = _acts(deps).find(visit.named("token"), visit.key.name)
+    acts = _acts(deps)
+    act = acts.find(visit.named("token"), visit.key.name)
+    begun = act.state == "prepared" and acts.is_claimed(act.token)
     if act.act == "replay":
-        return _show_replays(deps, act)
+        return _show_replays(deps, act, begun)
     shown = [job for ids in act.jobs.values() for job in ids][:SHOWN]
     refused = list(act.refused.items())
     return Page(
         "act.html",
         {
             "act": act,
+            "begun": begun,
             "shown": deps.runtime.queries.get_jobs(shown),
             "unfit": list(act.unfit.items())[:SHOWN],
             "refused": refused[:SHOWN],
@@ -242,7 +253,7 @@ def show_act(deps: DashboardDeps, visit: Visit) -> Answer:
     )
 
 
-def _show_replays(deps: DashboardDeps, act: PreparedAct) -> Page:
+def _show_replays(deps: DashboardDeps, act: PreparedAct, begun: bool) -> Page:
     replays = [deps.services.replays.find(replay) for replay in act.replays]
     shown = [
         entry.job
@@ -253,6 +264,7 @@ def _show_replays(deps: DashboardDeps, act: PreparedAct) -> Page:
         "act_replay.html",
         {
             "act": act,
+            "begun": begun,
             "replays": replays,
             "shown": list(deps.runtime.queries.get_jobs(shown[:SHOWN]).values()),
             "eligible": sum(replay.eligible for replay in replays),
