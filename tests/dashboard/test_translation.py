@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Formatter as Filler
 from typing import get_args
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -165,6 +166,9 @@ def test_what_was_made_of_pieces_is_translated_piece_by_piece() -> None:
         "Append-only-Datei, appendfsync everysec: "
         "Stürzt der Server ab, geht höchstens die letzte Sekunde verloren"
     )
+    assert translate("the next flush looks up: estate by objektnr_extern, address by email") == (
+        "Als Nächstes wird nachgeschlagen: Immobilie mit objektnr_extern, Person mit email"
+    )
     assert translate("; ".join(["x: y z"] * 500))
 
 
@@ -179,3 +183,32 @@ def test_german_pages_have_no_english_sentence(front: Front, browse: Browse) -> 
         page = browser.get(path).text
         assert 'lang="en"' not in page.replace('value="en" lang="en"', "")
         assert [words for words in pieces if words in text_of(page)] == [], path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"/jobs?reference={text}" for text in ("x", "address:", "address:email=", "calendar:x=1")),
+        *(f"/jobs?error={text}" for text in ("recrod", "xx", "A B")),
+        *("/relations/acme/estate:address:buyerr/1/2", "/requests?cursor=x"),
+    ],
+)
+def test_what_is_wrong_with_what_a_person_asks_for_is_in_german(browse: Browse, path: str) -> None:
+    assert english_of(browse("admin").get(path, headers={"Accept-Language": "de"})) == set()
+
+
+@pytest.mark.parametrize(
+    "typed", ["x", "1e3", "-1", "9" * 20, "1, x", "address:email=", "adress:email=x", "estate:number=1"]
+)
+def test_what_is_wrong_with_a_corrected_id_is_in_german(front: Front, browse: Browse, typed: str) -> None:
+    job = fill(front)["failed"].rpartition("/")[2]
+    form = {"act": "replay", "job": job, "set_childid": typed}
+    preview = browse("admin").post("/acts", data=form, headers={"Accept-Language": "de"})
+    assert "kann so nicht berichtigt werden" in preview.text
+    assert english_of(preview) == set()
+
+
+def english_of(page: httpx.Response) -> set[str]:
+    """Return which of the words that faults have in English a page says."""
+    said = re.findall(r"\b[a-z]+\b", text_of(page.text.partition("<main")[2]))
+    return {"expected", "got", "did", "mean", "send", "look", "by", "of", "the"}.intersection(said)
