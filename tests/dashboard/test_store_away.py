@@ -39,6 +39,7 @@ def test_pages_say_that_redis_is_away(tmp_path: Path, monkeypatch: pytest.Monkey
             assert answer.status_code == 503, path
             assert answer.text.rstrip().endswith("</html>")
             assert "Redis" in answer.text
+            assert "See what is wrong" in answer.text
         assert client.get("/sign-in").status_code == 200
         system = client.get("/system")  # which is opened to see what is wrong
         assert system.status_code == 200
