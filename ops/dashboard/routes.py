@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from ops.dashboard import pages, sign_in
 from ops.dashboard.deps import DashboardDeps, dashboard_deps
-from ops.dashboard.endpoint import page_endpoint, static_endpoint, to_form_page, unknown_page
+from ops.dashboard.endpoint import page_endpoint, path_of, static_endpoint, to_form_page, unknown_page
 from ops.dashboard.page import PageRoute
 from worker.wiring import Runtime
 
@@ -23,7 +23,8 @@ PAGES: Final = tuple(
 )
 
 
-BROWSER: Final = "text/html"  # which browsers ask for, and programs do not
+BROWSER: Final = "text/html"  # which browsers ask for, and few programs do
+FOR_PROGRAMS: Final = "/v1/"  # below which even those get what programs read: Java's own client asks for HTML
 
 
 class HtmlRoute(Route):
@@ -42,6 +43,8 @@ class LastHtmlRoute(HtmlRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return that the request is partly for this route: one that is for another goes there."""
+        if path_of(Request(scope)).startswith(FOR_PROGRAMS):
+            return Match.NONE, {}
         match, found = super().matches(scope)
         return (Match.PARTIAL, found) if match is Match.FULL else (match, found)
 

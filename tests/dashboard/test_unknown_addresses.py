@@ -12,7 +12,7 @@ from ops.dashboard.texts import Texts
 from tests.dashboard.test_acts import send
 from tests.dashboard.test_session import settings_with
 from tests.support.browsing import HTML, Browse, links_of, text_of
-from tests.support.http_front import KEYS, Front
+from tests.support.http_front import KEYS, Front, problem
 
 GONE = (
     "/jobs/acme-1m7y8t1vgssvve752b",
@@ -68,7 +68,7 @@ def test_a_key_that_lost_its_right_to_read_can_sign_out(front: Front, browse: Br
 def test_an_address_that_never_was_is_a_page_for_browsers_and_a_problem_for_programs(
     front: Front, browse: Browse
 ) -> None:
-    for path in ("/no", "/relations/acme/x/1/abc", "/v1/no"):
+    for path in ("/no", "/relations/acme/x/1/abc"):
         page = browse(None).get(path)
         assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
         assert "there is no page at this address" in page.text
@@ -77,6 +77,17 @@ def test_an_address_that_never_was_is_a_page_for_browsers_and_a_problem_for_prog
     for path in ("/healthz", "/readyz", "/openapi.json"):
         assert browse(None).get(path).headers["content-type"] == "application/json"
     assert front.client().post("/no").status_code == 404
+
+
+@pytest.mark.parametrize("prefix", ["", "/crm"])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/v1/no", 404), ("/v1/jobs/", 404), ("/v1/replays/acme-1/run", 405)]
+)
+def test_below_v1_a_program_that_asks_for_html_gets_a_problem(
+    front: Front, prefix: str, path: str, status: int
+) -> None:
+    of_java = {"Accept": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", "X-Forwarded-Prefix": prefix}
+    problem(front.client("admin").get(prefix + path, headers=of_java), status)
 
 
 def test_the_page_that_a_form_made_is_asked_for_again_at_the_page_of_the_form(browse: Browse) -> None:
