@@ -167,6 +167,20 @@ def test_what_a_job_has_become_and_what_can_be_done_with_it_is_seen_at_once(
     assert copier.evaluate("button => button === document.activeElement")
 
 
+def test_a_page_goes_on_living_after_a_form_that_led_nowhere_or_from_which_one_came_back(
+    open_page: Open,
+) -> None:
+    page = open_page("/accounts/nord")
+    page.route("**/accounts/nord/check", lambda route: route.fulfill(status=204))  # the browser stays
+    page.get_by_role("button", name="Try the credentials").click()
+    assert page.locator("form[data-sent]").count() == 1
+    page.evaluate("document.activeElement.blur()")
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    with page.expect_request(lambda sent: sent.url.endswith("/accounts/nord")):
+        assert page.locator("form[data-sent]").count() == 0
+    page.locator("[data-live-state]").get_by_text("live", exact=True).wait_for()
+
+
 def test_what_was_typed_outlives_the_session(open_page: Open) -> None:
     page = open_page("/accounts/sued")
     page.get_by_label("Why").fill("moving")

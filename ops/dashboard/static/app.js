@@ -18,6 +18,7 @@ const FIELDS = ":is(input:not([type=checkbox], [type=hidden]), textarea)";
 const hasTyped = (where) =>
   [...document.querySelectorAll(`${where} ${FIELDS}`)].some((field) => field.value !== field.defaultValue);
 const isEditing = () =>
+  Boolean(document.querySelector("form[data-sent]")) ||
   Boolean(document.activeElement?.closest("[data-live-region] form, [data-live-region] details[open]")) ||
   hasTyped("[data-live-region]");
 
@@ -117,7 +118,6 @@ document.addEventListener("submit", (event) => {
   if (event.target.method !== "post" || event.defaultPrevented) return;
   if (event.target.dataset.sent) return event.preventDefault();
   event.target.dataset.sent = "yes";
-  stop();
   setTimeout(release, 15_000); // whoever stopped waiting may try again
 });
 const release = () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent);
