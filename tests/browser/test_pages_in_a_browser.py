@@ -258,6 +258,14 @@ def test_every_page_fits_a_phone(open_page: Open, ids: dict[str, str], width: in
         assert max(ends) <= width, path
 
 
+def test_who_reads_a_larger_font_gets_it(open_page: Open) -> None:
+    page = open_page("/jobs")
+    size = "parseFloat(getComputedStyle(document.querySelector('td, p')).fontSize)"
+    usual = page.evaluate(size)
+    page.evaluate("document.documentElement.style.fontSize = '32px'")  # twice what browsers have
+    assert page.evaluate(size) == 2 * usual
+
+
 def test_hostile_words_are_shown_as_they_came(open_page: Open, ids: dict[str, str]) -> None:
     from tests.browser.world import HOSTILE
 
