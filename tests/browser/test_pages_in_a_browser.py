@@ -206,6 +206,24 @@ def test_a_page_whose_session_a_proxy_has_ended_leads_to_where_one_signs_in(open
         page.locator("#accounts").wait_for()
 
 
+def test_a_form_that_a_proxy_leads_to_its_sign_in_leads_there_by_way_of_its_page(open_page: Open) -> None:
+    page = open_page("/").context.new_page()  # what the policy forbids stands in its console
+    page.goto("/sources/immo")
+    sign_in = {"Location": "https://sign-in.example/"}
+    page.route(
+        "**/sources/immo",
+        lambda route: (
+            route.fulfill(status=302, headers=sign_in)
+            if route.request.method == "POST"
+            else route.continue_()
+        ),
+    )
+    page.get_by_label("The body of a message").fill("{}")
+    with page.expect_request(lambda sent: sent.method == "GET" and sent.is_navigation_request()) as asked:
+        page.get_by_role("button", name="Try", exact=True).click()
+    assert asked.value.url.endswith("/sources/immo")
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [(401, "reload it"), (403, "reload it"), (404, "reload it"), (502, "the server does not answer")],

@@ -89,8 +89,7 @@ const isOurs = (node) => node.classList?.contains("copier") && node.previousElem
 function addCopiers(root) {
   for (const code of root.querySelectorAll("[data-copy-text]")) {
     if (code.nextElementSibling?.classList.contains("copier") || !navigator.clipboard) continue;
-    const button = document.createElement("button");
-    Object.assign(button, { type: "button", className: "copier", textContent: body.dataset.copy });
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "copier", textContent: body.dataset.copy });
     button.dataset.copies = code.dataset.copyText;
     button.setAttribute("aria-label", `${body.dataset.copy}: ${code.dataset.copyText}`);
     button.addEventListener("click", async () => {
@@ -106,12 +105,11 @@ function addCopiers(root) {
 function addSelectAll() {
   const head = document.querySelector("th.tick");
   if (!head || head.querySelector("input")) return;
-  const all = document.createElement("input");
-  all.type = "checkbox";
+  const all = Object.assign(document.createElement("input"), { type: "checkbox" });
   all.setAttribute("aria-label", head.textContent.trim());
   head.replaceChildren(all);
-  const boxes = () => document.querySelectorAll("input[name=job][type=checkbox]");
-  all.addEventListener("change", () => boxes().forEach((box) => (box.checked = all.checked)));
+  const boxes = "input[name=job][type=checkbox]";
+  all.addEventListener("change", () => document.querySelectorAll(boxes).forEach((box) => (box.checked = all.checked)));
 }
 
 document.addEventListener("submit", (event) => {
@@ -122,6 +120,8 @@ document.addEventListener("submit", (event) => {
 });
 const release = () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent);
 addEventListener("pageshow", release);
+// A proxy whose session has ended leads forms to another host, which the policy forbids; the page may be led there.
+addEventListener("securitypolicyviolation", (event) => event.effectiveDirective === "form-action" && location.replace(body.dataset.here));
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
   event.preventDefault();
