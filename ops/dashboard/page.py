@@ -52,6 +52,11 @@ class Visit:
         """The time zone of what is shown."""
         return self.settings.dashboard.zone
 
+    @property
+    def signed_in_here(self) -> bool:
+        """Whether the key itself was given: a user whom a proxy names signs in, and out, there."""
+        return self.by == self.key.name
+
     def may(self, right: Right) -> bool:
         """Return whether the key has the right."""
         return right in self.key.can

@@ -203,6 +203,15 @@ def test_a_listed_proxy_names_the_user_and_the_audit_log_has_both(front: Front) 
     assert entry.by == "anna@agency.example (admin)"
 
 
+def test_who_is_signed_in_by_a_proxy_signs_out_there(front: Front, browse: Browse) -> None:
+    with settings_with(front, SINGLE_SIGN_ON), open_browser(front, None) as client:
+        page = client.get("/accounts", headers={"X-Forwarded-User": "anna@agency.example"}).text
+        assert "anna@agency.example (admin)" in page
+        assert "/sign-out" not in page  # anna would be asked for a key, and still be signed in
+        assert "sign out there" in page
+        assert "/sign-out" in browse("admin").get("/accounts").text
+
+
 def test_nobody_else_can_name_a_user(front: Front) -> None:
     text = SINGLE_SIGN_ON.replace("127.0.0.0/8", "10.0.0.0/8")
     with settings_with(front, text), open_browser(front, None) as client:
