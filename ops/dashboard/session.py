@@ -24,7 +24,9 @@ from worker.config.values import Dashboard
 
 SALT: Final = "onoffice-relations session"
 DIGEST_PREFIX: Final = 16  # hexadecimal digits of a key's hash
-USER: Final = re.compile(r"[A-Za-z0-9._@+=/-]{1,100}")
+# As proxies name users: Google's with a colon, Auth0's with a bar, Windows's with a backslash. No comma: it
+# stands between two that were sent.
+USER: Final = re.compile(r"[\w!#$%&'*+./:=?@\\^`{|}~-]{1,100}", re.ASCII)
 ANYBODY: Final = "*"
 
 

@@ -203,6 +203,23 @@ def test_a_listed_proxy_names_the_user_and_the_audit_log_has_both(front: Front) 
     assert entry.by == "anna@agency.example (admin)"
 
 
+@pytest.mark.parametrize(
+    "user",
+    [
+        "accounts.google.com:anna@agency.example",
+        "auth0|5f7c8ec7c33c6c004bbafe82",
+        r"AGENCY\anna",
+        "o'brien@agency.example",
+    ],
+)
+def test_users_are_known_by_the_names_that_proxies_give_them(front: Front, user: str) -> None:
+    text = SINGLE_SIGN_ON.replace("anna@agency.example", user.replace("\\", "\\\\"))
+    with settings_with(front, text), open_browser(front, None) as client:
+        assert client.get("/audit", headers={"X-Forwarded-User": user}).url.path == "/audit"
+        for odd in (f"{user},bob", f"{user} bob", f"<{user}>"):
+            assert client.get("/accounts", headers={"X-Forwarded-User": odd}).url.path == "/sign-in"
+
+
 def test_who_is_signed_in_by_a_proxy_signs_out_there(front: Front, browse: Browse) -> None:
     with settings_with(front, SINGLE_SIGN_ON), open_browser(front, None) as client:
         page = client.get("/accounts", headers={"X-Forwarded-User": "anna@agency.example"}).text
