@@ -71,15 +71,18 @@ class Sessions:
 
 
 def find_visitor(request: Request, settings: Settings, sessions: Sessions) -> Visitor | None:
-    """Return who asks; raise Unauthorized for a bearer key that is not known."""
-    header = request.headers.get("authorization", "")
-    if header.lower().startswith("bearer "):
-        key = authenticate(settings.keys.values(), header)
-        return Visitor(key, key.name, by_cookie=False)
+    """Return who asks; raise Unauthorized for a bearer key that is not known.
+
+    A listed proxy comes first: some send a bearer token of their own beside the user's name.
+    """
     if user := proxied_user(request, settings.dashboard):
         named = settings.dashboard.users.get(user) or settings.dashboard.users.get(ANYBODY, "")
         if named in settings.keys:
             return Visitor(settings.keys[named], f"{user} ({named})")
+    header = request.headers.get("authorization", "")
+    if header.lower().startswith("bearer "):
+        key = authenticate(settings.keys.values(), header)
+        return Visitor(key, key.name, by_cookie=False)
     cookie = request.cookies.get(cookie_name(request), "")
     found = sessions.read(cookie, settings) if cookie else None
     return Visitor(found, found.name) if found else None

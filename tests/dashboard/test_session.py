@@ -203,6 +203,17 @@ def test_a_listed_proxy_names_the_user_and_the_audit_log_has_both(front: Front) 
     assert entry.by == "anna@agency.example (admin)"
 
 
+def test_a_token_that_a_proxy_sends_beside_the_user_is_no_key_of_ours(front: Front) -> None:
+    with settings_with(front, SINGLE_SIGN_ON), open_browser(front, None) as client:
+        token = {"Authorization": "Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln"}
+        assert client.get("/audit", headers=token).status_code == 401
+        anna = {**token, "X-Forwarded-User": "anna@agency.example"}
+        assert client.get("/audit", headers=anna).status_code == 200
+        of_another_site = {**anna, "Sec-Fetch-Site": "cross-site"}
+        paused = client.post("/accounts/acme/pause", data={"why": "x"}, headers=of_another_site)
+        assert paused.status_code == 403
+
+
 @pytest.mark.parametrize(
     "user",
     [
