@@ -288,6 +288,11 @@ def test_a_record_is_found_among_the_jobs_that_name_it(front: Front, browse: Bro
     assert any("row-acme" in browser.get(link).text for link in lists)
 
 
+@pytest.mark.parametrize("text", ["estate 0", "address 9007199254740992", "0"])
+def test_what_is_no_id_of_a_record_does_not_lead_to_all_jobs(browse: Browse, text: str) -> None:
+    assert f"Nothing is kept of “{text}”." in browse("admin").get("/find", params={"q": text}).text
+
+
 def test_a_job_of_an_erased_record_says_so(front: Front, browse: Browse) -> None:
     [job] = send(front, 9001)
     work(front)

@@ -104,6 +104,8 @@ def read_relation(text: str) -> Relation | None:
 
 def _by_record(visit: Visit, module: str, number: int) -> list[Found]:
     """Return the lists of jobs that name a record as a parent, or as a child; "" stands for any module."""
+    if not 0 < number <= MAX_ID:
+        return []
     t = visit.texts
     sides = (("parentid", t("as parent"), "parent"), ("childid", t("as child"), "child"))
     return [
