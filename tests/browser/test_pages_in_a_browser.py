@@ -195,13 +195,25 @@ def test_what_was_typed_outlives_the_session(open_page: Open) -> None:
     page.wait_for_url("**/sign-in?next=*")
 
 
-def test_a_page_whose_session_a_proxy_has_ended_leads_to_where_one_signs_in(open_page: Open) -> None:
+def test_the_overview_does_not_stand_still_when_its_session_has_ended(open_page: Open) -> None:
+    page = open_page("/")
+    page.locator("[data-live-state]").get_by_text("live", exact=True).wait_for()
+    page.context.clear_cookies()
+    page.get_by_label("Key of this server").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"), [(302, {"Location": "https://sign-in.example/"}), (200, {})], ids=["away", "here"]
+)
+def test_a_page_whose_session_a_proxy_has_ended_leads_to_where_one_signs_in(
+    open_page: Open, status: int, headers: dict[str, str]
+) -> None:
     page = open_page(
         "/"
     ).context.new_page()  # one that is not watched: a redirect is told as if it was followed
     page.goto("/accounts")
-    sign_in = {"Location": "https://sign-in.example/"}
-    page.route("**/accounts", lambda route: route.fulfill(status=302, headers=sign_in), times=1)
+    sign_in = {"status": status, "headers": headers, "content_type": "text/html", "body": "<form>Who?</form>"}
+    page.route("**/accounts", lambda route: route.fulfill(**sign_in), times=1)
     with page.expect_navigation(url="**/accounts"):  # from where the proxy leads on
         page.locator("#accounts").wait_for()
 

@@ -50,10 +50,10 @@ async function update() {
   try {
     const options = { signal: asked.signal, headers: { Accept: "text/html" }, cache: "no-store", redirect: "manual" };
     const answer = await fetch(body.dataset.here, options);
-    // To sign in: here, or where a proxy has it done, which may be another host.
-    if (answer.type === "opaqueredirect") return hasTyped("main") ? show("ended") : location.replace(body.dataset.here);
-    if (!answer.ok) throw REFUSED.includes(answer.status) ? "refused" : String(answer.status);
+    if (!answer.ok && answer.type !== "opaqueredirect") throw REFUSED.includes(answer.status) ? "refused" : String(answer.status);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // No page of ours: to sign in, here or where a proxy has it done, which may be another host.
+    if (!regions(fresh).length) return hasTyped("main") ? show("ended") : location.replace(body.dataset.here);
     failures = 0;
     if (asked.signal.aborted || isPaused() || isSelecting() || isEditing()) return plan();
     morph(fresh);
