@@ -202,6 +202,19 @@ def test_the_overview_does_not_stand_still_when_its_session_has_ended(open_page:
     page.get_by_label("Key of this server").wait_for()
 
 
+def test_the_verdict_of_a_server_that_is_away_does_not_look_like_one_of_now(open_page: Open) -> None:
+    page = open_page("/").context.new_page()  # whose console is not watched
+    page.goto("/")
+    verdict = page.locator("#verdict")
+    colour = "verdict => getComputedStyle(verdict).backgroundColor"
+    now, state = verdict.evaluate(colour), page.locator("[data-live-state]")
+    page.route("**/*", lambda route: route.fulfill(status=502), times=1)
+    state.get_by_text("the server does not answer").wait_for()
+    assert verdict.evaluate(colour) != now
+    state.get_by_text("live", exact=True).wait_for()
+    assert verdict.evaluate(colour) == now
+
+
 @pytest.mark.parametrize(
     ("status", "headers"), [(302, {"Location": "https://sign-in.example/"}), (200, {})], ids=["away", "here"]
 )

@@ -6,8 +6,7 @@ const REFUSED = [401, 403, 404]; // a session, a right or a page that is no more
 const PAUSED = "relations-paused";
 const body = document.body;
 const control = document.querySelector("[data-live-control]");
-let timer = 0;
-let failures = 0;
+let [timer, failures] = [0, 0];
 let trouble = "away"; // why the last one failed: a state
 let fetching = null;
 
@@ -25,6 +24,7 @@ const isEditing = () =>
 function show(state) {
   const shown = control.querySelector("[data-live-state]");
   const text = shown.dataset[state] ?? "";
+  body.dataset.state = state; // by which what is no longer known to be so looks like that
   if (shown.textContent !== text) shown.textContent = text;
   const toggle = control.querySelector("[data-live-toggle]");
   toggle.setAttribute("aria-pressed", String(isPaused()));
