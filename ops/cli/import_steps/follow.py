@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from threading import Timer
 from time import monotonic, sleep
-from typing import IO, Final, NamedTuple, Self, TextIO, TypeVar
+from typing import IO, Final, NamedTuple, Self, TypeVar
 
 import click
 
