@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from ops.dashboard.prepared import PreparedActs
+from ops.dashboard.pages.acts import PreparedActs
 
 from producers.services import build_services
 from tests.support.browsing import Browse, links_of, text_of
