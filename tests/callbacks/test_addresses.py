@@ -27,8 +27,14 @@ PRIVATE = [
     "::ffff:169.254.169.254",
     "64:ff9b::10.0.0.1",
     "2002:7f00:1::",
+    "2001:0:101:101::f5ff:fffe",  # Teredo: by a public server to 10.0.0.1
+    "2001:0:a00:1::fefe:fefe",  # to a public client by 10.0.0.1
 ]
-PUBLIC = ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1"]
+PUBLIC = [
+    *("1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1"),
+    "2002:101:101::",
+    "2001:0:101:101::fefe:fefe",
+]
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -47,6 +53,7 @@ def test_a_named_network_is_told_and_no_other() -> None:
         "::ffff:10.1.9.9",
     ]
     assert choose_addresses(["fd00::5", "127.0.0.1"], ["fd00::/8"]) == ["fd00::5"]
+    assert choose_addresses(["64:ff9b::10.1.2.3"], ["10.1.2.3/32"]) == ["64:ff9b::10.1.2.3"]
 
 
 @given(st.lists(st.ip_addresses(), max_size=6), st.ip_addresses(v=4, network="10.0.0.0/8"))

@@ -113,6 +113,18 @@ def test_an_empty_filter_and_an_unknown_field_are_refused(operator: Operator) ->
         problem(operator("POST", path, content=b"{"), 415)
 
 
+@pytest.mark.parametrize(
+    ("form", "path", "is_phps"),
+    [([], "", True), ({"set": []}, "set", True), ({"set": 5}, "set", False), ({"jobs": {}}, "jobs", False)],
+)
+def test_an_empty_array_of_php_for_an_object_is_explained(
+    operator: Operator, form: Any, path: str, is_phps: bool
+) -> None:
+    whole = {"account": "acme", **form} if form else form
+    [fault] = problem(operator("POST", "/v1/replays", json=whole), 422)["errors"]
+    assert (fault["path"], "send (object) [] for an object" in fault["message"]) == (path, is_phps)
+
+
 @pytest.mark.parametrize(("action", "state"), [("cancel", "failed"), ("dismiss", "queued")])
 def test_an_action_is_never_on_others_than_were_selected(
     front: Front, operator: Operator, action: str, state: str
