@@ -1,6 +1,5 @@
 """The command line as a real process: what the shell sees."""
 
-import json
 import os
 import signal
 import subprocess
@@ -125,37 +124,6 @@ def test_ctrl_c_is_quiet_while_the_program_is_still_imported(tmp_path: Path, wor
             assert process.stdout.read() + process.stderr.read() == ""
         finally:
             process.kill()
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("jobs", "list", "--nope", "--json"),
-        ("jobs", "show", "--json"),
-        ("nonsense", "--json"),
-        ("--json", "jobs", "show"),
-        ("jobs", "--json", "show"),
-        ("--json",),
-        ("jobs", "list", "--json", "--state", "nonsense"),
-        ("jobs", "list", "--json", "--since", "nonsense"),
-        ("accounts", "pause", "a/b", "--json"),
-        ("send", "nonsense", "--json"),
-        ("api", "--port", "x", "--json"),
-    ],
-)
-def test_a_wrong_command_line_with_json_is_one_object(tmp_path: Path, words: Sequence[str]) -> None:
-    env = {"RELATIONS_CONFIG": str(tmp_path / "nowhere.toml")}
-    done = run(*words, env=env, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    document = json.loads(done.stderr)
-    assert (document["error"], document["faults"]) == ("UsageError", [])
-    assert document["message"]
-
-
-def test_json_after_a_double_dash_is_a_word_and_asks_for_nothing(tmp_path: Path) -> None:
-    done = run("jobs", "list", "--", "--json", env={}, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "Error: Got unexpected extra argument (--json)" in done.stderr
 
 
 @pytest.mark.parametrize("path", ["/nowhere", __file__])

@@ -1,5 +1,6 @@
 """What cannot begin says so in one line and with exit code 2: a port, an address or a directory in use."""
 
+import json
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -109,3 +110,32 @@ def test_a_command_says_to_start_no_server_that_answers(tmp_path: Path) -> None:
         url = f"redis://{server.url.partition('@')[2]}"
         told = cli("jobs", "list", "--account", "acme", code=2, RELATIONS_REDIS_URL=url).stderr
     assert "Mend what it says, or set RELATIONS_REDIS_URL" in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("jobs", "list", "--nope", "--json"),
+        ("jobs", "show", "--json"),
+        ("nonsense", "--json"),
+        ("--json", "jobs", "show"),
+        ("jobs", "--json", "show"),
+        ("--json",),
+        ("jobs", "list", "--json", "--state", "nonsense"),
+        ("jobs", "list", "--json", "--since", "nonsense"),
+        ("accounts", "pause", "a/b", "--json"),
+        ("send", "nonsense", "--json"),
+        ("api", "--port", "x", "--json"),
+    ],
+)
+def test_a_wrong_command_line_with_json_is_one_object(tmp_path: Path, words: Sequence[str]) -> None:
+    done = make_cli({"RELATIONS_CONFIG": str(tmp_path / "nowhere.toml")})(*words, code=2)
+    assert done.stdout == ""
+    document = json.loads(done.stderr)
+    assert (document["error"], document["faults"]) == ("UsageError", [])
+    assert document["message"]
+
+
+def test_json_after_a_double_dash_is_a_word_and_asks_for_nothing() -> None:
+    done = make_cli({})("jobs", "list", "--", "--json", code=2)
+    assert "Error: Got unexpected extra argument (--json)" in done.stderr
