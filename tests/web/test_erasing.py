@@ -225,6 +225,11 @@ def test_the_audit_log_shows_a_fingerprint_that_whoever_knows_the_id_can_check(
     assert entry.count > 0
 
 
+def test_a_fingerprint_of_this_release_can_be_checked_by_every_later_one() -> None:
+    """The audit log and the document of an erasure outlive the release that wrote them."""
+    assert fingerprint(RecordRef("address", 9001), "01jd3k9x2b7c1d4e5g6h7j8k9m") == "f0a0284782bdb24ae5"
+
+
 def test_an_account_with_a_request_without_an_answer_is_not_touched(front: Front, services: Services) -> None:
     send(front, "create", BUYER, 1, ADA)
     lease = front.store.lease("acme", "h")
