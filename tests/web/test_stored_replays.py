@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from producers.job_admin.selection import narrow
 from producers.replay import prepare
 from producers.replay.resend import parse_correction
 from producers.replay.service import ReplayService
@@ -206,6 +207,19 @@ def test_what_people_did_since_the_preview_counts(
     assert [front.job(job).state for job in (dismissed, replaced)] == ["failed", "failed"]
     front.drain()
     assert front.store.counts("acme")["accepted"] == 4 + bool(how)
+
+
+@pytest.mark.parametrize("how", [{}, {"correction": {"childid": 9}}], ids=["as it was", "corrected"])
+def test_a_part_of_a_change_that_was_dismissed_since_the_preview_is_not_sent(
+    front: Front, replays: ReplayService, how: dict[str, Any]
+) -> None:
+    [job] = send(front, {"childid": MISSING, "parentid": [1, 2]})
+    part = narrow([job], JobFilter(parent=1))
+    replay = replays.prepare("acme", part, by="ada", **how)
+    build_services(front.runtime).jobs.dismiss("acme", part, by="bob")
+    done = run(replays, replay)
+    assert (replay.eligible, done.back, done.missed) == (1, 0, {"dismissed": 1})
+    assert front.store.counts("acme")["accepted"] == 1
 
 
 def test_a_replaced_job_is_not_put_back_but_may_be_corrected_in_another_way(
