@@ -971,3 +971,13 @@ def test_a_filter_is_read_by_the_interface_as_it_was_given(wanted: JobFilter) ->
     ]
     expected = msgspec.structs.replace(wanted, state="failed") if wanted.failed_until else wanted
     assert read_query(parameters, JobQuery).filter() == expected
+
+
+def test_an_act_on_more_jobs_than_one_call_takes_is_on_all_of_them(
+    ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.web.handlers.jobs.MAX_JOBS", 2)
+    jobs = send(ways.runtime, "acme", *range(1, 6))
+    answer = ways.remote("jobs", "cancel", "--account", "acme", "--state", "queued", "--yes", "--json")
+    assert sorted(json.loads(answer.stdout)["jobs"]) == sorted(jobs)
+    assert {ways.runtime.store.get_job(job).state for job in jobs} == {"superseded"}
