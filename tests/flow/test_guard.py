@@ -44,7 +44,7 @@ def swap(estate: int = 501) -> list[Change]:
 def test_a_refused_successor_leaves_the_broker_wherever_a_batch_ends(
     make_world: Make, max_batch: int, reverse: bool
 ) -> None:
-    estates = ESTATES if max_batch == 1000 else ESTATES[:30]  # a flush for each change takes its time
+    estates = ESTATES if max_batch == 1000 else ESTATES[:8]  # a flush for each change takes its time
     world = make_world(records=ONLY_42, policy={"max_batch": max_batch})
     world.simulator.seed("token-acme", [Relation(BROKER, estate, 42) for estate in estates])
     creates, deletes = zip(*map(swap, estates), strict=True)
@@ -77,9 +77,10 @@ def test_a_delete_that_comes_while_the_create_is_tried_or_just_failed_is_held(
 def test_only_the_deletes_are_replayed_and_then_everything_while_the_successor_is_still_refused(
     make_world: Make,
 ) -> None:
-    world = make_world(records=ONLY_42, policy={"max_batch": 50})
-    world.simulator.seed("token-acme", [Relation(BROKER, estate, 42) for estate in ESTATES])
-    world.accept(*(each for estate in ESTATES for each in swap(estate)))
+    estates = ESTATES[:24]
+    world = make_world(records=ONLY_42, policy={"max_batch": 10})
+    world.simulator.seed("token-acme", [Relation(BROKER, estate, 42) for estate in estates])
+    world.accept(*(each for estate in estates for each in swap(estate)))
     world.drain(turns=20_000)
     jobs = [receipt.job for receipt in world.receipts]
     requeue(world.intake, "acme", jobs[1::2])
@@ -87,7 +88,7 @@ def test_only_the_deletes_are_replayed_and_then_everything_while_the_successor_i
     requeue(world.intake, "acme", jobs)
     world.drain(turns=20_000)
     assert world.simulator.violations("token-acme") == ()
-    assert all(brokers(world, estate) == {42} for estate in ESTATES)
+    assert all(brokers(world, estate) == {42} for estate in estates)
 
 
 @pytest.mark.parametrize("max_actions", [1, 2, 50])
@@ -327,9 +328,10 @@ def test_a_guard_that_is_switched_off_leaves_nothing_behind(make_world: Make, na
 
 
 @pytest.mark.parametrize("name", [BROKER, UNIT])
-@pytest.mark.parametrize("odd", [1, 400])
+@pytest.mark.parametrize("odd", [1, 100])
 def test_an_answer_that_cannot_be_read_shows_no_record_alone(make_world: Make, name: str, odd: int) -> None:
-    world = make_world(faults=FaultPlan.script(["odd_reads"] * odd))
+    retry = RetryPolicy(give_up_after=3600.0)
+    world = make_world(faults=FaultPlan.script(["odd_reads"] * odd), policy={"retry": retry})
     world.simulator.seed("token-acme", [Relation(name, 501, 42)])
     world.accept(change("delete", BROKER, 501, 42) if name == BROKER else change("create", UNIT, 502, 42))
     world.flush()
