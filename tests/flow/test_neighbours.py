@@ -85,17 +85,17 @@ def test_good_relations_that_shared_requests_with_bad_ones_are_applied_and_the_b
     action: str, fault: str
 ) -> None:
     size, bad = 60, 4
-    retry = RetryPolicy(give_up_after=30 * MINUTE, backoff=(1.0, 60.0))
+    retry = RetryPolicy(give_up_after=10 * MINUTE, backoff=(1.0, 60.0))
     world, pool = world_of(FaultPlan.of_records(bad_parents(bad, "calendar"), fault), retry=retry)
     if action != "create":
         seeded = [Relation(MEETING, ESTATES + number, 90_001 + number) for number in range(size)]
         world.simulator.seed("token-acme", seeded)
     info = {"info": ((INFO, "gesendet"),)} if action == "modify" else {}
     world.accept(*pairs(size, action, MEETING, **info))
-    pool.run(10 * MINUTE)
+    pool.run(4 * MINUTE)
     jobs = world.jobs()
     assert Counter(job.state for job in jobs[bad:]) == {"succeeded": size - bad}
-    pool.run(25 * MINUTE)
+    pool.run(8 * MINUTE)
     jobs = world.jobs()
     assert {(job.state, job.refusal[1] if job.refusal else "") for job in jobs[:bad]} == {
         ("failed", "unknown")
