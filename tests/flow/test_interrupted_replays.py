@@ -17,11 +17,11 @@ from tests.support.replaying import replay, replays_of, run_replay
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.errors import BacklogFull, Unavailable
 from worker.ports.records import AuditEntry, JobFilter, JobRecord
-from worker.ports.store import IntakeBounds
+from worker.ports.store import IntakeBounds, Retention
 from worker.usecases.dry_run import dry_run_jobs
 from worker.usecases.intake import IntakePolicy
 
-BUYER = "estate:address:buyer"
+BUYER, DAY = "estate:address:buyer", 86_400.0
 FAILED = JobFilter(state="failed")
 Make = Callable[..., World]
 
@@ -118,6 +118,18 @@ def test_what_people_decide_while_a_replay_is_prepared_counts(make_world: Make, 
     prepared = replace(replays_of(world), dry_run=judge).prepare("acme", FAILED, by="ada", **how)
     assert prepared.eligible == 1
     assert run_replay(world, prepared).missed == {"dismissed": 1}
+
+
+@pytest.mark.parametrize("how", [{}, {"forced": True}], ids=["as it was", "forced"])
+def test_a_job_that_was_kept_too_long_since_the_preview_is_gone(
+    make_world: Make, how: dict[str, Any]
+) -> None:
+    world = make_failed(make_world)
+    world.clock.advance(Retention().failed - DAY)
+    prepared = replays_of(world).prepare("acme", FAILED, by="ada", **how)
+    world.clock.advance(2 * DAY)
+    world.store.tidy("acme")
+    assert (prepared.eligible, run_replay(world, prepared).missed) == (1, {"gone": 1})
 
 
 def test_what_was_sent_in_place_of_one_failure_is_not_forgotten_for_that_of_the_others(

@@ -23,7 +23,7 @@ from worker.ports.waiting import Pause
 from worker.usecases.replay import PIECE, requeue
 
 BUYERS = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501}
-FAILED = JobFilter(state="failed")
+FAILED, FAILED_OF_1 = JobFilter(state="failed"), JobFilter(state="failed", parent=1)
 
 
 @pytest.fixture
@@ -220,6 +220,14 @@ def test_a_part_of_a_change_that_was_dismissed_since_the_preview_is_not_sent(
     done = run(replays, replay)
     assert (replay.eligible, done.back, done.missed) == (1, 0, {"dismissed": 1})
     assert front.store.counts("acme")["accepted"] == 1
+
+
+def test_a_filter_replays_the_failures_that_it_is_about_and_no_other_of_their_change(
+    front: Front, replays: ReplayService
+) -> None:
+    [job] = send(front, {"childid": MISSING, "parentid": [1, 2]})
+    done = run(replays, replays.prepare("acme", FAILED_OF_1, by="ada"))
+    assert (done.back, front.job(job).failed) == (1, (Relation(BUYERS["relationtype"], 2, MISSING),))
 
 
 def test_a_replaced_job_is_not_put_back_but_may_be_corrected_in_another_way(
