@@ -197,7 +197,7 @@ def test_responses_are_as_described(front: Front, document: dict[str, Any], tmp_
         "--phases",
         "examples,coverage,fuzzing",
         "--max-examples",
-        "10",
+        "4",
         "--exclude-checks",
         "positive_data_acceptance",
         *SEED,

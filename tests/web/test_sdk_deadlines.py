@@ -144,7 +144,7 @@ def test_a_client_whose_connections_were_all_taken_by_a_server_that_hangs_has_th
         server = await asyncio.start_server(lambda *ends: serve(hangs, *ends), "127.0.0.1", 0)
         url = "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
         async with server, AsyncRelations(url, "key") as relations:
-            for _ in range(4):
+            for _ in range(2):
                 waits = [relations.wait("acme-1", timeout=0) for _ in range(150)]
                 failures = await asyncio.gather(*waits, return_exceptions=True)
                 assert {type(failure) for failure in failures} == {Unavailable}
