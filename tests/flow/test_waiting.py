@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from worker.usecases.waiting import (
     AccountView,
     WaitReader,
     why_account_waits,
+    why_job_waits,
     why_queue_waits,
     why_relation_waits,
 )
@@ -118,6 +120,28 @@ def test_why_a_relation_waits(
 )
 def test_why_the_inbox_waits(state: AccountState, reason: str, seconds: int) -> None:
     assert_waits(why_queue_waits(view(state)), reason, seconds)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "seconds"),
+    [
+        (FREE, "backoff", 9),
+        (FREE._replace(pause=Pause("clock", until=NOW + 7 * SECOND)), "backoff", 9),
+        (FREE._replace(pause=Pause("clock", until=NOW + 60 * SECOND)), "clock", 60),
+        (FREE._replace(pause=Pause("hand")), "pause", 0),
+    ],
+)
+def test_of_several_reasons_a_job_has_the_one_that_lasts_longest(
+    state: AccountState, reason: str, seconds: int
+) -> None:
+    world = World(MemoryStore)
+    world.accept(change("create", BUYER, 1, 8, 9, 10))
+    job = msgspec.structs.replace(world.job(), state="retrying")
+    records = {
+        relation: RelationRecord(OpenRelation((CREATE,), since=NOW, not_before=NOW + wait * SECOND))
+        for relation, wait in zip(job.relations, (5, 9, 0), strict=True)
+    }
+    assert_waits(why_job_waits(view(state), job, records), reason, seconds)
 
 
 def assert_waits(waiting: Waiting | None, reason: str | None, seconds: int) -> None:
