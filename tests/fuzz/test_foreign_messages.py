@@ -2,12 +2,12 @@
 
 import json
 from base64 import b64decode, b64encode
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from kombu import Queue
 
-from ops.dev.stack import Shape, running
+from ops.dev.stack import Shape, Stack, running
 from tests.support.celery_messages import GOOD, REFUSED
 from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.celery_broker import OwnConnection
@@ -15,6 +15,7 @@ from worker.celery_unreadable import read_undecoded, wrap_foreign
 from worker.contract.message import UNROUTED
 from worker.ports.records import JobFilter
 from worker.redis.client import connect
+from worker.wiring import Runtime
 
 QUEUES = ("relations.intake", "relations.flush", "relations.ops")
 
@@ -50,56 +51,67 @@ FOREIGN = (
 )
 
 
-def test_what_is_no_message_of_celery_ends_no_worker_and_is_kept_once_each(tmp_path: Path) -> None:
-    with running(tmp_path, Shape(accounts=("acme",), parts=("worker",), concurrency=1)) as stack:
-        runtime = stack.runtime(wakes=False)
-        for queue in QUEUES:
-            first, second, other = (envelope(delivery_tag=f"{queue} {number}") for number in range(3))
-            other = other.replace(b'"body": "', b'"headers": {"x": 1}, "content-type": "text/x", "body": "')
-            runtime.client.rpush(queue, *FOREIGN, first, second, other)
-        stack.celery().send_task(
-            "relations.accept", [{**GOOD, "batch": "last"}], queue="relations.intake", ignore_result=True
-        )
-        wait_until(
-            lambda: runtime.store.batch_counts("acme", "last").get("accepted"),
-            "the last is not accepted",
-            seconds=60,
-        )
-        everything = len(QUEUES) * (len(FOREIGN) + 3)
-        wait_until(
-            lambda: runtime.store.counts(UNROUTED).get("unreadable") == everything,
-            "not all of it is kept",
-            seconds=60,
-        )
-        assert not stack.ended()
-        log = stack.log("worker").read_text("utf-8")
-        assert "Traceback" not in log
-        assert "contents of the message" not in log
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    shape = Shape(accounts=("acme",), parts=("worker",), concurrency=1)
+    with running(tmp_path_factory.mktemp("stack"), shape) as stack:
+        yield stack
 
 
-def test_what_celery_would_drop_is_kept_once_each_and_not_in_the_log(tmp_path: Path) -> None:
-    with running(tmp_path, Shape(accounts=("acme",), parts=("worker",), concurrency=1)) as stack:
-        runtime = stack.runtime(wakes=False)
-        for headers, body in REFUSED:
-            item = {**json.loads(envelope(delivery_tag="one for all")), "headers": headers}
-            item |= {"content-type": "application/json", "content-encoding": "utf-8"}
-            item["body"] = b64encode(body).decode()
-            runtime.client.rpush("relations.intake", *[json.dumps(item)] * 2)
-        wait_until(
-            lambda: runtime.store.counts(UNROUTED).get("unreadable") == len(REFUSED),
-            "not all of it is kept",
-            seconds=60,
-        )
-        wait_until(lambda: runtime.client.llen("relations.intake") == 0, "it is not worked", seconds=60)
-        kept = runtime.queries.find_jobs(UNROUTED, JobFilter(error="unreadable")).entries
-        refused = 'got "a message that Celery refuses" (NotRegistered); send a change, or a list of them'
-        faults = [job.refusal[2] for job in kept if job.refusal]
-        assert [fault for fault in faults if "task_serializer" in fault and 'got "a' in fault] == []
-        assert any(refused in fault for fault in faults)
-        assert not stack.ended()
-        log = stack.log("worker").read_text("utf-8")
-        assert "Traceback" not in log
-        assert "personal" not in log
+def count_unreadable(runtime: Runtime) -> int:
+    return runtime.store.counts(UNROUTED).get("unreadable", 0)
+
+
+def test_what_is_no_message_of_celery_ends_no_worker_and_is_kept_once_each(stack: Stack) -> None:
+    runtime = stack.runtime(wakes=False)
+    before = count_unreadable(runtime)
+    for queue in QUEUES:
+        first, second, other = (envelope(delivery_tag=f"{queue} {number}") for number in range(3))
+        other = other.replace(b'"body": "', b'"headers": {"x": 1}, "content-type": "text/x", "body": "')
+        runtime.client.rpush(queue, *FOREIGN, first, second, other)
+    stack.celery().send_task(
+        "relations.accept", [{**GOOD, "batch": "last"}], queue="relations.intake", ignore_result=True
+    )
+    wait_until(
+        lambda: runtime.store.batch_counts("acme", "last").get("accepted"),
+        "the last is not accepted",
+        seconds=60,
+    )
+    everything = len(QUEUES) * (len(FOREIGN) + 3)
+    wait_until(
+        lambda: count_unreadable(runtime) - before == everything,
+        "not all of it is kept",
+        seconds=60,
+    )
+    assert not stack.ended()
+    log = stack.log("worker").read_text("utf-8")
+    assert "Traceback" not in log
+    assert "contents of the message" not in log
+
+
+def test_what_celery_would_drop_is_kept_once_each_and_not_in_the_log(stack: Stack) -> None:
+    runtime = stack.runtime(wakes=False)
+    before = count_unreadable(runtime)
+    for headers, body in REFUSED:
+        item = {**json.loads(envelope(delivery_tag="one for all")), "headers": headers}
+        item |= {"content-type": "application/json", "content-encoding": "utf-8"}
+        item["body"] = b64encode(body).decode()
+        runtime.client.rpush("relations.intake", *[json.dumps(item)] * 2)
+    wait_until(
+        lambda: count_unreadable(runtime) - before == len(REFUSED),
+        "not all of it is kept",
+        seconds=60,
+    )
+    wait_until(lambda: runtime.client.llen("relations.intake") == 0, "it is not worked", seconds=60)
+    kept = runtime.queries.find_jobs(UNROUTED, JobFilter(error="unreadable"), limit=len(REFUSED)).entries
+    refused = 'got "a message that Celery refuses" (NotRegistered); send a change, or a list of them'
+    faults = [job.refusal[2] for job in kept if job.refusal]
+    assert [fault for fault in faults if "task_serializer" in fault and 'got "a' in fault] == []
+    assert any(refused in fault for fault in faults)
+    assert not stack.ended()
+    log = stack.log("worker").read_text("utf-8")
+    assert "Traceback" not in log
+    assert "personal" not in log
 
 
 @pytest.mark.parametrize(
