@@ -137,7 +137,8 @@ def test_a_cluster_is_reached_over_tls(tmp_path: Path) -> None:
 
 def test_a_connection_is_replaced_when_it_is_older_than_wanted(tmp_path: Path) -> None:
     with run_server(tmp_path) as server:
-        kept, renewed = connect(server.url), connect(f"{server.url}?max_age=0.05")
-        first, second = kept.client_id(), renewed.client_id()
-        wait_until(lambda: renewed.client_id() != second, "the connection stays")
-        assert kept.client_id() == first
+        options = ("", "?max_age=60", "?max_age=0.05")
+        kept, young, renewed = (connect(f"{server.url}{each}") for each in options)
+        first = [each.client_id() for each in (kept, young, renewed)]
+        wait_until(lambda: renewed.client_id() != first[-1], "the connection stays")
+        assert [each.client_id() for each in (kept, young)] == first[:2]
