@@ -92,6 +92,21 @@ def test_a_choice_releases_the_change_wakes_a_worker_and_is_audited(
     assert [each["chosen_by"] for each in shown["references"]] == [None, "admin"]
 
 
+def test_all_are_those_that_wait_for_the_same_record_and_no_choice_is_made_again(
+    front: Front, operator: httpx.Client
+) -> None:
+    job, chosen, _ = send(front, TWO, [TWO, "address:KdNr=8153"], "address:KdNr=8153")
+    done = operator.post(f"/v1/jobs/{chosen}/resolve", json={"references": {TWO: 8151}}).json()
+    assert done["jobs"] == [chosen]
+    front.drain()
+    for dry_run in (True, False):
+        form = {"childid": 8152, "all": True, "dry_run": dry_run}
+        answer = operator.post(f"/v1/jobs/{job}/resolve", json=form).json()
+        assert (answer["jobs"], answer["refused"]) == ([job], {})
+    shown = show(front, chosen)
+    assert (shown["state"], shown["references"][1]["id"]) == ("parked", 8151)
+
+
 def test_parked_changes_are_looked_up_at_once(front: Front, operator: httpx.Client) -> None:
     job, other = send(front, "address:KdNr=8153", TWO)
     seed(front, {"address": {"8153": {"KdNr": "8153"}}})
