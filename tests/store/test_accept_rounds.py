@@ -1,6 +1,6 @@
 """Laws of accepting in rounds: every round is accepted in order, once, whatever happens to the connection."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from redis import Redis
@@ -27,14 +27,24 @@ def test_rounds_are_accepted_in_order_and_a_repetition_answers_the_same(store: S
     assert [job.id for job in reversed(list_jobs(store))] == [each.job for one in ROUNDS for each in one]
 
 
+def break_connections(client: Redis) -> None:
+    client.client_kill_filter(skipme=True, _type="normal")
+
+
+def forget_scripts(client: Redis) -> None:
+    """Make the server one that knows no script of ours, as a new master may be."""
+    client.script_flush()
+
+
+@pytest.mark.parametrize("fail", [break_connections, forget_scripts])
 @pytest.mark.parametrize("at", range(len(ROUNDS)))
-def test_a_connection_that_breaks_loses_no_round_and_doubles_none(
-    redis_store: RedisStore, redis_client: Redis, at: int
+def test_a_failure_on_the_way_loses_no_round_and_doubles_none(
+    redis_store: RedisStore, redis_client: Redis, at: int, fail: Callable[[Redis], None]
 ) -> None:
     def rounds() -> Iterator[Sequence[Submission]]:
         for number, one in enumerate(ROUNDS):
             if number == at:
-                redis_client.client_kill_filter(skipme=True, _type="normal")
+                fail(redis_client)
             yield one
 
     accept(redis_store, change(99, 9), first=900)  # the server knows the script
@@ -45,6 +55,16 @@ def test_a_connection_that_breaks_loses_no_round_and_doubles_none(
     assert [job.id for job in reversed(list_jobs(redis_store))][1:] == [
         each.job for one in ROUNDS for each in one
     ]
+
+
+def test_every_stream_of_rounds_gives_its_connection_back(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    connections = set[int]()
+    for _ in range(3):
+        list(redis_store.accept_rounds("acme", iter(ROUNDS), IntakeBounds(NO_LIMIT, MONTH)))
+        connections.add(len(redis_client.client_list()))
+    assert len(connections) == 1
 
 
 def test_an_abandoned_iteration_leaves_no_answer_for_others(redis_store: RedisStore) -> None:
