@@ -76,6 +76,23 @@ def test_a_renewal_that_takes_long_delays_no_other() -> None:
     assert not slow.threads & quick.threads
 
 
+def test_once_a_lease_may_be_given_back_no_renewal_of_it_is_on_its_way() -> None:
+    may_go_on, is_over = threading.Event(), threading.Event()
+
+    class Slow(Renewed):
+        def renew(self) -> None:
+            super().renew()
+            may_go_on.wait(TIMEOUT)
+            is_over.set()
+
+    slow = Slow()
+    held: Any = slow
+    with ThreadedLeaseKeeper(INTERVAL)(held):
+        slow.wait_for(1)
+        threading.Timer(INTERVAL, may_go_on.set).start()
+    assert is_over.is_set()
+
+
 @pytest.mark.parametrize(
     ("failure", "goes_on"), [(StoreUnavailable("away"), True), (LeaseLost("another has it"), False)]
 )
