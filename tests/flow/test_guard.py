@@ -4,20 +4,25 @@ Whatever shares a batch, arrives when, is refused, lost, replayed or erased; `vi
 own record of every write.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops.simulator import OF_RELATIONS, FaultPlan, Records, Switches
+from ops.simulator import OF_RELATIONS, FaultPlan, InjectedFault, Records, Switches
 from tests.support.broken_stores import inspector_of
 from tests.support.flow_world import World, change, states
 from worker.contract import Change, Relation
+from worker.planner.actions import Reply
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
+from worker.ports.work import Lease
 from worker.testing import MemoryStore
+from worker.usecases.flush import flush
 from worker.usecases.replay import requeue
 
 Make = Callable[..., World]
@@ -341,6 +346,51 @@ def test_an_answer_that_cannot_be_read_shows_no_record_alone(make_world: Make, n
     assert list(world.relations()) == [Relation(name, 501, 42)]
     refused_for = "unknown" if odd > 1 else "last_one" if name == BROKER else "dependency"
     assert errors(world) == [refused_for]
+
+
+# --- what a flush has read, and the next would have to read again
+
+
+@pytest.mark.parametrize("rate", [0.2, 1.0, 3.9])
+@pytest.mark.parametrize("others", [0, 20])
+def test_what_the_guard_allows_is_sent_however_slow_the_pace_is(
+    make_world: Make, rate: float, others: int
+) -> None:
+    """Each flush had the slot of the read, gave its worker back, and the next read the same for ever."""
+    world = make_world(policy={"rate": rate, "burst": 1, "limits": Limits(max_ids=10, max_actions=1)})
+    world.simulator.seed("token-acme", [Relation(BROKER, 501, child) for child in (42, 43)])
+    world.accept(*(change("create", BUYER, 600 + number, 700 + number) for number in range(others)))
+    world.accept(change("delete", BROKER, 501, 42), change("create", UNIT, 501, 801))
+    world.drain(turns=100)
+    assert (brokers(world), set(states(world))) == ({43}, {"succeeded"})
+    assert len(world.sent()) <= others + 6
+
+
+def test_what_the_guard_allows_is_sent_when_the_reads_took_all_of_the_flushs_time(make_world: Make) -> None:
+    world = make_world(
+        faults=FaultPlan.script([InjectedFault("latency", 9.0)] * 100),
+        policy={"limits": Limits(max_ids=1, max_actions=1)},
+    )
+    world.simulator.seed(
+        "token-acme", [Relation(BROKER, estate, child) for estate in ESTATES[:3] for child in (42, 43)]
+    )
+    world.accept(*(change("delete", BROKER, estate, 42) for estate in ESTATES[:3]))
+    held: list[Lease] = []
+
+    class Renewing:
+        def send(self, *asked: Any, **options: Any) -> Reply:
+            held[-1].renew()
+            return world.apis["acme"].send(*asked, **options)
+
+    @contextmanager
+    def keep_lease(lease: Lease) -> Iterator[None]:
+        held.append(lease)
+        yield
+
+    while world.open_accounts():
+        flush(world.policy_of("acme"), world.flush_deps("acme", api=Renewing(), keep_lease=keep_lease))
+        assert len(held) <= len(world.jobs()), "a flush has done nothing but to read"
+    assert world.sent() == [*["get"] * 3, "delete", *["get"] * 2, "delete", "delete"]
 
 
 # --- any story

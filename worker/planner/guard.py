@@ -72,6 +72,16 @@ class Guard:
         """Return the guarded record of the relation, "" if there is none."""
         return guard_key(relation, self._guarded(relation.type))
 
+    @property
+    def was_shown(self) -> bool:
+        """Whether a read has shown what a record has."""
+        return bool(self._shown)
+
+    def keeps(self, operation: Operation, states: Mapping[Relation, RelationState]) -> bool:
+        """Return whether the operation is sent only by what is known of its record."""
+        relation = operation.relation
+        return _is_guarded(operation, states[relation], self._guarded(relation.type))
+
     # --- what is sent
 
     def screen(self, operations: Sequence[Operation], states: Mapping[Relation, RelationState]) -> Screened:

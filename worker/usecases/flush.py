@@ -18,7 +18,7 @@ from worker.ports.services import Feedback, Grant, Sender
 from worker.ports.waiting import Pause
 from worker.ports.work import DeleteBrake, Lease, WorkBatch
 from worker.usecases.account_lease import release_when_back
-from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of, is_stopped
+from worker.usecases.account_pace import LONG_SLOT_WAIT, MAX_SLOT_WAIT, AccountPace, feedback_of, is_stopped
 from worker.usecases.batch import Batch
 from worker.usecases.dry_run import observe
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
@@ -78,6 +78,7 @@ class _Flush:
         self.guarded = GuardedWork(self.batch, policy, lease, telemetry, self.now)
         self.started, self.read_at = deps.clock.monotonic(), 0
         self.ends_at = self.started + FLUSH_BUDGET
+        self.is_cut_short = self.is_last_round = False
         self.pace = AccountPace(policy, deps, lease, telemetry)
         self.ahead = ReadAhead(policy, started=self.started)
 
@@ -119,7 +120,7 @@ class _Flush:
         rest: float | None = None
         while rest is None and ((operations := self.guarded.next_operations()) or self.join_next()):
             rest = self.run_round(operations) if operations else None
-        return rest or 0.0
+        return max(rest or 0.0, self.run_last_round())
 
     # --- the batch
 
@@ -177,6 +178,15 @@ class _Flush:
                 self.take_reply(current, *answered)
             elif current.is_settled:
                 return current.rest
+
+    def run_last_round(self) -> float:
+        """Send what the guard allows by what was read, before a flush ends that was cut short.
+
+        The next flush would only read that again. Return the seconds to rest.
+        """
+        self.is_last_round = True
+        operations = self.guarded.allowed_operations() if self.is_cut_short else ()
+        return self.run_round(operations) or 0.0 if operations else 0.0
 
     def plan(self, group: OperationGroup) -> Plan:
         """Plan the operations of a group."""
@@ -244,13 +254,16 @@ class _Flush:
             return False
         place, request = following
         is_over_time = self.deps.clock.monotonic() > self.ends_at
-        if is_over_time or self.pace.suspected == MAX_SUSPECTED:
+        if (is_over_time and not self.is_last_round) or self.pace.suspected == MAX_SUSPECTED:
+            self.is_cut_short = True
             current.end(rest=0.0)
             return False
-        grant = self.pace.book_slot(MAX_SLOT_WAIT if current.is_settled else 0.0)
+        max_wait = LONG_SLOT_WAIT if self.is_last_round else MAX_SLOT_WAIT
+        grant = self.pace.book_slot(max_wait if current.is_settled else 0.0)
         if not grant.booked:
             current.slot_in = grant.wait
-            if current.is_settled or grant.wait > MAX_SLOT_WAIT:
+            if current.is_settled or grant.wait > max_wait:
+                self.is_cut_short = True
                 current.end(rest=grant.wait)
             return False
         if self.pace.has_to_plan_again(current, grant, now=self.now()):
@@ -261,7 +274,9 @@ class _Flush:
         if not self.send(place, wanted, current, grant, purpose):
             current.end(rest=0.0)
             return False
-        if purpose != "work" or len(wanted.actions) < len(request.actions):
+        if is_over_time:
+            current.end(rest=0.0)
+        elif purpose != "work" or len(wanted.actions) < len(request.actions):
             current.end()  # plan again: a later request may build on what was left out
         return True
 
@@ -285,19 +300,10 @@ class _Flush:
             now=signed / SECOND,
             is_alone=current.is_at_last and not self.may_read_ahead(current),
         )
-        sent = SentRequest(
-            place,
-            request_id,
-            request,
-            purpose,
-            current.group,
-            grant,
-            signed,
-            correlations=self.batch.correlations(request.relations()),
-            troubles=self.pace.troubles,
-            clock_corrected=self.pace.clock_corrected,
-        )
-        current.sent(sent)
+        correlations = self.batch.correlations(request.relations())
+        troubles, clock_corrected = self.pace.troubles, self.pace.clock_corrected
+        about = purpose, current.group, grant, signed, correlations, troubles, clock_corrected
+        current.sent(SentRequest(place, request_id, request, *about))
         return True
 
     def settle(self, sent: SentRequest, reply: Reply, feedback: Feedback) -> None:

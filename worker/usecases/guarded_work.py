@@ -58,6 +58,11 @@ class GuardedWork:
             self.write(effects)
         return operations
 
+    def allowed_operations(self) -> list[Operation]:
+        """Return the operations that the guard allows by what it was shown."""
+        operations = self.next_operations() if self.guard.was_shown else []
+        return [each for each in operations if self.guard.keeps(each, self.batch.states)]
+
     def write(self, effects: Effects) -> None:
         """Write effects that no request brought; the batch has them already."""
         self.lease.claim((), (), self.batch.writes(effects))
