@@ -1,5 +1,6 @@
 """Rare cases: thousands of equal intents, a store that is away at a bad time, two pauses at once."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -7,10 +8,12 @@ import pytest
 import redis
 
 from ops.simulator import FaultPlan
+from tests.support.crashes import BrokenConnection
 from tests.support.flow_world import World, change
-from worker.errors import StoreUnavailable
+from worker.errors import StoreUnavailable, Unavailable
 from worker.planner.actions import ActionResult, ErrorClass, Reply, Verdict
 from worker.planner.plan import Limits
+from worker.planner.retry_policy import RetryPolicy
 from worker.ports.waiting import Pause
 from worker.store.commit import Commit, new_commit_id
 from worker.store.keys import bucket_of, short_id
@@ -29,6 +32,26 @@ def test_thousands_of_equal_intents_have_one_outcome_each(make_world: Make, at_o
     assert (counts["accepted"], counts["backlog"], counts["open"]) == (2500, 0, 0)
     assert counts.get("succeeded", 0) + counts.get("superseded", 0) == 2500
     assert len(world.relations()) == 1
+
+
+@pytest.mark.parametrize("action", ["create", "delete"])
+def test_what_is_given_up_with_a_dead_workers_request_has_no_part_in_the_next_change(
+    make_world: Make, action: str
+) -> None:
+    """The change that came next was folded with what had just failed, which so had two outcomes."""
+    world = make_world(policy={"retry": RetryPolicy(give_up_after=60.0)})
+    world.accept(change("create", BUYER, 501, 9001))
+    api, world.apis["acme"] = world.apis["acme"], BrokenConnection()
+    with pytest.raises(Unavailable):
+        world.flush()
+    world.apis["acme"] = api
+    world.clock.advance(61.0)
+    world.accept(change(action, BUYER, 501, 9001))
+    world.drain()
+    first, second = world.jobs()
+    assert (first.state, first.refusal and first.refusal[1]) == ("failed", "unknown")
+    assert [+Counter(job.counts) for job in (first, second)] == [{"failed": 1}, {"applied": 1}]
+    assert len(world.relations()) == (action == "create")
 
 
 class FailingLease:

@@ -18,6 +18,7 @@ from worker.planner.relation_state import (
     CREATE_KEYS,
     Doubt,
     Refusal,
+    RelationRecord,
     RelationState,
     Stage,
     confirm_write,
@@ -89,6 +90,15 @@ class Effects:
         self.states |= later.states
         self.confirmed |= later.confirmed
         self.outcomes += later.outcomes
+
+    def closed(self, records: Mapping[Relation, RelationRecord]) -> dict[Relation, RelationRecord]:
+        """Return the records of the relations that these close, as they are then."""
+        closed = {}
+        for relation in (each for each, state in self.states.items() if state is None):
+            before = records[relation]
+            confirmed, doubt = self.confirmed.get(relation, (before.confirmed, before.doubt))
+            closed[relation] = RelationRecord(None, confirmed, doubt)
+        return closed
 
 
 class ReplyContext(NamedTuple):

@@ -139,7 +139,7 @@ class _Flush:
             context = self.reply_context(entry.signed, work.now)
             effects.extend(self.guarded.apply(apply_lost_request(self.batch.states, entry.request, context)))
         if not work.recovered:
-            effects.extend(self.batch.add_intents(work.jobs, records, now=work.now))
+            effects.extend(self.batch.add_intents(work.jobs, records | effects.closed(records), now=work.now))
         self.batch.keep_only([*work.due, *named])
         states = self.batch.states
         self.telemetry.batch_folded(work, relations=len(states), correlations=self.batch.correlations(states))
