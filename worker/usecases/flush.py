@@ -78,7 +78,7 @@ class _Flush:
         self.guarded = GuardedWork(self.batch, policy, lease, telemetry, self.now)
         self.started, self.read_at = deps.clock.monotonic(), 0
         self.ends_at = self.started + FLUSH_BUDGET
-        self.is_cut_short = self.is_last_round = False
+        self.is_cut_short, self.is_last_round, self.max_wait = False, False, MAX_SLOT_WAIT
         self.pace = AccountPace(policy, deps, lease, telemetry)
         self.ahead = ReadAhead(policy, started=self.started)
 
@@ -89,7 +89,8 @@ class _Flush:
         if work.look_ups and not (work.recovered or work.begun):
             rest = LookUpStage(self.policy, self.deps, self.lease, self.telemetry, self.pace).run()
             work = self.read()  # there may be more, and it may be folded in another way
-            self.ends_at = self.started + FLUSH_BUDGET
+            # It has its share of the slots, or steady look-ups would take them all.
+            self.ends_at, self.max_wait = self.started + FLUSH_BUDGET, LONG_SLOT_WAIT
         return max(self.work(work), rest or 0.0)
 
     def read(self) -> WorkBatch:
@@ -184,7 +185,7 @@ class _Flush:
 
         The next flush would only read that again. Return the seconds to rest.
         """
-        self.is_last_round = True
+        self.is_last_round, self.max_wait = True, LONG_SLOT_WAIT
         operations = self.guarded.allowed_operations() if self.is_cut_short else ()
         return self.run_round(operations) or 0.0 if operations else 0.0
 
@@ -258,11 +259,10 @@ class _Flush:
             self.is_cut_short = True
             current.end(rest=0.0)
             return False
-        max_wait = LONG_SLOT_WAIT if self.is_last_round else MAX_SLOT_WAIT
-        grant = self.pace.book_slot(max_wait if current.is_settled else 0.0)
+        grant = self.pace.book_slot(self.max_wait if current.is_settled else 0.0)
         if not grant.booked:
             current.slot_in = grant.wait
-            if current.is_settled or grant.wait > max_wait:
+            if current.is_settled or grant.wait > self.max_wait:
                 self.is_cut_short = True
                 current.end(rest=grant.wait)
             return False
@@ -274,10 +274,10 @@ class _Flush:
         if not self.send(place, wanted, current, grant, purpose):
             current.end(rest=0.0)
             return False
-        if is_over_time:
-            current.end(rest=0.0)
-        elif purpose != "work" or len(wanted.actions) < len(request.actions):
-            current.end()  # plan again: a later request may build on what was left out
+        self.max_wait = MAX_SLOT_WAIT
+        if is_over_time or purpose != "work" or len(wanted.actions) < len(request.actions):
+            # Where there is time, plan again: a later request may build on what was left out.
+            current.end(rest=0.0 if is_over_time else None)
         return True
 
     def put_off(self, groups: Sequence[OperationGroup]) -> None:

@@ -19,7 +19,7 @@ from worker.planner.search import Answer, Search
 from worker.ports.references import LookUpBatch, LookUpResult, Parking, UnresolvedJob
 from worker.ports.requests import RequestKind
 from worker.ports.work import Lease
-from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace
+from worker.usecases.account_pace import LONG_SLOT_WAIT, MAX_SLOT_WAIT, AccountPace
 from worker.usecases.batch import first_correlations
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
 from worker.usecases.flush_telemetry import FlushTelemetry
@@ -102,15 +102,18 @@ class LookUpStage:
     def _send_all(self, asking: Asking[Sent]) -> float | None:
         """Send all that is asked; return the seconds to rest if some is left for the next flush."""
         while request := asking.next_request(self._pace.max_actions()):
-            if self._deps.clock.monotonic() - self._started > BUDGET:
+            # The next look-up would ask for the pages before this one again.
+            is_next_page = any(isinstance(each, Search) and each.offset for each in request)
+            if self._deps.clock.monotonic() - self._started > BUDGET and not is_next_page:
                 return 0.0
-            if (rest := self._send(asking, request)) is not None:
+            rest = self._send(asking, request, LONG_SLOT_WAIT if is_next_page else MAX_SLOT_WAIT)
+            if rest is not None:
                 return rest
         return None
 
-    def _send(self, asking: Asking[Sent], request: Sequence[Sent]) -> float | None:
+    def _send(self, asking: Asking[Sent], request: Sequence[Sent], max_wait: float) -> float | None:
         """Send one request, and note its answers; return the seconds to rest if the account has to."""
-        grant = self._pace.book_slot(MAX_SLOT_WAIT)
+        grant = self._pace.book_slot(max_wait)
         if not grant.booked:
             return grant.wait
         jobs = chain.from_iterable(map(asking.jobs_behind, request))
@@ -138,13 +141,13 @@ class LookUpStage:
         lost: frozenset[Reference],
         reading: RelatedRead,
     ) -> Iterable[LookUpResult]:
-        """Yield what becomes of each change of which all that was asked is known, or failed to be."""
+        """Yield what becomes of each change that lacks something for certain, or of which all is known."""
         now, room = self._now(), MAX_PARKED - batch.parked
         for job in batch.jobs:
             own = {reference: answers[reference] for reference in job.references if reference in answers}
-            if any(reference not in own and reference not in lost for reference in job.references):
+            lacking, related = _lacks_reference(job, own, lost), None
+            if not lacking and any(reference not in own for reference in job.references):
                 continue  # it was not asked yet
-            lacking, related = _lacks_reference(job, own), None
             if refusal := _names_several(job, own):
                 yield LookUpResult(job.job, own, now, refusal=refusal)
                 continue
@@ -210,8 +213,10 @@ def _note(look_up: LookUp, search: Search, result: ActionResult) -> None:
         look_up.lose(search)
 
 
-def _lacks_reference(job: UnresolvedJob, answers: Mapping[Reference, Answer]) -> Lack | None:
-    """Return which record of a change was not found; None if all were.
+def _lacks_reference(
+    job: UnresolvedJob, answers: Mapping[Reference, Answer], lost: frozenset[Reference]
+) -> Lack | None:
+    """Return which record of a change was not found; None if all that were asked for were.
 
     The values that were looked for are shown with the references, not in texts.
     """
@@ -219,6 +224,8 @@ def _lacks_reference(job: UnresolvedJob, answers: Mapping[Reference, Answer]) ->
         answer = answers.get(reference)
         record = reference.without_values
         if answer is None:
+            if reference not in lost:
+                continue
             return Lack((0, "unknown", f"the API did not answer the look-up of the {record}"), False)
         if answer.refusal:
             code, error, message = answer.refusal
