@@ -78,7 +78,7 @@ class Guard:
         return bool(self._shown)
 
     def keeps(self, operation: Operation, states: Mapping[Relation, RelationState]) -> bool:
-        """Return whether the operation is sent only by what is known of its record."""
+        """Return whether the operation may go only by what is known of its record."""
         relation = operation.relation
         return _is_guarded(operation, states[relation], self._guarded(relation.type))
 

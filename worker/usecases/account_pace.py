@@ -15,7 +15,6 @@ from worker.usecases.flush_telemetry import FlushTelemetry
 from worker.usecases.in_flight import Purpose, Round, SentRequest
 
 MAX_SLOT_WAIT = 0.25  # seconds that a flush waits for its slot before it gives its worker back
-LONG_SLOT_WAIT = 30.0  # where the next flush would only read again what this one has read
 
 
 class AccountPace:

@@ -18,7 +18,7 @@ from worker.ports.services import Feedback, Grant, Sender
 from worker.ports.waiting import Pause
 from worker.ports.work import DeleteBrake, Lease, WorkBatch
 from worker.usecases.account_lease import release_when_back
-from worker.usecases.account_pace import LONG_SLOT_WAIT, MAX_SLOT_WAIT, AccountPace, feedback_of, is_stopped
+from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of, is_stopped
 from worker.usecases.batch import Batch
 from worker.usecases.dry_run import observe
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
@@ -90,7 +90,7 @@ class _Flush:
             rest = LookUpStage(self.policy, self.deps, self.lease, self.telemetry, self.pace).run()
             work = self.read()  # there may be more, and it may be folded in another way
             # It has its share of the slots, or steady look-ups would take them all.
-            self.ends_at, self.max_wait = self.started + FLUSH_BUDGET, LONG_SLOT_WAIT
+            self.ends_at, self.max_wait = self.started + FLUSH_BUDGET, FLUSH_BUDGET
         return max(self.work(work), rest or 0.0)
 
     def read(self) -> WorkBatch:
@@ -181,11 +181,12 @@ class _Flush:
                 return current.rest
 
     def run_last_round(self) -> float:
-        """Send what the guard allows by what was read, before a flush ends that was cut short.
+        """Send what the guard allows in a flush that was cut short; return the seconds to rest.
 
-        The next flush would only read that again. Return the seconds to rest.
+        The next flush would only read again what this one has read for it.
         """
-        self.is_last_round, self.max_wait = True, LONG_SLOT_WAIT
+        self.is_last_round = True
+        self.max_wait = max(MAX_SLOT_WAIT, self.ends_at - self.deps.clock.monotonic())
         operations = self.guarded.allowed_operations() if self.is_cut_short else ()
         return self.run_round(operations) or 0.0 if operations else 0.0
 
@@ -276,8 +277,7 @@ class _Flush:
             return False
         self.max_wait = MAX_SLOT_WAIT
         if is_over_time or purpose != "work" or len(wanted.actions) < len(request.actions):
-            # Where there is time, plan again: a later request may build on what was left out.
-            current.end(rest=0.0 if is_over_time else None)
+            current.end(0.0 if is_over_time else None)  # or plan again: a later one may build on the rest
         return True
 
     def put_off(self, groups: Sequence[OperationGroup]) -> None:

@@ -19,7 +19,7 @@ from worker.planner.search import Answer, Search
 from worker.ports.references import LookUpBatch, LookUpResult, Parking, UnresolvedJob
 from worker.ports.requests import RequestKind
 from worker.ports.work import Lease
-from worker.usecases.account_pace import LONG_SLOT_WAIT, MAX_SLOT_WAIT, AccountPace
+from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace
 from worker.usecases.batch import first_correlations
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
 from worker.usecases.flush_telemetry import FlushTelemetry
@@ -106,7 +106,7 @@ class LookUpStage:
             is_next_page = any(isinstance(each, Search) and each.offset for each in request)
             if self._deps.clock.monotonic() - self._started > BUDGET and not is_next_page:
                 return 0.0
-            rest = self._send(asking, request, LONG_SLOT_WAIT if is_next_page else MAX_SLOT_WAIT)
+            rest = self._send(asking, request, BUDGET if is_next_page else MAX_SLOT_WAIT)
             if rest is not None:
                 return rest
         return None
