@@ -217,9 +217,12 @@ def test_a_429_is_the_account_s_whoever_got_it() -> None:
 # --- what a flush reads
 
 
-@pytest.mark.parametrize(("fresh", "read"), [(20, (12, 4)), (1, (15, 1))])
+@pytest.mark.parametrize(
+    ("size", "fresh", "read"),
+    [(16, 20, (12, 4)), (16, 1, (15, 1)), (3, 20, (2, 1)), (2, 20, (1, 1)), (1, 20, (1, 0))],
+)
 def test_a_full_batch_leaves_a_quarter_to_the_inbox_and_takes_back_what_that_does_not_need(
-    make_world: Make, fresh: int, read: tuple[int, int]
+    make_world: Make, size: int, fresh: int, read: tuple[int, int]
 ) -> None:
     world = make_world(faults=FaultPlan.of_records(bad_parents(40), "gateway_before"))
     world.accept(*pairs(40))
@@ -228,5 +231,5 @@ def test_a_full_batch_leaves_a_quarter_to_the_inbox_and_takes_back_what_that_doe
     world.accept(*(change("create", BUYER, FRESH_ESTATE + number, 9001) for number in range(fresh)))
     with_lease = world.store.lease("acme", "reader")
     assert with_lease
-    work = with_lease.read(max_jobs=16, max_relations=5000)
+    work = with_lease.read(max_jobs=size, max_relations=5000)
     assert (len(work.due), len(work.jobs)) == read

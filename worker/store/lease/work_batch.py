@@ -43,7 +43,7 @@ def read_batch(
         return _recover(leased, found.claimed, journal, now)
     limit = found.note.limit(leased.holder, max_jobs)
     # One that grows again after a death leaves none, so that what killed keeps its place in the order.
-    for_queue = min(limit // 4, found.waiting) if limit == max_jobs else 0
+    for_queue = min(-(-limit // 4), limit - 1, found.waiting) if limit == max_jobs else 0
     due = (Relation.parse(name.decode()) for name in found.due)
     relations = tuple(islice((each for each in due if each not in in_progress), limit - for_queue))
     left = limit - len(relations)
