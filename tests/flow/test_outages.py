@@ -20,6 +20,7 @@ from producers.portals.http.server import Server
 from tests.support.flow_world import World, change
 from tests.support.full_server import out_of_memory
 from tests.support.httpx_transport import HttpxTransport
+from tests.support.references import email, wish
 from tests.support.waiting import wait_until
 from tests.support.worker_pool import WorkerPool
 from worker.background import WakeupQueue
@@ -181,17 +182,19 @@ class WrongDate(httpx.BaseTransport):
         return response
 
 
+@pytest.mark.parametrize("pace", [{}, {"rate": 1.0, "burst": 1}])
+@pytest.mark.parametrize("asked", [change("create", BUYER, 501, 9001), wish(email("anna@example.test"))])
 def test_a_clock_that_stays_wrong_pauses_its_account_for_a_minute_and_names_the_skew(
-    make_world: Make,
+    make_world: Make, pace: dict[str, object], asked: Change
 ) -> None:
-    world = make_world()
+    world = make_world(policy=pace)
     world.simulator.clock = lambda: world.clock.now() / 1e6 + 600
     transport = HttpxTransport(WrongDate(InProcess(world.simulator), "Fri, 01 Jan 2027 00:00:00 GMT"))
     world.apis["acme"] = Client(
         "https://crm.example.test/api.php", "token-acme", "secret", timeout=30.0, transport=transport
     )
     pool = WorkerPool(world)
-    world.accept(change("create", BUYER, 501, 9001))
+    world.accept(asked)
     pool.run(10 * MINUTE)
     assert 9 <= len(events(world, "account.paused")) <= 11
     assert all(

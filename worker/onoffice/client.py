@@ -70,7 +70,7 @@ class Client:
         connections: int = 1,
         transport: httpcore.ConnectionInterface | None = None,
     ) -> None:
-        self.offset = 0.0
+        self.offset, self._was_late = 0.0, False
         self._url, self._timeout, self._pid = _parse_url(url), timeout, os.getpid()
         self._token, self._secret, self._claim = token, secret, extendedclaim
         self._modify_action, self._hidden = modify_action, (secret, token, extendedclaim or "")
@@ -101,12 +101,15 @@ class Client:
         """
         self._check_process()
         started = time.monotonic()
-        clock, offset = now - started, self.offset
+        clock, offset, was_late = now - started, self.offset, self._was_late
         self._deadline.start(self._timeout)
         reply = self._exchange(actions, request_id, clock, clock + offset)
-        if reply.skew is not None and any(result.error is ErrorClass.CLOCK for result in reply.results):
+        is_late = any(result.error is ErrorClass.CLOCK for result in reply.results)
+        if is_late and reply.skew is not None:
             self._learn_offset(reply.skew, signed_with=offset)
-        return msgspec.structs.replace(reply, seconds=time.monotonic() - started)
+        if reply.is_answered:
+            self._was_late = is_late
+        return msgspec.structs.replace(reply, seconds=time.monotonic() - started, signed_again=was_late)
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:

@@ -126,7 +126,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
     `status` is the HTTP status, 0 without an answer. `retry_after` is in seconds (429, 503); `skew` is the
     API's clock minus the one the request was signed with, from the `Date` header. Both are None if the answer
-    did not have them.
+    did not have them. `signed_again` is whether the answer before was a refusal of its timestamp.
     """
 
     results: tuple[ActionResult, ...]
@@ -135,6 +135,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     retry_after: float | None = None
     skew: float | None = None
     message: str = ""
+    signed_again: bool = False
 
     @property
     def is_answered(self) -> bool:

@@ -96,8 +96,10 @@ class AccountPace:
             self._telemetry.breaker_changed(change, reply.message)
         if feedback in ("slow", "failed"):
             self.troubles, self._rests_until = self.troubles + 1, max(self._rests_until, rests_until)
+        # Of the refusal before, an earlier flush may have known.
+        is_corrected = sent.clock_corrected or reply.signed_again
         pause = Pause.after_reply(
-            reply, now=now, fingerprint=self._policy.fingerprint, clock_corrected=sent.clock_corrected
+            reply, now=now, fingerprint=self._policy.fingerprint, clock_corrected=is_corrected
         )
         # A first signature that came too late is made again, with a new request: `begin` checks the lease.
         self.clock_corrected |= any(result.error is ErrorClass.CLOCK for result in reply.results)
