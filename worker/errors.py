@@ -8,6 +8,7 @@
     └── Unavailable        time can cure it; `retry_after` says when to come back
         ├── BacklogFull        the account's inbox is at `max_backlog`
         ├── StoreUnavailable   Redis cannot be reached, is full or still loading
+        │   └── StoreUnreadable    what it has of an account is not what we write there
         └── LeaseLost          another worker has the account's lease now
             └── StoreRolledBack    the store has lost writes that it had acknowledged
 
@@ -113,6 +114,10 @@ class BacklogFull(Unavailable):
 
 class StoreUnavailable(Unavailable):
     """Redis cannot be reached, is full, or is loading its data."""
+
+
+class StoreUnreadable(StoreUnavailable):
+    """What is stored of an account is not what we write there; the other accounts are not concerned."""
 
 
 class LeaseLost(Unavailable):

@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Callback, Settings
 from worker.config.urls import find_proxy
 from worker.contract import Relation
-from worker.errors import StoreUnavailable
+from worker.errors import StoreUnavailable, StoreUnreadable
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.live_settings import LiveSettings, credentials_fingerprint
 from worker.planner.dry_run import DryRun
@@ -22,7 +23,8 @@ from worker.planner.relation_state import RelationRecord
 from worker.ports.callbacks import CallbackAttempt
 from worker.ports.drift import DriftFilter, DriftPage
 from worker.ports.erasure import ERASED, RecordRef, UnsettledRequests, Withdrawal
-from worker.ports.services import Api, EventSink, Wake
+from worker.ports.metrics import AccountStats
+from worker.ports.services import Api, EventSink, Pace, Wake
 from worker.ports.work import ClaimedJob
 from worker.redis.client import Client, connect
 from worker.redis.rights import check_writable
@@ -192,7 +194,10 @@ class Runtime:
         """
         known = self.settings.accounts
         names = list(known) if accounts is None else list(accounts)
-        stats, paces = self.metrics.account_stats(names), self.limiter.states(names)
+        stats, paces = dict[str, AccountStats](), dict[str, Pace]()
+        with suppress(StoreUnreadable):  # of an account that is alone
+            stats, paces = {**self.metrics.account_stats(names)}, self.limiter.states(names)
+        readable = [name for name in names if name in stats and name in paces]
         observing = {name for name, account in known.items() if account.mode == "observe"}
         return Health(
             now=self.metrics.now() / 1e6,
@@ -201,9 +206,10 @@ class Runtime:
             memory=self.metrics.memory_usage(),
             accounts={
                 name: AccountHealth(stats[name], paces[name], name in observing, self._claim_written_at(name))
-                for name in names
+                for name in readable
             },
             refusal="" if takes_changes else self._find_refusal(),
+            unreadable=[name for name in names if name not in readable],
         )
 
     def check_writable(self) -> None:

@@ -14,6 +14,7 @@ from worker.contract import write_instant
 from worker.onoffice.codes import advise, describe
 from worker.planner.actions import ErrorClass
 from worker.ports.deliveries import DeliveryFilter
+from worker.redis.client import translate_unreadable
 from worker.usecases.health import Health, find_account_troubles
 from worker.wiring import Runtime
 
@@ -23,6 +24,13 @@ WAITS: Final = ("breaker", "pace", "guard", "doubt", "suspicion", "backoff")  # 
 def check_work(runtime: Runtime, account: Account, health: Health) -> Iterator[Finding]:
     """Yield what the store knows of an account."""
     yield from check_account(account, health)
+    if account.name in health.accounts:
+        with translate_unreadable(account.name):
+            yield from check_stored(runtime, account)
+
+
+def check_stored(runtime: Runtime, account: Account) -> Iterator[Finding]:
+    """Yield for what an account waits, whether its data contradicts itself, and the rights that it lacks."""
     waiting = runtime.waits.of_account(account.name)
     if waiting and waiting.reason in WAITS:
         until = f" until {write_instant(waiting.until)}" if waiting.until else ""
@@ -37,23 +45,23 @@ def check_work(runtime: Runtime, account: Account, health: Health) -> Iterator[F
 
 def check_account(account: Account, health: Health) -> Iterator[Finding]:
     """Check that the account is not stopped, and that its changes do not wait for long."""
-    subject, stats = f"account {account.name}", health.accounts[account.name].stats
+    subject, known = f"account {account.name}", health.accounts.get(account.name)
     troubles = list(find_account_troubles(health, account.name))
     for trouble in troubles:
         finding = report(subject, trouble)
-        if stats.pause and trouble.name.startswith("paused"):
-            cause = format_cause(stats.pause.reason, stats.pause.detail)
+        if known and known.stats.pause and trouble.name.startswith("paused"):
+            cause = format_cause(known.stats.pause.reason, known.stats.pause.detail)
             finding = finding._replace(message=f"is paused ({cause})")
         yield finding
-    if troubles:
+    if troubles or not known:
         return
     if account.mode == "observe":
         message = "only observes: nothing but reads is sent"
         yield Finding(subject, "warn", message, 'Set mode = "write" when the plans are right.')
-    elif not stats.backlog:
+    elif not (backlog := known.stats.backlog):
         yield Finding(subject, "ok", "nothing waits in the inbox")
     else:
-        waits = "1 change waits" if stats.backlog == 1 else f"{stats.backlog:,} changes wait"
+        waits = "1 change waits" if backlog == 1 else f"{backlog:,} changes wait"
         yield Finding(subject, "ok", waits)
 
 

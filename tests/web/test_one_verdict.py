@@ -73,6 +73,14 @@ STATES: dict[str, tuple[Callable[[Front], object], Troubles]] = {
         lambda front: front.runtime.metrics.record_reverted(at=front.runtime.metrics.now()),
         {("store_reverted", "")},
     ),
+    "unreadable": (
+        lambda front: front.runtime.client.hset("relations:{acme}:counts", "accepted", "x"),
+        {("unreadable", "acme")},
+    ),
+    "unreadable type": (
+        lambda front: front.runtime.client.set("relations:{beta}:pace", "x"),
+        {("unreadable", "beta")},
+    ),
     "several": (
         lambda front: (front.runtime.client.flushall(), open_breaker(front)),
         {("no_worker", ""), ("no_sweep", ""), ("breaker_open", "acme")},

@@ -12,7 +12,7 @@ from worker.contract.instant import SECOND, to_us
 from worker.limiter import policy
 from worker.limiter.policy import PaceState
 from worker.ports.services import BreakerChange, Feedback, Grant, Pace, Reason
-from worker.redis.client import Client, translate_errors
+from worker.redis.client import Client, read_apart, translate_errors, translate_unreadable
 from worker.redis.scripts import load_script
 
 SCRIPT_CONSTANTS: Final = {
@@ -76,8 +76,12 @@ class RedisLimiter:
         return self.states([account])[account]
 
     def states(self, accounts: Sequence[str]) -> dict[str, Pace]:
-        """Return the paces of these accounts, in one round trip."""
-        return {account: policy.describe(state) for account, state in self._read_states(accounts).items()}
+        """Return the paces of these accounts, in one round trip, without those that cannot be read.
+
+        Raises StoreUnreadable for an account that is alone.
+        """
+        states = read_apart(self._read_states, accounts)
+        return {account: policy.describe(state) for account, state in states.items()}
 
     def reset(self, account: str) -> None:
         """Forget all about the account: full pace, breaker closed."""
@@ -85,11 +89,15 @@ class RedisLimiter:
             self._client.delete(self._key(account))
 
     def _read_states(self, accounts: Sequence[str]) -> dict[str, PaceState]:
-        with translate_errors(), self._client.pipeline(transaction=False) as pipeline:
+        with (
+            translate_unreadable(*accounts),
+            translate_errors(),
+            self._client.pipeline(transaction=False) as pipeline,
+        ):
             for account in accounts:
                 pipeline.hgetall(self._key(account))
             rows = zip(accounts, pipeline.execute(), strict=True)
-        return {account: _read_state(row) for account, row in rows}
+            return {account: _read_state(row) for account, row in rows}
 
     def _key(self, account: str) -> str:
         return f"{self._prefix}:{{{account}}}:pace"

@@ -116,7 +116,10 @@ class Metrics(Protocol):
         """Add to the account's counters; lost if the store is away: a number is no reason to fail."""
 
     def account_stats(self, accounts: Sequence[str]) -> Mapping[str, AccountStats]:
-        """Return the state of these accounts."""
+        """Return the state of these accounts, without those that cannot be read.
+
+        Raises StoreUnreadable for an account that is alone.
+        """
 
     def record_heartbeat(self, worker: WorkerInfo) -> None:
         """Note that the worker is alive; those without a heartbeat for an hour are forgotten."""

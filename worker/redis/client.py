@@ -1,22 +1,25 @@
 """The Redis client: made from a URL with timeouts and retries; Redis's errors are translated into ours."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar
 
+import msgspec
 from redis import Redis
 from redis import exceptions as redis_errors
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from worker.config.urls import CLUSTER_SCHEMES, SENTINEL_SCHEMES, redis_options
-from worker.errors import Fault, InvalidSettings, StoreUnavailable
+from worker.errors import Fault, InvalidSettings, StoreUnavailable, StoreUnreadable
 from worker.redis.cluster import connect_cluster
 from worker.redis.connection import renewed
 from worker.redis.sentinel import connect_sentinel
 
 Client = Redis
+Found = TypeVar("Found")
 NoPermissionError = redis_errors.NoPermissionError
 OutOfMemoryError = redis_errors.OutOfMemoryError
 RedisError = redis_errors.RedisError
@@ -62,6 +65,7 @@ ADVICE: Final = {
     "MISCONF": "it cannot write to its disk",
     "NOREPLICAS": "too few replicas keep up",
     "used memory >": "it is full; raise maxmemory, or wait until the backlog is smaller",
+    "WRONGTYPE": "something else has written into a key of ours",
     "limit exceeded": "it takes no more of this client; see the limits of its plan",
     "unexpected symbol near '#'": "it is older than Redis 7.0, or something else that is like it",
     "unknown command 'HELLO'": "it is older than Redis 6, or something else that is like it",
@@ -90,6 +94,7 @@ ADVICE: Final = {
     "Timeout connecting": "nobody answers there, or a server that speaks no TLS does",
 }
 PIPELINE: Final = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
+UNREADABLE: Final = (ValueError, struct.error, msgspec.MsgspecError)  # what reading bytes raises
 SENTINEL: Final = re.compile(r"<redis\.client\.Redis\(.*?\bhost=([^,]+),port=(\d+).*?\)>\)>\)>", re.DOTALL)
 
 
@@ -126,6 +131,38 @@ def translate_errors() -> Iterator[None]:
     # The second is raised when no node answers or a slot has none; it is no subclass of the first.
     except (redis_errors.RedisError, redis_errors.RedisClusterException) as error:
         raise StoreUnavailable(f"Redis cannot be used: {explain_error(error)}") from error
+
+
+@contextmanager
+def translate_unreadable(*accounts: str) -> Iterator[None]:
+    """Raise StoreUnreadable where what is stored of these accounts is not what we write there."""
+    try:
+        yield
+    except (StoreUnavailable, *UNREADABLE) as error:
+        if isinstance(error, StoreUnavailable) and "WRONGTYPE" not in str(error):
+            raise
+        # Without what was read: it may be about people.
+        message = f"what is stored of account {', '.join(accounts)} cannot be read"
+        raise StoreUnreadable(message) from error
+
+
+def read_apart(
+    read: Callable[[Sequence[str]], Mapping[str, Found]], accounts: Sequence[str]
+) -> Mapping[str, Found]:
+    """Return what is read of the accounts at once; one by one, without those that cannot be read, else.
+
+    Raises StoreUnreadable for an account that is alone.
+    """
+    try:
+        return read(accounts)
+    except StoreUnreadable:
+        if len(accounts) == 1:
+            raise
+    found = dict[str, Found]()
+    for account in accounts:
+        with suppress(StoreUnreadable):
+            found.update(read([account]))
+    return found
 
 
 def is_refusal(error: StoreUnavailable) -> bool:

@@ -12,6 +12,7 @@ from worker.contract import account_of
 from worker.contract.instant import SECOND
 from worker.ports.callbacks import BatchCounts, CallbackMessage, DueCallbacks, Watch
 from worker.ports.queries import CursorPage
+from worker.redis.client import translate_unreadable
 from worker.store import codec
 from worker.store.commit import Commit
 from worker.store.database import Database
@@ -52,9 +53,11 @@ class RedisCallbacks:
         reads.zrangebyscore("looks", "-inf", now, start=0, num=limit)
         for name in listed:
             reads.zrangebyscore(f"unsent:{name}", "-inf", now, start=0, num=1)
-        labels, *waiting = reads.run()
+        with translate_unreadable(account):
+            labels, *waiting = reads.run()
+            watches = tuple(self._read_watches(account, [name.decode() for name in labels]))
         due = frozenset(name for name, found in zip(listed, waiting, strict=True) if found)
-        return DueCallbacks(now, tuple(self._read_watches(account, [name.decode() for name in labels])), due)
+        return DueCallbacks(now, watches, due)
 
     def _read_watches(self, account: str, labels: Sequence[str]) -> list[Watch]:
         if not labels:

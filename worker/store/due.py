@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from worker.errors import StoreUnavailable
+from worker.errors import StoreUnavailable, StoreUnreadable
 from worker.ports.store import NOBODY
 from worker.ports.waiting import Pause
-from worker.redis.client import translate_errors
+from worker.redis.client import translate_errors, translate_unreadable
 from worker.store import keys
 from worker.store.account import AccountCommit
 from worker.store.acts import Acts
@@ -66,18 +66,20 @@ class RedisDue(Acts):
             try:
                 for account in self._wake_due(piece, credentials):
                     due.append(account)
-            except StoreUnavailable:
+            except StoreUnavailable as error:
                 if len(piece) > 1:  # one node of a cluster may be away: account by account
                     pieces = [[account] for account in piece] + pieces
                     continue
-                silent += 1
+                silent += not isinstance(error, StoreUnreadable)
                 if silent == MAX_SILENT_ACCOUNTS:
                     break
         return due
 
     def _wake_due(self, accounts: Sequence[str], credentials: Mapping[str, str]) -> Iterator[str]:
         """Yield those of the accounts that are due, each as soon as it is marked as woken."""
-        for account, found in self._read_wakeable(accounts).items():
+        with translate_unreadable(*accounts):
+            wakeable = self._read_wakeable(accounts)
+        for account, found in wakeable.items():
             if self._wake_if_due(account, found, credentials.get(account, "")):
                 yield account
 

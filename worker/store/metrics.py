@@ -20,7 +20,7 @@ from worker.ports.metrics import (
     SweepStats,
     WorkerInfo,
 )
-from worker.redis.client import is_refusal, translate_errors
+from worker.redis.client import is_refusal, read_apart, translate_errors, translate_unreadable
 from worker.store import codec, keys
 from worker.store.database import Database
 from worker.store.jobs.stored_job import LoadedJob
@@ -33,6 +33,7 @@ COMMANDS_PER_ACCOUNT: Final = 11
 BUCKET_US: Final = HISTORY_SECONDS * 1_000_000
 HISTORY_LIFETIME_MS: Final = 2000 * HISTORY_BUCKETS * HISTORY_SECONDS  # from the last point
 
+_decode_point = msgspec.json.Decoder(HistoryPoint).decode
 _decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 
 
@@ -57,8 +58,18 @@ class RedisMetrics:
         """Add to the account's counters in one round trip; what cannot be written is not counted."""
         self._add(f"{keys.base(self._prefix, account)}:numbers", tally)
 
-    def account_stats(self, accounts: Sequence[str]) -> dict[str, AccountStats]:
-        """Return the state of these accounts, in two round trips."""
+    def account_stats(self, accounts: Sequence[str]) -> Mapping[str, AccountStats]:
+        """Return the state of these accounts, in two round trips, without those that cannot be read.
+
+        Raises StoreUnreadable for an account that is alone.
+        """
+        return read_apart(self._read_stats, accounts)
+
+    def _read_stats(self, accounts: Sequence[str]) -> dict[str, AccountStats]:
+        with translate_unreadable(*accounts):
+            return self._read_all_stats(accounts)
+
+    def _read_all_stats(self, accounts: Sequence[str]) -> dict[str, AccountStats]:
         bases = [keys.base(self._prefix, account) for account in accounts]
         with translate_errors(), self._redis.pipeline(transaction=False) as pipeline:
             for base in bases:
@@ -208,8 +219,9 @@ def _place(bucket: int) -> str:
 
 def _read_point(text: bytes | None) -> HistoryPoint | None:
     """Return a point of an account's history; None for one of another release, which has other numbers."""
-    numbers = msgspec.json.decode(text) if text else ()
-    return HistoryPoint(*numbers) if len(numbers) == len(HistoryPoint._fields) else None
+    with suppress(msgspec.MsgspecError):
+        return _decode_point(text or b"")
+    return None
 
 
 def _ask_for_stats(pipeline: Any, base: str) -> None:

@@ -12,7 +12,7 @@ from worker.planner.relation_state import RelationRecord
 from worker.ports.records import JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
-from worker.redis.client import Client
+from worker.redis.client import Client, translate_unreadable
 from worker.store import codec
 from worker.store.account import read_jobs, read_jobs_with_claims
 from worker.store.clock_step import RedisClockStep
@@ -50,7 +50,8 @@ class RedisStore(RedisIntake, RedisDue, RedisPauses, RedisRequeue, RedisClockSte
 
     def tidy(self, account: str, after: int = 0) -> int:
         """Drop what has expired from a part of the account's data; return the number to continue after."""
-        return tidy(self.database, account, self.retention(account), after)
+        with translate_unreadable(account):
+            return tidy(self.database, account, self.retention(account), after)
 
     # --- reading
 

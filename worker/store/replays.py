@@ -10,6 +10,7 @@ from worker.contract import account_of
 from worker.errors import BacklogFull, StoreUnavailable
 from worker.ports.records import AuditEntry
 from worker.ports.replays import Basis, Replay, ReplayEntry, ReplayState
+from worker.redis.client import translate_unreadable
 from worker.store import codec
 from worker.store.account import AccountCommit
 from worker.store.acts import Acts, send_act
@@ -184,7 +185,8 @@ class RedisReplays(Acts):
     def stalled_replays(self, account: str, seconds: float) -> list[str]:
         """Return the replays that should run and have not advanced for so long."""
         before = self.database.now() - round(seconds * 1e6)
-        ids = self.database.read_names(account, "zrangebyscore", "running", "-inf", before)
+        with translate_unreadable(account):
+            ids = self.database.read_names(account, "zrangebyscore", "running", "-inf", before)
         reads = self.database.reads(account)
         for id_ in ids:
             reads.exists(f"replay:{id_}")

@@ -30,6 +30,7 @@ SEVERITIES: Final[Mapping[str, Severity]] = {
     "no_sweep": "page",
     "store_full": "page",
     "store_reverted": "ticket",
+    "unreadable": "page",
     "paused": "page",
     "paused_by_hand": "ticket",
     "breaker_open": "ticket",
@@ -70,7 +71,10 @@ class AccountHealth(NamedTuple):
 
 
 class Health(NamedTuple):
-    """What the store tells of the system at a time (seconds); `refusal`: why it takes no changes then."""
+    """What the store tells of the system at a time (seconds); `refusal`: why it takes no changes then.
+
+    What is stored of the accounts that are `unreadable` is not what we write there.
+    """
 
     now: float
     workers: Sequence[WorkerInfo]
@@ -78,6 +82,7 @@ class Health(NamedTuple):
     memory: MemoryUsage | None
     accounts: Mapping[str, AccountHealth]
     refusal: str = ""
+    unreadable: Sequence[str] = ()
 
     @property
     def live_workers(self) -> list[WorkerInfo]:
@@ -105,7 +110,7 @@ def find_troubles(health: Health) -> Iterator[Trouble]:
     if health.refusal:
         yield Trouble("store_refuses", f"no change is accepted: {health.refusal}", "Mend what Redis says.")
     yield from filter(None, found)
-    for name in health.accounts:
+    for name in (*health.unreadable, *health.accounts):
         yield from find_account_troubles(health, name)
 
 
@@ -158,6 +163,10 @@ SYSTEM_CHECKS: Final = (
 
 def find_account_troubles(health: Health, name: str) -> Iterator[Trouble]:
     """Yield what is wrong with an account; while it is paused, that alone."""
+    if name in health.unreadable:
+        message, advice = "what is stored of it cannot be read", f"See relations doctor --store {name}."
+        yield Trouble("unreadable", message, advice, name)
+        return
     stats, pace, observes, claim_at = health.accounts[name]
     if claim_at is not None and (age := health.now - claim_at) > MAX_CLAIM_AGE:
         days = f"its extendedclaim is {age / 86_400:,.0f} days old"

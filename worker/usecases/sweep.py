@@ -5,13 +5,13 @@ Each sweep does a bounded amount of work, on accounts drawn by chance, so that a
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from worker.contract.instant import SECOND
 from worker.contract.message import UNROUTED
-from worker.errors import StoreUnavailable, Unavailable
+from worker.errors import StoreUnavailable, StoreUnreadable, Unavailable
 from worker.ports.deliveries import Deliveries
 from worker.ports.integrity import StoreFlaw, describe_flaws
 from worker.ports.job_admin import JobAdmin
@@ -50,6 +50,7 @@ class Sweeper:
     _tidy_cursors: dict[str, int] = field(default_factory=dict)
     _rests_until: dict[str, int] = field(default_factory=dict)  # account → the sweep that tidies it again
     _behind: dict[str, int] = field(default_factory=dict)  # accounts to be brought forward by so many µs
+    _unreadable: set[str] = field(default_factory=set)  # accounts that were told of
     _noted: int = -1  # the last bucket of the accounts' history that this process noted
     _seen: SweepStats = field(default_factory=SweepStats)  # what this process read last of all sweeps
 
@@ -107,10 +108,21 @@ class Sweeper:
         stalled = list[str]()
         with suppress(StoreUnavailable):
             for account in _sample([*self.list_accounts(), UNROUTED], MAX_REPLAY_ACCOUNTS):
-                for replay_id in self.job_admin.stalled_replays(account, STALLED_AFTER):
-                    self.job_admin.touch_replay(replay_id)
-                    stalled.append(replay_id)
+                with self._apart(account):
+                    for replay_id in self.job_admin.stalled_replays(account, STALLED_AFTER):
+                        self.job_admin.touch_replay(replay_id)
+                        stalled.append(replay_id)
         return stalled
+
+    @contextmanager
+    def _apart(self, account: str) -> Iterator[None]:
+        """Go on with other accounts where what is stored of this one cannot be read; tell of it once."""
+        try:
+            yield
+        except StoreUnreadable as error:
+            if account not in self._unreadable:
+                self.emit("store.unavailable", account=account, error=str(error))
+            self._unreadable.add(account)
 
     def _note_history(self, accounts: list[str], now: int) -> None:
         """Let the store note the counters of the accounts, once per bucket."""
@@ -124,7 +136,9 @@ class Sweeper:
         due = [account for account in accounts if self._rests_until.get(account, 0) <= self._sweeps]
         for account in random.choices(due, k=TIDIED_PARTS) if due else ():
             if self._rests_until.get(account, 0) <= self._sweeps:
-                cursor = self.store.tidy(account, self._tidy_cursors.get(account, 0))
+                cursor = 0
+                with self._apart(account):
+                    cursor = self.store.tidy(account, self._tidy_cursors.get(account, 0))
                 self._tidy_cursors[account] = cursor
                 self._rests_until[account] = 0 if cursor else self._sweeps + RESTED_SWEEPS
 
@@ -137,7 +151,7 @@ class Sweeper:
     def _mend(self, accounts: Sequence[str]) -> None:
         """Mend accounts whose data contradicts itself, and tell of it."""
         for account in _sample(accounts, INSPECTED_ACCOUNTS):
-            with suppress(Unavailable):
+            with suppress(Unavailable), self._apart(account):
                 if flaws := self.mend(account):
                     kinds = Counter(f"mended:{flaw.kind}" for flaw in flaws)
                     self.metrics.add(account, kinds)

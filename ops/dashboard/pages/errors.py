@@ -18,7 +18,7 @@ def list_errors(deps: DashboardDeps, visit: Visit) -> Page:
     """Show what failed and waits for a decision, by error and type, and by the record that is to blame."""
     inboxes = visit.chosen_inboxes()
     stats = deps.runtime.metrics.account_stats(inboxes)
-    failing = [name for name in inboxes if stats[name].unresolved]
+    failing = [name for name, each in stats.items() if each.unresolved]
     rows = [
         (account, group)
         for account in failing[:MAX_ACCOUNTS]

@@ -159,7 +159,7 @@ def pick_accounts(deps: DashboardDeps, query: JobQueryView) -> list[str]:
         name: count_states(each)[state] if state else each.counts.get("accepted", 0) + each.unresolved
         for name, each in stats.items()
     }
-    return sorted((name for name in query.accounts if counts[name]), key=lambda name: -counts[name])
+    return sorted((name for name in counts if counts[name]), key=lambda name: -counts[name])
 
 
 def count_states(stats: AccountStats) -> dict[str, int]:

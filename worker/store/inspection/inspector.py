@@ -13,6 +13,7 @@ from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw
 from worker.ports.services import Clock
+from worker.redis.client import translate_unreadable
 from worker.store.commit import Overtaken, repeat_while_overtaken
 from worker.store.inspection.flaws import Flaw, Write
 from worker.store.inspection.integrity import Survey
@@ -50,8 +51,9 @@ class RedisInspector:
     ) -> Inspection:
         """Check the account while nobody works it; raises Unavailable if a worker does not let go of it."""
         take = partial(self._store.lease, account, self._new_id())
-        lease = acquire_lease(account, take, self._clock, max_wait=MAX_WAIT)
-        return self._inspect(lease, repair, on_progress)
+        with translate_unreadable(account):
+            lease = acquire_lease(account, take, self._clock, max_wait=MAX_WAIT)
+            return self._inspect(lease, repair, on_progress)
 
     def has_signs(self, account: str) -> bool:
         """Return whether a few numbers of the account show a contradiction."""
@@ -59,11 +61,12 @@ class RedisInspector:
 
     def mend(self, account: str) -> tuple[StoreFlaw, ...]:
         """Mend an account that shows signs of a contradiction, if it is small and nobody works it."""
-        has_signs, size = self._read_signs(account)
-        if not has_signs or size > MAX_MENDED:
-            return ()
-        lease = self._store.lease(account, self._new_id())
-        return self._inspect(lease, True, lambda _what, _count: None).flaws if lease else ()
+        with translate_unreadable(account):
+            has_signs, size = self._read_signs(account)
+            if not has_signs or size > MAX_MENDED:
+                return ()
+            lease = self._store.lease(account, self._new_id())
+            return self._inspect(lease, True, lambda _what, _count: None).flaws if lease else ()
 
     def _read_signs(self, account: str) -> tuple[bool, int]:
         """Return whether a few numbers cannot all be true, and about how many jobs and relations there are.

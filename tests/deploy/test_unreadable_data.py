@@ -1,0 +1,70 @@
+"""Something else has written into an account's keys: the others notice nothing, and the doctor tells it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support.http_front import BUYER, Front, running
+from worker.errors import StoreUnreadable
+
+BASE = "relations:{beta}:"
+Damage = Callable[[redis.Redis], object]
+DAMAGES: dict[str, Damage] = {
+    "another type": lambda client: (client.delete(f"{BASE}queue"), client.set(f"{BASE}queue", "x")),
+    "another type of pace": lambda client: (client.delete(f"{BASE}pace"), client.set(f"{BASE}pace", "x")),
+    "no number": lambda client: client.hset(f"{BASE}meta", "v", "x"),
+    "no counter": lambda client: client.hset(f"{BASE}counts", "accepted", ""),
+    "no text": lambda client: client.hset(f"{BASE}counts", b"\xff", "1"),
+    "half a job": lambda client: [
+        client.hset(key, short, client.hget(key, short)[:20])
+        for key in client.scan_iter(f"{BASE}jobs:*")
+        for short in client.hkeys(key)
+    ],
+    "no replays": lambda client: client.set(f"{BASE}running", "x"),
+    "no history": lambda client: client.hset(f"{BASE}history", "7", "{"),
+}
+
+
+@pytest.fixture
+def front(tmp_path: Path, redis_url: str) -> Iterator[Front]:
+    with running(tmp_path, redis_url) as served:
+        yield served
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_an_account_that_cannot_be_read_hurts_only_itself(
+    front: Front, redis_client: redis.Redis, damage: str
+) -> None:
+    for account in ("acme", "beta"):
+        assert send(front, account, 9001) == 202
+    DAMAGES[damage](redis_client)
+    assert send(front, "acme", 9002) == 202
+    for _ in range(8):  # each looks after a few accounts, drawn by chance
+        redis_client.delete("relations:{acme}:wake")
+        front.woken.clear()
+        front.runtime.sweeper.stalled_replays()
+        front.runtime.sweep()
+        assert "acme" in front.woken
+    front.drain()
+    assert front.store.counts("acme")["succeeded"] == 2
+    for path in ("/readyz", "/metrics", "/v1/health"):
+        assert front.client("all").get(path).status_code == 200, path
+    told = [fields for event, fields in front.events if event == "store.unavailable"]
+    assert len(told) <= 1
+    assert all(fields["account"] == "beta" for fields in told)
+
+
+def test_what_cannot_be_read_is_told_without_what_it_is(front: Front, redis_client: redis.Redis) -> None:
+    redis_client.hset(f"{BASE}counts", "accepted", "anna@example.test")
+    with pytest.raises(StoreUnreadable) as raised:
+        front.runtime.metrics.account_stats(["beta"])
+    assert str(raised.value) == "what is stored of account beta cannot be read"
+    assert list(front.runtime.metrics.account_stats(["acme", "beta"])) == ["acme"]
+
+
+def send(front: Front, account: str, child: int) -> int:
+    """Return the status of the answer to a change."""
+    change = {**BUYER, "account": account, "childid": child}
+    return front.client().post("/v1/changes", json=[change]).status_code
