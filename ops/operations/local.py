@@ -24,7 +24,8 @@ from worker.ports.deliveries import DeliveryFilter
 from worker.ports.drift import DriftFilter
 from worker.ports.records import AuditEntry, JobRecord
 from worker.ports.replays import Replay
-from worker.ports.waiting import Pause
+from worker.ports.waiting import Pause, Waiting
+from worker.redis.client import read_apart, translate_unreadable
 from worker.usecases.intake import AccountResult
 from worker.wiring import Runtime
 
@@ -83,15 +84,26 @@ class LocalOperations:
 
     def list_accounts(self) -> Sequence[AccountDict]:
         """Return how every account stands."""
-        return list(map(self.get_account, self.account_names()))
+        return self.get_accounts(self.account_names())
 
     def get_account(self, account: str) -> AccountDict:
         """Return how one account stands."""
-        runtime, known = self.runtime, self.runtime.settings.account(account)
-        stats = runtime.metrics.account_stats([account])[account]
-        pause, pace = runtime.store.get_pause(account), runtime.limiter.state(account)
-        waiting = runtime.waits.of_account(account)
-        return serialize_account(known, stats, pause, pace, waiting, zone=self.zone)
+        return self.get_accounts([account])[0]
+
+    def get_accounts(self, names: Sequence[str]) -> list[AccountDict]:
+        """Return how these accounts stand, without those that cannot be read; one that is alone raises."""
+        runtime, now, known = self.runtime, self.now(), self.runtime.settings.account
+        stats, paces = runtime.metrics.account_stats(names), runtime.limiter.states(names)
+        waits = read_apart(self._read_waits, names)
+        return [
+            serialize_account(known(name), stats[name], paces[name], waits[name], now=now, zone=self.zone)
+            for name in names
+            if name in stats and name in paces and name in waits
+        ]
+
+    def _read_waits(self, names: Sequence[str]) -> Mapping[str, Waiting | None]:
+        with translate_unreadable(*names):
+            return {name: self.runtime.waits.of_account(name) for name in names}
 
     def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, HeldDict]:
         """Return why each of these jobs waits, without those that do not."""

@@ -80,13 +80,14 @@ def serialize_key(key: Key) -> KeyDict:
 def serialize_account(
     account: Account,
     stats: AccountStats,
-    pause: Pause | None,
     pace: Pace,
     waiting: Waiting | None,
     *,
+    now: int,
     zone: tzinfo,
 ) -> AccountDict:
-    """Return how an account stands as JSON; times are of this zone."""
+    """Return how an account stands now (µs) as JSON; times are of this zone."""
+    pause = stats.pause if stats.pause and not stats.pause.is_over(now) else None
     return {
         "account": account.name,
         "mode": account.mode,

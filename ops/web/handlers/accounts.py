@@ -22,7 +22,7 @@ def list_accounts(deps: OperatorDeps, call: ApiCall[TextsQuery]) -> AccountsDict
     """Show the key, and its accounts in the order of the settings."""
     operations = deps.operations.in_zone(find_zone(call.input.utc_offset))
     names = [name for name in deps.runtime.settings.accounts if name in call.key.accounts]
-    accounts = list(map(operations.get_account, names))
+    accounts = operations.get_accounts(names)
     return {"accounts": accounts, "key": serialize_key(call.key), "totals": sum_up(accounts)}
 
 
