@@ -75,9 +75,13 @@ def inspect_store(
     Nobody works the account meanwhile. Raises Unavailable if a worker does not let go of it.
     """
     refuse_secrets(by=by)
+    unreadable = runtime.inspector.check_readable(account, repair=repair)
+    if unreadable and not repair:
+        return Inspection(flaws=unreadable)
     found = runtime.inspector.inspect(
         account, repair=repair, on_progress=lambda what, count: on_progress(count) if what == "jobs" else None
     )
+    found = found._replace(flaws=(*unreadable, *found.flaws))
     if repair and found.flaws:
         kinds = Counter(flaw.kind for flaw in found.flaws)
         what = ", ".join(f"{count} {kind}" for kind, count in kinds.items())

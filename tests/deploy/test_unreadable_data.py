@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from ops.doctor.checks import inspect_store
 from tests.support.http_front import BUYER, Front, running
 from worker.errors import StoreUnreadable
+from worker.ports.integrity import Inspection
 
 BASE = "relations:{beta}:"
 Damage = Callable[[redis.Redis], object]
@@ -23,13 +25,16 @@ DAMAGES: dict[str, Damage] = {
         for short in client.hkeys(key)
     ],
     "no replays": lambda client: client.set(f"{BASE}running", "x"),
-    "no history": lambda client: client.hset(f"{BASE}history", "7", "{"),
+    "another type of history": lambda client: client.set(f"{BASE}history", "x"),
+    "no relation": lambda client: client.zadd(f"{BASE}due", {b"\xff": 1}),
+    "no name": lambda client: client.rpush(f"{BASE}queue", b"\xff"),
 }
 
 
 @pytest.fixture
 def front(tmp_path: Path, redis_url: str) -> Iterator[Front]:
     with running(tmp_path, redis_url) as served:
+        served.runtime.wake = lambda account, _: served.woken.append(account)
         yield served
 
 
@@ -49,7 +54,7 @@ def test_an_account_that_cannot_be_read_hurts_only_itself(
         assert "acme" in front.woken
     front.drain()
     assert front.store.counts("acme")["succeeded"] == 2
-    for path in ("/readyz", "/metrics", "/v1/health"):
+    for path in ("/readyz", "/metrics", "/v1/health", "/v1/accounts"):
         assert front.client("all").get(path).status_code == 200, path
     told = [fields for event, fields in front.events if event == "store.unavailable"]
     assert len(told) <= 1
@@ -62,6 +67,31 @@ def test_what_cannot_be_read_is_told_without_what_it_is(front: Front, redis_clie
         front.runtime.metrics.account_stats(["beta"])
     assert str(raised.value) == "what is stored of account beta cannot be read"
     assert list(front.runtime.metrics.account_stats(["acme", "beta"])) == ["acme"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_cannot_be_read_is_named_and_taken_away_and_the_account_goes_on(
+    front: Front, redis_client: redis.Redis, damage: str
+) -> None:
+    assert send(front, "beta", 9001) == 202
+    DAMAGES[damage](redis_client)
+    named = inspect(front, repair=False)
+    assert {flaw.kind for flaw in named.flaws} == {"unreadable"}
+    assert not named.mended
+    assert inspect(front, repair=False) == named  # nothing was taken away
+    assert inspect(front, repair=True).mended
+    assert inspect(front, repair=False).flaws == ()
+    front.drain("beta")
+    assert send(front, "beta", 9002) == 202
+    front.drain("beta")
+    counts = front.store.counts("beta")
+    assert counts["succeeded"] + counts.get("lost", 0) == 2
+    assert counts.get("lost", 0) == (damage == "half a job")
+    assert [each for each in front.runtime.find_troubles() if each.account] == []
+
+
+def inspect(front: Front, *, repair: bool) -> Inspection:
+    return inspect_store(front.runtime, "beta", repair=repair, by="ada", on_progress=lambda _: None)
 
 
 def send(front: Front, account: str, child: int) -> int:

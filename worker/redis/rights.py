@@ -12,8 +12,8 @@ STORE: Final = (
     *("del", "exists", "expire", "get", "persist", "pexpire", "pttl", "set", "type"),
     *("hdel", "hget", "hgetall", "hincrby", "hkeys", "hlen", "hmget", "hrandfield", "hscan", "hset"),
     *("hstrlen", "hvals", "lindex", "llen", "lpos", "lpush", "lrange", "lrem", "ltrim", "rpush"),
-    *("sadd", "smembers", "zadd", "zcard", "zrandmember", "zrange", "zrangebylex", "zrangebyscore", "zrem"),
-    *("zmscore", "zremrangebyrank", "zrevrange", "zrevrangebyscore", "zrevrank", "zscore"),
+    *("sadd", "smembers", "srem", "zadd", "zcard", "zrandmember", "zrange", "zrangebylex", "zrangebyscore"),
+    *("zmscore", "zrem", "zremrangebyrank", "zrevrange", "zrevrangebyscore", "zrevrank", "zscore"),
 )
 """What the store does to a key."""
 BROKER: Final = (

@@ -27,7 +27,7 @@ class KnownPause(NamedTuple):
         reason, detail, since, until, fingerprint, braked = ((cell or b"").decode() for cell in row)
         if not reason:
             return cls()
-        pause = Pause(reason, detail, int(since), int(until), fingerprint)
+        pause = Pause(reason, detail, int(since or 0), int(until or 0), fingerprint)
         return cls(pause, bool(braked) or reason == "brake")
 
     @property

@@ -77,9 +77,10 @@ class RedisStore(RedisIntake, RedisDue, RedisPauses, RedisRequeue, RedisClockSte
         reads.hlen("open")
         reads.hmget("meta", ("dead", "held"))
         reads.hgetall("counts")
-        listed, unresolved, opened, (dead, held), counts = reads.run()
-        waiting = {"backlog": listed + unresolved - int(dead or 0), "open": opened + int(held or 0)}
-        return {**codec.counts(counts), **waiting}
+        with translate_unreadable(account):
+            listed, unresolved, opened, (dead, held), counts = reads.run()
+            waiting = {"backlog": listed + unresolved - int(dead or 0), "open": opened + int(held or 0)}
+            return {**codec.counts(counts), **waiting}
 
     def relation_history(
         self, account: str, relation: Relation

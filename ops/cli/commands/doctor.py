@@ -1,6 +1,7 @@
 """`relations doctor`: checks every part of the system and says what to do."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import click
@@ -13,6 +14,7 @@ from ops.cli.root import main
 from ops.doctor.checks import inspect_deliveries, inspect_store, run_checks
 from ops.doctor.findings import Finding
 from ops.explain.text import pluralize
+from worker.errors import StoreUnreadable
 from worker.ports.deliveries import DeliveryFlaw
 from worker.ports.integrity import Inspection
 
@@ -53,7 +55,9 @@ def run_doctor(context: CommandContext, no_api: bool, store: str | None, repair:
 
 def _inspect(context: CommandContext, account: str, *, repair: bool, by: str) -> None:
     """Check what is stored of an account, perhaps mend it, and say what was found."""
-    accepted = context.runtime.store.counts(account).get("accepted", 0)
+    accepted = 0
+    with suppress(StoreUnreadable):
+        accepted = context.runtime.store.counts(account).get("accepted", 0)
     with show_progress("jobs", accepted, quiet=context.as_json) as report:
         found = inspect_store(context.runtime, account, repair=repair, by=by, on_progress=report)
     deliveries = inspect_deliveries(context.runtime, account, repair=repair)

@@ -18,6 +18,7 @@ from worker.store.commit import Overtaken, repeat_while_overtaken
 from worker.store.inspection.flaws import Flaw, Write
 from worker.store.inspection.integrity import Survey
 from worker.store.inspection.survey_reader import SurveyReader
+from worker.store.inspection.unreadable import find_unreadable, take_away
 from worker.store.jobs.stored_job import COUNTED
 from worker.store.lease.lease import RedisLease, leave
 from worker.store.lease.leased_account import LeasedAccount
@@ -54,6 +55,16 @@ class RedisInspector:
         with translate_unreadable(account):
             lease = acquire_lease(account, take, self._clock, max_wait=MAX_WAIT)
             return self._inspect(lease, repair, on_progress)
+
+    def check_readable(self, account: str, *, repair: bool = False) -> tuple[StoreFlaw, ...]:
+        """Return what stands in the account's keys and is not what we write there; take it away if asked to.
+
+        While there is any, nothing else can be inspected.
+        """
+        found = list(find_unreadable(self._store.database, account))
+        for each in found if repair else ():
+            take_away(self._store.database, each)
+        return tuple(each.flaw for each in found)
 
     def has_signs(self, account: str) -> bool:
         """Return whether a few numbers of the account show a contradiction."""

@@ -1,0 +1,137 @@
+"""What stands in an account's keys and is not what we write there: found, and taken away.
+
+What was taken away is missing then, which the invariants of `integrity.py` show and mend.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, cast
+
+from worker.contract import Relation
+from worker.ports.integrity import StoreFlaw
+from worker.redis.client import UNREADABLE, translate_errors
+from worker.store import codec, keys
+from worker.store.database import Database
+from worker.store.jobs.stored_job import LoadedJob
+from worker.store.lease.guards import guarded_relation
+from worker.store.lease.queue import WORK_FIELDS
+from worker.store.limits import MAX_EXAMINED
+from worker.store.memories import Memory
+from worker.store.meta import META_FIELDS
+
+TYPES: Final[Mapping[str, bytes]] = {
+    **dict.fromkeys(("queue", "look_ups", "claimed", "order", "requests"), b"list"),
+    **dict.fromkeys(("parked", "keep", "payloads", "failed", "due", "guard", "deeds", "running"), b"zset"),
+    **dict.fromkeys(("replays", "looks", "callbacks", "unsent"), b"zset"),
+    "failures": b"set",
+    "request": b"string",
+}
+"""The types of keys by the first part of their names; all others are hashes."""
+NUMBERS: Final = {*META_FIELDS, *WORK_FIELDS, "at", "delay", "idle", "since", "until"}
+"""Fields with numbers of hashes that have others, too; the layout is no flaw but another release's."""
+REMOVERS: Final = {b"hash": ("HDEL",), b"list": ("LREM", 0), b"zset": ("ZREM",), b"set": ("SREM",)}
+"""The command that takes a member away, and what it has before that."""
+
+
+class Unreadable(NamedTuple):
+    """A key of the account, or what is in it, that cannot be read; and the command that takes it away."""
+
+    key: str
+    command: tuple[Any, ...]
+    member: bytes = b""
+
+    @property
+    def flaw(self) -> StoreFlaw:
+        """The flaw that it is."""
+        name = self.member.decode("ascii", "backslashreplace")
+        return StoreFlaw("unreadable", f"{self.key} {name}".strip(), "is not what we write there")
+
+
+def find_unreadable(database: Database, account: str) -> Iterator[Unreadable]:
+    """Yield everything in the account's keys that is not what we write there."""
+    base = f"{keys.base(database.prefix, account)}:"
+    with translate_errors():
+        for full in database.redis.scan_iter(f"{keys.escape_glob(base)}*", count=MAX_EXAMINED):
+            yield from _check_key(database.redis, full, full.decode().removeprefix(base))
+
+
+def _check_key(redis: Any, full: bytes, key: str) -> Iterator[Unreadable]:
+    family = key.partition(":")[0]
+    is_list = key.startswith("replay:") and key.endswith(":jobs")
+    kind, found = b"list" if is_list else TYPES.get(family, b"hash"), redis.type(full)
+    if found != kind:
+        if found != b"none":
+            yield Unreadable(key, ("DEL", full))
+        return
+    read = READERS.get(family, _read_nothing if kind == b"hash" else _read_name)
+    for member, text in _contents(redis, full, kind):
+        if not _can_read(read, member, text):
+            yield Unreadable(key, (REMOVERS[kind][0], full, *REMOVERS[kind][1:], member), member)
+
+
+def _contents(redis: Any, full: bytes, kind: bytes) -> Iterable[tuple[bytes, bytes]]:
+    """Return the fields of a hash with their texts, or the members of anything else."""
+    match kind:
+        case b"hash":
+            return cast(Iterable[tuple[bytes, bytes]], redis.hscan_iter(full, count=MAX_EXAMINED))
+        case b"list":
+            members = redis.lrange(full, 0, -1)
+        case b"zset":
+            members = redis.zrange(full, 0, -1)
+        case _:
+            members = redis.smembers(full) if kind == b"set" else ()
+    return ((member, b"") for member in set(members))
+
+
+def take_away(database: Database, found: Unreadable) -> None:
+    """Take it away. Nobody else can have changed it: nobody can read it."""
+    with translate_errors():
+        database.redis.execute_command(*found.command)
+
+
+def _can_read(read: Callable[[bytes, bytes], object], field: bytes, text: bytes) -> bool:
+    try:
+        read(field, text)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def _read_nothing(_name: bytes, _text: bytes) -> None:
+    pass
+
+
+def _read_name(name: bytes, _text: bytes) -> str:
+    return name.decode()
+
+
+def _read_job(name: bytes, text: bytes) -> LoadedJob:
+    return LoadedJob.read(name.decode(), text, is_kept=False)
+
+
+def _read_memory(name: bytes, text: bytes) -> Memory:
+    return Memory.read(name.decode(), text, account="", now=0)
+
+
+def _read_number(name: bytes, text: bytes) -> tuple[str, int]:
+    return name.decode(), int(text)
+
+
+def _read_some_number(name: bytes, text: bytes) -> None:
+    if name.decode() in NUMBERS and name != b"layout":
+        int(text)
+
+
+READERS: Final[Mapping[str, Callable[[bytes, bytes], object]]] = {
+    **dict.fromkeys(("jobs", "kept"), _read_job),
+    "memories": _read_memory,
+    "open": lambda _name, text: codec.read_open(text),
+    "journal": lambda name, text: codec.begun({name: text}),
+    "events": lambda _name, text: text.decode(),
+    "buckets": lambda name, text: (int(name), int(text)),
+    **dict.fromkeys(("counts", "numbers", "batch"), _read_number),
+    **dict.fromkeys(("meta", "wake", "work", "pause"), _read_some_number),
+    "pace": lambda name, text: name == b"reason" or float(text),
+    "due": lambda name, _text: Relation.parse(name.decode()),
+    "guard": lambda name, _text: guarded_relation(name.decode()),
+}
+"""What reads a field or a member of these keys; of all others but hashes, members are texts."""
