@@ -191,6 +191,19 @@ def test_the_sweep_mends_an_account_that_rests_with_open_jobs(store: Store, cloc
     assert store.counts("acme")["succeeded"] == 1
 
 
+def test_the_sweep_asks_once_for_signs_and_counts_the_jobs_of_no_sound_account(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    accept(redis_store, change(1, 9))
+
+    def count_calls(command: str) -> int:
+        return int(redis_client.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0))
+
+    before = count_calls("hlen"), count_calls("hmget")
+    assert inspector_of(redis_store).mend("acme") == ()
+    assert (count_calls("hlen"), count_calls("hmget")) == (before[0] + 2, before[1] + 2)
+
+
 @pytest.mark.parametrize(("is_parked", "broken"), [(True, QUEUED), (False, PARKED)])
 def test_what_waits_for_a_record_waits_as_it_says(
     store: Store, clock: FakeClock, is_parked: bool, broken: int

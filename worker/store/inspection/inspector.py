@@ -66,21 +66,16 @@ class RedisInspector:
             take_away(self._store.database, each)
         return tuple(each.flaw for each in found)
 
-    def has_signs(self, account: str) -> bool:
-        """Return whether a few numbers of the account show a contradiction."""
-        return self._read_signs(account)[0]
-
     def mend(self, account: str) -> tuple[StoreFlaw, ...]:
         """Mend an account that shows signs of a contradiction, if it is small and nobody works it."""
         with translate_unreadable(account):
-            has_signs, size = self._read_signs(account)
-            if not has_signs or size > MAX_MENDED:
+            if not self.has_signs(account) or self._count_entries(account) > MAX_MENDED:
                 return ()
             lease = self._store.lease(account, self._new_id())
             return self._inspect(lease, True, lambda _what, _count: None).flaws if lease else ()
 
-    def _read_signs(self, account: str) -> tuple[bool, int]:
-        """Return whether a few numbers cannot all be true, and about how many jobs and relations there are.
+    def has_signs(self, account: str) -> bool:
+        """Return whether a few numbers of the account cannot all be true, in one round trip.
 
         Read at one moment, they show most contradictions of an account nobody works.
         """
@@ -91,25 +86,31 @@ class RedisInspector:
         reads.zcard("due")
         reads.exists("claimed")
         reads.hlen("journal")
-        reads.hgetall("buckets")
+        reads.hvals("buckets")
         reads.hmget("counts", tuple(COUNTED))
-        reads.hlen("kept")
         reads.llen("look_ups")
         reads.zcard("parked")
-        meta_row, listed, opened, due, claimed, begun, buckets, states, kept, *unresolved = reads.run()
-        meta, open_jobs = Meta.read(meta_row), sum(map(int, buckets.values()))
+        meta_row, listed, opened, due, claimed, begun, buckets, states, *unresolved = reads.run()
+        meta, open_jobs = Meta.read(meta_row), sum(map(int, buckets))
         is_idle = listed == meta.dead and not (opened or claimed or begun or sum(unresolved))
-        has_signs = (
+        return (
             opened != due
             or not 0 <= meta.dead <= listed
             or meta.held < 0
             or (meta.held != 0 and not claimed)
             or (is_idle and (open_jobs != 0 or sum(int(count or 0) for count in states) != 0))
         )
-        sizes = self._store.database.reads(account)
-        for bucket in buckets:
-            sizes.hlen(f"jobs:{int(bucket)}")
-        return has_signs, listed + opened + kept + sum(sizes.run())
+
+    def _count_entries(self, account: str) -> int:
+        """Return how many jobs and relations an inspection would read."""
+        names = self._store.database.read(account, "hkeys", "buckets")
+        reads = self._store.database.reads(account)
+        reads.llen("queue")
+        reads.hlen("open")
+        reads.hlen("kept")
+        for bucket in map(int, names):
+            reads.hlen(f"jobs:{bucket}")
+        return sum(reads.run())
 
     def _inspect(self, lease: RedisLease, repair: bool, on_progress: FlawProgress) -> Inspection:
         try:
