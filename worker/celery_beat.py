@@ -13,7 +13,7 @@ from worker import log
 from worker.background import RepeatedFailure
 from worker.redis.client import explain_error
 
-MAX_WAITING: Final = 30  # sweeps in the queue while no worker takes them; more would not be of more use
+MAX_WAITING: Final = 3  # messages in the queue while no worker takes them; replays wait behind its sweeps
 
 
 class SweepScheduler(Scheduler):
