@@ -69,6 +69,22 @@ def test_what_cannot_be_read_is_told_without_what_it_is(front: Front, redis_clie
     assert list(front.runtime.metrics.account_stats(["acme", "beta"])) == ["acme"]
 
 
+def test_a_job_that_cannot_be_read_fails_no_task_and_is_named(
+    front: Front, redis_client: redis.Redis
+) -> None:
+    assert send(front, "beta", 9001) == 202
+    DAMAGES["half a job"](redis_client)
+    [job] = front.store.database.read_names("beta", "lrange", "queue", 0, -1)
+    with pytest.raises(StoreUnreadable, match=f"what is stored of job {job} cannot be read"):
+        front.runtime.flush("beta")
+    for _ in range(4):
+        redis_client.delete(f"{BASE}holder")
+        with pytest.raises(StoreUnreadable):
+            front.runtime.flush("beta")
+    told = front.client("all").get(f"/v1/jobs/beta-{job}")
+    assert (told.status_code, told.json()["detail"]) == (503, f"what is stored of job {job} cannot be read")
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_cannot_be_read_is_named_and_taken_away_and_the_account_goes_on(
     front: Front, redis_client: redis.Redis, damage: str

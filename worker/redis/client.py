@@ -130,7 +130,8 @@ def translate_errors() -> Iterator[None]:
         yield
     # The second is raised when no node answers or a slot has none; it is no subclass of the first.
     except (redis_errors.RedisError, redis_errors.RedisClusterException) as error:
-        raise StoreUnavailable(f"Redis cannot be used: {explain_error(error)}") from error
+        kind = StoreUnreadable if "WRONGTYPE" in str(error) else StoreUnavailable
+        raise kind(f"Redis cannot be used: {explain_error(error)}") from error
 
 
 @contextmanager
@@ -138,10 +139,7 @@ def translate_unreadable(*accounts: str) -> Iterator[None]:
     """Raise StoreUnreadable where what is stored of these accounts is not what we write there."""
     try:
         yield
-    except (StoreUnavailable, *UNREADABLE) as error:
-        if isinstance(error, StoreUnavailable) and "WRONGTYPE" not in str(error):
-            raise
-        # Without what was read: it may be about people.
+    except UNREADABLE as error:  # without what was read: it may be about people
         message = f"what is stored of account {', '.join(accounts)} cannot be read"
         raise StoreUnreadable(message) from error
 

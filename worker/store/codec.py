@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from worker.errors import StoreUnreadable
 from worker.planner.actions import Request
 from worker.planner.fold import NEVER, Intent, JobVersion
 from worker.planner.relation_state import OpenRelation, Refusal, Stage
@@ -127,8 +128,11 @@ def encode_open(opened: OpenRelation) -> bytes:
 
 
 def read_open(text: bytes) -> OpenRelation:
-    """Read an open relation."""
-    stored, stage = _decode_stored_open(text), Stage.WRITE
+    """Read an open relation; raise StoreUnreadable for what is none."""
+    try:
+        stored, stage = _decode_stored_open(text), Stage.WRITE
+    except msgspec.MsgspecError as error:
+        raise StoreUnreadable("what is stored of an open relation cannot be read") from error
     if stored.verify:
         stage = Stage.READ_REJECTED if stored.refused else Stage.READ_BACK
     elif stored.absent:

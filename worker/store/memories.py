@@ -3,6 +3,7 @@
 import msgspec
 
 from worker.contract.instant import SECOND
+from worker.errors import StoreUnreadable
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import (
     NEVER,
@@ -66,7 +67,10 @@ class Memory(msgspec.Struct, gc=False):
         """Read what is remembered of the relation of this name; nothing once its lifetime is over."""
         if text is None:
             return cls(name)
-        stored = _decode(text)
+        try:
+            stored = _decode(text)
+        except msgspec.MsgspecError as error:
+            raise StoreUnreadable(f"what is remembered of {name} cannot be read") from error
         if stored.expires * SECOND <= now:
             return cls(name)
         if not stored.is_known and not (stored.present or stored.absent):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from worker.errors import LeaseLost, Unavailable
+from worker.errors import LeaseLost, StoreUnreadable, Unavailable
 from worker.ports.services import Clock, Wake
 from worker.ports.work import LEASE_LIFETIME, MAX_COUNTDOWN, Lease
 
@@ -51,7 +51,7 @@ def release_when_back(lease: Lease, clock: Clock, *, window: float) -> None:
         try:
             lease.release(window=window)
             return
-        except LeaseLost:
+        except (LeaseLost, StoreUnreadable):  # what cannot be read is not mended by waiting
             return
         except Unavailable:
             clock.sleep(RELEASE_EVERY)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from worker.contract import Relation
+from worker.errors import StoreUnreadable
 from worker.ports.integrity import StoreFlaw
 from worker.redis.client import UNREADABLE, translate_errors
 from worker.store import codec, keys
@@ -91,7 +92,7 @@ def take_away(database: Database, found: Unreadable) -> None:
 def _can_read(read: Callable[[bytes, bytes], object], field: bytes, text: bytes) -> bool:
     try:
         read(field, text)
-    except UNREADABLE:
+    except (StoreUnreadable, *UNREADABLE):
         return False
     return True
 

@@ -1,12 +1,13 @@
 """A job as it is stored, and what it says of itself. Pure."""
 
+import struct
 from collections.abc import Mapping
-from struct import Struct as Layout
 from typing import Any, Final
 
 import msgspec
 
 from worker.contract import Module, Reference, Relation, Side
+from worker.errors import StoreUnreadable
 from worker.planner.fold import RESULTS
 from worker.ports.erasure import ERASED
 from worker.ports.records import Dismissal, Failure, JobState
@@ -36,7 +37,7 @@ UNKNOWN_REFUSAL: Final = (0, "other", "", "")
 """Of a failure that nothing is known about."""
 NO_EVENT: Final = "\0"
 """Stands for an event id that was erased; an empty one is the job's own id."""
-HEAD: Final = Layout(">QQ")  # accepted_at (µs) and acceptance number, which the script knows
+HEAD: Final = struct.Struct(">QQ")  # accepted_at (µs) and acceptance number, which the script knows
 HEAD_SIZE: Final = HEAD.size
 NUMBERS: Final = {result: number for number, result in enumerate(RESULTS)}  # of outcomes
 OUTCOME_COUNTERS: Final = {result: f"relations_{result}" for result in RESULTS}
@@ -163,9 +164,12 @@ class LoadedJob(msgspec.Struct, gc=False):
 
     @classmethod
     def read(cls, short: str, text: bytes, *, is_kept: bool) -> "LoadedJob":
-        """Read a job."""
-        accepted_at, number = HEAD.unpack_from(text)
-        value = _decode(text[HEAD_SIZE:])
+        """Read a job; raise StoreUnreadable for what is none."""
+        try:
+            accepted_at, number = HEAD.unpack_from(text)
+            value = _decode(text[HEAD_SIZE:])
+        except (struct.error, msgspec.MsgspecError) as error:
+            raise StoreUnreadable(f"what is stored of job {short} cannot be read") from error
         if value.total < 0:
             value.total = value.left = value.size
         return cls(short, accepted_at, number, value, is_kept=is_kept, size=len(text))
