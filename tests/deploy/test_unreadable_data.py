@@ -17,6 +17,7 @@ DAMAGES: dict[str, Damage] = {
     "another type": lambda client: (client.delete(f"{BASE}queue"), client.set(f"{BASE}queue", "x")),
     "another type of pace": lambda client: (client.delete(f"{BASE}pace"), client.set(f"{BASE}pace", "x")),
     "no number": lambda client: client.hset(f"{BASE}meta", "v", "x"),
+    "no size": lambda client: client.hset(f"{BASE}meta", "bytes", ""),
     "no counter": lambda client: client.hset(f"{BASE}counts", "accepted", ""),
     "no text": lambda client: client.hset(f"{BASE}counts", b"\xff", "1"),
     "half a job": lambda client: [

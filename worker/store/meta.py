@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from worker.contract.instant import to_us
+from worker.errors import StoreUnreadable
 from worker.ports.store import Retention
 from worker.store.database import Database
 
@@ -80,9 +81,12 @@ class Meta(NamedTuple):
 
     @classmethod
     def read(cls, row: Sequence[bytes | None]) -> "Meta":
-        """Read the values of META_FIELDS."""
+        """Read the values of META_FIELDS; raise StoreUnreadable for what is no number."""
         layout, *numbers = row
-        return cls(layout, *(int(number or 0) for number in numbers))
+        try:
+            return cls(layout, *(int(number or 0) for number in numbers))
+        except ValueError as error:
+            raise StoreUnreadable("what is stored of the account's versions cannot be read") from error
 
 
 META_FIELDS: Final = ("layout", "v", "p", *Meta._fields[3:])

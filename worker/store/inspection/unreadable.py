@@ -27,7 +27,10 @@ TYPES: Final[Mapping[str, bytes]] = {
     "request": b"string",
 }
 """The types of keys by the first part of their names; all others are hashes."""
-NUMBERS: Final = {*META_FIELDS, *WORK_FIELDS, "at", "delay", "idle", "since", "until"}
+NUMBERS: Final = {
+    *(*META_FIELDS, "bytes", "sets", "sets_since", "erasures"),
+    *(*WORK_FIELDS, "at", "delay", "idle", "since", "until"),
+}
 """Fields with numbers of hashes that have others, too; the layout is no flaw but another release's."""
 REMOVERS: Final = {b"hash": ("HDEL",), b"list": ("LREM", 0), b"zset": ("ZREM",), b"set": ("SREM",)}
 """The command that takes a member away, and what it has before that."""
