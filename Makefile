@@ -1,6 +1,7 @@
 # dev: a workbench until Ctrl-C · demo: the main job through real parts · test: every check and test
 # bench-quick: numbers beside other libraries (bench: all, 45 minutes)
 # test-server SERVER=/usr/bin/redis-server: what a Redis or Valkey matters for, on that program
+# test-oldest: what these matter for, on the oldest versions of the libraries that pyproject.toml allows
 # test-browser: installs Playwright and Chromium and tries the pages in it · screenshots: the pictures of docs/pages
 # torture: kills, outages and interleavings for an hour · test-broker: installs RabbitMQ and tries it as the broker
 # test-clients: installs generators of TypeScript clients; these, clients in Node and Java, and the programs of the how-tos are tried
@@ -13,8 +14,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BROWSER := playwright==1.65.2 axe-playwright-python==0.1.8
 
-.PHONY: dev demo test test-server test-browser screenshots test-broker test-clients torture coverage mutation check format diagrams bench bench-quick lock clean help
-help: ; @sed -n '1,7p' Makefile
+.PHONY: dev demo test test-server test-oldest test-browser screenshots test-broker test-clients torture coverage mutation check format diagrams bench bench-quick lock clean help
+help: ; @sed -n '1,8p' Makefile
 
 dev: $(READY) ; @$(BIN)/relations dev
 demo: $(READY) ; @$(BIN)/relations demo
@@ -24,6 +25,15 @@ test-server: $(READY)
 	@mkdir -p $(VENV)/server && ln -sf "$(abspath $(SERVER))" $(VENV)/server/redis-server
 	@$(VENV)/server/redis-server --version
 	@PATH="$(abspath $(VENV)/server):$$PATH" $(BIN)/pytest -n 2 --dist worksteal tests/store tests/deploy tests/process
+test-oldest: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(PYTHON) -m venv $(VENV)/oldest
+	@$(VENV)/oldest/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(VENV)/oldest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/uv pip compile --quiet --python $(VENV)/oldest/bin/python --resolution lowest-direct --extra spreadsheets --extra embedded \
+	  pyproject.toml -o $(VENV)/oldest.txt
+	@$(BIN)/uv pip install --quiet --python $(VENV)/oldest/bin/python --no-deps -r $(VENV)/oldest.txt
+	@$(VENV)/oldest/bin/pytest -n 2 --dist worksteal tests/config tests/network tests/onoffice tests/web
 test-browser: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(BROWSER)
 	@command -v chromium chromium-browser google-chrome >/dev/null || { test "$$(id -u)" = 0 && apt-get install -y -q chromium; } \
