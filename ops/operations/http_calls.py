@@ -21,6 +21,7 @@ from worker.errors import (
     NotFound,
     RelationsError,
     StoreUnavailable,
+    StoreUnreadable,
     Unavailable,
 )
 from worker.network import retry_after
@@ -33,7 +34,7 @@ TIMEOUT: Final = httpx.Timeout(10.0, read=300.0)  # seconds; an erasure looks at
 KINDS: Final[Mapping[str, type[RelationsError]]] = {
     kind.__name__: kind
     for kind in (
-        *(BacklogFull, StoreUnavailable, Unavailable),
+        *(BacklogFull, StoreUnavailable, StoreUnreadable, Unavailable),
         *(Invalid, InvalidChange, NotFound, Unauthorized, Forbidden),
     )
 }

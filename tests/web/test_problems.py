@@ -40,6 +40,7 @@ STATUSES = {
     "Unavailable": 503,
     "BacklogFull": 429,
     "StoreUnavailable": 503,
+    "StoreUnreadable": 503,
     "LeaseLost": 503,
     "StoreRolledBack": 503,
     "Unauthorized": 401,
