@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from ops.dashboard.pages.acts import PreparedActs
 
+from ops.dashboard.pages.acts import PreparedActs
 from producers.services import build_services
 from tests.support.browsing import Browse, links_of, text_of
 from tests.support.erasing import erase_record

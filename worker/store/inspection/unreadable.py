@@ -11,9 +11,9 @@ from worker.errors import StoreUnreadable
 from worker.ports.integrity import StoreFlaw
 from worker.redis.client import UNREADABLE, translate_errors
 from worker.store import codec, keys
+from worker.store.account import guarded_relation
 from worker.store.database import Database
 from worker.store.jobs.stored_job import LoadedJob
-from worker.store.lease.guards import guarded_relation
 from worker.store.lease.queue import WORK_FIELDS
 from worker.store.limits import MAX_EXAMINED
 from worker.store.memories import Memory
