@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from ops.doctor.accounts import check_callback, check_deliveries, check_work
 from ops.doctor.findings import Finding
-from ops.doctor.server import check_redis, check_store_rights, explain_failure
+from ops.doctor.rights import check_store_rights, explain_failure
+from ops.doctor.server import check_redis
 from ops.doctor.settings import check_credentials, check_settings
 from ops.doctor.workers import check_broker, check_system
 from worker.clock import IdGenerator

@@ -1,22 +1,17 @@
-"""Checks of Redis or Valkey: version, role, eviction, persistence, clock, and what its users may do."""
+"""Checks of the Redis or Valkey server: version, role, eviction, persistence, clock."""
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from redis.exceptions import RedisError
 
 from ops.doctor.findings import Finding, Level
+from ops.doctor.rights import USE
 from worker.config import mask_url
-from worker.errors import StoreUnavailable
-from worker.redis.client import NoPermissionError, find_advice, is_answer, is_timeout, translate_errors
-from worker.redis.rights import BROKER, CHANNELS, KEYLESS, STORE, acl_rule, find_refused
+from worker.redis.client import translate_errors
 from worker.redis.scripts import MIN_SERVER_VERSION
 from worker.wiring import Runtime
-
-if TYPE_CHECKING:
-    from kombu import Connection
-
 
 SUPPORTED: Final = ("redis", "redict", "valkey")
 OTHERS: Final = ("dragonfly", "garnet", "kvrocks", "pika", "upstash")  # which have their version in INFO
@@ -141,59 +136,3 @@ def check_clock(ahead: float) -> Finding:
     if abs(ahead) > MAX_CLOCK_DRIFT:
         return Finding("clock", "warn", message, "Requests are signed with Redis's time: keep both by NTP.")
     return Finding("clock", "ok", message)
-
-
-# --- whether users may do what is needed, and the server takes writes at this moment
-
-USE: Final = "Use Redis or Valkey 7.0 or newer."
-MEND: Final = "Mend what Redis says."
-HELD: Final = "It answers what reads and holds what writes: CLIENT UNPAUSE, or see why its disk is slow."
-NO_OTHER_NAMES: Final = f"{USE} It must not rename what the rule has."
-
-
-def advise_on_refusal(error: Exception) -> str:
-    """Return what to do about a server that answers, and does not do what it was asked."""
-    if "unknown command 'EVAL" in str(error):  # which every version has
-        return NO_OTHER_NAMES
-    is_other = any(sign in str(error) for sign in ("unknown command", "unexpected symbol near '#'"))
-    return USE if is_other else MEND
-
-
-def explain_failure(error: Exception, variable: str) -> tuple[str, str]:
-    """Return how a server is that did not do what it was asked, and what to do about it."""
-    if is_answer(error):
-        return "answers, and refuses what is asked", advise_on_refusal(error)
-    if find_advice(error):
-        return "cannot be spoken to", f"Correct {variable}, or the server, as is said in brackets."
-    return "does not answer", f"Start it, or set {variable} to one that runs."
-
-
-def check_store_rights(client: Any, prefix: str) -> Iterator[Finding]:
-    """Yield what keeps the store from being written to."""
-    yield from _check(client, f"{prefix}:sweep", (*STORE, "scan", "time"), prefix, "store")
-
-
-def check_broker_rights(connection: "Connection", prefix: str) -> Iterator[Finding]:
-    """Yield what keeps messages from being sent and taken, where the broker is a Redis."""
-    channel: Any = connection.default_channel
-    if hasattr(channel, "conn_or_acquire"):
-        with channel.conn_or_acquire() as client:
-            yield from _check(client, f"{prefix}.flush", (*BROKER, *CHANNELS, *KEYLESS), prefix, "broker")
-
-
-def _check(client: Any, key: str, commands: tuple[str, ...], prefix: str, what: str) -> Iterator[Finding]:
-    subject, grant = f"rights in the {what}", f"Grant its user: {acl_rule(prefix)}"
-    try:
-        with translate_errors():
-            refused = find_refused(client, key, commands)
-    except StoreUnavailable as error:
-        advice = HELD if is_timeout(error) else advise_on_refusal(error)
-        advice = grant if isinstance(error.__cause__, NoPermissionError) else advice
-        yield Finding(subject, "fail", f"nothing can be written: {error}", advice)
-    else:
-        if refused.forbidden:
-            message = f"the user may not do {', '.join(refused.forbidden)} with {prefix}*"
-            yield Finding(subject, "fail", message, grant)
-        if refused.unknown:
-            message = f"the server has no {', '.join(refused.unknown)}, or another name for it"
-            yield Finding(subject, "fail", message, NO_OTHER_NAMES)

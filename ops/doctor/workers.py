@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ops.doctor.findings import Finding, report
-from ops.doctor.server import MEND, check_broker_rights, explain_failure
+from ops.doctor.rights import MEND, check_broker_rights, explain_failure
 from worker.celery_config import queue_names
 from worker.config import Settings, mask_url
 from worker.redis.broker import AMQP_SCHEMES

@@ -12,14 +12,8 @@ import redis
 from ops.dev.redis_server import RedisServer, run_server
 from ops.doctor.accounts import check_account, check_rights, check_work
 from ops.doctor.findings import Finding
-from ops.doctor.server import (
-    MEND,
-    NO_OTHER_NAMES,
-    check_clock,
-    check_eviction,
-    check_persistence,
-    check_server_version,
-)
+from ops.doctor.rights import MEND, NO_OTHER_NAMES
+from ops.doctor.server import check_clock, check_eviction, check_persistence, check_server_version
 from ops.doctor.workers import check_workers
 from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
 from tests.support.cli_runner import SECRET, TOKEN, Cli, make_cli, make_environ, write_settings

@@ -10,7 +10,7 @@ import redis
 
 from ops.dev.redis_server import RedisServer, run_server
 from ops.dev.stack import QUICK, Shape, Stack, running
-from ops.doctor.server import HELD, check_store_rights
+from ops.doctor.rights import HELD, check_store_rights
 from tests.support.cli_runner import Cli, make_cli, make_environ, write_settings
 from tests.support.clusters import run_command
 from tests.support.deploy_work import CHANGE

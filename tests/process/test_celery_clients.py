@@ -161,8 +161,9 @@ def test_a_task_of_others_is_kept_and_says_which_task_to_send(stack: Stack) -> N
     payload = runtime.job_admin.get_payload(job.id)
     assert payload is not None
     assert payload.faults == (
-        'expected a message in JSON, got "a message that Celery refuses" (NotRegistered); send the task '
-        "relations.accept",
+        "expected a message to the task relations.accept, "
+        'got "a message that Celery refuses" (NotRegistered); '
+        "send a change, or a list of them, as its argument",
     )
 
 

@@ -12,7 +12,7 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from ops.doctor.accounts import check_account
-from ops.doctor.server import check_store_rights
+from ops.doctor.rights import check_store_rights
 from ops.doctor.workers import check_system, check_workers
 from ops.lookups import describe_resumed, resume_account
 from tests.support.http_front import BUYER, Front
