@@ -37,6 +37,7 @@ from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
 from worker.usecases.callbacks import Callbacks
+from worker.usecases.cancel_taken import TakenJobs
 from worker.usecases.drift import DriftReader
 from worker.usecases.dry_run import dry_run_jobs
 from worker.usecases.flush import flush
@@ -45,7 +46,7 @@ from worker.usecases.health import AccountHealth, Health, Trouble, find_process_
 from worker.usecases.intake import Intake
 from worker.usecases.sweep import Sweeper
 from worker.usecases.waiting import WaitReader
-from worker.usecases.withdrawal import TakenJobs, withdraw_record
+from worker.usecases.withdrawal import withdraw_record
 
 if TYPE_CHECKING:
     from worker.onoffice.client import Client as ApiClient

@@ -19,7 +19,7 @@ from worker.ports.job_admin import CANCELLED, AdminResult
 from worker.ports.records import AuditEntry, JobFilter
 from worker.ports.waiting import Pause
 from worker.testing import skip_renewal
-from worker.usecases.withdrawal import AT_WORK, OVERRULED, UNFINISHED, TakenJobs
+from worker.usecases.cancel_taken import AT_WORK, OVERRULED, UNFINISHED, TakenJobs
 
 BUYER = "estate:address:buyer"
 Make = Callable[..., World]

@@ -24,11 +24,12 @@ from worker.ports.services import Wake
 from worker.ports.waiting import Pause
 from worker.store.deliveries import RedisDeliveries
 from worker.usecases.callbacks import Callbacks
+from worker.usecases.cancel_taken import TakenJobs
 from worker.usecases.dry_run import dry_run_jobs
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import Intake, IntakePolicy
 from worker.usecases.replay import requeue
-from worker.usecases.withdrawal import TakenJobs, withdraw_record
+from worker.usecases.withdrawal import withdraw_record
 
 NAME = "operator"
 RESTS = (1.0, 4.0, 12.0)  # seconds between two acts at most; drawn for each scenario

@@ -1,21 +1,16 @@
 """The withdrawal of open work: of a record that is erased, of jobs that are cancelled; and what must wait.
 
 What was never sent ends at once. A relation with an unfinished write is left to the flush: one without a
-definite answer may have landed or may still do so, and only a read back shows what became of it (R14).
-What waits in the inbox ends without a lease (`JobAdmin.cancel`); what a flush has taken, under the account's.
+definite answer may have landed or may still do so, and only a read back shows what became of it (R14). Pure.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import chain
-from typing import Final, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from worker.contract import Relation
 from worker.contract.instant import SECOND
-from worker.errors import Unavailable
 from worker.planner.actions import Request
 from worker.planner.apply_reply import (
     UNANSWERED,
@@ -32,13 +27,7 @@ from worker.planner.relation_state import (
     unfinished_until,
 )
 from worker.ports.erasure import RecordRef, UnsettledRequests, Withdrawal
-from worker.ports.job_admin import CANCELLED, AdminResult, JobAdmin
-from worker.ports.queries import Queries
-from worker.ports.records import AuditEntry, JobRecord
-from worker.ports.services import Clock, LeaseKeeper, Wake
-from worker.ports.store import Store
-from worker.ports.work import BegunRequest, Lease, Writes
-from worker.usecases.account_lease import give_back, wait_for_lease
+from worker.ports.work import BegunRequest, Writes
 from worker.usecases.batch import Batch
 from worker.usecases.flush_context import FlushPolicy
 
@@ -163,90 +152,3 @@ def _relations_that_name(record: RecordRef, request: Request) -> Iterator[Relati
     for action in filter(record.is_named_by, request.actions):
         own = [relation for relation in action.relations if record.is_part_of(relation)]
         yield from own or action.relations
-
-
-# --- changes that were taken are cancelled
-
-MAX_WAIT: Final = 5.0  # seconds to wait for the account's lease
-RELATIONS_AT_ONCE: Final = 5000
-AT_WORK: Final = "at work"  # a worker has the account for longer than one waits
-UNFINISHED: Final = "unfinished"  # a write of it has no answer yet, or is half done
-OVERRULED: Final = "overruled others"  # changes ended because of it, and nobody would do what they asked for
-NOT_OPEN: Final = "not open"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakenJobs:
-    """Cancels jobs that were taken; `policy_of` gives an account's policies."""
-
-    store: Store
-    queries: Queries
-    job_admin: JobAdmin
-    policy_of: Callable[[str], FlushPolicy]
-    clock: Clock
-    keep_lease: LeaseKeeper
-    new_id: Callable[[], str]
-    wake: Wake
-
-    def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
-        """End the account's jobs of which nothing is under way or in doubt; say why the others go on.
-
-        The audit entry counts those that have ended, also when the lease is lost before the others have.
-        """
-        take = partial(self.store.lease, account, self.new_id())
-        lease = wait_for_lease(take, self.clock, max_wait=MAX_WAIT) if jobs else None
-        if lease is None:
-            return AdminResult((), dict.fromkeys(jobs, AT_WORK))
-        done, refused = list[str](), dict[str, str]()
-        try:
-            with self.keep_lease(lease):
-                for piece in self._pieces(jobs):
-                    result = self._cancel_piece(lease, piece, audit_entry)
-                    done += result.done
-                    refused |= result.refused
-        finally:
-            give_back(lease, self.wake)
-        gone = {job: "gone" for job in jobs if job not in done and job not in refused}
-        return AdminResult(tuple(done), {**refused, **gone})
-
-    def _pieces(self, jobs: Sequence[str]) -> Iterator[Mapping[str, JobRecord]]:
-        piece, size = dict[str, JobRecord](), 0
-        for job_id, job in self.queries.get_jobs(jobs).items():
-            piece[job_id] = job
-            size += job.total
-            if size >= RELATIONS_AT_ONCE:
-                yield piece
-                piece, size = {}, 0
-        if piece:
-            yield piece
-
-    def _cancel_piece(
-        self, lease: Lease, jobs: Mapping[str, JobRecord], audit_entry: AuditEntry
-    ) -> AdminResult:
-        account = lease.account
-        try:
-            unsettled = self.job_admin.unsettled_requests(account)
-        except Unavailable:  # a worker died with them; the next flush goes on
-            return AdminResult((), dict.fromkeys(jobs, AT_WORK))
-        relations = list(dict.fromkeys(relation for job in jobs.values() for relation in job.relations))
-        known = lease.records(relations)
-        overruling = self._find_overruling(account, jobs, [each for each in relations if known[each].open])
-        free = jobs.keys() - overruling
-        withdrawal = withdraw_jobs(free, known, unsettled, self.policy_of(account), by=CANCELLED)
-        if withdrawal.done:
-            counted = msgspec.structs.replace(audit_entry, count=len(withdrawal.done))
-            lease.claim((), (), replace(withdrawal.writes, audit_entry=counted))
-        refused = dict.fromkeys(free - withdrawal.done, NOT_OPEN)
-        refused |= dict.fromkeys(withdrawal.unfinished, UNFINISHED) | dict.fromkeys(overruling, OVERRULED)
-        return AdminResult(tuple(job for job in jobs if job in withdrawal.done), refused)
-
-    def _find_overruling(
-        self, account: str, jobs: Mapping[str, JobRecord], relations: Sequence[Relation]
-    ) -> set[str]:
-        """Return the jobs by which others ended: nobody would do what these asked for."""
-        remembered = self.queries.relation_events(account, relations)
-        return {
-            event.detail
-            for event in chain.from_iterable(remembered.values())
-            if event.result == "superseded" and event.detail in jobs
-        }
