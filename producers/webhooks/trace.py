@@ -105,9 +105,10 @@ def _explain_faults(rule: Rule, scope: Scope, path: str, faults: Sequence[str]) 
     with suppress(InvalidChange):  # it costs more than an explanation may
         for event in find_events(rule, Event(scope, path, ""))[:MAX_ELEMENTS]:
             at_fault = [
-                getattr(rule, name)
+                expression
                 for name in EXPRESSIONS
-                if any(fault.startswith(f"{event.path}.{name}") for fault in faults)
+                if (expression := getattr(rule, name))  # what is at fault may be that there is none
+                and any(fault.startswith(f"{event.path}.{name}") for fault in faults)
             ]
             if at_fault:
                 return _find_values([*chain.from_iterable(map(list_parts, at_fault))], event.scope)

@@ -168,6 +168,7 @@ def test_an_explanation_that_would_cost_too_much_is_cut_and_not_an_error() -> No
             {"time(at)": "soon", "at": '"soon"'},
         ),
         ({"each": ("rows | keys(@)",)}, {"rows": [1]}, {}),
+        ({"action": "'modify'"}, {"estate": 1, "person": 2}, {}),  # it has no relationinfo, which that needs
     ],
 )
 def test_a_rule_that_fails_shows_what_the_parts_of_its_expressions_found(
