@@ -14,8 +14,13 @@ REMARK: Final = re.compile(r"\([^()0-9]{1,40}\)")  # as in `030 1234567 (recepti
 
 
 def drop_unseen(text: str) -> str:
-    """Return a text without what nobody sees, such as blanks of no width that were copied with it."""
-    return text if text.isascii() else "".join(char for char in text if unicodedata.category(char) != "Cf")
+    """Return a text without what nobody sees, such as blanks of no width that were copied with it.
+
+    One that is longer than any value of a record stays as it is.
+    """
+    if text.isascii() or len(text) > 2 * MAX_CONTACT:
+        return text
+    return "".join(char for char in text if unicodedata.category(char) != "Cf")
 
 
 def normalize_email(value: object) -> str | None:

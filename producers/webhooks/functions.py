@@ -24,6 +24,8 @@ from worker.contract.quoting import quote
 
 DEFAULT_COUNTRY: Final = "DE"
 TEXT_PER_LOOK: Final = 4  # characters of a text that is parsed, which costs more than to search it
+LOOKS_PER_PHONE: Final = 50  # each number is tried in several ways
+EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
 
 
 class RuleFunction(NamedTuple):
@@ -193,9 +195,9 @@ def _decode_html(_scope: Scope, value: object) -> object:
 
 
 def _first(_scope: Scope, *values: object) -> object:
-    """Return the first value that is there and not empty; of one list, its first such element."""
+    """Return the first value that is not empty, nor alone in a list; of one list its first such element."""
     candidates = values[0] if len(values) == 1 and isinstance(values[0], list) else values
-    return next((value for value in candidates if value not in (None, "", [], {})), None)
+    return next((value for value in candidates if _alone(value) not in EMPTY), None)
 
 
 # --- times, contacts, forms, records
@@ -213,11 +215,14 @@ def _phone(scope: Scope, value: object, country: object = None) -> object:
     account = scope.find_account()
     known = scope.source.country if scope.source else ""
     chosen = str(country or known or (account.country if account else DEFAULT_COUNTRY))
-    texts = [
-        str(each) if type(each) is int else each for each in (value if isinstance(value, list) else [value])
-    ]
-    numbers = [normalize_phone(text, chosen) for text in texts]
-    return numbers if isinstance(value, list) else numbers[0]
+    if isinstance(value, list):
+        scope.budget.spend(LOOKS_PER_PHONE * len(value))
+        return [_read_phone(each, chosen) for each in value]
+    return _read_phone(value, chosen)
+
+
+def _read_phone(value: object, country: str) -> str | None:
+    return normalize_phone(str(value) if type(value) is int else value, country)
 
 
 def _field(scope: Scope, form: object, name: object) -> object:

@@ -143,6 +143,7 @@ def test_a_zone_that_is_not_there_is_named() -> None:
         ("first(@)", [None, "", [], "y"], "y"),
         ("first(@)", [], None),
         ("first(a, `0`)", {"a": None}, 0),
+        ("first(a, b)", {"a": [None], "b": "x"}, "x"),
         ("parse_json(@).a", '{"a": 1}', 1),
         ("parse_xml(@).a.b", "<a><b>1</b></a>", "1"),
         ("parse_xml(@)", None, None),
@@ -508,6 +509,18 @@ def test_what_stands_alone_in_a_list_is_meant_itself_as_scripts_of_forms_send_it
         assert find(nobody, form) is None
     stages = make_source(maps={"stage": {"17": "sold"}})
     assert find("map('stage', @)", ["17"], stages) == "sold"
+    unanswered = {"mail": [""], "phone": ["030 1234567"]}
+    assert find("first(email(mail), phone(phone))", unanswered) == ["+49301234567"]
+
+
+def test_a_large_payload_costs_functions_no_more_than_a_second_or_two() -> None:
+    started = time.process_time()
+    numbers = {"p": ["491711234567"] * 60_000}
+    assert "is one look too many" in refusal_of("phone(p)", numbers)
+    rows = {"text": "ä" + "x" * 400_000, "rows": [{"c": 1}] * 5000}
+    named = replace(RULE, each=("rows",), parentid="reference('estate', {objektnr_extern: root().text})")
+    assert len(messages_of(rows, named)) == 5000
+    assert time.process_time() - started < 10
 
 
 def test_each_reference_of_a_list_is_a_change_of_its_own_and_ids_stay_together() -> None:
