@@ -1,6 +1,7 @@
 """What is read of a spreadsheet beside its library: its failed cells, and how far its cells reach."""
 
 import re
+import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -332,6 +333,16 @@ def test_a_far_cell_of_other_programs_is_named_too() -> None:
 def test_a_password_of_an_xls_is_named(is_small: bool) -> None:
     with pytest.raises(Invalid, match="the spreadsheet is protected by a password; save it without one"):
         unpack(BytesIO(make_xls(ROWS, is_small=is_small, has_password=True)))
+
+
+def test_an_xls_whose_list_of_sectors_has_no_end_is_refused() -> None:
+    """Of sectors of four bytes, each holds but the number of the next one."""
+    endless = bytearray(make_xls(ROWS))
+    struct.pack_into("<H", endless, 30, 2)
+    for place, number in ((8, 1), (44, 2**24), (68, 1)):
+        struct.pack_into("<I", endless, place, number)
+    with pytest.raises(Invalid, match="the spreadsheet cannot be read"):
+        unpack(BytesIO(endless))
 
 
 def test_a_duration_is_not_taken_for_an_empty_cell() -> None:

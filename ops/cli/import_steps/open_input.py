@@ -102,7 +102,7 @@ def _read_unchanged(rows: Iterator[InputRow], binary: BinaryIO, version: _Versio
             yield row
         _require_version(binary, version)
     except OSError as error:
-        raise Invalid([Fault("", f"the file can be read no further: {error.strerror}")]) from None
+        raise Invalid([Fault("", f"the file can be read no further: {_explain(error)}")]) from None
 
 
 def _require_version(binary: BinaryIO, version: _Version) -> None:

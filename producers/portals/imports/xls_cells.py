@@ -14,6 +14,7 @@ OLD_EXCEL: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 END_OF_CHAIN: Final = 0xFFFFFFFA  # and above it there are no sectors
 FIRST_FAT_SECTORS: Final = 109  # are listed in the header
 ENTRY: Final = 128  # bytes of an entry of the directory
+SIZES: Final = {6: 64, 9: 512, 12: 4096}  # of sectors, by how they are written; there are no others
 BEGIN, END, SHEET, PASSWORD, FORMULAS, BOOL_OR_ERROR = 0x809, 0x0A, 0x85, 0x2F, (0x06, 0x206, 0x406), 0x205
 BROKEN: Final = (struct.error, IndexError, KeyError, ValueError)
 
@@ -95,7 +96,7 @@ class _Sectors(NamedTuple):
         """Return the stream that begins in a sector; raises ValueError if it has no end."""
         pieces = list[bytes]()
         while number < END_OF_CHAIN:
-            if len(pieces) > len(self.following):
+            if len(pieces) > len(self.raw) // self.size:
                 raise ValueError("a chain of sectors has no end")
             pieces.append(self.raw[number * self.size : (number + 1) * self.size])
             number = self.following[number]
@@ -104,7 +105,7 @@ class _Sectors(NamedTuple):
 
 def _read_workbook(raw: bytes) -> bytes:
     """Return the stream of the workbook; raises ValueError if there is none, or it is damaged."""
-    size, small_size = (1 << power for power in struct.unpack_from("<HH", raw, 30))
+    size, small_size = (SIZES[power] for power in struct.unpack_from("<HH", raw, 30))
     directory, min_size, small_table = struct.unpack_from("<I4xII", raw, 48)
     sectors = _read_sectors(raw, size)
     entries = dict(_read_entries(sectors.read(directory)))
