@@ -43,7 +43,7 @@ def hide_proofs(source: Source, delivery: WebhookDelivery) -> WebhookDelivery:
 def find_signatures(source: Source, delivery: WebhookDelivery) -> list[str]:
     """Return the signatures that stand in the body of a delivery, of a token what proves it."""
     found = Places(delivery).find(source.signature_in) if source.signature_in.startswith("body") else []
-    return [text.rpartition(".")[2] if source.scheme == "jwt" else text for text in found]
+    return [*filter(None, (text.rpartition(".")[2] if source.scheme == "jwt" else text for text in found))]
 
 
 def still_proves(source: Source, delivery: WebhookDelivery) -> bool:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache, reduce
+from functools import cache, lru_cache, partial, reduce
 from itertools import chain, islice, repeat
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from producers.webhooks.mapping import EXPRESSIONS, MappedChange
 from producers.webhooks.proofs import find_signatures
 from producers.webhooks.scope import NO_DELIVERY, Budget, Scope
 from producers.webhooks.signatures import WebhookDelivery
-from worker.config import Rule, Source, redact_bytes
+from worker.config import Rule, Source, redact, redact_bytes
 from worker.config.secret import STARS
 from worker.contract import MAX_FAULTS
 from worker.errors import InvalidChange
@@ -29,6 +29,9 @@ MAX_ITEMS: Final = 10  # of a list or an object
 MAX_OPERANDS: Final = 8  # values of one condition
 MAX_RULES: Final = 100  # that are explained
 MAX_ELEMENTS: Final = 100  # of a rule with `each` that are looked at again
+
+Hidden = Callable[[], Sequence[str]]
+"""Finds the signatures that stand in a body, which is read for that once, and only if a value is shown."""
 
 
 def explain_rules(
@@ -45,8 +48,8 @@ def explain_rules(
     Behind a rule by which the payload is ignored no other one was asked.
     """
     scope = make_scope(source, payload, delivery, Budget(MAX_LOOKS))
-    traces = list[RuleTrace]()
-    for trace in _explain_each(source, scope, made, jobs, error):
+    find_hidden, traces = cache(partial(find_signatures, source, delivery)), list[RuleTrace]()
+    for trace in _explain_each(source, scope, made, jobs, error, find_hidden):
         traces.append(trace)
         if trace.outcome == "ignored" or len(traces) == MAX_RULES:
             break
@@ -59,6 +62,7 @@ def _explain_each(
     made: Sequence[MappedChange],
     jobs: Sequence[str],
     error: InvalidChange | None,
+    find_hidden: Hidden,
 ) -> Iterator[RuleTrace]:
     for number, ignore in enumerate(source.ignore):
         path = f"ignore[{number}]"
@@ -67,7 +71,7 @@ def _explain_each(
         elif not made and _holds(ignore.when, scope):
             yield RuleTrace(rule=path, outcome="ignored", when=ignore.when)
         else:
-            found = _find_values(list_operands(ignore.when), scope)
+            found = _find_values(list_operands(ignore.when), scope, find_hidden)
             yield RuleTrace(rule=path, outcome="no_match", when=ignore.when, found=found)
     by_rule: dict[str, list[str]] = {}
     for mapped, job in zip(made, chain(jobs, repeat("")), strict=False):
@@ -78,15 +82,14 @@ def _explain_each(
             own = tuple(dict.fromkeys(filter(None, by_rule[path])))
             yield RuleTrace(rule=path, outcome="made", jobs=own)
         elif faults := _faults_of(path, error):
-            found = _explain_faults(source.rules[number], scope, path, faults)
+            found = _explain_faults(source.rules[number], scope, path, faults, find_hidden)
             yield RuleTrace(rule=path, outcome="failed", faults=faults, found=found)
         else:
-            yield _explain_rule(source, number, scope, path)
+            yield _explain_rule(source.rules[number], scope, path, find_hidden)
 
 
-def _explain_rule(source: Source, number: int, scope: Scope, path: str) -> RuleTrace:
+def _explain_rule(rule: Rule, scope: Scope, path: str, find_hidden: Hidden) -> RuleTrace:
     """Return why a rule made nothing, which is not its own fault."""
-    rule = source.rules[number]
     try:
         events = find_events(rule, Event(scope, path, ""))
     except InvalidChange:  # it costs more than an explanation may
@@ -95,12 +98,14 @@ def _explain_rule(source: Source, number: int, scope: Scope, path: str) -> RuleT
         return RuleTrace(rule=path, outcome="no_elements", when=" → ".join(rule.each))
     if not rule.when or any(_holds(rule.when, event.scope) for event in events[:MAX_ELEMENTS]):
         return RuleTrace(rule=path, outcome="would_make")
-    found = _find_values(list_operands(rule.when), events[0].scope)
+    found = _find_values(list_operands(rule.when), events[0].scope, find_hidden)
     elements = len(events) if rule.each else 0
     return RuleTrace(rule=path, outcome="no_match", when=rule.when, found=found, elements=elements)
 
 
-def _explain_faults(rule: Rule, scope: Scope, path: str, faults: Sequence[str]) -> dict[str, str]:
+def _explain_faults(
+    rule: Rule, scope: Scope, path: str, faults: Sequence[str], find_hidden: Hidden
+) -> dict[str, str]:
     """Return what the parts of the expressions at fault found, in the first element that has a fault."""
     with suppress(InvalidChange):  # it costs more than an explanation may
         for event in find_events(rule, Event(scope, path, ""))[:MAX_ELEMENTS]:
@@ -111,7 +116,8 @@ def _explain_faults(rule: Rule, scope: Scope, path: str, faults: Sequence[str]) 
                 and any(fault.startswith(f"{event.path}.{name}") for fault in faults)
             ]
             if at_fault:
-                return _find_values([*chain.from_iterable(map(list_parts, at_fault))], event.scope)
+                parts = [*chain.from_iterable(map(list_parts, at_fault))]
+                return _find_values(parts, event.scope, find_hidden)
     return {}
 
 
@@ -128,14 +134,14 @@ def _holds(expression: str, scope: Scope) -> bool:
         return False
 
 
-def _find_values(operands: Sequence[str], scope: Scope) -> dict[str, str]:
+def _find_values(operands: Sequence[str], scope: Scope, find_hidden: Hidden) -> dict[str, str]:
     """Return what expressions find, as JSON by expression."""
-    found, hidden = dict[str, str](), find_signatures(scope.source, scope.delivery) if scope.source else []
+    found, hidden = dict[str, str](), find_hidden() if operands else ()
     for operand in operands[:MAX_OPERANDS]:
         try:
             found[operand] = _shorten(search(operand, scope, ""), hidden)
         except InvalidChange as error:
-            found[operand] = error.faults[0].message
+            found[operand] = redact(error.faults[0].message)
     return found
 
 

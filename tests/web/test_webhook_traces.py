@@ -1,6 +1,7 @@
 """Explanations of rules: every condition is taken apart into values, written as the expressions they are."""
 
 import json
+import time
 from dataclasses import replace
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from ops.explain.deliveries import describe_trace
 from ops.serializers.deliveries import serialize_trace
 from producers.webhooks.expressions import compile_expression, search
-from producers.webhooks.mapping import build_changes
+from producers.webhooks.mapping import build_changes, read_payload
 from producers.webhooks.scope import NO_DELIVERY, Budget, Scope
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.trace import MAX_VALUE, explain_rules, list_operands, write_node
@@ -202,3 +203,16 @@ def test_an_explanation_does_not_repeat_a_signature_that_stands_in_the_body(how:
     [trace] = explain_rules(tried, json.loads(body), delivery, error=error)
     assert trace.found["@"].startswith('{"sig": {"hmac": "***"}, "text": "{\'hmac\': \'***\'}"')
     assert "c0ffee" not in str(trace)
+
+
+def test_a_large_body_is_read_once_for_its_signature_however_many_rules_are_explained() -> None:
+    rules = [rule(when=f"kind == '{number}'") for number in range(50)]
+    tried = replace(source(*rules), scheme="hmac", signature_in="body:sale.sig")
+    body = f"<sale><sig>c0ffee</sig>{'<b/>' * 50_000}</sale>".encode()
+    delivery = WebhookDelivery("", {"content-type": "application/xml"}, body)
+    began = time.process_time()
+    payload = read_payload(tried, delivery)
+    read = time.process_time()
+    traces = explain_rules(tried, payload, delivery)
+    assert [(each.outcome, each.found) for each in traces] == [("no_match", {"kind": "null"})] * len(rules)
+    assert time.process_time() - read < 10 * (read - began)
