@@ -431,3 +431,7 @@ def test_no_part_of_a_value_is_shown_that_the_bound_cuts(spelled: str) -> None:
         shown = clean("." * before + spelled * (MAX_READ // 40), ["a-secret-" * 12], ["Müller " * 20])
         assert len(shown) <= MAX_MESSAGE
         assert set(shown) <= {".", "*"}
+    for behind in range(0, MAX_MESSAGE, 10):
+        hidden = spelled * (MAX_READ // len(spelled) - 3)
+        shown = clean(hidden + "." * behind + spelled * 5, ["a-secret-" * 12], ["Müller " * 20])
+        assert set(shown) <= {".", "*"}

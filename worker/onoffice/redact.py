@@ -23,7 +23,7 @@ def clean(text: str, hidden: Sequence[str], searched: Collection[str] = ()) -> s
         read = read.replace(secret, _HIDDEN)
     if searched and read:
         read = _without(read, searched)
-    if len(read) < MAX_MESSAGE and len(text) > MAX_READ:  # what was cut within one would be shown
+    if len(text) > MAX_READ > 2 * len(read):  # so much was hidden that what was cut within one may be shown
         read = read.rpartition(_HIDDEN)[0] + _HIDDEN
     return read[:MAX_MESSAGE]
 
