@@ -242,6 +242,9 @@ def test_a_normal_address_stays_and_capitals_do_not_matter(address: str, loud: b
         ("436641234567", "AT", "+436641234567"),
         ("3934412345", "IT", "+393934412345"),
         ("41791234567", "CH", "+41791234567"),
+        ("390 692 5625", "IT", "+393906925625"),  # is dialled so: a mobile phone, and none in Rome
+        ("48 411 99 43", "PL", "+48484119943"),
+        ("39 06 69812345", "IT", "+390669812345"),
         ("no thanks", "DE", None),
         ("110", "DE", None),
         ("", "DE", None),
