@@ -153,7 +153,8 @@ def _check_contents(source: Source, contents: Sequence[bytes], received: Sequenc
     size = hashlib.new(source.algorithm).digest_size
     if not any(len(digest) == size if is_hmac else digest for digest in digests):
         kind = f"HMAC by {source.algorithm}" if is_hmac else "signature"
-        raise refusal(f"what stands in place of a signature is no {kind} in hex or base64; {WRITTEN_BY}")
+        how = f"{kind} in {source.encoding or 'hex or base64'}"
+        raise refusal(f"what stands in place of a signature is no {how}; {WRITTEN_BY}")
     if not is_hmac:
         _check_signed(source, contents, digests)
     elif not any_equal(make_digests(source, contents), digests):

@@ -165,19 +165,19 @@ def test_what_a_delivery_lacks_is_told_with_its_place(source: Source, told: str)
 @pytest.mark.parametrize(
     ("how", "header", "kind"),
     [
-        ({}, f"v1={'0' * 64}", "HMAC by sha256"),
-        ({}, "0" * 40, "HMAC by sha256"),  # by SHA-1
-        ({"algorithm": "sha512"}, f"sha256={'0' * 64}", "HMAC by sha512"),
-        ({"encoding": "base64"}, "0" * 64, "HMAC by sha256"),
-        ({"signature_field": "v1"}, f"t=1,s={'0' * 64}", "HMAC by sha256"),
-        ({"scheme": "public-key"}, "v1=!", "signature"),
+        ({}, f"v1={'0' * 64}", "HMAC by sha256 in hex or base64"),
+        ({}, "0" * 40, "HMAC by sha256 in hex or base64"),  # by SHA-1
+        ({"algorithm": "sha512"}, f"sha256={'0' * 64}", "HMAC by sha512 in hex or base64"),
+        ({"encoding": "base64"}, "0" * 64, "HMAC by sha256 in base64"),
+        ({"signature_field": "v1"}, f"t=1,s={'0' * 64}", "HMAC by sha256 in hex or base64"),
+        ({"scheme": "public-key"}, "v1=!", "signature in hex or base64"),
     ],
 )
 def test_what_can_be_no_signature_of_the_settings_is_told_with_where_they_say_it(
     how: dict[str, str], header: str, kind: str
 ) -> None:
     told = refused(replace(FORMS, **how), WebhookDelivery("https://here", {"x-signature": header}, b"{}"))
-    assert told.startswith(f"what stands in place of a signature is no {kind} in hex or base64; `algorithm`,")
+    assert told.startswith(f"what stands in place of a signature is no {kind}; `algorithm`,")
 
 
 @pytest.mark.parametrize(
