@@ -86,9 +86,15 @@ def list_fields(form: object) -> Iterator[FormField]:
 def _has_answers(form: Mapping[str, Any]) -> bool:
     """Return whether the answers of a form say which fields they are of, as Typeform's do."""
     answers = form.get("answers")
-    return isinstance(answers, list) and all(
-        isinstance(answer, dict) and isinstance(answer.get("field"), dict) for answer in answers
+    return isinstance(answers, list) and (
+        any(map(_field_of, answers)) or not {"definition", "hidden"}.isdisjoint(form)
     )
+
+
+def _field_of(answer: object) -> Mapping[str, Any]:
+    """Return the field that an answer is of; nothing of one that does not say so."""
+    asked = answer.get("field") if isinstance(answer, dict) else None
+    return asked if isinstance(asked, dict) else {}
 
 
 def _read_answers(form: Mapping[str, Any]) -> Iterator[FormField]:
@@ -101,9 +107,9 @@ def _read_answers(form: Mapping[str, Any]) -> Iterator[FormField]:
         if isinstance(question, dict) and isinstance(question.get("id"), str)
     }
     for answer in form["answers"]:
-        asked = answer["field"]
-        names = dict.fromkeys((*_names_of(asked), *titles.get(_text(asked.get("id")), ())))
-        yield FormField(tuple(names), _read_value(answer))
+        if asked := _field_of(answer):
+            names = dict.fromkeys((*_names_of(asked), *titles.get(_text(asked.get("id")), ())))
+            yield FormField(tuple(names), _read_value(answer))
     if isinstance(form.get("hidden"), dict):
         yield from (FormField((str(key),), value) for key, value in form["hidden"].items())
 

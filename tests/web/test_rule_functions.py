@@ -563,6 +563,12 @@ def test_what_is_no_base64_is_said_without_being_repeated() -> None:
             "mail",
         ),  # Paperform
         ({"email": "a@b", "answers": [{"question": "Balkon?", "answer": "ja"}]}, "email"),  # not Typeform's
+        ({"email": "a@b", "answers": []}, "email"),
+        (
+            {"answers": [{"field": {"ref": "email"}, "type": "email", "email": "a@b"}, {"type": "text"}]},
+            "email",
+        ),
+        ({"answers": [], "hidden": {"email": "a@b"}}, "email"),
     ],
 )
 def test_answers_to_advertisements_are_fields_too(form: object, name: str) -> None:
