@@ -212,6 +212,22 @@ def test_a_record_that_is_lost_refuses_no_delivery(
     assert (event, fields["error"]) == ("delivery.lost", type(error).__name__)
 
 
+def test_a_delivery_is_taken_though_nobody_can_tell_whether_it_lost_a_change(
+    front: Front, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was accepted before: refused, its sender would try it again for ever."""
+
+    def refuse(_: object) -> None:
+        raise StoreUnavailable("a job cannot be read")
+
+    use(replace(BOX, name="untold"), rules=(replace(LINK, event_id="deal"),))
+    monkeypatch.setattr(front.runtime.queries, "get_jobs", refuse)
+    for person in (9001, 9002):
+        answer = deliver(front, {**SALE, "deal": 7, "person": person}, path="untold")
+    assert (answer.status_code, answer.json()["jobs"][0]["duplicate"]) == (202, True)
+    assert [(event, fields.get("source")) for event, fields in front.events] == [("delivery.lost", "untold")]
+
+
 def test_a_flood_of_forged_deliveries_is_counted_and_a_few_are_kept(front: Front, use: Use) -> None:
     use(replace(BOX, name="flood"))
     deliver(front, SALE, path="flood")

@@ -49,7 +49,8 @@ from worker.errors import (
     RelationsError,
     Unavailable,
 )
-from worker.ports.deliveries import DeliveryOutcome
+from worker.ports.deliveries import DeliveryOutcome, KeptDelivery
+from worker.ports.queries import Queries
 from worker.ports.services import EventSink
 from worker.ports.store import Receipt
 from worker.usecases.intake import Intake
@@ -195,8 +196,6 @@ def _accept_delivery(
     """
     receipts, error = _accept_mapped(deps.intake, mapped.changes, correlation)
     jobs = list_job_entries(deps.runtime.queries, list(receipts.values()))
-    if any(rule.event_id for rule in source.rules):  # of others an id is that of the message
-        mapped = mapped._replace(lost=find_lost(deps.runtime.queries, mapped.changes, receipts))
     if error:
         mapped = mapped.failed(error)
     if mapped.error:
@@ -206,8 +205,21 @@ def _accept_delivery(
         jobs.append({"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate})
     if not jobs:
         deps.runtime.emit("webhook.ignored", source=source.name, message=mapped.id, because=mapped.because)
-    deps.deliveries.keep(source, partial(record_delivery, source, mapped, [job["id"] for job in jobs]))
+    deps.deliveries.keep(source, partial(_make_record, deps.runtime.queries, source, mapped, receipts, jobs))
     return json_response(mapped.reply) if mapped.reply else _taken(source, jobs), mapped.outcome
+
+
+def _make_record(
+    queries: Queries,
+    source: Source,
+    mapped: MappedDelivery,
+    receipts: Mapping[int, Receipt],
+    jobs: Sequence[JobEntry],
+) -> KeptDelivery:
+    """Return the record of a delivery, with what was lost to the event ids that its rules name."""
+    if mapped.changes and any(rule.event_id for rule in source.rules):  # of others an id is the message's
+        mapped = mapped._replace(lost=find_lost(queries, mapped.changes, receipts))
+    return record_delivery(source, mapped, [job["id"] for job in jobs])
 
 
 def _taken(source: Source, jobs: Sequence[JobEntry]) -> Response:
