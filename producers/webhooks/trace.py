@@ -200,12 +200,10 @@ def list_parts(expression: str) -> tuple[str, ...]:
 
 
 def _find_parts(node: Node) -> Iterator[str]:
+    if node["type"] in ("literal", "expref"):  # of which the second finds nothing by itself
+        return
     is_call, is_whole = node["type"] == "function_expression", node["type"] in (*CONNECTIVES, *WHOLES)
-    if (
-        not is_whole
-        and node["type"] != "literal"
-        and not (is_call and node["value"] in ("first", "reference"))
-    ):
+    if not is_whole and not (is_call and node["value"] in ("first", "reference")):
         yield write_node(node)
     for child in node["children"] if is_call or is_whole else ():
         yield from _find_parts(child)

@@ -169,6 +169,11 @@ def test_an_explanation_that_would_cost_too_much_is_cut_and_not_an_error() -> No
             {"time(at)": "soon", "at": '"soon"'},
         ),
         ({"each": ("rows | keys(@)",)}, {"rows": [1]}, {}),
+        (
+            {"childid": "map(&id, rows)"},
+            {"estate": 1, "rows": [{"id": "x"}]},
+            {"map(&id, rows)": '["x"]', "rows": '[{"id": "x"}]'},
+        ),
         ({"action": "'modify'"}, {"estate": 1, "person": 2}, {}),  # it has no relationinfo, which that needs
     ],
 )
