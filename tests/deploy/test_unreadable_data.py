@@ -8,7 +8,7 @@ import redis
 
 from ops.doctor.checks import inspect_store
 from tests.support.http_front import BUYER, Front, running
-from worker.errors import StoreUnreadable
+from worker.errors import StoreUnavailable, StoreUnreadable
 from worker.ports.integrity import Inspection
 
 BASE = "relations:{beta}:"
@@ -105,6 +105,35 @@ def test_what_cannot_be_read_is_named_and_taken_away_and_the_account_goes_on(
     assert counts["succeeded"] + counts.get("lost", 0) == 2
     assert counts.get("lost", 0) == (damage == "half a job")
     assert [each for each in front.runtime.find_troubles() if each.account] == []
+
+
+def test_a_note_of_a_dead_worker_and_names_that_we_do_not_know_are_no_fault(
+    front: Front, redis_client: redis.Redis
+) -> None:
+    assert send(front, "beta", 9001) == 202
+    lease = front.store.lease("beta", "dead")
+    assert lease is not None
+    lease.read(max_jobs=10, max_relations=10)  # one job, and its worker dies
+    redis_client.delete(f"{BASE}holder")
+    note = redis_client.hgetall(f"{BASE}work")
+    assert note[b"alone"]
+    assert note[b"held"] == b"dead"
+    redis_client.set(f"{BASE}later", "x")
+    redis_client.hset(f"{BASE}pace", "later", "x")
+    assert inspect(front, repair=True).flaws == ()
+    assert redis_client.hgetall(f"{BASE}work") == note
+    assert redis_client.get(f"{BASE}later") == b"x"
+    assert redis_client.hget(f"{BASE}pace", "later") == b"x"
+
+
+def test_nothing_is_taken_from_the_data_of_a_newer_layout(front: Front, redis_client: redis.Redis) -> None:
+    assert send(front, "beta", 9001) == 202
+    redis_client.hset(f"{BASE}meta", "layout", "3")
+    redis_client.delete(f"{BASE}queue")
+    redis_client.zadd(f"{BASE}queue", {"x": 1})
+    with pytest.raises(StoreUnavailable, match="a newer release has written it"):
+        inspect(front, repair=True)
+    assert redis_client.zcard(f"{BASE}queue") == 1
 
 
 def inspect(front: Front, *, repair: bool) -> Inspection:

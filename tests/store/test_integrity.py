@@ -47,6 +47,7 @@ class Broken(SideBySide):
             for store in (self.memory, self.redis):
                 store.tidy(account)
                 assert inspector_of(store).inspect(account).flaws == ()
+            assert inspector_of(self.redis).check_readable(account) == ()
         for store in (self.memory, self.redis):
             place = Place(store.database, "acme", random.Random(self.ids))
             waiting = [job.short for job in place.jobs() if job.is_open]

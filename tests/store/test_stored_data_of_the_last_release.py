@@ -92,6 +92,26 @@ def get_job(store: RedisStore, name: str) -> JobRecord:
     return job
 
 
+def test_what_the_release_wrote_is_nothing_unreadable_that_a_repair_takes_away(old_client: Redis) -> None:
+    inspector = inspector_of(RedisStore(old_client, PREFIX, now=lambda: NOW))
+    for account in (*ACCOUNTS, "unrouted"):
+        assert inspector.check_readable(account, repair=True) == ()
+    assert old_client.hlen(f"{PREFIX}:{{acme}}:kept") > 0
+    assert old_client.llen(f"{PREFIX}:{{baker}}:queue") > 0
+
+
+def test_what_a_producer_of_the_release_accepts_later_is_left_in_its_own_inbox(old_client: Redis) -> None:
+    inspector = inspector_of(RedisStore(old_client, PREFIX, now=lambda: NOW))
+    inspector.check_readable("cargo")
+    inbox, jobs = f"{PREFIX}:{{cargo}}:inbox", f"{PREFIX}:{{cargo}}:jobs"
+    old_client.rpush(inbox, "cargo-x")
+    old_client.zadd(jobs, {"cargo-x": 1})
+    old_client.set(f"{PREFIX}:{{cargo}}:event:0913", "cargo-x f")
+    assert inspector.check_readable("cargo", repair=True) == ()
+    assert (old_client.llen(inbox), old_client.zcard(jobs)) == (1, 1)
+    assert old_client.exists(f"{PREFIX}:{{cargo}}:event:0913")
+
+
 # --- jobs and lists
 
 

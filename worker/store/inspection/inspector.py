@@ -10,7 +10,7 @@ from typing import Final
 
 from worker.background import keep_lease
 from worker.contract import Relation
-from worker.errors import LeaseLost
+from worker.errors import LeaseLost, StoreUnreadable
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw
 from worker.ports.services import Clock
 from worker.redis.client import translate_unreadable
@@ -20,9 +20,11 @@ from worker.store.inspection.integrity import Survey
 from worker.store.inspection.survey_reader import SurveyReader
 from worker.store.inspection.unreadable import find_unreadable, take_away
 from worker.store.jobs.stored_job import COUNTED
+from worker.store.keys import LAYOUT
 from worker.store.lease.lease import RedisLease, leave
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.meta import META_FIELDS, Meta
+from worker.store.migration import ensure_layout
 from worker.store.redis_store import RedisStore
 from worker.usecases.account_lease import MAX_WAIT, acquire_lease
 
@@ -59,12 +61,24 @@ class RedisInspector:
     def check_readable(self, account: str, *, repair: bool = False) -> tuple[StoreFlaw, ...]:
         """Return what stands in the account's keys and is not what we write there; take it away if asked to.
 
-        While there is any, nothing else can be inspected.
+        While there is any, nothing else can be inspected. Data of an earlier layout is moved first; raises
+        StoreUnavailable for that of a later one, of which we cannot know what may stand there.
         """
-        found = list(find_unreadable(self._store.database, account))
-        for each in found if repair else ():
-            take_away(self._store.database, each)
-        return tuple(each.flaw for each in found)
+        database, flaws = self._store.database, list[StoreFlaw]()
+        with translate_unreadable(account):
+            ensure_layout(database, account, self._store.retention(account), self._read_layout(account))
+        for each in find_unreadable(database, account):
+            if repair:  # at once: what is written to the key after that is not what was found
+                take_away(database, each)
+            flaws.append(each.flaw)
+        return tuple(flaws)
+
+    def _read_layout(self, account: str) -> bytes | None:
+        """Return the account's layout; ours where its key is of another type."""
+        with suppress(StoreUnreadable):
+            found: bytes | None = self._store.database.read(account, "hget", "meta", "layout")
+            return found
+        return LAYOUT.encode()
 
     def mend(self, account: str) -> tuple[StoreFlaw, ...]:
         """Mend an account that shows signs of a contradiction, if it is small and nobody works it."""

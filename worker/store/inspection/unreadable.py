@@ -1,9 +1,11 @@
 """What stands in an account's keys and is not what we write there: found, and taken away.
 
-What was taken away is missing then, which the invariants of `integrity.py` show and mend.
+What was taken away is missing then, which the invariants of `integrity.py` show and mend. Keys and fields
+with names that we do not know are left as they are: another release may have written them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
 from worker.contract import Relation
@@ -14,24 +16,36 @@ from worker.store import codec, keys
 from worker.store.account import guarded_relation
 from worker.store.database import Database
 from worker.store.jobs.stored_job import LoadedJob
-from worker.store.lease.queue import WORK_FIELDS
 from worker.store.limits import MAX_EXAMINED
 from worker.store.memories import Memory
 from worker.store.meta import META_FIELDS
 
 TYPES: Final[Mapping[str, bytes]] = {
+    **dict.fromkeys(("meta", "references", "replaced", "buckets", "kept", "events", "memories"), b"hash"),
+    **dict.fromkeys(("payload", "open", "journal", "holder", "lease", "work", "wake", "pause"), b"hash"),
+    **dict.fromkeys(("refused", "deletes", "deed", "replay", "counts", "batch", "watched"), b"hash"),
+    **dict.fromkeys(("reported", "callback", "numbers", "history", "pace", "jobs"), b"hash"),
     **dict.fromkeys(("queue", "look_ups", "claimed", "order", "requests"), b"list"),
     **dict.fromkeys(("parked", "keep", "payloads", "failed", "due", "guard", "deeds", "running"), b"zset"),
     **dict.fromkeys(("replays", "looks", "callbacks", "unsent"), b"zset"),
     "failures": b"set",
     "request": b"string",
 }
-"""The types of keys by the first part of their names; all others are hashes."""
-NUMBERS: Final = {
-    *(*META_FIELDS, "bytes", "sets", "sets_since", "erasures"),
-    *(*WORK_FIELDS, "at", "delay", "idle", "since", "until"),
+"""The types of keys by the first part of their names."""
+OLD_JOBS: Final = "jobs"  # of release 0.1.0, whose data is moved before anything is looked at
+NUMBERS: Final[Mapping[str, frozenset[str]]] = {
+    "meta": frozenset({*META_FIELDS[1:], "bytes", "sets", "sets_since", "erasures"}),
+    "work": frozenset({"size", "half", "losses", "idle"}),
+    "wake": frozenset({"at", "delay", "idle"}),
+    "pause": frozenset({"since", "until"}),
+    "refused": frozenset({"until"}),
 }
-"""Fields with numbers of hashes that have others, too; the layout is no flaw but another release's."""
+"""The fields with numbers of hashes that have others, too."""
+PACE: Final = {
+    *("tat", "factor", "failures", "cooldown", "open_until", "probe"),
+    *("not_before", "steady", "suspects_after", "failed_at"),
+}
+"""The fields of a pace that are numbers, perhaps with a fraction."""
 REMOVERS: Final = {b"hash": ("HDEL",), b"list": ("LREM", 0), b"zset": ("ZREM",), b"set": ("SREM",)}
 """The command that takes a member away, and what it has before that."""
 
@@ -55,18 +69,21 @@ def find_unreadable(database: Database, account: str) -> Iterator[Unreadable]:
     base = f"{keys.base(database.prefix, account)}:"
     with translate_errors():
         for full in database.redis.scan_iter(f"{keys.escape_glob(base)}*", count=MAX_EXAMINED):
-            yield from _check_key(database.redis, full, full.decode().removeprefix(base))
+            yield from _check_key(database.redis, full, full.decode(errors="replace").removeprefix(base))
 
 
 def _check_key(redis: Any, full: bytes, key: str) -> Iterator[Unreadable]:
     family = key.partition(":")[0]
+    if family not in TYPES or key == OLD_JOBS:
+        return
     is_list = key.startswith("replay:") and key.endswith(":jobs")
-    kind, found = b"list" if is_list else TYPES.get(family, b"hash"), redis.type(full)
+    kind, found = b"list" if is_list else TYPES[family], redis.type(full)
     if found != kind:
         if found != b"none":
             yield Unreadable(key, ("DEL", full))
         return
-    read = READERS.get(family, _read_nothing if kind == b"hash" else _read_name)
+    default = partial(_read_some_number, NUMBERS.get(family, frozenset())) if kind == b"hash" else _read_name
+    read = READERS.get(family, default)
     for member, text in _contents(redis, full, kind):
         if not _can_read(read, member, text):
             yield Unreadable(key, (REMOVERS[kind][0], full, *REMOVERS[kind][1:], member), member)
@@ -100,10 +117,6 @@ def _can_read(read: Callable[[bytes, bytes], object], field: bytes, text: bytes)
     return True
 
 
-def _read_nothing(_name: bytes, _text: bytes) -> None:
-    pass
-
-
 def _read_name(name: bytes, _text: bytes) -> str:
     return name.decode()
 
@@ -120,9 +133,14 @@ def _read_number(name: bytes, text: bytes) -> tuple[str, int]:
     return name.decode(), int(text)
 
 
-def _read_some_number(name: bytes, text: bytes) -> None:
-    if name.decode() in NUMBERS and name != b"layout":
+def _read_some_number(numbers: Container[str], name: bytes, text: bytes) -> None:
+    if name.decode(errors="replace") in numbers:
         int(text)
+
+
+def _read_pace(name: bytes, text: bytes) -> None:
+    if name.decode(errors="replace") in PACE:
+        float(text)
 
 
 READERS: Final[Mapping[str, Callable[[bytes, bytes], object]]] = {
@@ -133,8 +151,7 @@ READERS: Final[Mapping[str, Callable[[bytes, bytes], object]]] = {
     "events": lambda _name, text: text.decode(),
     "buckets": lambda name, text: (int(name), int(text)),
     **dict.fromkeys(("counts", "numbers", "batch"), _read_number),
-    **dict.fromkeys(("meta", "wake", "work", "pause"), _read_some_number),
-    "pace": lambda name, text: name == b"reason" or float(text),
+    "pace": _read_pace,
     "due": lambda name, _text: Relation.parse(name.decode()),
     "guard": lambda name, _text: guarded_relation(name.decode()),
 }
