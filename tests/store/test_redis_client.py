@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 
 import pytest
@@ -11,8 +12,8 @@ from redis import exceptions as redis_errors
 from redis._parsers.base import BaseParser
 
 from worker.config.urls import MultiHostUrl
-from worker.errors import InvalidSettings, StoreUnavailable
-from worker.redis.client import Client, connect, translate_errors
+from worker.errors import InvalidSettings, StoreUnavailable, StoreUnreadable
+from worker.redis.client import Client, connect, read_apart, translate_errors
 from worker.redis.scripts import load_script
 from worker.store.database import CONSTANTS
 
@@ -88,6 +89,24 @@ def test_a_reply_is_told_with_what_it_means(reply: str, meaning: str) -> None:
 
 
 # --- scripts
+
+
+def test_one_of_many_accounts_that_cannot_be_read_costs_a_few_questions_more() -> None:
+    asked = list[int]()
+
+    def read(accounts: Sequence[str]) -> dict[str, int]:
+        asked.append(len(accounts))
+        if "a700" in accounts:
+            raise StoreUnreadable("what is stored of account a700 cannot be read")
+        return {account: len(account) for account in accounts}
+
+    names = [f"a{number}" for number in range(1000)]
+    assert list(read_apart(read, names)) == [name for name in names if name != "a700"]
+    assert len(asked) <= 21
+    with pytest.raises(StoreUnreadable):
+        read_apart(read, ["a700"])
+    assert read_apart(read, ["a700", "a700"]) == {}
+    assert read_apart(read, []) == {}
 
 
 def test_a_script_gets_the_constants_it_names_behind_its_first_line(redis_client: Client) -> None:

@@ -147,7 +147,7 @@ def translate_unreadable(*accounts: str) -> Iterator[None]:
 def read_apart(
     read: Callable[[Sequence[str]], Mapping[str, Found]], accounts: Sequence[str]
 ) -> Mapping[str, Found]:
-    """Return what is read of the accounts at once; one by one, without those that cannot be read, else.
+    """Return what is read of the accounts at once; in halves, without those that cannot be read, else.
 
     Raises StoreUnreadable for an account that is alone.
     """
@@ -156,10 +156,10 @@ def read_apart(
     except StoreUnreadable:
         if len(accounts) == 1:
             raise
-    found = dict[str, Found]()
-    for account in accounts:
-        with suppress(StoreUnreadable):
-            found.update(read([account]))
+    found, middle = dict[str, Found](), len(accounts) // 2
+    for half in (accounts[:middle], accounts[middle:]):
+        with suppress(StoreUnreadable):  # an account that is alone
+            found.update(read_apart(read, half))
     return found
 
 
