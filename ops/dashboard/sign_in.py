@@ -1,5 +1,6 @@
 """Signing in with a key, signing out, and choosing a language."""
 
+from contextlib import suppress
 from typing import Final
 
 from starlette.requests import Request
@@ -26,7 +27,7 @@ from producers.errors import Forbidden, Unauthorized
 from producers.portals.http.endpoint import Endpoint, authenticate, check_access
 from producers.portals.http.problems import status_of
 from worker.config import Key
-from worker.errors import RelationsError
+from worker.errors import RelationsError, StoreUnreadable
 from worker.ports.records import AuditEntry
 
 YEAR: Final = 365 * 86_400
@@ -84,13 +85,16 @@ async def _sign_in(deps: DashboardDeps, request: Request) -> Response:
 
 
 def _audit(deps: DashboardDeps, key: Key) -> None:
-    """Write into the audit log of each account of the key that somebody signed in with it."""
+    """Write into the audit log of each account of the key that somebody signed in with it.
+
+    One that cannot be read keeps nobody out: the pages say so.
+    """
     new_id = deps.runtime.intake().new_id
     for account in key.accounts:
         if account in deps.runtime.settings.accounts:
-            deps.runtime.job_admin.add_audit_entry(
-                account, AuditEntry(new_id(), key.name, "signed in", account, count=1)
-            )
+            entry = AuditEntry(new_id(), key.name, "signed in", account, count=1)
+            with suppress(StoreUnreadable):
+                deps.runtime.job_admin.add_audit_entry(account, entry)
 
 
 async def sign_out(request: Request) -> Response:

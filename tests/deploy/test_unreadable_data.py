@@ -1,12 +1,14 @@
 """Something else has written into an account's keys: the others notice nothing, and the doctor tells it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import redis
 
 from ops.doctor.checks import inspect_store
+from tests.support.browsing import open_browser
 from tests.support.http_front import BUYER, Front, running
 from worker.errors import StoreUnavailable, StoreUnreadable
 from worker.ports.integrity import Inspection
@@ -29,6 +31,8 @@ DAMAGES: dict[str, Damage] = {
     "another type of history": lambda client: client.set(f"{BASE}history", "x"),
     "no relation": lambda client: client.zadd(f"{BASE}due", {b"\xff": 1}),
     "no name": lambda client: client.rpush(f"{BASE}queue", b"\xff"),
+    "another type of the audit log": lambda client: client.set(f"{BASE}deeds", "x"),
+    "another type of what is due": lambda client: client.set(f"{BASE}due", "x"),
 }
 
 
@@ -57,6 +61,12 @@ def test_an_account_that_cannot_be_read_hurts_only_itself(
     assert front.store.counts("acme")["succeeded"] == 2
     for path in ("/readyz", "/metrics", "/v1/health", "/v1/accounts"):
         assert front.client("all").get(path).status_code == 200, path
+    with closing(open_browser(front, "all")) as browser:
+        for path in ("/", "/accounts", "/accounts/acme", "/errors", "/jobs", "/system"):
+            assert browser.get(path).status_code == 200, path
+        assert browser.get("/accounts/beta").status_code in (200, 503)
+    assert not [fields for event, fields in front.events if event == "request.failed"]
+    assert redis_client.exists("relations:{acme}:history")
     told = [fields for event, fields in front.events if event == "store.unavailable"]
     assert len(told) <= 1
     assert all(fields["account"] == "beta" for fields in told)

@@ -145,15 +145,15 @@ class RedisMetrics:
 
     def _not_noted(self, accounts: Sequence[str], bucket: int) -> list[str]:
         """Return the accounts of which nothing was noted in this bucket yet."""
-        with self._redis.pipeline(transaction=False) as pipeline:
-            for account in accounts:
-                pipeline.hget(self._history(account), _place(bucket))
-            points = map(_read_point, pipeline.execute())
-        return [
-            account
-            for account, point in zip(accounts, points, strict=True)
-            if point is None or point.at // BUCKET_US != bucket
-        ]
+
+        def read(accounts: Sequence[str]) -> dict[str, HistoryPoint | None]:
+            with translate_errors(), self._redis.pipeline(transaction=False) as pipeline:
+                for account in accounts:
+                    pipeline.hget(self._history(account), _place(bucket))
+                return dict(zip(accounts, map(_read_point, pipeline.execute()), strict=True))
+
+        points = read_apart(read, accounts)
+        return [name for name, point in points.items() if point is None or point.at // BUCKET_US != bucket]
 
     def history(self, account: str) -> list[HistoryPoint]:
         """Return the points of the last buckets, oldest first."""

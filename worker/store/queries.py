@@ -22,6 +22,7 @@ from worker.ports.records import (
     RelationEvent,
 )
 from worker.ports.requests import RequestRecord
+from worker.redis.client import translate_unreadable
 from worker.store import keys
 from worker.store.account import (
     find_by_keys,
@@ -104,6 +105,10 @@ class RedisQueries:
 
     def account_state(self, account: str) -> AccountState:
         """Return what decides whether something of the account is sent now."""
+        with translate_unreadable(account):
+            return self._read_state(account)
+
+    def _read_state(self, account: str) -> AccountState:
         now, reads = self._database.now(), self._database.reads(account)
         reads.hmget("pause", PAUSE_FIELDS)
         reads.hmget("refused", ("fingerprint", "until"))

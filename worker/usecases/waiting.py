@@ -5,12 +5,13 @@ questions in the same order (`flush`), so what it names is what stands in the wa
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from worker.contract import Relation
 from worker.contract.instant import SECOND, write_instant
-from worker.errors import NotFound
+from worker.errors import NotFound, StoreUnreadable
 from worker.planner.relation_state import RelationRecord, Wait, contradicts, next_operation, reopen
 from worker.planner.suspicion import is_doubtful
 from worker.ports.queries import AccountState, Queries
@@ -196,10 +197,10 @@ class WaitReader:
                 by_account.setdefault(job.account, []).append(job)
         found: dict[str, Waiting] = {}
         for account, waiting in by_account.items():
-            view, records = self.view(account), self._records(account, waiting)
-            for job in waiting:
-                if reason := why_job_waits(view, job, records):
-                    found[job.id] = reason
+            with suppress(StoreUnreadable):  # the jobs of this account alone are told without
+                view, records = self.view(account), self._records(account, waiting)
+                reasons = {job.id: why_job_waits(view, job, records) for job in waiting}
+                found |= {job_id: reason for job_id, reason in reasons.items() if reason}
         return found
 
     def of_job(self, job: JobRecord) -> Waiting | None:

@@ -6,11 +6,12 @@ from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, post
-from ops.dashboard.pages.overview import AccountRow, read_accounts
+from ops.dashboard.pages.overview import AccountRow, read_accounts, read_wait
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.lookups import describe_resumed
 from ops.operations.local import PAUSED_BY_OPERATOR
 from worker.config.values import AccountLimits
+from worker.errors import StoreUnreadable
 
 SHOWN_ACCOUNTS: Final = 100
 
@@ -36,14 +37,14 @@ def account_page(
     """Return the page of an account, with what was just found or done."""
     account = visit.settings.account(visit.check("read", name))
     health = deps.runtime.read_health([name])
+    if name in health.unreadable:
+        raise StoreUnreadable(f"what is stored of account {name} cannot be read")
     troubles = [each for each in deps.runtime.find_troubles(health) if each.account == name]
     found = report_troubles(troubles)
     return Page(
         "account.html",
         {
-            "row": AccountRow(
-                name, health.accounts[name], deps.runtime.waits.of_account(name), verdict_of(found)
-            ),
+            "row": AccountRow(name, health.accounts[name], read_wait(deps, name), verdict_of(found)),
             "account": account,
             "pause": deps.runtime.store.get_pause(name),
             "troubles": found,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from ops.dashboard.charts import Labels, Series, side_by_side, stacked_bars
@@ -10,6 +11,7 @@ from ops.dashboard.formats import Formatter
 from ops.dashboard.page import Page, Visit, get
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.lookups import gather, read_history
+from worker.errors import StoreUnreadable
 from worker.ports.metrics import HISTORY_BUCKETS, HISTORY_SECONDS, HistoryPoint
 from worker.ports.records import OPEN_STATES
 from worker.ports.waiting import Waiting
@@ -72,11 +74,18 @@ def read_accounts(
         AccountRow(
             name,
             health.accounts[name],
-            deps.runtime.waits.of_account(name),
+            read_wait(deps, name),
             levels.get(f"account {name}", "ok"),
         )
         for name in listed
     ]
+
+
+def read_wait(deps: DashboardDeps, name: str) -> Waiting | None:
+    """Return why nothing of an account is sent now; None where that cannot be read, too."""
+    with suppress(StoreUnreadable):
+        return deps.runtime.waits.of_account(name)
+    return None
 
 
 def sum_states(health: Health) -> dict[str, int]:
@@ -89,8 +98,10 @@ def sum_states(health: Health) -> dict[str, int]:
 
 def read_day(deps: DashboardDeps, rows: Sequence[AccountRow], now: int) -> list[HistoryPoint]:
     """Return what these accounts did over the last day, in half hours."""
-    metrics = deps.runtime.metrics
-    buckets = [bucket for row in rows for bucket in read_history(metrics, row.name, row.state.stats)]
+    buckets = list[HistoryPoint]()
+    for row in rows:
+        with suppress(StoreUnreadable):
+            buckets += read_history(deps.runtime.metrics, row.name, row.state.stats)
     step = BAR_SECONDS * 1_000_000
     start = (now // step - BARS + 1) * step
     return gather(buckets, start=start, seconds=BAR_SECONDS, size=BARS)
