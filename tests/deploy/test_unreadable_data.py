@@ -72,6 +72,25 @@ def test_an_account_that_cannot_be_read_hurts_only_itself(
     assert all(fields["account"] == "beta" for fields in told)
 
 
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_sweep_after_a_step_of_the_clock_finds_the_work_of_the_others(
+    front: Front, redis_client: redis.Redis, damage: str
+) -> None:
+    for account in ("acme", "beta"):
+        assert send(front, account, 9001) == 202
+    ahead = front.runtime.metrics.now() + 3_600_000_000
+    redis_client.zadd(f"{BASE}due", {"estate:address:buyer:1:1": ahead})
+    DAMAGES[damage](redis_client)
+    if redis_client.type(f"{BASE}due") == b"zset":
+        redis_client.zadd(f"{BASE}due", dict.fromkeys(redis_client.zrange(f"{BASE}due", 0, -1), ahead))
+    front.runtime.metrics.record_sweep(0, at=ahead)
+    for _ in range(2):
+        redis_client.delete("relations:{acme}:wake")
+        front.woken.clear()
+        front.runtime.sweep()
+        assert "acme" in front.woken
+
+
 def test_what_cannot_be_read_is_told_without_what_it_is(front: Front, redis_client: redis.Redis) -> None:
     redis_client.hset(f"{BASE}counts", "accepted", "anna@example.test")
     with pytest.raises(StoreUnreadable) as raised:
