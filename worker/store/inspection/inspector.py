@@ -54,9 +54,8 @@ class RedisInspector:
     ) -> Inspection:
         """Check the account while nobody works it; raises Unavailable if a worker does not let go of it."""
         take = partial(self._store.lease, account, self._new_id())
-        with translate_unreadable(account):
-            lease = acquire_lease(account, take, self._clock, max_wait=MAX_WAIT)
-            return self._inspect(lease, repair, on_progress)
+        lease = acquire_lease(account, take, self._clock, max_wait=MAX_WAIT)
+        return self._inspect(lease, repair, on_progress)
 
     def check_readable(self, account: str, *, repair: bool = False) -> tuple[StoreFlaw, ...]:
         """Return what stands in the account's keys and is not what we write there; take it away if asked to.
