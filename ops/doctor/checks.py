@@ -1,7 +1,7 @@
 """Every check, in the order in which the parts need each other, and inspecting what is stored."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ops.doctor.accounts import check_callback, check_deliveries, check_work
@@ -14,7 +14,7 @@ from worker.clock import IdGenerator
 from worker.config import mask_url, refuse_secrets
 from worker.errors import StoreUnavailable
 from worker.ports.deliveries import DeliveryFlaw
-from worker.ports.integrity import Inspection
+from worker.ports.integrity import Inspection, StoreFlaw
 from worker.ports.records import AuditEntry
 from worker.usecases.health import Health
 from worker.wiring import Runtime
@@ -79,18 +79,24 @@ def inspect_store(
     unreadable = runtime.inspector.check_readable(account, repair=repair)
     if unreadable and not repair:
         return Inspection(flaws=unreadable)
+    _note_repair(runtime, account, unreadable, by)  # now: a worker may not let go of the account
     found = runtime.inspector.inspect(
         account, repair=repair, on_progress=lambda what, count: on_progress(count) if what == "jobs" else None
     )
-    found = found._replace(flaws=(*unreadable, *found.flaws))
-    if repair and found.flaws:
-        kinds = Counter(flaw.kind for flaw in found.flaws)
+    if repair:
+        _note_repair(runtime, account, found.flaws, by)
+    return found._replace(flaws=(*unreadable, *found.flaws))
+
+
+def _note_repair(runtime: Runtime, account: str, flaws: Sequence[StoreFlaw], by: str) -> None:
+    """Write into the audit log who had these flaws mended, count them, and let the account be worked."""
+    if flaws:
+        kinds = Counter(flaw.kind for flaw in flaws)
         what = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        entry = AuditEntry(IdGenerator()(), by, "store repaired", what, count=len(found.flaws))
+        entry = AuditEntry(IdGenerator()(), by, "store repaired", what, count=len(flaws))
         runtime.job_admin.add_audit_entry(account, entry)
         runtime.metrics.add(account, {f"mended:{kind}": count for kind, count in kinds.items()})
         runtime.wake(account, 0.0)
-    return found
 
 
 def inspect_deliveries(runtime: Runtime, account: str, *, repair: bool) -> list[DeliveryFlaw]:

@@ -10,7 +10,7 @@ import redis
 from ops.doctor.checks import inspect_store
 from tests.support.browsing import open_browser
 from tests.support.http_front import BUYER, Front, running
-from worker.errors import StoreUnavailable, StoreUnreadable
+from worker.errors import StoreUnavailable, StoreUnreadable, Unavailable
 from worker.ports.integrity import Inspection
 
 BASE = "relations:{beta}:"
@@ -134,6 +134,19 @@ def test_what_cannot_be_read_is_named_and_taken_away_and_the_account_goes_on(
     assert counts["succeeded"] + counts.get("lost", 0) == 2
     assert counts.get("lost", 0) == (damage == "half a job")
     assert [each for each in front.runtime.find_troubles() if each.account] == []
+
+
+def test_who_had_something_taken_away_is_noted_though_a_worker_keeps_the_account(
+    front: Front, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.store.inspection.inspector.MAX_WAIT", 0.0)
+    assert send(front, "beta", 9001) == 202
+    redis_client.hset(f"{BASE}counts", "accepted", "x")
+    assert front.store.lease("beta", "busy")
+    with pytest.raises(Unavailable):
+        inspect(front, repair=True)
+    [entry] = front.runtime.job_admin.audit_log("beta").entries
+    assert (entry.by, entry.act, entry.what) == ("ada", "store repaired", "1 unreadable")
 
 
 def test_a_note_of_a_dead_worker_and_names_that_we_do_not_know_are_no_fault(
