@@ -95,12 +95,19 @@ def _contents(redis: Any, full: bytes, kind: bytes) -> Iterable[tuple[bytes, byt
         case b"hash":
             return cast(Iterable[tuple[bytes, bytes]], redis.hscan_iter(full, count=MAX_EXAMINED))
         case b"list":
-            members = redis.lrange(full, 0, -1)
+            members = set(_read_pages(redis.lrange, full))
         case b"zset":
-            members = redis.zrange(full, 0, -1)
+            members = set(_read_pages(redis.zrange, full))
         case _:
-            members = redis.smembers(full) if kind == b"set" else ()
-    return ((member, b"") for member in set(members))
+            members = redis.smembers(full) if kind == b"set" else set()
+    return ((member, b"") for member in members)
+
+
+def _read_pages(read: Callable[[bytes, int, int], list[bytes]], full: bytes) -> Iterator[bytes]:
+    start = 0
+    while page := read(full, start, start + MAX_EXAMINED - 1):
+        yield from page
+        start += len(page)
 
 
 def take_away(database: Database, found: Unreadable) -> None:
