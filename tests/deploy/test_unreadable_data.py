@@ -1,6 +1,6 @@
 """Something else has written into an account's keys: the others notice nothing, and the doctor tells it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from tests.support.browsing import open_browser
 from tests.support.http_front import BUYER, Front, running
 from worker.errors import StoreUnavailable, StoreUnreadable, Unavailable
 from worker.ports.integrity import Inspection
+from worker.store.due import Wakeable
+from worker.store.redis_store import RedisStore
 
 BASE = "relations:{beta}:"
 Damage = Callable[[redis.Redis], object]
@@ -89,6 +91,24 @@ def test_a_sweep_after_a_step_of_the_clock_finds_the_work_of_the_others(
         front.woken.clear()
         front.runtime.sweep()
         assert "acme" in front.woken
+
+
+def test_a_sweep_asks_a_few_times_more_where_one_of_many_accounts_cannot_be_read(
+    redis_client: redis.Redis,
+) -> None:
+    asked = list[int]()
+
+    class Store(RedisStore):
+        def _read_wakeable(self, accounts: Sequence[str]) -> dict[str, Wakeable]:
+            asked.append(len(accounts))
+            return super()._read_wakeable(accounts)
+
+    names = [f"a{number}" for number in range(64)]
+    redis_client.set("relations:{a41}:queue", "x")
+    redis_client.rpush("relations:{a40}:queue", "y")
+    redis_client.rpush("relations:{a42}:queue", "y")
+    assert sorted(Store(redis_client, "relations").due_accounts(names)) == ["a40", "a42"]
+    assert len(asked) <= 13
 
 
 def test_what_cannot_be_read_is_told_without_what_it_is(front: Front, redis_client: redis.Redis) -> None:

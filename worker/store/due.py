@@ -68,7 +68,8 @@ class RedisDue(Acts):
                     due.append(account)
             except StoreUnavailable as error:
                 if len(piece) > 1:  # one node of a cluster may be away: account by account
-                    pieces = [[account] for account in piece] + pieces
+                    size = (len(piece) + 1) // 2 if isinstance(error, StoreUnreadable) else 1
+                    pieces = [piece[at : at + size] for at in range(0, len(piece), size)] + pieces
                     continue
                 silent += not isinstance(error, StoreUnreadable)
                 if silent == MAX_SILENT_ACCOUNTS:
