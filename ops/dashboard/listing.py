@@ -13,6 +13,7 @@ from producers.portals.http.query import PLACE
 from worker.config.values import Right
 from worker.ports.queries import CursorPage, JobLookups
 from worker.ports.records import JobFilter, JobRecord
+from worker.redis.client import read_apart
 
 MAX_ACCOUNTS: Final = 20  # of one list
 AT_END: Final = "-"  # in the place of a cursor
@@ -33,6 +34,11 @@ def page_of_account(
     return account, page.entries, link_next(path, page.next, account=account)
 
 
+def read_each(accounts: Sequence[str], read: Callable[[str], Entry]) -> Mapping[str, Entry]:
+    """Return what is read of each account, of several without those that cannot be read."""
+    return read_apart(lambda names: {name: read(name) for name in names}, accounts)
+
+
 def list_jobs(
     lookups: JobLookups, accounts: Sequence[str], wanted: JobFilter, *, limit: int, cursor: str = ""
 ) -> CursorPage[JobRecord]:
@@ -41,11 +47,10 @@ def list_jobs(
     A page that goes on is of the accounts that its cursor names, and of no others than these.
     """
     starts = read_cursor(cursor, accounts) or dict.fromkeys(accounts[:MAX_ACCOUNTS], "")
-    pages = {
-        account: lookups.find_jobs(account, wanted, limit=limit, cursor=start)
-        for account, start in starts.items()
-        if start != AT_END
-    }
+    pages = read_each(
+        [account for account, start in starts.items() if start != AT_END],
+        lambda account: lookups.find_jobs(account, wanted, limit=limit, cursor=starts[account]),
+    )
     found = sorted(
         (job for page in pages.values() for job in page.entries),
         key=lambda job: job.accepted_at,
@@ -53,7 +58,7 @@ def list_jobs(
     )
     shown = found[:limit]
     taken = {account: sum(job.account == account for job in shown) for account in pages}
-    ends = dict(starts)
+    ends = {account: start if account in pages else AT_END for account, start in starts.items()}
     for account, page in pages.items():
         if taken[account] == len(page.entries):
             ends[account] = page.next or AT_END

@@ -25,7 +25,7 @@ from worker.ports.drift import DriftFilter
 from worker.ports.records import AuditEntry, JobRecord
 from worker.ports.replays import Replay
 from worker.ports.waiting import Pause, Waiting
-from worker.redis.client import read_apart, translate_unreadable
+from worker.redis.client import read_apart
 from worker.usecases.intake import AccountResult
 from worker.wiring import Runtime
 
@@ -102,8 +102,7 @@ class LocalOperations:
         ]
 
     def _read_waits(self, names: Sequence[str]) -> Mapping[str, Waiting | None]:
-        with translate_unreadable(*names):
-            return {name: self.runtime.waits.of_account(name) for name in names}
+        return {name: self.runtime.waits.of_account(name) for name in names}
 
     def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, HeldDict]:
         """Return why each of these jobs waits, without those that do not."""

@@ -31,10 +31,13 @@ DAMAGES: dict[str, Damage] = {
     ],
     "no replays": lambda client: client.set(f"{BASE}running", "x"),
     "another type of history": lambda client: client.set(f"{BASE}history", "x"),
+    "another type of what is due": lambda client: (
+        client.delete(f"{BASE}due"),
+        client.set(f"{BASE}due", "x"),
+    ),
     "no relation": lambda client: client.zadd(f"{BASE}due", {b"\xff": 1}),
     "no name": lambda client: client.rpush(f"{BASE}queue", b"\xff"),
     "another type of the audit log": lambda client: client.set(f"{BASE}deeds", "x"),
-    "another type of what is due": lambda client: client.set(f"{BASE}due", "x"),
 }
 
 
@@ -109,6 +112,27 @@ def test_a_sweep_asks_a_few_times_more_where_one_of_many_accounts_cannot_be_read
     redis_client.rpush("relations:{a42}:queue", "y")
     assert sorted(Store(redis_client, "relations").due_accounts(names)) == ["a40", "a42"]
     assert len(asked) <= 13
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_pages_of_several_accounts_show_the_others_and_its_own_page_says_what_is_wrong(
+    front: Front, redis_client: redis.Redis, damage: str
+) -> None:
+    for account in ("acme", "beta"):
+        assert send(front, account, 9001) == 202
+    DAMAGES[damage](redis_client)
+    client = front.client("all")
+    client.headers["Accept"] = "text/html"
+    for path in ("/", "/accounts", "/accounts/acme", "/jobs", "/errors", "/replays", "/find?q=501"):
+        assert client.get(path).status_code == 200, path
+    assert "/jobs/acme-" in client.get("/jobs").text
+    told = client.get("/accounts/beta")
+    assert told.status_code == 200 or "beta cannot be read" in told.text or "WRONGTYPE" in told.text
+    assert told.status_code in (200, 503)
+    assert [each for each in front.events if each[0] == "request.failed"] == []
+    if any(each.name == "unreadable" for each in front.runtime.find_troubles()):
+        for path in ("/", "/accounts"):
+            assert "what is stored of it cannot be read" in client.get(path).text
 
 
 def test_what_cannot_be_read_is_told_without_what_it_is(front: Front, redis_client: redis.Redis) -> None:

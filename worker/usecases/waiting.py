@@ -190,18 +190,21 @@ class WaitReader:
         return why_relation_waits(view, relation, record) or _turn(view)
 
     def of_jobs(self, jobs: Sequence[JobRecord]) -> Mapping[str, Waiting]:
-        """Return why each of these jobs waits, without those that do not."""
+        """Return why each of these jobs waits, without those that do not or whose account cannot be read."""
         by_account: dict[str, list[JobRecord]] = {}
         for job in jobs:
             if job.state in OPEN_STATES and job.state != "sending":
                 by_account.setdefault(job.account, []).append(job)
         found: dict[str, Waiting] = {}
         for account, waiting in by_account.items():
-            with suppress(StoreUnreadable):  # the jobs of this account alone are told without
-                view, records = self.view(account), self._records(account, waiting)
-                reasons = {job.id: why_job_waits(view, job, records) for job in waiting}
-                found |= {job_id: reason for job_id, reason in reasons.items() if reason}
+            with suppress(StoreUnreadable):
+                found |= self._of_account_jobs(account, waiting)
         return found
+
+    def _of_account_jobs(self, account: str, jobs: Sequence[JobRecord]) -> dict[str, Waiting]:
+        view, records = self.view(account), self._records(account, jobs)
+        reasons = {job.id: why_job_waits(view, job, records) for job in jobs}
+        return {job: reason for job, reason in reasons.items() if reason}
 
     def of_job(self, job: JobRecord) -> Waiting | None:
         """Return why the job waits."""

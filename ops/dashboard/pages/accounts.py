@@ -6,7 +6,7 @@ from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, post
-from ops.dashboard.pages.overview import AccountRow, read_accounts, read_wait
+from ops.dashboard.pages.overview import AccountRow, read_accounts
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.lookups import describe_resumed
 from ops.operations.local import PAUSED_BY_OPERATOR
@@ -22,7 +22,15 @@ def list_accounts(deps: DashboardDeps, visit: Visit) -> Page:
     health = deps.runtime.read_health(visit.accounts)
     findings = report_troubles(deps.runtime.find_troubles(health))
     rows = read_accounts(deps, health, findings, SHOWN_ACCOUNTS)
-    return Page("accounts.html", {"rows": rows, "left_out": len(health.accounts) - len(rows)})
+    unreadable = {f"account {name}" for name in health.unreadable}
+    return Page(
+        "accounts.html",
+        {
+            "rows": rows,
+            "left_out": len(health.accounts) - len(rows),
+            "unreadable": [finding for finding in findings if finding.subject in unreadable],
+        },
+    )
 
 
 @get("/accounts/{account}")
@@ -44,7 +52,9 @@ def account_page(
     return Page(
         "account.html",
         {
-            "row": AccountRow(name, health.accounts[name], read_wait(deps, name), verdict_of(found)),
+            "row": AccountRow(
+                name, health.accounts[name], deps.runtime.waits.of_account(name), verdict_of(found)
+            ),
             "account": account,
             "pause": deps.runtime.store.get_pause(name),
             "troubles": found,

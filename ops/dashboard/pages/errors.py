@@ -1,9 +1,10 @@
 """What failed and waits for a decision: by error and type, and by the record that is to blame."""
 
+from functools import partial
 from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.listing import MAX_ACCOUNTS
+from ops.dashboard.listing import MAX_ACCOUNTS, read_each
 from ops.dashboard.page import Page, Visit, get
 from producers.job_admin.suspects import find_suspects
 from worker.onoffice.codes import advise, describe
@@ -19,18 +20,12 @@ def list_errors(deps: DashboardDeps, visit: Visit) -> Page:
     inboxes = visit.chosen_inboxes()
     stats = deps.runtime.metrics.account_stats(inboxes)
     failing = [name for name, each in stats.items() if each.unresolved]
-    rows = [
-        (account, group)
-        for account in failing[:MAX_ACCOUNTS]
-        for group in deps.runtime.queries.failure_groups(account)
-    ]
+    groups = read_each(failing[:MAX_ACCOUNTS], deps.runtime.queries.failure_groups)
+    rows = [(account, group) for account, found in groups.items() for group in found]
     rows.sort(key=lambda row: -row[1].jobs)
     looked_at = SUSPECTED_JOBS // max(1, min(len(failing), MAX_ACCOUNTS))
-    suspects = [
-        (account, each)
-        for account in failing[:MAX_ACCOUNTS]
-        for each in find_suspects(deps.runtime.queries, account, most=looked_at)[:MAX_SUSPECTS]
-    ]
+    named = read_each(list(groups), partial(find_suspects, deps.runtime.queries, most=looked_at))
+    suspects = [(account, each) for account, found in named.items() for each in found[:MAX_SUSPECTS]]
     suspects.sort(key=lambda pair: -pair[1].relations)
     return Page(
         "errors.html",

@@ -1,10 +1,12 @@
 """The box that finds what is typed into it: a job, a replay, a request, a relation, a record, an event."""
 
 import re
+from itertools import chain
 from typing import Final, NamedTuple
 
 from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import relation_path
+from ops.dashboard.listing import read_each
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, link
 from ops.lookups import resolve_relation
 from producers.portals.http.endpoint import job_account
@@ -120,11 +122,13 @@ def _by_event(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
 
     A source that stands before the event id is known by that.
     """
-    queries, jobs = deps.runtime.queries, list[JobRecord]()
-    sources = [*SOURCES, *deps.runtime.settings.sources]
+    queries, sources = deps.runtime.queries, [*SOURCES, *deps.runtime.settings.sources]
     source, _, event = text.partition(" ")
-    for account in visit.inboxes[:MAX_LOOKED_UP]:
-        jobs += queries.find_event(account, text, sources)
+
+    def find_in(account: str) -> list[JobRecord]:
+        jobs = [*queries.find_event(account, text, sources)]
         jobs += queries.find_event(account, event.strip(), [source]) if event else ()
-        jobs += queries.find_jobs(account, JobFilter(event_id=text), limit=5).entries
-    return [Found(visit.texts("job of this event"), job.id, f"/jobs/{job.id}") for job in jobs]
+        return [*jobs, *queries.find_jobs(account, JobFilter(event_id=text), limit=5).entries]
+
+    found = chain.from_iterable(read_each(visit.inboxes[:MAX_LOOKED_UP], find_in).values())
+    return [Found(visit.texts("job of this event"), job.id, f"/jobs/{job.id}") for job in found]

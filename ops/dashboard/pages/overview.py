@@ -46,6 +46,7 @@ def show_overview(deps: DashboardDeps, visit: Visit) -> Page:
             "verdict": verdict_of(findings),
             "findings": findings,
             "rows": rows,
+            "unreadable": health.unreadable,
             "left_out": len(health.accounts) - len(rows),
             "totals": sum_states(health),
             "failures": sum(each.stats.unresolved for each in health.accounts.values()),
@@ -70,22 +71,15 @@ def read_accounts(
 
     names = sorted(health.accounts, key=urgency)[:most]
     listed = [name for name in health.accounts if name in names]
-    return [
-        AccountRow(
-            name,
-            health.accounts[name],
-            read_wait(deps, name),
-            levels.get(f"account {name}", "ok"),
-        )
-        for name in listed
-    ]
+    return [read_row(deps, health, name, levels.get(f"account {name}", "ok")) for name in listed]
 
 
-def read_wait(deps: DashboardDeps, name: str) -> Waiting | None:
-    """Return why nothing of an account is sent now; None where that cannot be read, too."""
-    with suppress(StoreUnreadable):
-        return deps.runtime.waits.of_account(name)
-    return None
+def read_row(deps: DashboardDeps, health: Health, name: str, level: str) -> AccountRow:
+    """Return the row of an account; one that cannot be read in full is bad, and its own page says why."""
+    try:
+        return AccountRow(name, health.accounts[name], deps.runtime.waits.of_account(name), level)
+    except StoreUnreadable:
+        return AccountRow(name, health.accounts[name], None, "fail")
 
 
 def sum_states(health: Health) -> dict[str, int]:

@@ -1,9 +1,11 @@
 """Replays: what each would send, how far it is, and letting it run or stopping it."""
 
+from functools import partial
+from itertools import chain
 from typing import Final
 
 from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.listing import MAX_ACCOUNTS
+from ops.dashboard.listing import MAX_ACCOUNTS, read_each
 from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, post
 from producers.portals.http.endpoint import job_account
 from worker.config.values import Right
@@ -16,11 +18,8 @@ LISTED_ACTIONS: Final = 50  # of a replay's plan
 def list_replays(deps: DashboardDeps, visit: Visit) -> Page:
     """Show the replays of the last week, newest first."""
     inboxes = visit.chosen_inboxes()
-    replays = [
-        replay
-        for account in inboxes[:MAX_ACCOUNTS]
-        for replay in deps.runtime.job_admin.list_replays(account, limit=REPLAYS + 1)
-    ]
+    list_own = partial(deps.runtime.job_admin.list_replays, limit=REPLAYS + 1)
+    replays = list(chain.from_iterable(read_each(inboxes[:MAX_ACCOUNTS], list_own).values()))
     replays.sort(key=lambda replay: -replay.made_at)
     return Page(
         "replays.html",
