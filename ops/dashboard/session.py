@@ -6,6 +6,7 @@ settings at each request, so that a key that left them, or was replaced, opens n
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
@@ -73,7 +74,7 @@ class Sessions:
 def find_visitor(request: Request, settings: Settings, sessions: Sessions) -> Visitor | None:
     """Return who asks; raise Unauthorized for a bearer key that is not known.
 
-    A listed proxy comes first: some send a bearer token of their own beside the user's name.
+    A listed proxy comes first: some send a bearer token of their own beside the name of any user.
     """
     if user := proxied_user(request, settings.dashboard):
         named = settings.dashboard.users.get(user) or settings.dashboard.users.get(ANYBODY, "")
@@ -81,8 +82,9 @@ def find_visitor(request: Request, settings: Settings, sessions: Sessions) -> Vi
             return Visitor(settings.keys[named], f"{user} ({named})")
     header = request.headers.get("authorization", "")
     if header.lower().startswith("bearer "):
-        key = authenticate(settings.keys.values(), header)
-        return Visitor(key, key.name, by_cookie=False)
+        with suppress(*([Unauthorized] if user else [])):
+            key = authenticate(settings.keys.values(), header)
+            return Visitor(key, key.name, by_cookie=False)
     cookie = request.cookies.get(cookie_name(request), "")
     found = sessions.read(cookie, settings) if cookie else None
     return Visitor(found, found.name) if found else None

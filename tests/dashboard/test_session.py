@@ -214,6 +214,17 @@ def test_a_token_that_a_proxy_sends_beside_the_user_is_no_key_of_ours(front: Fro
         assert paused.status_code == 403
 
 
+def test_who_has_no_key_by_the_proxy_signs_in_with_one_whatever_token_it_sends(front: Front) -> None:
+    only_anna = SINGLE_SIGN_ON.replace(', "*" = "viewer"', "")
+    with settings_with(front, only_anna), open_browser(front, None) as client:
+        client.headers.update(
+            {"Authorization": "Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln", "X-Forwarded-User": "bob"}
+        )
+        assert client.get("/audit").url.path == "/sign-in"
+        assert client.post("/sign-in", data={"key": ADMIN, "next": "/audit"}).url.path == "/audit"
+        assert client.get("/audit", headers={"Authorization": f"Bearer {ADMIN}"}).status_code == 200
+
+
 @pytest.mark.parametrize(
     "user",
     [
