@@ -135,6 +135,17 @@ def test_pages_of_several_accounts_show_the_others_and_its_own_page_says_what_is
             assert "what is stored of it cannot be read" in client.get(path).text
 
 
+@pytest.mark.parametrize("damage", [name for name in DAMAGES if "type" in name and "history" not in name])
+def test_an_account_that_another_type_stops_is_named(
+    front: Front, redis_client: redis.Redis, damage: str
+) -> None:
+    assert send(front, "beta", 9001) == 202
+    DAMAGES[damage](redis_client)
+    told = [each.name for each in front.runtime.find_troubles() if each.account == "beta"]
+    assert told == ["unreadable"]
+    assert "beta" in front.client("all").get("/readyz").text
+
+
 def test_what_cannot_be_read_is_told_without_what_it_is(front: Front, redis_client: redis.Redis) -> None:
     redis_client.hset(f"{BASE}counts", "accepted", "anna@example.test")
     with pytest.raises(StoreUnreadable) as raised:

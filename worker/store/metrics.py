@@ -28,7 +28,7 @@ from worker.store.keys import bucket_of
 from worker.store.limits import WORKER_LIFETIME
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
-COMMANDS_PER_ACCOUNT: Final = 11
+COMMANDS_PER_ACCOUNT: Final = 12
 
 BUCKET_US: Final = HISTORY_SECONDS * 1_000_000
 HISTORY_LIFETIME_MS: Final = 2000 * HISTORY_BUCKETS * HISTORY_SECONDS  # from the last point
@@ -237,6 +237,7 @@ def _ask_for_stats(pipeline: Any, base: str) -> None:
     pipeline.hgetall(f"{base}:counts")
     pipeline.hgetall(f"{base}:numbers")
     pipeline.hmget(f"{base}:pause", *PAUSE_FIELDS)
+    pipeline.zcard(f"{base}:due")  # for its type alone: without it nothing of the account is worked
 
 
 def _accepted_at(text: bytes | None, kept: bytes | None) -> int:
@@ -249,7 +250,7 @@ def _accepted_at(text: bytes | None, kept: bytes | None) -> int:
 
 def _read_stats(row: Sequence[Any], oldest: int) -> AccountStats:
     """Read one account's answers."""
-    listed, look_ups, (dead, held), _, _, opened, begun, unresolved, counts, numbers, pause = row
+    listed, look_ups, (dead, held), _, _, opened, begun, unresolved, counts, numbers, pause, _ = row
     return AccountStats(
         listed + look_ups - int(dead or 0),
         oldest if listed + look_ups > int(dead or 0) else 0,
