@@ -12,7 +12,14 @@ from ops.cli.context import CommandContext
 from ops.operations import ServerUnavailable
 from producers.errors import CannotStart
 from worker.config import mask_url
-from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError, StoreUnavailable
+from worker.errors import (
+    Invalid,
+    InvalidSettings,
+    NotFound,
+    RelationsError,
+    StoreUnavailable,
+    StoreUnreadable,
+)
 
 
 class Exit(IntEnum):
@@ -54,6 +61,10 @@ def _format_error(error: RelationsError, context: CommandContext) -> Sequence[st
     """Return what happened and what to do, a line per fault."""
     if isinstance(error, InvalidSettings):
         return ["The settings cannot be used:", *(f"  {fault}" for fault in error.faults)]
+    if isinstance(error, StoreUnreadable):
+        return [
+            f"{str(error).rstrip('.')}. `relations doctor --store ACCOUNT` on its machine says what it is."
+        ]
     if context.url and isinstance(error, StoreUnavailable):
         reason = f"{mask_url(context.url)} has no Redis: {str(error).rstrip('.')}."
         return [f"{reason} `relations doctor` on its machine checks every part."]

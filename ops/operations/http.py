@@ -47,7 +47,7 @@ from producers.portals.serializers import BatchDict, HeldDict, JobDict, read_job
 from worker.config import mask_url
 from worker.contract import Change, Relation, account_of, to_message
 from worker.contract.message import UNROUTED
-from worker.errors import NotFound, Unavailable
+from worker.errors import NotFound, StoreUnreadable, Unavailable
 from worker.ports.deliveries import DeliveryFilter
 from worker.ports.drift import DriftFilter
 from worker.ports.job_admin import AdminResult, Payload
@@ -77,20 +77,21 @@ class HttpOperations:
 
     @cached_property
     def _account_names(self) -> Sequence[str]:
-        return _list_names(self._read_accounts())
+        return [name for name in self.inbox_names() if name != UNROUTED]
 
     def inbox_names(self) -> Sequence[str]:
         """Return the accounts of the key, as they are now, and `unrouted` if it is for that, too."""
-        answer = self._read_accounts()
-        unrouted = [UNROUTED] if UNROUTED in answer["key"]["accounts"] else []
-        return [*_list_names(answer), *unrouted]
+        return _list_names(self._read_accounts())
 
     def list_accounts(self) -> Sequence[AccountDict]:
         return self._read_accounts()["accounts"]
 
     def get_account(self, account: str) -> AccountDict:
-        if found := _find_account(self._read_accounts(), account):
+        answer = self._read_accounts()
+        if found := _find_account(answer, account):
             return found
+        if account in _list_names(answer):
+            raise StoreUnreadable(f"what is stored of account {account} cannot be read")
         raise NotFound(f'there is no account "{account}"')
 
     def _read_accounts(self) -> AccountsDict:
@@ -342,7 +343,8 @@ class HttpOperations:
 
 
 def _list_names(answer: AccountsDict) -> list[str]:
-    return [account["account"] for account in answer["accounts"]]
+    listed = (account["account"] for account in answer["accounts"])  # without those that cannot be read
+    return list(dict.fromkeys([*listed, *answer["key"]["accounts"]]))
 
 
 def _find_account(answer: AccountsDict, name: str) -> AccountDict | None:

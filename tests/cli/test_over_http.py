@@ -778,6 +778,19 @@ def test_a_key_that_is_not_for_unrouted_messages_has_no_such_inbox(ways: Ways) -
         ways.remote(*words.split(), **mine)
 
 
+def test_an_account_that_cannot_be_read_is_one_all_the_same_both_ways(ways: Ways) -> None:
+    jobs = send(ways.runtime, "acme", 9001)
+    ways.runtime.client.hset("relations:{berg}:counts", "accepted", "x")
+    for cli in (ways.direct, ways.remote):
+        assert "Say which account with --account" in cli("accounts", "show", code=Exit.USAGE).stderr
+        told = cli("accounts", "show", "berg", code=None).stderr
+        assert told.startswith("what is stored of account berg cannot be read. `relations doctor --store")
+        listed = cli("accounts", "list")
+        assert "acme" in listed.stdout
+        assert "account berg cannot be read: relations doctor --store berg" in listed.stderr
+        assert jobs[0] in cli("jobs", "list", "--account", "acme").stdout
+
+
 @pytest.mark.parametrize("label", [".", "..", "...", "../b", "a/./b", "%2e"])
 def test_a_batch_label_of_dots_is_no_step_in_the_path(ways: Ways, label: str) -> None:
     send(ways.runtime, "acme", 1, 2, batch=label)

@@ -40,6 +40,10 @@ def list_accounts(context: CommandContext) -> None:
     heads = ("ACCOUNT", "MODE", "INBOX", "OLDEST", "OPEN", "FAILED", "STATE")
     rows = ([*(state[name] for name in COLUMNS), _describe_state(state)] for state in states)
     context.answer_table({"accounts": states}, heads, rows)
+    listed = {state["account"] for state in states}
+    for name in context.account_names():
+        if name not in listed:
+            context.remark(f"account {name} cannot be read: relations doctor --store {name}")
 
 
 @accounts.command("show")
