@@ -29,10 +29,12 @@ from worker.usecases.related_read import ACCOUNT_ERRORS, ReadOutcome, RelatedRea
 MAX_JOBS: Final = 10_000  # of one look-up, so that a burst asks for each reference once
 MAX_PARKED: Final = 100_000  # changes of an account; more fail at once
 BUDGET: Final = 10.0  # seconds after which no further search is sent
+PAGES_BUDGET: Final = 20.0  # seconds after which no further page of one is
 FIRST_DELAY, LONGEST_DELAY = 60.0, 3600.0  # seconds between two look-ups of a parked change
 FIRST_RETRY: Final = 5.0  # seconds until a search is repeated that was not answered
 MAX_FAILURES: Final = 8  # in a row, after which a change that was parked for long enough is not repeated
 TOGETHER: Final = 10.0  # seconds within which parked changes are due together
+CUT_SHORT: Final = ActionResult(Verdict.UNKNOWN, message="there was no time for all pages of it")
 
 Sent = TypeVar("Sent", Search, Action)
 
@@ -102,20 +104,20 @@ class LookUpStage:
     def _send_all(self, asking: Asking[Sent]) -> float | None:
         """Send all that is asked; return the seconds to rest if some is left for the next flush."""
         while request := asking.next_request(self._pace.max_actions()):
-            # The next look-up would ask for the pages before this one again.
-            is_next_page = any(isinstance(each, Search) and each.offset for each in request)
-            if self._deps.clock.monotonic() - self._started > BUDGET and not is_next_page:
-                return 0.0
-            rest = self._send(asking, request, BUDGET if is_next_page else MAX_SLOT_WAIT)
-            if rest is not None:
+            if (rest := self._send(asking, request)) is not None:
                 return rest
         return None
 
-    def _send(self, asking: Asking[Sent], request: Sequence[Sent], max_wait: float) -> float | None:
+    def _send(self, asking: Asking[Sent], request: Sequence[Sent]) -> float | None:
         """Send one request, and note its answers; return the seconds to rest if the account has to."""
-        grant = self._pace.book_slot(max_wait)
-        if not grant.booked:
-            return grant.wait
+        # The next look-up would ask for the pages before these again: they wait, or less is asked for then.
+        pages = [each for each in request if isinstance(each, Search) and each.offset]
+        left = (PAGES_BUDGET if pages else BUDGET) - (self._deps.clock.monotonic() - self._started)
+        grant = self._pace.book_slot(left if pages else MAX_SLOT_WAIT) if left > 0 else None
+        if not grant or not grant.booked:
+            for each in pages:
+                asking.note(each, CUT_SHORT)
+            return grant.wait if grant else 0.0
         jobs = chain.from_iterable(map(asking.jobs_behind, request))
         reply, may_go_on = self._sender.send(
             request,
