@@ -366,6 +366,24 @@ def test_what_the_guard_allows_is_sent_however_slow_the_pace_is(
     assert len(world.sent()) <= others + 6
 
 
+@pytest.mark.parametrize("fault", [InjectedFault("throttle", 0.0), InjectedFault("server_error")])
+def test_an_account_that_has_to_rest_sends_nothing_more_of_what_the_guard_allows(
+    make_world: Make, fault: InjectedFault
+) -> None:
+    """What had no slot was cut short first, and the refusal came while another request was on its way."""
+    world = make_world(
+        faults=FaultPlan.script([None, fault]),
+        policy={"rate": 1.0, "burst": 2, "in_flight": 2, "limits": Limits(max_ids=10, max_actions=1)},
+    )
+    for estate in ESTATES[:3]:
+        world.simulator.seed("token-acme", [Relation(BROKER, estate, child) for child in (estate - 400, 42)])
+    world.accept(*(change("delete", BROKER, estate, estate - 400) for estate in ESTATES[:3]))
+    world.flush()
+    assert (len(world.simulator.log), world.clock.monotonic()) == (2, 0.0)
+    world.drain()
+    assert all(brokers(world, estate) == {42} for estate in ESTATES[:3])
+
+
 def test_what_the_guard_allows_is_sent_when_the_reads_took_all_of_the_flushs_time(make_world: Make) -> None:
     world = make_world(
         faults=FaultPlan.script([InjectedFault("latency", 9.0)] * 100),

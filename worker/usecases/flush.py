@@ -73,10 +73,9 @@ class _Flush:
         sender: Sender,
     ) -> None:
         self.policy, self.deps, self.lease, self.telemetry = policy, deps, lease, telemetry
-        self.sender = sender
         self.batch = Batch(upsert=policy.retry.upsert, guarded=policy.guarded)
         self.guarded = GuardedWork(self.batch, policy, lease, telemetry, self.now)
-        self.started, self.read_at = deps.clock.monotonic(), 0
+        self.sender, self.started, self.read_at = sender, deps.clock.monotonic(), 0
         self.ends_at = self.started + FLUSH_BUDGET
         self.is_cut_short, self.is_last_round, self.max_wait = False, False, MAX_SLOT_WAIT
         self.pace = AccountPace(policy, deps, lease, telemetry)
@@ -240,6 +239,7 @@ class _Flush:
         sent = current.answered(request_id)
         feedback = feedback_of(reply, sent.purpose)
         if not self.pace.follow_reply(sent, reply, feedback, now=self.now()):
+            self.is_cut_short = False  # there is no last round: the account rests
             current.end(rest=0.0)
         if not self.begin_request(current) and self.read_ahead(current):
             self.begin_request(current)
