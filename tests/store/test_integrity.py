@@ -12,7 +12,7 @@ from redis import Redis
 from ops.dev.redis_server import RedisServer
 from tests.store.test_stores_are_equal import ACCOUNTS, SideBySide
 from tests.support.broken_stores import BREAKS, Place, add_due, inspector_of
-from tests.support.store_steps import accept, claim_all, job_of, read_all, send_and_settle, take_lease
+from tests.support.store_steps import BASE, accept, claim_all, job_of, read_all, send_and_settle, take_lease
 from tests.support.store_values import (
     BUYER,
     MONTH,
@@ -299,3 +299,22 @@ def test_what_waits_to_be_looked_up_and_says_something_else_is_looked_up_and_not
         1 + replaces,
         0,
     )
+
+
+def test_nothing_of_a_batch_that_is_being_worked_is_unreadable(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    accept(redis_store, change(1, 9))
+    lease = take_lease(redis_store)
+    claim_all(lease)
+    assert redis_client.hget(f"{BASE}work", "held")
+    assert inspector_of(redis_store).check_readable("acme", repair=True) == ()
+    lease.release()
+    assert inspector_of(redis_store).inspect("acme").flaws == ()
+
+
+def test_keys_of_which_only_another_release_knows_stay(redis_store: RedisStore, redis_client: Redis) -> None:
+    accept(redis_store, change(1, 9))
+    redis_client.zadd(f"{BASE}of_tomorrow", {"acme-1": 1})
+    assert inspector_of(redis_store).check_readable("acme", repair=True) == ()
+    assert redis_client.exists(f"{BASE}of_tomorrow")

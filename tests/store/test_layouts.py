@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from tests.support.broken_stores import inspector_of
 from tests.support.store_steps import BASE, accept, read_all, take_lease
 from tests.support.store_values import change
 from worker.contract import Change
@@ -58,6 +59,7 @@ def test_the_layout_of_a_newer_release_is_refused_with_one_clear_sentence(
         lambda: list(redis_store.accept_rounds("acme", iter(()), IntakeBounds(9, 1.0))),
         lambda: redis_store.lease("acme", "h1"),
         lambda: redis_store.reject("acme", "acme-u", message),
+        lambda: inspector_of(redis_store).check_readable("acme", repair=True),
     ):
         with pytest.raises(StoreUnavailable, match="has layout 3, and this release knows only layout 2"):
             use()

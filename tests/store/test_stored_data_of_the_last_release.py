@@ -450,6 +450,17 @@ def test_an_event_id_that_the_release_stored_is_a_delivery_s_only_if_a_webhook_w
     assert receipt == (Receipt(known, duplicate=True) if is_known else Receipt("acme-new"))
 
 
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_a_repair_takes_nothing_away_of_what_the_release_wrote(old_client: Redis, account: str) -> None:
+    jobs = set(old_client.zrange(f"{PREFIX}:{{{account}}}:jobs", 0, -1))
+    store = RedisStore(old_client, PREFIX, now=lambda: NOW)
+    inspector = inspector_of(store)
+    assert inspector.check_readable(account, repair=True) == ()
+    assert inspector.inspect(account, repair=True).flaws == ()
+    found = RedisQueries(store.database).find_jobs(account, JobFilter(), limit=1000).entries
+    assert {job.id.encode() for job in found} == jobs
+
+
 @pytest.mark.parametrize("account", [*ACCOUNTS, "unrouted"])
 def test_what_was_moved_contradicts_itself_nowhere(store: RedisStore, account: str) -> None:
     assert inspector_of(store).inspect(account).flaws == ()
