@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.simulator import OF_RELATIONS, FaultPlan, InjectedFault, Records, Switches
+from ops.simulator.faults import Kind
 from tests.support.broken_stores import inspector_of
 from tests.support.flow_world import World, change, states
 from worker.contract import Change, Relation
@@ -382,6 +383,19 @@ def test_an_account_that_has_to_rest_sends_nothing_more_of_what_the_guard_allows
     assert (len(world.simulator.log), world.clock.monotonic()) == (2, 0.0)
     world.drain()
     assert all(brokers(world, estate) == {42} for estate in ESTATES[:3])
+
+
+@pytest.mark.parametrize("fault", ["gateway_before", "lost_after", "throttle"])
+def test_a_unit_leaves_its_building_however_slow_the_pace_is(make_world: Make, fault: Kind) -> None:
+    """After a failure what is new goes first: each flush read the unit, and ended before what makes way."""
+    world = make_world(policy={"rate": 1.0, "burst": 1}, faults=FaultPlan.script([fault]))
+    world.simulator.seed("token-acme", [Relation(UNIT, 501, 801)])
+    world.accept(change("delete", UNIT, 501, 801))
+    world.flush()
+    world.accept(change("create", UNIT, 502, 801))
+    world.drain(turns=40)
+    assert (list(world.relations()), states(world)) == ([Relation(UNIT, 502, 801)], ["succeeded"] * 2)
+    assert len(world.sent()) <= 6
 
 
 def test_what_the_guard_allows_is_sent_when_the_reads_took_all_of_the_flushs_time(make_world: Make) -> None:

@@ -78,9 +78,11 @@ class Guard:
         return bool(self._shown)
 
     def keeps(self, operation: Operation, states: Mapping[Relation, RelationState]) -> bool:
-        """Return whether the operation may go only by what is known of its record."""
-        relation = operation.relation
-        return _is_guarded(operation, states[relation], self._guarded(relation.type))
+        """Return whether it goes only by what is known of its record, or makes way in one that was read."""
+        relation, state = operation.relation, states[operation.relation]
+        side = self._guarded(relation.type)
+        is_way_maker = makes_way(state.target.presence, side) and guard_key(relation, side) in self._shown
+        return is_way_maker or _is_guarded(operation, state, side)
 
     # --- what is sent
 

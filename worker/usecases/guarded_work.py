@@ -59,7 +59,7 @@ class GuardedWork:
         return operations
 
     def allowed_operations(self) -> list[Operation]:
-        """Return the operations that the guard allows by what it was shown."""
+        """Return the operations that the guard allows by what it was shown, and those that it waits for."""
         operations = self.next_operations() if self.guard.was_shown else []
         return [each for each in operations if self.guard.keeps(each, self.batch.states)]
 
