@@ -12,6 +12,7 @@ from tests.support.browsing import open_browser
 from tests.support.http_front import BUYER, Front, running
 from worker.errors import StoreUnavailable, StoreUnreadable, Unavailable
 from worker.ports.integrity import Inspection
+from worker.ports.waiting import Pause
 from worker.store.due import Wakeable
 from worker.store.redis_store import RedisStore
 
@@ -24,6 +25,12 @@ DAMAGES: dict[str, Damage] = {
     "no size": lambda client: client.hset(f"{BASE}meta", "bytes", ""),
     "no counter": lambda client: client.hset(f"{BASE}counts", "accepted", ""),
     "no text": lambda client: client.hset(f"{BASE}counts", b"\xff", "1"),
+    "no time of refused credentials": lambda client: client.hset(
+        f"{BASE}refused", mapping={"fingerprint": "f", "until": "x"}
+    ),
+    "no name of who works a batch": lambda client: client.hset(
+        f"{BASE}work", mapping={"size": 1, "held": b"\xff"}
+    ),
     "half a job": lambda client: [
         client.hset(key, short, client.hget(key, short)[:20])
         for key in client.scan_iter(f"{BASE}jobs:*")
@@ -192,6 +199,19 @@ def test_what_cannot_be_read_is_named_and_taken_away_and_the_account_goes_on(
     assert counts["succeeded"] + counts.get("lost", 0) == 2
     assert counts.get("lost", 0) == (damage == "half a job")
     assert [each for each in front.runtime.find_troubles() if each.account] == []
+
+
+@pytest.mark.parametrize(("field", "text"), [("reason", b"\xff"), ("since", b"x"), ("until", b"x")])
+def test_a_pause_of_which_something_was_taken_away_holds_until_it_is_ended(
+    front: Front, redis_client: redis.Redis, field: str, text: bytes
+) -> None:
+    front.store.pause("beta", Pause("hand"))
+    redis_client.hset(f"{BASE}pause", field, text)
+    assert [flaw.kind for flaw in inspect(front, repair=True).flaws] == ["unreadable"]
+    assert front.store.get_pause("beta")
+    front.store.pause("beta", Pause("hand", "once more"))
+    assert front.store.resume("beta")
+    assert front.store.get_pause("beta") is None
 
 
 def test_who_had_something_taken_away_is_noted_though_a_worker_keeps_the_account(

@@ -23,17 +23,17 @@ class KnownPause(NamedTuple):
 
     @classmethod
     def read(cls, row: Sequence[bytes | None]) -> "KnownPause":
-        """Read the values of PAUSE_FIELDS."""
+        """Read the values of PAUSE_FIELDS; of what a repair has taken fields from, as much is there."""
         reason, detail, since, until, fingerprint, braked = ((cell or b"").decode() for cell in row)
-        if not reason:
+        if not (reason or since):
             return cls()
-        pause = Pause(reason, detail, int(since or 0), int(until or 0), fingerprint)
+        pause = Pause(reason or "unknown", detail, int(since or 0), int(until or 0), fingerprint)
         return cls(pause, bool(braked) or reason == "brake")
 
     @property
     def since(self) -> str:
-        """Its field `since`, "" if there is no pause."""
-        return str(self.pause.since) if self.pause else ""
+        """Its field `since`, "" if there is none."""
+        return str(self.pause.since or "") if self.pause else ""
 
     def in_force(self, now: int) -> Pause | None:
         """Return the pause, unless its time is over."""

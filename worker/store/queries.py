@@ -125,7 +125,7 @@ class RedisQueries:
         return AccountState(
             now,
             KnownPause.read(pause).in_force(now),
-            refused.decode() if refused and now < int(until) else "",
+            refused.decode() if refused and now < int(until or 0) else "",
             bool(holder),
             queued + look_ups,
             head.accepted_at,

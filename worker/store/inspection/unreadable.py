@@ -4,7 +4,7 @@ What was taken away is missing then, which the invariants of `integrity.py` show
 with names that we do not know are left as they are: another release may have written them.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
@@ -19,6 +19,7 @@ from worker.store.jobs.stored_job import LoadedJob
 from worker.store.limits import MAX_EXAMINED
 from worker.store.memories import Memory
 from worker.store.meta import META_FIELDS
+from worker.store.pauses import PAUSE_FIELDS
 
 TYPES: Final[Mapping[str, bytes]] = {
     **dict.fromkeys(("meta", "references", "replaced", "buckets", "kept", "events", "memories"), b"hash"),
@@ -33,19 +34,21 @@ TYPES: Final[Mapping[str, bytes]] = {
 }
 """The types of keys by the first part of their names."""
 OLD_JOBS: Final = "jobs"  # of release 0.1.0, whose data is moved before anything is looked at
-NUMBERS: Final[Mapping[str, frozenset[str]]] = {
-    "meta": frozenset({*META_FIELDS[1:], "bytes", "sets", "sets_since", "erasures"}),
-    "work": frozenset({"size", "half", "losses", "idle"}),
-    "wake": frozenset({"at", "delay", "idle"}),
-    "pause": frozenset({"since", "until"}),
-    "refused": frozenset({"until"}),
+FIELDS: Final[Mapping[str, Mapping[str, Callable[[bytes], object]]]] = {
+    "meta": dict.fromkeys((*META_FIELDS[1:], "bytes", "sets", "sets_since", "erasures"), int),
+    "work": {
+        **dict.fromkeys(("size", "half", "losses", "idle"), int),
+        **dict.fromkeys(("alone", "held", "full"), bytes.decode),
+    },
+    "wake": dict.fromkeys(("at", "delay", "idle"), int),
+    "pause": {**dict.fromkeys(PAUSE_FIELDS, bytes.decode), "since": int, "until": int},
+    "refused": {"fingerprint": bytes.decode, "until": int},
+    "pace": {
+        **dict.fromkeys(("tat", "factor", "failures", "cooldown", "open_until", "probe"), float),
+        **dict.fromkeys(("not_before", "steady", "suspects_after", "failed_at"), float),
+    },
 }
-"""The fields with numbers of hashes that have others, too."""
-PACE: Final = {
-    *("tat", "factor", "failures", "cooldown", "open_until", "probe"),
-    *("not_before", "steady", "suspects_after", "failed_at"),
-}
-"""The fields of a pace that are numbers, perhaps with a fraction."""
+"""What reads the fields of hashes that have fields of several kinds."""
 REMOVERS: Final = {b"hash": ("HDEL",), b"list": ("LREM", 0), b"zset": ("ZREM",), b"set": ("SREM",)}
 """The command that takes a member away, and what it has before that."""
 
@@ -82,7 +85,7 @@ def _check_key(redis: Any, full: bytes, key: str) -> Iterator[Unreadable]:
         if found != b"none":
             yield Unreadable(key, ("DEL", full))
         return
-    default = partial(_read_some_number, NUMBERS.get(family, frozenset())) if kind == b"hash" else _read_name
+    default = partial(_read_field, FIELDS.get(family, {})) if kind == b"hash" else _read_name
     read = READERS.get(family, default)
     for member, text in _contents(redis, full, kind):
         if not _can_read(read, member, text):
@@ -140,14 +143,9 @@ def _read_number(name: bytes, text: bytes) -> tuple[str, int]:
     return name.decode(), int(text)
 
 
-def _read_some_number(numbers: Container[str], name: bytes, text: bytes) -> None:
-    if name.decode(errors="replace") in numbers:
-        int(text)
-
-
-def _read_pace(name: bytes, text: bytes) -> None:
-    if name.decode(errors="replace") in PACE:
-        float(text)
+def _read_field(readers: Mapping[str, Callable[[bytes], object]], name: bytes, text: bytes) -> None:
+    if read := readers.get(name.decode(errors="replace")):
+        read(text)
 
 
 READERS: Final[Mapping[str, Callable[[bytes, bytes], object]]] = {
@@ -158,7 +156,6 @@ READERS: Final[Mapping[str, Callable[[bytes, bytes], object]]] = {
     "events": lambda _name, text: text.decode(),
     "buckets": lambda name, text: (int(name), int(text)),
     **dict.fromkeys(("counts", "numbers", "batch"), _read_number),
-    "pace": _read_pace,
     "due": lambda name, _text: Relation.parse(name.decode()),
     "guard": lambda name, _text: guarded_relation(name.decode()),
 }

@@ -150,7 +150,7 @@ def take_lease(database: Database, account: str, holder: str, keep: Retention) -
             raise Overtaken from None
     return RedisLease(
         LeasedAccount(database, account, holder, meta=meta, pause=known_pause, keep=keep),
-        refused_credentials=refused.decode() if refused and now < int(until) else "",
+        refused_credentials=refused.decode() if refused and now < int(until or 0) else "",
         now=now,
     )
 
