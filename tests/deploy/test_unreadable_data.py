@@ -31,6 +31,9 @@ DAMAGES: dict[str, Damage] = {
     "no name of who works a batch": lambda client: client.hset(
         f"{BASE}work", mapping={"size": 1, "held": b"\xff"}
     ),
+    "no number of deletes": lambda client: client.hset(f"{BASE}deletes", "29000000", "x"),
+    "no record of a reference": lambda client: client.hset(f"{BASE}references:1", b"\xff", "1 x"),
+    "no version of a replace": lambda client: client.hset(f"{BASE}replaced", "p:estate:address:buyer:1", "1"),
     "half a job": lambda client: [
         client.hset(key, short, client.hget(key, short)[:20])
         for key in client.scan_iter(f"{BASE}jobs:*")

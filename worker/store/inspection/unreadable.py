@@ -16,6 +16,7 @@ from worker.store import codec, keys
 from worker.store.account import guarded_relation
 from worker.store.database import Database
 from worker.store.jobs.stored_job import LoadedJob
+from worker.store.lease.replaced import read_versions
 from worker.store.limits import MAX_EXAMINED
 from worker.store.memories import Memory
 from worker.store.meta import META_FIELDS
@@ -156,6 +157,9 @@ READERS: Final[Mapping[str, Callable[[bytes, bytes], object]]] = {
     "events": lambda _name, text: text.decode(),
     "buckets": lambda name, text: (int(name), int(text)),
     **dict.fromkeys(("counts", "numbers", "batch"), _read_number),
+    "deletes": lambda name, text: (name == b"go" or int(name), int(text)),
+    "references": lambda _name, text: [*map(int, text.split())],
+    "replaced": lambda _name, text: read_versions("", text),
     "due": lambda name, _text: Relation.parse(name.decode()),
     "guard": lambda name, _text: guarded_relation(name.decode()),
 }

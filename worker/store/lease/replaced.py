@@ -127,12 +127,17 @@ def _read(database: Database, account: str, fields: Iterable[str]) -> dict[str, 
         return {}
     reads = database.reads(account)
     reads.hmget("replaced", wanted)
-    found = {}
-    for field, text in zip(wanted, reads.run()[0], strict=True):
-        if text:
-            words = iter(text.decode().split(" "))
-            found[field] = [
-                JobVersion(Version(int(at), int(number)), f"{account}-{short}")
-                for at, number, short in zip(words, words, words, strict=True)
-            ]
-    return found
+    return {
+        field: read_versions(account, text)
+        for field, text in zip(wanted, reads.run()[0], strict=True)
+        if text
+    }
+
+
+def read_versions(account: str, text: bytes) -> list[JobVersion]:
+    """Return the versions of the replaces of one side, as they are stored."""
+    words = iter(text.decode().split(" "))
+    return [
+        JobVersion(Version(int(at), int(number)), f"{account}-{short}")
+        for at, number, short in zip(words, words, words, strict=True)
+    ]
