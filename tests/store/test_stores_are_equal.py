@@ -38,6 +38,7 @@ from tests.support.store_values import (
     settle_all,
     submission,
 )
+from worker.clock import id_prefix
 from worker.contract import Relation
 from worker.errors import StoreRolledBack, Unavailable
 from worker.planner.fold import RESULTS, Intent
@@ -154,8 +155,9 @@ class SideBySide(RuleBasedStateMachine):
         database.scripts |= {name: repeated(database.scripts[name]) for name in ("commit", "add")}
 
     def new_id(self) -> str:
+        """Return an id whose time is the clock's: a bucket gets no job once its lifetime is over."""
         self.ids += 1
-        return f"{self.ids:05d}"
+        return f"{id_prefix(self.clock.now())}{self.ids:05d}"
 
     def on_both(self, call: Callable[[Store], Any]) -> Any:
         """Make the call on both stores and return their one answer."""
