@@ -104,14 +104,8 @@ class HttpOperations:
     def find_jobs(
         self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = ""
     ) -> CursorPage[JobRecord]:
-        page = self._calls.get(
-            AnyDict,
-            "/v1/jobs",
-            account=account,
-            **write_filter(wanted),
-            limit=min(limit, MAX_PAGE),
-            cursor=cursor,
-        )
+        bounds = {"limit": min(limit, MAX_PAGE), "cursor": cursor}
+        page = self._calls.get(AnyDict, "/v1/jobs", account=account, **write_filter(wanted), **bounds)
         return CursorPage(tuple(map(read_job, page["jobs"])), page["next"] or "")
 
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from worker.errors import StoreUnavailable, StoreUnreadable
 from worker.ports.store import NOBODY
 from worker.ports.waiting import Pause
-from worker.redis.client import translate_errors, translate_unreadable
+from worker.redis.client import read_apart, translate_errors, translate_unreadable
 from worker.store import keys
 from worker.store.account import AccountCommit
 from worker.store.acts import Acts
@@ -68,8 +68,7 @@ class RedisDue(Acts):
                     due.append(account)
             except StoreUnavailable as error:
                 if len(piece) > 1:  # one node of a cluster may be away: account by account
-                    size = (len(piece) + 1) // 2 if isinstance(error, StoreUnreadable) else 1
-                    pieces = [piece[at : at + size] for at in range(0, len(piece), size)] + pieces
+                    pieces = [[account] for account in piece] + pieces
                     continue
                 silent += not isinstance(error, StoreUnreadable)
                 if silent == MAX_SILENT_ACCOUNTS:
@@ -78,9 +77,7 @@ class RedisDue(Acts):
 
     def _wake_due(self, accounts: Sequence[str], credentials: Mapping[str, str]) -> Iterator[str]:
         """Yield those of the accounts that are due, each as soon as it is marked as woken."""
-        with translate_unreadable(*accounts):
-            wakeable = self._read_wakeable(accounts)
-        for account, found in wakeable.items():
+        for account, found in read_apart(self._read_wakeable, accounts).items():
             if self._wake_if_due(account, found, credentials.get(account, "")):
                 yield account
 
@@ -110,7 +107,8 @@ class RedisDue(Acts):
             answers = pipeline.execute() if accounts else []
         starts = range(0, len(answers), COMMANDS_PER_ACCOUNT)
         rows = [answers[at : at + COMMANDS_PER_ACCOUNT] for at in starts]
-        return {account: _read(row, now) for account, row in zip(accounts, rows, strict=True)}
+        with translate_unreadable(*accounts):
+            return {account: _read(row, now) for account, row in zip(accounts, rows, strict=True)}
 
 
 def _ask(pipeline: Any, base: str) -> None:

@@ -109,10 +109,14 @@ class Sweeper:
         with suppress(StoreUnavailable):
             for account in _sample([*self.list_accounts(), UNROUTED], MAX_REPLAY_ACCOUNTS):
                 with self._apart(account):
-                    for replay_id in self.job_admin.stalled_replays(account, STALLED_AFTER):
-                        self.job_admin.touch_replay(replay_id)
-                        stalled.append(replay_id)
+                    stalled.extend(self._touch_stalled(account))
         return stalled
+
+    def _touch_stalled(self, account: str) -> Iterator[str]:
+        """Yield the stalled replays of an account, each once it counts as given to a worker."""
+        for replay_id in self.job_admin.stalled_replays(account, STALLED_AFTER):
+            self.job_admin.touch_replay(replay_id)
+            yield replay_id
 
     @contextmanager
     def _apart(self, account: str) -> Iterator[None]:

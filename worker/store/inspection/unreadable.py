@@ -54,7 +54,7 @@ REMOVERS: Final = {b"hash": ("HDEL",), b"list": ("LREM", 0), b"zset": ("ZREM",),
 """The command that takes a member away, and what it has before that."""
 
 
-class Unreadable(NamedTuple):
+class UnreadableValue(NamedTuple):
     """A key of the account, or what is in it, that cannot be read; and the command that takes it away."""
 
     key: str
@@ -68,7 +68,7 @@ class Unreadable(NamedTuple):
         return StoreFlaw("unreadable", f"{self.key} {name}".strip(), "is not what we write there")
 
 
-def find_unreadable(database: Database, account: str) -> Iterator[Unreadable]:
+def find_unreadable(database: Database, account: str) -> Iterator[UnreadableValue]:
     """Yield everything in the account's keys that is not what we write there."""
     base = f"{keys.base(database.prefix, account)}:"
     with translate_errors():
@@ -76,7 +76,7 @@ def find_unreadable(database: Database, account: str) -> Iterator[Unreadable]:
             yield from _check_key(database.redis, full, full.decode(errors="replace").removeprefix(base))
 
 
-def _check_key(redis: Any, full: bytes, key: str) -> Iterator[Unreadable]:
+def _check_key(redis: Any, full: bytes, key: str) -> Iterator[UnreadableValue]:
     family = key.partition(":")[0]
     if family not in TYPES or key == OLD_JOBS:
         return
@@ -84,13 +84,13 @@ def _check_key(redis: Any, full: bytes, key: str) -> Iterator[Unreadable]:
     kind, found = b"list" if is_list else TYPES[family], redis.type(full)
     if found != kind:
         if found != b"none":
-            yield Unreadable(key, ("DEL", full))
+            yield UnreadableValue(key, ("DEL", full))
         return
     default = partial(_read_field, FIELDS.get(family, {})) if kind == b"hash" else _read_name
     read = READERS.get(family, default)
     for member, text in _contents(redis, full, kind):
         if not _can_read(read, member, text):
-            yield Unreadable(key, (REMOVERS[kind][0], full, *REMOVERS[kind][1:], member), member)
+            yield UnreadableValue(key, (REMOVERS[kind][0], full, *REMOVERS[kind][1:], member), member)
 
 
 def _contents(redis: Any, full: bytes, kind: bytes) -> Iterable[tuple[bytes, bytes]]:
@@ -114,7 +114,7 @@ def _read_pages(read: Callable[[bytes, int, int], list[bytes]], full: bytes) -> 
         start += len(page)
 
 
-def take_away(database: Database, found: Unreadable) -> None:
+def take_away(database: Database, found: UnreadableValue) -> None:
     """Take it away. Nobody else can have changed it: nobody can read it."""
     with translate_errors():
         database.redis.execute_command(*found.command)
