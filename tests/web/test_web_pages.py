@@ -41,7 +41,7 @@ def test_the_settings_of_the_guide_can_be_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem
+    "page", [*sorted(DOCS.parent.glob("*.md")), *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem
 )
 def test_no_link_of_a_page_leads_nowhere(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(((?!https?:)[^)#]*)#?([^)]*)\)", page.read_text("utf-8")):
