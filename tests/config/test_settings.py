@@ -65,9 +65,9 @@ def test_without_file_and_environment_everything_has_its_default(tmp_path: Path)
 
 
 def test_the_shipped_example_is_valid_and_shows_every_default(tmp_path: Path) -> None:
-    settings = load_settings(
-        {**ENVIRON, "RELATIONS_CONFIG": str(ROOT / "ops/samples/relations.example.toml")}, tmp_path
-    )
+    example = ROOT / "ops/samples/relations.example.toml"
+    settings = load_settings({**ENVIRON, "RELATIONS_CONFIG": str(example)}, tmp_path)
+    assert set(tomllib.loads(example.read_text("utf-8"))["defaults"]) == set(keys_of(AccountLimits))
     acme = settings.account("acme")
     assert acme == Account(name="acme", token=acme.token, secret=acme.secret, rate=2.0)
     assert acme.token.reveal() == ENVIRON["ACME_TOKEN"]
