@@ -1,5 +1,6 @@
 """The alerts of Prometheus fire when they should: `promtool test rules` plays what a scrape tells."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +14,8 @@ from tests.support.waiting import HANGS_AFTER
 from worker.ports.metrics import AccountStats
 from worker.ports.services import Pace
 
-RULES = Path(__file__).parents[2] / "ops/prometheus/rules.yml"
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "ops/prometheus/rules.yml"
 FIRST_RISES = {  # what a new account has at its first scrapes, and how often the alert's event happens then
     "RelationsFailuresRising": (("relations_outcomes", "failed"), 40),
     "RelationsDoubtsPilingUp": (("relations_doubts", "relations"), 200),
@@ -30,6 +32,14 @@ def first_scrape(name: str) -> dict[str, float]:
     measure = next(each for each in COUNTERS if each.name == name)
     found: Any = measure.read(AccountSample(NOTHING_DONE, NO_PACE, 0.0, observes=False, claim_at=None))
     return dict(found) if isinstance(found, dict) else {"": found}
+
+
+def test_who_is_woken_by_an_alert_finds_it_on_the_page() -> None:
+    page = (ROOT / "docs/how-to/monitor.md").read_text("utf-8").partition("## When an alert comes")[2]
+    rows = re.findall(r"^\| (`Relations.+?) \| (page|ticket) \|", page, re.MULTILINE)
+    told = {name: severity for names, severity in rows for name in re.findall(r"`(\w+)`", names)}
+    rules = YAML(typ="safe").load(RULES.read_text("utf-8"))["groups"][0]["rules"]
+    assert told == {rule["alert"]: rule["labels"]["severity"] for rule in rules}
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not on PATH")
