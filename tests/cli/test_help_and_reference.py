@@ -31,11 +31,15 @@ SAMPLES = ROOT / "ops" / "samples"
 
 HEAD = """# Command line
 
+What `relations COMMAND --help` says, without `--help`, `--json` and `--url`, which stand here:
+
 Every command takes `--json` where it has something to answer: one document on stdout, and an error as one
 object on stderr. People get tables, with colours on a terminal only. Answers go to stdout, remarks and errors
 to stderr. What a command ends with is listed under [exit codes](exit-codes.md). Settings come from the
 environment and one file, as for every other part: see [settings](settings.md). `--json` and `--url` may stand
 before the command too (`relations --json jobs list`), all other options behind it.
+
+Options that pick jobs are the same everywhere, and are explained under [`jobs list`](#relations-jobs-list).
 
 Commands, options and file names are completed after `eval "$(_RELATIONS_COMPLETE=bash_source relations)"` in
 `~/.bashrc`; of zsh it is `zsh_source` in `~/.zshrc`, and of fish `_RELATIONS_COMPLETE=fish_source relations |
@@ -72,9 +76,32 @@ def help_of(path: tuple[str, ...]) -> str:
     return result.output
 
 
+def options_of(text: str) -> dict[str, str]:
+    """Return the options of a help text by their names, each with what it says."""
+    listed = text.partition("Options:\n")[2].partition("\n\n")[0]
+    entries = [entry for entry in re.split(r"^(?=  -)", listed, flags=re.MULTILINE) if entry]
+    return {name[0]: entry for entry in entries if (name := re.search(r"--[\w-]+", entry))}
+
+
+ONCE = {"--help", "--json", "--url"}  # options that the head of the page explains
+PICKING = options_of(help_of(("jobs", "list"))).keys() - ONCE - {"--limit", "--cursor"}  # that pick jobs
+
+
+def shown(path: tuple[str, ...]) -> str:
+    """Return the help of a command without what the page says once."""
+    text = help_of(path)
+    options, elsewhere = options_of(text), set(ONCE)
+    if path != ("jobs", "list") and options.keys() >= PICKING:
+        elsewhere |= PICKING
+        text = text.replace("Options:\n", "Options, beside those that pick jobs:\n")
+    for name in elsewhere & options.keys():
+        text = text.replace(options[name], "")
+    return re.sub(r"\n\nOptions.*:\n+(?=\n|\Z)", "\n", text)
+
+
 def reference() -> str:
     sections = (
-        f"\n## `{' '.join(('relations', *path))}`\n\n```text\n{help_of(path)}```\n" for path in COMMANDS
+        f"\n## `{' '.join(('relations', *path))}`\n\n```text\n{shown(path)}```\n" for path in COMMANDS
     )
     return HEAD + "".join(sections)
 
