@@ -86,12 +86,16 @@ They say something of the account or of the moment, so its jobs stay open.
 CODES: Final = """
 ## Codes
 
-Where the code itself says what to do, it is told here; else by its class. \
+These say themselves what to do; of all others it is what their class says. \
 The API's own words, if it sends any, stand in place of
 these. The table is `worker/onoffice/codes.tsv`; the class is this project's judgement.
 
 | code | class | text | what to do |
 |---|---|---|---|
+"""
+MORE: Final = """
+| code | class | text |
+|---|---|---|
 """
 OTHERS: Final = """
 ## Codes of class `other`
@@ -114,20 +118,18 @@ def own() -> Iterator[str]:
     yield from (f"| `{name}` | {text} | {advise(0, name)} |\n" for name, text in OWN.items())
 
 
-def codes() -> Iterator[str]:
+def codes(*, advised: bool) -> Iterator[str]:
+    """Yield the rows of codes with advice of their own, or of those without."""
     for code in sorted(table()):
-        if (error := classify(code)) is not ErrorClass.OTHER:
-            own_advice = "" if advise(code) == by_class(error) else advise(code)
-            yield f"| {code} | `{error}` | {describe(code)} | {own_advice} |\n"
+        error, advice = classify(code), advise(code)
+        if error is not ErrorClass.OTHER and (advice != by_class(error)) is advised:
+            yield f"| {code} | `{error}` | {describe(code)} |{f' {advice} |' * advised}\n"
 
 
 def others() -> Iterator[str]:
-    yield "| code | text |\n|---|---|\n"
-    yield from (
-        f"| {code} | {describe(code)} |\n"
-        for code in sorted(table())
-        if classify(code) is ErrorClass.OTHER and code != OK
-    )
+    for code in sorted(table()):
+        if classify(code) is ErrorClass.OTHER and code != OK:
+            yield f"- {code} {describe(code)}\n"
 
 
 def reference() -> str:
@@ -141,7 +143,9 @@ def reference() -> str:
         ACCOUNT,
         *classes(of_account),
         CODES,
-        *codes(),
+        *codes(advised=True),
+        MORE,
+        *codes(advised=False),
         OTHERS,
         *others(),
     )
@@ -154,8 +158,8 @@ def test_the_reference_is_current() -> None:
 
 def test_every_class_and_every_code_is_described() -> None:
     assert set(MEANING) == set(ErrorClass)
-    lines = [line for line in chain(codes(), others()) if line[2:3].isdigit()]
-    assert {int(line.split(" | ")[0].strip("| ")) for line in lines} == set(table()) - {OK}
+    lines = chain(codes(advised=True), codes(advised=False), others())
+    assert sorted(int(line.split()[1]) for line in lines) == sorted(set(table()) - {OK})
 
 
 def test_what_fails_without_a_code_is_described() -> None:
