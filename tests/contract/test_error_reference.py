@@ -23,7 +23,6 @@ from worker.usecases.batch import POISON_REFUSAL
 
 REFERENCE: Final = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 NEVER: Final = {ErrorClass.CREDENTIALS, ErrorClass.CLOCK, ErrorClass.TRANSIENT}  # no job fails with these
-OK: Final = 0  # a code, but of no error
 
 MEANING: Final[Mapping[ErrorClass, str]] = {
     ErrorClass.RECORD: "There is no such record, or the API user may not see it.",
@@ -88,7 +87,7 @@ CODES: Final = """
 
 These say themselves what to do; of all others it is what their class says. \
 The API's own words, if it sends any, stand in place of
-these. The table is `worker/onoffice/codes.tsv`; the class is this project's judgement.
+these; the class is this project's judgement.
 
 | code | class | text | what to do |
 |---|---|---|---|
@@ -98,8 +97,8 @@ MORE: Final = """
 |---|---|---|
 """
 OTHERS: Final = """
-## Codes of class `other`
-
+All other codes are of class `other`. A failed job says their text, too;
+all are in `worker/onoffice/codes.tsv`.
 """
 
 
@@ -126,12 +125,6 @@ def codes(*, advised: bool) -> Iterator[str]:
             yield f"| {code} | `{error}` | {describe(code)} |{f' {advice} |' * advised}\n"
 
 
-def others() -> Iterator[str]:
-    for code in sorted(table()):
-        if classify(code) is ErrorClass.OTHER and code != OK:
-            yield f"- {code} {describe(code)}\n"
-
-
 def reference() -> str:
     definite = (name for name in MEANING if name not in NEVER)
     of_account = (name for name in MEANING if name in NEVER)
@@ -147,7 +140,6 @@ def reference() -> str:
         MORE,
         *codes(advised=False),
         OTHERS,
-        *others(),
     )
     return "".join(pieces)
 
@@ -158,8 +150,10 @@ def test_the_reference_is_current() -> None:
 
 def test_every_class_and_every_code_is_described() -> None:
     assert set(MEANING) == set(ErrorClass)
-    lines = chain(codes(advised=True), codes(advised=False), others())
-    assert sorted(int(line.split()[1]) for line in lines) == sorted(set(table()) - {OK})
+    lines = chain(codes(advised=True), codes(advised=False))
+    assert sorted(int(line.split()[1]) for line in lines) == [
+        code for code in sorted(table()) if classify(code) is not ErrorClass.OTHER
+    ]
 
 
 def test_what_fails_without_a_code_is_described() -> None:
