@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from ops.doctor.findings import Finding, Level
+from producers.webhooks.mapping import check_rules
 from worker.config import Account, Settings, mask_url
 from worker.config.urls import find_proxy
 from worker.config.values import SIGNATURE_LIFE
 from worker.contract import Relation
-from worker.errors import StoreUnavailable
+from worker.errors import InvalidSettings, StoreUnavailable
 from worker.onoffice.codes import advise, describe
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 from worker.wiring import Runtime
@@ -72,7 +73,17 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
     for fault in settings.spared:
         advice = "Correct it: no process starts with this, and those that run go on with old settings."
         yield Finding("settings", "fail", fault, advice)
+    yield from _find_rule_faults(settings)
     yield from find_settings_warnings(settings)
+
+
+def _find_rule_faults(settings: Settings) -> Iterator[Finding]:
+    try:
+        check_rules(settings)
+    except InvalidSettings as error:
+        advice = "Correct it: the HTTP interface does not start with this; one that runs keeps its old rules."
+        for fault in error.faults:
+            yield Finding("settings", "fail", str(fault), advice)
 
 
 def find_settings_warnings(settings: Settings, account: str = "") -> Iterator[Finding]:

@@ -304,6 +304,23 @@ def test_an_account_that_only_observes_is_a_finding(env: dict[str, str], tmp_pat
 # --- what is stored of an account
 
 
+def test_a_rule_with_which_the_interface_does_not_start_is_a_finding(env: dict[str, str]) -> None:
+    rule = """[sources.portal]
+account = "acme"
+scheme = "bearer"
+secret = "a secret of sixteen letters"
+[[sources.portal.rules]]
+action = "'create'"
+relationtype = "'estate:address:buyer'"
+parentid = "to_numbr(estate)"
+childid = "person"
+"""
+    config = Path(env["RELATIONS_CONFIG"])
+    config.write_text(config.read_text() + rule)
+    output = make_cli(env)("doctor", "--no-api", code=1).stdout
+    assert "fail  settings: sources.portal.rules[0].parentid: calls to_numbr()" in output
+
+
 def test_a_change_that_stands_nowhere_is_found_put_back_and_audited(cli: Cli, runtime: Runtime) -> None:
     cli("send", "create", BUYER, "1", "9", "10")
     assert "1 job and 0 open relations" in cli("doctor", "--store", "acme").stdout
