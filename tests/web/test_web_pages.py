@@ -4,8 +4,6 @@ import re
 import textwrap
 from pathlib import Path
 
-import pytest
-
 from producers.webhooks.mapping import check_rules
 from tests.support.http_front import SECRETS, TOML, Front
 from tests.support.sender_keys import as_jwks, make_rsa
@@ -38,19 +36,3 @@ def test_the_settings_of_the_guide_can_be_used(tmp_path: Path) -> None:
     check_rules(settings)
     assert {name: len(source.rules) for name, source in settings.sources.items()}["immo"] == 2
     assert len(settings.sources) == sum(example.startswith("[sources.") for example in examples)
-
-
-@pytest.mark.parametrize(
-    "page", [*sorted(DOCS.parent.glob("*.md")), *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem
-)
-def test_no_link_of_a_page_leads_nowhere(page: Path) -> None:
-    for target, anchor in re.findall(r"\]\(((?!https?:)[^)#]*)#?([^)]*)\)", page.read_text("utf-8")):
-        aim = page.parent.joinpath(target) if target else page
-        assert aim.exists(), target
-        assert not anchor or anchor in anchors(aim), f"{target}#{anchor}"
-
-
-def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, as the site that shows it makes them."""
-    heads = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
