@@ -100,9 +100,8 @@ def shown(path: tuple[str, ...]) -> str:
 
 
 def reference() -> str:
-    sections = (
-        f"\n## `{' '.join(('relations', *path))}`\n\n```text\n{shown(path)}```\n" for path in COMMANDS
-    )
+    leaves = [path for path, each in COMMANDS.items() if not (path and isinstance(each, click.Group))]
+    sections = (f"\n## `{' '.join(('relations', *path))}`\n\n```text\n{shown(path)}```\n" for path in leaves)
     return HEAD + "".join(sections)
 
 
