@@ -138,7 +138,10 @@ def find_memory_trouble(health: Health) -> Trouble | None:
     if not (memory and memory.limit and memory.used > MAX_FULL * memory.limit):
         return None
     message = f"Redis is {memory.used / memory.limit:.0%} full: a full one refuses changes"
-    return Trouble("store_full", message, "Give it memory, or shorten retention_days.")
+    advice = (
+        "Give it memory. A shorter retention_days frees some later: it holds for jobs that end from then on."
+    )
+    return Trouble("store_full", message, advice)
 
 
 def find_reverted_trouble(health: Health) -> Trouble | None:
