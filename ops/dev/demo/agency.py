@@ -2,35 +2,21 @@
 
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
-from worker.contract import Relation, Verb
+from worker.contract import Change, Info, Relation, Verb
 from worker.contract.catalogue import CONFIRMATION, FEEDBACK
 
 CrmRelations = dict[Relation, dict[str, str]]
 """The relations of one account, each with its info."""
+Ids = tuple[int, ...]
 
 MISSING: Final = 990_000  # addresses from here on do not exist until they are added to the CRM
 APPOINTMENT: Final = "calendar:address"
 INTERESTED: Final = "estate:address:interested"
 DEALS: Final = ("estate:address:buyer", "estate:address:renter", "estate:address:owner")
-
-
-class AgencyChange(NamedTuple):
-    """One change as it happened."""
-
-    account: str
-    action: Verb
-    type: str
-    parents: tuple[int, ...]
-    children: tuple[int, ...]
-    info: Mapping[str, str] = {}
-
-    def relations(self) -> list[Relation]:
-        """Return the relations it names."""
-        return [Relation(self.type, parent, child) for parent in self.parents for child in self.children]
 
 
 @dataclass(slots=True)
@@ -46,10 +32,10 @@ class Agency:
     contradictions: int = 0
     _linked: list[Relation] = field(default_factory=list)
     _ended: list[Relation] = field(default_factory=list)
-    _planned: deque[AgencyChange] = field(default_factory=deque)
+    _planned: deque[Change] = field(default_factory=deque)
     _appointments: int = 0
 
-    def next_change(self) -> AgencyChange:
+    def next_change(self) -> Change:
         """Make the next change and apply it to the expected relations."""
         if self._planned and self.rng.random() < 0.5:
             change = self._planned.popleft()
@@ -66,7 +52,7 @@ class Agency:
         """Return the relations that were named once and should not exist at the end."""
         return frozenset(self.touched - self.relations.keys())
 
-    def _choose_event(self) -> Callable[[], AgencyChange]:
+    def _choose_event(self) -> Callable[[], Change]:
         if not self.missing:
             return self._mistake
         weights = {
@@ -80,82 +66,94 @@ class Agency:
         }
         return self.rng.choices(tuple(weights), tuple(weights.values()))[0]
 
-    def _enquiry(self) -> AgencyChange:
+    def _enquiry(self) -> Change:
         """Link everyone who asked a portal about one estate in the last minute."""
         return self._link(INTERESTED, (self._estate(),), self._people(self.rng.choice((1, 1, 2, 3, 5, 12))))
 
-    def _search(self) -> AgencyChange:
+    def _search(self) -> Change:
         """Link one person who asks about several estates."""
         return self._link(INTERESTED, tuple(sorted({self._estate() for _ in range(4)})), self._people(1))
 
-    def _deal(self) -> AgencyChange:
+    def _deal(self) -> Change:
         """Link a buyer, a tenant or an owner."""
         return self._link(self.rng.choice(DEALS), (self._estate(),), self._people(self.rng.choice((1, 1, 2))))
 
-    def _withdrawal(self) -> AgencyChange:
+    def _withdrawal(self) -> Change:
         """Unlink somebody who was linked."""
         relation = self.rng.choice(self._linked) if self._linked else None
         if relation not in self.relations:
             return self._enquiry()
         self._ended.append(relation)
-        return AgencyChange(self.account, "delete", relation.type, (relation.parent,), (relation.child,))
+        return self._change("delete", relation.type, (relation.parent,), (relation.child,))
 
-    def _return(self) -> AgencyChange:
+    def _return(self) -> Change:
         """Link somebody again who withdrew."""
         if not self._ended:
             return self._deal()
         relation = self._ended.pop()
         return self._link(relation.type, (relation.parent,), (relation.child,))
 
-    def _viewing(self) -> AgencyChange:
+    def _viewing(self) -> Change:
         """Make an appointment with two people: one confirms, one cancels and is sometimes unlinked."""
         self._appointments += 1
         people = self._people(2)
         target = (APPOINTMENT, (self._appointments,))
-        answers = {CONFIRMATION: "bestätigt", FEEDBACK: "aktiv"}
+        answers = ((CONFIRMATION, "bestätigt"), (FEEDBACK, "aktiv"))
         self._planned += [
-            AgencyChange(self.account, "modify", *target, people, {CONFIRMATION: "gesendet"}),
-            AgencyChange(self.account, "modify", *target, people[:1], answers),
-            AgencyChange(self.account, "modify", *target, people[1:], {CONFIRMATION: "gecancelt"}),
+            self._change("modify", *target, people, ((CONFIRMATION, "gesendet"),)),
+            self._change("modify", *target, people[:1], answers),
+            self._change("modify", *target, people[1:], ((CONFIRMATION, "gecancelt"),)),
         ]
         if self.rng.random() < 0.4:
-            self._planned.append(AgencyChange(self.account, "delete", *target, people[1:]))
-        return AgencyChange(self.account, "create", *target, people)
+            self._planned.append(self._change("delete", *target, people[1:]))
+        return self._change("create", *target, people)
 
-    def _mistake(self) -> AgencyChange:
+    def _mistake(self) -> Change:
         """Link two addresses that exist and one that does not."""
         nobody = MISSING + len(self.missing)
         self.missing.add(nobody)
-        return AgencyChange(self.account, "create", DEALS[0], (self._estate(),), (*self._people(2), nobody))
+        return self._change("create", DEALS[0], (self._estate(),), (*self._people(2), nobody))
 
-    def _link(self, relation_type: str, parents: tuple[int, ...], children: tuple[int, ...]) -> AgencyChange:
-        change = AgencyChange(self.account, "create", relation_type, parents, children)
-        self._linked += change.relations()
+    def _link(self, name: str, parents: Ids, children: Ids) -> Change:
+        change = self._change("create", name, parents, children)
+        self._linked += change.relations
         return change
+
+    def _change(self, action: Verb, name: str, parents: Ids, children: Ids, info: Info = ()) -> Change:
+        return Change(
+            account=self.account,
+            action=action,
+            type=name,
+            parents=parents,
+            children=children,
+            info=info,
+            source="portal",
+            batch="burst",
+        )
 
     def _estate(self) -> int:
         """Choose an estate; a few are chosen far more often than the others."""
         return 1 + int(self.rng.random() ** 2 * max(6, self.size // 25))
 
-    def _people(self, count: int) -> tuple[int, ...]:
+    def _people(self, count: int) -> Ids:
         return tuple(self.rng.sample(range(1000, 1000 + max(60, self.size // 3)), count))
 
-    def _apply(self, change: AgencyChange) -> None:
+    def _apply(self, change: Change) -> None:
         """Update the expected relations."""
         apply = {"create": self._apply_create, "modify": self._apply_modify, "delete": self._apply_delete}
-        for relation in change.relations():
+        for relation in change.relations:
             self.touched.add(relation)
-            apply[change.action](relation, change.info)
+            apply[change.asks](relation, change.info)
 
-    def _apply_create(self, relation: Relation, info: Mapping[str, str]) -> None:
+    def _apply_create(self, relation: Relation, info: Info) -> None:
         self.contradictions += relation in self._ended
         self.relations.setdefault(relation, {}).update(info)
 
-    def _apply_modify(self, relation: Relation, info: Mapping[str, str]) -> None:
+    def _apply_modify(self, relation: Relation, info: Info) -> None:
         known = self.relations.get(relation)
         if known is not None:
-            self.contradictions += any(key in known for key in info)
+            self.contradictions += any(key in known for key, _ in info)
             known.update(info)
 
-    def _apply_delete(self, relation: Relation, _info: Mapping[str, str]) -> None:
+    def _apply_delete(self, relation: Relation, _info: Info) -> None:
         self.contradictions += self.relations.pop(relation, None) is not None

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from ops.dev.demo.agency import APPOINTMENT, Agency, AgencyChange, CrmRelations
-from worker.contract import MessageDict, Relation, write_instant
+import msgspec
+
+from ops.dev.demo.agency import APPOINTMENT, Agency, CrmRelations
+from worker.contract import Change, MessageDict, Relation, to_message
 from worker.planner.actions import Operation
 from worker.planner.plan import Limits, plan
 
@@ -75,10 +77,13 @@ class _Place(NamedTuple):
 
 
 def _place(
-    number: int, change: AgencyChange, rng: random.Random, *, seed: int, start: int
+    number: int, change: Change, rng: random.Random, *, seed: int, start: int
 ) -> Iterator[tuple[_Place, Arrival]]:
     """Yield a change with its place among the arrivals, and a second time if it arrives twice."""
-    message = _message(change, f"{seed}-{number}", start + INTERVAL * number)
+    change = msgspec.structs.replace(
+        change, event_id=f"{seed}-{number}", occurred_at=start + INTERVAL * number
+    )
+    message = to_message(change)
     late = rng.random() < LATE and not _is_invitation(change)
     behind = rng.randint(1, BEHIND) if late else 0
     yield _Place(number + behind, "late" if late else "in time"), Arrival(message, _route(change, rng))
@@ -86,31 +91,14 @@ def _place(
         yield _Place(number + behind + rng.randint(1, BEHIND), "twice"), Arrival(message, _route(change, rng))
 
 
-def _is_invitation(change: AgencyChange) -> bool:
+def _is_invitation(change: Change) -> bool:
     """Return whether later changes need it: without it, a confirmation is retried until it fails."""
     return change.type == APPOINTMENT and change.action == "create"
 
 
-def _route(change: AgencyChange, rng: random.Random) -> Route:
+def _route(change: Change, rng: random.Random) -> Route:
     """Choose a route; appointments are made by people, one at a time."""
     return "single" if change.type == APPOINTMENT else rng.choices(tuple(ROUTES), tuple(ROUTES.values()))[0]
-
-
-def _message(change: AgencyChange, event_id: str, occurred_at: int) -> MessageDict:
-    message: MessageDict = {
-        "account": change.account,
-        "action": change.action,
-        "relationtype": change.type,
-        "parentid": list(change.parents) if len(change.parents) > 1 else change.parents[0],
-        "childid": list(change.children) if len(change.children) > 1 else change.children[0],
-        "occurred_at": write_instant(occurred_at),
-        "event_id": event_id,
-        "source": "portal",
-        "batch": "burst",
-    }
-    if change.info:
-        message["relationinfo"] = dict(change.info)
-    return message
 
 
 UNLIMITED = Limits(max_ids=1_000_000, max_actions=1_000_000)
