@@ -26,7 +26,7 @@ from worker.ports.requests import RequestRecord
 from worker.ports.services import Pace
 from worker.ports.store import Store
 from worker.ports.waiting import ACCOUNT_REASONS
-from worker.usecases.waiting import why_account_waits
+from worker.usecases.waiting import AccountView, why_account_waits
 from worker.wiring import Runtime
 
 MAX_PAGES: Final = 200  # of jobs, among which those are looked for that still wait
@@ -50,16 +50,16 @@ def explain_relation(
     runtime: Runtime, account: Account, relation: Relation, *, zone: tzinfo
 ) -> ExplanationDict:
     """Explain the relation by everything that is kept about it; its texts are sentences."""
-    stats = runtime.metrics.account_stats([account.name])[account.name]
+    view = runtime.waits.view(account.name)
     evidence = collect_evidence(
         runtime.store,
         runtime.queries,
         account.name,
         relation,
-        now=runtime.metrics.now(),
-        since=stats.oldest if stats.backlog else None,
+        now=view.now,
+        since=view.state.oldest if view.state.waiting else None,
         upsert=account.on_modify_absent == "create",
-        why_not_sending=why_not_sending(runtime, account, zone),
+        why_not_sending=why_not_sending(view, zone),
     )
     return explain(evidence, zone=zone)
 
@@ -77,7 +77,7 @@ def collect_evidence(
 ) -> Evidence:
     """Return everything that is kept about the relation.
 
-    `since` (µs) is when the first waiting change of the account was accepted, None if none waits.
+    `since` (µs, 0: not known) is when the account's first waiting change was accepted, None if none waits.
     """
     record, ended = store.relation_history(account, relation)
     waiting = [] if since is None else _find_waiting(queries, account, relation, since)
@@ -128,9 +128,9 @@ def _get_requests(store: Store, account: str, jobs: Iterable[JobRecord]) -> dict
     return {request: kept for request in ids if (kept := store.get_request(account, request))}
 
 
-def why_not_sending(runtime: Runtime, account: Account, zone: tzinfo) -> str:
+def why_not_sending(view: AccountView, zone: tzinfo) -> str:
     """Return why nothing of the account is sent now, and until when; empty if it is sent."""
-    waiting = why_account_waits(runtime.waits.view(account.name))
+    waiting = why_account_waits(view)
     return describe_stop(serialize_waiting(waiting, zone)) if waiting else ""
 
 

@@ -125,8 +125,9 @@ class LocalOperations:
 
     def why_not_sending(self, account: str) -> str:
         """Return why nothing of the account is sent now; empty if it is sent, or is no account."""
-        known = self.runtime.settings.accounts.get(account)  # none for messages that name no account
-        return lookups.why_not_sending(self.runtime, known, self.zone) if known else ""
+        if account not in self.runtime.settings.accounts:  # as of messages that name no account
+            return ""
+        return lookups.why_not_sending(self.runtime.waits.view(account), self.zone)
 
     def count_batch(self, account: str, label: str) -> BatchDict:
         """Count the jobs of a batch label; raises NotFound if no job carries it."""
