@@ -84,42 +84,27 @@ DECIMALS: Final = str.maketrans(",.", ".,")
 
 
 class Pattern(NamedTuple):
-    """A template of the catalogue: its words in order, with a value between any two of them."""
+    """A template of the catalogue, and what tells its values in a text, the first ones as short as can be."""
 
     template: str
-    words: tuple[str, ...]
-
-    @property
-    def size(self) -> int:
-        """How many characters of a text it explains."""
-        return sum(map(len, self.words))
-
-    def values_of(self, text: str) -> list[str] | None:
-        """Return the values with which the template is this text, the first ones as short as can be."""
-        first, *between, last = self.words
-        if not text.startswith(first):
-            return None
-        values, at = list[str](), len(first)
-        for words in between:
-            if (end := text.find(words, at)) < 0:
-                return None
-            values.append(text[at:end])
-            at = end + len(words)
-        end = len(text) - len(last)
-        return [*values, text[at:end]] if end >= at and text.endswith(last) else None
+    values: re.Pattern[str]
 
 
 @cache
 def patterns_of(language: str) -> Sequence[Pattern]:
     """Return the templates with values, those that say most first."""
     templates = filter(OUR_VALUE.search, read_catalogue(language))
-    return sorted(map(_read_pattern, templates), key=lambda pattern: -pattern.size)
+    # One more value, so that words, if only none, stand behind the last one, too.
+    words = {template: [text for text, *_ in Filler().parse(f"{template}{{}}")] for template in templates}
+    most_first = sorted(words, key=lambda template: -sum(map(len, words[template])))
+    return [Pattern(template, _recognize_values(*words[template])) for template in most_first]
 
 
-def _read_pattern(template: str) -> Pattern:
-    pieces = list(Filler().parse(template))
-    at_end = [""] if pieces[-1][1] is not None else []  # nothing follows its last value
-    return Pattern(template, (*(words for words, *_ in pieces), *at_end))
+def _recognize_values(first: str, *rest: str) -> re.Pattern[str]:
+    """Return what finds the values between these words; it never goes back, so that no text takes long."""
+    *between, last = map(re.escape, rest)
+    groups = "".join(f"(?>(.*?){words})" for words in between)
+    return re.compile(f"{re.escape(first)}{groups}(.*){last}", re.DOTALL)
 
 
 class Translator(Filler):
@@ -148,8 +133,8 @@ class Translator(Filler):
             with suppress(ValueError):
                 return self._write_instant(read_instant(text))
         for pattern in patterns_of(self._texts.language):
-            if (values := pattern.values_of(text)) is not None:
-                return self.vformat(self._texts(pattern.template), values, {})
+            if found := pattern.values.fullmatch(text):
+                return self.vformat(self._texts(pattern.template), found.groups(), {})
         if not (joints and (joint := JOINT.search(text))):
             return text
         first, rest = text[: joint.start()], text[joint.end() :]

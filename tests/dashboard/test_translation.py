@@ -124,13 +124,17 @@ def test_any_text_can_be_translated(text: str) -> None:
 
 
 @given(st.sampled_from(patterns_of("de")), st.data())
-def test_the_values_of_a_text_are_found_as_an_expression_would_find_them(
+def test_the_values_of_a_text_are_found_as_if_every_way_had_been_tried(
     pattern: Pattern, data: st.DataObject
 ) -> None:
-    some = st.sampled_from([*pattern.words, "", "x", " "])
-    text = "".join(data.draw(st.lists(some, max_size=8).map("".join)) + words for words in pattern.words)
-    found = re.fullmatch("(.*?)".join(map(re.escape, pattern.words)), text, re.DOTALL)
-    assert pattern.values_of(text) == (list(found.groups()) if found else None)
+    words = re.split(r"{\d[^}]*}", pattern.template)
+    some = st.sampled_from([*words, "", "x", " "])
+    text = "".join(data.draw(st.lists(some, max_size=8).map("".join)) + each for each in words)
+    tried, found = (
+        re.fullmatch("(.*?)".join(map(re.escape, words)), text, re.DOTALL),
+        pattern.values.fullmatch(text),
+    )
+    assert (tried and tried.groups()) == (found and found.groups())
 
 
 def test_numbers_and_instants_are_written_in_german() -> None:
