@@ -8,7 +8,6 @@ from ops.dashboard.session import Sessions, SignInLimit
 from ops.operations.local import LocalOperations, make_operations
 from producers.portals.http.deps import Threads
 from producers.portals.http.refusals import RefusalLog
-from producers.services import Services
 from worker.wiring import Runtime
 
 
@@ -22,11 +21,6 @@ class DashboardDeps:
     sign_in_limit: SignInLimit
     refusals: RefusalLog
     threads: Threads
-
-    @property
-    def services(self) -> Services:
-        """What acts on jobs, replays and deliveries."""
-        return self.operations.services
 
 
 def dashboard_deps(runtime: Runtime, *, send_replay: Callable[[str], None]) -> DashboardDeps:

@@ -57,6 +57,7 @@ class LocalOperations:
         self.resolve = services.references.resolve
         self.look_up = services.references.look_up
         self.erase = services.erasure.erase
+        self.remap = services.deliveries.remap
         self.prepare_replay = replays.prepare
         self.list_replays = job_admin.list_replays
         self.find_replay = replays.find
@@ -184,7 +185,7 @@ class LocalOperations:
         """Read deliveries again by today's rules; with `dry_run` only show what would become of them."""
         for start in range(0, len(ids), MAX_REMAPPED):
             piece = ids[start : start + MAX_REMAPPED]
-            remapped = self.services.deliveries.remap(piece, by=by, dry_run=dry_run)
+            remapped = self.remap(piece, by=by, dry_run=dry_run)
             yield from map(deliveries.serialize_remapped, remapped)
 
     def read_drift(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from ops.operations.local import LocalOperations, make_operations
 from ops.web.metrics import MetricsReader
 from producers.portals.http.deps import Threads
-from producers.services import Services
 from worker.wiring import Runtime
 
 
@@ -18,11 +17,6 @@ class OperatorDeps:
     operations: LocalOperations
     metrics: MetricsReader
     threads: Threads
-
-    @property
-    def services(self) -> Services:
-        """What acts on jobs, replays and deliveries."""
-        return self.operations.services
 
     def account(self, name: str) -> str:
         """Return the name of an account of the settings; raise NotFound for any other."""

@@ -204,7 +204,7 @@ def _prepare_replays(
     correction = _read_correction(visit)
     replays = list[Replay]()
     for account, selection in chosen.items():
-        replay = deps.services.replays.prepare(
+        replay = deps.operations.prepare_replay(
             account,
             selection,
             by=visit.by,
@@ -254,7 +254,7 @@ def show_act(deps: DashboardDeps, visit: Visit) -> Answer:
 
 
 def _show_replays(deps: DashboardDeps, act: PreparedAct, begun: bool) -> Page:
-    replays = [deps.services.replays.find(replay) for replay in act.replays]
+    replays = [deps.operations.find_replay(replay) for replay in act.replays]
     shown = [
         entry.job
         for replay in replays
@@ -296,9 +296,9 @@ def _act(deps: DashboardDeps, visit: Visit, act: PreparedAct) -> tuple[list[str]
     """Return the jobs that were acted on, and why others were not."""
     note = visit.sent("note")[:200] or act.words[:200]
     service = {
-        "cancel": deps.services.jobs.cancel,
-        "dismiss": deps.services.jobs.dismiss,
-        "look_up": deps.services.references.look_up,
+        "cancel": deps.operations.cancel,
+        "dismiss": deps.operations.dismiss,
+        "look_up": deps.operations.look_up,
     }[act.act]
     done, refused, only = list[str](), dict[str, str](), JobFilter(**act.only)
     for account, jobs in act.jobs.items():

@@ -47,9 +47,7 @@ def show_delivery(deps: DashboardDeps, visit: Visit) -> Page:
 def preview_redelivery(deps: DashboardDeps, visit: Visit) -> Page:
     """Show what today's rules would make of a delivery; nothing is made."""
     delivery = _find(deps, visit)
-    [remapped] = deps.services.deliveries.remap(
-        [delivery.id], by=visit.by, dry_run=True, allowed=visit.key.accounts
-    )
+    [remapped] = deps.operations.remap([delivery.id], by=visit.by, dry_run=True, allowed=visit.key.accounts)
     changes = [(each.rule, format_change(each.change), each.job, each.is_new) for each in remapped.changes]
     return Page("delivery.html", {"delivery": delivery, "remapped": remapped, "changes": changes})
 
@@ -58,9 +56,7 @@ def preview_redelivery(deps: DashboardDeps, visit: Visit) -> Page:
 def redeliver(deps: DashboardDeps, visit: Visit) -> Answer:
     """Read a delivery again by today's rules; what it made already is not made again."""
     delivery = _find(deps, visit)
-    list(
-        deps.services.deliveries.remap([delivery.id], by=visit.by, dry_run=False, allowed=visit.key.accounts)
-    )
+    list(deps.operations.remap([delivery.id], by=visit.by, dry_run=False, allowed=visit.key.accounts))
     return SeeOther(f"/deliveries/{delivery.id}")
 
 

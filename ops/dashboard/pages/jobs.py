@@ -227,5 +227,5 @@ def resolve_reference(deps: DashboardDeps, visit: Visit) -> Answer:
     if not record or record > MAX_ID:
         raise InvalidChange([Fault("record", "expected the id of a record, a positive whole number")])
     choice = RecordChoice(references={str(job.references[at].reference): record})
-    deps.services.references.resolve(account, job_id, choice, by=visit.by)
+    deps.operations.resolve(account, job_id, choice, by=visit.by)
     return SeeOther(f"/jobs/{job_id}")

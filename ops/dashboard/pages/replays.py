@@ -37,8 +37,8 @@ def list_replays(deps: DashboardDeps, visit: Visit) -> Page:
 def show_replay(deps: DashboardDeps, visit: Visit) -> Page:
     """Show a replay: what it would send, how far it is, and what its jobs have become."""
     replay_id = _own_replay(visit, "read")
-    replay = deps.services.replays.find(replay_id)
-    outcomes = deps.services.replays.count_outcomes(replay, limit=2000)
+    replay = deps.operations.find_replay(replay_id)
+    outcomes = deps.operations.count_outcomes(replay, limit=2000)
     return Page(
         "replay.html",
         {
@@ -61,7 +61,7 @@ def run_replay(deps: DashboardDeps, visit: Visit) -> Answer:
 def stop_replay(deps: DashboardDeps, visit: Visit) -> Answer:
     """Stop a replay after the piece that is being worked."""
     replay_id = _own_replay(visit, "replay")
-    deps.services.replays.stop(replay_id, by=visit.by)
+    deps.operations.stop_replay(replay_id, by=visit.by)
     return SeeOther(f"/replays/{replay_id}")
 
 
@@ -73,9 +73,8 @@ def _own_replay(visit: Visit, right: Right) -> str:
 
 def start_replay(deps: DashboardDeps, visit: Visit, replay_id: str) -> None:
     """Let a replay run, if the key may act on every account that it sends into."""
-    replay = deps.services.replays.find(replay_id)
+    replay = deps.operations.find_replay(replay_id)
     for account in replay.accounts:
         visit.check("replay", account)
-    operations = deps.operations
-    operations.start_replay(replay_id, by=visit.by)
-    operations.enqueue_replay(replay_id)
+    deps.operations.start_replay(replay_id, by=visit.by)
+    deps.operations.enqueue_replay(replay_id)

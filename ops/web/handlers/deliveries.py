@@ -104,4 +104,4 @@ def remap_deliveries(deps: OperatorDeps, call: ApiCall[RemapForm]) -> RemappedPa
 
 def _remap(deps: OperatorDeps, call: ApiCall[Any], ids: Sequence[str]) -> list[Remapped]:
     key, dry_run = call.key, call.input.dry_run
-    return list(deps.services.deliveries.remap(ids, by=key.name, dry_run=dry_run, allowed=key.accounts))
+    return list(deps.operations.remap(ids, by=key.name, dry_run=dry_run, allowed=key.accounts))

@@ -52,13 +52,13 @@ def get_payload(deps: OperatorDeps, call: ApiCall[None]) -> PayloadDict:
 @post("/v1/jobs/cancel", "End queued changes", form_example=JOBS_EXAMPLE)
 def cancel_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> ActedDict:
     """End changes that wait, in the inbox or taken; what is under way or in doubt goes on."""
-    return _act(deps, call, deps.services.jobs.cancel, CANCELLABLE)
+    return _act(deps, call, deps.operations.cancel, CANCELLABLE)
 
 
 @post("/v1/jobs/dismiss", "Take failures that need no replay off the list", form_example=JOBS_EXAMPLE)
 def dismiss_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> ActedDict:
     """Take failures that need no replay off the list of those that wait for a decision."""
-    return _act(deps, call, deps.services.jobs.dismiss, DISMISSABLE)
+    return _act(deps, call, deps.operations.dismiss, DISMISSABLE)
 
 
 @post(
@@ -68,7 +68,7 @@ def dismiss_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> ActedDict:
 )
 def look_up_records(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> ActedDict:
     """Have the records of parked changes looked up at once."""
-    return _act(deps, call, deps.services.references.look_up, PARKED)
+    return _act(deps, call, deps.operations.look_up, PARKED)
 
 
 @post(
@@ -79,12 +79,12 @@ def look_up_records(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> ActedDi
 )
 def resolve_job(deps: OperatorDeps, call: ApiCall[ResolveForm]) -> ActedDict:
     """Say which records the references of a job are; then the change is carried out."""
-    form, service = call.input, deps.services.references
+    form = call.input
     about = job_account(call.id), call.id, form.choice()
     if form.dry_run:
         _, jobs = preview_choice(deps.operations, *about, everywhere=form.all)
         return _acted(jobs, {}, dry_run=True)
-    result = service.resolve(*about, by=call.key.name, everywhere=form.all)
+    result = deps.operations.resolve(*about, by=call.key.name, everywhere=form.all)
     return _acted(result.done, result.refused)
 
 

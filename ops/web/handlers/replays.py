@@ -36,7 +36,7 @@ def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> ReplayDict:
     form, key = call.input, call.key
     if "account" in form.set:
         check_access(key, "replay", str(form.set["account"]))
-    replay = deps.services.replays.prepare(
+    replay = deps.operations.prepare_replay(
         form.account,
         form.ids_or_filter(),
         by=key.name,
@@ -100,4 +100,6 @@ def read_drift(deps: OperatorDeps, call: ApiCall[DriftForm]) -> DriftPageDict:
 def prepare_repair(deps: OperatorDeps, call: ApiCall[RepairForm]) -> ReplayDict:
     """Fix a set of changes that would undo drift, and show what would be sent; nothing is sent yet."""
     drifted = call.input.drifted()
-    return serialize_replay(deps.services.replays.prepare_repair(call.account, drifted, by=call.key.name))
+    return serialize_replay(
+        deps.operations.services.replays.prepare_repair(call.account, drifted, by=call.key.name)
+    )
