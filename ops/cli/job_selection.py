@@ -4,9 +4,9 @@ The filters are those of `GET /v1/jobs`, with the same checks and the same messa
 """
 
 import getpass
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 import click
 import msgspec
@@ -20,6 +20,8 @@ from worker.contract import account_of, resolve
 from worker.contract.values import strip_pasted
 from worker.errors import Invalid, InvalidChange, NotFound
 from worker.ports.records import FILTER_TIMES, JobFilter, JobState
+
+Filter = TypeVar("Filter")
 
 FILTER_OPTIONS: Final = (
     click.option(
@@ -138,18 +140,28 @@ def by_option(function: Decorated) -> Decorated:
 
 def parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> JobFilter:
     """Return the filter that these options give; raises UsageError, and NotFound for an unknown type."""
-    names = {option: option.replace("_", "-") for option in texts}
     if type_name := texts.get("type"):
         resolve(type_name)
-    parameters = [
-        (PARAMETERS[option], parse_time(text, names[option], context) if option in FILTER_TIMES else text)
+    return read_options(
+        lambda given: query.read_query([("account", "any"), *given], query.JobQuery).filter(), texts, context
+    )
+
+
+def read_options(
+    read: Callable[[list[tuple[str, str]]], Filter], texts: Mapping[str, str | None], context: CommandContext
+) -> Filter:
+    """Return what `read` makes of options as parameters of the HTTP interface; raises UsageError."""
+    names = {option: f"--{option.replace('_', '-')}" for option in texts}
+    parameters = {option: PARAMETERS.get(option, option) for option in texts}
+    given = [
+        (parameters[option], parse_time(text, names[option], context) if option in FILTER_TIMES else text)
         for option, text in texts.items()
         if text
     ]
     try:
-        return query.read_query([("account", "any"), *parameters], query.JobQuery).filter()
+        return read(given)
     except Invalid as error:
-        options = {PARAMETERS[option]: f"--{name}" for option, name in names.items()}
+        options = {parameters[option]: name for option, name in names.items()}
         faults = [f"{options.get(fault.path, fault.path)}: {fault.message}" for fault in error.faults]
         raise click.UsageError("; ".join(faults)) from None
 

@@ -56,7 +56,7 @@ def parse_time(text: str, option: str, context: "CommandContext") -> str:
         with suppress(ValueError):
             read_instant(instant)
             return instant
-    raise click.UsageError(f"--{option}: {EXPECTED}; got {quote(text)}")
+    raise click.UsageError(f"{option}: {EXPECTED}; got {quote(text)}")
 
 
 def _read_ago(word: str, context: "CommandContext") -> str:

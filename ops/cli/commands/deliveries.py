@@ -12,9 +12,8 @@ import click
 
 from ops.cli.context import CommandContext, Decorated, add_options, cursor_option, limit_option, with_context
 from ops.cli.errors import Exit, exit_with
-from ops.cli.job_selection import by_option
+from ops.cli.job_selection import by_option, read_options
 from ops.cli.root import main
-from ops.cli.times import parse_time
 from ops.explain.deliveries import describe_delivery, describe_outcome
 from ops.explain.text import format_change, format_tally, pluralize
 from ops.serializers.deliveries import DeliveryDict, DeliveryPageDict, RemappedChangeDict, RemappedDict
@@ -23,13 +22,12 @@ from producers.portals.http.query import read_query
 from producers.webhooks.redelivery import SKIPPED
 from worker.contract import from_message
 from worker.contract.values import strip_pasted
-from worker.errors import Invalid, NotFound
+from worker.errors import NotFound
 from worker.ports.deliveries import DeliveryFilter, DeliveryOutcome
 from worker.ports.queries import fill_page, walk_pages
 
 PAGE: Final = 200  # deliveries that are selected at once
 MAX_LISTED: Final = 50  # deliveries that are printed one by one
-TIMES: Final = ("since", "until")
 FILTER_OPTIONS: Final = (
     click.option("--source", metavar="NAME", help="To this source."),
     click.option("--outcome", type=click.Choice(get_args(DeliveryOutcome)), help="Of which this became."),
@@ -45,24 +43,11 @@ def with_delivery_filter(function: Decorated) -> Decorated:
 
     @wraps(function)
     def run(context: CommandContext, *args: Any, **options: Any) -> Any:
-        texts = {name: options.pop(name) for name in ("source", "outcome", *TIMES)}
-        return function(context, *args, wanted=_parse_filter(context, texts), **options)
+        texts = {name: options.pop(name) for name in ("source", "outcome", "since", "until")}
+        wanted = read_options(lambda given: read_query(given, DeliveryQuery).filter(), texts, context)
+        return function(context, *args, wanted=wanted, **options)
 
     return add_options(run, FILTER_OPTIONS)
-
-
-def _parse_filter(context: CommandContext, texts: dict[str, str | None]) -> DeliveryFilter:
-    parameters = [
-        (name, parse_time(text, name, context) if name in TIMES else text)
-        for name, text in texts.items()
-        if text
-    ]
-    try:
-        return read_query(parameters, DeliveryQuery).filter()
-    except Invalid as error:
-        raise click.UsageError(
-            "; ".join(f"--{fault.path}: {fault.message}" for fault in error.faults)
-        ) from None
 
 
 @main.group("deliveries")
