@@ -47,20 +47,12 @@ def quoted(id_: str) -> str:
     return quote(id_, safe="")
 
 
-class PartlyAccepted(InvalidChange):
-    """A body of which only some accounts' parts were accepted: their `jobs` by position, None elsewhere."""
+class PartlyDone(RelationsError):
+    """The `error` says what was not done; the `problem` has the jobs, or an erasure's proof, of what was."""
 
-    def __init__(self, error: RelationsError, jobs: Sequence[Mapping[str, Any] | None]) -> None:
-        self.error, self.jobs = error, jobs
-        super().__init__(error.faults if isinstance(error, Invalid) else ())
-
-
-class PartlyErased(Unavailable):
-    """An erasure that waits, by its `error`, for a write: the `proof` is the document of what was done."""
-
-    def __init__(self, error: Unavailable, proof: Mapping[str, Any]) -> None:
-        self.error, self.proof = error, proof
-        super().__init__(str(error), retry_after=error.retry_after)
+    def __init__(self, error: Any, problem: http_answers.ProblemAnswer) -> None:
+        self.error, self.problem = error, problem
+        super().__init__(str(error))
 
 
 class HttpCalls:
@@ -105,8 +97,8 @@ class HttpCalls:
         """Return the jobs of changes by position, None where one was refused, and the error that says why."""
         try:
             return self.post(AnyDict, "/v1/changes", messages)["jobs"], None
-        except PartlyAccepted as partly:
-            return partly.jobs, partly.error
+        except PartlyDone as partly:
+            return partly.problem.jobs, partly.error
         except RelationsError as refused:
             return [None] * len(messages), refused
 
@@ -114,8 +106,8 @@ class HttpCalls:
         """Return the document of an erasure, and why it is not done yet if it waits for a write."""
         try:
             return self.post(AnyDict, "/v1/erasures", form)["proof"], None
-        except PartlyErased as partly:
-            return partly.proof, partly.error
+        except PartlyDone as partly:
+            return partly.problem.proof, partly.error
 
     def _answer(self, method: str, path: str, **options: Any) -> Any:
         try:
@@ -152,9 +144,7 @@ def _error_of(response: httpx.Response) -> RelationsError:
         is_elsewhere = response.status_code == HTTPStatus.NOT_FOUND  # which the interface gives a name
         return ServerUnavailable(str(error)) if is_elsewhere or isinstance(error, Unavailable) else error
     named = _make_error(kind, problem, response)
-    if problem.proof and isinstance(named, Unavailable):
-        return PartlyErased(named, problem.proof)
-    return PartlyAccepted(named, problem.jobs) if problem.jobs else named
+    return PartlyDone(named, problem) if problem.jobs or problem.proof else named
 
 
 def _make_error(
