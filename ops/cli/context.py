@@ -283,23 +283,6 @@ def add_options(function: Decorated, options: Sequence[Callable[[Decorated], Dec
     return function
 
 
-def account_option(function: Decorated) -> Decorated:
-    """Add the option `--account`."""
-    return click.option(
-        "--account",
-        metavar="NAME",
-        callback=check_account_names,
-        help="Which account; needed only where there are several.",
-    )(function)
-
-
-def limit_option(function: Decorated) -> Decorated:
-    """Add the option `--limit`, how many a page has."""
-    return click.option(
-        "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many."
-    )(function)
-
-
 def cursor_option(place: str, metavar: str) -> Callable[[Decorated], Decorated]:
     """Return what adds the option `--cursor`, for places of this pattern."""
 
@@ -326,3 +309,14 @@ def check_account_names(_context: click.Context, _parameter: click.Parameter, gi
         if reason := explain_account_name(name):
             raise click.BadParameter(reason)
     return given
+
+
+account_option: Final = click.option(
+    "--account",
+    metavar="NAME",
+    callback=check_account_names,
+    help="Which account; needed only where there are several.",
+)
+limit_option: Final = click.option(
+    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many."
+)

@@ -126,18 +126,6 @@ def with_job_filter(function: Decorated) -> Decorated:
     return add_options(run, FILTER_OPTIONS)
 
 
-def by_option(function: Decorated) -> Decorated:
-    """Add the option `--by`."""
-    return click.option(
-        "--by",
-        metavar="WHO",
-        callback=check_length,
-        default=_get_user_name,
-        show_default="your user name",
-        help="Who the audit shall name.",
-    )(function)
-
-
 def parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> JobFilter:
     """Return the filter that these options give; raises UsageError, and NotFound for an unknown type."""
     if type_name := texts.get("type"):
@@ -171,3 +159,13 @@ def _get_user_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container may run as a user that has no name
         return "cli"
+
+
+by_option: Final = click.option(
+    "--by",
+    metavar="WHO",
+    callback=check_length,
+    default=_get_user_name,
+    show_default="your user name",
+    help="Who the audit shall name.",
+)

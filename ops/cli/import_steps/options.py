@@ -1,12 +1,12 @@
 """What the options of an import mean: which columns are which fields, and what holds for every line."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import click
 
-from ops.cli.context import CommandContext, Decorated
+from ops.cli.context import CommandContext
 from ops.cli.pairs import check_once, split_pairs
 from producers.portals.imports import FIELDS, TableOptions, check_values, find_encoding, find_field, find_zone
 from worker.errors import Invalid
@@ -33,15 +33,13 @@ def _check_encoding(_context: click.Context, _parameter: click.Parameter, name: 
         raise click.BadParameter(str(error)) from None
 
 
-def encoding_option(function: Decorated) -> Decorated:
-    """Add the option `--encoding`; the command gets the name that Python has for it."""
-    return click.option(
-        "--encoding",
-        metavar="NAME",
-        default="",
-        callback=_check_encoding,
-        help="Of the text, such as mac_roman, cp850 or cp437; default: it is found out.",
-    )(function)
+encoding_option: Final = click.option(  # the command gets the name that Python has for it
+    "--encoding",
+    metavar="NAME",
+    default="",
+    callback=_check_encoding,
+    help="Of the text, such as mac_roman, cp850 or cp437; default: it is found out.",
+)
 
 
 def parse_options(
