@@ -95,12 +95,9 @@ def read_relation(text: str) -> Relation | None:
         parts = text.rsplit(":", 2)
     if len(parts) != 3 or not all(NUMBER.fullmatch(part) for part in parts[1:]):
         return None
-    parent, child = int(parts[1]), int(parts[2])
-    if not (0 < parent <= MAX_ID and 0 < child <= MAX_ID):
-        return None
     try:
-        return resolve_relation(parts[0], parent, child)
-    except (RelationsError, ValueError):
+        return resolve_relation(parts[0], int(parts[1]), int(parts[2]))
+    except RelationsError:
         return None
 
 
