@@ -1,11 +1,9 @@
-"""What the pages need, built from a runtime here and nowhere else."""
+"""What the pages need as one value, which `routes` builds from a runtime."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ops.dashboard.session import Sessions, SignInLimit
-from ops.operations.local import LocalOperations, make_operations
+from ops.operations.local import LocalOperations
 from producers.portals.http.deps import Threads
 from producers.portals.http.refusals import RefusalLog
 from worker.wiring import Runtime
@@ -21,15 +19,3 @@ class DashboardDeps:
     sign_in_limit: SignInLimit
     refusals: RefusalLog
     threads: Threads
-
-
-def dashboard_deps(runtime: Runtime, *, send_replay: Callable[[str], None]) -> DashboardDeps:
-    """Return what the pages need, over this runtime; `send_replay` gives a replay's id to the workers."""
-    return DashboardDeps(
-        runtime=runtime,
-        operations=make_operations(runtime, send_replay=send_replay),
-        sessions=Sessions(),
-        sign_in_limit=SignInLimit(time.monotonic),
-        refusals=RefusalLog(runtime),
-        threads=Threads(runtime.metrics.now),
-    )

@@ -1,5 +1,6 @@
 """The routes of all pages; `relations api` serves them beside the interface for programs."""
 
+import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
@@ -10,9 +11,13 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from ops.dashboard import pages, sign_in
-from ops.dashboard.deps import DashboardDeps, dashboard_deps
+from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.endpoint import page_endpoint, path_of, static_endpoint, to_form_page, unknown_page
 from ops.dashboard.page import PageRoute
+from ops.dashboard.session import Sessions, SignInLimit
+from ops.operations.local import make_operations
+from producers.portals.http.deps import Threads
+from producers.portals.http.refusals import RefusalLog
 from worker.wiring import Runtime
 
 PAGES: Final = tuple(
@@ -51,7 +56,14 @@ class LastHtmlRoute(HtmlRoute):
 
 def page_routes(runtime: Runtime, *, send_replay: Callable[[str], None]) -> list[Route]:
     """Return the routes of the pages over this runtime; `send_replay` gives a replay's id to the workers."""
-    deps = dashboard_deps(runtime, send_replay=send_replay)
+    deps = DashboardDeps(
+        runtime=runtime,
+        operations=make_operations(runtime, send_replay=send_replay),
+        sessions=Sessions(),
+        sign_in_limit=SignInLimit(time.monotonic),
+        refusals=RefusalLog(runtime),
+        threads=Threads(runtime.metrics.now),
+    )
     by_path: dict[str, dict[str, PageRoute]] = {}
     for entry in PAGES:
         by_path.setdefault(entry.path, {})[entry.method] = entry

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from typing import Final
 
-from ops.web.deps import operator_deps
+from ops.operations.local import make_operations
+from ops.web.deps import OperatorDeps
 from ops.web.handlers import accounts, callbacks, deliveries, jobs, relations, replays, system
+from ops.web.metrics import MetricsReader
 from producers.portals.http.api_route import ApiRoute, bind
+from producers.portals.http.deps import Threads
 from worker.wiring import Runtime
 
 OPERATOR_ROUTES: Final = tuple(
@@ -24,4 +27,10 @@ def operator_routes(
     `send_replay` sends a replay's id to the workers, `now` is in seconds since the epoch: the store's time.
     """
     now = now or (lambda: runtime.metrics.now() / 1e6)
-    return bind(OPERATOR_ROUTES, operator_deps(runtime, send_replay=send_replay, now=now))
+    deps = OperatorDeps(
+        runtime=runtime,
+        operations=make_operations(runtime, send_replay=send_replay),
+        metrics=MetricsReader(runtime, now=now),
+        threads=Threads(runtime.metrics.now),
+    )
+    return bind(OPERATOR_ROUTES, deps)
