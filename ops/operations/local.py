@@ -1,7 +1,7 @@
 """The operations straight on Redis, with the settings of this machine."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
 import msgspec
@@ -66,10 +66,6 @@ class LocalOperations:
         self.run_replay = replays.run
         self.stop_replay = replays.stop
 
-    def in_zone(self, zone: tzinfo) -> "LocalOperations":
-        """Return these operations with texts that have this time zone."""
-        return replace(self, zone=zone)
-
     @property
     def where(self) -> str:
         """The address of Redis."""
@@ -91,13 +87,13 @@ class LocalOperations:
         """Return how one account stands."""
         return self.get_accounts([account])[0]
 
-    def get_accounts(self, names: Sequence[str]) -> list[AccountDict]:
+    def get_accounts(self, names: Sequence[str], zone: tzinfo | None = None) -> list[AccountDict]:
         """Return how these accounts stand, without those that cannot be read; one that is alone raises."""
-        runtime, now, known = self.runtime, self.now(), self.runtime.settings.account
+        runtime, now, known, zone = self.runtime, self.now(), self.runtime.settings.account, zone or self.zone
         stats, paces = runtime.metrics.account_stats(names), runtime.limiter.states(names)
         waits = read_apart(self._read_waits, names)
         return [
-            serialize_account(known(name), stats[name], paces[name], waits[name], now=now, zone=self.zone)
+            serialize_account(known(name), stats[name], paces[name], waits[name], now=now, zone=zone)
             for name in names
             if name in stats and name in paces and name in waits
         ]
@@ -141,10 +137,10 @@ class LocalOperations:
             account, queries.failure_groups(account), find_suspects(queries, account)
         )
 
-    def explain(self, account: str, relation: Relation) -> ExplanationDict:
+    def explain(self, account: str, relation: Relation, zone: tzinfo | None = None) -> ExplanationDict:
         """Explain the relation by everything that is kept about it."""
         known = self.runtime.settings.account(account)
-        explained = lookups.explain_relation(self.runtime, known, relation, zone=self.zone)
+        explained = lookups.explain_relation(self.runtime, known, relation, zone=zone or self.zone)
         document: ExplanationDict = msgspec.to_builtins(explained, enc_hook=str)  # sentences as plain texts
         return document
 

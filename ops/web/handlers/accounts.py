@@ -20,9 +20,8 @@ SUMMED: Final = ("backlog", "open", "unresolved", "failed", "succeeded", "supers
 @get("/v1/accounts", "The key, and its accounts: backlog, pace, breaker")
 def list_accounts(deps: OperatorDeps, call: ApiCall[TextsQuery]) -> AccountsDict:
     """Show the key, and its accounts in the order of the settings."""
-    operations = deps.operations.in_zone(find_zone(call.input.utc_offset))
     names = [name for name in deps.runtime.settings.accounts if name in call.key.accounts]
-    accounts = operations.get_accounts(names)
+    accounts = deps.operations.get_accounts(names, find_zone(call.input.utc_offset))
     return {"accounts": accounts, "key": serialize_key(call.key), "totals": sum_up(accounts)}
 
 

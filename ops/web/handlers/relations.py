@@ -30,8 +30,7 @@ def explain_relation(deps: OperatorDeps, call: ApiCall[ExplainQuery]) -> Explana
     """Show every job that named a relation and what became of it."""
     path = call.request.path_params
     relation = resolve_relation(path["type"], path["parent"], path["child"])
-    operations = deps.operations.in_zone(find_zone(call.input.utc_offset))
-    return operations.explain(call.account, relation)
+    return deps.operations.explain(call.account, relation, find_zone(call.input.utc_offset))
 
 
 @get("/v1/requests", "What was sent and answered, newest first")
