@@ -10,7 +10,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, Final
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -55,15 +55,11 @@ MENU: Final = (
 )
 
 
-def _read_template(name: str) -> str:
-    return files("ops.dashboard").joinpath("templates", name).read_text("utf-8")
-
-
 @cache
 def templates() -> Environment:
     """Return the templates; a value that a template names and nobody gave is an error."""
     return Environment(
-        loader=FunctionLoader(_read_template),
+        loader=PackageLoader("ops.dashboard"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
