@@ -4,7 +4,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Final
 
 import click
@@ -164,10 +163,10 @@ class _Report:
 
     def prepare(self, by: str) -> list[Replay]:
         """Prepare repairs of what has drifted."""
-        drifted, replays = iter(self._drifted), list[Replay]()
-        while piece := list(islice(drifted, MAX_RELATIONS)):
-            replays.append(self._context.operations.prepare_repair(self._account, piece, by=by))
-        return replays
+        starts = range(0, len(self._drifted), MAX_RELATIONS)
+        pieces = (self._drifted[start : start + MAX_RELATIONS] for start in starts)
+        prepare = self._context.operations.prepare_repair
+        return [prepare(self._account, piece, by=by) for piece in pieces]
 
     def end(self, replays: Sequence[Replay]) -> None:
         """Print the counts, and the repairs that were prepared."""

@@ -7,11 +7,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO, TextIOWrapper
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -124,19 +124,13 @@ def deliver(accept: Accept, entries: Sequence[SendEntry]) -> SendDelivery:
     An account's part of a piece is accepted as a whole or not at all.
     """
     jobs, errors = list[Receipt](), list[RelationsError]()
-    for piece in _split(entries):
-        delivery = _deliver_piece(accept, piece)
+    for start in range(0, len(entries), AT_ONCE):
+        delivery = _deliver_piece(accept, entries[start : start + AT_ONCE])
         jobs += delivery.jobs
         errors += delivery.errors
         if any(isinstance(error, StoreUnavailable) for error in delivery.errors):
             break
     return SendDelivery(jobs, errors)
-
-
-def _split(entries: Sequence[SendEntry]) -> Iterator[Sequence[SendEntry]]:
-    rest = iter(entries)
-    while piece := list(islice(rest, AT_ONCE)):
-        yield piece
 
 
 def _deliver_piece(accept: Accept, piece: Sequence[SendEntry]) -> SendDelivery:
