@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from ops.explain import Evidence, ExplanationDict, explain
-from ops.explain.explanation import ErrorFact
+from ops.explain.explanation import write_error
 from ops.explain.text import Sentence
 from ops.serializers.accounts import WaitsDict, serialize_waiting
 from ops.serializers.acts import PausedDict
@@ -21,7 +21,7 @@ from worker.errors import Fault, Invalid, NotFound
 from worker.ports.deliveries import Deliveries, KeptDelivery
 from worker.ports.metrics import HISTORY_SECONDS, AccountStats, HistoryPoint, Metrics
 from worker.ports.queries import Queries, walk_pages
-from worker.ports.records import OPEN_STATES, AuditEntry, Failure, JobFilter, JobRecord, RelationEvent
+from worker.ports.records import OPEN_STATES, AuditEntry, JobFilter, JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
 from worker.ports.services import Pace
 from worker.ports.store import Store
@@ -227,13 +227,9 @@ def outcome_of(job: JobRecord, relation: Relation, events: Sequence[RelationEven
         "outcome": result or None,
         "by": detail if result in ("superseded", "stale") else None,
         "request": detail if result == "applied" else None,
-        "error": _error_of(failure) if failure else None,
+        "error": write_error(failure) if failure else None,
         "dismissed_by": failure.dismissed.by or None if failure and failure.dismissed else None,
     }
-
-
-def _error_of(failure: Failure) -> ErrorFact:
-    return {"code": failure.code, "class": failure.error, "message": failure.message}
 
 
 def describe_resumed(resumed: PausedDict) -> Iterator[str]:

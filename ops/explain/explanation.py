@@ -7,6 +7,7 @@ from typing import NamedTuple, NotRequired, TypedDict
 from ops.explain.text import Instant, Sentence, pluralize
 from worker.contract import Relation, Side, write_instant
 from worker.planner.actions import Action
+from worker.ports.records import Failure
 from worker.ports.requests import RequestRecord
 
 ErrorFact = TypedDict("ErrorFact", {"code": int, "class": str, "message": str})
@@ -132,7 +133,7 @@ class RequestPart(NamedTuple):
             "at": write_instant(self.request.at),
             "action": self.action.kind,
             "relations": len(self.action.relations),
-            "answer": {"verdict": self.verdict, "code": self.code, "message": self.message},
+            "answer": write_answer(self.verdict, self.code, self.message),
             "status": self.request.status,
             "seconds": self.request.seconds,
             "observed": self.request.observed,
@@ -153,6 +154,16 @@ def find_part(request: RequestRecord | None, relation: Relation) -> RequestPart 
 def write_relation(relation: Relation) -> RelationDict:
     """Return a relation as plain data."""
     return {"relationtype": relation.type, "parentid": relation.parent, "childid": relation.child}
+
+
+def write_answer(verdict: str, code: int, message: str) -> AnswerDict:
+    """Return what the API said of an action as plain data."""
+    return {"verdict": verdict, "code": code, "message": message}
+
+
+def write_error(failure: Failure) -> ErrorFact:
+    """Return why a relation failed as plain data."""
+    return {"code": failure.code, "class": failure.error, "message": failure.message}
 
 
 def format_explanation(explained: ExplanationDict) -> Iterator[str]:

@@ -9,12 +9,12 @@ from datetime import tzinfo
 from typing import Final
 
 from ops.explain.explanation import (
-    ErrorFact,
     ExplanationDict,
     JobExplanationDict,
     NamedRecordDict,
     RequestPart,
     find_part,
+    write_error,
     write_relation,
 )
 from ops.explain.text import Instant, Sentence, describe_reference, format_info, join, pluralize
@@ -24,7 +24,7 @@ from worker.planner.fold import NEVER, JobVersion
 from worker.planner.relation_state import Refusal, RelationRecord, RelationState, contradicts, reopen
 from worker.ports.erasure import ERASED
 from worker.ports.job_admin import CANCELLED
-from worker.ports.records import OPEN_STATES, JobRecord, RelationEvent
+from worker.ports.records import OPEN_STATES, Failure, JobRecord, RelationEvent
 from worker.ports.references import JobReference
 from worker.ports.requests import RequestRecord
 
@@ -160,6 +160,7 @@ class _Explainer:
         """
         job = self.evidence.jobs.get(event.job)
         became = join("; ", [self.describe_outcome(event, job), *self.describe_references(job)])
+        failure = self.find_failure(job) if event.result == "failed" else None
         applied = event.result == "applied"
         decided = self.find_part(event.detail) if applied else None
         return {
@@ -172,7 +173,7 @@ class _Explainer:
             "by": event.detail if event.result in ("superseded", "stale") else None,
             "request": event.detail or None if applied else None,
             "verified": bool(decided and decided.is_read),
-            "error": self.find_error(job) if event.result == "failed" else None,
+            "error": write_error(failure) if failure else None,
             "references": list(map(_write_reference, self.find_references(job))),
             "requests": [part.to_json(self.zone) for part in self.find_parts(job)],
         }
@@ -218,7 +219,7 @@ class _Explainer:
     def describe_failure(self, event: RelationEvent, job: JobRecord | None) -> str:
         """Return the code, its text, and what to do."""
         code, _, error = event.detail.partition(" ")
-        refusal = self.find_refusal(job) or Refusal(int(code or 0), error, "")
+        refusal = self.find_failure(job) or Refusal(int(code or 0), error, "")
         was_replayed = job and job.state in OPEN_STATES and self.evidence.relation not in job.failed
         return Sentence(
             "failed: {refusal}{replayed}. {advice}",
@@ -249,19 +250,10 @@ class _Explainer:
             for each in self.find_references(job)
         )
 
-    def find_refusal(self, job: JobRecord | None) -> Refusal | None:
-        """Return the refusal that the job keeps, if it was about this relation."""
-        for relation, code, error, message, _ in job.failures if job else ():
-            if relation == self.evidence.relation:
-                return Refusal(code, error, message)
-        return None
-
-    def find_error(self, job: JobRecord | None) -> ErrorFact | None:
-        """Return the refusal that the job keeps of this relation, as data."""
-        refusal = self.find_refusal(job)
-        if refusal is None:
-            return None
-        return {"code": refusal.code, "class": refusal.error, "message": refusal.message}
+    def find_failure(self, job: JobRecord | None) -> Failure | None:
+        """Return why the relation failed for the job, as far as the job keeps it."""
+        failures = job.failures if job else ()
+        return next((each for each in failures if each.relation == self.evidence.relation), None)
 
     def describe_job(self, job_id: str) -> str:
         """Return the job with what it asked for, if it is still kept."""
@@ -296,13 +288,13 @@ def _write_reference(each: JobReference) -> NamedRecordDict:
     }
 
 
-def _describe_refusal(refusal: Refusal) -> str:
+def _describe_refusal(refusal: Refusal | Failure) -> str:
     """Return such as `80 No such record (record)`."""
     answer = join(" ", filter(None, (str(refusal.code or ""), _words_of(refusal))))
     error = Sentence(refusal.error)
     return Sentence("{answer} ({error})", answer=answer, error=error) if answer else error
 
 
-def _words_of(refusal: Refusal) -> str:
+def _words_of(refusal: Refusal | Failure) -> str:
     """Return what was said: by the API, where there is a code, else by us."""
     return refusal.message if refusal.code else Sentence(refusal.message)

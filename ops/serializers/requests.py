@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from ops.explain.explanation import AnswerDict
+from ops.explain.explanation import AnswerDict, write_answer
 from ops.serializers import write_document
 from worker.contract import write_instant
 from worker.planner.actions import Action
@@ -61,7 +61,7 @@ def serialize_request_page(page: CursorPage[RequestRecord]) -> RequestPageDict:
 
 def serialize_request(request: RequestRecord) -> RequestDict:
     """Return a request as JSON."""
-    answers = list(map(_serialize_answer, request.answers))
+    answers = [write_answer(*answer) for answer in request.answers]
     return write_document(
         RequestDict,
         request,
@@ -84,8 +84,3 @@ def _serialize_action(action: Action, answer: AnswerDict) -> ActionDict:
         "asked": [[relation.parent, relation.child] for relation in action.asked],
         "answer": answer,
     }
-
-
-def _serialize_answer(answer: tuple[str, int, str]) -> AnswerDict:
-    verdict, code, message = answer
-    return {"verdict": verdict, "code": code, "message": message}
