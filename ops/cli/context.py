@@ -296,6 +296,11 @@ def cursor_option(place: str, metavar: str) -> Callable[[Decorated], Decorated]:
     )
 
 
+def port_option(name: str, default: int, text: str) -> Callable[[Decorated], Decorated]:
+    """Return what adds an option for a port of TCP."""
+    return click.option(name, type=click.IntRange(0, 65535), default=default, show_default=True, help=text)
+
+
 def check_length(_context: click.Context, _parameter: click.Parameter, given: str) -> str:
     """Return what an operator says of an act; raise BadParameter if it is too long to be kept."""
     if len(given) > MAX_NOTE:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from ops.cli.context import CommandContext, with_local_context
+from ops.cli.context import CommandContext, port_option, with_local_context
 from ops.cli.output import drawing_stream
 from ops.cli.root import main
 from worker import log
@@ -21,9 +21,7 @@ from worker.wiring import Runtime, open_traces
     show_default=True,
     help="Where to listen; put a TLS proxy in front of anything else.",
 )
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any free one."
-)
+@port_option("--port", 8080, "0 takes any free one.")
 @click.option(
     "--keep-alive",
     type=click.FloatRange(1, 3600),

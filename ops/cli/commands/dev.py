@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ops.cli.context import local_only
+from ops.cli.context import local_only, port_option
 from ops.cli.errors import exit_with
 from ops.cli.root import main
 
@@ -17,20 +17,8 @@ from ops.cli.root import main
     show_default=True,
     help="Keeps data, the simulated CRM, ports and logs; the next start goes on with them.",
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8080,
-    show_default=True,
-    help="Of the HTTP interface; 0 takes any free one, and the same at the next start.",
-)
-@click.option(
-    "--simulator-port",
-    type=click.IntRange(0, 65535),
-    default=8090,
-    show_default=True,
-    help="Of the simulator.",
-)
+@port_option("--port", 8080, "Of the HTTP interface; 0 takes any free one, and the same at the next start.")
+@port_option("--simulator-port", 8090, "Of the simulator.")
 @click.option(
     "--stream/--no-stream",
     default=True,

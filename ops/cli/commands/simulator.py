@@ -11,7 +11,7 @@ from typing import Any, Final, get_args, get_type_hints
 
 import click
 
-from ops.cli.context import CommandContext, with_local_context
+from ops.cli.context import CommandContext, port_option, with_local_context
 from ops.cli.pairs import split_pairs
 from ops.cli.root import main
 from ops.simulator import FaultPlan, Simulator, Switches, serve
@@ -28,9 +28,7 @@ KEY_VARIABLE: Final = "RELATIONS_SIMULATOR_KEY"
     show_default=True,
     help="Where to listen; beyond this machine its control endpoints ask for a key.",
 )
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="0 takes any free one."
-)
+@port_option("--port", 8090, "0 takes any free one.")
 @click.option(
     "--account",
     "accounts",
