@@ -36,7 +36,7 @@ EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID, pattern=rf"\A{PRINTABLE}\
 Label = Annotated[str, Meta(max_length=MAX_LABEL, pattern=rf"\A{PRINTABLE}\Z")]
 
 
-class Message(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+class Message(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """A well-formed message; whether its fields go together is decided in `parsing`."""
 
     account: Annotated[str, Meta(pattern=rf"\A{ACCOUNT}\Z")]

@@ -21,7 +21,13 @@ from worker.contract.instant import read_instant
 from worker.contract.message import MAX_BODY, SOURCE, Message, Records
 from worker.contract.reference import Reference, read_reference
 from worker.contract.types import EXACT, GuardedSide, RelationType, resolve
-from worker.contract.values import explain_broken_json, has_repeated_names, read_json, to_plain_message
+from worker.contract.values import (
+    explain_broken_json,
+    has_repeated_names,
+    is_kept_whole,
+    read_json,
+    to_plain_message,
+)
 from worker.errors import Fault, InvalidChange, NotFound, Place
 
 MAX_FAULTS = 100  # listed at once; a sender with more of them made one mistake many times
@@ -93,7 +99,7 @@ def parse_many(data: bytes | str) -> list[ParsedChange]:
         raise InvalidChange([Fault("", f"expected {wanted}; got nothing")])
     try:
         messages = ARRAY_DECODER.decode(raw) if first == b"[" else LINE_DECODER.decode_lines(raw)
-        if not _repeats_names(raw, messages):
+        if is_kept_whole(raw, messages) or not has_repeated_names(raw):
             return [_to_change(message) for message in messages]
     except REFUSALS:
         pass
@@ -118,31 +124,6 @@ def places_of(body: bytes, count: int) -> Sequence[Place | None]:
     if _first_byte(body) == b"[":
         return range(count)
     return [None] if count == 1 else [place for place, _ in _lines(body)]
-
-
-def _repeats_names(raw: bytes, messages: Sequence[Message]) -> bool:
-    """Return whether a name stands twice in a message, which the decoder overlooks.
-
-    Each name and each text has two quotation marks, so mostly counting them tells: a second reading costs as
-    much as the first. A message with nulls has more of them, one with escapes may have less.
-    """
-    quotes = 16 * len(messages)  # five names and three texts in each
-    for message in messages:
-        if message.event_id is not None:
-            quotes += 4
-        if message.occurred_at is not None:
-            quotes += 4
-        if message.source is not None:
-            quotes += 4
-        if message.batch is not None:
-            quotes += 4
-        if message.relationinfo is not None:
-            quotes += 2 + 4 * len(message.relationinfo)
-        if message.version is not None:
-            quotes += 2
-        if message.allow_empty is not None:
-            quotes += 2
-    return (raw.count(b'"') != quotes or b"\\" in raw) and has_repeated_names(raw)
 
 
 def _to_change(message: Message) -> ParsedChange:

@@ -19,8 +19,8 @@ from worker.errors import Fault, InvalidChange
 MAX_DIGITS = 40  # of an integer that is read exactly; the greatest id has 16
 WHOLE = re.compile(rf"-?[0-9]{{1,{MAX_DIGITS}}}([.]0+)?")
 SEPARATOR = re.compile(r"[ \t\r\n]*")  # what stands between values
+FRACTION = re.compile(rb"[0-9][.eE]")  # of a number, perhaps: what is no integer, or not written as one
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-PLAIN = (int, bool, type(None))
 LEVELS = 4  # of objects and arrays; a list of changes has three
 # Half of a character beyond the first 65,536, written as an escape that is none itself.
 LONE_HALF = re.compile(
@@ -58,7 +58,7 @@ def read_json(raw: bytes) -> object:
     """
     with suppress(msgspec.ValidationError):  # an integer of too many digits; what is no JSON at all is raised
         value = msgspec.json.decode(raw)
-        if raw.count(b'"') == _count_quotes(value) and b"\\" not in raw:  # nearly always
+        if is_kept_whole(raw, value) and not FRACTION.search(raw):  # nearly always
             return value
     msgspec.json.decode(raw, type=msgspec.Raw)
     return json.loads(
@@ -103,18 +103,13 @@ def _hint_at_format(raw: bytes, error: str) -> str:
     return next((hint for mark, hint in STRANGE.items() if at.startswith(mark)), "")
 
 
-def _count_quotes(value: object) -> int:
-    """Return how many quotation marks an object is written with; -1 if it is not of plain values only."""
-    if type(value) is not dict:
-        return -1
-    quotes = 2 * len(value)
-    for item in value.values():
-        kind = type(item)
-        if kind is str:
-            quotes += 2
-        elif not (kind in PLAIN or (kind is list and all(type(each) is int for each in item))):
-            return -1
-    return quotes
+def is_kept_whole(raw: bytes, decoded: object) -> bool:
+    """Return whether a decoder has surely kept all of a JSON text: as many quotation marks are left.
+
+    Those of a value go with it if its name stands again. The decoder of messages drops nulls, too, and
+    escapes may stand for quotation marks: then nothing is sure.
+    """
+    return b"\\" not in raw and raw.count(b'"') == msgspec.json.encode(decoded).count(b'"')
 
 
 def has_repeated_names(raw: bytes) -> bool:
