@@ -4,15 +4,17 @@ It looks once more at what came to nothing, after the changes were made, so that
 """
 
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache, partial, reduce
 from itertools import chain, islice, repeat
 from typing import Any, Final
 
+from jmespath.parser import Parser
+
 from producers.webhooks.events import Event, find_events, is_true, make_scope
-from producers.webhooks.expressions import compile_expression, search
+from producers.webhooks.expressions import Node, search
 from producers.webhooks.mapping import EXPRESSIONS, MappedChange
 from producers.webhooks.proofs import find_signatures
 from producers.webhooks.scope import NO_DELIVERY, Budget, Scope
@@ -135,13 +137,14 @@ def _holds(expression: str, scope: Scope) -> bool:
 
 
 def _find_values(operands: Sequence[str], scope: Scope, find_hidden: Hidden) -> dict[str, str]:
-    """Return what expressions find, as JSON by expression."""
+    """Return what expressions find, as JSON by expression in one line."""
     found, hidden = dict[str, str](), find_hidden() if operands else ()
     for operand in operands[:MAX_OPERANDS]:
         try:
-            found[operand] = _shorten(search(operand, scope, ""), hidden)
+            value = _shorten(search(operand, scope, ""), hidden)
         except InvalidChange as error:
-            found[operand] = redact(error.faults[0].message)
+            value = redact(error.faults[0].message)
+        found[" ".join(operand.split())] = value
     return found
 
 
@@ -163,25 +166,47 @@ def _preview(value: object, hidden: Sequence[str], depth: int = 3) -> object:
     return value
 
 
-# --- conditions as texts: what values one looks at, each written as JMESPath
+# --- expressions as texts: what values one looks at, each as it is written there
 
-Node = Mapping[str, Any]
-COMPARED_BY: Final = {"eq": "==", "ne": "!=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 CONNECTIVES: Final = ("and_expression", "or_expression", "not_expression")
 WHOLES: Final = (
     "multi_select_dict",
     "multi_select_list",
     "key_val_pair",
     "comparator",
-)  # of which the parts tell more
+)  # whose parts tell more
 TESTS: Final = ("contains", "starts_with", "ends_with")  # functions that say yes or no about what they get
-PLAIN_NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+
+
+class WrittenParser(Parser):  # type: ignore[misc]  # jmespath has no types
+    """JMESPath's parser, which notes of each part of an expression how it is written, as its `text`."""
+
+    def _expression(self, binding_power: int = 0) -> dict[str, Any]:
+        first = self._lookahead_token(0)
+        self._advance()
+        node: dict[str, Any] = getattr(self, f"_token_nud_{first['type']}")(first)
+        if first["type"] != "lparen":  # what stands in brackets has its text
+            self._note(node, first)
+        while binding_power < self.BINDING_POWER[operator := self._current_token()]:
+            self._advance()
+            node = getattr(self, f"_token_led_{operator}")(node)
+            self._note(node, first)
+        return node
+
+    def _note(self, node: dict[str, Any], first: Node) -> None:
+        node["text"] = self.source[first["start"] : self._lookahead_token(0)["start"]].strip()
+
+    def read(self, expression: str) -> Node:
+        """Return the syntax tree of an expression that is known to be one."""
+        self.source = unicodedata.normalize("NFC", expression)
+        tree: Node = self._do_parse(self.source).parsed
+        return tree
 
 
 @lru_cache(maxsize=1024)
 def list_operands(expression: str) -> tuple[str, ...]:
     """Return what a condition looks at: of `type == 'new' && contains(tags, 'x')` it is `type` and `tags`."""
-    return tuple(dict.fromkeys(filter(None, _find_operands(compile_expression(expression)))))
+    return tuple(dict.fromkeys(_find_operands(WrittenParser().read(expression))))
 
 
 def _find_operands(node: Node) -> Iterator[str]:
@@ -190,13 +215,13 @@ def _find_operands(node: Node) -> Iterator[str]:
         for child in node["children"]:
             yield from _find_operands(child)
     elif node["type"] != "literal":
-        yield write_node(node)
+        yield node["text"]
 
 
 @lru_cache(maxsize=1024)
 def list_parts(expression: str) -> tuple[str, ...]:
     """Return what a value is made of: of `email(field(@, 'Mail'))` itself, `field(@, 'Mail')` and `@`."""
-    return tuple(dict.fromkeys(filter(None, _find_parts(compile_expression(expression)))))
+    return tuple(dict.fromkeys(_find_parts(WrittenParser().read(expression))))
 
 
 def _find_parts(node: Node) -> Iterator[str]:
@@ -204,77 +229,6 @@ def _find_parts(node: Node) -> Iterator[str]:
         return
     is_call, is_whole = node["type"] == "function_expression", node["type"] in (*CONNECTIVES, *WHOLES)
     if not is_whole and not (is_call and node["value"] in ("first", "reference")):
-        yield write_node(node)
+        yield node["text"]
     for child in node["children"] if is_call or is_whole else ():
         yield from _find_parts(child)
-
-
-def write_node(node: Node) -> str:
-    """Return the expression of a node, or nothing for one that cannot be written alike."""
-    try:
-        text = _write(node)
-        return text if compile_expression(text) == node else ""
-    except Exception:  # a kind of node that is not known here, or a text that is none
-        return ""
-
-
-def _write(node: Node) -> str:
-    kind, value, children = node["type"], node.get("value"), node.get("children", [])
-    if kind in _LEAVES:
-        return _LEAVES[kind](value)
-    if kind == "slice":
-        return f"[{':'.join('' if bound is None else str(bound) for bound in children)}]"
-    parts = [_write(child) for child in children]
-    if kind in _BRANCHES:
-        return _BRANCHES[kind](value, parts)
-    if kind in ("projection", "value_projection", "filter_projection"):
-        return _write_projection(kind, children[0], parts)
-    raise KeyError(kind)
-
-
-def _write_projection(kind: str, of: Node, parts: Sequence[str]) -> str:
-    left, right, *condition = parts
-    is_sliced = of["type"] == "index_expression" and of["children"][-1]["type"] == "slice"
-    star = "" if is_sliced or of["type"] == "flatten" else "[*]"
-    middle = {"projection": star, "value_projection": ".*", "filter_projection": f"[?{''.join(condition)}]"}[
-        kind
-    ]
-    return f"{left}{middle}{_join(right)}"
-
-
-def _join(right: str) -> str:
-    return f".{right}" if right and not right.startswith("[") else right
-
-
-def _write_literal(value: object) -> str:
-    if isinstance(value, str) and not set(value) & {"'", "\\"}:
-        return f"'{value}'"
-    return f"`{json.dumps(value, ensure_ascii=False)}`"
-
-
-def _write_field(value: Any) -> str:
-    return str(value) if PLAIN_NAME.fullmatch(value) else json.dumps(value, ensure_ascii=False)
-
-
-_LEAVES: Final[Mapping[str, Callable[[Any], str]]] = {
-    "field": _write_field,
-    "literal": _write_literal,
-    "index": lambda value: f"[{value}]",
-    "current": lambda _: "@",
-    "identity": lambda _: "",
-}
-_BRANCHES: Final[Mapping[str, Callable[[Any, Sequence[str]], str]]] = {
-    "subexpression": lambda _, parts: ".".join(parts),
-    "index_expression": lambda _, parts: "".join(parts),
-    "flatten": lambda _, parts: f"{parts[0]}[]",
-    "expref": lambda _, parts: f"&{parts[0]}",
-    "pipe": lambda _, parts: " | ".join(parts),
-    "and_expression": lambda _, parts: f"({' && '.join(parts)})",
-    "or_expression": lambda _, parts: f"({' || '.join(parts)})",
-    "not_expression": lambda _, parts: f"!{parts[0]}",
-    "comparator": lambda value, parts: f"{parts[0]} {COMPARED_BY[value]} {parts[1]}",
-    "function_expression": lambda value, parts: f"{value}({', '.join(parts)})",
-    "multi_select_list": lambda _, parts: f"[{', '.join(parts)}]",
-    "multi_select_dict": lambda _, parts: f"{{{', '.join(parts)}}}",
-    "key_val_pair": lambda value, parts: f"{_write_field(value)}: {parts[0]}",
-}
