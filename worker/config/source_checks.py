@@ -1,6 +1,6 @@
 """Rules for the webhook sources, which a single setting cannot see: keys, signatures, owners and answers."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -20,12 +20,15 @@ from worker.config.values import Account, Scheme, Source
 from worker.errors import Fault, InvalidSettings
 
 TIMES: Final = ("timestamp_header", "timestamp_in", "timestamp_field")  # each says where the time stands
-SIGNED: Final = ("hmac", "public-key")  # schemes that sign what the settings say
-KEYED: Final = ("public-key", "jwt", "standard-webhooks")  # schemes that know public keys
-# What these schemes have of the keys that say how a signature is written.
-OF_FORMAT: Final = {
-    "public-key": keys_of(SignatureFormat).keys() - {"secret_from"},
-    "jwt": frozenset(("header", "signature_in", "timestamp_in", "max_age")),
+SIGNED: Final[tuple[Scheme, ...]] = ("hmac", "public-key")  # schemes that sign what the settings say
+# The schemes that have a use for a key, that first to which it belongs; for all others every scheme has.
+USED_BY: Final[Mapping[str, Sequence[Scheme]]] = {
+    **dict.fromkeys(keys_of(SignatureFormat), SIGNED),
+    **dict.fromkeys(("header", "signature_in", "timestamp_in", "max_age"), (*SIGNED, "jwt")),
+    "secret_from": ("hmac",),
+    "secret_in": ("secret",),
+    "public_key": ("public-key", "jwt", "standard-webhooks"),
+    "claims": ("jwt",),
 }
 
 
@@ -41,6 +44,7 @@ def check_source(
         yield from check_strength(source.scheme, value_of(secret))
     if source.secret_from and not all(secret.file for secret in source.secrets or ()):
         yield Fault("secret_from", 'needs secret = "file:…", to write there what the sender hands over')
+    yield from _check_use(source, given)
     yield from _check_signature(source, given)
     yield from _check_proof(source, given)
     yield from _check_owner(source, given, accounts)
@@ -63,8 +67,15 @@ def check_sharing(sources: Mapping[str, Source]) -> Iterator[Fault]:
                 yield Warned(f"{join('sources', source.name)}.secret", f"{given}; {advice}")
 
 
+def _check_use(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield keys that the source's scheme has no use for."""
+    for key, schemes in USED_BY.items():
+        if key in given and source.scheme not in (*schemes, None):
+            yield Fault(key, f'belongs to scheme "{schemes[0]}"; scheme "{source.scheme}" has no use for it')
+
+
 def _check_signature(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield keys about the signature that are missing, or that the scheme has no use for."""
+    """Yield keys about the signature that are missing, or that contradict each other."""
     if source.scheme in SIGNED and given.keys().isdisjoint(("header", "signature_in")):
         yield Fault("header", "is missing; expected the name of the header that carries the signature")
     for key, others in (("signature_in", ("header",)), ("timestamp_in", TIMES)):
@@ -76,9 +87,6 @@ def _check_signature(source: Source, given: Mapping[str, Any]) -> Iterator[Fault
         )
     if "max_age" in given and given.keys().isdisjoint(TIMES) and source.scheme != "jwt":
         yield Fault("max_age", "is of a time of sending; expected timestamp_header, timestamp_in or so, too")
-    unused = keys_of(SignatureFormat).keys() & given.keys() - OF_FORMAT.get(source.scheme, frozenset())
-    for key in unused if source.scheme not in ("hmac", None) else ():
-        yield _of_no_use(key, "hmac", source)
 
 
 def _check_proof(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
@@ -96,8 +104,6 @@ def _check_proof(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(
             "secret_in", 'is missing; expected "path", "header:NAME", "query:NAME" or "body:EXPRESSION"'
         )
-    if source.scheme not in ("secret", None) and "secret_in" in given:
-        yield _of_no_use("secret_in", "secret", source)
 
 
 def _check_signed(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
@@ -169,14 +175,12 @@ def _check_sender_keys(source: Source, given: Mapping[str, Any]) -> Iterator[Fau
 
 
 def _check_which(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield that there is no secret and no public key, both, or the one that the scheme does not know."""
+    """Yield that there is no secret and no public key, or both."""
     if "public_key" not in given:
         if source.scheme == "public-key":
             yield Fault("public_key", "is missing; expected the key that the sender publishes")
         elif "secret" not in given:
             yield Fault("secret", f"is missing; expected {SECRETS.description}")
-    elif source.scheme not in (*KEYED, None):
-        yield _of_no_use("public_key", "public-key", source)
     if "secret" in given and ("public_key" in given or source.scheme == "public-key"):
         yield Fault("secret", "is of no use beside a public key; leave it out")
 
@@ -200,8 +204,6 @@ def _check_kinds(source: Source, kinds: Collection[str], given: Mapping[str, Any
 
 def _check_token(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield what lets tokens in that were made for somebody else, or by everybody."""
-    if "claims" in given and source.scheme not in ("jwt", None):
-        yield _of_no_use("claims", "jwt", source)
     if source.scheme == "jwt" or source.encoding == "jws":
         yield from _check_secrets(source)
     if source.scheme != "jwt":
@@ -227,8 +229,3 @@ def _check_secrets(source: Source) -> Iterator[Fault]:
     for secret in source.secrets or ():
         if is_public_key(value_of(secret)):
             yield Fault("secret", "is a public key, so everybody could sign by it; it belongs in public_key")
-
-
-def _of_no_use(key: str, scheme: Scheme, source: Source) -> Fault:
-    """Return the fault of a key that only another scheme than the source's knows."""
-    return Fault(key, f'belongs to scheme "{scheme}"; scheme "{source.scheme}" has no use for it')
