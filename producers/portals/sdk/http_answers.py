@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from producers.errors import Forbidden, Unauthorized
-from producers.portals.sdk.protocol import Call, GetBatch, GetJob, GetJobs, SendChanges, Sent
+from producers.portals.sdk.protocol import Call, GetBatch, GetJobs, SendChanges, Sent
 from worker.errors import BacklogFull, Fault, InvalidChange, NotFound, RelationsError, Unavailable
 from worker.network import retry_after
 
@@ -72,7 +72,6 @@ class ProblemAnswer(msgspec.Struct):
 
 ANSWERS: Final[Mapping[type[Call], type[msgspec.Struct]]] = {
     SendChanges: AcceptedJobs,
-    GetJob: JobAnswer,
     GetJobs: JobsAnswer,
     GetBatch: BatchAnswer,
 }

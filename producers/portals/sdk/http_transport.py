@@ -13,7 +13,7 @@ import msgspec
 from producers.errors import NotTrusted
 from producers.portals.sdk.http_answers import read_answer
 from producers.portals.sdk.per_process import PerProcess
-from producers.portals.sdk.protocol import Attempt, GetBatch, GetJob, GetJobs, SendChanges
+from producers.portals.sdk.protocol import Attempt, GetBatch, GetJobs, SendChanges
 from worker.contract import Change, MessageDict, check_each, to_message
 from worker.contract.values import to_plain
 from worker.errors import Fault, Invalid, InvalidChange, RelationsError, Unavailable
@@ -204,8 +204,6 @@ def _request_options(step: Attempt) -> dict[str, Any]:
             options |= _post("/v1/changes", _encode(changes))
         case GetJobs(job_ids):
             options |= _post("/v1/jobs/lookup", msgspec.json.encode({"jobs": job_ids}))
-        case GetJob(job_id):
-            options["url"] = f"/v1/jobs/{quote_segment(job_id)}"
         case GetBatch(account, label):
             options["url"] = f"/v1/batches/{quote_segment(label)}?{urlencode({'account': account})}"
     return options

@@ -49,12 +49,6 @@ class SendChanges(NamedTuple):
     changes: Sequence[Change | MessageDict]
 
 
-class GetJob(NamedTuple):
-    """Read a job; answered with a `JobDict`."""
-
-    job_id: str
-
-
 class GetJobs(NamedTuple):
     """Read jobs; answered with a `JobDict` for each, None for those that are not kept (any more)."""
 
@@ -68,7 +62,7 @@ class GetBatch(NamedTuple):
     label: str
 
 
-Call = SendChanges | GetJob | GetJobs | GetBatch
+Call = SendChanges | GetJobs | GetBatch
 
 
 class Attempt(NamedTuple):
@@ -132,7 +126,10 @@ class ClientSteps:
 
     def get_job(self, job_id: str) -> Generator[Step, Any, JobDict]:
         """Read one job."""
-        return cast(JobDict, (yield from self._call(GetJob(job_id))))
+        [job] = yield from self._call(GetJobs([job_id]))
+        if job is None:
+            raise NotFound(f'there is no job "{job_id}" (any more)')
+        return cast(JobDict, job)
 
     def get_batch(self, account: str, label: str) -> Generator[Step, Any, BatchDict]:
         """Count the jobs of a batch label."""

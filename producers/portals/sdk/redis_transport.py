@@ -5,7 +5,7 @@ change within two seconds.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from logging import getLogger
 from operator import add
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from producers.portals.sdk.per_process import PerProcess
-from producers.portals.sdk.protocol import CHUNK, Attempt, Call, GetBatch, GetJob, GetJobs, SendChanges, Sent
+from producers.portals.sdk.protocol import CHUNK, Attempt, Call, GetBatch, GetJobs, SendChanges, Sent
 from producers.portals.serializers import batch_json, job_json
 from worker.background import WakeupQueue
 from worker.config import Settings, load_settings
 from worker.contract import Change, MessageDict, check_each, from_message
-from worker.errors import Fault, InvalidChange, NotFound, RelationsError
+from worker.errors import Fault, InvalidChange, RelationsError
 from worker.ports.store import Receipt
 from worker.usecases.intake import AccountResult, Intake
 from worker.wakeups import TaskSender
@@ -54,8 +54,6 @@ def _answer(runtime: Runtime, call: Call) -> Any:
     match call:
         case SendChanges(changes):
             return _send(runtime.intake(), changes)
-        case GetJob(job_id):
-            return _get_job(runtime, job_id)
         case GetJobs(job_ids):
             jobs = runtime.queries.get_jobs(job_ids)
             waits = runtime.waits.of_jobs(list(jobs.values()))
@@ -107,13 +105,6 @@ def _send_chunks(intake: Intake, account: str, changes: Sequence[Change | Messag
     chunks = (_parse(changes[start : start + CHUNK], start) for start in range(0, len(changes), CHUNK))
     accepted = intake.accept_stream(account, chunks)
     return [_to_sent(receipt) for receipts in accepted for receipt in receipts]
-
-
-def _get_job(runtime: Runtime, job_id: str) -> Mapping[str, Any]:
-    job = runtime.store.get_job(job_id)
-    if job is None:
-        raise NotFound(f'there is no job "{job_id}" (any more)')
-    return job_json(job, runtime.waits.of_job(job))
 
 
 def _emit(event: str, /, **fields: object) -> None:
