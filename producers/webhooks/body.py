@@ -56,9 +56,9 @@ def read_body_value(delivery: WebhookDelivery) -> object:
     if boundary := BOUNDARY.match(body):
         return _read_multipart(body.lstrip(), boundary[1])
     if is_mail(body):
-        return read_mail(body, _read_content)
+        return read_mail_body(body)
     if (token := TOKEN.fullmatch(body.strip())) and (claims := decode_bytes(token[1].decode(), "base64")):
-        return _read_json(claims, "")
+        return read_json(claims)
     return _read_content(body, content_type)
 
 
@@ -70,7 +70,7 @@ def _read_content(body: bytes, content_type: str) -> object:
     if start.startswith("<"):
         return read_xml(body)
     form = read_form_fields(body)
-    return _read_json(body, content_type) if form is None else plain_fields(make_tree(form, repeated=True))
+    return read_json(body, content_type) if form is None else plain_fields(make_tree(form, repeated=True))
 
 
 def read_form_fields(body: bytes) -> list[tuple[str, str]] | None:
@@ -80,25 +80,15 @@ def read_form_fields(body: bytes) -> list[tuple[str, str]] | None:
     return split_fields(form) if is_form else None
 
 
-def read_json_text(text: str) -> object:
-    """Return the value of JSON within a field; raise InvalidChange if it is none."""
-    return _read_json(text.encode("utf-8", "surrogatepass"), "")
-
-
-def read_xml_text(text: str) -> object:
-    """Return the value of XML within a field; raise InvalidChange if it is none."""
-    return read_xml(text.encode("utf-8", "surrogatepass"))
-
-
-def read_mail_text(text: str) -> object:
-    """Return the value of a mail within a field, as the body of a delivery has it."""
-    return read_mail(text.encode("utf-8", "surrogatepass"), _read_content)
+def read_mail_body(body: bytes) -> object:
+    """Return the value of a mail, whose attachments are read as bodies are."""
+    return read_mail(body, _read_content)
 
 
 _EXPECTED: Final = "expected JSON, XML or a form"
 
 
-def _read_json(body: bytes, content_type: str) -> object:
+def read_json(body: bytes, content_type: str = "") -> object:
     """Return the value of JSON: of lines of it a list, and of a text that is JSON itself what that is."""
     value = _decode_json(body, content_type)
     if isinstance(value, str) and value.lstrip().startswith(("{", "[")):

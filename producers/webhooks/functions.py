@@ -4,22 +4,21 @@ Each takes the scope of a rule and its arguments; nothing in means nothing out. 
 rules is `docs/reference/rule-functions.md`.
 """
 
-import binascii
 import html
 import math
 import re
-from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from producers.webhooks.answers import find_chosen, find_field
-from producers.webhooks.body import read_json_text, read_mail_text, read_xml_text
+from producers.webhooks.body import read_json, read_mail_body, read_xml
 from producers.webhooks.contacts import drop_unseen, normalize_email, normalize_phone
 from producers.webhooks.fields import compose, decode_text, split_fields
 from producers.webhooks.scope import Scope
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.times import DEFAULT_ZONE, write_time
+from worker.config.written_bytes import decode_bytes
 from worker.contract.quoting import quote
 
 DEFAULT_COUNTRY: Final = "DE"
@@ -138,23 +137,16 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool)
 
 
-def _each_text(change: Callable[[str], object]) -> Callable[..., object]:
-    """Return a function of a text or a list of texts; numbers are texts too, anything else is nothing."""
-
-    def apply(value: object) -> object:
-        if isinstance(value, list):
-            return [apply(item) for item in value]
-        return change(str(value)) if _is_text(value) else None
-
-    return apply
+def _each_text(change: Callable[[str], object], value: object) -> object:
+    """Return what becomes of a text or of each in a list; numbers are texts too, anything else is nothing."""
+    if isinstance(value, list):
+        return [_each_text(change, item) for item in value]
+    return change(str(value)) if _is_text(value) else None
 
 
-def _lower(_scope: Scope, value: object) -> object:
-    return _each_text(str.lower)(value)
-
-
-def _trim(_scope: Scope, value: object) -> object:
-    return _each_text(str.strip)(value)
+def _of_texts(change: Callable[[str], object]) -> Callable[[Scope, object], object]:
+    """Return the function of rules that changes each text by itself."""
+    return lambda _scope, value: _each_text(change, value)
 
 
 def _split(_scope: Scope, value: object, separator: object) -> object:
@@ -172,7 +164,7 @@ def _strip_prefix(_scope: Scope, value: object, prefix: object) -> object:
         found = next((each for each in prefixes if each and text.startswith(each)), "")
         return text[len(found) :]
 
-    return _each_text(strip)(value)
+    return _each_text(strip, value)
 
 
 def _replace(scope: Scope, value: object, old: object, new: object = "") -> object:
@@ -187,11 +179,11 @@ def _replace(scope: Scope, value: object, old: object, new: object = "") -> obje
             text = text.replace(before, after)
         return text
 
-    return _each_text(replace_all)(value)
+    return _each_text(replace_all, value)
 
 
-def _decode_html(_scope: Scope, value: object) -> object:
-    return _each_text(lambda text: html.unescape(NO_CHARACTER.sub("\ufffd", text)))(value)
+def _unescape(text: str) -> str:
+    return html.unescape(NO_CHARACTER.sub("\ufffd", text))
 
 
 def _first(_scope: Scope, *values: object) -> object:
@@ -257,36 +249,31 @@ def _reference(_scope: Scope, module: object, fields: object) -> object:
     return {module: texts} if all(texts.values()) else None
 
 
+def _parser(read: Callable[[bytes], object]) -> Callable[[Scope, object], object]:
+    """Return the function of rules that reads a text as a body is read."""
+
+    def parse(scope: Scope, text: object) -> object:
+        if not isinstance(text, str) or not text.strip():
+            return None
+        scope.budget.spend(len(text) // TEXT_PER_LOOK)
+        return read(text.encode("utf-8", "surrogatepass"))
+
+    return parse
+
+
 def _parse_json(scope: Scope, text: object) -> object:
     if isinstance(text, dict | list):  # some senders write it as JSON at one time, and as a text at another
         return text
-    return _parse(scope, text, read_json_text)
-
-
-def _parse_xml(scope: Scope, text: object) -> object:
-    return _parse(scope, text, read_xml_text)
-
-
-def _parse_mail(scope: Scope, text: object) -> object:
-    return _parse(scope, text, read_mail_text)
-
-
-def _parse(scope: Scope, text: object, read: Callable[[str], object]) -> object:
-    if not isinstance(text, str) or not text.strip():
-        return None
-    scope.budget.spend(len(text) // TEXT_PER_LOOK)
-    return read(text)
+    return _parser(read_json)(scope, text)
 
 
 def _decode_base64(_scope: Scope, text: object) -> object:
     """Return the text that a text writes as base64 of either alphabet, with its `=` or without."""
     if not isinstance(text, str) or not text.strip():
         return None
-    plain = "".join(text.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
-    try:
-        return decode_text(b64decode(plain + "=" * (-len(plain) % 4), validate=True))
-    except (binascii.Error, ValueError):
-        raise ValueError("decode_base64() wants a text in base64") from None
+    if (content := decode_bytes("".join(text.split()).rstrip("="), "base64")) is None:
+        raise ValueError("decode_base64() wants a text in base64")
+    return decode_text(content)
 
 
 FUNCTIONS: Final[Mapping[str, RuleFunction]] = {
@@ -294,8 +281,8 @@ FUNCTIONS: Final[Mapping[str, RuleFunction]] = {
     "outer": RuleFunction(_outer, "outer() or outer(`2`)", 0, 1),
     **{name: RuleFunction(_of_request(read), f"{name}(…)", 1, 1) for name, read in REQUEST_FUNCTIONS.items()},
     "event": RuleFunction(_event, "event()", 0, 0),
-    "lower": RuleFunction(_lower, "lower(text)", 1, 1),
-    "trim": RuleFunction(_trim, "trim(text)", 1, 1),
+    "lower": RuleFunction(_of_texts(str.lower), "lower(text)", 1, 1),
+    "trim": RuleFunction(_of_texts(str.strip), "trim(text)", 1, 1),
     "split": RuleFunction(_split, "split(text, separator)", 2, 2),
     "strip_prefix": RuleFunction(_strip_prefix, "strip_prefix(text, prefix)", 2, 2),
     "replace": RuleFunction(_replace, "replace(text, old, new)", 2, 3),
@@ -307,8 +294,8 @@ FUNCTIONS: Final[Mapping[str, RuleFunction]] = {
     "chosen": RuleFunction(_chosen, "chosen(form, name)", 2, 2),
     "reference": RuleFunction(_reference, "reference(module, {field: value})", 2, 2),
     "parse_json": RuleFunction(_parse_json, "parse_json(text)", 1, 1),
-    "parse_xml": RuleFunction(_parse_xml, "parse_xml(text)", 1, 1),
-    "parse_mail": RuleFunction(_parse_mail, "parse_mail(text)", 1, 1),
+    "parse_xml": RuleFunction(_parser(read_xml), "parse_xml(text)", 1, 1),
+    "parse_mail": RuleFunction(_parser(read_mail_body), "parse_mail(text)", 1, 1),
     "decode_base64": RuleFunction(_decode_base64, "decode_base64(text)", 1, 1),
-    "decode_html": RuleFunction(_decode_html, "decode_html(text)", 1, 1),
+    "decode_html": RuleFunction(_of_texts(_unescape), "decode_html(text)", 1, 1),
 }
