@@ -9,7 +9,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from worker.contract import write_instant
-from worker.contract.instant import MAX_MICROS, SECOND, read_instant
+from worker.contract.instant import MAX_MICROS, SECOND, parse_local, read_instant
 from worker.contract.quoting import quote
 
 DIGITS: Final = re.compile(r"[0-9]{1,20}([.][0-9]{1,9})?")
@@ -19,16 +19,6 @@ ALMOST_RFC3339: Final = re.compile(
 )
 LARGEST_OF_UNITS: Final = ((10**11, SECOND), (10**14, SECOND // 10**3), (10**17, 1))  # µs in one of a unit
 DEFAULT_ZONE: Final = "Europe/Berlin"
-CLOCK: Final = (
-    r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?P<fraction>[.][0-9]{1,9})?)?"
-)
-GERMAN: Final = re.compile(
-    rf"(?P<day>[0-9]{{1,2}})[.] ?(?P<month>[0-9]{{1,2}})[.] ?(?P<year>[0-9]{{4}}|[0-9]{{2}})"
-    rf"(?:,? (?:um )?{CLOCK}(?: ?Uhr)?)?"
-)
-WITHOUT_ZONE: Final = re.compile(
-    rf"(?P<year>[0-9]{{4}})-(?P<month>[0-9]{{2}})-(?P<day>[0-9]{{2}})(?:[Tt ]{CLOCK})?"
-)
 OF_A_MAIL: Final = re.compile(r"(?:[A-Za-z]{3}, ?)?[0-9]{1,2} [A-Za-z]{3} [0-9]{2,4} .{4,40}")
 
 # `Mon Nov 30 2026 10:00:00 GMT+0100 (CET)`, as Google's scripts have it; turned round it is that of a mail.
@@ -76,23 +66,15 @@ def write_time(value: object, zone: str = DEFAULT_ZONE) -> str | None:
         if OF_A_MAIL.fullmatch(found):
             with suppress(ValueError, IndexError, OverflowError):
                 return _write(parsedate_to_datetime(found), "UTC")
-        for pattern in (GERMAN, WITHOUT_ZONE):
-            if match := pattern.fullmatch(found):
-                return _write(_read_local(match), zone)
+        try:
+            local = parse_local(found)
+        except ValueError:
+            raise ValueError(f"expected a date and time that exist, got {quote(found)}") from None
+        if local:
+            return _write(local, zone)
     raise ValueError(
         f"expected a time such as 1764412200, 29.11.2026 or 2026-11-29T10:30, got {quote(value)}"
     )
-
-
-def _read_local(match: re.Match[str]) -> datetime:
-    year, month, day = (int(match[name]) for name in ("year", "month", "day"))
-    hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
-    micros = round(float(match["fraction"] or 0) * SECOND)
-    year = year if len(match["year"]) > 2 else 2000 + year
-    try:
-        return datetime(year, month, day, hour, minute, second, min(micros, 999_999))
-    except ValueError:  # the 30th of February, or 25 o'clock
-        raise ValueError(f"expected a date and time that exist, got {quote(match[0])}") from None
 
 
 def _write(moment: datetime, zone: str) -> str:

@@ -4,7 +4,6 @@ import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import product
 
 EXAMPLE = "2026-11-21T02:00:00Z"
 DAY_AND_TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
@@ -20,7 +19,11 @@ MICROSECOND = timedelta(microseconds=1)
 MAX_MICROS = 2**53  # in the year 2255: below it, JavaScript and Lua keep every microsecond too
 RFC3339 = re.compile(PATTERN)
 BEFORE_OFFSET = re.compile(" (?=[U+-])")
-LOCAL = tuple(map("".join, product(("%Y-%m-%d", "%d.%m.%Y"), ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f"))))
+SECONDS = r"(?::(?P<second>[0-9]{2})(?P<fraction>[.][0-9]{1,9})?)?"
+CLOCK = rf"(?P<hour>[0-9]{{1,2}}):(?P<minute>[0-9]{{2}}){SECONDS}(?: ?Uhr)?"
+GERMAN = r"(?P<day>[0-9]{1,2})[.] ?(?P<month>[0-9]{1,2})[.] ?(?P<year>[0-9]{4}|[0-9]{2})"
+ISO = r"(?P<year>[0-9]{4})-(?P<month>[0-9]{1,2})-(?P<day>[0-9]{1,2})"
+LOCAL = [re.compile(rf"{day}(?:(?:[Tt]|,? (?:um )?){CLOCK})?") for day in (GERMAN, ISO)]
 """How people write a day, or a time without an offset."""
 
 
@@ -58,11 +61,20 @@ def write_instant(micros: int) -> str:
 
 def read_local(text: str) -> datetime | None:
     """Return a time without an offset, or the beginning of a day, as people write it; None of others."""
-    words = " ".join(text.replace("T", " ").replace(",", " ").split())
-    for form in LOCAL:
-        with suppress(ValueError):
-            return datetime.strptime(words, form)
+    with suppress(ValueError):
+        return parse_local(text)
     return None
+
+
+def parse_local(text: str) -> datetime | None:
+    """Do as `read_local`; raise ValueError for a time that does not exist, such as the 30th of February."""
+    words = " ".join(text.split())
+    if (match := next(filter(None, (pattern.fullmatch(words) for pattern in LOCAL)), None)) is None:
+        return None
+    year, month, day = (int(match[name]) for name in ("year", "month", "day"))
+    hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
+    micros = min(round(float(match["fraction"] or 0) * SECOND), SECOND - 1)
+    return datetime(year if len(match["year"]) > 2 else 2000 + year, month, day, hour, minute, second, micros)
 
 
 def read_optional_instant(text: str | None) -> int:
