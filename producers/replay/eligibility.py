@@ -35,35 +35,34 @@ PRECEDENCE: Final = ("as asked", "superseded", "contradicts")
 """Of a job whose relations have different reasons, the last of these is its reason."""
 
 
-def reason_to_refuse(account: str, job_id: str, job: JobRecord | None) -> str:
-    """Return why the job cannot be replayed whatever is known of its relations; empty if it can."""
-    if is_foreign(job_id, account):
-        return "foreign"
-    if job is None:
-        return "gone"
-    if job.state != "failed":
-        return "not failed"
-    if is_unreadable(job):
-        return "replaced" if job.replayed_by else ""
-    return "" if job.failures or has_failed_look_up(job) else "erased"
-
-
-def pick_replayable(
-    job: JobRecord, selection: Selection, *, as_new_change: bool
+def judge_job(
+    account: str, job_id: str, job: JobRecord | None, selection: Selection, *, as_new_change: bool
 ) -> tuple[tuple[Relation, ...], str]:
-    """Return the failed relations of the selected job that can be replayed; if none, with the reason.
+    """Return the failed relations of a selected job that are replayed; with a reason, it cannot be.
 
-    What was sent anew already, perhaps corrected, does not go back as it was.
+    That is whatever is known of its relations. A job that failed as a whole is replayed without any. What was
+    sent anew already, perhaps corrected, does not go back as it was.
     """
-    picked = pick_failures(job, selection)
-    if not picked:
+    if is_foreign(job_id, account):
+        return (), "foreign"
+    if job is None:
+        return (), "gone"
+    if job.state != "failed":
+        return (), "not failed"
+    if is_unreadable(job):
+        return (), "replaced" if job.replayed_by else ""
+    if has_failed_look_up(job):
+        return (), _reason_not_to_look_up(job, selection, as_new_change=as_new_change)
+    if not job.failures:
+        return (), "erased"
+    if not (picked := pick_failures(job, selection)):
         return (), "other relations"
     left = [each for each in picked if as_new_change or not _was_replaced(each)]
     return tuple(each.relation for each in left), "" if left else "replaced"
 
 
-def _was_replaced(failure: Failure) -> bool:
-    return failure.dismissed is not None and failure.dismissed.why == REPLACED
+def _was_replaced(failed: Failure | JobRecord) -> bool:
+    return failed.dismissed is not None and failed.dismissed.why == REPLACED
 
 
 def has_failed_look_up(job: JobRecord) -> bool:
@@ -72,12 +71,11 @@ def has_failed_look_up(job: JobRecord) -> bool:
     return job.state == "failed" and is_whole and not is_unreadable(job) and job.by != ERASED
 
 
-def reason_not_to_look_up(job: JobRecord, selection: Selection, *, as_new_change: bool) -> str:
+def _reason_not_to_look_up(job: JobRecord, selection: Selection, *, as_new_change: bool) -> str:
     """Return why a failed look-up is not repeated that a selection may be about; empty if it can be."""
     if isinstance(selection, NarrowedJobs) and not _fits(job, selection):
         return "other relations"
-    was_replaced = job.dismissed is not None and job.dismissed.why == REPLACED
-    return "replaced" if was_replaced and not as_new_change else ""
+    return "replaced" if _was_replaced(job) and not as_new_change else ""
 
 
 def _fits(job: JobRecord, selection: NarrowedJobs) -> bool:

@@ -19,9 +19,7 @@ from producers.replay.eligibility import (
     has_failed_look_up,
     is_unreadable,
     jobs_without_effect,
-    pick_replayable,
-    reason_not_to_look_up,
-    reason_to_refuse,
+    judge_job,
 )
 from producers.replay.plan import DryRunOf, ReplayPlan, claim_job
 from producers.replay.resend import Correction, Reparse, hide_values, make_new_change
@@ -120,36 +118,25 @@ class ReplayBuilder:
     def _judge_piece(self, piece: Mapping[str, JobRecord | None]) -> None:
         unchanged, replaced = list[Picked](), list[Picked]()
         for job_id, job in piece.items():
-            reason, relations = reason_to_refuse(self.account, job_id, job), tuple[Relation, ...]()
-            if job and not reason:
-                relations, reason = self._pick(job)
+            relations, reason = judge_job(
+                self.account, job_id, job, self.selection, as_new_change=self.as_new_changes
+            )
             if reason or job is None:
                 replacements = f" {', '.join(job.replayed_by)}" if job and reason == "replaced" else ""
                 self.refuse(job_id, reason, replacements)
             elif self.as_new_changes or is_unreadable(job):
                 replaced.append((job, relations))
+            elif has_failed_look_up(job):  # looked up anew; what it comes to is not known yet
+                self.entries.append(ReplayEntry(job.id))
+                self.plan.add_look_up(self.account)
             else:
                 unchanged.append((job, relations))
         self._take_unchanged(unchanged)
         self._take_replaced(replaced)
 
-    def _pick(self, job: JobRecord) -> tuple[tuple[Relation, ...], str]:
-        """Return the failed relations of a job that are replayed, if it has any, or why none is."""
-        if is_unreadable(job):
-            return (), ""
-        if has_failed_look_up(job):
-            return (), reason_not_to_look_up(job, self.selection, as_new_change=self.as_new_changes)
-        return pick_replayable(job, self.selection, as_new_change=self.as_new_changes)
-
     def _take_unchanged(self, jobs: Sequence[Picked]) -> None:
-        """Take the jobs of which something would be sent if they went back into the inbox.
-
-        What failed because a record was not found is looked up anew, and what it comes to is not known yet.
-        """
-        for job in [job for job, _ in jobs if has_failed_look_up(job)]:
-            self.entries.append(ReplayEntry(job.id))
-            self.plan.add_look_up(self.account)
-        if not (jobs := [picked for picked in jobs if not has_failed_look_up(picked[0])]):
+        """Take the jobs of which something would be sent if they went back into the inbox."""
+        if not jobs:
             return
         named = [relation for _, relations in jobs for relation in relations]
         records = self.queries.get_records(self.account, named)
