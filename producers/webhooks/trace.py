@@ -5,9 +5,9 @@ It looks once more at what came to nothing, after the changes were made, so that
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache, lru_cache, partial, reduce
+from functools import lru_cache, reduce
 from itertools import chain, islice, repeat
 from typing import Any, Final
 
@@ -32,9 +32,6 @@ MAX_OPERANDS: Final = 8  # values of one condition
 MAX_RULES: Final = 100  # that are explained
 MAX_ELEMENTS: Final = 100  # of a rule with `each` that are looked at again
 
-Hidden = Callable[[], Sequence[str]]
-"""Finds the signatures that stand in a body, which is read for that once, and only if a value is shown."""
-
 
 def explain_rules(
     source: Source,
@@ -50,8 +47,8 @@ def explain_rules(
     Behind a rule by which the payload is ignored no other one was asked.
     """
     scope = make_scope(source, payload, delivery, Budget(MAX_LOOKS))
-    find_hidden, traces = cache(partial(find_signatures, source, delivery)), list[RuleTrace]()
-    for trace in _explain_each(source, scope, made, jobs, error, find_hidden):
+    hidden, traces = find_signatures(source, delivery), list[RuleTrace]()
+    for trace in _explain_each(source, scope, made, jobs, error, hidden):
         traces.append(trace)
         if trace.outcome == "ignored" or len(traces) == MAX_RULES:
             break
@@ -64,7 +61,7 @@ def _explain_each(
     made: Sequence[MappedChange],
     jobs: Sequence[str],
     error: InvalidChange | None,
-    find_hidden: Hidden,
+    hidden: Sequence[str],
 ) -> Iterator[RuleTrace]:
     for number, ignore in enumerate(source.ignore):
         path = f"ignore[{number}]"
@@ -73,7 +70,7 @@ def _explain_each(
         elif not made and _holds(ignore.when, scope):
             yield RuleTrace(rule=path, outcome="ignored", when=ignore.when)
         else:
-            found = _find_values(list_operands(ignore.when), scope, find_hidden)
+            found = _find_values(list_operands(ignore.when), scope, hidden)
             yield RuleTrace(rule=path, outcome="no_match", when=ignore.when, found=found)
     by_rule: dict[str, list[str]] = {}
     for mapped, job in zip(made, chain(jobs, repeat("")), strict=False):
@@ -84,13 +81,13 @@ def _explain_each(
             own = tuple(dict.fromkeys(filter(None, by_rule[path])))
             yield RuleTrace(rule=path, outcome="made", jobs=own)
         elif faults := _faults_of(path, error):
-            found = _explain_faults(source.rules[number], scope, path, faults, find_hidden)
+            found = _explain_faults(source.rules[number], scope, path, faults, hidden)
             yield RuleTrace(rule=path, outcome="failed", faults=faults, found=found)
         else:
-            yield _explain_rule(source.rules[number], scope, path, find_hidden)
+            yield _explain_rule(source.rules[number], scope, path, hidden)
 
 
-def _explain_rule(rule: Rule, scope: Scope, path: str, find_hidden: Hidden) -> RuleTrace:
+def _explain_rule(rule: Rule, scope: Scope, path: str, hidden: Sequence[str]) -> RuleTrace:
     """Return why a rule made nothing, which is not its own fault."""
     try:
         events = find_events(rule, Event(scope, path, ""))
@@ -100,13 +97,13 @@ def _explain_rule(rule: Rule, scope: Scope, path: str, find_hidden: Hidden) -> R
         return RuleTrace(rule=path, outcome="no_elements", when=" → ".join(rule.each))
     if not rule.when or any(_holds(rule.when, event.scope) for event in events[:MAX_ELEMENTS]):
         return RuleTrace(rule=path, outcome="would_make")
-    found = _find_values(list_operands(rule.when), events[0].scope, find_hidden)
+    found = _find_values(list_operands(rule.when), events[0].scope, hidden)
     elements = len(events) if rule.each else 0
     return RuleTrace(rule=path, outcome="no_match", when=rule.when, found=found, elements=elements)
 
 
 def _explain_faults(
-    rule: Rule, scope: Scope, path: str, faults: Sequence[str], find_hidden: Hidden
+    rule: Rule, scope: Scope, path: str, faults: Sequence[str], hidden: Sequence[str]
 ) -> dict[str, str]:
     """Return what the parts of the expressions at fault found, in the first element that has a fault."""
     with suppress(InvalidChange):  # it costs more than an explanation may
@@ -119,7 +116,7 @@ def _explain_faults(
             ]
             if at_fault:
                 parts = [*chain.from_iterable(map(list_parts, at_fault))]
-                return _find_values(parts, event.scope, find_hidden)
+                return _find_values(parts, event.scope, hidden)
     return {}
 
 
@@ -136,9 +133,9 @@ def _holds(expression: str, scope: Scope) -> bool:
         return False
 
 
-def _find_values(operands: Sequence[str], scope: Scope, find_hidden: Hidden) -> dict[str, str]:
+def _find_values(operands: Sequence[str], scope: Scope, hidden: Sequence[str]) -> dict[str, str]:
     """Return what expressions find, as JSON by expression in one line."""
-    found, hidden = dict[str, str](), find_hidden() if operands else ()
+    found = dict[str, str]()
     for operand in operands[:MAX_OPERANDS]:
         try:
             value = _shorten(search(operand, scope, ""), hidden)
