@@ -98,25 +98,19 @@ def bind(routes: Sequence[ApiRoute], deps: object) -> list[ApiRoute]:
     return [replace(route, handler=partial(route.handler, deps)) for route in routes]
 
 
-def get(
-    path: str, summary: str, *, right: Right = "read", description: str = "What is there.", **more: Any
+def _declare(
+    method: Literal["GET", "POST"], path: str, summary: str, *, right: Right, **more: Any
 ) -> Callable[[Callable[..., Any]], ApiRoute]:
-    """Make a function the route that shows what it returns; its call says what the query is."""
-    return lambda function: _make_route(
-        function, "GET", path, summary, right=right, description=description, **more
-    )
+    return lambda function: _make_route(function, method, path, summary, right=right, **more)
 
 
-def post(
-    path: str, summary: str, *, right: Right = "replay", description: str = "What was done.", **more: Any
-) -> Callable[[Callable[..., Any]], ApiRoute]:
-    """Make a function the route that does something and returns what was done.
+get: Final = partial(_declare, "GET", right="read", description="What is there.")
+"""Makes a function the route that shows what it returns; its call says what the query is."""
+post: Final = partial(_declare, "POST", right="replay", description="What was done.")
+"""Makes a function the route that does something and returns what was done.
 
-    Its call says what the form is; `location` is where that is found, with names of its fields in braces.
-    """
-    return lambda function: _make_route(
-        function, "POST", path, summary, right=right, description=description, **more
-    )
+Its call says what the form is; `location` is where that is found, with names of its fields in braces.
+"""
 
 
 def _make_route(
