@@ -178,32 +178,18 @@ def _verify_token(source: Source, delivery: WebhookDelivery, now: float) -> str:
 
 def _verify_bearer(source: Source, delivery: WebhookDelivery, _now: float) -> str:
     """Verify that the bearer token is the secret; two deliveries with equal bodies are the same message."""
-    scheme, _, token = delivery.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        raise Unauthorized(
-            "send the secret of this source as `Authorization: Bearer SECRET`", reason="no_proof"
-        )
-    _check_secret(source, [token.strip()])
+    token = _require_authorization(delivery, "Bearer", "the secret of this source", "SECRET")
+    _check_secret(source, [token])
     return make_message_id(source, delivery)
 
 
 def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str:
     """Verify user and password; a secret without a colon is the password of any user."""
-    scheme, _, token = delivery.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        raise Unauthorized(
-            "send user and password of this source as `Authorization: Basic …`",
-            challenge="Basic",
-            reason="no_proof",
-        )
-    sent = b""
+    token, sent = _require_authorization(delivery, "Basic", "user and password of this source", "…"), b""
     with suppress(ValueError):
-        sent = b64decode(token.strip(), validate=True)
+        sent = b64decode(token, validate=True)
     given = [sent.decode("utf-8", "replace"), sent.decode("latin-1")]  # clients write either
-    try:
-        _check_secret(source, [*given, *(text.partition(":")[2] for text in given)])
-    except Unauthorized as error:
-        raise Unauthorized(str(error), challenge="Basic", reason=error.reason) from None
+    _check_secret(source, [*given, *(text.partition(":")[2] for text in given)], challenge="Basic")
     return make_message_id(source, delivery)
 
 
@@ -264,6 +250,15 @@ def _require_header(delivery: WebhookDelivery, name: str) -> str:
     return value
 
 
+def _require_authorization(delivery: WebhookDelivery, scheme: str, what: str, token: str) -> str:
+    """Return the token behind a scheme; raise Unauthorized, and say what to send in place of it."""
+    given, _, sent = delivery.headers.get("authorization", "").partition(" ")
+    if given.lower() != scheme.lower():
+        text = f"send {what} as `Authorization: {scheme} {token}`"
+        raise Unauthorized(text, challenge=scheme, reason="no_proof")
+    return sent.strip()
+
+
 def _require(places: Places, place: str, what: str) -> list[str]:
     """Return what stands at a place; raise Unauthorized if that is nothing."""
     kind, _, name = place.partition(":")
@@ -279,14 +274,14 @@ def _check_equal(expected: list[str], received: list[str]) -> None:
         raise refusal("the signature does not match")
 
 
-def _check_secret(source: Source, given: Iterable[str]) -> None:
+def _check_secret(source: Source, given: Iterable[str], *, challenge: str = "Bearer") -> None:
     """Raise Unauthorized unless one of the texts is a secret of the source.
 
     Digests are compared, so that not even the length of a secret shows in the time it takes.
     """
     secrets = [_digest(secret.reveal()) for secret in source.secrets]
     if not any_equal(secrets, [_digest(text) for text in given]):
-        raise Unauthorized("this is not the secret of this source", reason="secret")
+        raise Unauthorized("this is not the secret of this source", challenge=challenge, reason="secret")
 
 
 def _digest(text: str) -> bytes:
