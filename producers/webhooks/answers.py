@@ -139,7 +139,7 @@ def _read_value(entry: Mapping[str, Any]) -> object:
         value = _read_options(value, entry["options"])
     if isinstance(value, dict) and "value" in value:  # a value with more to it, such as the text of an option
         value = value.get("optionValue") or value["value"]
-    return _unwrap(value)
+    return unwrap(value)
 
 
 def _read_choice(value: object) -> object:
@@ -147,7 +147,7 @@ def _read_choice(value: object) -> object:
         return value
     labels = value.get("labels", value.get("label"))
     texts = labels if isinstance(labels, list) else [labels]
-    return _unwrap([text for text in (*texts, value.get("other")) if text not in (None, "")])
+    return unwrap([text for text in (*texts, value.get("other")) if text not in (None, "")])
 
 
 def _read_options(value: object, options: Sequence[object]) -> object:
@@ -161,7 +161,8 @@ def _read_options(value: object, options: Sequence[object]) -> object:
     return [texts.get(_text(each), each) for each in chosen if each is not None]
 
 
-def _unwrap(value: object) -> object:
+def unwrap(value: object) -> object:
+    """Return what stands alone in a list, as scripts of Google's forms and Unbounce have every answer."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 

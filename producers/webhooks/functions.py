@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from producers.webhooks.answers import find_chosen, find_field
+from producers.webhooks.answers import find_chosen, find_field, unwrap
 from producers.webhooks.body import read_json, read_mail_body, read_xml
 from producers.webhooks.contacts import drop_unseen, normalize_email, normalize_phone
 from producers.webhooks.fields import compose, decode_text, split_fields
@@ -117,17 +117,12 @@ def _event(scope: Scope) -> object:
 
 def _as_text(value: object) -> str:
     """Return a text or a number, also alone in a list, as text, "" of anything else; 17.0 is 17."""
-    value = _alone(value)
+    value = unwrap(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value) if _is_text(value) else ""
-
-
-def _alone(value: object) -> object:
-    """Return what stands alone in a list, as scripts of Google's forms and Unbounce have every answer."""
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _is_text(value: object) -> bool:
@@ -189,14 +184,14 @@ def _unescape(text: str) -> str:
 def _first(_scope: Scope, *values: object) -> object:
     """Return the first value that is not empty, nor alone in a list; of one list its first such element."""
     candidates = values[0] if len(values) == 1 and isinstance(values[0], list) else values
-    return next((value for value in candidates if _alone(value) not in EMPTY), None)
+    return next((value for value in candidates if unwrap(value) not in EMPTY), None)
 
 
 # --- times, contacts, forms, records
 
 
 def _time(_scope: Scope, value: object, zone: object = DEFAULT_ZONE) -> object:
-    return write_time(_alone(value), str(zone))
+    return write_time(unwrap(value), str(zone))
 
 
 def _email(_scope: Scope, value: object) -> object:
