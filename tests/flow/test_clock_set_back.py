@@ -166,3 +166,37 @@ def test_what_is_parked_is_given_up_no_sooner_because_the_clock_was_set_back(
     after = world.job().parked
     assert after is not None
     assert after.since == before.since
+
+
+@pytest.mark.parametrize("is_flushed", [True, False])
+def test_the_newest_change_counts_though_the_clock_was_set_back_before_it(
+    make_world: Callable[..., World], *, is_flushed: bool
+) -> None:
+    world = make_world()
+    sweeper = sweeper_of(world, [])
+    sweeper.sweep()
+    world.accept(change("create", BUYER, 501, 9001))
+    if is_flushed:
+        world.drain()
+    world.clock.advance(-3600.0)
+    world.accept(change("delete", BUYER, 501, 9001))  # before any sweep saw it
+    sweeper.sweep()
+    first = world.flush()
+    assert (first.next_in or 0.0) < 60.0
+    world.drain()
+    assert world.relations() == {}
+    world.clock.advance(60.0)
+    world.accept(change("create", BUYER, 501, 9001))
+    world.drain()
+    assert world.linked() == {(501, 9001)}
+    assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
+def test_what_a_clock_that_was_years_ahead_accepted_leaves_no_date_behind_it(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+    world.accept(change("create", BUYER, 501, 9001))
+    world.clock.advance(-5 * 365 * 86_400.0)
+    world.accept(change("create", BUYER, 501, 9002))
+    assert world.job(1).accepted_at == world.clock.now()

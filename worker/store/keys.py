@@ -5,7 +5,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     key              type    what                                                lifetime
     meta             hash    layout; v, p: commits of the lease's holder, of     no end, a fixed set of fields
                              people; last: the last commit; bytes: of the jobs
-                             in the queue; dead: those that ended there; sets,
+                             in the queue; dead: those that ended there; latest:
+                             the latest acceptance (µs); sets,
                              sets_since (µs): bytes of a week's replays; erasures:
                              of records so far; held,
                              held_since (µs): open claimed relations; replaced:

@@ -14,6 +14,7 @@ MAX_EXAMINED: Final = 1000  # entries one page looks at, however few of them mat
 CLOCK_AHEAD_US: Final = 300_000_000  # a sender's clock may be ahead of the store's by so much (R3)
 CLOCK_SLACK_US: Final = 300_000_000  # the clock that made a job's id may differ from the store's by so much
 LONGEST_DOUBT_US: Final = 3_600_000_000  # for which a request may land, as the settings have it at most
+CLOCK_SET_BACK_US: Final = 86_400_000_000  # by which it may, and changes count in the order they came
 CLOCK_STEP_US: Final = 10_000_000  # by which the store's clock may step back, and lists still have every job
 FIRST_WAKE_DELAY_US: Final = 2_000_000  # after which the first flush message counts as lost
 LONGEST_WAKE_DELAY_US: Final = 60_000_000  # the longest time a lost flush message is not replaced (R22)

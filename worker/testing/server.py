@@ -7,7 +7,7 @@ from typing import Any
 from worker.redis.scripts import ScriptCall
 from worker.store.jobs.stored_job import HEAD_SIZE
 from worker.store.keys import bucket_at
-from worker.store.limits import CLOCK_AHEAD_US, FIRST_WAKE_DELAY_US, FORGOTTEN_AT_ONCE
+from worker.store.limits import CLOCK_AHEAD_US, CLOCK_SET_BACK_US, FIRST_WAKE_DELAY_US, FORGOTTEN_AT_ONCE
 from worker.testing.commands import MemoryCommands, to_bytes
 
 Rows = list[list[bytes]]
@@ -150,11 +150,13 @@ def accept(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tupl
     size += sum(HEAD_SIZE + len(row[6]) for row in fresh)
     if size > int(max_bytes):
         return b"full", b"bytes"
-    server.hset(keys[0], "bytes", size)
+    latest = int(meta.get(b"latest", 0))
+    accepted_at = max(at, latest) if latest <= at + CLOCK_SET_BACK_US else at
+    server.hset(keys[0], "bytes", size, "latest", accepted_at)
     events = _turn_events(server, keys, meta, at=at, period=int(period))
     for row in fresh:
         server.hset(events, row[1], known[row[1]])
-    _write_jobs(server, keys, fresh, args, at=at)
+    _write_jobs(server, keys, fresh, args, at=accepted_at)
     at_mark, idle_mark = server.hmget(keys[3], ("at", "idle"))
     if at_mark and not idle_mark:
         return b"ok", 0, duplicates

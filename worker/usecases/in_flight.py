@@ -165,7 +165,8 @@ class ReadAhead:
 
     def _is_early(self, work: WorkBatch) -> bool:
         """Return whether the batch is still being collected, by the age of its first change."""
-        return work.jobs[0].accepted_at + self._policy.window * SECOND > work.now if work.jobs else False
+        age = work.now - work.jobs[0].accepted_at if work.jobs else -1
+        return 0 <= age < self._policy.window * SECOND  # below 0 where the store's clock was set back
 
     def _is_free(self, relation_type: str) -> bool:
         """Return whether relations of the type conflict with themselves only."""

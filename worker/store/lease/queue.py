@@ -126,7 +126,8 @@ class QueueHead(NamedTuple):
             if (job := found.get(short)) is None:
                 return cls(exists=True)  # the next read drops it
             if job.value.state == QUEUED:
-                return cls(True, job.accepted_at)
+                is_known = job.accepted_at <= database.now()  # or the clock was set back
+                return cls(True, job.accepted_at if is_known else 0)
         return cls(exists=len(names) == LOOKED_AT)
 
 

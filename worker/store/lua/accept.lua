@@ -13,7 +13,7 @@ local time = redis.call('TIME')
 now = tonumber(now) or tonumber(time[1]) * 1000000 + tonumber(time[2])
 local WIDTH, AT_ONCE = 7, 1000 -- arguments of a submission; things one command is about
 local first, HEAD = 9 + buckets, 16 -- bytes before the value of a job
-local meta = redis.call('HMGET', KEYS[1], 'layout', 'dead', 'events', 'events_since', 'bytes')
+local meta = redis.call('HMGET', KEYS[1], 'layout', 'dead', 'events', 'events_since', 'bytes', 'latest')
 if meta[1] ~= ARGV[5] then return {'layout', meta[1] or ''} end
 
 local seen = {}
@@ -50,9 +50,10 @@ if waiting + #fresh > tonumber(ARGV[2]) then return {'full', 'changes'} end
 if waiting > 0 then bytes = math.max(0, tonumber(meta[5] or 0)) end
 for _, at in ipairs(fresh) do bytes = bytes + HEAD + #ARGV[at + 6] end
 if bytes > tonumber(ARGV[8]) then return {'full', 'bytes'} end
-redis.call('HSET', KEYS[1], 'bytes', bytes)
-
-local present = tonumber(meta[3] or 0)
+-- Never before what came before it: a clock that was set back must not let newer changes lose (R6).
+local present, latest = tonumber(meta[3] or 0), tonumber(meta[6] or 0)
+local accepted_at = latest <= now + CLOCK_SET_BACK_US and math.max(now, latest) or now
+redis.call('HSET', KEYS[1], 'bytes', bytes, 'latest', string.format('%.0f', accepted_at))
 local function is_any_open_before(since) -- a job of a bucket that began by then: its key may be an older one
   local buckets = redis.call('HGETALL', KEYS[8])
   for i = 1, #buckets, 2 do
@@ -92,12 +93,11 @@ for i, at in ipairs(fresh) do
   local id, bucket, label = ARGV[at], tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
   local list, n = bucket < 0 and look_ups or ids, #events
   bucket = math.abs(bucket)
-  local entries = jobs[bucket]
   list[#list + 1] = id
   events[n + 1], events[n + 2] = ARGV[at + 1], seen[ARGV[at + 1]]
   order[bucket][#order[bucket] + 1] = id
-  entries[#entries + 1] = id
-  entries[#entries + 1] = struct.pack('>I8I8', now, number + i) .. ARGV[at + 6]
+  jobs[bucket][#jobs[bucket] + 1] = id
+  jobs[bucket][#jobs[bucket] + 1] = struct.pack('>I8I8', accepted_at, number + i) .. ARGV[at + 6]
   opened[bucket] = opened[bucket] + 1
   if label > 0 then labels[label] = (labels[label] or 0) + 1 end
   write(i == #fresh)
