@@ -70,6 +70,18 @@ def test_a_few_deletes_and_any_number_of_creates_pass_the_brake() -> None:
     assert len(world.relations()) == 189
 
 
+def test_deletes_of_a_clock_that_was_ahead_do_not_pull_the_brake_once_it_was_set_back() -> None:
+    world = world_with(brake=10)
+    create_buyers(world, 25)
+    world.clock.advance(86_400.0)
+    world.accept(change("delete", BUYER, 1, *range(1, 9)))
+    world.drain()
+    world.clock.advance(-86_400.0)
+    world.accept(change("delete", BUYER, 1, *range(9, 17)))
+    world.drain()
+    assert (len(world.relations()), world.store.get_pause("acme")) == (9, None)
+
+
 def test_what_is_cancelled_while_a_flush_reads_is_not_sent_and_the_rest_is_in_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

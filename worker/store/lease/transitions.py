@@ -25,6 +25,7 @@ from worker.store.memories import Memory, why_of
 from worker.store.pauses import PAUSE_FIELDS, KnownPause, write_pause
 
 MINUTE_US: Final = 60_000_000
+HOUR: Final = 60  # minutes
 
 
 def claim(
@@ -273,9 +274,10 @@ def _apply_brake(
     """Count these deletes of the hour, or return the pause if they are too many."""
     row, now = leased.database.read(commit.account, "hgetall", "deletes"), commit.now
     minute, resumed_at = now // MINUTE_US, int(row.pop(b"go", 0))
-    old = [name for name in row if int(name) <= minute - 60]
+    # What is further ahead was counted before the clock was set back.
+    old = [name for name in row if abs(int(name) - minute) >= HOUR]
     sent = sum(int(count) for name, count in row.items() if name not in old)
-    was_resumed = resumed_at and now < resumed_at + BRAKE_WINDOW_US  # a person let the deletes continue
+    was_resumed = abs(now - resumed_at) < BRAKE_WINDOW_US  # a person let the deletes continue
     total = sent + (deletes if was_resumed else brake.planned)
     if old:
         commit.run("HDEL", "deletes", *old)
