@@ -22,6 +22,7 @@ from kombu.utils.json import dumps
 from worker import log
 from worker.celery_unacked import TolerantQoS
 from worker.celery_unreadable import wrap_foreign
+from worker.config import mask_url
 from worker.redis.client import Client as Redis
 from worker.redis.client import (
     NoPermissionError,
@@ -186,6 +187,12 @@ class _OwnTransports:
     # Each queue has its own limit of unacknowledged messages. Celery would ask a RabbitMQ before 4.0 for one
     # over all of them, which a quorum queue refuses.
     qos_semantics_matches_spec = True
+
+    def info(self) -> dict[str, Any]:
+        """Return what it is, as a worker tells who asks (`celery inspect stats`): no password in a URL."""
+        told: dict[str, Any] = super().info()  # type: ignore[misc]
+        hosts = mask_url(told["hostname"] or ""), [mask_url(url) for url in told["alternates"]]
+        return told | {"hostname": hosts[0], "alternates": hosts[1], "transport_options": {}}
 
     def _init_params(self, *args: Any, **params: Any) -> None:
         connection: Any = self

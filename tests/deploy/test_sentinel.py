@@ -28,7 +28,7 @@ from tests.support.deploy_work import (
     repeated_creates,
     wait_until_done,
 )
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.errors import StoreUnavailable
 from worker.ports.waiting import Pause
 from worker.redis.broker import broker_settings
@@ -149,6 +149,17 @@ def test_the_doctor_names_the_broker_with_all_its_sentinels(sentinels: SentinelS
     findings = json.loads(cli("doctor", "--no-api", "--json", code=None).stdout)["findings"]
     broker = next(finding for finding in findings if finding["what"] == "broker")
     assert (broker["level"], broker["text"]) == ("ok", sentinels.url)
+
+
+def test_a_worker_tells_of_its_broker_and_of_no_password(sentinels: SentinelSetup, tmp_path: Path) -> None:
+    """`celery inspect stats` and Flower ask it; its servers take any password of this user."""
+    url = sentinels.url.replace("://", "://default:of-the-master@")
+    url += "?sentinel_username=default&sentinel_password=of-the-sentinels"
+    with running(tmp_path, make_shape("nord", parts=("worker",), store=url)) as stack:
+        [told] = stack.celery().control.inspect(timeout=HANGS_AFTER, limit=1).stats().values()
+        stack.kill()
+    assert len(told["broker"]["alternates"]) == len(sentinels.sentinels)
+    assert "of-the-" not in json.dumps(told)
 
 
 def test_a_service_that_no_sentinel_knows_is_a_store_that_is_away(sentinels: SentinelSetup) -> None:

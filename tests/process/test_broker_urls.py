@@ -1,7 +1,10 @@
 """The broker's URL, as kombu has it."""
 
+import json
+
 import pytest
 
+from worker.celery_broker import OwnCelery
 from worker.redis.broker import broker_settings
 
 
@@ -38,3 +41,20 @@ def test_the_broker_url_is_translated_for_its_client(url: str, kombu_url: str, m
 def test_a_message_to_rabbitmq_is_sent_when_the_broker_has_confirmed_it() -> None:
     settings = broker_settings("amqps://u:p@rabbit//", "relations")
     assert settings["broker_transport_options"] == {"confirm_publish": True}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://u:hunter2@h:1/0",
+        "unix://u:hunter2@/run/redis.sock?db=3",
+        "redis+sentinel://u:hunter2@a,b/main/3?sentinel_password=hunter2",
+        "amqps://u:hunter2@a/host;amqps://u:hunter2@b/host",
+    ],
+)
+def test_what_a_worker_tells_of_its_connection_holds_no_password(url: str) -> None:
+    app = OwnCelery()
+    app.conf.update(broker_settings(url, "relations"))
+    told = app.connection_for_read().info()
+    assert told.pop("password") in ("hunter2", None)  # which Celery leaves out by itself
+    assert "hunter2" not in json.dumps(told)
