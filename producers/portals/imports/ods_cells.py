@@ -79,9 +79,14 @@ def _read_elements(xml: IO[bytes]) -> Iterator[ElementTree.Element]:
     parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser()
     for block in read_blocks(xml):
         parser.feed(block)
-        events = cast(Iterator[tuple[str, ElementTree.Element]], parser.read_events())
-        yield from (element for _, element in events)
+        yield from _take_ended(parser)
     parser.close()
+    yield from _take_ended(parser)  # expat 2.6 and newer may leave the last blocks unread until then
+
+
+def _take_ended(parser: "ElementTree.XMLPullParser[ElementTree.Element]") -> Iterator[ElementTree.Element]:
+    events = cast(Iterator[tuple[str, ElementTree.Element]], parser.read_events())
+    return (element for _, element in events)
 
 
 class _OdsScan:
