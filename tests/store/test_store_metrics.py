@@ -70,6 +70,20 @@ def test_account_stats_show_what_waits_what_is_open_and_what_failed(store: Store
     assert stats["other"]._replace(pause=None) == (0, 0, 0, 0, 0, {}, {}, None)
 
 
+def test_failures_are_counted_by_error_as_they_come_whatever_is_left_of_the_job(store: Store) -> None:
+    def count() -> dict[str, int]:
+        tally = metrics_of(store).account_stats(["acme"])["acme"].tally
+        return {name: by for name, by in tally.items() if name.startswith(("failures", "outcomes"))}
+
+    accept(store, change(1, 9, 10, 11))
+    lease = take_lease(store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed"})
+    assert count() == {"failures:ambiguous": 1, "outcomes:failed": 1}
+    send_and_settle(lease, "r2", {Relation(BUYER, 1, 10): "failed", Relation(BUYER, 1, 11): "applied"})
+    assert count() == {"failures:ambiguous": 2, "outcomes:failed": 2, "outcomes:applied": 1}
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(several=st.lists(tallies, max_size=4))
 def test_counting_one_tally_after_the_other_is_counting_their_sum_in_any_order(

@@ -3,8 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-import msgspec
-
 from worker.contract import Relation, account_of
 from worker.planner.relation_state import RelationRecord
 from worker.ports.records import AuditEntry
@@ -13,22 +11,11 @@ from worker.ports.store import Retention
 from worker.store import codec
 from worker.store.commit import Commit
 from worker.store.database import Database
-from worker.store.jobs.stored_job import FAILED, QUEUED, SENDING, STATES, LoadedJob
+from worker.store.jobs.standing import Standing, count_step
+from worker.store.jobs.stored_job import FAILED, QUEUED, SENDING, STATES, LoadedJob, StoredJob
 from worker.store.keys import bucket_of, short_id
 from worker.store.limits import MAX_REQUESTS
 from worker.store.memories import Memory, end_of, expiry_of
-
-
-class Before(msgspec.Struct, frozen=True, gc=False):
-    """What the indexes know of a job before a transition."""
-
-    is_open: bool
-    groups: frozenset[str]
-
-    @classmethod
-    def of(cls, job: LoadedJob) -> "Before":
-        """Return what they know of a job that was just read."""
-        return cls(job.value.left > 0, job.groups)
 
 
 class AccountCommit(Commit):
@@ -46,8 +33,8 @@ class AccountCommit(Commit):
     ) -> None:
         super().__init__(database, account, adds=adds)
         self.account, self.keep, self.now, self.generation = account, keep, now, generation
-        self.totals: Counter[str] = Counter()
-        self._labels: dict[str, Counter[str]] = {}
+        self.totals, self._numbers = Counter[str](), Counter[str]()
+        self._steps: dict[tuple[Standing, Standing, str, int | None], int] = defaultdict(int)
         self._failed_ms = round(1000 * keep.failed)
         self._finished_ms = round(1000 * keep.finished)
 
@@ -56,16 +43,18 @@ class AccountCommit(Commit):
         self.check("meta", name, known or "")
         self.run("HINCRBY", "meta", name, 1)
 
-    def put(self, job: LoadedJob, before: Before, event: bytes | None = None) -> None:
+    def put(self, job: LoadedJob, before: Standing, event: bytes | None = None) -> None:
         """Write a job, and what changed of it in the indexes; `event` is the value of its idempotency key."""
-        v = job.value
-        if before.is_open and not v.left:
-            self._end(job, event)
-        elif v.left and not before.is_open and v.batch:
-            self._label(v.batch)["failed"] -= 1
-        self._set["kept" if job.is_kept else f"jobs:{bucket_of(job.short)}"] += (job.short, job.encode())
-        if before.groups != (groups := job.groups):
-            self.index_failures(job, before.groups, groups)
+        v, after = job.value, Standing.of(job)
+        bucket = None if job.is_kept else bucket_of(job.short)
+        self._steps[before, after, v.batch, bucket] += 1
+        if (new := after.counts[3] - before.counts[3]) > 0:
+            self._count_failures(v, new)
+        if after.state == FAILED and before.is_open and bucket is not None:
+            self._keep(job, bucket, event)
+        self._set["kept" if job.is_kept else f"jobs:{bucket}"] += (job.short, job.encode())
+        if after.groups != before.groups:
+            self.index_failures(job, before.groups, after.groups)
 
     def put_new_kept(self, job: LoadedJob, event: bytes) -> None:
         """Write a job that has failed as it came."""
@@ -127,15 +116,13 @@ class AccountCommit(Commit):
 
     def send(self, commit_id: str = "") -> None:
         """Write everything; raise Check when a condition does not hold."""
-        counts, numbers = self.totals, dict[str, int]()
-        for name in [name for name in counts if name.startswith("failures:")]:
-            numbers[name] = counts.pop(name)
-        for name, by in counts.items():
+        labels = self._count_steps()
+        for name, by in self.totals.items():
             if name.startswith("relations_") and by > 0:  # as they come, whatever becomes of the job
-                numbers[f"outcomes:{name.removeprefix('relations_')}"] = by
-        self.count("counts", counts)
-        self.count("numbers", numbers)
-        for label, counts in self._labels.items():
+                self._numbers[f"outcomes:{name.removeprefix('relations_')}"] = by
+        self.count("counts", self.totals)
+        self.count("numbers", self._numbers)
+        for label, counts in labels.items():
             self.count(f"batch:{label}", counts)
             if counts["failed"] < 0:
                 self.run("PERSIST", f"batch:{label}")
@@ -143,21 +130,32 @@ class AccountCommit(Commit):
                 self.run("KEEP", f"batch:{label}", round(1000 * self.keep.memory))
         super().send(commit_id)
 
-    def _end(self, job: LoadedJob, event: bytes | None) -> None:
-        v, bucket = job.value, bucket_of(job.short)
-        if v.batch:
-            self._label(v.batch)[STATES[v.state]] += 1
-        if not job.is_kept:
-            self.count_open(bucket, -1, self._finished_ms)
-        if v.state == FAILED and not job.is_kept:
-            job.is_kept = True
-            self.hdel(f"jobs:{bucket}", job.short)
-            self.run("ZADD", "keep", job.number, job.short)
-            if event:
-                self.hset("events:kept", v.digest, event)
+    def _count_steps(self) -> dict[str, Counter[str]]:
+        """Count what the jobs did, as often as several did the same; return the counts of their labels."""
+        labels: dict[str, Counter[str]] = defaultdict(Counter)
+        for (before, after, label, bucket), times in self._steps.items():
+            count_step(before, after, times, self.totals)
+            if before.is_open is after.is_open:
+                continue
+            if before.is_open and bucket is not None:
+                self.count_open(bucket, -times, self._finished_ms)
+            if label:
+                ended, by = (after, times) if before.is_open else (before, -times)
+                labels[label][STATES[ended.state]] += by
+        return labels
 
-    def _label(self, label: str) -> Counter[str]:
-        return self._labels.setdefault(label, Counter())
+    def _count_failures(self, v: StoredJob, new: int) -> None:
+        """Count the errors of so many failures, the last ones of a job."""
+        for place in v.refused[len(v.refused) - new :]:
+            self._numbers[f"failures:{v.refusals[place][1]}"] += 1
+
+    def _keep(self, job: LoadedJob, bucket: int, event: bytes | None) -> None:
+        """Move a job from its bucket to those that failed once."""
+        job.is_kept = True
+        self.hdel(f"jobs:{bucket}", job.short)
+        self.run("ZADD", "keep", job.number, job.short)
+        if event:
+            self.hset("events:kept", job.value.digest, event)
 
 
 def _failure_keys(groups: frozenset[str], *, is_last: bool) -> list[str]:

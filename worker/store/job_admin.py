@@ -10,10 +10,11 @@ from worker.contract import Reference, account_of
 from worker.ports.job_admin import ALL_FAILED, CANCELLED, AdminResult, Payload
 from worker.ports.records import AuditEntry
 from worker.store import codec
-from worker.store.account import AccountCommit, Before, read_jobs_with_claims, read_memories
+from worker.store.account import AccountCommit, read_jobs_with_claims, read_memories
 from worker.store.acts import RedisAuditLog, send_act
 from worker.store.erasure.erasure import RedisErasure
 from worker.store.jobs import job_references, lifecycle
+from worker.store.jobs.standing import Standing
 from worker.store.jobs.stored_job import FAILED, LoadedJob
 from worker.store.keys import short_id
 from worker.store.lease.look_ups import enter_list, enter_look_ups, leave_look_ups
@@ -126,13 +127,13 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
 
     def _cancel(self, account: str, wanted: Sequence[str], entry: AuditEntry) -> tuple[int, AdminResult]:
         commit, known = self._begin_act(account, entry, over_queue=True)
-        found, ended, size = self._read_kept(commit, wanted), list[tuple[LoadedJob, Before]](), 0
+        found, ended, size = self._read_kept(commit, wanted), list[tuple[LoadedJob, Standing]](), 0
         done, refused, looked_at = list[str](), dict[str, str](), 0
         for id_ in wanted:
             job = found.get(short_id(id_))
             looked_at += 1
             if job and (job.is_queued or job_references.waits(job)):
-                ended.append((job, Before.of(job)))
+                ended.append((job, Standing.of(job)))
                 size += job.value.left
             elif not job or not lifecycle.is_cancelled(job):
                 refused[id_] = job.state if job else "gone"
@@ -145,7 +146,7 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
         return looked_at, AdminResult(tuple(done), refused)
 
     def _end_in_queue(
-        self, commit: AccountCommit, ended: Sequence[tuple[LoadedJob, Before]], by: str
+        self, commit: AccountCommit, ended: Sequence[tuple[LoadedJob, Standing]], by: str
     ) -> None:
         """End jobs in the queue; their entries stay there as dead ones until they come to its head."""
         relations = list(dict.fromkeys(relation for job, _ in ended for relation in job.relations()))
@@ -157,7 +158,7 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
             dead += not is_unresolved
             for relation in job.relations():
                 memories[relation][1].add(job.short, "superseded", by)
-            lifecycle.end_in_queue(job, by, commit.totals, now=commit.now, keep=commit.keep)
+            lifecycle.end_in_queue(job, by, now=commit.now, keep=commit.keep)
             commit.put(job, before)
         commit.put_memories(memory for _, memory in memories.values())
         if dead:
@@ -171,7 +172,7 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
         found, is_any = self._read_kept(commit, [*ours, *original]), False
         for id_ in ours:
             if (job := found.get(short_id(id_))) and job.value.replays != job_id:
-                before = Before.of(job)
+                before = Standing.of(job)
                 job.value.replays = job_id
                 commit.put(job, before)
                 is_any = True
@@ -199,7 +200,7 @@ def _dismiss(
 ) -> bool | str:
     if job.value.state != FAILED:
         return job.state
-    before, names = Before.of(job), only.get(f"{commit.account}-{job.short}", ())
+    before, names = Standing.of(job), only.get(f"{commit.account}-{job.short}", ())
     if not lifecycle.dismiss(job, names, commit.now, entry.by, entry.note):
         return False
     commit.put(job, before)
@@ -213,10 +214,10 @@ def _resolve(
         return False
     if reason := job_references.reason_not_to_choose(job, records):
         return reason
-    before = Before.of(job)
+    before = Standing.of(job)
     if job_references.waits(job):
         leave_look_ups(commit, job)
-    job_references.choose(job, records, entry.by, commit.totals, now=commit.now)
+    job_references.choose(job, records, entry.by, now=commit.now)
     commit.put(job, before)
     if job.is_unresolved:
         enter_look_ups(commit, job)
@@ -228,7 +229,7 @@ def _resolve(
 def _look_up_now(commit: AccountCommit, job: LoadedJob, _entry: AuditEntry) -> bool | str:
     if not job_references.waits(job):
         return job.state
-    before = Before.of(job)
+    before = Standing.of(job)
     if not job_references.look_up_now(job, now=commit.now):
         return False
     commit.put(job, before)
@@ -241,7 +242,7 @@ def _replace(commit: AccountCommit, job: LoadedJob, link: _Link) -> bool:
 
     One that somebody has put back meanwhile is not failed, and goes its own way beside them.
     """
-    before, value = Before.of(job), job.value
+    before, value = Standing.of(job), job.value
     known = (value.replayed_by, value.replay)
     value.replayed_by = tuple(dict.fromkeys((*value.replayed_by, *link.new)))
     is_decided = False

@@ -4,9 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from worker.ports.job_admin import ALL_FAILED
 from worker.ports.records import FOREVER
-from worker.store.account import AccountCommit, Before, read_jobs_with_claims
+from worker.store.account import AccountCommit, read_jobs_with_claims
 from worker.store.acts import Acts, commit_of_people, send_act
 from worker.store.jobs import job_references, lifecycle
+from worker.store.jobs.standing import Standing
 from worker.store.jobs.stored_job import LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import FIRST_WAKE_DELAY_US
@@ -69,11 +70,11 @@ class RedisRequeue(Acts):
 
 def _put_back(commit: AccountCommit, job: LoadedJob, failures: Collection[str], mark: str, since: int) -> str:
     """Put a failed job back with these failures, or to be looked up; return the list it joins, if any."""
-    before, dismissed = Before.of(job), job.value.dismissed
+    before, dismissed = Standing.of(job), job.value.dismissed
     if failures:
-        lifecycle.requeue(job, failures, mark, commit.totals, now=commit.now)
+        lifecycle.requeue(job, failures, mark, now=commit.now)
     elif job_references.has_failed_look_up(job) and not (dismissed and dismissed[0] > since):
-        job_references.look_up_again(job, mark, commit.totals, now=commit.now)
+        job_references.look_up_again(job, mark, now=commit.now)
     else:
         return ""
     commit.put(job, before)

@@ -14,12 +14,13 @@ from worker.ports.erasure import ERASED, ErasedPiece, RecordRef, UnsettledReques
 from worker.ports.work import Lease
 from worker.redis.client import is_refusal, translate_errors
 from worker.store import codec, keys
-from worker.store.account import AccountCommit, Before, read_jobs
+from worker.store.account import AccountCommit, read_jobs
 from worker.store.acts import Acts
 from worker.store.database import Database
 from worker.store.erasure.record_eraser import RecordEraser
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs import job_references, lifecycle
+from worker.store.jobs.standing import Standing
 from worker.store.jobs.stored_job import NO_EVENT, QUEUED, LoadedJob
 from worker.store.lease.lease import RedisLease
 from worker.store.lease.leased_account import LeasedAccount
@@ -146,7 +147,7 @@ def erase_jobs(
         job = found.get(short)
         if job is None or job.is_gone(now) or job.is_kept != is_kept:
             continue
-        before, is_waiting = Before.of(job), f"{account}-{short}" in waiting
+        before, is_waiting = Standing.of(job), f"{account}-{short}" in waiting
         labels = _drop_labels(job, text)
         counts["labels"] += labels
         lost = 0 if is_waiting else _erase_one(commit, job, who, counts)
@@ -175,10 +176,10 @@ def _erase_one(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Co
     if v.state == QUEUED:
         left = [relation for relation in job.relations() if who.is_part_of(relation)]
         if v.left == len(left):
-            lifecycle.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
+            lifecycle.end_in_queue(job, ERASED, now=commit.now, keep=commit.keep)
             commit.run("HINCRBY", "meta", "dead", 1)
         elif left:
-            lifecycle.supersede(job, len(left), ERASED, commit.totals)
+            lifecycle.supersede(job, len(left), ERASED)
     counts["jobs"] += 1
     counts["emptied"] += lifecycle.erase(job, who)
     return len(named)
@@ -191,7 +192,7 @@ def _erase_unresolved(commit: AccountCommit, job: LoadedJob, who: RecordRef, cou
     is_waiting = job_references.waits(job)
     if is_waiting and lifecycle.is_nothing_without(job.value, who):
         leave_look_ups(commit, job)
-        lifecycle.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
+        lifecycle.end_in_queue(job, ERASED, now=commit.now, keep=commit.keep)
     counts["jobs"] += 1
     counts["emptied"] += lifecycle.erase(job, who)
     if job.is_open:

@@ -1,6 +1,5 @@
 """What happens to a job whose records are still to be found: it is resolved, parked, or fails. Pure."""
 
-from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
@@ -18,7 +17,6 @@ from worker.store.jobs.stored_job import (
     QUEUED,
     READ,
     SIDES,
-    STATES,
     TO_BE_READ_FIRST,
     LoadedJob,
     StoredJob,
@@ -59,41 +57,35 @@ def _only_one(v: StoredJob) -> tuple[int | Reference, ...]:
     return (*(v.parents if v.replaces == "p" else v.children), *found)
 
 
-def settle(job: LoadedJob, result: LookUpResult, totals: Counter[str], *, now: int, keep: Retention) -> None:
+def settle(job: LoadedJob, result: LookUpResult, *, now: int, keep: Retention) -> None:
     """Write what a look-up found into a job that waits for it: it is queued, parked, or has failed."""
-    v, before = job.value, job.value.state
+    v = job.value
     v.references = tuple(_answered(each, result.answers, result.asked_at) for each in v.references)
     if result.refusal:
         _fail(job, result.refusal, now=now, keep=keep)
-        totals["failed"] += 1
     elif result.parked:
         v.state, v.parked = PARKED, result.parked
     else:
-        _take_found(job, result, totals, now=now, keep=keep)
-    _count_state(totals, before, v.state)
+        _take_found(job, result, now=now, keep=keep)
 
 
-def _take_found(
-    job: LoadedJob, result: LookUpResult, totals: Counter[str], *, now: int, keep: Retention
-) -> None:
+def _take_found(job: LoadedJob, result: LookUpResult, *, now: int, keep: Retention) -> None:
     """Let the job be queued if its records are known now, and so is what a replace has to read."""
     related = result.related if job.value.awaits_read else None
     if related is not None or not job.is_unresolved:
         _resolve(job.value)
     if related is not None:
-        _add_others(job, related, totals, now=now, keep=keep)
+        _add_others(job, related, now=now, keep=keep)
 
 
-def choose(
-    job: LoadedJob, records: Mapping[Reference, int], by: str, totals: Counter[str], *, now: int
-) -> None:
+def choose(job: LoadedJob, records: Mapping[Reference, int], by: str, *, now: int) -> None:
     """Write which records a person says that references are; with all of them known, the job is queued.
 
     Until then it is looked up at once. One that has failed goes back.
     """
     if has_failed_look_up(job):
-        look_up_again(job, "", totals, now=now)
-    v, before = job.value, job.value.state
+        look_up_again(job, "", now=now)
+    v = job.value
     v.references = tuple(
         msgspec.structs.replace(each, record=records[each.reference], asked_at=now, by=by)
         if not each.record and each.reference in records
@@ -104,7 +96,6 @@ def choose(
         _resolve(v)
     else:
         look_up_now(job, now=now)
-    _count_state(totals, before, v.state)
 
 
 def reason_not_to_choose(job: LoadedJob, records: Mapping[Reference, int]) -> str:
@@ -134,14 +125,13 @@ def look_up_now(job: LoadedJob, *, now: int) -> bool:
     return True
 
 
-def look_up_again(job: LoadedJob, mark: str, totals: Counter[str], *, now: int) -> None:
+def look_up_again(job: LoadedJob, mark: str, *, now: int) -> None:
     """Let a job that failed because a record was not found be looked up anew."""
     v = job.value
     v.state, v.refusal, v.parked = QUEUED, None, None
     count_left(v)
     v.requeued_at, v.finished_at, v.expires, v.dismissed = now, 0, 0, None
     v.replay = mark or v.replay
-    totals["failed"] -= 1
 
 
 def has_failed_look_up(job: LoadedJob) -> bool:
@@ -180,9 +170,7 @@ def _resolve(v: StoredJob) -> None:
     count_left(v)
 
 
-def _add_others(
-    job: LoadedJob, related: frozenset[int], totals: Counter[str], *, now: int, keep: Retention
-) -> None:
+def _add_others(job: LoadedJob, related: frozenset[int], *, now: int, keep: Retention) -> None:
     """Let a replace remove what is there beside what it names; with nothing to do it has ended."""
     v, done = job.value, sum(job.value.counts)
     named = v.parents if v.replaces == "p" else v.children
@@ -196,7 +184,7 @@ def _add_others(
     v.again = tuple(map(str, to_do))
     v.total, v.left = done + len(to_do), len(to_do)
     if not to_do:
-        lifecycle.end(job, totals, now=now, keep=keep)
+        lifecycle.end(job, now=now, keep=keep)
 
 
 def _fail(job: LoadedJob, refusal: tuple[int, str, str], *, now: int, keep: Retention) -> None:
@@ -204,9 +192,3 @@ def _fail(job: LoadedJob, refusal: tuple[int, str, str], *, now: int, keep: Rete
     v.refusal = (code, error, message[:MAX_FAULT_LENGTH], "")
     v.state, v.total, v.left = FAILED, sum(v.counts), 0
     v.finished_at, v.expires = now, now + to_us(keep.failed)
-
-
-def _count_state(totals: Counter[str], before: int, after: int) -> None:
-    for state, by in ((before, -1), (after, 1)):
-        if state == PARKED:
-            totals[STATES[state]] += by

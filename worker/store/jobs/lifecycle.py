@@ -1,10 +1,9 @@
 """What happens to a job: it is claimed, settled and ends, people decide, an erased record leaves it. Pure.
 
-Times, outcomes and ids are arguments. Each transition changes the job, and adds to the account's totals.
+Times, outcomes and ids are arguments. What a step counts follows from where the job stood before and after.
 """
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
@@ -16,15 +15,12 @@ from worker.ports.job_admin import CANCELLED, REPLACED
 from worker.ports.records import JobState
 from worker.ports.store import Retention
 from worker.store.jobs.stored_job import (
-    COUNTED,
     FAILED,
     NO_EVENT,
     NUMBER_OF,
     NUMBERS,
-    OUTCOME_COUNTERS,
     QUEUED,
     SENDING,
-    STATES,
     SUCCEEDED,
     SUPERSEDED,
     TO_BE_READ,
@@ -36,9 +32,10 @@ from worker.store.jobs.stored_job import (
 from worker.store.limits import REQUEST_IDS_LENGTH
 
 
-def claim(job: LoadedJob) -> None:
-    """Let the job leave the queue."""
-    job.value.state, job.value.again = SENDING, ()
+def claim(jobs: Iterable[LoadedJob]) -> None:
+    """Let jobs leave the queue."""
+    for job in jobs:
+        job.value.state, job.value.again = SENDING, ()
 
 
 def settle(
@@ -46,7 +43,6 @@ def settle(
     outcomes: Sequence[RelationOutcome],
     state: JobState | None,
     request_id: str,
-    totals: Counter[str],
     *,
     now: int,
     keep: Retention,
@@ -55,30 +51,25 @@ def settle(
     v = job.value
     if not v.left:
         return False
-    before, counts = v.state, list(v.counts)
+    counts = list(v.counts)
     for outcome in outcomes:
-        result, refusal = outcome.result, outcome.refusal
-        counts[NUMBERS[result]] += 1
-        totals[OUTCOME_COUNTERS[result]] += 1
+        counts[NUMBERS[outcome.result]] += 1
         if outcome.by:
             v.by = outcome.by
-        if result == "failed":
-            totals[f"failures:{refusal.error if refusal else 'other'}"] += 1
-            _add_failure(v, str(outcome.relation), refusal or UNKNOWN_REFUSAL[:3])
+        if outcome.result == "failed":
+            _add_failure(v, str(outcome.relation), outcome.refusal or UNKNOWN_REFUSAL[:3])
     was_sent = state or counts[0] > v.counts[0] or counts[3] > v.counts[3]
     v.counts = (counts[0], counts[1], counts[2], counts[3])
     v.left -= len(outcomes)
     if request_id and was_sent and request_id not in v.requests:
         v.requests = _latest_that_fit((*v.requests, request_id)) if v.requests else (request_id,)
         v.attempts += state != "queued"  # a dry run of a queued job is no attempt
-    if v.left <= 0 and has_to_remove(v):
+    if v.left > 0:
+        v.state = NUMBER_OF[state] if state else v.state
+    elif has_to_remove(v):
         await_read(job)
-    elif v.left <= 0:
-        end(job, totals, now=now, keep=keep)
-    elif state:
-        v.state = NUMBER_OF[state]
-    if v.state != before:
-        _move_state_count(totals, STATES[before], STATES[v.state])
+    else:
+        end(job, now=now, keep=keep)
     return True
 
 
@@ -94,21 +85,18 @@ def await_read(job: LoadedJob) -> None:
     v.total, v.left = v.total + 1, 1
 
 
-def end_in_queue(job: LoadedJob, by: str, totals: Counter[str], *, now: int, keep: Retention) -> None:
+def end_in_queue(job: LoadedJob, by: str, *, now: int, keep: Retention) -> None:
     """End a job that waits in the queue: what was left of it is superseded."""
-    before = job.value.state
-    supersede(job, job.value.left, by, totals)
+    supersede(job, job.value.left, by)
     job.value.again, job.value.parked = (), None
-    end(job, totals, now=now, keep=keep)
-    _move_state_count(totals, STATES[before], STATES[job.value.state])
+    end(job, now=now, keep=keep)
 
 
-def supersede(job: LoadedJob, count: int, by: str, totals: Counter[str]) -> None:
+def supersede(job: LoadedJob, count: int, by: str) -> None:
     """Count relations of a job in the queue as superseded."""
     v = job.value
     v.counts = (v.counts[0], v.counts[1] + count, v.counts[2], v.counts[3])
     v.left, v.by = v.left - count, by
-    totals["relations_superseded"] += count
 
 
 def is_cancelled(job: LoadedJob) -> bool:
@@ -116,21 +104,12 @@ def is_cancelled(job: LoadedJob) -> bool:
     return job.value.by == CANCELLED and not job.is_open
 
 
-def end(job: LoadedJob, totals: Counter[str], *, now: int, keep: Retention) -> None:
+def end(job: LoadedJob, *, now: int, keep: Retention) -> None:
     """End a job by its counts; one that had nothing to do has succeeded."""
     v = job.value
     v.state = FAILED if v.counts[3] else SUCCEEDED if v.counts[0] or not v.total else SUPERSEDED
     v.left, v.finished_at = 0, now
     v.expires = now + to_us(keep.failed if v.state == FAILED else keep.finished)
-    totals[STATES[v.state]] += 1
-
-
-def _move_state_count(totals: Counter[str], before: str, after: str) -> None:
-    """Count open states as they are; ended ones are counted as they come."""
-    if before in COUNTED:
-        totals[before] -= 1
-    if after in COUNTED:
-        totals[after] += 1
 
 
 def _latest_that_fit(request_ids: tuple[str, ...]) -> tuple[str, ...]:
@@ -173,7 +152,7 @@ def failures_to_requeue(job: LoadedJob, since: int, only: Collection[str] = ()) 
     return tuple(name for name in v.failed if name in chosen and decided_at.get(name, since) <= since)
 
 
-def requeue(job: LoadedJob, names: Collection[str], mark: str, totals: Counter[str], *, now: int) -> None:
+def requeue(job: LoadedJob, names: Collection[str], mark: str, *, now: int) -> None:
     """Put a failed job back with only these of its failed relations to do; erased failures end superseded.
 
     The others stay failed, and what was decided about them stays decided.
@@ -190,9 +169,6 @@ def requeue(job: LoadedJob, names: Collection[str], mark: str, totals: Counter[s
     show_first_refusal(v)
     v.finished_at, v.expires, v.dismissed = 0, 0, None
     v.replay = mark or v.replay
-    totals.update({"failed": -1, "relations_failed": -(back + erased)})
-    if erased:
-        totals["relations_superseded"] += erased
 
 
 def dismiss(job: LoadedJob, names: Collection[str], at: int, by: str, why: str) -> bool:

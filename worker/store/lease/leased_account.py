@@ -9,9 +9,10 @@ from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import RelationRecord
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
-from worker.store.account import AccountCommit, Before, read_events, read_memories
+from worker.store.account import AccountCommit, read_events, read_memories
 from worker.store.commit import Check, Overtaken
 from worker.store.database import Database
+from worker.store.jobs.standing import Standing
 from worker.store.jobs.stored_job import FAILED, LoadedJob
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange
 from worker.store.lease.queue import Queue
@@ -176,7 +177,7 @@ class LeasedAccount:
             raise Overtaken from None
         self.forget()
 
-    def put_jobs(self, commit: AccountCommit, changed: Mapping[str, Before]) -> None:
+    def put_jobs(self, commit: AccountCommit, changed: Mapping[str, Standing]) -> None:
         """Write jobs; one that ended when its idempotency key is old, or as failed, has that written anew."""
         since, old = self.meta.events_since, list[LoadedJob]()
         for short, before in changed.items():

@@ -14,10 +14,11 @@ import msgspec
 from worker.contract import TYPES, Reference, Relation
 from worker.planner.relation_state import RelationRecord
 from worker.ports.references import LookUpBatch, LookUpResult
-from worker.store.account import AccountCommit, Before, read_jobs
+from worker.store.account import AccountCommit, read_jobs
 from worker.store.commit import Commit, repeat_while_overtaken
 from worker.store.database import Database
 from worker.store.jobs import job_references
+from worker.store.jobs.standing import Standing
 from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.keys import short_id
 from worker.store.lease.leased_account import LeasedAccount
@@ -180,7 +181,7 @@ def _write_piece(
     by_short = {short_id(result.job): result for result in results}
     found = read_jobs(database, account, by_short)
     leased.jobs |= found
-    commit, changed = leased.commit(), dict[str, Before]()
+    commit, changed = leased.commit(), dict[str, Standing]()
     resolved, replaces = list[LoadedJob](), list[LoadedJob]()
     places = {short: _place_read(job, by_short[short]) for short, job in found.items()}
     coming = read_coming(database, account, {*filter(None, places.values())}, now=commit.now)
@@ -188,12 +189,12 @@ def _write_piece(
         job = found.get(short)
         if job is None or not job_references.waits(job):
             continue  # a person has decided in between
-        changed[short] = Before.of(job)
+        changed[short] = Standing.of(job)
         leave_look_ups(commit, job)
         if place := places[short]:
             replaces.append(job)
             result = _with_more(result, coming.get(place, frozenset()))
-        job_references.settle(job, result, commit.totals, now=commit.now, keep=leased.keep)
+        job_references.settle(job, result, now=commit.now, keep=leased.keep)
         if result.parked:
             commit.run("ZADD", "parked", result.parked.until, short)
         elif job.is_open:

@@ -12,9 +12,10 @@ from worker.ports.records import AuditEntry
 from worker.ports.waiting import Pause
 from worker.ports.work import BegunRequest, ClaimedJob, DeleteBrake, OpenWrite, Writes
 from worker.store import codec
-from worker.store.account import AccountCommit, Before, read_jobs, read_memories
+from worker.store.account import AccountCommit, read_jobs, read_memories
 from worker.store.commit import Check
 from worker.store.jobs import lifecycle
+from worker.store.jobs.standing import Standing
 from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange, as_old
 from worker.store.lease.leased_account import LeasedAccount
@@ -38,14 +39,14 @@ def claim(
         leased.require_lease()  # the next holder may have taken it
         return False
     commit, change = leased.commit(), ClaimedWorkChange()
+    claimed = [leased.jobs[short] for short in recovered or wanted]
     if recovered is not None:
         _end_recovery(leased, commit, writes)
+        lifecycle.claim(claimed)  # as the dead worker has counted them
     elif wanted:
         change = _take(leased, commit, wanted, writes)
-    claimed = list(recovered or wanted)
-    changed = {short: Before.of(leased.jobs[short]) for short in claimed if short not in change.jobs}
-    for short in claimed:
-        lifecycle.claim(leased.jobs[short])
+    changed = {job.short: Standing.of(job) for job in claimed if job.short not in change.jobs}
+    lifecycle.claim(claimed)
     request_ids = [entry.request_id for entry in begun]
     if request_ids:
         commit.run("HDEL", "journal", *request_ids)
@@ -100,7 +101,7 @@ def settle(leased: LeasedAccount, request_id: str, writes: Writes) -> None:
     commit = leased.commit()
     if request_id:
         commit.run("HDEL", "journal", request_id)
-    changed, change = dict[str, Before](), ClaimedWorkChange()
+    changed, change = dict[str, Standing](), ClaimedWorkChange()
     _write(leased, commit, writes, request_id, changed, change)
     leased.send(commit, change)
     leased.clear_journal([request_id])
@@ -111,7 +112,7 @@ def write_claimed(leased: LeasedAccount) -> None:
     """Write the open relations that are claimed only, and their jobs."""
     _load(leased, Writes(), leased.claimed.jobs)
     commit, change = leased.commit(), ClaimedWorkChange()
-    left = {short: Before.of(leased.jobs[short]) for short in leased.claimed.jobs if short in leased.jobs}
+    left = {short: Standing.of(leased.jobs[short]) for short in leased.claimed.jobs if short in leased.jobs}
     _write(leased, commit, Writes(), "", left, change)
     leased.send(commit, change)
 
@@ -123,8 +124,8 @@ def _take(
     if not leased.queue.has(wanted):
         leased.queue = Queue.locate(leased.database, leased.account, wanted, dead=leased.meta.dead)
     leased.queue.cut_after(wanted, commit)
-    commit.totals["sending"] += len(wanted)
     change = leased.claimed.take(wanted, writes, leased.opened)
+    commit.totals["sending"] += len(change.jobs)  # which are not written
     if change.jobs:
         commit.run("RPUSH", "claimed", *change.jobs)
         if not leased.claimed.jobs:
@@ -150,9 +151,9 @@ def _load(leased: LeasedAccount, writes: Writes, more: Iterable[str]) -> None:
     if missing := [short for short in named if short not in leased.jobs]:
         found_jobs = read_jobs(leased.database, leased.account, missing)
         claimed: Collection[str] = () if leased.claimed.recovered else leased.claimed.jobs
-        for job in found_jobs.values():
-            if job.short in claimed and job.value.state == QUEUED:
-                lifecycle.claim(job)
+        lifecycle.claim(
+            job for job in found_jobs.values() if job.short in claimed and job.value.state == QUEUED
+        )
         leased.jobs |= found_jobs
     relations = {outcome.relation for outcome in writes.outcomes} | writes.confirmed.keys()
     if unknown := sorted(each for each in relations if each not in leased.memories):
@@ -166,11 +167,11 @@ def _write(
     commit: AccountCommit,
     writes: Writes,
     request_id: str,
-    changed: dict[str, Before],
+    changed: dict[str, Standing],
     change: ClaimedWorkChange,
 ) -> None:
     """Write everything that one transition changes; `changed` jobs are written in any case."""
-    totals, memories, account = commit.totals, leased.memories, leased.account
+    memories, account = leased.memories, leased.account
     skipped = len(account) + 1
     by_job: dict[str, list[RelationOutcome]] = {id_[skipped:]: [] for id_ in writes.job_states}
     touched: dict[Relation, Memory] = {}
@@ -193,9 +194,9 @@ def _write(
     for short, outcomes in by_job.items():
         if (job := leased.jobs.get(short)) is None:
             continue
-        before = changed.get(short) or Before.of(job)
+        before = changed.get(short) or Standing.of(job)
         doing = writes.job_states.get(f"{account}-{short}") if writes.job_states else None
-        if lifecycle.settle(job, outcomes, doing, request_id, totals, now=commit.now, keep=leased.keep):
+        if lifecycle.settle(job, outcomes, doing, request_id, now=commit.now, keep=leased.keep):
             changed[short] = before
             if job.is_unresolved:
                 to_be_read.append(job)
