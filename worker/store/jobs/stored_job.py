@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from worker.contract import Module, Reference, Relation, Side
 from worker.errors import StoreUnreadable
@@ -142,6 +143,9 @@ class StoredJob(msgspec.Struct, array_like=True, gc=False):
 
 
 _decode = msgspec.msgpack.Decoder(StoredJob).decode
+COMMON: Final = StoredJob.__struct_fields__.index("refusal")  # fields that every job has
+UNUSED: Final = astuple(StoredJob())[COMMON:]
+"""The others of a job that has not failed, names nothing by a reference, and stands in for no other one."""
 
 
 class LoadedJob(msgspec.Struct, gc=False):
@@ -176,34 +180,9 @@ class LoadedJob(msgspec.Struct, gc=False):
 
     def encode(self) -> bytes:
         """Encode the job, without the last fields if they are as they were at acceptance."""
-        v = self.value
-        common = (
-            v.action,
-            v.type,
-            v.parents,
-            v.children,
-            v.occurred_at,
-            v.digest,
-            v.event_id,
-            v.info,
-            v.source,
-            v.batch,
-            v.correlation,
-            v.allow_empty,
-            v.state,
-            v.finished_at,
-            v.expires,
-            v.left,
-            v.total,
-            v.counts,
-            v.attempts,
-            v.requests,
-            v.by,
-        )
-        is_rare = v.refusal or v.failed or v.again or v.requeued_at or v.dismissed or v.replays or v.replay
-        is_looked_up = v.references or v.replaces
-        body = _pack(v) if is_rare or is_looked_up or v.replayed_by else _pack(common)
-        return HEAD.pack(self.accepted_at, self.number) + body
+        values = astuple(self.value)
+        body = values[:COMMON] if values[COMMON:] == UNUSED else values
+        return HEAD.pack(self.accepted_at, self.number) + _pack(body)
 
     @property
     def state(self) -> JobState:
