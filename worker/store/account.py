@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from worker.contract import Relation, account_of
-from worker.planner.relation_state import RelationRecord
 from worker.ports.records import AuditEntry
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
@@ -247,8 +246,8 @@ def relations_sent(journal: Mapping[bytes, bytes]) -> frozenset[Relation]:
 
 def read_memories(
     database: Database, account: str, relations: Sequence[Relation], *, now: int, opens: bool = True
-) -> dict[Relation, tuple[RelationRecord, Memory]]:
-    """Return what is open and remembered of these relations."""
+) -> dict[Relation, Memory]:
+    """Return what is remembered of these relations, with what is open of them."""
     if not relations:
         return {}
     names = list(map(str, relations))
@@ -261,12 +260,10 @@ def read_memories(
     found = {}
     works = opened[0] if opens else [None] * len(names)
     for relation, name, one, other, work in zip(relations, names, older, newer, works, strict=True):
-        text = one if other is None else other
-        if one is not None and other is not None:
-            text = max(one, other, key=expiry_of)
-        memory = Memory.read(name, text, account, now)
-        opened_work = codec.read_open(work) if work else None
-        found[relation] = (RelationRecord(opened_work, memory.state, memory.doubt), memory)
+        text = max(one, other, key=expiry_of) if one and other else one or other
+        found[relation] = memory = Memory.read(name, text, account, now)
+        if work:
+            memory.open = codec.read_open(work)
     return found
 
 
@@ -329,5 +326,5 @@ def closed_guards(database: Database, account: str, members: Collection[bytes], 
     return [
         member
         for member, relation in by_member.items()
-        if not (record := found[relation][0]).open and not (record.doubt and record.doubt.until > now)
+        if not (memory := found[relation]).open and not (memory.doubt and memory.doubt.until > now)
     ]

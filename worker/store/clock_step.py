@@ -65,10 +65,10 @@ class RedisClockStep(Acts):
     def _move_relations(self, account: str, by: int, names: Sequence[str]) -> None:
         commit, relations = self._begin_step(account), [Relation.parse(name) for name in names]
         found = read_memories(self.database, account, relations, now=commit.now)
-        for relation, (record, _) in found.items():
-            if not record.open:
+        for relation, memory in found.items():
+            if not memory.open:
                 continue
-            moved = _moved(record.open, by, now=commit.now)
+            moved = _moved(memory.open, by, now=commit.now)
             commit.hset("open", str(relation), codec.encode_open(moved))
             commit.run("ZADD", "due", moved.not_before or moved.since, str(relation))
         send_act(commit)
@@ -91,7 +91,7 @@ class RedisClockStep(Acts):
     def _move_doubts_of(self, account: str, by: int, relations: Sequence[Relation]) -> None:
         commit = self._begin_step(account)
         found = read_memories(self.database, account, relations, now=commit.now, opens=False)
-        for _, memory in found.values():
+        for memory in found.values():
             if memory.doubt and memory.doubt.until > commit.now + LONGEST_DOUBT_US:
                 memory.doubt = memory.doubt._replace(until=memory.doubt.until - by)
                 commit.put_memories([memory])

@@ -157,10 +157,10 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
                 leave_look_ups(commit, job)
             dead += not is_unresolved
             for relation in job.relations():
-                memories[relation][1].add(job.short, "superseded", by)
+                memories[relation].add(job.short, "superseded", by)
             lifecycle.end_in_queue(job, by, now=commit.now, keep=commit.keep)
             commit.put(job, before)
-        commit.put_memories(memory for _, memory in memories.values())
+        commit.put_memories(memories.values())
         if dead:
             commit.run("HINCRBY", "meta", "dead", dead)
 

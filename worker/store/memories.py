@@ -1,5 +1,8 @@
 """The memory of a relation as it is stored, with the last outcomes of jobs that named it. Pure."""
 
+from operator import itemgetter
+from typing import Final
+
 import msgspec
 
 from worker.contract.instant import SECOND
@@ -15,7 +18,7 @@ from worker.planner.fold import (
     Result,
     Version,
 )
-from worker.planner.relation_state import Doubt
+from worker.planner.relation_state import Doubt, OpenRelation, RelationRecord
 from worker.ports.records import RelationEvent
 from worker.ports.store import Retention
 from worker.store.jobs.stored_job import NUMBERS
@@ -24,6 +27,7 @@ from worker.store.limits import MAX_HISTORY
 
 _pack = msgspec.msgpack.Encoder().encode
 Event = tuple[str, int, str]  # id, number of the result, by or why
+ID: Final = itemgetter(0)  # of an event
 
 
 class StoredMemory(msgspec.Struct, array_like=True, gc=False):
@@ -52,7 +56,7 @@ class Memory(msgspec.Struct, gc=False):
 
     `own_replaces` are the last replaces that name the relation, or found it and are to remove it: what became
     of that is told by their outcomes, and not by their reads. `expires` says when it ends (s), as it was read
-    or written last.
+    or written last. `open` is what was open of the relation when that was read with it.
     """
 
     name: str = ""
@@ -61,6 +65,7 @@ class Memory(msgspec.Struct, gc=False):
     events: tuple[Event, ...] = ()
     own_replaces: tuple[Version, ...] = ()
     expires: int = 0
+    open: OpenRelation | None = None
 
     @classmethod
     def read(cls, name: str, text: bytes | None, account: str, now: int) -> "Memory":
@@ -73,18 +78,9 @@ class Memory(msgspec.Struct, gc=False):
             raise StoreUnreadable(f"what is remembered of {name} cannot be read") from error
         if stored.expires * SECOND <= now:
             return cls(name)
-        if not stored.is_known and not (stored.present or stored.absent):
-            return cls(name, None, None, stored.events, stored.own_replaces, stored.expires)
-        last = stored.events[-1][0] if stored.events else ""
-
-        def version(kept: tuple[int, int, str] | None) -> JobVersion:
-            return JobVersion(Version(kept[0], kept[1]), f"{account}-{kept[2] or last}") if kept else NEVER
-
-        info = {
-            key: ConfirmedInfo(Version(at, number), f"{account}-{job or last}", value, removed)
-            for key, at, number, job, value, removed in stored.info
-        }
-        confirmed = ConfirmedState(version(stored.present), version(stored.absent), info)
+        confirmed = None
+        if stored.is_known or stored.present or stored.absent:
+            confirmed = _read_confirmed(stored, account, stored.events[-1][0] if stored.events else "")
         return cls(name, confirmed, stored.doubt, stored.events, stored.own_replaces, stored.expires)
 
     def encode(self, expires: int) -> bytes:
@@ -117,7 +113,7 @@ class Memory(msgspec.Struct, gc=False):
     def add(self, short: str, result: Result, why: str) -> None:
         """Add the outcome of a job, in place of an earlier one of it."""
         events = self.events
-        if events and short in [event[0] for event in events]:
+        if events and short in map(ID, events):
             events = tuple([event for event in events if event[0] != short])
         self.events = (*events, (short, NUMBERS[result], why))
 
@@ -129,6 +125,11 @@ class Memory(msgspec.Struct, gc=False):
     def state(self) -> ConfirmedState:
         """What is confirmed."""
         return NOTHING if self.confirmed is None else self.confirmed
+
+    @property
+    def record(self) -> RelationRecord:
+        """What is known of the relation."""
+        return RelationRecord(self.open, self.state, self.doubt)
 
     def history(self, account: str) -> list[RelationEvent]:
         """Return the outcomes of the jobs that named the relation, oldest first."""
@@ -147,6 +148,18 @@ def why_of(outcome: RelationOutcome, request_id: str) -> str:
 def end_of(now: int, keep: Retention) -> int:
     """Return until when a memory is kept that is written now (seconds)."""
     return -(-(now + round(keep.memory * SECOND)) // SECOND)
+
+
+def _read_confirmed(stored: StoredMemory, account: str, last: str) -> ConfirmedState:
+    present, absent = stored.present, stored.absent
+    return ConfirmedState(
+        JobVersion(Version(present[0], present[1]), f"{account}-{present[2] or last}") if present else NEVER,
+        JobVersion(Version(absent[0], absent[1]), f"{account}-{absent[2] or last}") if absent else NEVER,
+        {
+            key: ConfirmedInfo(Version(at, number), f"{account}-{job or last}", value, removed)
+            for key, at, number, job, value, removed in stored.info
+        },
+    )
 
 
 def _short_version(kept: JobVersion, last: str) -> tuple[int, int, str] | None:

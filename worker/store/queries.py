@@ -93,7 +93,7 @@ class RedisQueries:
         wanted, records, now = list(relations), dict[Relation, RelationRecord](), self._database.now()
         for start in range(0, len(wanted), MAX_EXAMINED):
             found = read_relations(self._database, account, wanted[start : start + MAX_EXAMINED], now=now)
-            records |= {relation: record for relation, (record, _) in found.items()}
+            records |= {relation: memory.record for relation, memory in found.items()}
         return records
 
     def relation_events(
@@ -101,7 +101,7 @@ class RedisQueries:
     ) -> dict[Relation, tuple[RelationEvent, ...]]:
         """Return the outcomes that are remembered of these relations, oldest first."""
         found = read_memories(self._database, account, relations, now=self._database.now(), opens=False)
-        return {relation: tuple(memory.history(account)) for relation, (_, memory) in found.items()}
+        return {relation: tuple(memory.history(account)) for relation, memory in found.items()}
 
     def account_state(self, account: str) -> AccountState:
         """Return what decides whether something of the account is sent now."""

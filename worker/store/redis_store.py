@@ -86,12 +86,11 @@ class RedisStore(RedisIntake, RedisDue, RedisPauses, RedisRequeue, RedisClockSte
         self, account: str, relation: Relation
     ) -> tuple[RelationRecord, tuple[RelationEvent, ...]]:
         """Return what is kept of a relation, and the jobs that named it, oldest first."""
-        found = read_relations(self.database, account, [relation], now=self.database.now())
-        record, memory = found[relation]
+        memory = read_relations(self.database, account, [relation], now=self.database.now())[relation]
         waiting = [
-            RelationEvent(intent.job, "", "") for intent in (record.open.intents if record.open else ())
+            RelationEvent(intent.job, "", "") for intent in (memory.open.intents if memory.open else ())
         ]
-        return record, (*memory.history(account), *waiting)
+        return memory.record, (*memory.history(account), *waiting)
 
     def get_request(self, account: str, request_id: str) -> RequestRecord | None:
         """Return what was sent and answered."""

@@ -11,7 +11,7 @@ import msgspec
 
 from worker.contract import Relation
 from worker.planner.fold import RESULTS
-from worker.planner.relation_state import OpenRelation, RelationRecord, Stage
+from worker.planner.relation_state import OpenRelation, Stage
 from worker.ports.store import Retention
 from worker.store import codec
 from worker.store.inspection.flaws import (
@@ -243,9 +243,7 @@ class Survey:
                 message = "is to be looked up and is not parked"
                 yield flaw("look_up", self._id(short), message, ("ZREM", "parked", short))
 
-    def check_stranded(
-        self, job: LoadedJob, records: Mapping[Relation, tuple[RelationRecord, Memory]]
-    ) -> Iterator[Flaw]:
+    def check_stranded(self, job: LoadedJob, memories: Mapping[Relation, Memory]) -> Iterator[Flaw]:
         """Yield the flaw of an open job that is not worked as it says; what has no outcome is opened again.
 
         Its outcomes are taken from what is remembered of its relations. A failed one counts only if the job
@@ -255,7 +253,7 @@ class Survey:
         for relation in job.all_relations():
             if str(relation) in opened:
                 continue
-            result = records[relation][1].result_of(job.short)
+            result = memories[relation].result_of(job.short)
             if result is None or (result == "failed" and str(relation) not in job.value.failed):
                 todo.append(relation)
             else:
@@ -266,16 +264,16 @@ class Survey:
             results, todo = Counter(counts), []
         message = f"is {STATES[state]} with {v.left} relations to do, of which {len(opened)} are open"
         restore(job, results, len(opened) + len(todo), now=self.now, keep=self.keep)
-        writes = [write for relation in todo for write in self._reopen(job, relation, records[relation][0])]
+        writes = [write for relation in todo for write in self._reopen(job, relation, memories[relation])]
         deltas = {str(name): results[name] - counts[name] for name in RESULTS}
         writes += [*self._put(job, was_open), *count_writes(job, state, deltas)]
         yield flaw("job", self._id(job.short), message, *writes)
 
-    def _reopen(self, job: LoadedJob, relation: Relation, record: RelationRecord) -> Iterator[Write]:
+    def _reopen(self, job: LoadedJob, relation: Relation, memory: Memory) -> Iterator[Write]:
         """Yield the writes that let a relation be worked for a job, beside others that ask for it."""
         claimed, name = job.as_claimed(self.account, ()), str(relation)
         intent = claimed.intent(claimed.asks_of(relation))
-        before = self._reopened.get(name) or record.open or OpenRelation((), since=self.now)
+        before = self._reopened.get(name) or memory.open or OpenRelation((), since=self.now)
         # What was sent of it is not known, so it is read back first (R14).
         stage = before.stage if before.stage.reads else Stage.READ_BACK
         intents = tuple(sorted((*before.intents, intent)))

@@ -107,8 +107,8 @@ class SurveyReader:
 
     def _check_stranded(self) -> Iterator[Flaw]:
         for job in self.survey.stranded:
-            records = read_memories(self._database, self._account, list(job.all_relations()), now=self._now)
-            yield from self.survey.check_stranded(job, records)
+            memories = read_memories(self._database, self._account, list(job.all_relations()), now=self._now)
+            yield from self.survey.check_stranded(job, memories)
 
     # --- indexes
 
@@ -119,8 +119,7 @@ class SurveyReader:
             members.update(names)
             relations = list(map(guarded_relation, names))
             found = read_memories(self._database, self._account, relations, now=self._now, opens=False)
-            memories = {relation: memory for relation, (_, memory) in found.items()}
-            yield from self.survey.check_closed_guards(names, memories)
+            yield from self.survey.check_closed_guards(names, found)
         yield from self.survey.check_guards(members)
 
     def _check_indexes(self, accepted: int) -> Iterator[Flaw]:

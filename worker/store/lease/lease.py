@@ -56,7 +56,9 @@ class RedisLease(LookUps):
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what the store has of these relations."""
         now = self.leased.database.now()
-        return self.leased.note(self.leased.read_relations(relations, now=now))
+        found = self.leased.read_relations(relations, now=now)
+        self.leased.note(found)
+        return {relation: self.leased.record_of(relation) for relation in found}
 
     def guarded_relations(self, guards: Sequence[str]) -> Mapping[str, Sequence[Relation]]:
         """Return the relations of these guarded records that are open, or closed with a write in doubt."""

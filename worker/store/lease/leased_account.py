@@ -61,19 +61,16 @@ class LeasedAccount:
         read = read_relations if self.meta.replaced else read_memories
         return read(self.database, self.account, list(relations), now=now)
 
-    def note(self, found: Found) -> dict[Relation, RelationRecord]:
-        """Remember what was read of relations; return it, with the open work that is claimed only."""
-        records: dict[Relation, RelationRecord] = {}
-        for relation, (record, memory) in found.items():
-            self.memories[relation] = memory
-            if record.open:
-                self.opened.add(relation)
-            else:
-                self.opened.discard(relation)
-                if opened := self.claimed.relations.get(relation):
-                    record = RelationRecord(opened, record.confirmed, record.doubt)
-            records[relation] = record
-        return records
+    def note(self, found: Found) -> None:
+        """Remember what was read of relations."""
+        self.memories.update(found)
+        self.opened.difference_update(found)
+        self.opened.update([relation for relation, memory in found.items() if memory.open])
+
+    def record_of(self, relation: Relation) -> RelationRecord:
+        """Return what is known of a relation that was just read, with open work that is claimed only."""
+        memory, claimed = self.memories[relation], self.claimed.relations.get(relation)
+        return RelationRecord(memory.open or claimed, memory.state, memory.doubt)
 
     def note_meta(self, meta: Meta) -> None:
         """Take the account's versions as they are now, and forget what was read under an older one."""

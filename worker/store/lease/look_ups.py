@@ -12,7 +12,6 @@ from itertools import chain
 import msgspec
 
 from worker.contract import TYPES, Reference, Relation
-from worker.planner.relation_state import RelationRecord
 from worker.ports.references import LookUpBatch, LookUpResult
 from worker.store.account import AccountCommit, read_jobs
 from worker.store.commit import Commit, repeat_while_overtaken
@@ -210,7 +209,7 @@ def _note_replaced(leased: LeasedAccount, commit: AccountCommit, replaces: Seque
     """Remember of these replaces that they have read, and which relations are their own."""
     if replaces:
         relations = list(dict.fromkeys(relation for job in replaces for relation in job.all_relations()))
-        found = dict[Relation, tuple[RelationRecord, Memory]]()
+        found = dict[Relation, Memory]()
         for start in range(0, len(relations), MAX_EXAMINED):
             found |= leased.read_relations(relations[start : start + MAX_EXAMINED], now=commit.now)
         leased.memories |= note_replaced(commit, leased.database, replaces, found)

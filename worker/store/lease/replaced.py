@@ -11,14 +11,13 @@ import msgspec
 
 from worker.contract import Relation, Side
 from worker.planner.fold import NEVER, JobVersion, Version
-from worker.planner.relation_state import RelationRecord
 from worker.store.account import AccountCommit, read_memories
 from worker.store.database import Database
 from worker.store.jobs.stored_job import SIDES, LoadedJob
 from worker.store.keys import short_id
 from worker.store.memories import Memory
 
-Found = Mapping[Relation, tuple[RelationRecord, Memory]]
+Found = Mapping[Relation, Memory]
 MAX_OWN: Final = 8  # replaces of which a relation remembers that it is their own
 Place = tuple[str, Side, int]
 """A relation type, a side, and the record there."""
@@ -38,15 +37,13 @@ def with_replaced(database: Database, account: str, found: Found) -> Found:
     """Return what was read of relations, with what replaces have shown to be absent since."""
     fields = {relation: _fields_of(relation) for relation in found}
     known = _read(database, account, dict.fromkeys(each for pair in fields.values() for each in pair))
-    changed = {}
-    for relation, (record, memory) in found.items() if known else ():
+    for relation, memory in found.items() if known else ():
         state, own = memory.state, memory.own_replaces
         replaces = (each for field in fields[relation] for each in known.get(field, ()))
         replaced_at = max((each for each in replaces if each.version not in own), default=NEVER)
         if replaced_at > state.presence:
             memory.confirmed = msgspec.structs.replace(state, absent=_just_before(replaced_at))
-            changed[relation] = RelationRecord(record.open, memory.confirmed, record.doubt), memory
-    return {**found, **changed}
+    return found
 
 
 def read_coming(
@@ -58,8 +55,8 @@ def read_coming(
     opened = (Relation.parse(name.decode()) for name in database.read(account, "hkeys", "open"))
     beside = [each for each in opened if not places.isdisjoint(_places_of(each))]
     coming: dict[Place, set[int]] = defaultdict(set)
-    for relation, (record, _) in read_memories(database, account, beside, now=now, opens=False).items():
-        if record.doubt and record.doubt.kind == "create" and record.doubt.until > now:
+    for relation, memory in read_memories(database, account, beside, now=now, opens=False).items():
+        if memory.doubt and memory.doubt.kind == "create" and memory.doubt.until > now:
             by_parent, by_child = _places_of(relation)
             coming[by_parent].add(relation.child)
             coming[by_child].add(relation.parent)
@@ -82,7 +79,7 @@ def note_replaced(
         known[field] = [*newer, JobVersion(version, job.short)]
         commit.hset("replaced", field, " ".join(map(_as_text, known[field])))
         for relation in job.all_relations():
-            memory = found[relation][1]
+            memory = found[relation]
             if memory.state.presence.version < version:
                 memory.own_replaces = (*memory.own_replaces, version)[-MAX_OWN:]
                 own[relation] = memory

@@ -158,8 +158,7 @@ def _load(leased: LeasedAccount, writes: Writes, more: Iterable[str]) -> None:
     relations = {outcome.relation for outcome in writes.outcomes} | writes.confirmed.keys()
     if unknown := sorted(each for each in relations if each not in leased.memories):
         now = leased.database.now()
-        found = read_memories(leased.database, leased.account, unknown, now=now, opens=False)
-        leased.memories |= {relation: memory for relation, (_, memory) in found.items()}
+        leased.memories |= read_memories(leased.database, leased.account, unknown, now=now, opens=False)
 
 
 def _write(

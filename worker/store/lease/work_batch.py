@@ -53,7 +53,7 @@ def read_batch(
     wanted = {job.short: job.relations() for job in chosen}
     known = leased.read_relations(dict.fromkeys((*relations, *chain.from_iterable(wanted.values()))), now=now)
     note = found.note.next(leased.holder, limit, [*map(str, relations), *wanted], full=limit == max_jobs)
-    closed = [relation for relation in relations if not known[relation][0].open]
+    closed = [relation for relation in relations if not known[relation].open]
     mended = _leave_note(leased, note, closed, now)
     records = _note_known(leased, known)
     return WorkBatch(
@@ -160,7 +160,7 @@ def _recover(
     claimed = []
     for job in waiting:
         id_ = f"{leased.account}-{job.short}"
-        left = tuple(each for each in job.relations() if not _has_intent(found[each][0].open, id_))
+        left = tuple(each for each in job.relations() if not _has_intent(found[each].open, id_))
         if left:
             claimed.append(job.as_claimed(leased.account, left))
     return WorkBatch(now, tuple(claimed), (), records, codec.begun(journal), recovered=True)
@@ -168,10 +168,12 @@ def _recover(
 
 def _note_known(leased: LeasedAccount, found: Found) -> dict[Relation, RelationRecord]:
     """Return what there is of relations, without those of which there is nothing."""
+    leased.note(found)
+    claimed = leased.claimed.relations
     return {
-        relation: record
-        for relation, record in leased.note(found).items()
-        if record.open or found[relation][1].confirmed is not None
+        relation: leased.record_of(relation)
+        for relation, memory in found.items()
+        if memory.open or memory.confirmed is not None or relation in claimed
     }
 
 
