@@ -54,29 +54,31 @@ class ClaimedWork:
             for relation, write in writes.opens.items()
             if write.open and not write.guard and relation not in opened and _is_fresh(write.open, reported)
         }
-        jobs = {
-            job.job: job.relations
-            for job in claimed.values()
-            if job.job not in reported and relations.keys() >= set(job.relations)
-        }
+        jobs = {job.job: job.relations for job in claimed.values() if relations.keys() >= {*job.relations}}
+        for id_ in reported:
+            jobs.pop(id_, None)
         _drop_foreign(relations, jobs)
         return ClaimedWorkChange(
             {short: None for short, job in claimed.items() if job.job in jobs}, relations
         )
 
     def leave(
-        self, changed: Iterable[str], jobs: Mapping[str, LoadedJob], writes: Writes, change: ClaimedWorkChange
+        self,
+        changed: Collection[str],
+        still_open: Iterable[LoadedJob],
+        writes: Writes,
+        change: ClaimedWorkChange,
     ) -> dict[Relation, OpenWrite]:
         """Return what is written of open relations, and note in the change what is claimed no longer.
 
-        A job that is written leaves it with all of its relations.
+        A job that is `changed` leaves it; what is claimed of those that are `still_open` is written.
         """
-        written = {
-            relation: write for relation, write in writes.opens.items() if relation not in change.taken
-        }
+        written = dict(writes.opens)
+        for relation in change.taken:
+            del written[relation]
         change.closed = self.relations.keys() & written.keys()
         change.left = self.jobs.intersection(changed)
-        left_open = [jobs[short] for short in changed if short in change.left and jobs[short].is_open]
+        left_open = [job for job in still_open if job.short in change.left]
         for relation in chain.from_iterable(job.all_relations() for job in left_open):
             if relation in self.relations and relation not in written:
                 written[relation] = OpenWrite(self.relations[relation])

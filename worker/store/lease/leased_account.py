@@ -5,7 +5,6 @@ from os import urandom
 
 from worker.contract import Relation
 from worker.errors import LeaseLost, StoreRolledBack
-from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import RelationRecord
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
@@ -89,14 +88,16 @@ class LeasedAccount:
         self.jobs, self.memories, self.queue = {}, {}, Queue()
         self.opened = set()
 
-    def drop_ended(self, changed: Iterable[str], outcomes: Iterable[RelationOutcome]) -> None:
-        """Forget what had outcomes and is not open any more: a flush may go on for many batches."""
+    def drop_ended_jobs(self, changed: Iterable[str]) -> None:
+        """Forget those of these jobs that have ended: a flush may go on for many batches."""
         for short in changed:
-            if not self.jobs[short].is_open:
+            if not self.jobs[short].value.left:
                 del self.jobs[short]
-        for outcome in outcomes:
-            if outcome.relation not in self.opened:
-                self.memories.pop(outcome.relation, None)
+
+    def drop_closed_memories(self, relations: Iterable[Relation]) -> None:
+        """Forget those of these relations that are not open."""
+        for relation in set(relations).difference(self.opened):
+            self.memories.pop(relation, None)
 
     def require_lease(self) -> None:
         """Raise LeaseLost if another holder has followed."""

@@ -1,5 +1,6 @@
 """What one transition of a flush writes: it claims jobs, begins and settles requests, and writes the rest."""
 
+from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -16,13 +17,13 @@ from worker.store.account import AccountCommit, read_jobs, read_memories
 from worker.store.commit import Check
 from worker.store.jobs import lifecycle
 from worker.store.jobs.standing import Standing
-from worker.store.jobs.stored_job import QUEUED, LoadedJob
+from worker.store.jobs.stored_job import QUEUED
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange, as_old
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import enter_list
 from worker.store.lease.queue import Queue
 from worker.store.limits import BRAKE_WINDOW_US
-from worker.store.memories import Memory, why_of
+from worker.store.memories import why_of
 from worker.store.pauses import PAUSE_FIELDS, KnownPause, write_pause
 
 MINUTE_US: Final = 60_000_000
@@ -34,8 +35,8 @@ def claim(
 ) -> bool:
     """Move jobs from the queue into open relations; False when one has ended since it was read."""
     recovered = leased.claimed.recovered
-    _load(leased, writes, recovered or wanted)
-    if any(short not in leased.jobs or leased.jobs[short].value.state != QUEUED for short in wanted):
+    _load_jobs(leased, recovered or wanted)
+    if not all(job and job.value.state == QUEUED for job in map(leased.jobs.get, wanted)):
         leased.require_lease()  # the next holder may have taken it
         return False
     commit, change = leased.commit(), ClaimedWorkChange()
@@ -53,6 +54,7 @@ def claim(
     _write(leased, commit, writes, "", changed, change)
     leased.send(commit, change)
     leased.clear_journal(request_ids)
+    leased.drop_ended_jobs(changed)
     if recovered is not None:
         leased.claimed = ClaimedWork(is_recovered=True)
     return True
@@ -97,7 +99,6 @@ def begin(leased: LeasedAccount, request_id: str, request: Request, brake: Delet
 
 def settle(leased: LeasedAccount, request_id: str, writes: Writes) -> None:
     """Write the outcomes of a begun request, and clear its journal."""
-    _load(leased, writes, ())
     commit = leased.commit()
     if request_id:
         commit.run("HDEL", "journal", request_id)
@@ -105,12 +106,13 @@ def settle(leased: LeasedAccount, request_id: str, writes: Writes) -> None:
     _write(leased, commit, writes, request_id, changed, change)
     leased.send(commit, change)
     leased.clear_journal([request_id])
-    leased.drop_ended(changed, writes.outcomes)
+    leased.drop_ended_jobs(changed)
+    leased.drop_closed_memories(outcome.relation for outcome in writes.outcomes)
 
 
 def write_claimed(leased: LeasedAccount) -> None:
     """Write the open relations that are claimed only, and their jobs."""
-    _load(leased, Writes(), leased.claimed.jobs)
+    _load_jobs(leased, leased.claimed.jobs)
     commit, change = leased.commit(), ClaimedWorkChange()
     left = {short: Standing.of(leased.jobs[short]) for short in leased.claimed.jobs if short in leased.jobs}
     _write(leased, commit, Writes(), "", left, change)
@@ -143,11 +145,8 @@ def _end_recovery(leased: LeasedAccount, commit: AccountCommit, writes: Writes) 
     commit.run("HSET", "meta", "held", 0)
 
 
-def _load(leased: LeasedAccount, writes: Writes, more: Iterable[str]) -> None:
-    """Read the jobs and memories that a transition needs and nobody has read."""
-    skipped = len(leased.account) + 1
-    named = {outcome.job[skipped:] for outcome in writes.outcomes}
-    named.update([job[skipped:] for job in writes.job_states], more)
+def _load_jobs(leased: LeasedAccount, named: Iterable[str]) -> None:
+    """Read those of these jobs that nobody has read."""
     if missing := [short for short in named if short not in leased.jobs]:
         found_jobs = read_jobs(leased.database, leased.account, missing)
         claimed: Collection[str] = () if leased.claimed.recovered else leased.claimed.jobs
@@ -155,8 +154,11 @@ def _load(leased: LeasedAccount, writes: Writes, more: Iterable[str]) -> None:
             job for job in found_jobs.values() if job.short in claimed and job.value.state == QUEUED
         )
         leased.jobs |= found_jobs
-    relations = {outcome.relation for outcome in writes.outcomes} | writes.confirmed.keys()
-    if unknown := sorted(each for each in relations if each not in leased.memories):
+
+
+def _load_memories(leased: LeasedAccount, relations: Iterable[Relation]) -> None:
+    """Read those of these memories that nobody has read."""
+    if unknown := [each for each in relations if each not in leased.memories]:
         now = leased.database.now()
         leased.memories |= read_memories(leased.database, leased.account, unknown, now=now, opens=False)
 
@@ -170,43 +172,52 @@ def _write(
     change: ClaimedWorkChange,
 ) -> None:
     """Write everything that one transition changes; `changed` jobs are written in any case."""
-    memories, account = leased.memories, leased.account
-    skipped = len(account) + 1
-    by_job: dict[str, list[RelationOutcome]] = {id_[skipped:]: [] for id_ in writes.job_states}
-    touched: dict[Relation, Memory] = {}
-    for relation, (state, doubt) in writes.confirmed.items():
-        touched[relation] = memory = memories[relation]
-        _index_coming(commit, relation, memory.doubt, doubt)
-        memory.confirmed, memory.doubt = state, doubt
-    for outcome in writes.outcomes:
-        short, relation = outcome.job[skipped:], outcome.relation
-        touched[relation] = memory = memories[relation]
-        memory.add(short, outcome.result, why_of(outcome, request_id))
-        if (found := by_job.get(short)) is None:
-            by_job[short] = [outcome]
-        else:
-            found.append(outcome)
-    commit.put_memories(touched.values())
+    by_job = _outcomes_by_job(leased, writes)
+    _load_jobs(leased, by_job)
+    _write_memories(leased, commit, writes, request_id)
     commit.put_requests(writes.requests)
     _audit(leased, commit, writes.audit_entry)
-    to_be_read: list[LoadedJob] = []
     for short, outcomes in by_job.items():
         if (job := leased.jobs.get(short)) is None:
             continue
         before = changed.get(short) or Standing.of(job)
-        doing = writes.job_states.get(f"{account}-{short}") if writes.job_states else None
+        doing = writes.job_states.get(f"{leased.account}-{short}") if writes.job_states else None
         if lifecycle.settle(job, outcomes, doing, request_id, now=commit.now, keep=leased.keep):
             changed[short] = before
-            if job.is_unresolved:
-                to_be_read.append(job)
     leased.put_jobs(commit, changed)
-    enter_list(commit, "look_ups", to_be_read)
-    written = leased.claimed.leave(changed, leased.jobs, writes, change)
+    still_open = [job for short in changed if (job := leased.jobs[short]).value.left]
+    enter_list(commit, "look_ups", [job for job in still_open if job.is_unresolved])
+    written = leased.claimed.leave(changed, still_open, writes, change)
     _write_opens(commit, written, change.closed)
     if change.growth:
         commit.run("HINCRBY", "meta", "held", change.growth)
     if leased.claimed.jobs and change.left >= leased.claimed.jobs and not change.jobs:
         commit.run("DEL", "claimed")
+
+
+def _outcomes_by_job(leased: LeasedAccount, writes: Writes) -> dict[str, list[RelationOutcome]]:
+    """Return the outcomes of each job, also of one that has none and does something else now."""
+    skipped = len(leased.account) + 1
+    by_job = defaultdict[str, list[RelationOutcome]](list, {id_[skipped:]: [] for id_ in writes.job_states})
+    for outcome in writes.outcomes:
+        by_job[outcome.job[skipped:]].append(outcome)
+    return by_job
+
+
+def _write_memories(leased: LeasedAccount, commit: AccountCommit, writes: Writes, request_id: str) -> None:
+    """Remember what is confirmed of relations, and the outcomes of jobs that named them."""
+    named = dict.fromkeys([*writes.confirmed, *[outcome.relation for outcome in writes.outcomes]])
+    _load_memories(leased, named)
+    memories, skipped = leased.memories, len(leased.account) + 1
+    for relation, (state, doubt) in writes.confirmed.items():
+        memory = memories[relation]
+        if memory.doubt != doubt:
+            _index_coming(commit, relation, memory.doubt, doubt)
+        memory.confirmed, memory.doubt = state, doubt
+    for outcome in writes.outcomes:
+        why = why_of(outcome, request_id)
+        memories[outcome.relation].add(outcome.job[skipped:], outcome.result, why)
+    commit.put_memories(map(memories.__getitem__, named))
 
 
 def _audit(leased: LeasedAccount, commit: AccountCommit, entry: AuditEntry | None) -> None:
@@ -223,8 +234,6 @@ def _index_coming(
 
     Each anew: what an earlier one left there goes once that is over.
     """
-    if before == after:
-        return
     is_coming = bool(after and after.kind == "create")
     if is_coming or (before and before.kind == "create"):
         member = f"{guard_key(relation, 'child')}|c|{relation}"
@@ -238,6 +247,8 @@ def _write_opens(
     dues: list[object] = []
     closed: list[str] = []
     for relation, write in opens.items():
+        if not (write.open or write.guard) and relation in unwritten:
+            continue
         name = str(relation)
         if write.open:
             commit.hset("open", name, codec.encode_open(write.open))
