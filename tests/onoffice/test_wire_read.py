@@ -78,6 +78,22 @@ def test_the_order_of_the_results_does_not_matter(codes: tuple[int, ...], order:
     assert read([result_rows[i] for i in order]) == read(result_rows)
 
 
+@given(
+    st.tuples(*[st.sampled_from([0, 0, 0, "0", 0.0, 80, None, "x"])] * 3),
+    st.lists(st.sampled_from([0, 1, 2, 0, 1, 2, None]), min_size=1, max_size=4),
+)
+def test_writes_alone_are_read_as_beside_a_read(codes: tuple[Any, ...], order: list[int | None]) -> None:
+    results = [row(action, f"r.{i}", code) for i, (action, code) in enumerate(zip(ALL, codes, strict=False))]
+    answered = [row(CREATE, None) if i is None else results[i] for i in order]
+    assert read(answered, ALL[:3]) == read([*answered, row(GET, "r.3")])[:3]
+
+
+@given(st.permutations(range(3)), st.sampled_from([0, "0"]))
+def test_writes_that_are_done_are_done_in_any_order(order: list[int], code: Any) -> None:
+    results = [row(ALL[i], f"r.{i}", code) for i in order]
+    assert verdicts(read(results, ALL[:3])) == [Verdict.OK] * 3
+
+
 @given(FOUR, st.integers(0, 3))
 def test_a_missing_result_is_unknown_and_changes_no_other(codes: tuple[int, ...], missing: int) -> None:
     result_rows = rows(*codes)
