@@ -104,7 +104,7 @@ class Client:
         clock, offset, was_late = now - started, self.offset, self._was_late
         self._deadline.start(self._timeout)
         reply = self._exchange(actions, request_id, clock, clock + offset)
-        is_late = any(result.error is ErrorClass.CLOCK for result in reply.results)
+        is_late = ErrorClass.CLOCK in reply.errors
         if is_late and reply.skew is not None:
             self._learn_offset(reply.skew, signed_with=offset)
         if reply.is_answered:

@@ -5,6 +5,9 @@ Frozen and comparable; nothing here does I/O, reads a clock or knows Redis, Cele
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import cached_property
+from itertools import chain
+from operator import attrgetter
 from typing import Literal
 
 import msgspec
@@ -62,15 +65,19 @@ class Action(msgspec.Struct, frozen=True, gc=False):
         return Relation.parse(self.part.partition("/")[0]) if self.part else None
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class Request(msgspec.Struct, frozen=True, dict=True):
     """Actions that travel together under one token; none of them conflicts with another (R11)."""
 
     actions: tuple[Action, ...]
 
+    @cached_property
+    def relations_by_action(self) -> tuple[tuple[Relation, ...], ...]:
+        """The relations that each action is about."""
+        return tuple([action.relations for action in self.actions])
+
     def relations(self) -> Iterator[Relation]:
         """Yield every relation of every action."""
-        for action in self.actions:
-            yield from action.relations
+        return chain.from_iterable(self.relations_by_action)
 
     @property
     def deletes(self) -> int:
@@ -121,6 +128,9 @@ class ActionResult(msgspec.Struct, frozen=True, gc=False):
     total: int = 0
 
 
+_error_of = attrgetter("error")
+
+
 class Reply(msgspec.Struct, frozen=True, gc=False):
     """What came of one request: one result per action, in their order, and what it shows about the account.
 
@@ -136,6 +146,11 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     skew: float | None = None
     message: str = ""
     signed_again: bool = False
+
+    @property
+    def errors(self) -> set[ErrorClass]:
+        """The classes of its results' errors."""
+        return set(map(_error_of, self.results))
 
     @property
     def is_answered(self) -> bool:

@@ -123,9 +123,18 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
     action: Action
     result: ActionResult
     relations: tuple[Relation, ...]
-    alone: bool
-    sibling_failed: bool
     confirmed_keys: frozenset[str]  # of info, if it is ok
+    rejected: set[str]  # the parts of the rejected actions of its request
+
+    @property
+    def alone(self) -> bool:
+        """Whether it says of each of its relations apart what became of it."""
+        return self.action.kind == "get" or len(self.relations) == 1
+
+    @property
+    def sibling_failed(self) -> bool:
+        """Whether the other half of the star that it was split from was rejected, too."""
+        return _sibling(self.action.part) in self.rejected
 
 
 def apply_reply(
@@ -134,12 +143,9 @@ def apply_reply(
     """Return the effects of a reply on the relations of its request."""
     effects, answers = Effects(), list(zip(request.actions, reply.results, strict=True))
     rejected = {action.part for action, result in answers if result.verdict is Verdict.REJECTED}
-    for action, result in answers:
-        relations, read = action.relations, action.kind == "get"
-        sibling_failed = _sibling(action.part) in rejected
-        alone, keys = read or len(relations) == 1, _confirmed_keys(action)
-        answer = _Answer(action, result, relations, alone, sibling_failed, keys)
-        apply = _apply_read if read else _apply_write
+    for (action, result), relations in zip(answers, request.relations_by_action, strict=True):
+        answer = _Answer(action, result, relations, _confirmed_keys(action), rejected)
+        apply = _apply_read if action.kind == "get" else _apply_write
         for position, relation in enumerate(relations):
             # One without a state was settled before: a worker died when it had written a part of it.
             state = states.get(relation)

@@ -170,9 +170,9 @@ class Guard:
     def note_reply(self, request: Request, reply: Reply) -> None:
         """Learn from reads that ask for guarded records."""
         for action, result in zip(request.actions, reply.results, strict=True):
-            side = self._guarded(action.type)
-            asked = action.parents if side == "parent" else action.children
-            if action.kind != "get" or not side or not asked:
+            if action.kind != "get" or not (side := self._guarded(action.type)):
+                continue
+            if not (asked := action.parents if side == "parent" else action.children):
                 continue
             keys = {record: guard_key(Relation(action.type, record, record), side) for record in asked}
             if result.verdict is Verdict.OK:

@@ -137,9 +137,10 @@ def _reads(
         yield Action("get", relation_type, sides[0], sides[1], part=part, asked=asked)
 
 
-def _slices(items: tuple[Item, ...], size: int) -> Iterator[tuple[Item, ...]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _slices(items: tuple[Item, ...], size: int) -> Sequence[tuple[Item, ...]]:
+    if 0 < len(items) <= size:  # nearly always
+        return (items,)
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 # --- actions into requests

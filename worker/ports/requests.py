@@ -78,7 +78,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             seconds=reply.seconds,
             message=reply.message,
             actions=tuple([each for each in asked if isinstance(each, Action)]),
-            answers=tuple((result.verdict.value, result.code, result.message) for result in reply.results),
+            answers=tuple([(str(each.verdict), each.code, each.message) for each in reply.results]),
             correlations=correlations,
             kind=kind,
             searches=tuple(

@@ -102,7 +102,7 @@ class AccountPace:
             reply, now=now, fingerprint=self._policy.fingerprint, clock_corrected=is_corrected
         )
         # A first signature that came too late is made again, with a new request: `begin` checks the lease.
-        self.clock_corrected |= any(result.error is ErrorClass.CLOCK for result in reply.results)
+        self.clock_corrected |= ErrorClass.CLOCK in reply.errors
         if pause:
             self._lease.set_pause(pause)
             self._telemetry.account_paused(pause)
