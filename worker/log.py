@@ -197,10 +197,10 @@ def redact_value(value: Any, key: str = "") -> Any:
     """Return the value as plain data, stars in place of every secret; what is no plain data becomes text."""
     if names_secret(key):
         return STARS
-    if value is None or isinstance(value, bool | int | float):
-        return value
     if isinstance(value, str):
         return make_printable(redact(value))
+    if value is None or isinstance(value, (int, float)):
+        return value
     if isinstance(value, Mapping):
         return {str(name): redact_value(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

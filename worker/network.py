@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -123,17 +124,27 @@ class _DeadlineBackend(httpcore.NetworkBackend):
 
 
 class _DeadlineStream(httpcore.NetworkStream):
+    """A connection that obeys the deadline; head and body of a request leave together."""
+
     def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
-        self._stream, self._deadline = stream, deadline
+        self._stream, self._deadline, self._unsent = stream, deadline, b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._unsent:
+            # Some servers answer before they have read all, and close: the answer counts.
+            with suppress(httpcore.WriteError):
+                self._send(timeout)
         return self._stream.read(
             max_bytes, timeout=self._deadline.remaining(httpcore.ReadTimeout, at_most=timeout)
         )
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for start in range(0, len(buffer), WRITE_SIZE):
-            piece = buffer[start : start + WRITE_SIZE]
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        self._unsent += buffer  # until the answer is to be read
+
+    def _send(self, timeout: float | None) -> None:
+        unsent, self._unsent = self._unsent, b""
+        for start in range(0, len(unsent), WRITE_SIZE):
+            piece = unsent[start : start + WRITE_SIZE]
             self._stream.write(
                 piece, timeout=self._deadline.remaining(httpcore.WriteTimeout, at_most=timeout)
             )
