@@ -23,13 +23,9 @@ class DemoConsole:
 
     def __init__(self, *, silent: bool = False) -> None:
         # The command line escapes what a terminal would obey; a spinner has to be obeyed.
-        file = getattr(sys.stdout, "original", None)
-        plain = Console(file=file, highlight=False, quiet=silent, soft_wrap=True)
-        self._console = (
-            plain
-            if plain.is_terminal
-            else Console(file=file, highlight=False, quiet=silent, soft_wrap=True, width=WIDTH)
-        )
+        file = getattr(sys.stdout, "original", sys.stdout)
+        width = None if file.isatty() else WIDTH
+        self._console = Console(file=file, highlight=False, quiet=silent, soft_wrap=True, width=width)
         self.started = time.monotonic()
 
     def title(self, text: str) -> None:
