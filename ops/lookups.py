@@ -1,7 +1,6 @@
 """What operators look up in a running system, and letting an account go on: the same for every front."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import tzinfo
 from itertools import islice
 from typing import Final
 
@@ -9,7 +8,7 @@ import msgspec
 
 from ops.explain import Evidence, ExplanationDict, explain
 from ops.explain.explanation import write_error
-from ops.explain.text import Sentence
+from ops.explain.text import Sentence, Zone
 from ops.serializers.accounts import WaitsDict, serialize_waiting
 from ops.serializers.acts import PausedDict
 from ops.serializers.jobs import RelationOutcomeDict
@@ -47,7 +46,7 @@ def resolve_relation(type_name: str, parent: int, child: int) -> Relation:
 
 
 def explain_relation(
-    runtime: Runtime, account: Account, relation: Relation, *, zone: tzinfo
+    runtime: Runtime, account: Account, relation: Relation, *, zone: Zone
 ) -> ExplanationDict:
     """Explain the relation by everything that is kept about it; its texts are sentences."""
     view = runtime.waits.view(account.name)
@@ -128,7 +127,7 @@ def _get_requests(store: Store, account: str, jobs: Iterable[JobRecord]) -> dict
     return {request: kept for request in ids if (kept := store.get_request(account, request))}
 
 
-def why_not_sending(view: AccountView, zone: tzinfo) -> str:
+def why_not_sending(view: AccountView, zone: Zone) -> str:
     """Return why nothing of the account is sent now, and until when; empty if it is sent."""
     waiting = why_account_waits(view)
     return describe_stop(serialize_waiting(waiting, zone)) if waiting else ""

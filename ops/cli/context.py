@@ -9,7 +9,6 @@ without Redis.
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import tzinfo
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,8 +17,7 @@ import click
 from click.core import ParameterSource
 
 from ops.cli import output
-from ops.cli.times import LocalZone
-from ops.explain.text import format_time
+from ops.explain.text import LOCAL, format_time
 from producers.errors import Forbidden
 from worker.config import Secret, Settings, Source, load_settings
 from worker.config.loader import FILE_VARIABLE
@@ -43,6 +41,8 @@ UNPRINTED_EVENTS: Final = frozenset({"replay.done", "drift.read", "request.done"
 
 class CommandContext:
     """The settings, live objects and output format of one command; click makes one for each run."""
+
+    zone: Final = LOCAL  # of times in texts
 
     def __init__(self) -> None:
         self.as_json = False
@@ -118,11 +118,6 @@ class CommandContext:
         from worker.wakeups import TaskSender
 
         return TaskSender(self.settings.broker_url, self.settings.prefix)
-
-    @property
-    def zone(self) -> tzinfo:
-        """The local time zone."""
-        return LocalZone()
 
     def format_time(self, instant: str) -> str:
         """Return an instant of a document in the local time zone, to the second."""

@@ -3,17 +3,15 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, time, timedelta, tzinfo
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, time, timedelta
+from typing import Final
 
 import click
 
+from ops.cli.context import CommandContext
 from worker.contract import read_instant, write_instant
 from worker.contract.instant import read_local
 from worker.contract.quoting import quote
-
-if TYPE_CHECKING:
-    from ops.cli.context import CommandContext  # which has the zone from here
 
 UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}  # seconds
 TIME_AGO: Final = re.compile(
@@ -26,28 +24,7 @@ EXPECTED: Final = (
 )
 
 
-class LocalZone(tzinfo):
-    """The time zone of this machine, with summer time as it is at each instant, and not as it is now."""
-
-    def utcoffset(self, moment: datetime | None) -> timedelta | None:
-        """Return the offset at a local time; of one that comes twice, `fold` says which is meant."""
-        return moment.replace(tzinfo=None).astimezone().utcoffset() if moment else None
-
-    def dst(self, _moment: datetime | None) -> None:
-        """Return that it is not known which part of the offset is for summer time."""
-
-    def tzname(self, moment: datetime | None) -> str | None:
-        """Return the name at a local time, such as CET."""
-        return moment.replace(tzinfo=None).astimezone().tzname() if moment else None
-
-    def fromutc(self, moment: datetime) -> datetime:
-        """Return the local time of an instant."""
-        known = moment.replace(tzinfo=UTC).astimezone()
-        first = known.replace(tzinfo=self)
-        return first if first.utcoffset() == known.utcoffset() else first.replace(fold=1)
-
-
-def parse_time(text: str, option: str, context: "CommandContext") -> str:
+def parse_time(text: str, option: str, context: CommandContext) -> str:
     """Return the instant that an option names, as the HTTP interface takes it; raises UsageError.
 
     `2h` is two hours ago by the store's clock; a day means its beginning.
@@ -59,7 +36,7 @@ def parse_time(text: str, option: str, context: "CommandContext") -> str:
     raise click.UsageError(f"{option}: {EXPECTED}; got {quote(text)}")
 
 
-def _read_ago(word: str, context: "CommandContext") -> str:
+def _read_ago(word: str, context: CommandContext) -> str:
     """Return the instant that a word counts from now; empty if it says none."""
     if word == "now":
         return write_instant(context.read_clock())

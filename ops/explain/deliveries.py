@@ -1,16 +1,15 @@
 """What became of a delivery to a webhook, and what each rule said of it, in words. Pure."""
 
 from collections.abc import Iterator, Mapping
-from datetime import tzinfo
 from typing import Any
 
-from ops.explain.text import format_time, pluralize
+from ops.explain.text import Zone, format_time, pluralize
 
 Document = Mapping[str, Any]
 IS_A_NAME = "; what has double quotation marks is a name, a text has single ones"
 
 
-def describe_delivery(delivery: Document, zone: tzinfo) -> Iterator[str]:
+def describe_delivery(delivery: Document, zone: Zone) -> Iterator[str]:
     """Yield what became of a delivery, by its document, line by line."""
     jobs, rules = delivery["jobs"], delivery["rules"]
     yield f"{delivery['id']}  {describe_outcome(delivery)}"
@@ -67,7 +66,7 @@ def _compares_names_only(trace: Document) -> bool:
     return bool(names) and not {"'", "`"} & {*(trace["when"] or "")}
 
 
-def _describe_times(delivery: Document, zone: tzinfo) -> str:
+def _describe_times(delivery: Document, zone: Zone) -> str:
     last = format_time(delivery["at"], zone)
     if delivery["times"] == 1:
         return last

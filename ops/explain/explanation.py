@@ -1,10 +1,9 @@
 """A relation explained: plain data, whose texts are sentences; and the same as lines for people."""
 
 from collections.abc import Iterator, Sequence
-from datetime import tzinfo
 from typing import NamedTuple, NotRequired, TypedDict
 
-from ops.explain.text import Instant, Sentence, pluralize
+from ops.explain.text import Instant, Sentence, Zone, pluralize
 from worker.contract import Relation, Side, write_instant
 from worker.planner.actions import Action
 from worker.ports.records import Failure
@@ -115,7 +114,7 @@ class RequestPart(NamedTuple):
         answer = answers[self.verdict]
         return Sentence("{answer} after {seconds:.2f} s", answer=answer, seconds=self.request.seconds)
 
-    def describe(self, zone: tzinfo) -> str:
+    def describe(self, zone: Zone) -> str:
         """Return what was sent when, and what the API answered."""
         return Sentence(
             "{request} at {at}: {verb} of {relations}, {answer}",
@@ -126,7 +125,7 @@ class RequestPart(NamedTuple):
             answer=self.describe_answer(),
         )
 
-    def to_json(self, zone: tzinfo) -> RequestPartDict:
+    def to_json(self, zone: Zone) -> RequestPartDict:
         """Return the part as data; its text is a sentence."""
         return {
             "id": self.request.id,

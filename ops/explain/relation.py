@@ -5,7 +5,6 @@ Pure: the evidence, with its time, and the time zone are arguments.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
 from typing import Final
 
 from ops.explain.explanation import (
@@ -17,7 +16,7 @@ from ops.explain.explanation import (
     write_error,
     write_relation,
 )
-from ops.explain.text import Instant, Sentence, describe_reference, format_info, join, pluralize
+from ops.explain.text import Instant, Sentence, Zone, describe_reference, format_info, join, pluralize
 from worker.contract import Relation, write_instant
 from worker.onoffice.codes import advise
 from worker.planner.fold import NEVER, JobVersion
@@ -53,13 +52,13 @@ class Evidence:
     why_not_sending: str = ""  # why nothing of the account is sent now
 
 
-def explain(evidence: Evidence, *, zone: tzinfo) -> ExplanationDict:
+def explain(evidence: Evidence, *, zone: Zone) -> ExplanationDict:
     """Explain the relation, with times in `zone`; texts that are ours are sentences."""
     return _Explainer(evidence, zone).explain()
 
 
 class _Explainer:
-    def __init__(self, evidence: Evidence, zone: tzinfo) -> None:
+    def __init__(self, evidence: Evidence, zone: Zone) -> None:
         self.evidence, self.zone = evidence, zone
         record = evidence.record
         self.state: RelationState | None = (

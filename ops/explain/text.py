@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from worker.contract import Change, Info, Reference, Side, read_instant
 from worker.ports.records import JobRecord
 from worker.ports.references import JobReference
 
+Zone: TypeAlias = tzinfo | None
+LOCAL: Final = None  # the time zone of this machine, with summer time as it is at each instant
 EPOCH: Final = datetime.fromtimestamp(0, UTC)  # in another zone days would be added by its wall clock
 
 
@@ -39,7 +41,7 @@ class Instant(str):
     __slots__ = ("micros",)
     micros: int
 
-    def __new__(cls, micros: int, zone: tzinfo) -> Self:  # noqa: D102 - the class says it
+    def __new__(cls, micros: int, zone: Zone) -> Self:  # noqa: D102 - the class says it
         self = super().__new__(cls, format_instant(micros, zone))
         self.micros = micros
         return self
@@ -50,12 +52,12 @@ def pluralize(number: int, noun: str) -> Sentence:
     return Sentence(f"1 {noun}") if number == 1 else Sentence(f"{{n:,}} {noun}s", n=number)
 
 
-def format_instant(micros: int, zone: tzinfo) -> str:
+def format_instant(micros: int, zone: Zone) -> str:
     """Return local time with its offset, to the second: `2026-11-20T09:12:03+01:00`."""
     return (EPOCH + timedelta(microseconds=micros)).astimezone(zone).isoformat(timespec="seconds")
 
 
-def format_time(instant: str, zone: tzinfo) -> str:
+def format_time(instant: str, zone: Zone) -> str:
     """Return an instant of a document (RFC 3339) as local time with its offset, to the second."""
     return format_instant(read_instant(instant), zone)
 
@@ -115,7 +117,7 @@ def _format_side(
     return " ".join([*([format_ids(ids, most=most)] if ids else []), *lacking[:most], *more])
 
 
-def describe_reference(each: JobReference, zone: tzinfo) -> str:
+def describe_reference(each: JobReference, zone: Zone) -> str:
     """Return a reference with what is known of it: the record, who says so and when; or candidates."""
     at = Instant(each.asked_at, zone) if each.asked_at else ""
     known = {"reference": str(each.reference), "record": str(each.record), "by": each.by, "at": at}

@@ -9,7 +9,7 @@ import time
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
 from typing import Any, Final
@@ -18,6 +18,7 @@ import msgspec
 
 from ops.doctor.findings import Finding, read_finding
 from ops.explain import ExplanationDict
+from ops.explain.text import Zone
 from ops.lookups import describe_stop
 from ops.operations.filters import write_delivery_filter, write_filter, write_selection
 from ops.operations.http_calls import AnyDict, HttpCalls, quoted, select_faults
@@ -63,9 +64,9 @@ POLL_INTERVAL: Final = 0.5  # seconds between two looks at a running replay
 class HttpOperations:
     """The operations over HTTP; texts have `zone`, and the audit log names the key, whatever `by` says."""
 
-    def __init__(self, calls: HttpCalls, url: str, *, zone: tzinfo) -> None:
+    def __init__(self, calls: HttpCalls, url: str, *, zone: Zone) -> None:
         self._calls, self.where = calls, mask_url(url)
-        self._offset = datetime.now(zone).isoformat()[-6:]
+        self._offset = datetime.now(UTC).astimezone(zone).isoformat()[-6:]
 
     def now(self) -> int:
         """Return the time of this machine."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
+from datetime import UTC
 
 import msgspec
 
@@ -10,6 +10,7 @@ from ops import lookups
 from ops.doctor.findings import Finding
 from ops.doctor.settings import try_account
 from ops.explain import ExplanationDict
+from ops.explain.text import Zone
 from ops.serializers import acts, callbacks, deliveries, drift, failures, requests
 from ops.serializers.accounts import AccountDict, serialize_account
 from ops.serializers.acts import PausedDict
@@ -42,7 +43,7 @@ class LocalOperations:
     runtime: Runtime
     services: Services
     send_replay: Callable[[str], None]
-    zone: tzinfo
+    zone: Zone
 
     def __post_init__(self) -> None:
         runtime, services = self.runtime, self.services
@@ -87,7 +88,7 @@ class LocalOperations:
         """Return how one account stands."""
         return self.get_accounts([account])[0]
 
-    def get_accounts(self, names: Sequence[str], zone: tzinfo | None = None) -> list[AccountDict]:
+    def get_accounts(self, names: Sequence[str], zone: Zone = None) -> list[AccountDict]:
         """Return how these accounts stand, without those that cannot be read; one that is alone raises."""
         runtime, now, known, zone = self.runtime, self.now(), self.runtime.settings.account, zone or self.zone
         stats, paces = runtime.metrics.account_stats(names), runtime.limiter.states(names)
@@ -137,7 +138,7 @@ class LocalOperations:
             account, queries.failure_groups(account), find_suspects(queries, account)
         )
 
-    def explain(self, account: str, relation: Relation, zone: tzinfo | None = None) -> ExplanationDict:
+    def explain(self, account: str, relation: Relation, zone: Zone = None) -> ExplanationDict:
         """Explain the relation by everything that is kept about it."""
         known = self.runtime.settings.account(account)
         explained = lookups.explain_relation(self.runtime, known, relation, zone=zone or self.zone)
@@ -233,7 +234,7 @@ class LocalOperations:
 
 
 def make_operations(
-    runtime: Runtime, *, send_replay: Callable[[str], None], zone: tzinfo = UTC
+    runtime: Runtime, *, send_replay: Callable[[str], None], zone: Zone = UTC
 ) -> LocalOperations:
     """Return the operations over a runtime, with services of their own."""
     services = build_services(runtime)

@@ -1,9 +1,8 @@
 """Keys and accounts: the backlog of each, its jobs by state, its pause, its pace, and why nothing is sent."""
 
-from datetime import tzinfo
 from typing import TypedDict
 
-from ops.explain.text import format_instant
+from ops.explain.text import Zone, format_instant
 from ops.serializers import write_document
 from worker.config import Account, Key
 from worker.ports.metrics import AccountStats
@@ -84,7 +83,7 @@ def serialize_account(
     waiting: Waiting | None,
     *,
     now: int,
-    zone: tzinfo,
+    zone: Zone,
 ) -> AccountDict:
     """Return how an account stands now (µs) as JSON; times are of this zone."""
     pause = stats.pause if stats.pause and not stats.pause.is_over(now) else None
@@ -106,12 +105,12 @@ def serialize_account(
     }
 
 
-def _serialize_pause(pause: Pause, zone: tzinfo) -> PauseDict:
+def _serialize_pause(pause: Pause, zone: Zone) -> PauseDict:
     until = format_instant(pause.until, zone) if pause.until else ""
     return write_document(PauseDict, pause, since=format_instant(pause.since, zone), until=until)
 
 
-def _serialize_pace(pace: Pace, zone: tzinfo) -> PaceDict:
+def _serialize_pace(pace: Pace, zone: Zone) -> PaceDict:
     until = max(float(pace["open_until"]), float(pace["not_before"]))
     return {
         "factor": pace["factor"],
@@ -121,7 +120,7 @@ def _serialize_pace(pace: Pace, zone: tzinfo) -> PaceDict:
     }
 
 
-def serialize_waiting(waiting: Waiting, zone: tzinfo) -> WaitsDict:
+def serialize_waiting(waiting: Waiting, zone: Zone) -> WaitsDict:
     """Return why nothing of an account is sent as JSON."""
     until = format_instant(waiting.until, zone) if waiting.until else None
     return write_document(WaitsDict, waiting, until=until)

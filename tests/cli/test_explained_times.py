@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.cli.times import LocalZone
-from ops.explain.text import Instant, format_time
+from ops.explain.text import LOCAL, Instant, format_time
 from worker.contract import read_instant
 from worker.contract.instant import SECOND
 
@@ -47,4 +46,4 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_summer_time_is_that_of_the_instant_also_on_this_machine(
     instant: str, written: str, *, is_local: bool
 ) -> None:
-    assert format_time(instant, LocalZone() if is_local else ZoneInfo("Europe/Berlin")) == written
+    assert format_time(instant, LOCAL if is_local else ZoneInfo("Europe/Berlin")) == written
