@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import groupby
 from typing import Final, Self, TypeAlias
 
 from worker.contract import Change, Info, Reference, Side, read_instant
@@ -137,13 +138,8 @@ def join_names(names: Sequence[str]) -> str:
 
 def _pieces(ordered: list[int]) -> Iterator[tuple[str, int]]:
     """Yield each run of consecutive ids as text, with how many ids it stands for."""
-    run: list[int] = []
-    for number in ordered:
-        if run and number != run[-1] + 1:
-            yield from _format_run(run)
-            run = []
-        run.append(number)
-    yield from _format_run(run)
+    for _, run in groupby(enumerate(ordered), lambda placed: placed[1] - placed[0]):  # which a run shares
+        yield from _format_run([number for _, number in run])
 
 
 def _format_run(run: list[int]) -> Iterator[tuple[str, int]]:
