@@ -18,9 +18,9 @@ from producers.portals.serializers import batch_json, job_json
 from worker.background import WakeupQueue
 from worker.config import Settings, load_settings
 from worker.contract import Change, MessageDict, check_each, from_message
-from worker.errors import Fault, InvalidChange, RelationsError
+from worker.errors import RelationsError
 from worker.ports.store import Receipt
-from worker.usecases.intake import AccountResult, Intake
+from worker.usecases.intake import Intake
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime
 
@@ -86,11 +86,10 @@ def _send(intake: Intake, changes: Sequence[Change | MessageDict]) -> list[Sent]
         return _send_chunks(intake, account, changes)
     sent = list[Sent]()
     for start in range(0, len(changes), CHUNK):
-        parts = intake.accept_by_account(_parse(changes[start : start + CHUNK], start))
-        if errors := [part.error for part in parts if part.error]:
-            error = _merge_errors(errors)
-            raise error.moved(partial(add, start)) if isinstance(error, InvalidChange) else error
-        sent += _sent_in_order(parts)
+        receipts, error = intake.accept_parts(_parse(changes[start : start + CHUNK], start))
+        if error:
+            raise error.moved(partial(add, start))
+        sent += [_to_sent(receipts[position]) for position in range(len(receipts))]
     return sent
 
 
@@ -118,25 +117,6 @@ def _parse(messages: Sequence[Change | MessageDict], first: int = 0) -> list[Cha
         enumerate(messages, start=first),
         lambda message: message if isinstance(message, Change) else from_message(message).change,
     )
-
-
-def _merge_errors(errors: Sequence[RelationsError]) -> RelationsError:
-    """Return the first error that is not about the changes, else one with all faults."""
-    faults: list[Fault] = []
-    for error in errors:
-        if not isinstance(error, InvalidChange):
-            return error
-        faults += error.faults
-    return InvalidChange(faults)
-
-
-def _sent_in_order(parts: Sequence[AccountResult]) -> list[Sent]:
-    receipts = {
-        position: receipt
-        for part in parts
-        for position, receipt in zip(part.positions, part.receipts, strict=True)
-    }
-    return [_to_sent(receipt) for _, receipt in sorted(receipts.items())]
 
 
 def _to_sent(receipt: Receipt) -> Sent:
