@@ -1,7 +1,6 @@
 """The services behind the operators' commands and endpoints, built from a runtime in this one place."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from producers.job_admin.cancel_dismiss import JobAdminService
@@ -12,7 +11,6 @@ from producers.webhooks.redelivery import DeliveryService
 from producers.webhooks.reparse import reparse
 from worker.clock import SystemClock
 from worker.config import Source
-from worker.errors import NotFound
 from worker.wiring import Runtime
 
 
@@ -31,10 +29,6 @@ def build_services(runtime: Runtime) -> Services:
     """Build the services of a runtime; nothing connects."""
     queries, job_admin, intake = runtime.queries, runtime.job_admin, runtime.intake()
 
-    def wake(account: str) -> None:
-        with suppress(NotFound):  # an account that has left the settings; nobody works it
-            intake.wake_worker(intake.policy_of(account))
-
     def list_sources() -> Mapping[str, Source]:
         return runtime.settings.sources
 
@@ -52,7 +46,9 @@ def build_services(runtime: Runtime) -> Services:
             now=runtime.metrics.now,
             wake=runtime.wake_known,
         ),
-        references=ReferenceService(queries=queries, job_admin=job_admin, new_id=intake.new_id, wake=wake),
+        references=ReferenceService(
+            queries=queries, job_admin=job_admin, new_id=intake.new_id, wake=runtime.wake_known
+        ),
         replays=ReplayService(
             store=runtime.store,
             queries=queries,

@@ -23,6 +23,7 @@ from worker.ports.job_admin import AdminResult, JobAdmin
 from worker.ports.queries import JobLookups, Queries
 from worker.ports.records import AuditEntry, JobFilter, JobRecord, JobState
 from worker.ports.references import JobReference
+from worker.ports.services import Wake
 
 PARKED: Final[tuple[JobState, ...]] = ("parked",)
 
@@ -96,7 +97,7 @@ class ReferenceService:
     queries: Queries
     job_admin: JobAdmin
     new_id: Callable[[], str]
-    wake: Callable[[str], None]
+    wake: Wake
 
     def resolve(
         self,
@@ -118,7 +119,7 @@ class ReferenceService:
         entry = AuditEntry(self.new_id(), by, "resolved", what, note)
         result = self.job_admin.resolve(account, jobs, records, entry)
         if result.done:
-            self.wake(account)
+            self.wake(account, 0.0)
         return result
 
     def look_up(self, account: str, selection: Selection, *, by: str, note: str = "") -> AdminResult:
@@ -129,7 +130,7 @@ class ReferenceService:
         entry = AuditEntry(self.new_id(), by, "looked up", what, note)
         result = self.job_admin.look_up_now(account, jobs, entry)
         if result.done:
-            self.wake(account)
+            self.wake(account, 0.0)
         return result._replace(refused={**refused, **result.refused})
 
 

@@ -220,7 +220,7 @@ def test_what_was_looked_for_stands_in_no_event_audit_entry_metric_or_line_of_th
         queries=queries_of(world.store),
         job_admin=job_admin_of(world.store),
         new_id=world.new_id,
-        wake=lambda _: None,
+        wake=lambda *_: None,
     )
     choice = RecordChoice(references={str(OFFICE): 9003})
     assert service.resolve("acme", world.job().id, choice, by="ada", everywhere=True).done
