@@ -11,7 +11,7 @@ from producers.job_admin.selection import (
     Selection,
     describe_selection,
     judge_jobs,
-    name_picked,
+    name_relations,
     pick_failures,
 )
 from worker.config import refuse_secrets
@@ -70,7 +70,8 @@ class JobAdminService:
                 refused[job_id] = reason
                 continue
             jobs.append(job_id)
-            if names := name_picked(job, pick_failures(job, selection)):
+            picked = [failure.relation for failure in pick_failures(job, selection)]
+            if names := name_relations(job, picked):
                 only[job_id] = names
         result = self.job_admin.dismiss(account, jobs, entry, only=only)
         return result._replace(refused={**result.refused, **refused})

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from worker.contract import account_of, limit_faults, write_instant
+from worker.contract import Relation, account_of, limit_faults, write_instant
 from worker.errors import Fault, InvalidChange
 from worker.ports.job_admin import summarize_ids, waiting_failures
 from worker.ports.queries import JobLookups, walk_pages
@@ -75,9 +75,10 @@ def pick_failures(job: JobRecord, selection: Selection) -> tuple[Failure, ...]:
     return waiting_failures(job)
 
 
-def name_picked(job: JobRecord, picked: Sequence[Failure]) -> tuple[str, ...]:
-    """Return the names of the picked relations; none if they are all that an act on the job is about."""
-    return () if tuple(picked) == waiting_failures(job) else tuple(str(each.relation) for each in picked)
+def name_relations(job: JobRecord, relations: Sequence[Relation]) -> tuple[str, ...]:
+    """Return the names of failed relations; none if they are all that an act on the job is about."""
+    waiting = [failure.relation for failure in waiting_failures(job)]
+    return () if waiting == [*relations] else tuple(map(str, relations))
 
 
 def describe_selection(selection: Selection) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from producers.job_admin.selection import MAX_JOBS, Selection
+from producers.job_admin.selection import MAX_JOBS, Selection, name_relations
 from producers.replay.eligibility import (
     REASONS,
     has_failed_look_up,
@@ -26,7 +26,7 @@ from producers.replay.resend import Correction, Reparse, hide_values, make_new_c
 from worker.config import refuse_secrets
 from worker.contract import Change, Relation, check, to_message
 from worker.errors import Fault, InvalidChange, NotFound
-from worker.ports.job_admin import JobAdmin, waiting_failures
+from worker.ports.job_admin import JobAdmin
 from worker.ports.queries import Queries
 from worker.ports.records import JobRecord
 from worker.ports.replays import Basis, Replay, ReplayEntry
@@ -146,7 +146,7 @@ class ReplayBuilder:
             if job.id in without_effect:
                 self.refuse(job.id, without_effect[job.id])
             else:
-                self.entries.append(ReplayEntry(job.id, relations=_names(job, relations)))
+                self.entries.append(ReplayEntry(job.id, relations=name_relations(job, relations)))
                 self.plan.add_job(self.account, job, relations)
 
     def _take_replaced(self, jobs: Sequence[Picked]) -> None:
@@ -164,7 +164,7 @@ class ReplayBuilder:
                 self.refuse(job.id, "elsewhere")
                 continue
             messages, delivered = tuple({**to_message(change)} for change in changes), changes[0].delivered
-            self.entries.append(ReplayEntry(job.id, messages, delivered, _names(job, relations)))
+            self.entries.append(ReplayEntry(job.id, messages, delivered, name_relations(job, relations)))
             self.set_bytes += len(msgspec.json.encode(messages))
             for change in changes:
                 self.plan.add_change(change)
@@ -197,9 +197,3 @@ class ReplayBuilder:
         if len(self.examples) < MAX_EXAMPLES:
             refuse_secrets(jobs=job_id)
             self.examples[job_id] = (REASONS[reason] + detail)[:MAX_REASON]
-
-
-def _names(job: JobRecord, relations: Sequence[Relation]) -> tuple[str, ...]:
-    """Return the names of the relations; none if they are all of the job that wait for a decision."""
-    waiting = [failure.relation for failure in waiting_failures(job)]
-    return () if waiting == list(relations) else tuple(map(str, relations))
