@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from celery import signals
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from worker import log
 from worker.app import app
@@ -68,6 +68,7 @@ def runtime_of(_pid: int) -> Runtime:
 @app.task(
     name=ACCEPT_TASK,
     bind=True,
+    acks_on_timeout=False,
     retry_on_worker_lost=True,
     max_retries=MAX_REDELIVERIES,
     default_retry_delay=1,
@@ -96,7 +97,7 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
             source=SOURCE,
             correlation=_correlation(self.request),
         )
-    except Unavailable as error:
+    except (Unavailable, SoftTimeLimitExceeded) as error:
         resend_later(self, error)
 
 
@@ -144,7 +145,7 @@ def replay(self: Any, /, replay_id: str) -> None:
         resend_later(self, error)
 
 
-def resend_later(task: Any, error: Unavailable) -> NoReturn:
+def resend_later(task: Any, error: Exception) -> NoReturn:
     """Send the task's message once more, to be delivered later, as often as it takes.
 
     Waiting for the store is not counted among its `MAX_REDELIVERIES`, as Celery's own retry would.

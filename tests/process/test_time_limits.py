@@ -1,0 +1,39 @@
+"""A time limit of the worker ends a task while the store hangs: its changes are accepted all the same."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.dev.processes import Process
+from ops.dev.redis_server import RedisServer, run_server
+from ops.dev.stack import Shape, running
+from tests.support.deploy_work import message
+from tests.support.waiting import HANGS_AFTER, wait_until
+
+
+@pytest.mark.parametrize("limit", ["--soft-time-limit", "--time-limit"])
+def test_a_message_of_changes_outlives_a_time_limit(
+    tmp_path: Path, redis_server: RedisServer, redis_url: str, limit: str
+) -> None:
+    with (
+        run_server(tmp_path / "store") as store,
+        running(tmp_path, Shape(accounts=("nord",), parts=(), store=store.url, broker=redis_url)) as stack,
+    ):
+        command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-c", "1", limit, "1"]
+        with (
+            Process(command, log=tmp_path / "limited.log", env=stack.environ, cwd=tmp_path) as worker,
+            stack.celery() as producer,
+        ):
+            runtime = stack.runtime(wakes=False)
+            worker.wait_until(lambda: bool(runtime.metrics.list_workers()), seconds=HANGS_AFTER)
+            assert store.pid
+            os.kill(store.pid, signal.SIGSTOP)
+            try:
+                producer.send_task("relations.accept", [message("nord", 1)], queue="relations.intake")
+                worker.wait_until(lambda: "ime limit (1" in worker.tail(), seconds=HANGS_AFTER)
+            finally:
+                os.kill(store.pid, signal.SIGCONT)
+            wait_until(lambda: runtime.store.counts("nord").get("accepted") == 1, "the message is lost")
