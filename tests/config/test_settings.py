@@ -526,6 +526,12 @@ def test_two_names_for_one_key_are_a_fault(faults: Faults) -> None:
         ),
         (ACME, {"ACME_TOKEN": "short-token"}, "accounts.acme.token: has 11 characters; onOffice's have 32"),
         (
+            f"{ACME}[accounts.berg]\ntoken = 'env:ACME_TOKEN'\nsecret = 'env:ACME_SECRET'\n",
+            {},
+            "accounts.berg.token: is the token of accounts.acme: both write into one CRM, each with a pace "
+            "and an order of its own",
+        ),
+        (
             ACME.replace("env:ACME_TOKEN", "t" * 32),
             {},
             "accounts.acme.token: is written in the settings file; keep it in env:NAME or file:PATH instead",

@@ -88,6 +88,17 @@ def check_account(account: Account, common_url: str, claims_of: Collection[str])
                 yield Warned(key, f"has {found[key]} characters; onOffice's have {expected}")
 
 
+def check_tokens(accounts: Mapping[str, Account]) -> Iterator[Fault]:
+    """Yield a warning for a second account with one token: most likely it is another agency's."""
+    owners: dict[tuple[str, str], str] = {}
+    for name, account in accounts.items():
+        token = value_of(account.token)
+        owner = owners.setdefault((account.api_url, token), name) if token else name
+        if owner != name:
+            both = "both write into one CRM, each with a pace and an order of its own"
+            yield Warned(join(name, "token"), f"is the token of accounts.{owner}: {both}")
+
+
 def check_encryption(key: str, url: str) -> Iterator[Fault]:
     """Yield a warning for an API at which others can read along."""
     if not is_private(url):

@@ -202,6 +202,7 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
     }
     for name, account in settings.accounts.items():
         yield from under(join("accounts", name), checks.check_account(account, settings.api_url, kept))
+    yield from under("accounts", checks.check_tokens(settings.accounts))
     for name, policy in settings.types.items():
         yield from under(join("types", name), checks.check_type(name, policy))
     yield from under("keys", checks.check_keys(settings.keys, settings.accounts))
