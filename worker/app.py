@@ -43,6 +43,8 @@ class UnusableSettings(click.ClickException):
 class SettingsLoader(AppLoader):
     """Configures Celery from our settings, when it first asks for its configuration."""
 
+    settings: Settings
+
     def read_configuration(self, _env: str = "") -> dict[str, Any]:
         """Return the configuration by the settings of this environment and working directory."""
         try:
@@ -50,6 +52,7 @@ class SettingsLoader(AppLoader):
         except InvalidSettings as error:
             raise UnusableSettings(error) from error
         connect_signals(settings)
+        self.settings = settings
         return worker_config(settings)
 
 
@@ -99,3 +102,10 @@ app = OwnCelery(
     task_cls="worker.celery_patches:CheckedTask",
     include=["worker.tasks"],
 )
+
+
+def worker_settings() -> Settings:
+    """Return the settings that this worker was started with, also when by now its file cannot be used."""
+    loader: Any = app.conf and app.loader  # the loader has them once Celery is configured
+    settings: Settings = loader.settings
+    return settings

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from worker.config import Account, Settings, fingerprint, load_settings
+from worker.config import Account, Settings, file_version, fingerprint, load_settings
 from worker.config.kinds import DAY
 from worker.contract import TYPES, GuardedSide, Order, Override, guarded_side, order_of, resolve
 from worker.contract.types import NO_OVERRIDE
@@ -31,7 +31,7 @@ class LiveSettings:
 
     def __init__(self, settings: Settings, emit: EventSink) -> None:
         self._emit = emit
-        self._version = _file_version(settings.file)
+        self._version = settings.version
         self.faults: tuple[str, ...] = ()
         self._retry_at = 0.0
         self._use(settings)
@@ -41,7 +41,7 @@ class LiveSettings:
         file = self.current.file
         if file is None:
             return self.current
-        version = _file_version(file)
+        version = file_version(file)
         if version == self._version and (not self.faults or time.monotonic() < self._retry_at):
             return self.current
         self._version, self._retry_at = version, time.monotonic() + RETRY_INTERVAL
@@ -158,12 +158,3 @@ def credentials_fingerprint(account: Account, prefix: str) -> str:
     claim = account.find_claim()
     secret = f"{account.secret.reveal()}\0{claim}" if claim else account.secret.reveal()
     return fingerprint(account.token.reveal(), secret, f"{prefix}:{account.name}")
-
-
-def _file_version(file: Path | None) -> tuple[int, int] | None:
-    """Return what changes when the file is written or replaced; None if there is no file."""
-    try:
-        status = file.stat() if file else None
-    except OSError:
-        return None
-    return (status.st_mtime_ns, status.st_ino) if status else None

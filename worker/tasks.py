@@ -5,18 +5,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from celery import signals
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.utils.log import get_logger
 
 from worker import log
-from worker.app import app
+from worker.app import app, worker_settings
 from worker.background import RepeatedFailure, WakeupQueue, cause_of
 from worker.celery_config import ACCEPT_TASK, COUNTDOWN_HEADER, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
 from worker.celery_unreadable import read_undecoded
-from worker.config import holds_secret, load_settings
+from worker.config import holds_secret
 from worker.contract import account_of, correlation_of, traceparent_of
 from worker.errors import BacklogFull, NotFound, StoreUnavailable, Unavailable
 from worker.ports.work import MAX_COUNTDOWN
@@ -48,14 +48,16 @@ def report_unavailable_store(runtime: Runtime, **fields: str) -> Iterator[None]:
 
 
 def get_runtime() -> Runtime:
-    """Return this process's runtime, made with its first task."""
-    return runtime_of(os.getpid())
+    """Return this process's runtime, made with its first task, by the settings as they are now."""
+    runtime = runtime_of(os.getpid())
+    runtime.live_settings.refresh()
+    return runtime
 
 
 @cache
 def runtime_of(_pid: int) -> Runtime:
     """Return the runtime of the process with this id."""
-    settings = load_settings(os.environ, Path.cwd())
+    settings = worker_settings()
     wake = WakeupQueue(partial(send_wakeup, app))
     traces = open_traces(settings, service="relations-worker")
     if not traces:
@@ -97,7 +99,9 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
             source=SOURCE,
             correlation=_correlation(self.request),
         )
-    except (Unavailable, SoftTimeLimitExceeded) as error:
+    except Exception as error:  # what fails is this process, never the message, which is the only copy
+        if not isinstance(error, (Unavailable, SoftTimeLimitExceeded)):
+            get_logger(__name__).exception("changes could not be accepted; their message comes again")
         resend_later(self, error)
 
 
@@ -148,7 +152,7 @@ def replay(self: Any, /, replay_id: str) -> None:
 def resend_later(task: Any, error: Exception) -> NoReturn:
     """Send the task's message once more, to be delivered later, as often as it takes.
 
-    Waiting for the store is not counted among its `MAX_REDELIVERIES`, as Celery's own retry would.
+    That is not counted among its `MAX_REDELIVERIES`, as Celery's own retry would.
     """
     headers = {**(task.request.headers or {})}
     known = headers.get(RESENDS_HEADER)

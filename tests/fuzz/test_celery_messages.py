@@ -21,6 +21,7 @@ from tests.support.waiting import HANGS_AFTER, wait_until
 from tests.torture.input_fuzz import EXAMPLES
 from tests.torture.mutate import DEPTHS, NASTY, encode, garble, mutate, nest
 from worker import tasks
+from worker.config import load_settings
 from worker.config.secret import HiddenValues
 from worker.contract import from_message
 from worker.contract.message import UNROUTED
@@ -57,6 +58,7 @@ def runtime(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("FUZZ_TOKEN", TOKEN)
     # Fuzzed settings of other tests may have made secrets of ordinary words, which would be redacted here.
     monkeypatch.setattr("worker.config.secret._hidden", HiddenValues())
+    monkeypatch.setattr(tasks.app.loader, "settings", load_settings(os.environ, tmp_path), raising=False)
     tasks.runtime_of.cache_clear()
     yield tasks.get_runtime()
     tasks.get_runtime().client.close()
@@ -213,6 +215,14 @@ def test_what_cannot_be_accepted_is_kept_and_keeps_nothing_else_from_it(runtime:
     }
 
 
+def test_an_account_that_was_added_is_known_to_the_next_message(runtime: Runtime, tmp_path: Path) -> None:
+    """Also to that of a child of a pool which has idled since, and neither flushed nor swept."""
+    settings = tmp_path / "relations.toml"
+    settings.write_text(settings.read_text() + settings.read_text().replace("acme", "new"))
+    tasks.accept.apply(args=({**GOOD, "account": "new"},), task_id="task-1")
+    assert runtime.store.counts("new")["accepted"] == 1
+
+
 def payload(runtime: Runtime, job: JobRecord) -> Payload:
     found = runtime.job_admin.get_payload(job.id)
     assert found is not None
@@ -329,10 +339,36 @@ for resends in (0, 19, 20, 5000):
         print(headers["id"], headers["retries"], headers[tasks.RESENDS_HEADER])
         client.delete("relations.intake")
 """
+FAILING = """
+from dataclasses import replace
+from celery.exceptions import Ignore
+from worker import tasks
+
+settings = tasks.worker_settings()
+tasks.app.loader.settings = replace(settings, redis_url="redis://127.0.0.1/none")
+tasks.accept.push_request(id="t1", args=[{}], kwargs={}, called_directly=False)
+try:
+    tasks.accept.run({})
+except Ignore:
+    tasks.app.loader.settings = settings
+    print(tasks.get_runtime().client.llen("relations.intake"))
+"""
+
+
+def test_a_message_comes_again_of_which_a_process_cannot_accept_anything(
+    tmp_path: Path, redis_url: str
+) -> None:
+    run = run_alone(FAILING, tmp_path, redis_url)
+    assert (run.stdout, run.returncode) == ("1\n", 0), run.stderr
 
 
 def test_waiting_for_the_store_is_no_lost_delivery_and_never_ends(tmp_path: Path, redis_url: str) -> None:
-    """In a process of its own, because Celery's application is configured once in each."""
+    run = run_alone(RESENDING, tmp_path, redis_url)
+    assert run.stdout.splitlines() == [f"t1 3 {resends + 1}" for resends in (0, 19, 20, 5000)], run.stderr
+
+
+def run_alone(script: str, tmp_path: Path, redis_url: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own, because Celery's application is configured once in each."""
     (tmp_path / "relations.toml").write_text('[accounts.acme]\ntoken = "env:T"\nsecret = "env:T"\n')
     env = {
         **os.environ,
@@ -340,12 +376,11 @@ def test_waiting_for_the_store_is_no_lost_delivery_and_never_ends(tmp_path: Path
         "RELATIONS_REDIS_URL": redis_url,
         "T": "t",
     }
-    run = subprocess.run(
-        [sys.executable, "-c", RESENDING],
+    return subprocess.run(
+        [sys.executable, "-c", script],
         env=env,
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=HANGS_AFTER,
     )
-    assert run.stdout.splitlines() == [f"t1 3 {resends + 1}" for resends in (0, 19, 20, 5000)], run.stderr

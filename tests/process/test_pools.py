@@ -10,7 +10,14 @@ from celery.concurrency import get_implementation
 
 from ops.dev.processes import Process
 from ops.dev.stack import Shape, running
-from tests.support.deploy_work import LIMITS, accept, link_changes, repeated_creates, wait_until_done
+from tests.support.deploy_work import (
+    LIMITS,
+    accept,
+    link_changes,
+    message,
+    repeated_creates,
+    wait_until_done,
+)
 from tests.support.waiting import HANGS_AFTER
 from worker.app import app
 from worker.celery_patches import CheckedRequest
@@ -58,6 +65,24 @@ def test_solo_threads_autoscale_and_recycled_children_do_the_same(
             for worker in workers:
                 worker.kill()
             stack.kill()
+
+
+def test_a_child_that_is_made_while_the_settings_cannot_be_used_accepts_by_those_of_its_worker(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, Shape(accounts=("nord",), defaults=LIMITS, parts=("beat",))) as stack:
+        celery = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--max-tasks-per-child", "1"]
+        with Process(celery, log=tmp_path / "worker.log", env=stack.environ, cwd=tmp_path) as worker:
+            runtime, settings = stack.runtime(), tmp_path / "relations.toml"
+            worker.wait_until(lambda: bool(runtime.metrics.list_workers()), seconds=HANGS_AFTER)
+            good = settings.read_text()
+            settings.write_text(good + "rate = \n")
+            for number in range(4):
+                stack.celery().send_task(
+                    "relations.accept", [message("nord", number)], queue="relations.intake"
+                )
+            wait_until_done(stack, runtime, "nord", range(4))
+            assert "settings.rejected" in worker.log.read_text()
 
 
 @pytest.mark.parametrize("pool", ["solo", "threads"])

@@ -58,7 +58,8 @@ def load_settings(environ: Mapping[str, str], folder: Path, *, spare: bool = Fal
     reader = TableReader(partial(make_secret, environ, file.parent if file else folder))
     variables, doubtful = read_environment(environ, reader)
     tables = read_tables(document, reader, variables.api_url)
-    settings = Settings(**vars(variables), **{**tables, "sources": give_owners(tables)}, file=file)
+    groups = {**tables, "sources": give_owners(tables)}
+    settings = Settings(**vars(variables), **groups, file=file, version=file_version(file))
     found = [*unread, *reader.faults, *doubtful, *check_tables(settings, document, folder)]
     faults = [fault for fault in found if not isinstance(fault, Warned)]
     if spare:
@@ -108,6 +109,15 @@ def read_document(
     except (ValueError, RecursionError) as error:  # no TOML, not UTF-8, brackets without end
         fault = Fault(path.name, f"is not valid TOML: {error}")
     return path, {}, [fault]
+
+
+def file_version(file: Path | None) -> tuple[int, int] | None:
+    """Return what changes when the file is written or replaced; None if there is no file."""
+    try:
+        status = file.stat() if file else None
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_ino) if status else None
 
 
 def places(folder: Path) -> tuple[Path, ...]:

@@ -301,7 +301,7 @@ class Settings(Environment):
     """Everything that can be set, checked.
 
     `warnings` is what works but should be looked at, `spared` are those of them that are faults for a process
-    that serves; `file` is where the tables were read.
+    that serves; `file` is where the tables were read, `version` what changes when somebody writes it.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -313,6 +313,7 @@ class Settings(Environment):
     warnings: tuple[str, ...] = ()
     spared: tuple[str, ...] = ()
     file: Path | None = None
+    version: tuple[int, int] | None = None
 
     def account(self, name: str) -> Account:
         """Return the account of that name; raises NotFound with the nearest name there is."""
