@@ -6,7 +6,6 @@ Importing this reads no settings and connects to nothing: Celery asks for its co
 import os
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -18,7 +17,7 @@ from worker.background import WorkerHeartbeat
 from worker.celery_broker import OwnCelery
 from worker.celery_config import SWEEP_INTERVAL, worker_config
 from worker.celery_output import configure_log
-from worker.config import Settings, load_settings
+from worker.config import Settings, load_settings, working_folder
 from worker.config.loader import places
 from worker.errors import InvalidSettings
 from worker.garbage import look_seldom
@@ -48,7 +47,7 @@ class SettingsLoader(AppLoader):
     def read_configuration(self, _env: str = "") -> dict[str, Any]:
         """Return the configuration by the settings of this environment and working directory."""
         try:
-            settings = load_settings(os.environ, Path.cwd())
+            settings = load_settings(os.environ, working_folder())
         except InvalidSettings as error:
             raise UnusableSettings(error) from error
         connect_signals(settings)
@@ -79,7 +78,7 @@ def connect_signals(settings: Settings) -> None:
 
     def report_missing_file(**_: object) -> None:
         if not settings.file:
-            log.emit("settings.missing", looked_at=[str(place) for place in places(Path.cwd())])
+            log.emit("settings.missing", looked_at=[str(place) for place in places(working_folder())])
 
     for about_to_start in (signals.worker_init, signals.beat_init):
         about_to_start.connect(report_missing_file, weak=False)

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,7 +18,7 @@ from click.core import ParameterSource
 from ops.cli import output
 from ops.explain.text import LOCAL, format_time
 from producers.errors import Forbidden
-from worker.config import Secret, Settings, Source, load_settings
+from worker.config import Secret, Settings, Source, load_settings, working_folder
 from worker.config.loader import FILE_VARIABLE
 from worker.config.table import nearest
 from worker.contract import explain_account_name
@@ -65,7 +64,7 @@ class CommandContext:
         for variable, kind in (("RELATIONS_KEY", "env"), ("RELATIONS_KEY_FILE", "file")):
             if given := os.environ.get(variable, "").strip():
                 reference = f"env:{variable}" if kind == "env" else f"file:{given}"
-                return Secret(reference, environ=os.environ, folder=Path.cwd()).reveal()
+                return Secret(reference, environ=os.environ, folder=working_folder()).reveal()
         raise click.UsageError(
             "--url needs a key: set RELATIONS_KEY, or RELATIONS_KEY_FILE to the path of a file that holds it."
         )
@@ -76,14 +75,14 @@ class CommandContext:
 
         What a command needs of a secret that cannot be read, it misses when it uses it.
         """
-        settings = load_settings(os.environ, Path.cwd(), spare=True)
+        settings = load_settings(os.environ, working_folder(), spare=True)
         if not settings.file:
             print_note(next(text for text in settings.warnings if text.startswith(FILE_VARIABLE)))
         return settings
 
     def require_all_settings(self) -> None:
         """Raise InvalidSettings for any fault: of a command that serves whatever the settings hold."""
-        load_settings(os.environ, Path.cwd())
+        load_settings(os.environ, working_folder())
 
     def list_sources(self) -> Mapping[str, Source]:
         """Return the webhook sources; raise InvalidSettings for any fault of the settings or their rules."""

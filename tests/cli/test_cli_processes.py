@@ -50,6 +50,23 @@ def test_a_sent_change_wakes_a_worker(env: dict[str, str], tmp_path: Path, redis
     assert done.stdout.startswith("acme-")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("ops.cli", "sources", "list"), ("celery", "-A", "worker.app", "list", "bindings")],
+    ids=["relations", "celery"],
+)
+def test_a_command_works_in_a_folder_that_was_removed(
+    env: dict[str, str], tmp_path: Path, words: Sequence[str]
+) -> None:
+    """As that of a former release, in which somebody still stands."""
+    (tmp_path / "gone").mkdir()
+    command = ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", sys.executable, "-m", *words]
+    done = subprocess.run(
+        command, env=os.environ | env, cwd=tmp_path / "gone", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("words", [("jobs", "list"), ("send", "create", BUYER, "501", "9001")])
 def test_redis_away_is_one_line_and_no_traceback(
     env: dict[str, str], tmp_path: Path, words: Sequence[str]

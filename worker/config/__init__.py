@@ -5,6 +5,7 @@ JMESPath expressions are kept as written; the room that understands them checks 
 
 from worker.config.loader import file_version as file_version
 from worker.config.loader import load_settings as load_settings
+from worker.config.loader import working_folder as working_folder
 from worker.config.secret import HOLDS_SECRET as HOLDS_SECRET
 from worker.config.secret import Secret as Secret
 from worker.config.secret import fingerprint as fingerprint

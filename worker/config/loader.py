@@ -111,6 +111,14 @@ def read_document(
     return path, {}, [fault]
 
 
+def working_folder() -> Path:
+    """Return the working directory; if somebody has removed it, a path in which nothing is found."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path()
+
+
 def file_version(file: Path | None) -> tuple[int, int] | None:
     """Return what changes when the file is written or replaced; None if there is no file."""
     try:

@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from logging import getLogger
 from operator import add
-from pathlib import Path
 from typing import Any, Final
 
 from producers.portals.sdk.per_process import PerProcess
 from producers.portals.sdk.protocol import CHUNK, Attempt, Call, GetBatch, GetJobs, SendChanges, Sent
 from producers.portals.serializers import batch_json, job_json
 from worker.background import WakeupQueue
-from worker.config import Settings, load_settings
+from worker.config import Settings, load_settings, working_folder
 from worker.contract import Change, MessageDict, check_each, from_message
 from worker.errors import RelationsError
 from worker.ports.store import Receipt
@@ -72,7 +71,7 @@ def connect(settings: Settings | Runtime | None) -> RedisTransport:
                 given.pop() if given else Runtime(settings.settings, wake=settings.wake, emit=settings.emit)
             )
         )
-    chosen = settings or load_settings(os.environ, Path.cwd())
+    chosen = settings or load_settings(os.environ, working_folder())
 
     def connect_here() -> Runtime:
         wake = WakeupQueue(TaskSender(chosen.broker_url, chosen.prefix).wake, emit=_emit)
