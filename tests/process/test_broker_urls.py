@@ -1,9 +1,15 @@
 """The broker's URL, as kombu has it."""
 
 import json
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import make_certificate
 from worker.celery_broker import OwnCelery
 from worker.redis.broker import broker_settings
 
@@ -58,3 +64,29 @@ def test_what_a_worker_tells_of_its_connection_holds_no_password(url: str) -> No
     told = app.connection_for_read().info()
     assert told.pop("password") in ("hunter2", None)  # which Celery leaves out by itself
     assert "hunter2" not in json.dumps(told)
+
+
+@pytest.mark.parametrize(("name", "reads"), [("127.1", b"AMQP"), ("another", b"")])
+def test_a_rabbitmq_over_tls_is_spoken_to_if_its_certificate_is_for_the_host_of_the_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reads: bytes
+) -> None:
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_bytes(make_certificate(name, valid_days=(-1, 1)))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls, read = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), list[bytes]()
+    tls.load_cert_chain(certificate)
+
+    def answer() -> None:
+        with suppress(ssl.SSLError), tls.wrap_socket(server.accept()[0], server_side=True) as client:
+            read.append(client.recv(4))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        app = OwnCelery()
+        app.conf.update(broker_settings(f"amqps://u:p@127.1:{server.getsockname()[1]}//", "relations"))
+        refused = None if reads else "certificate is not valid for '127.1'"
+        with pytest.raises(OSError, match=refused):
+            app.connection_for_read().transport.establish_connection()
+        thread.join()
+    assert b"".join(read) == reads
