@@ -281,8 +281,8 @@ class LoadedJob(msgspec.Struct, gc=False):
     def as_claimed(self, account: str, relations: tuple[Relation, ...]) -> ClaimedJob:
         """Return the job as a flush reads it, for these of its relations."""
         v = self.value
-        action: Any = "create" if v.replaces else ACTION_OF[v.action]
-        return ClaimedJob(
+        action: Any = ACTION_OF[v.action]
+        claimed = ClaimedJob(
             f"{account}-{self.short}",
             action,
             relations,
@@ -292,6 +292,8 @@ class LoadedJob(msgspec.Struct, gc=False):
             0 if v.again else self.accepted_at,
             v.correlation,
             v.allow_empty,
-            bool(v.replaces),
-            frozenset(self.removals()) if v.replaces else frozenset(),
         )
+        if not v.replaces:
+            return claimed
+        removes = frozenset(self.removals())
+        return msgspec.structs.replace(claimed, action="create", reads_first=True, removes=removes)

@@ -177,15 +177,18 @@ class LeasedAccount:
 
     def put_jobs(self, commit: AccountCommit, changed: Mapping[str, Standing]) -> None:
         """Write jobs; one that ended when its idempotency key is old, or as failed, has that written anew."""
-        since, old = self.meta.events_since, list[LoadedJob]()
-        for short, before in changed.items():
-            job = self.jobs[short]
-            is_at_end = before.is_open and not job.value.left and not job.is_kept
-            if is_at_end and (job.value.state == FAILED or job.accepted_at < since):
-                old.append(job)
-        events = read_events(self.database, self.account, [job.value.digest for job in old])
-        for short, before in changed.items():
-            job = self.jobs[short]
+        since, jobs = (
+            self.meta.events_since,
+            [(self.jobs[short], before) for short, before in changed.items()],
+        )
+        old = [
+            job.value.digest
+            for job, before in jobs
+            if (job.accepted_at < since or job.value.state == FAILED)
+            and (before.is_open and not job.value.left and not job.is_kept)
+        ]
+        events = read_events(self.database, self.account, old)
+        for job, before in jobs:
             event = events.get(job.value.digest) if events else None
             if event and job.accepted_at < since:
                 commit.hset(f"events:{self.meta.events}", job.value.digest, event)

@@ -1,6 +1,7 @@
 """An account's queue as the holder of its lease sees it, and the note of the batch being worked (R21)."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice, repeat
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -28,13 +29,11 @@ class Queue:
     ) -> None:
         self._listed, self._jobs, self._dead, self._is_whole = listed, jobs, dead, is_whole
         self._places = _first_places(listed)
-        # What waits is listed once; any other entry is dead.
-        self._waiting = [
-            job
-            if (job := jobs.get(short)) and job.value.state == QUEUED and self._places[short] == place
-            else None
-            for place, short in enumerate(listed)
-        ]
+        self._waiting = [job if job and job.value.state == QUEUED else None for job in map(jobs.get, listed)]
+        if len(self._places) < len(listed):  # what waits is listed once; any other entry is dead
+            for place, short in enumerate(listed):
+                if self._places[short] != place:
+                    self._waiting[place] = None
 
     @classmethod
     def read(
@@ -58,17 +57,16 @@ class Queue:
 
     def choose(self, most: int, relations: int) -> list[LoadedJob]:
         """Return the next waiting jobs, as many as fit, but at least one when anything fits."""
-        chosen: list[LoadedJob] = []
-        for job in filter(None, self._waiting):
+        chosen = list(islice(filter(None, self._waiting), max(0, most)))
+        for place, job in enumerate(chosen):
             relations -= job.value.total
-            if len(chosen) >= most or (relations < 0 and chosen):
-                break
-            chosen.append(job)
+            if relations < 0:
+                return chosen[: place or 1]
         return chosen
 
-    def has(self, wanted: Iterable[str]) -> bool:
+    def has(self, wanted: Collection[str]) -> bool:
         """Return whether all of these are listed."""
-        return all(short in self._places for short in wanted)
+        return self._places.keys() >= {*wanted}
 
     def correct_dead(self, commit: Commit) -> bool:
         """Correct the number of entries that do not wait, if all of the queue was read; return whether."""
@@ -86,9 +84,7 @@ class Queue:
 
     def cut_after(self, wanted: Collection[str], commit: Commit) -> None:
         """Cut the queue after the last of these; others before it have ended there."""
-        places = [self._places[short] for short in wanted if short in self._places]
-        if places:
-            self._cut(max(places) + 1, commit)
+        self._cut(1 + max(map(self._places.get, wanted, repeat(-1)), default=-1), commit)
 
     def _cut(self, length: int, commit: Commit) -> None:
         if not length:
@@ -106,7 +102,7 @@ class Queue:
 
 
 def _first_places(listed: Sequence[str]) -> dict[str, int]:
-    return {short: place for place, short in reversed(list(enumerate(listed)))}
+    return dict(zip(reversed(listed), range(len(listed) - 1, -1, -1), strict=True))
 
 
 class QueueHead(NamedTuple):
