@@ -21,9 +21,11 @@ from tests.support.store_values import BUYER, MONTH, START, change
 from worker.contract import Relation
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import Result
-from worker.planner.relation_state import Refusal
+from worker.planner.relation_state import OpenRelation, Refusal
 from worker.ports.store import Store
 from worker.ports.work import OpenWrite, Writes
+from worker.store.keys import short_id
+from worker.store.lease.lease import RedisLease
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
 
@@ -216,3 +218,22 @@ def test_failed_jobs_are_listed_only_while_they_are_kept(store: Store, clock: Fa
         clock.advance(MONTH)
         if isinstance(store, RedisStore):
             store.database.redis.delete(f"{BASE}job:acme-{number:03d}")  # as Redis's own clock would by now
+
+
+def test_a_flush_keeps_no_job_in_mind_that_has_ended_whether_it_was_sent_or_not(store: Store) -> None:
+    accept(store, change(1, 9), change(1, 9), change(1, 10))
+    lease = take_lease(store)
+    work = read_all(lease)
+    older, newer, other = work.jobs
+    first, second = newer.relations[0], other.relations[0]
+    opens = {
+        relation: OpenWrite(OpenRelation((job.intent("create"),), since=work.now))
+        for relation, job in ((first, newer), (second, other))
+    }
+    superseded = [RelationOutcome(older.job, first, "superseded", newer.job)]
+    assert lease.claim(work.jobs, (), Writes(opens=opens, outcomes=superseded))
+    assert isinstance(lease, RedisLease)
+    assert lease.leased.jobs.keys() == {short_id(newer.job), short_id(other.job)}
+    send_and_settle(lease, "r1", {first: "applied"})
+    assert lease.leased.jobs.keys() == {short_id(other.job)}
+    assert lease.leased.memories.keys() == {second}

@@ -58,7 +58,7 @@ def read_batch(
     records = _note_known(leased, known)
     return WorkBatch(
         now,
-        tuple(job.as_claimed(leased.account, wanted[job.short]) for job in chosen),
+        tuple([job.as_claimed(leased.account, wanted[job.short]) for job in chosen]),
         tuple(relation for relation in relations if relation in leased.opened),
         records,
         codec.begun(journal),
