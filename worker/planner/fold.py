@@ -206,7 +206,9 @@ def note_overtaken_delete(confirmed: ConfirmedState, cleared: JobVersion) -> Con
 def _fold_newest_intent(intent: Intent, absent: JobVersion, upsert: bool) -> Fold:
     """Fold an only intent that is newer than all that is confirmed: a short way, for most are such."""
     version, presence = intent.job_version, _presence(intent, upsert)
-    info = tuple([(key, value, version) for key, value in sorted(dict(intent.info).items())])
+    info: tuple[tuple[str, str, JobVersion], ...] = ()
+    if intent.info:
+        info = tuple([(key, value, version) for key, value in sorted(dict(intent.info).items())])
     cleared = version if presence is False else absent
     return Fold(
         Target((intent,), presence, NEVER if presence is None else version, info, cleared), (), cleared

@@ -192,6 +192,8 @@ class Guard:
     def note_effects(self, effects: Effects, states: Mapping[Relation, RelationState]) -> set[str]:
         """Learn what was just confirmed; return the records of which a held relation may go now."""
         freed = set[str]()
+        if not any(map(self._guarded, {relation.type for relation in effects.confirmed})):
+            return freed
         for relation, (confirmed, _) in effects.confirmed.items():
             side, before = self._guarded(relation.type), states.get(relation)
             if not side or before is None or confirmed.presence <= before.confirmed.presence:

@@ -85,13 +85,13 @@ def _group(
     last: dict[Relation, tuple[int, int]] = {}
     groups: dict[Group, list[Relation]] = defaultdict(list)
     for operation in operations:
-        kind, relation = operation.kind, operation.relation
+        kind, relation, info = operation.kind, operation.relation, operation.info
         level, phase = last.get(relation, (0, 0))
-        order = orders[relation.type]
-        level = level if order == "free" else _level(kind, order, level)
+        name, order = relation.type, orders[relation.type]
+        is_free = order == "free"
+        level = level if is_free else _level(kind, order, level)
         last[relation] = level, phase + 1
-        what = kind, relation.type, operation.info, operation.part, operation.ask
-        groups[level, phase, order == "free", *what].append(relation)
+        groups[level, phase, is_free, kind, name, info, operation.part, operation.ask].append(relation)
     return groups, len(last)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from worker.contract import Relation
+from worker.contract import GuardedSide, Relation
 from worker.contract.instant import SECOND
 from worker.planner.actions import Operation
 from worker.planner.apply_reply import (
@@ -37,6 +37,7 @@ POISON_REFUSAL = Refusal(
     0, "poison", "three workers died with this change alone in hand; it was not tried again"
 )
 SHORTEST_HOLD, LONGEST_HOLD = 1_000_000, 300_000_000  # µs until a held relation is looked at again
+NOTHING_KNOWN = RelationRecord()
 MAX_CORRELATIONS = 20  # in one log event or record
 
 
@@ -217,30 +218,22 @@ class Batch:
 
     def writes(self, effects: Effects) -> Writes:
         """Return effects as the store takes them."""
-        opens = {
-            relation: self._open_write(relation, state, effects.confirmed.get(relation))
-            for relation, state in effects.states.items()
-        }
-        return Writes(opens, effects.confirmed, effects.outcomes, dict(_job_states(effects.states)))
+        states, confirmed = effects.states, effects.confirmed
+        types = {relation.type for relation in states}
+        sides = {name: indexed_side(name, self.guarded(name)) for name in types}
+        opens: dict[Relation, OpenWrite] = {}
+        for relation, state in states.items():
+            write = OpenWrite(state.open if state else None)
+            if side := sides[relation.type]:
+                write = _guarded_write(relation, write.open, confirmed.get(relation), side)
+            opens[relation] = write
+        return Writes(opens, confirmed, effects.outcomes, dict(_job_states(states)))
 
     def _record(self, relation: Relation, records: Mapping[Relation, RelationRecord]) -> RelationRecord:
         """Return what is known of a relation: by the batch, else by the store."""
         if state := self.states.get(relation):
             return RelationRecord(state.open, state.confirmed, state.doubt)
-        return records.get(relation, RelationRecord())
-
-    def _open_write(
-        self, relation: Relation, state: RelationState | None, confirmed: Confirmed | None
-    ) -> OpenWrite:
-        opened, until = state.open if state else None, 0
-        side = indexed_side(relation.type, self.guarded(relation.type))
-        if not side:
-            return OpenWrite(opened)
-        if side == "child" and state is None and confirmed:
-            memory, doubt = confirmed
-            if doubt and doubt.kind == "create" and memory.present <= memory.absent:
-                until = doubt.until  # a create that failed may land, and shows then only
-        return OpenWrite(opened, guard_key(relation, side), until)
+        return records.get(relation, NOTHING_KNOWN)
 
 
 def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Intent, ...]]:
@@ -263,6 +256,18 @@ def first_correlations(correlations: Iterable[str]) -> tuple[str, ...]:
 
 def _not_held(state: RelationState) -> RelationState:
     return state.with_progress(held=False, refusal=None)
+
+
+def _guarded_write(
+    relation: Relation, opened: OpenRelation | None, confirmed: Confirmed | None, side: GuardedSide
+) -> OpenWrite:
+    """Return the new state of a relation whose record on this side is guarded."""
+    until = 0
+    if side == "child" and opened is None and confirmed:
+        memory, doubt = confirmed
+        if doubt and doubt.kind == "create" and memory.present <= memory.absent:
+            until = doubt.until  # a create that failed may land, and shows then only
+    return OpenWrite(opened, guard_key(relation, side), until)
 
 
 def _job_states(states: Mapping[Relation, RelationState | None]) -> Iterator[tuple[str, JobState]]:
