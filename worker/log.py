@@ -78,6 +78,7 @@ PIPELINE: Final[list[Processor]] = [
     *SHARED,
     structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
 ]
+EVENTS: Final[structlog.stdlib.BoundLogger] = structlog.get_logger("relations")
 
 
 class Handler(logging.StreamHandler[TextIO]):
@@ -119,7 +120,7 @@ def configure(
     structlog.configure(
         processors=PIPELINE,
         wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=logging.getLogger,
         cache_logger_on_first_use=True,
     )
 
@@ -215,7 +216,7 @@ def level_of(event: str) -> Literal["info", "warning", "error"]:
 
 def emit(event: str, /, **fields: object) -> None:
     """Log an event of the system at its level."""
-    getattr(structlog.get_logger("relations"), level_of(event))(event, **fields)
+    getattr(EVENTS, level_of(event))(event, **fields)
 
 
 def set_context(**fields: object) -> None:
