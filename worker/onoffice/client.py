@@ -72,6 +72,7 @@ class Client:
     ) -> None:
         self.offset, self._was_late = 0.0, False
         self._url, self._timeout, self._pid = _parse_url(url), timeout, os.getpid()
+        self._core_url = core_url(self._url)
         self._token, self._secret, self._claim = token, secret, extendedclaim
         self._modify_action, self._hidden = modify_action, (secret, token, extendedclaim or "")
         self._deadline = Deadline()
@@ -147,7 +148,7 @@ class Client:
     def _post(self, body: bytes) -> AbstractContextManager[httpcore.Response]:
         extensions = {"timeout": {"pool": self._timeout}}  # all other steps obey the deadline
         return self._transport.stream(
-            "POST", core_url(self._url), headers=self._headers, content=body, extensions=extensions
+            "POST", self._core_url, headers=self._headers, content=body, extensions=extensions
         )
 
     def _reply(

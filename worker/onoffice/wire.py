@@ -12,6 +12,7 @@ from codecs import BOM_UTF8
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
@@ -47,6 +48,7 @@ _CALLS = {  # what an action's kind, or a search's module, becomes: action and r
     "address": ("read", "address"),
 }
 _WRITES = frozenset({"create", "modify", "delete"})
+_kind_of = attrgetter("kind")
 Clean = Callable[[str], str]
 """Makes a message fit for logs and pages."""
 
@@ -188,7 +190,7 @@ def _is_plainly_done(answer: bytes, actions: Sequence[Action | Search], identifi
 
     A short way, for most answers are such.
     """
-    if not _WRITES.issuperset(map(_call, actions)):
+    if not _WRITES.issuperset(map(_kind_of, actions)):
         return False
     try:
         rows = _decode_plain(answer).response.results
