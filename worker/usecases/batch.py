@@ -161,7 +161,7 @@ class Batch:
     def correlations(self, relations: Iterable[Relation]) -> tuple[str, ...]:
         """Return the ids of the calls behind these relations: the first few."""
         known = filter(None, map(self.states.get, relations))
-        return first_correlations(intent.correlation for state in known for intent in state.open.intents)
+        return first_correlations([each.correlation for state in known for each in state.open.intents])
 
     # --- what is next
 
