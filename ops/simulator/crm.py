@@ -87,12 +87,16 @@ class RecordFields:
         if module == "address" and field in _MAIN_ENTRIES and field not in record:
             return self.texts(module, number, _MAIN_ENTRIES[field])[:1]
         texts = _texts(record.get(field, ""))
-        main = _texts(record.get(_MAIN_FIELDS.get(field, ""), "")) if module == "address" else ()
-        return tuple(dict.fromkeys((*main, *texts)))
+        if module != "address" or field not in _MAIN_FIELDS:
+            return texts
+        return tuple(dict.fromkeys((*_texts(record.get(_MAIN_FIELDS[field], "")), *texts)))
 
 
 def _texts(value: Value) -> tuple[str, ...]:
-    return tuple(filter(None, [value] if isinstance(value, str) else value))
+    """Return what is not empty of the entries, each once."""
+    if isinstance(value, str):
+        return (value,) if value else ()
+    return tuple(dict.fromkeys(filter(None, value)))
 
 
 Info = Mapping[str, str]

@@ -7,6 +7,7 @@ equality, `in`, `like` and their opposites.
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from ops.simulator.catalogue import ApiRefusal
@@ -43,6 +44,7 @@ def read_expression(field: str, given: Any, normalize: Normalize) -> Expression:
 def normalizer(switches: Switches) -> Normalize:
     """Return what is done to both sides before they are compared."""
 
+    @cache  # the texts of one read, of which many are equal
     def normalize(text: str) -> str:
         if switches.umlauts == "ae":
             text = text.translate(_GERMAN)
@@ -215,9 +217,9 @@ def _read_number(given: Parameters, name: str, default: int, allowed: range) -> 
 
 def _find(query: Query, crm: Crm, switches: Switches) -> Iterator[int]:
     """Yield the records that match, but those that are missing, archived or not to be seen."""
-    for number in crm.fields.ids(query.module):
+    for number in _match(query, crm):
         record = (query.module, number)
-        if not crm.records.exists(record) or not _matches(number, query, crm):
+        if not crm.records.exists(record):
             continue
         if record in crm.records.no_read:
             if switches.no_read == "refused":
@@ -226,13 +228,15 @@ def _find(query: Query, crm: Crm, switches: Switches) -> Iterator[int]:
             yield number
 
 
-def _matches(number: int, query: Query, crm: Crm) -> bool:
-    if query.ids is not None and number not in query.ids:
-        return False
-    return all(
-        expression.holds(crm.fields.texts(query.module, number, expression.field))
-        for expression in query.filter
-    )
+def _match(query: Query, crm: Crm) -> list[int]:
+    module, texts = query.module, crm.fields.texts
+    numbers = crm.fields.ids(module)
+    if query.ids is not None:
+        numbers = [number for number in numbers if number in query.ids]
+    for expression in query.filter:
+        field, holds = expression.field, expression.holds
+        numbers = [number for number in numbers if holds(texts(module, number, field))]
+    return numbers
 
 
 def _sort(numbers: list[int], query: Query, crm: Crm, switches: Switches) -> list[int]:
