@@ -67,14 +67,14 @@ def test_output_that_cannot_be_written_is_one_line_and_no_traceback(
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
-def test_a_closed_output_changes_nothing(env: dict[str, str], closed: tuple[int, ...]) -> None:
+def test_a_closed_output_changes_nothing(cli: Cli, env: dict[str, str], closed: tuple[int, ...]) -> None:
     ended = start(
         ("accounts", "pause", "acme", "--why", "closed"),
         env,
         preexec_fn=lambda: [os.close(number) for number in closed],
     )
     assert ended.returncode == 0
-    assert b"closed" in start(("accounts", "list"), env, stdout=subprocess.PIPE).stdout
+    assert "closed" in cli("accounts", "list").stdout
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,8 @@ def start(words: tuple[str, ...], env: dict[str, str], **options: Any) -> subpro
     return subprocess.run(command, env={**os.environ, **env}, cwd=ROOT, check=False, **options)
 
 
-def test_a_table_on_a_terminal_is_coloured_by_us_alone(env: dict[str, str]) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "ops.cli", "accounts", "pause", "acme", "--why", EVIL],
-        env={**os.environ, **env},
-        check=True,
-        capture_output=True,
-        cwd=ROOT,
-    )
+def test_a_table_on_a_terminal_is_coloured_by_us_alone(cli: Cli, env: dict[str, str]) -> None:
+    cli("accounts", "pause", "acme", "--why", EVIL)
     master, slave = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "ops.cli", "accounts", "list"],
