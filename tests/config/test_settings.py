@@ -127,6 +127,21 @@ def test_the_broker_is_the_store_unless_named_and_empty_variables_are_not_set(re
     assert (settings.broker_url, settings.log) == ("redis://h:6380/1", "json")
 
 
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        ("RELATIONS_REDIS_URL", "redis://redis..internal:6379/0"),
+        ("RELATIONS_BROKER_URL", f"amqp://{'a' * 64}.example//"),
+        ("RELATIONS_API_URL", "https://api..onoffice.de/api/stable/api.php"),
+    ],
+)
+def test_a_host_that_nobody_can_have_is_a_fault_and_no_error_of_the_first_that_connects(
+    faults: Faults, variable: str, url: str
+) -> None:
+    [fault] = faults("", {variable: url})
+    assert fault.startswith(f"{variable}: expected a")
+
+
 def test_every_fault_is_named_at_once(faults: Faults) -> None:
     text = """
     [defaults]

@@ -45,14 +45,16 @@ def split_url(url: str) -> SplitResult:
 
 
 def is_url(value: str, *schemes: str) -> bool:
-    """Whether it is a URL with one of the schemes, and a port that is a number where there is one host."""
+    """Whether it is a URL with one of the schemes; a host that stands alone can have that name and port."""
     if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         return False
     try:
         parts = split_url(value)
         several = "," in value or ";" in value
+        if not several:
+            (parts.hostname or "").encode("idna")  # as whoever looks it up does; raises a ValueError
         return bool(parts.netloc or parts.path.strip("/")) and (several or parts.port != 0)
-    except ValueError:  # a port that is no number, a broken IPv6 address
+    except ValueError:  # a port that is no number, a broken IPv6 address, two dots in a host
         return False
 
 
