@@ -112,12 +112,13 @@ def _actions(group: Group, relations: list[Relation], max_ids: int) -> tuple[lis
         pairs = [((relation.parent,), (relation.child,)) for relation in sorted(relations)]
         return [Action(kind, relation_type, *pair, info, part) for pair in pairs], len(pairs)
     covered = cover((relation.parent, relation.child) for relation in relations)
-    actions = []
-    for star in covered.stars:
-        center = (star.center,)
-        for ids in _slices(star.leaves, max_ids):
-            parents, children = (center, ids) if star.side == "parent" else (ids, center)
-            actions.append(Action(kind, relation_type, parents, children, info, part))
+    actions = [
+        Action(kind, relation_type, (star.center,), ids, info, part)
+        if star.side == "parent"
+        else Action(kind, relation_type, ids, (star.center,), info, part)
+        for star in covered.stars
+        for ids in _slices(star.leaves, max_ids)
+    ]
     return actions, covered.matching
 
 
