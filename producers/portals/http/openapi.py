@@ -4,6 +4,7 @@ import inspect
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final, TypedDict
 
@@ -91,7 +92,7 @@ def openapi_document(routes: Sequence[ApiRoute], *, version: str) -> Document:
                 }
             },
             "responses": {str(status): _problem(status) for status in sorted(problems)},
-            "schemas": _for_generators({**_change_schemas(), **_schemas([*answers, *forms, ProblemDict])[1]}),
+            "schemas": _for_generators({**_change_schemas(), **_schemas(*answers, *forms, ProblemDict)[1]}),
         },
     }
     exact: Document = _with_exact_types(document)
@@ -167,12 +168,12 @@ def _body_content(route: ApiRoute) -> Mapping[str, Any]:
     if route.form is None:
         return route.body
     example = {"example": route.form_example} if route.form_example else {}
-    (shape,), _ = _schemas([route.form])
+    (shape,), _ = _schemas(route.form)
     return {"application/json": {"schema": shape, **example}}
 
 
 def _response(response: ResponseDoc) -> Document:
-    (shape,), _ = _schemas([response.type])
+    (shape,), _ = _schemas(response.type)
     example = {} if response.example is None else {"example": response.example}
     document: Document = {
         "description": response.description,
@@ -208,8 +209,9 @@ def _change_schemas() -> dict[str, Document]:
     return {"Change": change, **parts}
 
 
-def _schemas(types: Sequence[Any]) -> tuple[Any, dict[str, Document]]:
-    """Return the schema of each type, and the components that these refer to."""
+@cache  # many answers have one type, and a process may serve several interfaces
+def _schemas(*types: Any) -> tuple[Any, dict[str, Document]]:
+    """Return the schema of each type, and the components that these refer to; neither is to be changed."""
     return msgspec.json.schema_components(types, ref_template=SCHEMAS + "{name}")
 
 
