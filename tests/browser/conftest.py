@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from ops.dev.stack import Stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> "Iterator[Browser]":
+    """Yield a browser, which ends with the last test that uses it: an idle one works on."""
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make test-browser")
     from tests.browser import world
 
@@ -26,7 +27,7 @@ def chromium() -> "Iterator[Browser]":
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def system(
     chromium: "Browser", tmp_path_factory: pytest.TempPathFactory
 ) -> "Iterator[tuple[Stack, dict[str, str]]]":
