@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Final
 
 import hiredis
+from redis.driver_info import DriverInfo
 from redis.exceptions import (
     BusyLoadingError,
     DataError,
@@ -47,6 +48,7 @@ class CommandPacker:
 
 
 PACKER: Final = CommandPacker()
+DRIVER: Final = DriverInfo()  # redis-py reads its version from a file for each connection that it makes
 
 
 class RenewedConnection:
@@ -57,7 +59,7 @@ class RenewedConnection:
 
     def __init__(self, *args: Any, max_age: float = 0.0, **options: Any) -> None:
         self.max_age, self.connected_at = max_age, 0.0
-        super().__init__(*args, **{"command_packer": PACKER, **options})
+        super().__init__(*args, **{"command_packer": PACKER, "driver_info": DRIVER, **options})
 
     @property
     def is_too_old(self) -> bool:
