@@ -302,7 +302,7 @@ def test_what_is_looked_up_is_the_same_both_ways(ways: Ways) -> None:
 def test_what_is_not_there_is_not_found_both_ways(ways: Ways, account: str) -> None:
     lines = [words.format(f"{account}0f3k9x2b7c1d4e5g6h") for words in GONE]
     codes = {line: [cli(*line.split(), code=None).exit_code for cli in ways[:2]] for line in lines}
-    assert codes == dict.fromkeys(lines, [Exit.NOT_FOUND, Exit.NOT_FOUND])
+    assert codes == {line: [Exit.NOT_FOUND, Exit.NOT_FOUND] for line in lines}
 
 
 @pytest.mark.parametrize("words", ["jobs show acme-1", "jobs list", "batch b1 --account acme", "audit"])
