@@ -85,9 +85,9 @@ They say something of the account or of the moment, so its jobs stay open.
 CODES: Final = """
 ## Codes
 
-These say themselves what to do; of all others it is what their class says. \
-The API's own words, if it sends any, stand in place of
-these; the class is this project's judgement.
+The codes of the first table have advice of their own; for all others that of their class holds. \
+The API's own words, if it sends any,
+stand in place of these; the class is this project's judgement.
 
 | code | class | text | what to do |
 |---|---|---|---|

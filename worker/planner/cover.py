@@ -2,8 +2,7 @@
 
 König (1931): as few records touch every relation as a maximum matching has pairs. Leaves are peeled first,
 which settles everything tree-like; what is left gets Hopcroft–Karp. Our own: 1,000 relations take about 1 ms,
-stars and all; igraph's matching alone takes 0.5 ms for 18 MB, networkx' twice as long as ours, and scipy's
-(215 MB) 40 times as long on a grid of 20,000 (docs/explanation/planner.md).
+stars and all, and a library would bring the matching alone (docs/decisions/0003-the-cover-is-our-own.md).
 """
 
 from collections.abc import Iterable, Iterator
