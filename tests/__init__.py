@@ -1,1 +1,1 @@
-"""The test suite; it mirrors the rooms."""
+"""The test suite; it mirrors the packages."""

@@ -1,4 +1,4 @@
-"""What every room of tests may use: a real server, an empty database, a taken port, hypothesis profiles."""
+"""What every folder of tests may use: a real server, an empty database, a taken port, hypothesis profiles."""
 
 import gc
 import os

@@ -1,6 +1,6 @@
 """The status store on Redis or Valkey: what intake, sweep and people read and do, each account in one slot.
 
-The keys and their lifetimes are in `keys.py`; jobs, and what the lease's holder does, have their own rooms.
+The keys and their lifetimes are in `keys.py`; jobs, and what the holder of a lease does, stand beside.
 """
 
 from collections.abc import Callable, Mapping
