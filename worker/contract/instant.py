@@ -19,11 +19,11 @@ MICROSECOND = timedelta(microseconds=1)
 MAX_MICROS = 2**53  # in the year 2255: below it, JavaScript and Lua keep every microsecond too
 RFC3339 = re.compile(PATTERN)
 BEFORE_OFFSET = re.compile(" (?=[U+-])")
-SECONDS = r"(?::(?P<second>[0-9]{2})(?P<fraction>[.][0-9]{1,9})?)?"
-CLOCK = rf"(?P<hour>[0-9]{{1,2}}):(?P<minute>[0-9]{{2}}){SECONDS}(?: ?Uhr)?"
+SECONDS = r"(?::(?P<second>[0-9]{1,2})(?P<fraction>[.][0-9]{1,9})?)?"
+CLOCK = rf"(?P<hour>[0-9]{{1,2}}):(?P<minute>[0-9]{{1,2}}){SECONDS}(?: ?Uhr)?"
 GERMAN = r"(?P<day>[0-9]{1,2})[.] ?(?P<month>[0-9]{1,2})[.] ?(?P<year>[0-9]{4}|[0-9]{2})"
 ISO = r"(?P<year>[0-9]{4})-(?P<month>[0-9]{1,2})-(?P<day>[0-9]{1,2})"
-LOCAL = [re.compile(rf"{day}(?:(?:[Tt]|,? (?:um )?){CLOCK})?") for day in (GERMAN, ISO)]
+LOCAL = [re.compile(rf"{day}(?:(?: ?[Tt,] ?| )(?:um )?{CLOCK})?") for day in (GERMAN, ISO)]
 """How people write a day, or a time without an offset."""
 
 
