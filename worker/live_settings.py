@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -25,16 +26,24 @@ class LiveSettings:
     """The settings in force; a file that cannot be used is reported once, and the last good ones stay.
 
     `faults` are why the file cannot be used; it is tried again until it can, also unchanged: the reason may
-    lie outside of it. `overrides` are what the operator permits and orders otherwise than the documentation,
-    by relation type.
+    lie outside of it. `rule_faults` are of webhooks' rules, for which `when_reloaded` looks in a process that
+    understands them: all else of the file is in force. `overrides` are what the operator permits and orders
+    otherwise than the documentation, by relation type.
     """
 
     def __init__(self, settings: Settings, emit: EventSink) -> None:
         self._emit = emit
         self._version = settings.version
-        self.faults: tuple[str, ...] = ()
+        self._file_faults: tuple[str, ...] = ()
+        self.rule_faults: tuple[str, ...] = ()
+        self.when_reloaded: Callable[[Settings], None] = lambda _settings: None
         self._retry_at = 0.0
         self._use(settings)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Why not all of the file is in force."""
+        return (*self._file_faults, *self.rule_faults)
 
     def refresh(self) -> Settings:
         """Read the settings again if their file changed; return those in force."""
@@ -42,18 +51,19 @@ class LiveSettings:
         if file is None:
             return self.current
         version = file_version(file)
-        if version == self._version and (not self.faults or time.monotonic() < self._retry_at):
+        if version == self._version and (not self._file_faults or time.monotonic() < self._retry_at):
             return self.current
         self._version, self._retry_at = version, time.monotonic() + RETRY_INTERVAL
         try:
             self._use(self._reload(file))
-            self.faults = ()
+            self._file_faults = ()
             self._emit("settings.reloaded", file=str(self.current.file))
+            self.when_reloaded(self.current)
         except InvalidSettings as error:
             faults = tuple(str(fault) for fault in error.faults)
-            if faults != self.faults:
+            if faults != self._file_faults:
                 self._emit("settings.rejected", file=str(file), faults=list(faults))
-            self.faults = faults
+            self._file_faults = faults
         return self.current
 
     def flush_policy(self, name: str) -> FlushPolicy:

@@ -312,7 +312,7 @@ PROCESS: Final = (
     ("relations_store_up", "1 while Redis answers; else there are only metrics of this process."),
     (
         "relations_settings_stale",
-        "1 while the settings file cannot be used, and this process runs on old ones.",
+        "1 while the settings file or rules in it cannot be used, and this process runs on old ones.",
     ),
     ("relations_wake_failing", "1 while the broker takes no wake-ups: what is accepted waits for the sweep."),
 )

@@ -161,6 +161,35 @@ def test_a_server_on_old_settings_says_so_and_a_mended_file_ends_it(
         assert not is_stale()
 
 
+def test_a_typo_in_a_rule_is_told_at_once_and_holds_back_nothing_else(
+    front: Front, redis_url: str, tmp_path: Path
+) -> None:
+    events: list[str] = []
+    runtime = Runtime(
+        settings(tmp_path, redis_url, "http://127.0.0.1:1"),
+        wake=lambda *_: None,
+        emit=lambda event, /, **_: events.append(event),
+    )
+    file = tmp_path / "relations.toml"
+    good = file.read_text("utf-8")
+    routes = operator_routes(runtime, send_replay=lambda _: None)
+
+    def names_the_rule(server: Server) -> bool:
+        notes = httpx.get(f"{server.url}/readyz").json().get("notes", [])
+        noted = any("sources.immo.rules[0].parentid" in note for note in notes)
+        assert f"relations_settings_stale {float(noted)}" in httpx.get(f"{server.url}/metrics").text
+        return noted
+
+    with Server(application(runtime, more_routes=routes), port=0) as server:
+        broken = good.replace('parentid = "', 'parentid = "data[', 1)
+        file.write_text(broken.replace("[accounts.acme]", "[accounts.acme]\nrate = 7.5"), "utf-8")
+        assert names_the_rule(server)
+        assert events == ["settings.reloaded", "settings.rejected"]
+        assert runtime.settings.account("acme").rate == 7.5
+        file.write_text(good, "utf-8")
+        assert not names_the_rule(server)
+
+
 NINES = "9" * 5000
 
 

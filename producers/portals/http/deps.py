@@ -22,6 +22,7 @@ from producers.portals.http.refusals import DeliveryLog, RefusalLog
 from producers.webhooks.mapping import check_rules
 from worker.config import Settings, Source
 from worker.errors import InvalidSettings, NotFound, StoreUnavailable
+from worker.live_settings import LiveSettings
 from worker.ports.services import EventSink
 from worker.usecases.health import Trouble
 from worker.usecases.intake import Intake
@@ -92,29 +93,34 @@ class Threads:
 class WebhookSources:
     """The webhook sources of the settings; while new ones have unusable rules, the old ones are used.
 
-    Raises InvalidSettings if there are no old ones yet.
+    New ones are checked as soon as they are read. Raises InvalidSettings if there are no old ones yet.
     """
 
-    def __init__(self, current_settings: Callable[[], Settings], emit: EventSink) -> None:
-        self._current_settings, self._emit = current_settings, emit
-        self._checked = current_settings()
+    def __init__(self, live_settings: LiveSettings, emit: EventSink) -> None:
+        self._live_settings, self._emit = live_settings, emit
+        self._checked = live_settings.refresh()
         check_rules(self._checked)
         self._sources = self._checked.sources
+        live_settings.when_reloaded = self._take
 
     def get(self, name: str) -> Source:
         """Return the source of this name; raise NotFound."""
-        settings = self._current_settings()
+        settings = self._live_settings.refresh()
         if settings is not self._checked:
-            self._checked = settings
-            try:
-                check_rules(settings)
-                self._sources = settings.sources
-            except InvalidSettings as error:
-                faults = [str(fault) for fault in error.faults]
-                self._emit("settings.rejected", file=str(settings.file), faults=faults)
+            self._take(settings)
         if name not in self._sources:
             raise NotFound("there is no webhook source of that name")
         return self._sources[name]
+
+    def _take(self, settings: Settings) -> None:
+        self._checked, faults = settings, tuple[str, ...]()
+        try:
+            check_rules(settings)
+            self._sources = settings.sources
+        except InvalidSettings as error:
+            faults = tuple(str(fault) for fault in error.faults)
+            self._emit("settings.rejected", file=str(settings.file), faults=list(faults))
+        self._live_settings.rule_faults = faults
 
 
 class RedisProbe:
@@ -189,7 +195,7 @@ def http_deps(runtime: Runtime, *, is_stopping: Callable[[], bool]) -> HttpDeps:
         intake=intake,
         commit_group=CommitGroup(intake.accept, run=threads.run_intake),
         job_poller=JobPoller(runtime.queries.get_states, run=threads.run_intake, is_stopping=is_stopping),
-        sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
+        sources=WebhookSources(runtime.live_settings, runtime.emit),
         redis_probe=RedisProbe(find_troubles),
         threads=threads,
         refusals=RefusalLog(runtime),
