@@ -156,7 +156,7 @@ class LiveSettings:
         }
 
     def _reload(self, file: Path) -> Settings:
-        path = file.resolve()
+        path = file.absolute()  # a link may lead elsewhere the next time
         settings = load_settings({**os.environ, "RELATIONS_CONFIG": str(path)}, path.parent)
         if self.current.accounts and not settings.accounts:  # most likely it is being written
             raise InvalidSettings([Fault("accounts", "there is none any more; to do without any, restart")])

@@ -53,6 +53,20 @@ def test_a_changed_file_is_in_force_wherever_it_lies(running: Any) -> None:
     assert [event for event, _ in events] == ["settings.reloaded"] * 2
 
 
+def test_a_file_behind_a_link_is_followed_wherever_that_leads_next(running: Any) -> None:
+    live, file, events = running
+    for rate in (9.0, 7.5, 6.0):
+        target = file.parent / f"rate-{rate}" / "relations.toml"
+        target.parent.mkdir()
+        target.write_text(f"{ACCOUNT}rate = {rate}\n")
+        link = file.parent / "link"
+        link.symlink_to(target)
+        link.replace(file)  # as Kubernetes mounts a new ConfigMap, and a deployment a new release
+        live.refresh()
+        assert live.current.accounts["acme"].rate == rate
+    assert {event for event, _ in events} == {"settings.reloaded"}
+
+
 @pytest.mark.parametrize(
     "text", ["", "[accounts", ACCOUNT + "rate = 'fast'\n", ACCOUNT.replace("env:T", "env:NOWHERE")]
 )
