@@ -8,11 +8,16 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final, cast
 
 from celery import Celery, Task
 from celery.app.task import Context
-from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError, NotRegistered
+from celery.exceptions import (
+    CPendingDeprecationWarning,
+    InvalidTaskError,
+    NotRegistered,
+    TimeLimitExceeded,
+)
 from celery.utils.log import get_logger
 from celery.utils.time import timezone
 from celery.worker.consumer import Consumer
@@ -29,6 +34,8 @@ from worker.redis.client import ResponseError, explain_error
 LONGEST_PAUSE = 8  # seconds until a broker that refused a command is asked again, the first time one
 FOLLOWERS = {"callbacks", "errbacks", "chain", "chord"}  # what else a message may name that is to run
 QUIET = 60.0  # seconds after which what was said of the broker is said again
+RESENDS_HEADER: Final = "relations-waits"  # how often a message was sent once more
+MAX_DELAY: Final = 60.0  # seconds between tries
 
 
 def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:
@@ -64,6 +71,29 @@ def shorten_wait(headers: dict[str, Any]) -> None:
         headers["eta"] = min(datetime.fromisoformat(headers["eta"]), latest).isoformat()
 
 
+def send_again(task: Any, request: Any, *, is_counted: bool) -> None:
+    """Send a task's message once more, to be delivered later each time; raise what the broker's client does.
+
+    Counted among its redeliveries is what the message itself may be to blame for.
+    """
+    headers = {**(request.headers or {})}
+    resends = _natural(headers.get(RESENDS_HEADER))
+    headers[RESENDS_HEADER] = resends + 1
+    headers[COUNTDOWN_HEADER] = delay = min(2.0 ** min(resends, 6), MAX_DELAY)
+    retries = redeliveries_of(request) + is_counted
+    task.signature_from_request(request, countdown=delay, headers=headers, retries=retries).apply_async()
+
+
+def redeliveries_of(request: Any) -> int:
+    """Return how often a message was delivered once more since it had ended its process, or failed there."""
+    return _natural(request.retries)
+
+
+def _natural(value: object) -> int:
+    """Return a number of a message's headers, where its sender may have written anything."""
+    return max(value, 0) if isinstance(value, int) else 0
+
+
 def _do_nothing(*_: object) -> None:
     """Settle nothing."""
 
@@ -89,6 +119,18 @@ class CheckedRequest(Request):
         """
         with suppress(NotImplementedError):
             super().cancel(*args, **options)
+
+    def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> None:
+        """Let a message that outlives its time limits come again later.
+
+        Celery would give it back at once: one that takes too long each time would end child after child.
+        """
+        error, own = getattr(exc_info.exception, "exc", exc_info.exception), cast("Any", self)
+        if isinstance(error, TimeLimitExceeded) and not own.task.acks_on_timeout:
+            with suppress(Exception):  # whatever the broker's client raises; then Celery gives it back
+                send_again(own.task, own._context, is_counted=True)
+                self.acknowledge()
+        super().on_failure(exc_info, *args, **options)
 
     def _check(self) -> None:
         """Check what Celery looks at later, where nobody catches its errors."""

@@ -8,32 +8,35 @@ from functools import cache, partial
 from typing import Any, Final, NoReturn
 
 from celery import signals
-from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject
 from celery.utils.log import get_logger
 
 from worker import log
 from worker.app import app, worker_settings
 from worker.background import RepeatedFailure, WakeupQueue, cause_of
-from worker.celery_config import ACCEPT_TASK, COUNTDOWN_HEADER, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
+from worker.celery_config import ACCEPT_TASK, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
+from worker.celery_patches import redeliveries_of, send_again
 from worker.celery_unreadable import read_undecoded
 from worker.config import holds_secret
 from worker.contract import account_of, correlation_of, traceparent_of
 from worker.errors import BacklogFull, NotFound, StoreUnavailable, Unavailable
 from worker.ports.work import MAX_COUNTDOWN
-from worker.usecases.intake import accept_messages, keep_undecoded
+from worker.usecases.intake import accept_messages, keep_messages, keep_undecoded
 from worker.usecases.replay import run_replay
 from worker.wakeups import send_wakeup
 from worker.wiring import Runtime, open_traces
 
-# Times a message whose worker died is delivered once more: often enough for a bad day, never an endless loop.
+# Times a message whose worker died, or that failed, is delivered once more: often enough for a bad day, never
+# an endless loop.
 MAX_REDELIVERIES = 20
 SOURCE = "celery"  # of a change that names none
-RESENDS_HEADER = "relations-waits"  # how often a message was sent once more because the store was away
-MAX_DELAY = 60.0  # seconds between tries while the store is away
+POISON: Final = f"could not be accepted in {MAX_REDELIVERIES} tries; the logs of the workers say why"
 
 
 store_failure: Final = RepeatedFailure()
 """Why this process cannot use the store, if it cannot."""
+accept_failure: Final = RepeatedFailure()
+"""Why this process cannot accept what came last, if it cannot."""
 
 
 @contextmanager
@@ -83,26 +86,26 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
     are one. A body that cannot be decoded is kept as it came.
     """
     try:
-        if not messages and (undecoded := read_undecoded(fields)):
-            keep_undecoded(
-                get_runtime().intake(),
-                undecoded.body,
-                fault=undecoded.fault,
-                message_id=self.request.id,
-                source=SOURCE,
-            )
-            return
-        accept_messages(
-            get_runtime().intake(),
-            _flatten(messages, fields),
-            message_id=self.request.id,
-            source=SOURCE,
-            correlation=_correlation(self.request),
-        )
-    except Exception as error:  # what fails is this process, never the message, which is the only copy
-        if not isinstance(error, (Unavailable, SoftTimeLimitExceeded)):
-            get_logger(__name__).exception("changes could not be accepted; their message comes again")
+        _accept(self.request, messages, fields)
+        accept_failure.forget()
+    except Unavailable as error:
         resend_later(self, error)
+    except Exception as error:  # what fails may be this process alone, and the message is the only copy
+        if accept_failure.is_news(cause_of(error)):
+            get_logger(__name__).exception("changes could not be accepted; their message comes again")
+        resend_later(self, error, is_counted=True)
+
+
+def _accept(request: Any, messages: Sequence[object], fields: Mapping[str, object]) -> None:
+    """Accept the changes of a message; keep one that cannot be read, or that failed as often as it may."""
+    own = {"message_id": request.id, "source": SOURCE}
+    intake = get_runtime().intake()
+    if not messages and (undecoded := read_undecoded(fields)):
+        keep_undecoded(intake, undecoded.body, fault=undecoded.fault, **own)
+    elif redeliveries_of(request) >= MAX_REDELIVERIES:
+        keep_messages(intake, _flatten(messages, fields), fault=POISON, **own)
+    else:
+        accept_messages(intake, _flatten(messages, fields), correlation=_correlation(request), **own)
 
 
 @app.task(name=FLUSH_TASK, acks_late=True, may_be_lost=True)
@@ -149,18 +152,10 @@ def replay(self: Any, /, replay_id: str) -> None:
         resend_later(self, error)
 
 
-def resend_later(task: Any, error: Exception) -> NoReturn:
-    """Send the task's message once more, to be delivered later, as often as it takes.
-
-    That is not counted among its `MAX_REDELIVERIES`, as Celery's own retry would.
-    """
-    headers = {**(task.request.headers or {})}
-    known = headers.get(RESENDS_HEADER)
-    resends = max(known, 0) if isinstance(known, int) else 0
-    headers[RESENDS_HEADER] = resends + 1
-    headers[COUNTDOWN_HEADER] = delay = min(2.0 ** min(resends, 6), MAX_DELAY)
+def resend_later(task: Any, error: Exception, *, is_counted: bool = False) -> NoReturn:
+    """Send the task's message once more, to be delivered later; waiting for the store counts for nothing."""
     try:
-        task.signature_from_request(countdown=delay, headers=headers).apply_async()
+        send_again(task, task.request, is_counted=is_counted)
     except Exception as failure:  # whatever the broker's client raises; the broker keeps what it has
         raise Reject(failure, requeue=True) from error
     raise Ignore

@@ -1,5 +1,6 @@
 """A time limit of the worker ends a task while the store hangs: its changes are accepted all the same."""
 
+import json
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from ops.dev.redis_server import RedisServer, run_server
 from ops.dev.stack import Shape, running
 from tests.support.deploy_work import message
 from tests.support.waiting import HANGS_AFTER, wait_until
+from worker.redis.client import connect
 
 
 @pytest.mark.parametrize("limit", ["--soft-time-limit", "--time-limit"])
@@ -34,6 +36,15 @@ def test_a_message_of_changes_outlives_a_time_limit(
             try:
                 producer.send_task("relations.accept", [message("nord", 1)], queue="relations.intake")
                 worker.wait_until(lambda: "ime limit (1" in worker.tail(), seconds=HANGS_AFTER)
+                wait_until(lambda: 1 in retries_of_waiting(redis_url), "it comes again at once, for ever")
             finally:
                 os.kill(store.pid, signal.SIGCONT)
             wait_until(lambda: runtime.store.counts("nord").get("accepted") == 1, "the message is lost")
+
+
+def retries_of_waiting(broker_url: str) -> list[int]:
+    """Return how often the messages were delivered once more that a worker has or that wait for one."""
+    with connect(broker_url) as client:
+        taken = [json.loads(text)[0] for text in client.hvals("relations/unacked")]
+        waiting = [json.loads(text) for text in client.lrange("relations.intake", 0, -1)]
+    return [message["headers"].get("retries", 0) for message in (*taken, *waiting)]

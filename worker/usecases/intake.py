@@ -263,8 +263,7 @@ def accept_messages(
     A message without an event id or a source gets `message_id` with its position, and `source`: delivered
     again, it is the same job (R1). If that is empty, nobody can tell it from another, so it is a new one.
     """
-    name = _name_of(message_id or intake.new_id())
-    event_ids = [f"{name}:{position}" for position in range(len(messages))]
+    event_ids = _event_ids(intake, message_id, len(messages))
     parsed = [
         _parse(message, {"event_id": event_id, "source": source}, correlation)
         for message, event_id in zip(messages, event_ids, strict=True)
@@ -276,10 +275,25 @@ def accept_messages(
             intake.reject(_unreadable(message, result, event_id, source))
 
 
+def keep_messages(
+    intake: Intake, messages: Sequence[object], *, fault: str, message_id: str, source: str
+) -> None:
+    """Keep messages that nobody could accept, unread; raise Unavailable when time can cure it."""
+    event_ids = _event_ids(intake, message_id, len(messages))
+    for message, event_id in zip(messages, event_ids, strict=True):
+        intake.reject(_unreadable(message, (fault,), event_id, source))
+
+
 def keep_undecoded(intake: Intake, body: bytes, *, fault: str, message_id: str, source: str) -> None:
     """Keep a message whose body could not be decoded; raise Unavailable when time can cure it."""
+    [event_id] = _event_ids(intake, message_id, 1)
+    intake.reject(UnreadableMessage("", source, event_id, (fault,), body))
+
+
+def _event_ids(intake: Intake, message_id: str, count: int) -> list[str]:
+    """Return the event ids of a message's changes, where they have none of their own."""
     name = _name_of(message_id or intake.new_id())
-    intake.reject(UnreadableMessage("", source, f"{name}:0", (fault,), body))
+    return [f"{name}:{position}" for position in range(count)]
 
 
 def _name_of(message_id: str) -> str:
@@ -299,7 +313,7 @@ def _parse(message: object, defaults: Mapping[str, str], correlation: str) -> Ch
         return error.faults
 
 
-def _unreadable(message: object, faults: Sequence[Fault], event_id: str, source: str) -> UnreadableMessage:
+def _unreadable(message: object, faults: Sequence[object], event_id: str, source: str) -> UnreadableMessage:
     """Return the message as it is kept: under its own account, source and event id where they are usable."""
     fields = message if isinstance(message, Mapping) else {}
     labels = {name: _label(fields.get(name)) for name in ("account", "source", "event_id")}
