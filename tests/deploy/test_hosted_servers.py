@@ -119,6 +119,6 @@ def test_a_certificate_of_the_servers_own_as_heroku_has_it_is_told_with_what_to_
         strict = f"rediss://localhost:{name.port}/0"
         text, todo = failures(strict, tmp_path)["redis"]
         assert "cannot be spoken to" in text
-        assert "name the authority that signed its certificate by ssl_ca_certs" in text
+        assert "name the authority that signed its certificate, a Redis's by ssl_ca_certs" in text
         assert todo == "Correct RELATIONS_REDIS_URL, or the server, as is said in brackets."
         assert "redis" not in failures(f"{strict}?ssl_cert_reqs=none", tmp_path)
