@@ -94,6 +94,17 @@ def test_writes_that_are_done_are_done_in_any_order(order: list[int], code: Any)
     assert verdicts(read(results, ALL[:3])) == [Verdict.OK] * 3
 
 
+@pytest.mark.parametrize("part", [b"cacheable", b"relation", b'"OK"', b"create"])
+@pytest.mark.parametrize("odd", [b"\xe4", b"\xff", b"\xed\xa0\x80"])
+def test_an_answer_with_bytes_that_are_no_text_is_unknown_wherever_they_stand(
+    part: bytes, odd: bytes
+) -> None:
+    plain = answer([row(CREATE, "r.0")])
+    assert verdicts(wire.read(plain, [CREATE], ["r.0"])) == [Verdict.OK]
+    broken = plain.replace(part, part[:3] + odd + part[3:])
+    assert verdicts(wire.read(broken, [CREATE], ["r.0"])) == [Verdict.UNKNOWN]
+
+
 @given(FOUR, st.integers(0, 3))
 def test_a_missing_result_is_unknown_and_changes_no_other(codes: tuple[int, ...], missing: int) -> None:
     result_rows = rows(*codes)

@@ -193,7 +193,8 @@ def _is_plainly_done(answer: bytes, actions: Sequence[Action | Search], identifi
     if not _WRITES.issuperset(map(_kind_of, actions)):
         return False
     try:
-        rows = _decode_plain(answer).response.results
+        # As text: what it looks past must be UTF-8, too, which msgspec checks only of what it takes.
+        rows = _decode_plain(answer.decode()).response.results
     except (ValueError, RecursionError):
         return False
     codes = {row.status.errorcode for row in rows}
