@@ -161,6 +161,8 @@ class _DeadlineStream(httpcore.NetworkStream):
         self._stream.close()
 
     def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable" and self._unsent:
+            return True  # an answer was there before its request left: as used up as one that was closed
         return self._stream.get_extra_info(info)
 
 

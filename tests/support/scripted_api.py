@@ -72,7 +72,10 @@ class Server:
         head, _, content = data.partition(b"\r\n\r\n")
         request = ReceivedRequest(head, content)
         while len(content) < int(request.headers["content-length"]):
-            content += connection.recv(65536)
+            piece = connection.recv(65536)
+            if not piece:
+                return None
+            content += piece
         request.content = content
         return request
 
