@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -26,9 +27,9 @@ class LiveSettings:
     """The settings in force; a file that cannot be used is reported once, and the last good ones stay.
 
     `faults` are why the file cannot be used; it is tried again until it can, also unchanged: the reason may
-    lie outside of it. `rule_faults` are of webhooks' rules, for which `when_reloaded` looks in a process that
-    understands them: all else of the file is in force. `overrides` are what the operator permits and orders
-    otherwise than the documentation, by relation type.
+    lie outside of it. `rule_faults` are of webhooks' rules, where a process understands them and has set
+    `check_rules`: the sources stay as they were, all else of the file is in force. `overrides` are what the
+    operator permits and orders otherwise than the documentation, by relation type.
     """
 
     def __init__(self, settings: Settings, emit: EventSink) -> None:
@@ -36,7 +37,7 @@ class LiveSettings:
         self._version = settings.version
         self._file_faults: tuple[str, ...] = ()
         self.rule_faults: tuple[str, ...] = ()
-        self.when_reloaded: Callable[[Settings], None] = lambda _settings: None
+        self.check_rules: Callable[[Settings], None] = lambda _settings: None
         self._retry_at = 0.0
         self._use(settings)
 
@@ -55,10 +56,10 @@ class LiveSettings:
             return self.current
         self._version, self._retry_at = version, time.monotonic() + RETRY_INTERVAL
         try:
-            self._use(self._reload(file))
+            settings = self._reload(file)
             self._file_faults = ()
-            self._emit("settings.reloaded", file=str(self.current.file))
-            self.when_reloaded(self.current)
+            self._emit("settings.reloaded", file=str(settings.file))
+            self._use(self._with_usable_sources(settings))
         except InvalidSettings as error:
             faults = tuple(str(fault) for fault in error.faults)
             if faults != self._file_faults:
@@ -144,6 +145,17 @@ class LiveSettings:
             return credentials_fingerprint(self.current.account(name), self.current.prefix)
         except InvalidSettings:
             return ""
+
+    def _with_usable_sources(self, settings: Settings) -> Settings:
+        """Return the settings, with the sources as they were if rules of the new ones cannot be used."""
+        try:
+            self.check_rules(settings)
+        except InvalidSettings as error:
+            self.rule_faults = tuple(map(str, error.faults))
+            self._emit("settings.rejected", file=str(settings.file), faults=list(self.rule_faults))
+            return replace(settings, sources=self.current.sources)
+        self.rule_faults = ()
+        return settings
 
     def _use(self, settings: Settings) -> None:
         self.current = settings

@@ -8,6 +8,7 @@ import json
 import socket
 import time
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -164,17 +165,28 @@ def test_a_payload_that_names_no_account_is_stored_as_unrouted(front: Front) -> 
     assert answer.json()["jobs"][0]["id"].startswith("unrouted-")
 
 
-def test_rules_that_become_invalid_leave_the_previous_ones_in_force(
-    front: Front, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broken = replace(front.runtime.settings.sources["immo"].rules[0], parentid="data[")
-    source = replace(front.runtime.settings.sources["immo"], rules=(broken,))
-    settings = replace(front.runtime.settings, sources={"immo": source})
-    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+@pytest.fixture
+def broken_rule(front: Front) -> Iterator[None]:
+    """Let the first rule of `immo` have a typo in the file that the interface reads."""
+    live = front.runtime.live_settings
+    file = live.current.file
+    assert file
+    good = file.read_text("utf-8")
+    file.write_text(good.replace('parentid = "', 'parentid = "data[', 1), "utf-8")
+    yield
+    file.write_text(good, "utf-8")
+    live.refresh()
+    assert live.faults == ()
+
+
+def test_rules_that_become_invalid_leave_the_previous_ones_in_force(front: Front, broken_rule: None) -> None:
     assert len(deliver(front.client(None), ENQUIRY).json()["jobs"]) == 2
     assert [(event, "sources.immo.rules[0].parentid" in str(fields)) for event, fields in front.events] == [
-        ("settings.rejected", True)
+        ("settings.reloaded", False),
+        ("settings.rejected", True),
     ]
+    answer = front.client("admin").post("/v1/deliveries/remap", json={"source": "immo", "dry_run": True})
+    assert [each["now"]["outcome"] for each in answer.json()["deliveries"]] == ["made"]
 
 
 def test_the_payload_may_name_the_account_and_the_signature_cover_the_time(front: Front) -> None:

@@ -20,10 +20,8 @@ from producers.portals.http.group_commit import CommitGroup
 from producers.portals.http.long_poll import JobPoller
 from producers.portals.http.refusals import DeliveryLog, RefusalLog
 from producers.webhooks.mapping import check_rules
-from worker.config import Settings, Source
-from worker.errors import InvalidSettings, NotFound, StoreUnavailable
-from worker.live_settings import LiveSettings
-from worker.ports.services import EventSink
+from worker.config import Source
+from worker.errors import NotFound, StoreUnavailable
 from worker.usecases.health import Trouble
 from worker.usecases.intake import Intake
 from worker.wiring import Runtime
@@ -90,39 +88,6 @@ class Threads:
         return work.result()
 
 
-class WebhookSources:
-    """The webhook sources of the settings; while new ones have unusable rules, the old ones are used.
-
-    New ones are checked as soon as they are read. Raises InvalidSettings if there are no old ones yet.
-    """
-
-    def __init__(self, live_settings: LiveSettings, emit: EventSink) -> None:
-        self._live_settings, self._emit = live_settings, emit
-        self._checked = live_settings.refresh()
-        check_rules(self._checked)
-        self._sources = self._checked.sources
-        live_settings.when_reloaded = self._take
-
-    def get(self, name: str) -> Source:
-        """Return the source of this name; raise NotFound."""
-        settings = self._live_settings.refresh()
-        if settings is not self._checked:
-            self._take(settings)
-        if name not in self._sources:
-            raise NotFound("there is no webhook source of that name")
-        return self._sources[name]
-
-    def _take(self, settings: Settings) -> None:
-        self._checked, faults = settings, tuple[str, ...]()
-        try:
-            check_rules(settings)
-            self._sources = settings.sources
-        except InvalidSettings as error:
-            faults = tuple(str(fault) for fault in error.faults)
-            self._emit("settings.rejected", file=str(settings.file), faults=list(faults))
-        self._live_settings.rule_faults = faults
-
-
 class RedisProbe:
     """Asks Redis one question at a time: health checks must not pile up while it hangs."""
 
@@ -170,16 +135,24 @@ class HttpDeps:
     intake: Intake
     commit_group: CommitGroup
     job_poller: JobPoller
-    sources: WebhookSources
     redis_probe: RedisProbe  # which finds what is wrong
     threads: Threads
     refusals: RefusalLog
     deliveries: DeliveryLog
     held_bodies: HeldBodies
 
+    def source(self, name: str) -> Source:
+        """Return the webhook source of this name; raise NotFound."""
+        sources = self.runtime.live_settings.refresh().sources
+        if name not in sources:
+            raise NotFound("there is no webhook source of that name")
+        return sources[name]
+
 
 def http_deps(runtime: Runtime, *, is_stopping: Callable[[], bool]) -> HttpDeps:
-    """Build the dependencies from a runtime."""
+    """Build the dependencies from a runtime; raise InvalidSettings for rules that cannot be used."""
+    check_rules(runtime.live_settings.refresh())
+    runtime.live_settings.check_rules = check_rules
     intake, threads = runtime.intake(), Threads(runtime.metrics.now)
     read_health = RareQuestion(
         partial(runtime.read_health, takes_changes=True),  # else its trouble is that of the check before it
@@ -195,7 +168,6 @@ def http_deps(runtime: Runtime, *, is_stopping: Callable[[], bool]) -> HttpDeps:
         intake=intake,
         commit_group=CommitGroup(intake.accept, run=threads.run_intake),
         job_poller=JobPoller(runtime.queries.get_states, run=threads.run_intake, is_stopping=is_stopping),
-        sources=WebhookSources(runtime.live_settings, runtime.emit),
         redis_probe=RedisProbe(find_troubles),
         threads=threads,
         refusals=RefusalLog(runtime),

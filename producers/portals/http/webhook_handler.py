@@ -77,7 +77,7 @@ async def _receive(deps: HttpDeps, call: ApiCall[None], grow: Callable[[int], No
     """
     request, sent = call.request, None
     try:
-        source = deps.sources.get(request.path_params["source"])
+        source = deps.source(request.path_params["source"])
     except NotFound as error:
         deps.refusals.note_webhook("", error)
         raise
