@@ -53,6 +53,25 @@ def test_a_changed_file_is_in_force_wherever_it_lies(running: Any) -> None:
     assert [event for event, _ in events] == ["settings.reloaded"] * 2
 
 
+class WritingEnvironment(dict[str, str]):
+    """An environment in which somebody writes the settings file before its variables are looked through."""
+
+    def __init__(self, file: Path, text: str) -> None:
+        super().__init__(os.environ)
+        self.file, self.text = file, text
+
+    def items(self) -> Any:
+        rewrite(self.file, self.text)
+        return super().items()
+
+
+def test_a_file_that_is_written_while_it_is_read_is_read_again(running: Any) -> None:
+    _, file, _ = running
+    settings = load_settings(WritingEnvironment(file, ACCOUNT + "rate = 9.0\n"), Path.cwd())
+    assert settings.accounts["acme"].rate != 9.0
+    assert LiveSettings(settings, lambda *_, **__: None).refresh().accounts["acme"].rate == 9.0
+
+
 def test_a_file_behind_a_link_is_followed_wherever_that_leads_next(running: Any) -> None:
     live, file, events = running
     for rate in (9.0, 7.5, 6.0):

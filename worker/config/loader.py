@@ -54,12 +54,14 @@ def load_settings(environ: Mapping[str, str], folder: Path, *, spare: bool = Fal
     out, and secrets that cannot be read now are only warned about. `environ` is kept: `env:` secrets are
     looked up in it whenever they are revealed.
     """
-    file, document, unread = read_document(environ, folder)
+    file = find_file(environ, folder)
+    version = file_version(file)  # of before: who writes it while it is read has it read again
+    document, unread = read_document(file, FILE_VARIABLE if _name_file(environ) else FILE)
     reader = TableReader(partial(make_secret, environ, file.parent if file else folder))
     variables, doubtful = read_environment(environ, reader)
     tables = read_tables(document, reader, variables.api_url)
     groups = {**tables, "sources": give_owners(tables)}
-    settings = Settings(**vars(variables), **groups, file=file, version=file_version(file))
+    settings = Settings(**vars(variables), **groups, file=file, version=version)
     found = [*unread, *reader.faults, *doubtful, *check_tables(settings, document, folder)]
     faults = [fault for fault in found if not isinstance(fault, Warned)]
     if spare:
@@ -93,22 +95,25 @@ def _is_of_table(fault: Fault, path: str) -> bool:
     return fault.path == path or fault.path.startswith((f"{path}.", f"{path}["))
 
 
-def read_document(
-    environ: Mapping[str, str], folder: Path
-) -> tuple[Path | None, dict[str, Any], list[Fault]]:
-    """Return the settings file, its content and its faults; without RELATIONS_CONFIG it may be missing."""
-    named = environ.get(FILE_VARIABLE, "").strip()
-    found = [folder / named] if named else [path for path in places(folder) if os.path.lexists(path)]
-    if not found:
-        return None, {}, []
-    path = found[0]
+def find_file(environ: Mapping[str, str], folder: Path) -> Path | None:
+    """Return the settings file; without RELATIONS_CONFIG it may be missing."""
+    if named := _name_file(environ):
+        return folder / named
+    return next((path for path in places(folder) if os.path.lexists(path)), None)
+
+
+def _name_file(environ: Mapping[str, str]) -> str:
+    return environ.get(FILE_VARIABLE, "").strip()
+
+
+def read_document(file: Path | None, named_by: str) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the content of the settings file, and its faults."""
     try:
-        return path, tomllib.loads(path.read_text("utf-8-sig")), []
+        return tomllib.loads(file.read_text("utf-8-sig")) if file else {}, []
     except OSError as error:
-        fault = Fault(FILE_VARIABLE if named else FILE, f"{path} cannot be read: {error.strerror}")
+        return {}, [Fault(named_by, f"{file} cannot be read: {error.strerror}")]
     except (ValueError, RecursionError) as error:  # no TOML, not UTF-8, brackets without end
-        fault = Fault(path.name, f"is not valid TOML: {error}")
-    return path, {}, [fault]
+        return {}, [Fault(file.name if file else "", f"is not valid TOML: {error}")]
 
 
 def working_folder() -> Path:
