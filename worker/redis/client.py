@@ -73,7 +73,8 @@ ADVICE: Final = {
     "mismatch, certificate": "its certificate is for another name; write that one in the URL",
     "certificate has expired": "whoever runs it must renew its certificate",
     "certificate is not yet valid": "its certificate is for later, or the clock of this machine is wrong",
-    "CERTIFICATE_VERIFY_FAILED": "name the authority that signed its certificate, a Redis's by ssl_ca_certs, any by SSL_CERT_FILE",
+    "CERTIFICATE_VERIFY_FAILED": "name the authority that signed its certificate, a Redis's by ssl_ca_certs, "
+    "any by SSL_CERT_FILE",
     "CERTIFICATE_REQUIRED": "it asks for a certificate of ours, ssl_certfile and ssl_keyfile",
     "EOF occurred in violation": "it may ask for our certificate (ssl_certfile, ssl_keyfile), or not take it",
     "ALERT_CERTIFICATE_EXPIRED": "our certificate, ssl_certfile, has expired",
