@@ -116,3 +116,11 @@ def test_a_file_that_could_not_be_read_once_is_read_when_it_can(
     assert live.faults == ()
     assert live.current.accounts["acme"].token.reveal() == "n" * 32
     assert [event for event, _ in events] == ["settings.rejected", "settings.reloaded"]
+
+
+def test_a_file_with_the_time_of_the_one_before_is_read_again(running: Any) -> None:
+    live, file, _ = running
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    file.write_text(ACCOUNT + "rate = 9.0\n")
+    os.utime(file, ns=times)
+    assert live.refresh().accounts["acme"].rate == 9.0

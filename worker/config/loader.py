@@ -124,13 +124,14 @@ def working_folder() -> Path:
         return Path()
 
 
-def file_version(file: Path | None) -> tuple[int, int] | None:
+def file_version(file: Path | None) -> tuple[int, ...] | None:
     """Return what changes when the file is written or replaced; None if there is no file."""
     try:
         status = file.stat() if file else None
     except OSError:
         return None
-    return (status.st_mtime_ns, status.st_ino) if status else None
+    # The last is no one's to choose: a file may be put in place with the time that it had elsewhere.
+    return (status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns) if status else None
 
 
 def places(folder: Path) -> tuple[Path, ...]:

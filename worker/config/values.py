@@ -313,7 +313,7 @@ class Settings(Environment):
     warnings: tuple[str, ...] = ()
     spared: tuple[str, ...] = ()
     file: Path | None = None
-    version: tuple[int, int] | None = None
+    version: tuple[int, ...] | None = None
 
     def account(self, name: str) -> Account:
         """Return the account of that name; raises NotFound with the nearest name there is."""
