@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from celery import Celery, Task
 from celery.app.task import Context
@@ -121,16 +121,27 @@ class CheckedRequest(Request):
             super().cancel(*args, **options)
 
     def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> None:
+        """Note that the task failed; what prefork ended for its time comes here first."""
+        if isinstance(getattr(exc_info.exception, "exc", exc_info.exception), TimeLimitExceeded):
+            self._send_later()
+        super().on_failure(exc_info, *args, **options)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Note that the task takes too long, or, unless it is told only, that it was ended: gevent's way."""
+        if not soft:
+            self._send_later()
+        super().on_timeout(soft, timeout)
+
+    def _send_later(self) -> None:
         """Let a message that outlives its time limits come again later.
 
         Celery would give it back at once: one that takes too long each time would end child after child.
         """
-        error, own = getattr(exc_info.exception, "exc", exc_info.exception), cast("Any", self)
-        if isinstance(error, TimeLimitExceeded) and not own.task.acks_on_timeout:
+        own: Any = self
+        if not (own.task.acks_on_timeout or own.acknowledged):
             with suppress(Exception):  # whatever the broker's client raises; then Celery gives it back
                 send_again(own.task, own._context, is_counted=True)
                 self.acknowledge()
-        super().on_failure(exc_info, *args, **options)
 
     def _check(self) -> None:
         """Check what Celery looks at later, where nobody catches its errors."""

@@ -355,6 +355,22 @@ for resends in (0, 19, 20, 5000):
         print(headers["id"], headers["retries"], headers[RESENDS_HEADER])
         client.delete("relations.intake")
 """
+TIMED_OUT = """
+import json
+from worker import tasks
+from worker.celery_patches import CheckedRequest
+
+tasks.accept.apply_async([{}])
+with tasks.app.connection_for_read() as connection:
+    message = connection.default_channel.basic_get("relations.intake")
+    settle = {"on_ack": message.ack_log_error, "on_reject": message.reject_log_error}
+    request = CheckedRequest(message, app=tasks.app, task=tasks.accept, **settle)
+    request.on_timeout(True, 1.0)
+    request.on_timeout(False, 1.0)
+client = tasks.get_runtime().client
+texts = client.lrange("relations.intake", 0, -1)
+print([json.loads(text)["headers"]["retries"] for text in texts], client.hlen("relations/unacked"))
+"""
 FAILING = """
 import json, logging
 from dataclasses import replace
@@ -383,6 +399,14 @@ def test_a_message_comes_again_of_which_a_process_cannot_accept_anything(
     run = run_alone(FAILING, tmp_path, redis_url)
     assert (run.stdout, run.returncode) == ("[1, 20, 21, 1, 1]\n", 0), run.stderr
     assert run.stderr.count("Traceback") == 1
+
+
+def test_a_message_whose_task_a_time_limit_of_gevent_ends_comes_again_later(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """Prefork says first that it failed; gevent and eventlet say nothing else."""
+    run = run_alone(TIMED_OUT, tmp_path, redis_url)
+    assert (run.stdout, run.returncode) == ("[1] 0\n", 0), run.stderr
 
 
 def test_waiting_for_the_store_is_no_lost_delivery_and_never_ends(tmp_path: Path, redis_url: str) -> None:
