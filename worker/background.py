@@ -157,8 +157,8 @@ class ThreadedSender:
 class RepeatedFailure:
     """Why something fails again and again, so that it is reported once and not at each try."""
 
-    def __init__(self) -> None:
-        self.cause = ""
+    def __init__(self, cause: str = "") -> None:
+        self.cause = cause
 
     def is_news(self, cause: str) -> bool:
         """Note the cause; return whether it is another one than before, or it had been over."""

@@ -35,8 +35,8 @@ POISON: Final = f"could not be accepted in {MAX_REDELIVERIES} tries; the logs of
 
 store_failure: Final = RepeatedFailure()
 """Why this process cannot use the store, if it cannot."""
-accept_failure: Final = RepeatedFailure()
-"""Why this process cannot accept what came last, if it cannot."""
+accept_failure: Final = RepeatedFailure("nothing came yet")
+"""Why this process did not accept what came last, if it did not."""
 
 
 @contextmanager
@@ -90,10 +90,11 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
         accept_failure.forget()
     except Unavailable as error:
         resend_later(self, error)
-    except Exception as error:  # what fails may be this process alone, and the message is the only copy
+    except Exception as error:  # what fails may be this process, and the message is the only copy
+        is_to_blame = not accept_failure.cause  # as the one before was accepted here
         if accept_failure.is_news(cause_of(error)):
             get_logger(__name__).exception("changes could not be accepted; their message comes again")
-        resend_later(self, error, is_counted=True)
+        resend_later(self, error, is_counted=is_to_blame)
 
 
 def _accept(request: Any, messages: Sequence[object], fields: Mapping[str, object]) -> None:

@@ -13,12 +13,15 @@ from ops.dev.redis_server import RedisServer, run_server
 from ops.dev.stack import Shape, running
 from tests.support.deploy_work import message
 from tests.support.waiting import HANGS_AFTER, wait_until
+from worker.celery_patches import RESENDS_HEADER
 from worker.redis.client import connect
 
 
-@pytest.mark.parametrize("limit", ["--soft-time-limit", "--time-limit"])
+@pytest.mark.parametrize(
+    ("limit", "counter"), [("--soft-time-limit", RESENDS_HEADER), ("--time-limit", "retries")]
+)
 def test_a_message_of_changes_outlives_a_time_limit(
-    tmp_path: Path, redis_server: RedisServer, redis_url: str, limit: str
+    tmp_path: Path, redis_server: RedisServer, redis_url: str, limit: str, counter: str
 ) -> None:
     with (
         run_server(tmp_path / "store") as store,
@@ -36,15 +39,15 @@ def test_a_message_of_changes_outlives_a_time_limit(
             try:
                 producer.send_task("relations.accept", [message("nord", 1)], queue="relations.intake")
                 worker.wait_until(lambda: "ime limit (1" in worker.tail(), seconds=HANGS_AFTER)
-                wait_until(lambda: 1 in retries_of_waiting(redis_url), "it comes again at once, for ever")
+                wait_until(lambda: 1 in count_again(redis_url, counter), "it comes again at once, for ever")
             finally:
                 os.kill(store.pid, signal.SIGCONT)
             wait_until(lambda: runtime.store.counts("nord").get("accepted") == 1, "the message is lost")
 
 
-def retries_of_waiting(broker_url: str) -> list[int]:
-    """Return how often the messages were delivered once more that a worker has or that wait for one."""
+def count_again(broker_url: str, counter: str) -> list[int]:
+    """Return how often the messages came again, by a header, that a worker has or that wait for one."""
     with connect(broker_url) as client:
         taken = [json.loads(text)[0] for text in client.hvals("relations/unacked")]
         waiting = [json.loads(text) for text in client.lrange("relations.intake", 0, -1)]
-    return [message["headers"].get("retries", 0) for message in (*taken, *waiting)]
+    return [message["headers"].get(counter, 0) for message in (*taken, *waiting)]
