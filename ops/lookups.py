@@ -19,7 +19,7 @@ from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
 from worker.ports.deliveries import Deliveries, KeptDelivery
 from worker.ports.metrics import HISTORY_SECONDS, AccountStats, HistoryPoint, Metrics
-from worker.ports.queries import Queries, walk_pages
+from worker.ports.queries import AccountState, Queries, walk_pages
 from worker.ports.records import OPEN_STATES, AuditEntry, JobFilter, JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
 from worker.ports.services import Pace
@@ -30,6 +30,7 @@ from worker.wiring import Runtime
 
 MAX_PAGES: Final = 200  # of jobs, among which those are looked for that still wait
 PAGE: Final = 500  # jobs
+FEW: Final = 1000  # waiting changes, of which each is looked at anyway
 
 
 def resolve_relation(type_name: str, parent: int, child: int) -> Relation:
@@ -56,11 +57,21 @@ def explain_relation(
         account.name,
         relation,
         now=view.now,
-        since=view.state.oldest if view.state.waiting else None,
+        since=_waits_since(view.state),
         upsert=account.on_modify_absent == "create",
         why_not_sending=why_not_sending(view, zone),
     )
     return explain(evidence, zone=zone)
+
+
+def _waits_since(state: AccountState) -> int | None:
+    """Return since when what waits was accepted (µs; 0: whenever); None if nothing waits.
+
+    What was resolved is older than what it stands behind. Only among many the first one says where to stop.
+    """
+    if not state.waiting:
+        return None
+    return state.oldest if state.waiting > FEW else 0
 
 
 def collect_evidence(
@@ -76,7 +87,7 @@ def collect_evidence(
 ) -> Evidence:
     """Return everything that is kept about the relation.
 
-    `since` (µs, 0: not known) is when the account's first waiting change was accepted, None if none waits.
+    `since` (µs, 0: whenever) is when what waits was accepted at the earliest, None if nothing waits.
     """
     record, ended = store.relation_history(account, relation)
     waiting = [] if since is None else _find_waiting(queries, account, relation, since)

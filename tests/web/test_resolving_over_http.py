@@ -136,3 +136,15 @@ def test_who_may_only_read_or_has_another_account_resolves_nothing(
     events = repr(front.events)
     assert "lookup.done" in events
     assert "example.test" not in events
+
+
+def test_a_resolved_change_that_waits_behind_a_younger_one_is_explained(
+    front: Front, operator: httpx.Client
+) -> None:
+    [job] = send(front, TWO)
+    operator.post("/v1/accounts/acme/pause", json={"why": "to let both wait"})
+    operator.post("/v1/changes", json=[CHANGE | {"parentid": 8150, "childid": 8152}])
+    operator.post(f"/v1/jobs/{job}/resolve", json={"childid": 8151})
+    path = f"/v1/relations/{CHANGE['relationtype']}/8150/8151"
+    explained = operator.get(path, params={"account": "acme"}).json()
+    assert [each["id"] for each in explained["jobs"]] == [job]
