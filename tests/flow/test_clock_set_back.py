@@ -8,7 +8,7 @@ import pytest
 from ops.simulator import FaultPlan, InjectedFault
 from tests.support.broken_stores import inspector_of
 from tests.support.flow_world import World, change
-from tests.support.store_steps import deliveries_of, job_admin_of, metrics_of
+from tests.support.store_steps import deliveries_of, job_admin_of, metrics_of, queries_of
 from tests.support.store_values import name_by_references
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
@@ -190,6 +190,18 @@ def test_the_newest_change_counts_though_the_clock_was_set_back_before_it(
     world.drain()
     assert world.linked() == {(501, 9001)}
     assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
+def test_a_change_waits_for_its_window_though_a_worker_takes_the_clock_for_a_little_behind(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+    world.accept(change("create", BUYER, 501, 9001))
+    world.clock.advance(-0.02)
+    lease = world.store.lease("acme", "holder")
+    assert lease is not None
+    assert not queries_of(world.store).is_work_due("acme", window=5.0)
+    assert lease.release(window=5.0) == pytest.approx(5.02)
 
 
 def test_what_a_clock_that_was_years_ahead_accepted_leaves_no_date_behind_it(

@@ -5,7 +5,7 @@ have travelled together a moment later. One that conflicts with what is in hand 
 """
 
 from collections.abc import Container
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from worker.contract import Relation
 from worker.contract.instant import SECOND
@@ -18,6 +18,7 @@ from worker.ports.work import WorkBatch
 from worker.usecases.flush_context import FlushPolicy
 
 READ_AHEAD_FOR = 2.0  # seconds after which a flush takes no further batch: other accounts have their turn
+CLOCK_ERROR: Final = SECOND  # by which what we take for the server's time may be wrong
 Purpose = Literal["work", "trial", "probe"]
 """What a request is for; a failed trial is the doing of the relations in it, a probe is about the account."""
 
@@ -165,8 +166,10 @@ class ReadAhead:
 
     def _is_early(self, work: WorkBatch) -> bool:
         """Return whether the batch is still being collected, by the age of its first change."""
-        age = work.now - work.jobs[0].accepted_at if work.jobs else -1
-        return 0 <= age < self._policy.window * SECOND  # below 0 where the store's clock was set back
+        if not work.jobs:
+            return False
+        age = work.now - work.jobs[0].accepted_at
+        return -CLOCK_ERROR <= age < self._policy.window * SECOND  # less where the store's clock was set back
 
     def _is_free(self, relation_type: str) -> bool:
         """Return whether relations of the type conflict with themselves only."""

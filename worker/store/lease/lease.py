@@ -22,14 +22,19 @@ from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import LookUps
 from worker.store.lease.queue import WORK_FIELDS, QueueHead, WorkNote
 from worker.store.lease.work_batch import read_batch
-from worker.store.limits import FIRST_IDLE_US, FIRST_WAKE_DELAY_US, LEASE_LIFETIME_MS, LONGEST_IDLE_US
+from worker.store.limits import (
+    CLOCK_ERROR_US,
+    FIRST_IDLE_US,
+    FIRST_WAKE_DELAY_US,
+    LEASE_LIFETIME_MS,
+    LONGEST_IDLE_US,
+)
 from worker.store.meta import META_FIELDS, Meta
 from worker.store.migration import ensure_layout, migrate
 from worker.store.pauses import PAUSE_FIELDS, KnownPause, restart_pause, set_pause
 
 Answer = TypeVar("Answer")
 SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
-CLOCK_ERROR_US: Final = 1_000_000  # by which what we take for the server's time may be wrong
 
 
 class RedisLease(LookUps):

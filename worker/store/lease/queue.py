@@ -9,7 +9,7 @@ from worker.store.account import read_jobs
 from worker.store.commit import Commit
 from worker.store.database import Database
 from worker.store.jobs.stored_job import QUEUED, LoadedJob
-from worker.store.limits import DEADLY_LOSSES
+from worker.store.limits import CLOCK_ERROR_US, DEADLY_LOSSES
 
 MAX_DEAD_PASSED = 20_000  # jobs that ended in the queue, which one read looks past
 WORK_FIELDS: Final = ("size", "half", "alone", "losses", "held", "full")
@@ -122,7 +122,7 @@ class QueueHead(NamedTuple):
             if (job := found.get(short)) is None:
                 return cls(exists=True)  # the next read drops it
             if job.value.state == QUEUED:
-                is_known = job.accepted_at <= database.now()  # or the clock was set back
+                is_known = job.accepted_at <= database.now() + CLOCK_ERROR_US  # or the clock was set back
                 return cls(True, job.accepted_at if is_known else 0)
         return cls(exists=len(names) == LOOKED_AT)
 
