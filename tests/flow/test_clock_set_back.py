@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from ops.simulator import FaultPlan, InjectedFault
+from ops.simulator import FaultPlan, InjectedFault, Records
+from producers.replay.resend import parse_correction
 from tests.support.broken_stores import inspector_of
 from tests.support.flow_world import World, change
+from tests.support.replaying import replay
 from tests.support.store_steps import deliveries_of, job_admin_of, metrics_of, queries_of
 from tests.support.store_values import name_by_references
 from worker.contract import Relation
@@ -190,6 +192,21 @@ def test_the_newest_change_counts_though_the_clock_was_set_back_before_it(
     world.drain()
     assert world.linked() == {(501, 9001)}
     assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
+def test_what_failed_is_replayed_with_its_own_time_though_that_is_ahead_of_a_clock_that_was_set_back(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(records=Records(missing=frozenset({("address", 404)})))
+    world.accept(change("create", BUYER, 501, 9001))
+    world.clock.advance(-3600.0)
+    world.accept(change("create", BUYER, 501, 404))
+    world.drain()
+    assert world.job(1).state == "failed"
+    done = replay(world, [world.job(1).id], correction=parse_correction(["childid=9002"]))
+    assert (done.back, done.refused) == (1, {})
+    world.drain()
+    assert world.linked() == {(501, 9001), (501, 9002)}
 
 
 def test_a_change_waits_for_its_window_though_a_worker_takes_the_clock_for_a_little_behind(

@@ -138,7 +138,10 @@ def accept(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tupl
     for generation in keys[4:7]:
         found = server.hmget(generation, [row[1] for row in rows])
         known |= {row[1]: value for row, value in zip(rows, found, strict=True) if value}
-    fresh, duplicates, refused = _sort_out(rows, known, earliest=at - int(oldest), latest=at + CLOCK_AHEAD_US)
+    before = int(meta.get(b"latest", 0))
+    accepted_at = max(at, before) if before <= at + CLOCK_SET_BACK_US else at
+    latest = accepted_at + CLOCK_AHEAD_US
+    fresh, duplicates, refused = _sort_out(rows, known, earliest=at - int(oldest), latest=latest)
     if refused:
         return b"refused", refused
     if not fresh:
@@ -150,8 +153,6 @@ def accept(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tupl
     size += sum(HEAD_SIZE + len(row[6]) for row in fresh)
     if size > int(max_bytes):
         return b"full", b"bytes"
-    latest = int(meta.get(b"latest", 0))
-    accepted_at = max(at, latest) if latest <= at + CLOCK_SET_BACK_US else at
     server.hset(keys[0], "bytes", size, "latest", accepted_at)
     events = _turn_events(server, keys, meta, at=at, period=int(period))
     for row in fresh:

@@ -15,6 +15,9 @@ local WIDTH, AT_ONCE = 7, 1000 -- arguments of a submission; things one command 
 local first, HEAD = 9 + buckets, 16 -- bytes before the value of a job
 local meta = redis.call('HMGET', KEYS[1], 'layout', 'dead', 'events', 'events_since', 'bytes', 'latest')
 if meta[1] ~= ARGV[5] then return {'layout', meta[1] or ''} end
+-- Never before what came before it: a clock that was set back must not let newer changes lose (R6).
+local present, latest = tonumber(meta[3] or 0), tonumber(meta[6] or 0)
+local accepted_at = latest <= now + CLOCK_SET_BACK_US and math.max(now, latest) or now
 
 local seen = {}
 for from = 0, count - 1, AT_ONCE do
@@ -36,7 +39,7 @@ for i = 0, count - 1 do
     local job, content = string.match(known, '^(%S+) (.*)$')
     if fingerprint ~= '' and content ~= fingerprint then refusals[#refusals + 1] = {i, 'conflict', job}
     elseif job ~= id then duplicates[#duplicates + 1] = {i, job} end
-  elseif occurred > now + CLOCK_AHEAD_US then refusals[#refusals + 1] = {i, 'ahead', ''}
+  elseif occurred > accepted_at + CLOCK_AHEAD_US then refusals[#refusals + 1] = {i, 'ahead', ''}
   elseif occurred > 0 and occurred < oldest then refusals[#refusals + 1] = {i, 'too_old', ''}
   else
     fresh[#fresh + 1] = at
@@ -50,9 +53,6 @@ if waiting + #fresh > tonumber(ARGV[2]) then return {'full', 'changes'} end
 if waiting > 0 then bytes = math.max(0, tonumber(meta[5] or 0)) end
 for _, at in ipairs(fresh) do bytes = bytes + HEAD + #ARGV[at + 6] end
 if bytes > tonumber(ARGV[8]) then return {'full', 'bytes'} end
--- Never before what came before it: a clock that was set back must not let newer changes lose (R6).
-local present, latest = tonumber(meta[3] or 0), tonumber(meta[6] or 0)
-local accepted_at = latest <= now + CLOCK_SET_BACK_US and math.max(now, latest) or now
 redis.call('HSET', KEYS[1], 'bytes', bytes, 'latest', string.format('%.0f', accepted_at))
 local function is_any_open_before(since) -- a job of a bucket that began by then: its key may be an older one
   local buckets = redis.call('HGETALL', KEYS[8])
