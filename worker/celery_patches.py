@@ -35,7 +35,9 @@ LONGEST_PAUSE = 8  # seconds until a broker that refused a command is asked agai
 FOLLOWERS = {"callbacks", "errbacks", "chain", "chord"}  # what else a message may name that is to run
 QUIET = 60.0  # seconds after which what was said of the broker is said again
 RESENDS_HEADER: Final = "relations-waits"  # how often a message was sent once more
-MAX_DELAY: Final = 60.0  # seconds between tries
+# Seconds between tries. Well below any visibility timeout: a Redis would deliver what waits for longer to
+# others, too, and each of these copies would be sent again, twice as many at each try.
+MAX_DELAY: Final = 30.0
 
 
 def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:
@@ -79,7 +81,7 @@ def send_again(task: Any, request: Any, *, is_counted: bool) -> None:
     headers = {**(request.headers or {})}
     resends = _natural(headers.get(RESENDS_HEADER))
     headers[RESENDS_HEADER] = resends + 1
-    headers[COUNTDOWN_HEADER] = delay = min(2.0 ** min(resends, 6), MAX_DELAY)
+    headers[COUNTDOWN_HEADER] = delay = min(2.0 ** min(resends, 5), MAX_DELAY)
     retries = redeliveries_of(request) + is_counted
     task.signature_from_request(request, countdown=delay, headers=headers, retries=retries).apply_async()
 

@@ -21,6 +21,8 @@ from tests.support.waiting import HANGS_AFTER, wait_until
 from tests.torture.input_fuzz import EXAMPLES
 from tests.torture.mutate import DEPTHS, NASTY, encode, garble, mutate, nest
 from worker import tasks
+from worker.celery_config import worker_config
+from worker.celery_patches import MAX_DELAY
 from worker.config import load_settings
 from worker.config.secret import HiddenValues
 from worker.contract import from_message
@@ -408,6 +410,18 @@ def test_a_message_whose_task_a_time_limit_of_gevent_ends_comes_again_later(
     """Prefork says first that it failed; gevent and eventlet say nothing else."""
     run = run_alone(TIMED_OUT, tmp_path, redis_url)
     assert (run.stdout, run.returncode) == ("[1] 0\n", 0), run.stderr
+
+
+def test_a_message_that_waits_to_come_again_is_delivered_to_no_other_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the two would be sent again: after an hour without the store there were millions."""
+    monkeypatch.setenv("T", "t")
+    (tmp_path / "relations.toml").write_text(
+        '[accounts.acme]\ntoken = "env:T"\nsecret = "env:T"\ntimeout = 1.0\n'
+    )
+    options = worker_config(load_settings(os.environ, tmp_path))["broker_transport_options"]
+    assert options["visibility_timeout"] >= MAX_DELAY + 20.0
 
 
 def test_waiting_for_the_store_is_no_lost_delivery_and_never_ends(tmp_path: Path, redis_url: str) -> None:
