@@ -17,7 +17,7 @@ from worker.ports.records import AuditEntry, Failure, JobFilter, JobRecord
 from worker.ports.store import Retention, Store
 from worker.ports.work import Writes
 from worker.store.jobs import lifecycle
-from worker.store.jobs.standing import Standing, count_step
+from worker.store.jobs.indexed_state import IndexedState, count_step
 from worker.store.jobs.stored_job import FAILED, SENDING, LoadedJob, StoredJob
 
 GONE, RIGHTS = Refusal(80, "record", "no such record"), Refusal(261, "rights", "no right")
@@ -210,12 +210,12 @@ def test_whatever_is_done_every_relation_is_failed_or_back_and_the_counts_say_so
     job, totals, now = LoadedJob("1", 1, 1, value, is_kept=True), Counter[str](), 100
 
     def end() -> None:
-        before = Standing.of(job)
+        before = IndexedState.of(job)
         left = [str(each) for each in job.relations()] if job.value.again else NAMES
         lifecycle.claim([job])
         outcomes = [RelationOutcome("1", Relation.parse(name), "failed", "", GONE) for name in left]
         lifecycle.settle(job, outcomes, None, "r", now=now, keep=Retention())
-        count_step(before, Standing.of(job), 1, totals)
+        count_step(before, IndexedState.of(job), 1, totals)
 
     end()
     for act, names in done:
@@ -227,9 +227,9 @@ def test_whatever_is_done_every_relation_is_failed_or_back_and_the_counts_say_so
             kept = {
                 each.relation: each.dismissed for each in job.failures() if str(each.relation) not in back
             }
-            before = Standing.of(job)
+            before = IndexedState.of(job)
             lifecycle.requeue(job, back, "", now=now)
-            count_step(before, Standing.of(job), 1, totals)
+            count_step(before, IndexedState.of(job), 1, totals)
             assert {each.relation: each.dismissed for each in job.failures()} == kept
             end()
         stored = LoadedJob.read("1", job.encode(), is_kept=True)

@@ -10,7 +10,7 @@ from worker.ports.store import Retention
 from worker.store import codec
 from worker.store.commit import Commit
 from worker.store.database import Database
-from worker.store.jobs.standing import Standing, count_step
+from worker.store.jobs.indexed_state import IndexedState, count_step
 from worker.store.jobs.stored_job import FAILED, QUEUED, SENDING, STATES, LoadedJob, StoredJob
 from worker.store.keys import BUCKET_DIGITS, bucket_of, short_id
 from worker.store.limits import MAX_REQUESTS
@@ -33,7 +33,7 @@ class AccountCommit(Commit):
         super().__init__(database, account, adds=adds)
         self.account, self.keep, self.now, self.generation = account, keep, now, generation
         self.totals, self._numbers = Counter[str](), Counter[str]()
-        self._steps: dict[tuple[Standing, Standing, str, int | None], int] = defaultdict(int)
+        self._steps: dict[tuple[IndexedState, IndexedState, str, int | None], int] = defaultdict(int)
         self._failed_ms = round(1000 * keep.failed)
         self._finished_ms = round(1000 * keep.finished)
 
@@ -42,9 +42,9 @@ class AccountCommit(Commit):
         self.check("meta", name, known or "")
         self.run("HINCRBY", "meta", name, 1)
 
-    def put(self, job: LoadedJob, before: Standing, event: bytes | None = None) -> None:
+    def put(self, job: LoadedJob, before: IndexedState, event: bytes | None = None) -> None:
         """Write a job, and what changed of it in the indexes; `event` is the value of its idempotency key."""
-        v, after = job.value, Standing.of(job)
+        v, after = job.value, IndexedState.of(job)
         bucket = None if job.is_kept else bucket_of(job.short)
         self._steps[before, after, v.batch, bucket] += 1
         if (new := after.counts[3] - before.counts[3]) > 0:

@@ -15,7 +15,7 @@ from worker.store import codec
 from worker.store.account import AccountCommit, read_jobs, read_memories
 from worker.store.acts import Acts, send_act
 from worker.store.commit import Commit
-from worker.store.jobs.standing import Standing
+from worker.store.jobs.indexed_state import IndexedState
 from worker.store.limits import JOBS_PER_CALL, LONGEST_DOUBT_US
 from worker.store.memories import Memory
 from worker.store.meta import read_meta
@@ -101,7 +101,7 @@ class RedisClockStep(Acts):
         commit = self._begin_step(account)
         for short, job in read_jobs(self.database, account, names).items():
             if job.value.parked:
-                (since, until, *rest), before = job.value.parked, Standing.of(job)
+                (since, until, *rest), before = job.value.parked, IndexedState.of(job)
                 since, until = (_earlier(at, by, now=commit.now) for at in (since, until))
                 job.value.parked = (since, until, *rest)  # type: ignore[assignment]
                 commit.put(job, before)

@@ -14,7 +14,7 @@ from worker.store.account import AccountCommit, read_jobs_with_claims, read_memo
 from worker.store.acts import RedisAuditLog, send_act
 from worker.store.erasure.erasure import RedisErasure
 from worker.store.jobs import job_references, lifecycle
-from worker.store.jobs.standing import Standing
+from worker.store.jobs.indexed_state import IndexedState
 from worker.store.jobs.stored_job import FAILED, LoadedJob
 from worker.store.keys import short_id
 from worker.store.lease.look_ups import enter_list, enter_look_ups, leave_look_ups
@@ -127,13 +127,13 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
 
     def _cancel(self, account: str, wanted: Sequence[str], entry: AuditEntry) -> tuple[int, AdminResult]:
         commit, known = self._begin_act(account, entry, over_queue=True)
-        found, ended, size = self._read_kept(commit, wanted), list[tuple[LoadedJob, Standing]](), 0
+        found, ended, size = self._read_kept(commit, wanted), list[tuple[LoadedJob, IndexedState]](), 0
         done, refused, looked_at = list[str](), dict[str, str](), 0
         for id_ in wanted:
             job = found.get(short_id(id_))
             looked_at += 1
             if job and (job.is_queued or job_references.waits(job)):
-                ended.append((job, Standing.of(job)))
+                ended.append((job, IndexedState.of(job)))
                 size += job.value.left
             elif not job or not lifecycle.is_cancelled(job):
                 refused[id_] = job.state if job else "gone"
@@ -146,7 +146,7 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
         return looked_at, AdminResult(tuple(done), refused)
 
     def _end_in_queue(
-        self, commit: AccountCommit, ended: Sequence[tuple[LoadedJob, Standing]], by: str
+        self, commit: AccountCommit, ended: Sequence[tuple[LoadedJob, IndexedState]], by: str
     ) -> None:
         """End jobs in the queue; their entries stay there as dead ones until they come to its head."""
         relations = list(dict.fromkeys(relation for job, _ in ended for relation in job.relations()))
@@ -172,7 +172,7 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
         found, is_any = self._read_kept(commit, [*ours, *original]), False
         for id_ in ours:
             if (job := found.get(short_id(id_))) and job.value.replays != job_id:
-                before = Standing.of(job)
+                before = IndexedState.of(job)
                 job.value.replays = job_id
                 commit.put(job, before)
                 is_any = True
@@ -200,7 +200,7 @@ def _dismiss(
 ) -> bool | str:
     if job.value.state != FAILED:
         return job.state
-    before, names = Standing.of(job), only.get(f"{commit.account}-{job.short}", ())
+    before, names = IndexedState.of(job), only.get(f"{commit.account}-{job.short}", ())
     if not lifecycle.dismiss(job, names, commit.now, entry.by, entry.note):
         return False
     commit.put(job, before)
@@ -214,7 +214,7 @@ def _resolve(
         return False
     if reason := job_references.reason_not_to_choose(job, records):
         return reason
-    before = Standing.of(job)
+    before = IndexedState.of(job)
     if job_references.waits(job):
         leave_look_ups(commit, job)
     job_references.choose(job, records, entry.by, now=commit.now)
@@ -229,7 +229,7 @@ def _resolve(
 def _look_up_now(commit: AccountCommit, job: LoadedJob, _entry: AuditEntry) -> bool | str:
     if not job_references.waits(job):
         return job.state
-    before = Standing.of(job)
+    before = IndexedState.of(job)
     if not job_references.look_up_now(job, now=commit.now):
         return False
     commit.put(job, before)
@@ -242,7 +242,7 @@ def _replace(commit: AccountCommit, job: LoadedJob, link: _Link) -> bool:
 
     One that somebody has put back meanwhile is not failed, and goes its own way beside them.
     """
-    before, value = Standing.of(job), job.value
+    before, value = IndexedState.of(job), job.value
     known = (value.replayed_by, value.replay)
     value.replayed_by = tuple(dict.fromkeys((*value.replayed_by, *link.new)))
     is_decided = False

@@ -7,7 +7,7 @@ from worker.ports.records import FOREVER
 from worker.store.account import AccountCommit, read_jobs_with_claims
 from worker.store.acts import Acts, commit_of_people, send_act
 from worker.store.jobs import job_references, lifecycle
-from worker.store.jobs.standing import Standing
+from worker.store.jobs.indexed_state import IndexedState
 from worker.store.jobs.stored_job import LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import FIRST_WAKE_DELAY_US
@@ -70,7 +70,7 @@ class RedisRequeue(Acts):
 
 def _put_back(commit: AccountCommit, job: LoadedJob, failures: Collection[str], mark: str, since: int) -> str:
     """Put a failed job back with these failures, or to be looked up; return the list it joins, if any."""
-    before, dismissed = Standing.of(job), job.value.dismissed
+    before, dismissed = IndexedState.of(job), job.value.dismissed
     if failures:
         lifecycle.requeue(job, failures, mark, now=commit.now)
     elif job_references.has_failed_look_up(job) and not (dismissed and dismissed[0] > since):

@@ -20,7 +20,7 @@ from worker.store.database import Database
 from worker.store.erasure.record_eraser import RecordEraser
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs import job_references, lifecycle
-from worker.store.jobs.standing import Standing
+from worker.store.jobs.indexed_state import IndexedState
 from worker.store.jobs.stored_job import NO_EVENT, QUEUED, LoadedJob
 from worker.store.lease.lease import RedisLease
 from worker.store.lease.leased_account import LeasedAccount
@@ -147,7 +147,7 @@ def erase_jobs(
         job = found.get(short)
         if job is None or job.is_gone(now) or job.is_kept != is_kept:
             continue
-        before, is_waiting = Standing.of(job), f"{account}-{short}" in waiting
+        before, is_waiting = IndexedState.of(job), f"{account}-{short}" in waiting
         labels = _drop_labels(job, text)
         counts["labels"] += labels
         lost = 0 if is_waiting else _erase_one(commit, job, who, counts)

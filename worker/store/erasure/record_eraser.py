@@ -20,7 +20,7 @@ from worker.store import codec
 from worker.store.account import AccountCommit, closed_guards, guarded_relation, read_jobs
 from worker.store.commit import repeat_while_overtaken
 from worker.store.erasure.record_text import RecordText
-from worker.store.jobs.standing import Standing
+from worker.store.jobs.indexed_state import IndexedState
 from worker.store.jobs.stored_job import NO_EVENT
 from worker.store.keys import base, escape_glob, short_id
 from worker.store.lease.leased_account import LeasedAccount
@@ -195,7 +195,7 @@ class RecordEraser:
         commit.run("DEL", f"payload:{job_id}")
         commit.run("ZREM", "payloads", job_id)
         if job:
-            before, job.value.refusal = Standing.of(job), (0, "unreadable", "", "")
+            before, job.value.refusal = IndexedState.of(job), (0, "unreadable", "", "")
             job.value.event_id, job.value.by = NO_EVENT, ERASED
             commit.put(job, before)
         return 1

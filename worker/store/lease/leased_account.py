@@ -11,7 +11,7 @@ from worker.ports.store import Retention
 from worker.store.account import AccountCommit, read_events, read_memories
 from worker.store.commit import Check, Overtaken
 from worker.store.database import Database
-from worker.store.jobs.standing import Standing
+from worker.store.jobs.indexed_state import IndexedState
 from worker.store.jobs.stored_job import FAILED, LoadedJob
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange
 from worker.store.lease.queue import Queue
@@ -175,7 +175,7 @@ class LeasedAccount:
             raise Overtaken from None
         self.forget()
 
-    def put_jobs(self, commit: AccountCommit, changed: Mapping[str, Standing]) -> None:
+    def put_jobs(self, commit: AccountCommit, changed: Mapping[str, IndexedState]) -> None:
         """Write jobs; one that ended when its idempotency key is old, or as failed, has that written anew."""
         since, jobs = (
             self.meta.events_since,

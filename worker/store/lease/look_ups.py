@@ -17,7 +17,7 @@ from worker.store.account import AccountCommit, read_jobs
 from worker.store.commit import Commit, repeat_while_overtaken
 from worker.store.database import Database
 from worker.store.jobs import job_references
-from worker.store.jobs.standing import Standing
+from worker.store.jobs.indexed_state import IndexedState
 from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.keys import short_id
 from worker.store.lease.leased_account import LeasedAccount
@@ -180,7 +180,7 @@ def _write_piece(
     by_short = {short_id(result.job): result for result in results}
     found = read_jobs(database, account, by_short)
     leased.jobs |= found
-    commit, changed = leased.commit(), dict[str, Standing]()
+    commit, changed = leased.commit(), dict[str, IndexedState]()
     resolved, replaces = list[LoadedJob](), list[LoadedJob]()
     places = {short: _place_read(job, by_short[short]) for short, job in found.items()}
     coming = read_coming(database, account, {*filter(None, places.values())}, now=commit.now)
@@ -188,7 +188,7 @@ def _write_piece(
         job = found.get(short)
         if job is None or not job_references.waits(job):
             continue  # a person has decided in between
-        changed[short] = Standing.of(job)
+        changed[short] = IndexedState.of(job)
         leave_look_ups(commit, job)
         if place := places[short]:
             replaces.append(job)

@@ -16,7 +16,7 @@ from worker.store import codec
 from worker.store.account import AccountCommit, read_jobs, read_memories
 from worker.store.commit import Check
 from worker.store.jobs import lifecycle
-from worker.store.jobs.standing import Standing
+from worker.store.jobs.indexed_state import IndexedState
 from worker.store.jobs.stored_job import QUEUED
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange, as_old
 from worker.store.lease.leased_account import LeasedAccount
@@ -46,7 +46,7 @@ def claim(
         lifecycle.claim(claimed)  # as the dead worker has counted them
     elif wanted:
         change = _take(leased, commit, wanted, writes)
-    changed = {job.short: Standing.of(job) for job in claimed if job.short not in change.jobs}
+    changed = {job.short: IndexedState.of(job) for job in claimed if job.short not in change.jobs}
     lifecycle.claim(claimed)
     request_ids = [entry.request_id for entry in begun]
     if request_ids:
@@ -102,7 +102,7 @@ def settle(leased: LeasedAccount, request_id: str, writes: Writes) -> None:
     commit = leased.commit()
     if request_id:
         commit.run("HDEL", "journal", request_id)
-    changed, change = dict[str, Standing](), ClaimedWorkChange()
+    changed, change = dict[str, IndexedState](), ClaimedWorkChange()
     _write(leased, commit, writes, request_id, changed, change)
     leased.send(commit, change)
     leased.clear_journal([request_id])
@@ -114,7 +114,9 @@ def write_claimed(leased: LeasedAccount) -> None:
     """Write the open relations that are claimed only, and their jobs."""
     _load_jobs(leased, leased.claimed.jobs)
     commit, change = leased.commit(), ClaimedWorkChange()
-    left = {short: Standing.of(leased.jobs[short]) for short in leased.claimed.jobs if short in leased.jobs}
+    left = {
+        short: IndexedState.of(leased.jobs[short]) for short in leased.claimed.jobs if short in leased.jobs
+    }
     _write(leased, commit, Writes(), "", left, change)
     leased.send(commit, change)
 
@@ -168,7 +170,7 @@ def _write(
     commit: AccountCommit,
     writes: Writes,
     request_id: str,
-    changed: dict[str, Standing],
+    changed: dict[str, IndexedState],
     change: ClaimedWorkChange,
 ) -> None:
     """Write everything that one transition changes; `changed` jobs are written in any case."""
@@ -180,7 +182,7 @@ def _write(
     for short, outcomes in by_job.items():
         if (job := leased.jobs.get(short)) is None:
             continue
-        before = changed.get(short) or Standing.of(job)
+        before = changed.get(short) or IndexedState.of(job)
         doing = writes.job_states.get(f"{leased.account}-{short}") if writes.job_states else None
         if lifecycle.settle(job, outcomes, doing, request_id, now=commit.now, keep=leased.keep):
             changed[short] = before

@@ -1,4 +1,4 @@
-"""Where a job stands for indexes and counters, and what a step from there to elsewhere counts. Pure."""
+"""What indexes and counters know of a job, and what a step from one such state to another counts. Pure."""
 
 from collections import Counter
 from typing import Final
@@ -10,7 +10,7 @@ from worker.store.jobs.stored_job import FAILED, OUTCOME_COUNTERS, QUEUED, STATE
 NO_GROUPS: Final = frozenset[str]()
 
 
-class Standing(msgspec.Struct, frozen=True, gc=False):
+class IndexedState(msgspec.Struct, frozen=True, gc=False):
     """What indexes and counters know of a job: its state, its outcomes, and the groups of its failures."""
 
     state: int
@@ -19,13 +19,13 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     groups: frozenset[str]
 
     @classmethod
-    def of(cls, job: LoadedJob) -> "Standing":
-        """Return where a job stands now."""
+    def of(cls, job: LoadedJob) -> "IndexedState":
+        """Return what they are to know of a job now."""
         v = job.value
         return cls(v.state, v.counts, v.left > 0, job.groups if v.state == FAILED else NO_GROUPS)
 
 
-def count_step(before: Standing, after: Standing, times: int, totals: Counter[str]) -> None:
+def count_step(before: IndexedState, after: IndexedState, times: int, totals: Counter[str]) -> None:
     """Count so many jobs that went from here to there: open states as they are, what ended as it comes.
 
     The queue counts its own.
