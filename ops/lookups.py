@@ -19,7 +19,7 @@ from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
 from worker.ports.deliveries import Deliveries, KeptDelivery
 from worker.ports.metrics import HISTORY_SECONDS, AccountStats, HistoryPoint, Metrics
-from worker.ports.queries import AccountState, Queries, walk_pages
+from worker.ports.queries import Queries, walk_pages
 from worker.ports.records import OPEN_STATES, AuditEntry, JobFilter, JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
 from worker.ports.services import Pace
@@ -57,21 +57,21 @@ def explain_relation(
         account.name,
         relation,
         now=view.now,
-        since=_waits_since(view.state),
+        since=_waits_since(runtime, view),
         upsert=account.on_modify_absent == "create",
         why_not_sending=why_not_sending(view, zone),
     )
     return explain(evidence, zone=zone)
 
 
-def _waits_since(state: AccountState) -> int | None:
+def _waits_since(runtime: Runtime, view: AccountView) -> int | None:
     """Return since when what waits was accepted (µs; 0: whenever); None if nothing waits.
 
     What was resolved is older than what it stands behind. Only among many the first one says where to stop.
     """
-    if not state.waiting:
-        return None
-    return state.oldest if state.waiting > FEW else 0
+    if view.state.waiting <= FEW:
+        return 0 if view.state.waiting else None
+    return runtime.metrics.account_stats([view.name])[view.name].oldest
 
 
 def collect_evidence(
