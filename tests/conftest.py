@@ -4,7 +4,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 import redis
@@ -19,9 +19,7 @@ forget_settings(os.environ)
 keep_bytecode(os.environ)
 share_certificates()
 
-# While tests are collected nothing is garbage; then as a worker has it: looking for cycles among the values
-# of a test takes a tenth of its time.
-gc.disable()
+# As a worker has it: looking for cycles among the values of a test takes a tenth of its time.
 gc.set_threshold(*THRESHOLDS)
 
 # A suite that a script runs in the background starts with SIGINT ignored, and one behind `nohup` with SIGHUP,
@@ -40,10 +38,18 @@ settings.register_profile("ci", settings.get_profile("quick"), derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "quick"))
 
 
-def pytest_collection_finish() -> None:
-    """Leave the modules and the tests, which stay, out of the search for cycles."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no cycles while tests are collected, nor later in what stays of it: the modules and the tests.
+
+    A process that only hands tests out collects none, and looks for cycles, too.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
