@@ -38,6 +38,7 @@ RESENDS_HEADER: Final = "relations-waits"  # how often a message was sent once m
 # Seconds between tries. Well below any visibility timeout: a Redis would deliver what waits for longer to
 # others, too, and each of these copies would be sent again, twice as many at each try.
 MAX_DELAY: Final = 30.0
+MAX_COUNT: Final = 2**31  # of a header; one more is still a number that RabbitMQ takes
 
 
 def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:
@@ -93,7 +94,7 @@ def redeliveries_of(request: Any) -> int:
 
 def _natural(value: object) -> int:
     """Return a number of a message's headers, where its sender may have written anything."""
-    return max(value, 0) if isinstance(value, int) else 0
+    return min(max(int(value), 0), MAX_COUNT) if isinstance(value, int) else 0
 
 
 def _do_nothing(*_: object) -> None:
@@ -106,6 +107,7 @@ class CheckedRequest(Request):
     def __init__(self, message: Any, **options: Any) -> None:
         try:
             super().__init__(message, **options)
+            self.request_dict["retries"] = _natural(self.request_dict.get("retries"))
             self._check()
         except InvalidTaskError:
             raise

@@ -75,7 +75,8 @@ def runtime_of(_pid: int) -> Runtime:
     bind=True,
     acks_on_timeout=False,
     retry_on_worker_lost=True,
-    max_retries=MAX_REDELIVERIES,
+    reject_on_worker_lost=True,  # what cannot be sent again, the broker keeps
+    max_retries=None,  # Celery would drop what comes after; we keep it
     default_retry_delay=1,
 )
 def accept(self: Any, /, *messages: object, **fields: object) -> None:

@@ -373,6 +373,33 @@ client = tasks.get_runtime().client
 texts = client.lrange("relations.intake", 0, -1)
 print([json.loads(text)["headers"]["retries"] for text in texts], client.hlen("relations/unacked"))
 """
+LOST = """
+import json
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import WorkerLostError
+from worker import tasks
+from worker.celery_patches import CheckedRequest
+
+client = tasks.get_runtime().client
+
+
+def lose_worker(retries, **others):
+    with tasks.app.connection_for_read() as connection:
+        tasks.accept.apply_async([{}], retries=retries, connection=connection)
+        message = connection.default_channel.basic_get("relations.intake")
+        settle = {"on_ack": message.ack_log_error, "on_reject": message.reject_log_error}
+        request = CheckedRequest(message, app=tasks.app, task=tasks.accept, **settle)
+        tasks.app.conf.update(others)
+        try:
+            raise WorkerLostError("gone")
+        except WorkerLostError:
+            request.on_failure(ExceptionInfo())
+        texts = client.lrange("relations.intake", 0, -1)
+    client.delete("relations.intake")
+    return [json.loads(text)["headers"]["retries"] for text in texts]
+
+
+"""
 FAILING = """
 import json, logging
 from dataclasses import replace
@@ -410,6 +437,25 @@ def test_a_message_whose_task_a_time_limit_of_gevent_ends_comes_again_later(
     """Prefork says first that it failed; gevent and eventlet say nothing else."""
     run = run_alone(TIMED_OUT, tmp_path, redis_url)
     assert (run.stdout, run.returncode) == ("[1] 0\n", 0), run.stderr
+
+
+@pytest.mark.parametrize(
+    ("lose", "left"),
+    [
+        (
+            "for retries in (0, 19, 20, 21, -5, 'x', 10**30): print(*lose_worker(retries))",
+            [1, 20, 21, 22, 1, 1, 2**31 + 1],
+        ),
+        ("print(*lose_worker(0, broker_url='redis://127.0.0.1:1/0'))", [0]),
+    ],
+    ids=["after any number of tries", "where it cannot be sent again"],
+)
+def test_a_message_whose_process_was_lost_is_never_dropped(
+    tmp_path: Path, redis_url: str, lose: str, left: list[int]
+) -> None:
+    run = run_alone(LOST + lose, tmp_path, redis_url)
+    assert run.returncode == 0, run.stderr
+    assert [int(line) for line in run.stdout.splitlines()] == left
 
 
 def test_a_message_that_waits_to_come_again_is_delivered_to_no_other_meanwhile(
