@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -22,6 +22,8 @@ LEASE_LIFETIME = 10.0
 """Seconds for which a lease that is not renewed is kept (R17)."""
 MAX_COUNTDOWN = 5.0
 """Seconds that a flush message may wait in a worker's memory; the sweep wakes accounts for later work."""
+CLOCK_ERROR_US: Final = 1_000_000
+"""Microseconds by which what a worker takes for the server's time may be wrong."""
 
 
 class ClaimedJob(msgspec.Struct, frozen=True, gc=False):

@@ -13,7 +13,6 @@ LEASE_LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)
 MAX_EXAMINED: Final = 1000  # entries one page looks at, however few of them match
 CLOCK_AHEAD_US: Final = 300_000_000  # a sender's clock may be ahead of the store's by so much (R3)
 CLOCK_SLACK_US: Final = 300_000_000  # the clock that made a job's id may differ from the store's by so much
-CLOCK_ERROR_US: Final = 1_000_000  # by which what we take for the server's time may be wrong
 LONGEST_DOUBT_US: Final = 3_600_000_000  # for which a request may land, as the settings have it at most
 CLOCK_SET_BACK_US: Final = 86_400_000_000  # by which it may, and changes count in the order they came
 CLOCK_STEP_US: Final = 10_000_000  # by which the store's clock may step back, and lists still have every job

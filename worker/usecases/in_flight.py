@@ -5,7 +5,7 @@ have travelled together a moment later. One that conflicts with what is in hand 
 """
 
 from collections.abc import Container
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from worker.contract import Relation
 from worker.contract.instant import SECOND
@@ -14,11 +14,10 @@ from worker.planner.plan import Plan
 from worker.planner.suspicion import OperationGroup
 from worker.ports.requests import RequestRecord
 from worker.ports.services import Grant
-from worker.ports.work import WorkBatch
+from worker.ports.work import CLOCK_ERROR_US, WorkBatch
 from worker.usecases.flush_context import FlushPolicy
 
 READ_AHEAD_FOR = 2.0  # seconds after which a flush takes no further batch: other accounts have their turn
-CLOCK_ERROR: Final = SECOND  # by which what we take for the server's time may be wrong
 Purpose = Literal["work", "trial", "probe"]
 """What a request is for; a failed trial is the doing of the relations in it, a probe is about the account."""
 
@@ -169,7 +168,9 @@ class ReadAhead:
         if not work.jobs:
             return False
         age = work.now - work.jobs[0].accepted_at
-        return -CLOCK_ERROR <= age < self._policy.window * SECOND  # less where the store's clock was set back
+        return (
+            -CLOCK_ERROR_US <= age < self._policy.window * SECOND
+        )  # less where the store's clock was set back
 
     def _is_free(self, relation_type: str) -> bool:
         """Return whether relations of the type conflict with themselves only."""

@@ -12,7 +12,15 @@ from worker.planner.relation_state import RelationRecord
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
 from worker.ports.waiting import Pause
-from worker.ports.work import MAX_COUNTDOWN, BegunRequest, ClaimedJob, DeleteBrake, WorkBatch, Writes
+from worker.ports.work import (
+    CLOCK_ERROR_US,
+    MAX_COUNTDOWN,
+    BegunRequest,
+    ClaimedJob,
+    DeleteBrake,
+    WorkBatch,
+    Writes,
+)
 from worker.store.account import AccountCommit, guarded_relation
 from worker.store.commit import Check, Overtaken, repeat_while_overtaken
 from worker.store.database import Database
@@ -22,13 +30,7 @@ from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import LookUps
 from worker.store.lease.queue import WORK_FIELDS, QueueHead, WorkNote
 from worker.store.lease.work_batch import read_batch
-from worker.store.limits import (
-    CLOCK_ERROR_US,
-    FIRST_IDLE_US,
-    FIRST_WAKE_DELAY_US,
-    LEASE_LIFETIME_MS,
-    LONGEST_IDLE_US,
-)
+from worker.store.limits import FIRST_IDLE_US, FIRST_WAKE_DELAY_US, LEASE_LIFETIME_MS, LONGEST_IDLE_US
 from worker.store.meta import META_FIELDS, Meta
 from worker.store.migration import ensure_layout, migrate
 from worker.store.pauses import PAUSE_FIELDS, KnownPause, restart_pause, set_pause

@@ -5,11 +5,12 @@ from itertools import islice, repeat
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from worker.ports.work import CLOCK_ERROR_US
 from worker.store.account import read_jobs
 from worker.store.commit import Commit
 from worker.store.database import Database
 from worker.store.jobs.stored_job import QUEUED, LoadedJob
-from worker.store.limits import CLOCK_ERROR_US, DEADLY_LOSSES
+from worker.store.limits import DEADLY_LOSSES
 
 MAX_DEAD_PASSED = 20_000  # jobs that ended in the queue, which one read looks past
 WORK_FIELDS: Final = ("size", "half", "alone", "losses", "held", "full")
