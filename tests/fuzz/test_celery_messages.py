@@ -20,7 +20,7 @@ from tests.support.celery_messages import GOOD
 from tests.support.waiting import HANGS_AFTER, wait_until
 from tests.torture.input_fuzz import EXAMPLES
 from tests.torture.mutate import DEPTHS, NASTY, encode, garble, mutate, nest
-from worker import tasks
+from worker import log, tasks
 from worker.celery_config import worker_config
 from worker.celery_patches import MAX_DELAY
 from worker.config import load_settings
@@ -66,6 +66,7 @@ def runtime(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> 
     yield tasks.get_runtime()
     tasks.get_runtime().client.close()
     tasks.runtime_of.cache_clear()
+    log.set_context()  # that of the last task
 
 
 def publish(stack: Stack, bodies: Sequence[bytes], **headers: object) -> None:
