@@ -81,7 +81,8 @@ def find_imports(sources: Path, module: str) -> Iterator[str]:
 def find_file(sources: Path, module: str) -> Path:
     """Return where the module is, or would be."""
     path = sources.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    package = path / "__init__.py"
+    return package if package.exists() else path.with_suffix(".py")  # a folder may be left of a former one
 
 
 def rename_imports(text: str) -> str:
