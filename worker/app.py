@@ -6,6 +6,7 @@ Importing this reads no settings and connects to nothing: Celery asks for its co
 import os
 import threading
 from contextlib import suppress
+from functools import cached_property
 from typing import IO, Any
 
 import click
@@ -42,17 +43,18 @@ class UnusableSettings(click.ClickException):
 class SettingsLoader(AppLoader):
     """Configures Celery from our settings, when it first asks for its configuration."""
 
-    settings: Settings
-
-    def read_configuration(self, _env: str = "") -> dict[str, Any]:
-        """Return the configuration by the settings of this environment and working directory."""
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of this environment and working directory, as they were when first needed."""
         try:
-            settings = load_settings(os.environ, working_folder())
+            return load_settings(os.environ, working_folder())
         except InvalidSettings as error:
             raise UnusableSettings(error) from error
-        connect_signals(settings)
-        self.settings = settings
-        return worker_config(settings)
+
+    def read_configuration(self, _env: str = "") -> dict[str, Any]:
+        """Return the configuration by the settings."""
+        connect_signals(self.settings)
+        return worker_config(self.settings)
 
 
 def open_connection() -> None:
@@ -105,6 +107,6 @@ app = OwnCelery(
 
 def worker_settings() -> Settings:
     """Return the settings that this worker was started with, also when by now its file cannot be used."""
-    loader: Any = app.conf and app.loader  # the loader has them once Celery is configured
+    loader: Any = app.loader
     settings: Settings = loader.settings
     return settings
