@@ -139,8 +139,6 @@ def _reads(
 
 
 def _slices(items: tuple[Item, ...], size: int) -> Sequence[tuple[Item, ...]]:
-    if 0 < len(items) <= size:  # nearly always
-        return (items,)
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 

@@ -12,7 +12,7 @@ from worker.store.commit import Commit
 from worker.store.database import Database
 from worker.store.jobs.indexed_state import IndexedState, count_step
 from worker.store.jobs.stored_job import FAILED, QUEUED, SENDING, STATES, LoadedJob, StoredJob
-from worker.store.keys import BUCKET_DIGITS, bucket_of, short_id
+from worker.store.keys import bucket_of, short_id
 from worker.store.limits import MAX_REQUESTS
 from worker.store.memories import Memory, end_of, expiry_of
 
@@ -305,12 +305,9 @@ def group_by_account(jobs: Iterable[str]) -> dict[str, list[str]]:
 
 def _by_bucket(shorts: Iterable[str]) -> dict[int, list[str]]:
     """Return ids by the bucket that has them."""
-    begun_alike: dict[str, list[str]] = defaultdict(list)
-    for short in shorts:
-        begun_alike[short[:BUCKET_DIGITS]].append(short)
     buckets: dict[int, list[str]] = defaultdict(list)
-    for digits, names in begun_alike.items():
-        buckets[bucket_of(digits)] += names
+    for short in shorts:
+        buckets[bucket_of(short)].append(short)
     return buckets
 
 

@@ -24,7 +24,7 @@ from worker.ports.work import (
 from worker.store.account import AccountCommit, guarded_relation
 from worker.store.commit import Check, Overtaken, repeat_while_overtaken
 from worker.store.database import Database
-from worker.store.keys import LAYOUT
+from worker.store.keys import LAYOUT, short_id
 from worker.store.lease import transitions
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import LookUps
@@ -79,8 +79,7 @@ class RedisLease(LookUps):
 
     def claim(self, jobs: Sequence[ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
         """Move jobs from the queue into open relations; False when one has ended since it was read."""
-        skipped = len(self.account) + 1
-        wanted = {job.job[skipped:]: job for job in jobs}
+        wanted = {short_id(job.job): job for job in jobs}
         if not jobs:
             return self._repeat(lambda: transitions.claim(self.leased, wanted, begun, writes))
         try:
