@@ -190,9 +190,12 @@ class _OwnTransports:
 
     def info(self) -> dict[str, Any]:
         """Return what it is, as a worker tells who asks (`celery inspect stats`): no password in a URL."""
-        told: dict[str, Any] = super().info()  # type: ignore[misc]
-        hosts = mask_url(told["hostname"] or ""), [mask_url(url) for url in told["alternates"]]
-        return told | {"hostname": hosts[0], "alternates": hosts[1], "transport_options": {}}
+        known: dict[str, Any] = super().info()  # type: ignore[misc]
+        return known | {
+            "hostname": mask_url(known["hostname"] or ""),
+            "alternates": [mask_url(url) for url in known["alternates"]],
+            "transport_options": {},
+        }
 
     def _init_params(self, *args: Any, **params: Any) -> None:
         connection: Any = self

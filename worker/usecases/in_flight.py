@@ -167,10 +167,8 @@ class ReadAhead:
         """Return whether the batch is still being collected, by the age of its first change."""
         if not work.jobs:
             return False
-        age = work.now - work.jobs[0].accepted_at
-        return (
-            -CLOCK_ERROR_US <= age < self._policy.window * SECOND
-        )  # less where the store's clock was set back
+        age = work.now - work.jobs[0].accepted_at  # far below 0 where the store's clock was set back
+        return -CLOCK_ERROR_US <= age < self._policy.window * SECOND
 
     def _is_free(self, relation_type: str) -> bool:
         """Return whether relations of the type conflict with themselves only."""

@@ -177,10 +177,8 @@ class LeasedAccount:
 
     def put_jobs(self, commit: AccountCommit, changed: Mapping[str, IndexedState]) -> None:
         """Write jobs; one that ended when its idempotency key is old, or as failed, has that written anew."""
-        since, jobs = (
-            self.meta.events_since,
-            [(self.jobs[short], before) for short, before in changed.items()],
-        )
+        since = self.meta.events_since
+        jobs = [(self.jobs[short], before) for short, before in changed.items()]
         old = [
             job.value.digest
             for job, before in jobs
