@@ -51,6 +51,12 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
+def send_to_each(front: Front) -> None:
+    """Send a change to the account that is well, and to the one that is to be damaged."""
+    for account in ("acme", "beta"):
+        assert send(front, account, 9001) == 202
+
+
 @pytest.fixture
 def front(tmp_path: Path, redis_url: str) -> Iterator[Front]:
     with running(tmp_path, redis_url) as served:
@@ -62,8 +68,7 @@ def front(tmp_path: Path, redis_url: str) -> Iterator[Front]:
 def test_an_account_that_cannot_be_read_hurts_only_itself(
     front: Front, redis_client: redis.Redis, damage: str
 ) -> None:
-    for account in ("acme", "beta"):
-        assert send(front, account, 9001) == 202
+    send_to_each(front)
     DAMAGES[damage](redis_client)
     assert send(front, "acme", 9002) == 202
     for _ in range(8):  # each looks after a few accounts, drawn by chance
@@ -82,17 +87,16 @@ def test_an_account_that_cannot_be_read_hurts_only_itself(
         assert browser.get("/accounts/beta").status_code in (200, 503)
     assert not [fields for event, fields in front.events if event == "request.failed"]
     assert redis_client.exists("relations:{acme}:history")
-    told = [fields for event, fields in front.events if event == "store.unavailable"]
-    assert len(told) <= 1
-    assert all(fields["account"] == "beta" for fields in told)
+    reported = [fields for event, fields in front.events if event == "store.unavailable"]
+    assert len(reported) <= 1
+    assert all(fields["account"] == "beta" for fields in reported)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_sweep_after_a_step_of_the_clock_finds_the_work_of_the_others(
     front: Front, redis_client: redis.Redis, damage: str
 ) -> None:
-    for account in ("acme", "beta"):
-        assert send(front, account, 9001) == 202
+    send_to_each(front)
     ahead = front.runtime.metrics.now() + 3_600_000_000
     redis_client.zadd(f"{BASE}due", {"estate:address:buyer:1:1": ahead})
     DAMAGES[damage](redis_client)
@@ -128,17 +132,16 @@ def test_a_sweep_asks_a_few_times_more_where_one_of_many_accounts_cannot_be_read
 def test_pages_of_several_accounts_show_the_others_and_its_own_page_says_what_is_wrong(
     front: Front, redis_client: redis.Redis, damage: str
 ) -> None:
-    for account in ("acme", "beta"):
-        assert send(front, account, 9001) == 202
+    send_to_each(front)
     DAMAGES[damage](redis_client)
     client = front.client("all")
     client.headers["Accept"] = "text/html"
     for path in ("/", "/accounts", "/accounts/acme", "/jobs", "/errors", "/replays", "/find?q=501"):
         assert client.get(path).status_code == 200, path
     assert "/jobs/acme-" in client.get("/jobs").text
-    told = client.get("/accounts/beta")
-    assert told.status_code == 200 or "beta cannot be read" in told.text or "WRONGTYPE" in told.text
-    assert told.status_code in (200, 503)
+    page = client.get("/accounts/beta")
+    assert page.status_code == 200 or "beta cannot be read" in page.text or "WRONGTYPE" in page.text
+    assert page.status_code in (200, 503)
     assert [each for each in front.events if each[0] == "request.failed"] == []
     if any(each.name == "unreadable" for each in front.runtime.find_troubles()):
         for path in ("/", "/accounts"):
@@ -154,8 +157,8 @@ def test_an_account_that_another_type_stops_is_named(
 ) -> None:
     assert send(front, "beta", 9001) == 202
     DAMAGES[damage](redis_client)
-    told = [each.name for each in front.runtime.find_troubles() if each.account == "beta"]
-    assert told == ["unreadable"]
+    troubles = [each.name for each in front.runtime.find_troubles() if each.account == "beta"]
+    assert troubles == ["unreadable"]
     assert "beta" in front.client("all").get("/readyz").text
 
 
@@ -179,8 +182,11 @@ def test_a_job_that_cannot_be_read_fails_no_task_and_is_named(
         redis_client.delete(f"{BASE}holder")
         with pytest.raises(StoreUnreadable):
             front.runtime.flush("beta")
-    told = front.client("all").get(f"/v1/jobs/beta-{job}")
-    assert (told.status_code, told.json()["detail"]) == (503, f"what is stored of job {job} cannot be read")
+    answer = front.client("all").get(f"/v1/jobs/beta-{job}")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        503,
+        f"what is stored of job {job} cannot be read",
+    )
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
