@@ -4,7 +4,6 @@ Who did what is in the audit log, which keeps the newest entries.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from worker.ports.queries import CursorPage
 from worker.ports.records import AuditEntry
@@ -16,8 +15,6 @@ from worker.store.database import Database
 from worker.store.limits import MAX_AUDIT_ENTRIES
 from worker.store.meta import META_FIELDS, Meta
 from worker.store.places import refuse_foreign
-
-Answer = TypeVar("Answer")
 
 
 class Acts:
@@ -46,9 +43,6 @@ class Acts:
             over_queue=over_queue,
         )
         return commit, known
-
-    def _repeat(self, account: str, act: Callable[[], Answer]) -> Answer:
-        return repeat_while_overtaken(account, act)
 
 
 def commit_of_people(
@@ -93,7 +87,7 @@ class RedisAuditLog(Acts):
                 commit.audit(audit_entry, audit_entry.count - counted, known)
                 send_act(commit)
 
-        self._repeat(account, act)
+        repeat_while_overtaken(account, act)
         trim_audit_log(self.database, account)
 
     def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> CursorPage[AuditEntry]:

@@ -14,7 +14,7 @@ from worker.redis.client import translate_unreadable
 from worker.store import codec
 from worker.store.account import AccountCommit, read_jobs, read_memories
 from worker.store.acts import Acts, send_act
-from worker.store.commit import Commit
+from worker.store.commit import Commit, repeat_while_overtaken
 from worker.store.jobs.indexed_state import IndexedState
 from worker.store.limits import JOBS_PER_CALL, LONGEST_DOUBT_US
 from worker.store.memories import Memory
@@ -56,10 +56,12 @@ class RedisClockStep(Acts):
         for names, move in zip(listed, moves.values(), strict=True):
             moved += len(names)
             for start in range(0, len(names), JOBS_PER_CALL):
-                self._repeat(account, partial(move, account, by, names[start : start + JOBS_PER_CALL]))
+                repeat_while_overtaken(
+                    account, partial(move, account, by, names[start : start + JOBS_PER_CALL])
+                )
         if by > SHORT_STEP_US:
             self._move_doubts(account, by)
-        self._repeat(account, lambda: self._move_generations(account, by))
+        repeat_while_overtaken(account, lambda: self._move_generations(account, by))
         return moved + self._move_messages(account, by)
 
     def _move_relations(self, account: str, by: int, names: Sequence[str]) -> None:
@@ -86,7 +88,7 @@ class RedisClockStep(Acts):
                 if (doubt := Memory.read(name.decode(), text, account, 0).doubt) and doubt.until > earliest
             ]
             if names:
-                self._repeat(account, partial(self._move_doubts_of, account, by, names))
+                repeat_while_overtaken(account, partial(self._move_doubts_of, account, by, names))
 
     def _move_doubts_of(self, account: str, by: int, relations: Sequence[Relation]) -> None:
         commit = self._begin_step(account)

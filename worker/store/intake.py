@@ -25,7 +25,7 @@ from worker.redis.scripts import ScriptCall
 from worker.store import codec, keys
 from worker.store.account import AccountCommit, find_by_keys, read_jobs
 from worker.store.acts import Acts, commit_of_people, send_act
-from worker.store.commit import Overtaken
+from worker.store.commit import Overtaken, repeat_while_overtaken
 from worker.store.database import Database, Registry
 from worker.store.jobs.stored_job import (
     ACTIONS,
@@ -143,7 +143,7 @@ class RedisIntake(Acts):
     def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
         """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
         self.registry.add(account)
-        known = self._repeat(account, lambda: self._reject(account, short_id(job), message))
+        known = repeat_while_overtaken(account, lambda: self._reject(account, short_id(job), message))
         return Receipt(f"{account}-{known}", duplicate=known != short_id(job))
 
     def _reject(self, account: str, short: str, message: UnreadableMessage) -> str:

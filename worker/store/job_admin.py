@@ -12,6 +12,7 @@ from worker.ports.records import AuditEntry
 from worker.store import codec
 from worker.store.account import AccountCommit, read_jobs_with_claims, read_memories
 from worker.store.acts import RedisAuditLog, send_act
+from worker.store.commit import repeat_while_overtaken
 from worker.store.erasure.erasure import RedisErasure
 from worker.store.jobs import job_references, lifecycle
 from worker.store.jobs.indexed_state import IndexedState
@@ -74,7 +75,7 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
         """Link a failed job with those sent in its place, perhaps on another account, and dismiss it."""
         link = _Link(job, tuple(new), by, mark, only)
         for account in dict.fromkeys(account_of(job_id) for job_id in (*new, job)):
-            self._repeat(account, partial(self._link, account, link))
+            repeat_while_overtaken(account, partial(self._link, account, link))
 
     def get_payload(self, job: str) -> Payload | None:
         """Return what is kept of the unreadable message that the job stands for."""
@@ -96,7 +97,7 @@ class RedisJobAdmin(RedisReplays, RedisAuditLog, RedisErasure):
         left, done, refused = list(dict.fromkeys(wanted)), list[str](), dict[str, str]()
         while left:
             piece = left[:JOBS_PER_CALL]
-            looked_at, result = self._repeat(account, partial(act, piece))
+            looked_at, result = repeat_while_overtaken(account, partial(act, piece))
             left = left[looked_at:]
             done += result.done
             refused |= result.refused

@@ -8,7 +8,7 @@ from worker.ports.store import Retention
 from worker.ports.waiting import Pause
 from worker.store.account import AccountCommit
 from worker.store.acts import Acts, send_act
-from worker.store.commit import Commit, Overtaken
+from worker.store.commit import Commit, Overtaken, repeat_while_overtaken
 from worker.store.database import Database
 from worker.store.limits import BRAKE_WINDOW_US, REFUSED_LIFE_US
 
@@ -115,18 +115,18 @@ class RedisPauses(Acts):
                 raise Overtaken
             return known.in_force(now)
 
-        return self._repeat(account, read)
+        return repeat_while_overtaken(account, read)
 
     def pause(self, account: str, pause: Pause, *, audit_entry: AuditEntry | None = None) -> None:
         """Pause the account for an operator."""
         keep = self.retention(account)
-        self._repeat(account, lambda: set_pause(self.database, account, pause, keep, audit_entry))
+        repeat_while_overtaken(account, lambda: set_pause(self.database, account, pause, keep, audit_entry))
 
     def resume(
         self, account: str, *, audit_entry: AuditEntry | None = None, since: int | None = None
     ) -> bool:
         """End the pause, if there is one (since then); return whether there was."""
-        return self._repeat(account, lambda: self._resume(account, audit_entry, since))
+        return repeat_while_overtaken(account, lambda: self._resume(account, audit_entry, since))
 
     def _resume(self, account: str, entry: AuditEntry | None, since: int | None) -> bool:
         now = self.database.now()

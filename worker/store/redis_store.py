@@ -16,6 +16,7 @@ from worker.redis.client import Client, translate_unreadable
 from worker.store import codec
 from worker.store.account import read_jobs, read_jobs_with_claims
 from worker.store.clock_step import RedisClockStep
+from worker.store.commit import repeat_while_overtaken
 from worker.store.database import Database
 from worker.store.due import RedisDue
 from worker.store.intake import RedisIntake
@@ -46,7 +47,7 @@ class RedisStore(RedisIntake, RedisDue, RedisPauses, RedisRequeue, RedisClockSte
     def lease(self, account: str, holder: str) -> RedisLease | None:
         """Return the account's lease, None while another holder has it."""
         keep = self.retention(account)
-        return self._repeat(account, lambda: take_lease(self.database, account, holder, keep))
+        return repeat_while_overtaken(account, lambda: take_lease(self.database, account, holder, keep))
 
     def tidy(self, account: str, after: int = 0) -> int:
         """Drop what has expired from a part of the account's data; return the number to continue after."""

@@ -14,6 +14,7 @@ from worker.redis.client import translate_unreadable
 from worker.store import codec
 from worker.store.account import AccountCommit
 from worker.store.acts import Acts, send_act
+from worker.store.commit import repeat_while_overtaken
 from worker.store.limits import MAX_EXAMINED, MAX_REPLAYS, MAX_SETS_BYTES, REPLAY_LIFETIME
 
 REPLAY_MS: Final = round(REPLAY_LIFETIME * 1000)
@@ -32,11 +33,11 @@ class RedisReplays(Acts):
     ) -> None:
         """Save a replay and its set; if a piece of the set is lost on the way, there is no replay."""
         texts = [codec.replay_entry(entry) for entry in entries]
-        self._repeat(replay.account, lambda: self._make_room(replay, sum(map(len, texts))))
+        repeat_while_overtaken(replay.account, lambda: self._make_room(replay, sum(map(len, texts))))
         for start in range(0, len(texts), MAX_EXAMINED):
             piece = texts[start : start + MAX_EXAMINED]
-            self._repeat(replay.account, partial(self._save_piece, replay, start, piece, erasures))
-        self._repeat(replay.account, lambda: self._save_replay(replay, audit_entry, erasures))
+            repeat_while_overtaken(replay.account, partial(self._save_piece, replay, start, piece, erasures))
+        repeat_while_overtaken(replay.account, lambda: self._save_replay(replay, audit_entry, erasures))
 
     def _make_room(self, replay: Replay, size: int) -> None:
         """Count the bytes of a set among those of a week; raise BacklogFull when they are too many."""
@@ -119,7 +120,9 @@ class RedisReplays(Acts):
         self, replay_id: str, to: ReplayState, audit_entry: AuditEntry
     ) -> ReplayState | None:
         """Start, continue or stop a replay; return its state."""
-        return self._repeat(account_of(replay_id), lambda: self._set_replay_state(replay_id, to, audit_entry))
+        return repeat_while_overtaken(
+            account_of(replay_id), lambda: self._set_replay_state(replay_id, to, audit_entry)
+        )
 
     def _set_replay_state(self, replay_id: str, to: ReplayState, entry: AuditEntry) -> ReplayState | None:
         account, key = account_of(replay_id), f"replay:{replay_id}"
@@ -180,7 +183,7 @@ class RedisReplays(Acts):
             send_act(commit)
             return "done"
 
-        return self._repeat(replay.account, act)
+        return repeat_while_overtaken(replay.account, act)
 
     def stalled_replays(self, account: str, seconds: float) -> list[str]:
         """Return the replays that should run and have not advanced for so long."""
@@ -192,7 +195,7 @@ class RedisReplays(Acts):
             reads.exists(f"replay:{id_}")
         exists = dict(zip(ids, reads.run(), strict=True))
         if gone := [id_ for id_, there in exists.items() if not there]:
-            self._repeat(account, lambda: self._drop_replays(account, gone))
+            repeat_while_overtaken(account, lambda: self._drop_replays(account, gone))
         return [id_ for id_, there in exists.items() if there]
 
     def _drop_replays(self, account: str, ids: Sequence[str]) -> None:
@@ -212,7 +215,7 @@ class RedisReplays(Acts):
             commit.run("ZADD", "running", "XX", commit.now, replay_id)
             send_act(commit)
 
-        self._repeat(account_of(replay_id), act)
+        repeat_while_overtaken(account_of(replay_id), act)
 
 
 def _check_erasures(commit: AccountCommit, erased: bytes | None, erasures: int) -> None:

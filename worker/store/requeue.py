@@ -6,6 +6,7 @@ from worker.ports.job_admin import ALL_FAILED
 from worker.ports.records import FOREVER
 from worker.store.account import AccountCommit, read_jobs_with_claims
 from worker.store.acts import Acts, commit_of_people, send_act
+from worker.store.commit import repeat_while_overtaken
 from worker.store.jobs import job_references, lifecycle
 from worker.store.jobs.indexed_state import IndexedState
 from worker.store.jobs.stored_job import LoadedJob
@@ -27,7 +28,7 @@ class RedisRequeue(Acts):
         only: Mapping[str, Collection[str]] = ALL_FAILED,
     ) -> tuple[list[str], bool]:
         """Put the failed relations of these jobs, or only some of them, back into the inbox."""
-        return self._repeat(account, lambda: self._requeue(account, jobs, mark, since, only))
+        return repeat_while_overtaken(account, lambda: self._requeue(account, jobs, mark, since, only))
 
     def _requeue(
         self, account: str, wanted: Sequence[str], mark: str, since: int, only: Mapping[str, Collection[str]]

@@ -16,6 +16,7 @@ from worker.redis.client import is_refusal, translate_errors
 from worker.store import codec, keys
 from worker.store.account import AccountCommit, read_jobs
 from worker.store.acts import Acts
+from worker.store.commit import repeat_while_overtaken
 from worker.store.database import Database
 from worker.store.erasure.record_eraser import RecordEraser
 from worker.store.erasure.record_text import RecordText
@@ -67,7 +68,7 @@ class RedisErasure(Acts):
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
         leased = lease.leased
         replays = {} if after else RecordEraser(leased, who).erase_replays()
-        piece = self._repeat(lease.account, lambda: erase_jobs(leased, who, after, waiting=waiting))
+        piece = repeat_while_overtaken(lease.account, lambda: erase_jobs(leased, who, after, waiting=waiting))
         return piece._replace(counts={**piece.counts, **replays})
 
     def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:
@@ -75,7 +76,7 @@ class RedisErasure(Acts):
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
         lease.renew()  # raises if it was lost
         if not cursor:
-            self._repeat(lease.account, lambda: _count_erasure(lease.leased))
+            repeat_while_overtaken(lease.account, lambda: _count_erasure(lease.leased))
         return RecordEraser(lease.leased, who).erase_next(cursor)
 
     def erase_previews(self, account: str, who: RecordRef) -> tuple[int, int]:
