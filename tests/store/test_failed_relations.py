@@ -17,8 +17,7 @@ from worker.ports.records import AuditEntry, Failure, JobFilter, JobRecord
 from worker.ports.store import Retention, Store
 from worker.ports.work import Writes
 from worker.store.jobs import lifecycle
-from worker.store.jobs.indexed_state import IndexedState, count_step
-from worker.store.jobs.stored_job import FAILED, SENDING, LoadedJob, StoredJob
+from worker.store.jobs.stored_job import FAILED, SENDING, IndexedState, LoadedJob, StoredJob, count_step
 
 GONE, RIGHTS = Refusal(80, "record", "no such record"), Refusal(261, "rights", "no right")
 FIRST, SECOND, THIRD = (Relation(BUYER, 1, child) for child in (9, 10, 11))

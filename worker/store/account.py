@@ -10,8 +10,16 @@ from worker.ports.store import Retention
 from worker.store import codec
 from worker.store.commit import Commit
 from worker.store.database import Database
-from worker.store.jobs.indexed_state import IndexedState, count_step
-from worker.store.jobs.stored_job import FAILED, QUEUED, SENDING, STATES, LoadedJob, StoredJob
+from worker.store.jobs.stored_job import (
+    FAILED,
+    QUEUED,
+    SENDING,
+    STATES,
+    IndexedState,
+    LoadedJob,
+    StoredJob,
+    count_step,
+)
 from worker.store.keys import bucket_of, short_id
 from worker.store.limits import MAX_REQUESTS
 from worker.store.memories import Memory, end_of, expiry_of

@@ -15,7 +15,7 @@ from worker.store import codec
 from worker.store.account import AccountCommit, read_jobs, read_memories
 from worker.store.acts import Acts, send_act
 from worker.store.commit import Commit, repeat_while_overtaken
-from worker.store.jobs.indexed_state import IndexedState
+from worker.store.jobs.stored_job import IndexedState
 from worker.store.limits import JOBS_PER_CALL, LONGEST_DOUBT_US
 from worker.store.memories import Memory
 from worker.store.meta import read_meta

@@ -15,8 +15,7 @@ from worker.store.acts import RedisAuditLog, send_act
 from worker.store.commit import repeat_while_overtaken
 from worker.store.erasure.erasure import RedisErasure
 from worker.store.jobs import job_references, lifecycle
-from worker.store.jobs.indexed_state import IndexedState
-from worker.store.jobs.stored_job import FAILED, LoadedJob
+from worker.store.jobs.stored_job import FAILED, IndexedState, LoadedJob
 from worker.store.keys import short_id
 from worker.store.lease.look_ups import enter_list, enter_look_ups, leave_look_ups
 from worker.store.limits import JOBS_PER_CALL, RELATIONS_PER_CALL

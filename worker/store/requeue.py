@@ -8,8 +8,7 @@ from worker.store.account import AccountCommit, read_jobs_with_claims
 from worker.store.acts import Acts, commit_of_people, send_act
 from worker.store.commit import repeat_while_overtaken
 from worker.store.jobs import job_references, lifecycle
-from worker.store.jobs.indexed_state import IndexedState
-from worker.store.jobs.stored_job import LoadedJob
+from worker.store.jobs.stored_job import IndexedState, LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import FIRST_WAKE_DELAY_US
 from worker.store.meta import META_FIELDS, Meta

@@ -21,8 +21,7 @@ from worker.store.database import Database
 from worker.store.erasure.record_eraser import RecordEraser
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs import job_references, lifecycle
-from worker.store.jobs.indexed_state import IndexedState
-from worker.store.jobs.stored_job import NO_EVENT, QUEUED, LoadedJob
+from worker.store.jobs.stored_job import NO_EVENT, QUEUED, IndexedState, LoadedJob
 from worker.store.lease.lease import RedisLease
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import leave_look_ups

@@ -20,8 +20,7 @@ from worker.store import codec
 from worker.store.account import AccountCommit, closed_guards, guarded_relation, read_jobs
 from worker.store.commit import repeat_while_overtaken
 from worker.store.erasure.record_text import RecordText
-from worker.store.jobs.indexed_state import IndexedState
-from worker.store.jobs.stored_job import NO_EVENT
+from worker.store.jobs.stored_job import NO_EVENT, IndexedState
 from worker.store.keys import base, escape_glob, short_id
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import record_name

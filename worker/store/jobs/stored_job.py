@@ -1,6 +1,7 @@
-"""A job as it is stored, and what it says of itself. Pure."""
+"""A job as it is stored, what it says of itself, and what indexes and counters know of it. Pure."""
 
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ NO_EVENT: Final = "\0"
 HEAD: Final = struct.Struct(">QQ")  # accepted_at (µs) and acceptance number, which the script knows
 HEAD_SIZE: Final = HEAD.size
 NUMBERS: Final = {result: number for number, result in enumerate(RESULTS)}  # of outcomes
+NO_GROUPS: Final = frozenset[str]()
 OUTCOME_COUNTERS: Final = {result: f"relations_{result}" for result in RESULTS}
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -297,3 +299,31 @@ class LoadedJob(msgspec.Struct, gc=False):
             return claimed
         removes = frozenset(self.removals())
         return msgspec.structs.replace(claimed, action="create", reads_first=True, removes=removes)
+
+
+class IndexedState(msgspec.Struct, frozen=True, gc=False):
+    """What indexes and counters know of a job: its state, its outcomes, and the groups of its failures."""
+
+    state: int
+    counts: tuple[int, int, int, int]
+    is_open: bool
+    groups: frozenset[str]
+
+    @classmethod
+    def of(cls, job: LoadedJob) -> "IndexedState":
+        """Return what they are to know of a job now."""
+        v = job.value
+        return cls(v.state, v.counts, v.left > 0, job.groups if v.state == FAILED else NO_GROUPS)
+
+
+def count_step(before: IndexedState, after: IndexedState, times: int, totals: Counter[str]) -> None:
+    """Count so many jobs that went from here to there: open states as they are, what ended as it comes.
+
+    The queue counts its own.
+    """
+    for state, by in ((before.state, -times), (after.state, times)):
+        if before.state != after.state and state != QUEUED:
+            totals[STATES[state]] += by
+    for counter, known, found in zip(OUTCOME_COUNTERS.values(), before.counts, after.counts, strict=True):
+        if known != found:
+            totals[counter] += times * (found - known)

@@ -11,8 +11,7 @@ from worker.ports.store import Retention
 from worker.store.account import AccountCommit, read_events, read_memories
 from worker.store.commit import Check, Overtaken
 from worker.store.database import Database
-from worker.store.jobs.indexed_state import IndexedState
-from worker.store.jobs.stored_job import FAILED, LoadedJob
+from worker.store.jobs.stored_job import FAILED, IndexedState, LoadedJob
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange
 from worker.store.lease.queue import Queue
 from worker.store.lease.replaced import Found, read_relations

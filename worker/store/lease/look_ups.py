@@ -17,8 +17,7 @@ from worker.store.account import AccountCommit, read_jobs
 from worker.store.commit import Commit, repeat_while_overtaken
 from worker.store.database import Database
 from worker.store.jobs import job_references
-from worker.store.jobs.indexed_state import IndexedState
-from worker.store.jobs.stored_job import QUEUED, LoadedJob
+from worker.store.jobs.stored_job import QUEUED, IndexedState, LoadedJob
 from worker.store.keys import short_id
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.replaced import Place, note_replaced, read_coming

@@ -16,8 +16,7 @@ from worker.store import codec
 from worker.store.account import AccountCommit, read_jobs, read_memories
 from worker.store.commit import Check
 from worker.store.jobs import lifecycle
-from worker.store.jobs.indexed_state import IndexedState
-from worker.store.jobs.stored_job import QUEUED
+from worker.store.jobs.stored_job import QUEUED, IndexedState
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange, as_old
 from worker.store.lease.leased_account import LeasedAccount
 from worker.store.lease.look_ups import enter_list
