@@ -26,7 +26,7 @@ from worker.planner.actions import Request
 from worker.ports.callbacks import CallbackAttempt, CallbackMessage
 from worker.ports.waiting import Pause
 from worker.ports.work import DeleteBrake
-from worker.store.commit import Commit
+from worker.store.database import Commit
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.jobs import lifecycle
 from worker.store.lease import replaced

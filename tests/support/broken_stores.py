@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 from worker.contract import TYPES, Relation, guarded_side
 from worker.planner.guard import guard_key
 from worker.ports.store import Store
-from worker.store.commit import Commit, new_commit_id
-from worker.store.database import Database
+from worker.store.database import Commit, Database, new_commit_id
 from worker.store.inspection.inspector import RedisInspector
 from worker.store.jobs.stored_job import FAILED, QUEUED, SENDING, SUCCEEDED, LoadedJob
 from worker.store.keys import bucket_of

@@ -8,8 +8,7 @@ from worker.ports.records import AuditEntry
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
 from worker.store import codec
-from worker.store.commit import Commit
-from worker.store.database import Database
+from worker.store.database import Commit, Database
 from worker.store.jobs.stored_job import (
     FAILED,
     QUEUED,

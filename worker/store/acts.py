@@ -10,8 +10,7 @@ from worker.ports.records import AuditEntry
 from worker.ports.store import Retention
 from worker.store import codec
 from worker.store.account import AccountCommit
-from worker.store.commit import Commit, Overtaken, repeat_while_overtaken
-from worker.store.database import Database
+from worker.store.database import Commit, Database, Overtaken, repeat_while_overtaken
 from worker.store.limits import MAX_AUDIT_ENTRIES
 from worker.store.meta import META_FIELDS, Meta
 from worker.store.places import refuse_foreign

@@ -14,8 +14,7 @@ from worker.ports.callbacks import BatchCounts, CallbackMessage, DueCallbacks, W
 from worker.ports.queries import CursorPage
 from worker.redis.client import translate_unreadable
 from worker.store import codec
-from worker.store.commit import Commit
-from worker.store.database import Database
+from worker.store.database import Commit, Database
 from worker.store.limits import MAX_EXAMINED, MAX_MESSAGES, MAX_WATCHED
 from worker.store.redis_store import RedisStore
 

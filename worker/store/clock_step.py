@@ -14,7 +14,7 @@ from worker.redis.client import translate_unreadable
 from worker.store import codec
 from worker.store.account import AccountCommit, read_jobs, read_memories
 from worker.store.acts import Acts, send_act
-from worker.store.commit import Commit, repeat_while_overtaken
+from worker.store.database import Commit, repeat_while_overtaken
 from worker.store.jobs.stored_job import IndexedState
 from worker.store.limits import JOBS_PER_CALL, LONGEST_DOUBT_US
 from worker.store.memories import Memory

@@ -23,8 +23,7 @@ from worker.ports.records import FOREVER
 from worker.redis.client import translate_errors
 from worker.store import codec, keys
 from worker.store.account import read_jobs
-from worker.store.commit import Commit
-from worker.store.database import Database, Registry
+from worker.store.database import Commit, Database, Registry
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs import job_references
 from worker.store.keys import short_id

@@ -25,8 +25,7 @@ from worker.redis.scripts import ScriptCall
 from worker.store import codec, keys
 from worker.store.account import AccountCommit, find_by_keys, read_jobs
 from worker.store.acts import Acts, commit_of_people, send_act
-from worker.store.commit import Overtaken, repeat_while_overtaken
-from worker.store.database import Database, Registry
+from worker.store.database import Database, Overtaken, Registry, repeat_while_overtaken
 from worker.store.jobs.stored_job import (
     ACTIONS,
     FAILED,

@@ -12,7 +12,7 @@ from worker.ports.records import AuditEntry
 from worker.store import codec
 from worker.store.account import AccountCommit, read_jobs_with_claims, read_memories
 from worker.store.acts import RedisAuditLog, send_act
-from worker.store.commit import repeat_while_overtaken
+from worker.store.database import repeat_while_overtaken
 from worker.store.erasure.erasure import RedisErasure
 from worker.store.jobs import job_references, lifecycle
 from worker.store.jobs.stored_job import FAILED, IndexedState, LoadedJob

@@ -17,8 +17,7 @@ from worker.ports.store import Retention
 from worker.redis.client import translate_errors
 from worker.store import keys
 from worker.store.account import AccountCommit
-from worker.store.commit import Check, new_commit_id
-from worker.store.database import Database
+from worker.store.database import Check, Database, new_commit_id
 from worker.store.jobs.stored_job import ACTIONS, FAILED, NO_EVENT, NUMBER_OF, QUEUED, LoadedJob, StoredJob
 from worker.store.keys import LAYOUT, bucket_of, short_id
 from worker.store.limits import MAX_EXAMINED

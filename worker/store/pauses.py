@@ -8,8 +8,7 @@ from worker.ports.store import Retention
 from worker.ports.waiting import Pause
 from worker.store.account import AccountCommit
 from worker.store.acts import Acts, send_act
-from worker.store.commit import Commit, Overtaken, repeat_while_overtaken
-from worker.store.database import Database
+from worker.store.database import Commit, Database, Overtaken, repeat_while_overtaken
 from worker.store.limits import BRAKE_WINDOW_US, REFUSED_LIFE_US
 
 PAUSE_FIELDS: Final = ("reason", "detail", "since", "until", "fingerprint", "braked")

@@ -16,8 +16,7 @@ from worker.redis.client import Client, translate_unreadable
 from worker.store import codec
 from worker.store.account import read_jobs, read_jobs_with_claims
 from worker.store.clock_step import RedisClockStep
-from worker.store.commit import repeat_while_overtaken
-from worker.store.database import Database
+from worker.store.database import Database, repeat_while_overtaken
 from worker.store.due import RedisDue
 from worker.store.intake import RedisIntake
 from worker.store.jobs.job_view import as_record

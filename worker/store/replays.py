@@ -14,7 +14,7 @@ from worker.redis.client import translate_unreadable
 from worker.store import codec
 from worker.store.account import AccountCommit
 from worker.store.acts import Acts, send_act
-from worker.store.commit import repeat_while_overtaken
+from worker.store.database import repeat_while_overtaken
 from worker.store.limits import MAX_EXAMINED, MAX_REPLAYS, MAX_SETS_BYTES, REPLAY_LIFETIME
 
 REPLAY_MS: Final = round(REPLAY_LIFETIME * 1000)

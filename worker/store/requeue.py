@@ -6,7 +6,7 @@ from worker.ports.job_admin import ALL_FAILED
 from worker.ports.records import FOREVER
 from worker.store.account import AccountCommit, read_jobs_with_claims
 from worker.store.acts import Acts, commit_of_people, send_act
-from worker.store.commit import repeat_while_overtaken
+from worker.store.database import repeat_while_overtaken
 from worker.store.jobs import job_references, lifecycle
 from worker.store.jobs.stored_job import IndexedState, LoadedJob
 from worker.store.keys import short_id

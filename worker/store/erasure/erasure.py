@@ -16,8 +16,7 @@ from worker.redis.client import is_refusal, translate_errors
 from worker.store import codec, keys
 from worker.store.account import AccountCommit, read_jobs
 from worker.store.acts import Acts
-from worker.store.commit import repeat_while_overtaken
-from worker.store.database import Database
+from worker.store.database import Database, repeat_while_overtaken
 from worker.store.erasure.record_eraser import RecordEraser
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs import job_references, lifecycle

@@ -18,7 +18,7 @@ from worker.ports.requests import RequestRecord
 from worker.redis.client import translate_errors
 from worker.store import codec
 from worker.store.account import AccountCommit, closed_guards, guarded_relation, read_jobs
-from worker.store.commit import repeat_while_overtaken
+from worker.store.database import repeat_while_overtaken
 from worker.store.erasure.record_text import RecordText
 from worker.store.jobs.stored_job import NO_EVENT, IndexedState
 from worker.store.keys import base, escape_glob, short_id

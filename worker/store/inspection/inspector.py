@@ -14,7 +14,7 @@ from worker.errors import LeaseLost, StoreUnreadable
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw
 from worker.ports.services import Clock
 from worker.redis.client import translate_unreadable
-from worker.store.commit import Overtaken, repeat_while_overtaken
+from worker.store.database import Overtaken, repeat_while_overtaken
 from worker.store.inspection.flaws import Flaw, Write
 from worker.store.inspection.integrity import Survey
 from worker.store.inspection.survey_reader import SurveyReader

@@ -22,8 +22,7 @@ from worker.ports.work import (
     Writes,
 )
 from worker.store.account import AccountCommit, guarded_relation
-from worker.store.commit import Check, Overtaken, repeat_while_overtaken
-from worker.store.database import Database
+from worker.store.database import Check, Database, Overtaken, repeat_while_overtaken
 from worker.store.keys import LAYOUT, short_id
 from worker.store.lease import transitions
 from worker.store.lease.leased_account import LeasedAccount

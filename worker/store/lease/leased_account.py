@@ -9,8 +9,7 @@ from worker.planner.relation_state import RelationRecord
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
 from worker.store.account import AccountCommit, read_events, read_memories
-from worker.store.commit import Check, Overtaken
-from worker.store.database import Database
+from worker.store.database import Check, Database, Overtaken
 from worker.store.jobs.stored_job import FAILED, IndexedState, LoadedJob
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange
 from worker.store.lease.queue import Queue

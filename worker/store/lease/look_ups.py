@@ -14,8 +14,7 @@ import msgspec
 from worker.contract import TYPES, Reference, Relation
 from worker.ports.references import LookUpBatch, LookUpResult
 from worker.store.account import AccountCommit, read_jobs
-from worker.store.commit import Commit, repeat_while_overtaken
-from worker.store.database import Database
+from worker.store.database import Commit, Database, repeat_while_overtaken
 from worker.store.jobs import job_references
 from worker.store.jobs.stored_job import QUEUED, IndexedState, LoadedJob
 from worker.store.keys import short_id

@@ -7,8 +7,7 @@ from typing import Final, NamedTuple
 
 from worker.ports.work import CLOCK_ERROR_US
 from worker.store.account import read_jobs
-from worker.store.commit import Commit
-from worker.store.database import Database
+from worker.store.database import Commit, Database
 from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.limits import DEADLY_LOSSES
 

@@ -14,7 +14,7 @@ from worker.ports.waiting import Pause
 from worker.ports.work import BegunRequest, ClaimedJob, DeleteBrake, OpenWrite, Writes
 from worker.store import codec
 from worker.store.account import AccountCommit, read_jobs, read_memories
-from worker.store.commit import Check
+from worker.store.database import Check
 from worker.store.jobs import lifecycle
 from worker.store.jobs.stored_job import QUEUED, IndexedState
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange, as_old
