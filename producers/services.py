@@ -1,5 +1,6 @@
 """The services behind the operators' commands and endpoints, built from a runtime in this one place."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,6 @@ from producers.job_admin.resolve import ReferenceService
 from producers.replay.service import ReplayService
 from producers.webhooks.redelivery import DeliveryService
 from producers.webhooks.reparse import reparse
-from worker.clock import SystemClock
 from worker.config import Source
 from worker.wiring import Runtime
 
@@ -40,7 +40,7 @@ def build_services(runtime: Runtime) -> Services:
             store=runtime.store,
             job_admin=job_admin,
             deliveries=runtime.deliveries,
-            clock=SystemClock(),
+            clock=time,
             new_id=intake.new_id,
             withdraw=runtime.withdraw,
             now=runtime.metrics.now,

@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from worker import log
 from worker.background import NamedThreads, cause_of, keep_lease, open_sender
-from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Callback, Settings
 from worker.config.urls import find_proxy
 from worker.contract import Relation
 from worker.errors import StoreUnavailable, StoreUnreadable
+from worker.ids import IdGenerator
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.live_settings import LiveSettings, credentials_fingerprint
 from worker.planner.dry_run import DryRun
@@ -95,7 +96,7 @@ class Runtime:
     @cached_property
     def inspector(self) -> RedisInspector:
         """What finds what contradicts itself in the store, and mends it."""
-        return RedisInspector(self.store, clock=SystemClock(), new_id=self._new_id, guard_of=self._guard_of)
+        return RedisInspector(self.store, clock=time, new_id=self._new_id, guard_of=self._guard_of)
 
     @cached_property
     def sweeper(self) -> Sweeper:
@@ -127,7 +128,7 @@ class Runtime:
             queries=self.queries,
             job_admin=self.job_admin,
             policy_of=self.live_settings.flush_policy,
-            clock=SystemClock(),
+            clock=time,
             keep_lease=keep_lease,
             new_id=self._new_id,
             wake=self.wake_known,
@@ -180,7 +181,7 @@ class Runtime:
             store=self.store,
             limiter=self.limiter,
             api=self.api(self.settings.account(account)),
-            clock=SystemClock(),
+            clock=time,
             open_sender=open_sender,
             keep_lease=keep_lease,
             new_id=self._new_id,

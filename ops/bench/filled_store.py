@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 
 from ops.bench.program import Echo
-from worker.clock import IdGenerator
 from worker.contract import Change, Reference, Relation
+from worker.ids import IdGenerator
 from worker.planner.actions import Action, Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal

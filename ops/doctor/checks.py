@@ -10,9 +10,9 @@ from ops.doctor.rights import check_store_rights, explain_failure
 from ops.doctor.server import check_redis
 from ops.doctor.settings import check_credentials, check_settings
 from ops.doctor.workers import check_broker, check_system
-from worker.clock import IdGenerator
 from worker.config import mask_url, refuse_secrets
 from worker.errors import StoreUnavailable
+from worker.ids import IdGenerator
 from worker.ports.deliveries import DeliveryFlaw
 from worker.ports.integrity import Inspection, StoreFlaw
 from worker.ports.records import AuditEntry

@@ -27,9 +27,9 @@ from tests.support.store_steps import (
     take_lease,
 )
 from tests.support.store_values import BROKER, BUYER, MONTH, NO_LIMIT, START, change, submission
-from worker.clock import id_prefix
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
+from worker.ids import id_prefix
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.ports.deliveries import Delivery, KeptDelivery
 from worker.ports.metrics import WorkerInfo

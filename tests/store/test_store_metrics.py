@@ -12,9 +12,9 @@ from redis import Redis
 from tests.support.store_steps import accept, claim_all, job_admin_of, metrics_of, send_and_settle, take_lease
 from tests.support.store_values import MONTH, NO_LIMIT, START, change, submission
 from worker.background import WorkerHeartbeat
-from worker.clock import IdGenerator
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
+from worker.ids import IdGenerator
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
 from worker.ports.metrics import BOUNDS, SweepStats, WorkerInfo
 from worker.ports.records import AuditEntry

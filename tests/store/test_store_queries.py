@@ -32,9 +32,9 @@ from tests.support.store_values import (
     name_by_references,
     submission,
 )
-from worker.clock import IdGenerator
 from worker.contract import Change, Relation
 from worker.errors import Invalid
+from worker.ids import IdGenerator
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
 from worker.ports.queries import Queries

@@ -38,9 +38,9 @@ from tests.support.store_values import (
     settle_all,
     submission,
 )
-from worker.clock import id_prefix
 from worker.contract import Relation
 from worker.errors import StoreRolledBack, Unavailable
+from worker.ids import id_prefix
 from worker.planner.fold import RESULTS, Intent
 from worker.planner.relation_state import RelationRecord, Stage
 from worker.ports.erasure import ERASED, RecordRef

@@ -116,12 +116,12 @@ class Limiter(Protocol):
 
 
 class Clock(Protocol):
-    """A monotonic clock that can also wait."""
+    """A monotonic clock that can also wait, as the module `time`."""
 
     def monotonic(self) -> float:
         """Return the seconds since some fixed point."""
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, /) -> None:
         """Wait."""
 
 

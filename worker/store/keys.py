@@ -124,7 +124,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-from worker.clock import ALPHABET
+from worker.ids import ALPHABET
 from worker.store.limits import BUCKET_MS, MAX_CONTENTS
 
 LAYOUT: Final = "2"

@@ -15,9 +15,9 @@ import httpx
 from producers.portals.sdk.http_transport import AsyncHttpTransport, HttpTransport
 from producers.portals.sdk.protocol import CHUNK, Attempt, ClientSteps, Ids, Jobs, Options, Sent, Step
 from producers.portals.serializers import BatchDict, JobDict
-from worker.clock import IdGenerator, SystemClock
 from worker.contract import Change, MessageDict, check_account_name
 from worker.errors import RelationsError
+from worker.ids import IdGenerator
 from worker.ports.services import Clock
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncRelations", "Options", "Relations", "Sent"]
 
-CLOCK: Final = SystemClock()
 NEW_ID: Final = IdGenerator()
 Result = TypeVar("Result")
 
@@ -54,7 +53,7 @@ class Relations:
         account: str = "",
         timeout: float = 30.0,
         transport: httpx.BaseTransport | None = None,
-        clock: Clock = CLOCK,
+        clock: Clock = time,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._transport: HttpTransport | RedisTransport = HttpTransport(url, key, transport)
@@ -67,7 +66,7 @@ class Relations:
         *,
         account: str = "",
         timeout: float = 30.0,
-        clock: Clock = CLOCK,
+        clock: Clock = time,
     ) -> Self:
         """Return a client that writes straight to Redis and wakes workers over the settings' broker.
 
@@ -241,7 +240,7 @@ class AsyncRelations:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._transport = AsyncHttpTransport(url, key, transport)
-        self._steps, self._sleep = make_steps(account, timeout, CLOCK, random.random), sleep
+        self._steps, self._sleep = make_steps(account, timeout, time, random.random), sleep
 
     async def create(
         self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]

@@ -1,4 +1,4 @@
-"""Time and ids of this process; use cases take them as arguments."""
+"""Ids that sort by time, of jobs, flushes and requests; use cases take what makes them as an argument."""
 
 import os
 import time
@@ -6,18 +6,6 @@ from collections.abc import Callable
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
 PAIRS = [high + low for high in ALPHABET for low in ALPHABET]  # the digits of 10 bits
-
-
-class SystemClock:
-    """The monotonic clock of the system."""
-
-    def monotonic(self) -> float:
-        """Return seconds that only grow."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Block for so many seconds."""
-        time.sleep(seconds)
 
 
 class IdGenerator:
