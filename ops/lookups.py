@@ -19,12 +19,11 @@ from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
 from worker.ports.deliveries import Deliveries, KeptDelivery
 from worker.ports.metrics import HISTORY_SECONDS, AccountStats, HistoryPoint, Metrics
+from worker.ports.pace import ACCOUNT_REASONS, Pace
 from worker.ports.queries import Queries, walk_pages
 from worker.ports.records import OPEN_STATES, AuditEntry, JobFilter, JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
-from worker.ports.services import Pace
 from worker.ports.store import Store
-from worker.ports.waiting import ACCOUNT_REASONS
 from worker.usecases.waiting import AccountView, why_account_waits
 from worker.wiring import Runtime
 

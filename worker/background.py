@@ -17,8 +17,9 @@ from worker import log
 from worker.errors import LeaseLost, Unavailable
 from worker.planner.actions import Action, Reply
 from worker.planner.search import Search
+from worker.ports import EventSink, Wake
 from worker.ports.metrics import Metrics, WorkerInfo
-from worker.ports.services import Api, EventSink, Wake
+from worker.ports.requests import Api
 from worker.ports.work import Lease
 
 RENEWAL_INTERVAL = 3.0  # seconds between renewals of a lease that lives for ten

@@ -14,8 +14,8 @@ from worker.contract.types import NO_OVERRIDE
 from worker.errors import Fault, InvalidSettings
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
+from worker.ports import EventSink
 from worker.ports.deliveries import DeliveryRetention
-from worker.ports.services import EventSink
 from worker.ports.store import IntakeBounds, Retention
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import IntakePolicy

@@ -24,7 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from worker.config.urls import hide_passwords
 from worker.contract import traceparent_of
-from worker.ports.services import EventSink
+from worker.ports import EventSink
 
 MAX_LINKS: Final = 20  # of a span: as many as a request names calls
 MAX_FLUSHES: Final = 64  # whose requests wait for the flush's end; one that dies never says that it ended

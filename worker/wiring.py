@@ -21,11 +21,13 @@ from worker.live_settings import LiveSettings, credentials_fingerprint
 from worker.planner.dry_run import DryRun
 from worker.planner.guard import guard_key, indexed_side
 from worker.planner.relation_state import RelationRecord
+from worker.ports import EventSink, Wake
 from worker.ports.callbacks import CallbackAttempt
 from worker.ports.drift import DriftFilter, DriftPage
 from worker.ports.erasure import ERASED, RecordRef, UnsettledRequests, Withdrawal
 from worker.ports.metrics import AccountStats
-from worker.ports.services import Api, EventSink, Pace, Wake
+from worker.ports.pace import Pace
+from worker.ports.requests import Api
 from worker.ports.work import ClaimedJob
 from worker.redis.client import Client, connect
 from worker.redis.rights import check_writable

@@ -21,7 +21,7 @@ from ops.dev.redis_server import Persist, run_server
 from ops.dev.stack_settings import Credentials, make_webhook_secret, secret_variables, update_settings
 from worker.background import WakeupQueue
 from worker.config import Settings, load_settings, mask_url
-from worker.ports.services import Wake
+from worker.ports import Wake
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime, connect_metrics
 

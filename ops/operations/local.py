@@ -23,9 +23,9 @@ from worker.contract import Change, Relation
 from worker.contract.message import UNROUTED
 from worker.ports.deliveries import DeliveryFilter
 from worker.ports.drift import DriftFilter
+from worker.ports.pace import Pause, Waiting
 from worker.ports.records import AuditEntry, JobRecord
 from worker.ports.replays import Replay
-from worker.ports.waiting import Pause, Waiting
 from worker.redis.client import read_apart
 from worker.usecases.intake import AccountResult
 from worker.wiring import Runtime

@@ -6,8 +6,7 @@ from ops.explain.text import Zone, format_instant
 from ops.serializers import write_document
 from worker.config import Account, Key
 from worker.ports.metrics import AccountStats
-from worker.ports.services import Pace
-from worker.ports.waiting import Pause, Waiting, WaitReason
+from worker.ports.pace import Pace, Pause, Waiting, WaitReason
 
 
 class PauseDict(TypedDict):

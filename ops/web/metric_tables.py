@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from worker.planner.fold import RESULTS
 from worker.ports.metrics import AccountStats
+from worker.ports.pace import Pace
 from worker.ports.records import ENDED_STATES
-from worker.ports.services import Pace
 from worker.usecases.health import HEARTBEAT_AGE, SEVERITIES, Health
 
 BREAKERS: Final = ("closed", "half_open", "open")

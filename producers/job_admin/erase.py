@@ -27,13 +27,13 @@ from worker.config import refuse_secrets
 from worker.contract import Relation, write_instant
 from worker.contract.message import UNROUTED
 from worker.errors import StoreUnavailable, Unavailable
+from worker.ports import Clock, Wake
 from worker.ports.deliveries import Deliveries
 from worker.ports.erasure import ErasedPiece, RecordRef, UnsettledRequests, Withdrawal, record_ref
 from worker.ports.job_admin import JobAdmin
 from worker.ports.records import AuditEntry
-from worker.ports.services import Clock, LeaseKeeper, Wake
 from worker.ports.store import Store
-from worker.ports.work import Lease, RelationRecord
+from worker.ports.work import Lease, LeaseKeeper, RelationRecord
 from worker.usecases.account_lease import acquire_lease, give_back
 
 PIECE: Final = 500  # open relations that are ended at once

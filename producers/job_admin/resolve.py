@@ -19,11 +19,11 @@ from producers.job_admin.selection import (
 from worker.config import refuse_secrets
 from worker.contract import Reference, read_reference
 from worker.errors import Fault, InvalidChange, NotFound
+from worker.ports import Wake
 from worker.ports.job_admin import AdminResult, JobAdmin
 from worker.ports.queries import JobLookups, Queries
 from worker.ports.records import AuditEntry, JobFilter, JobRecord, JobState
 from worker.ports.references import JobReference
-from worker.ports.services import Wake
 
 PARKED: Final[tuple[JobState, ...]] = ("parked",)
 

@@ -16,9 +16,9 @@ from worker.contract import (
     write_optional_instant,
 )
 from worker.errors import NotFound
+from worker.ports.pace import Waiting, WaitReason
 from worker.ports.records import ENDED_STATES, Dismissal, Failure, JobRecord, JobState
 from worker.ports.references import JobReference, Parking
-from worker.ports.waiting import Waiting, WaitReason
 
 ErrorDict = TypedDict(
     "ErrorDict", {"code": int, "class": str, "message": str, "parentid": int | None, "childid": int | None}

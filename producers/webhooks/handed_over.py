@@ -18,7 +18,7 @@ from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import signed_fields
 from worker.config import Source
 from worker.errors import Fault, InvalidChange, InvalidSettings
-from worker.ports.services import EventSink
+from worker.ports import EventSink
 
 HANDED_OVER: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # nothing that could be a page, or be guessed
 MAX_CLAIM: Final = 4096  # characters

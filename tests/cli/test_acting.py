@@ -10,8 +10,8 @@ from ops.simulator import Records, Simulator
 from tests.support.cli_runner import MISSING, TOKEN, Cli, first_job
 from worker.contract import Relation, from_message
 from worker.planner.actions import Action, Request
+from worker.ports.pace import Pause
 from worker.ports.store import UnreadableMessage
-from worker.ports.waiting import Pause
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"

@@ -20,7 +20,7 @@ from tests.support.cli_runner import SECRET, TOKEN, Cli, make_cli, make_environ,
 from tests.support.error_replies import ErrorReplies, OtherReplies
 from worker.config import load_settings
 from worker.contract import from_message
-from worker.ports.waiting import Pause
+from worker.ports.pace import Pause
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"

@@ -26,8 +26,8 @@ from tests.support.sentences import sentences_of, templates_of
 from worker.contract import write_instant
 from worker.onoffice.codes import describe, table
 from worker.planner.actions import ErrorClass, Verdict
+from worker.ports.pace import Pause, WaitReason
 from worker.ports.records import ERROR_CLASSES, JobState
-from worker.ports.waiting import Pause, WaitReason
 from worker.redis.client import ADVICE, PIPELINE
 
 TREE = Path(__file__).parents[2]

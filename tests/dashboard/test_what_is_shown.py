@@ -23,8 +23,8 @@ from tests.dashboard.test_session import settings_with
 from tests.support.browsing import Browse, links_of, text_of
 from tests.support.erasing import erase_record
 from tests.support.http_front import BUYER, MISSING, SECRETS, Front
+from worker.ports.pace import Pause
 from worker.ports.records import JobFilter
-from worker.ports.waiting import Pause
 
 ROOM = Path(ops.dashboard.__file__).parent
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}{% raw %}&lt;"

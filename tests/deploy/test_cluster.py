@@ -28,7 +28,7 @@ from tests.support.erasing import erase_record
 from tests.support.forwarding import Forwarder
 from tests.support.waiting import wait_until
 from worker.errors import StoreUnavailable
-from worker.ports.waiting import Pause
+from worker.ports.pace import Pause
 from worker.redis.client import connect, translate_errors
 from worker.store.redis_store import RedisStore
 from worker.wiring import Runtime

@@ -18,7 +18,7 @@ from tests.support.error_replies import Command, ErrorReplies
 from tests.support.http_front import BUYER, Front, problem, running
 from tests.support.waiting import wait_until
 from worker.errors import StoreUnavailable
-from worker.ports.waiting import Pause
+from worker.ports.pace import Pause
 
 WRITES = (
     *(

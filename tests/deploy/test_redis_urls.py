@@ -11,7 +11,7 @@ from tests.support.forwarding import Forwarder
 from tests.support.waiting import wait_until
 from worker.config import load_settings
 from worker.errors import StoreUnavailable
-from worker.ports.waiting import Pause
+from worker.ports.pace import Pause
 from worker.redis.client import connect, no_retry
 from worker.store.database import Database
 from worker.store.metrics import RedisMetrics

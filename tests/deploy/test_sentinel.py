@@ -30,7 +30,7 @@ from tests.support.deploy_work import (
 )
 from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.errors import StoreUnavailable
-from worker.ports.waiting import Pause
+from worker.ports.pace import Pause
 from worker.redis.broker import broker_settings
 from worker.redis.client import connect
 from worker.store.redis_store import RedisStore

@@ -12,7 +12,7 @@ from tests.support.browsing import open_browser
 from tests.support.http_front import BUYER, Front, running
 from worker.errors import StoreUnavailable, StoreUnreadable, Unavailable
 from worker.ports.integrity import Inspection
-from worker.ports.waiting import Pause
+from worker.ports.pace import Pause
 from worker.store.due import Wakeable
 from worker.store.redis_store import RedisStore
 

@@ -16,8 +16,8 @@ from tests.support.store_steps import count_by_state, expire_lease, job_admin_of
 from worker.contract import Relation
 from worker.errors import InvalidChange, LeaseLost, Unavailable
 from worker.ports.job_admin import CANCELLED, AdminResult
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry, JobFilter
-from worker.ports.waiting import Pause
 from worker.testing import skip_renewal
 from worker.usecases.cancel_taken import AT_WORK, OVERRULED, UNFINISHED, TakenJobs
 

@@ -22,9 +22,9 @@ from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verd
 from worker.planner.plan import Limits
 from worker.ports.drift import DriftedRelation, DriftFilter, DriftPage
 from worker.ports.erasure import RecordRef
+from worker.ports.pace import Pause
 from worker.ports.records import JobFilter
-from worker.ports.services import Api
-from worker.ports.waiting import Pause
+from worker.ports.requests import Api
 from worker.ports.work import LEASE_LIFETIME
 from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore

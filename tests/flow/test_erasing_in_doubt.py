@@ -13,7 +13,7 @@ from tests.support.flow_world import INFO, START, World, change
 from tests.support.store_steps import job_admin_of
 from worker.contract import Relation, write_instant
 from worker.errors import Unavailable
-from worker.ports.waiting import Pause
+from worker.ports.pace import Pause
 
 BUYER, DAY = "estate:address:buyer", 86_400.0
 LATE, SENT, OTHER = Relation(BUYER, 501, 9001), Relation(BUYER, 502, 9001), Relation(BUYER, 501, 9002)

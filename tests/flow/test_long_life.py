@@ -11,8 +11,8 @@ from tests.support.flow_world import INFO, World, change
 from tests.support.waiting import wait_until
 from worker.config import Settings
 from worker.contract import Change
+from worker.ports.pace import Pause
 from worker.ports.store import Retention, UnreadableMessage
-from worker.ports.waiting import Pause
 from worker.store.limits import MAX_EXAMINED
 from worker.store.redis_store import RedisStore
 from worker.usecases.replay import requeue

@@ -28,8 +28,8 @@ from worker.config import load_settings
 from worker.contract import Change, from_message
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
-from worker.ports.services import Wake
-from worker.ports.waiting import Pause
+from worker.ports import Wake
+from worker.ports.pace import Pause
 from worker.testing import MemoryStore
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime

@@ -14,7 +14,7 @@ from worker.errors import StoreUnavailable, Unavailable
 from worker.planner.actions import ActionResult, ErrorClass, Reply, Verdict
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports.waiting import Pause
+from worker.ports.pace import Pause
 from worker.store.database import Commit, new_commit_id
 from worker.store.keys import bucket_of, short_id
 from worker.store.redis_store import RedisStore

@@ -20,7 +20,7 @@ from worker.planner.actions import Action, Reply
 from worker.planner.plan import Limits
 from worker.planner.search import Search
 from worker.ports.records import AuditEntry
-from worker.ports.services import Api
+from worker.ports.requests import Api
 from worker.store.job_admin import RedisJobAdmin
 from worker.testing import MemoryStore
 from worker.usecases.flush import flush

@@ -18,8 +18,7 @@ from worker.planner.actions import Action, Reply
 from worker.planner.plan import Limits
 from worker.planner.search import Search
 from worker.ports.drift import DriftFilter
-from worker.ports.requests import UNSETTLED, RequestRecord
-from worker.ports.services import Api
+from worker.ports.requests import UNSETTLED, Api, RequestRecord
 from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 from worker.usecases.drift import DriftReader

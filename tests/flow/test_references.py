@@ -19,7 +19,7 @@ from worker.planner.search import Search
 from worker.ports.erasure import ERASED, ErasedPiece, RecordRef
 from worker.ports.job_admin import CANCELLED
 from worker.ports.records import AuditEntry
-from worker.ports.services import Api
+from worker.ports.requests import Api
 from worker.testing import MemoryStore
 
 

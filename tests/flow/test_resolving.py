@@ -16,9 +16,9 @@ from tests.support.store_steps import count_by_state, job_admin_of, metrics_of, 
 from worker.contract import Reference, Relation
 from worker.errors import InvalidChange
 from worker.ports.job_admin import AdminResult
+from worker.ports.pace import Pause, Waiting
 from worker.ports.records import AuditEntry, JobFilter
 from worker.ports.references import LookUpResult, Parking
-from worker.ports.waiting import Pause, Waiting
 from worker.usecases.waiting import FULL_PACE, AccountView, why_job_waits
 
 OFFICE = email("office@example.test")  # two have it

@@ -22,7 +22,8 @@ from worker.planner.actions import Action, ActionResult, Operation, Reply, Reque
 from worker.planner.plan import Limits, plan
 from worker.planner.search import Search
 from worker.planner.suspicion import OperationGroup, Priority
-from worker.ports.services import Api, Grant
+from worker.ports.pace import Grant
+from worker.ports.requests import Api
 from worker.testing import MemoryStore
 from worker.usecases.flush import flush
 from worker.usecases.in_flight import Round, SentRequest

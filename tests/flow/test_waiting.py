@@ -15,10 +15,9 @@ from tests.support.store_steps import queries_of
 from worker.contract import Relation
 from worker.planner.fold import Intent, Version
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal, RelationRecord, Stage
+from worker.ports.pace import Grant, Pause, Waiting
 from worker.ports.queries import AccountState
 from worker.ports.records import JobRecord
-from worker.ports.services import Grant
-from worker.ports.waiting import Pause, Waiting
 from worker.testing import MemoryStore
 from worker.usecases.waiting import (
     AccountView,

@@ -17,7 +17,7 @@ from redis import Redis
 
 from ops.dev.redis_server import RedisServer
 from worker.limiter.redis_limiter import RedisLimiter
-from worker.ports.services import Feedback, Grant
+from worker.ports.pace import Feedback, Grant
 from worker.testing import MemoryLimiter
 
 ACCOUNT = "acme"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from worker.contract.instant import SECOND, to_us
 from worker.limiter import policy
 from worker.limiter.policy import PaceState
-from worker.ports.services import Feedback, Grant
+from worker.ports.pace import Feedback, Grant
 
 START = 1_800_000_000 * SECOND
 FEEDBACKS = get_args(Feedback)

@@ -24,7 +24,7 @@ from tests.torture.simulation import ScenarioResult, check_crm, run_seeds, simul
 from worker.contract import Change, Relation
 from worker.planner.actions import Request
 from worker.ports.callbacks import CallbackAttempt, CallbackMessage
-from worker.ports.waiting import Pause
+from worker.ports.pace import Pause
 from worker.ports.work import DeleteBrake
 from worker.store.database import Commit
 from worker.store.job_admin import RedisJobAdmin

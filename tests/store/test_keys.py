@@ -33,8 +33,8 @@ from worker.ids import id_prefix
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.ports.deliveries import Delivery, KeptDelivery
 from worker.ports.metrics import WorkerInfo
+from worker.ports.pace import Pause
 from worker.ports.store import IntakeBounds, Receipt, Retention
-from worker.ports.waiting import Pause
 from worker.redis.client import connect
 from worker.redis.scripts import Script
 from worker.store.database import CONSTANTS

@@ -5,8 +5,9 @@ from copy import deepcopy
 from tests.support.store_steps import accept, claim_all, list_jobs, read_all, send_and_settle, take_lease
 from tests.support.store_values import BUYER, MONTH, NO_LIMIT, START, change, submission
 from worker.contract import Relation
-from worker.ports.services import Clock, LeaseKeeper
+from worker.ports import Clock
 from worker.ports.store import IntakeBounds, Retention, Store
+from worker.ports.work import LeaseKeeper
 from worker.testing import FakeClock, MemoryStore, skip_renewal
 
 WEEK = 7 * 86_400.0

@@ -10,9 +10,9 @@ from worker.planner.actions import Action, Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import RESULTS, ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
+from worker.ports.pace import Pause
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention, Submission
-from worker.ports.waiting import Pause
 from worker.ports.work import BegunRequest
 from worker.store import codec
 from worker.store.intake import encode_submission

@@ -14,10 +14,10 @@ from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import NOTHING
 from worker.planner.relation_state import Doubt
 from worker.ports.erasure import RecordRef
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry
 from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import Store
-from worker.ports.waiting import Pause
 from worker.ports.work import Lease, OpenWrite, Writes
 from worker.store.lease.lease import RedisLease
 from worker.testing import FakeClock

@@ -27,9 +27,9 @@ from worker.contract import Relation
 from worker.errors import BacklogFull, Invalid
 from worker.ports.erasure import RecordRef
 from worker.ports.job_admin import CANCELLED, AdminResult
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry, JobFilter
 from worker.ports.store import IntakeBounds, Receipt, Store, UnreadableMessage
-from worker.ports.waiting import Pause
 from worker.ports.work import DeleteBrake, Writes
 from worker.store.lease.lease import RedisLease
 from worker.store.limits import MAX_AUDIT_ENTRIES, MAX_CONTENTS, MAX_PAYLOAD_BYTES

@@ -17,9 +17,9 @@ from worker.errors import StoreUnavailable
 from worker.ids import IdGenerator
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
 from worker.ports.metrics import BOUNDS, SweepStats, WorkerInfo
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry
 from worker.ports.store import IntakeBounds, Store
-from worker.ports.waiting import Pause
 from worker.redis.client import connect
 from worker.store.database import Database
 from worker.store.metrics import RedisMetrics

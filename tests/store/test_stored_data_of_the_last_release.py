@@ -17,10 +17,10 @@ from worker.limiter.redis_limiter import RedisLimiter
 from worker.planner.actions import Action
 from worker.planner.relation_state import Stage
 from worker.ports.metrics import WorkerInfo
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry, JobFilter, JobRecord
 from worker.ports.replays import ReplayEntry
 from worker.ports.store import IntakeBounds, Receipt, Retention, Submission
-from worker.ports.waiting import Pause
 from worker.store.database import Database
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics

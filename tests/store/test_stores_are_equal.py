@@ -44,10 +44,10 @@ from worker.ids import id_prefix
 from worker.planner.fold import RESULTS, Intent
 from worker.planner.relation_state import RelationRecord, Stage
 from worker.ports.erasure import ERASED, RecordRef
+from worker.ports.pace import Pause
 from worker.ports.records import OPEN_STATES, AuditEntry, JobFilter, JobRecord
 from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import IntakeBounds, Store, Submission, UnreadableMessage
-from worker.ports.waiting import Pause
 from worker.ports.work import DeleteBrake, Lease, Writes
 from worker.store.database import Database
 from worker.store.redis_store import RedisStore

@@ -42,10 +42,10 @@ from tests.support.store_values import (
 from worker.contract import Change, Relation
 from worker.errors import BacklogFull, LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry
 from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import IntakeBounds, Receipt, Store
-from worker.ports.waiting import Pause
 from worker.ports.work import Writes
 from worker.store.database import Database, ScriptedReads
 from worker.store.limits import LEASE_LIFETIME_MS

@@ -25,8 +25,8 @@ from producers.portals.http.server import Server
 from tests.support.described import find_undescribed
 from worker.config import Settings, load_settings
 from worker.errors import Unavailable
+from worker.ports import Wake
 from worker.ports.records import JobRecord
-from worker.ports.services import Wake
 from worker.wiring import Runtime
 
 MISSING = 404  # an address that the CRM does not have

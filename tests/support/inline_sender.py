@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from worker.planner.actions import Action, Reply
 from worker.planner.search import Search
-from worker.ports.services import Api
+from worker.ports.requests import Api
 
 
 class InlineSender:

@@ -23,11 +23,11 @@ from worker.contract import Change, Relation
 from worker.planner.fold import Result
 from worker.ports.deliveries import DeliveryRetention
 from worker.ports.metrics import Metrics
+from worker.ports.pace import Pause
 from worker.ports.queries import Queries
 from worker.ports.records import AuditEntry, JobFilter, JobRecord
 from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import IntakeBounds, Receipt, Store, UnreadableMessage
-from worker.ports.waiting import Pause
 from worker.ports.work import Lease, WorkBatch, Writes
 from worker.store.database import Database
 from worker.store.deliveries import RedisDeliveries

@@ -8,7 +8,7 @@ from tests.support.flow_world import World
 from tests.support.inline_sender import InlineSender
 from worker.planner.actions import Action, Reply
 from worker.planner.search import Search
-from worker.ports.services import Api
+from worker.ports.requests import Api
 from worker.usecases.flush import flush
 
 

@@ -14,10 +14,10 @@ from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import RelationRecord
 from worker.ports.erasure import ERASED, ErasedPiece, RecordRef
 from worker.ports.job_admin import AdminResult
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry
 from worker.ports.references import LookUpResult
 from worker.ports.store import AcceptResult, IntakeBounds, Submission
-from worker.ports.waiting import Pause
 from worker.ports.work import DeleteBrake, Writes
 
 READS = (

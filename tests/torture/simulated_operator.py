@@ -18,10 +18,10 @@ from tests.torture.history_checker import HistoryChecker
 from tests.torture.schedule import SECOND, Schedule
 from tests.torture.simulated_callbacks import SimulatedCallbacks
 from tests.torture.simulated_process import InterruptiblePort, SimulatedProcess
+from worker.ports import Wake
 from worker.ports.erasure import ERASED, RecordRef
+from worker.ports.pace import Pause
 from worker.ports.records import JobFilter
-from worker.ports.services import Wake
-from worker.ports.waiting import Pause
 from worker.store.deliveries import RedisDeliveries
 from worker.usecases.callbacks import Callbacks
 from worker.usecases.cancel_taken import TakenJobs

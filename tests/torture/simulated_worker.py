@@ -19,7 +19,7 @@ from worker.errors import Unavailable
 from worker.onoffice.client import Client
 from worker.planner.actions import Action, Reply
 from worker.planner.search import Search
-from worker.ports.services import Api
+from worker.ports.requests import Api
 from worker.ports.work import MAX_COUNTDOWN
 from worker.testing import MemoryLimiter
 from worker.usecases.flush import flush

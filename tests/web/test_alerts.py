@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ops.web.metric_tables import COUNTERS, AccountSample
 from tests.support.waiting import HANGS_AFTER
 from worker.ports.metrics import AccountStats
-from worker.ports.services import Pace
+from worker.ports.pace import Pace
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "ops/prometheus/rules.yml"

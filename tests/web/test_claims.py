@@ -21,8 +21,8 @@ from tests.support.http_front import SECRETS, Front
 from worker.config import Secret, load_settings
 from worker.errors import InvalidSettings
 from worker.live_settings import credentials_fingerprint
+from worker.ports.pace import Pause
 from worker.ports.records import JobFilter
-from worker.ports.waiting import Pause
 
 FIRST, SECOND = "claim+of/the==first", "claim+of/the==second"
 

@@ -20,9 +20,9 @@ from worker.contract import Relation, from_message
 from worker.errors import NotFound, Unavailable
 from worker.planner.actions import Action, Request
 from worker.ports.erasure import RecordRef
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry, JobFilter
 from worker.ports.store import UnreadableMessage
-from worker.ports.waiting import Pause
 from worker.store import keys
 from worker.usecases.batch import Batch
 from worker.usecases.replay import requeue, run_replay

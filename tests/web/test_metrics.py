@@ -41,8 +41,8 @@ from tests.support.http_front import BUYER, KEYS, MISSING, Front
 from tests.support.waiting import HANGS_AFTER, wait_until
 from worker.contract import from_message
 from worker.ports.metrics import WorkerInfo
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry
-from worker.ports.waiting import Pause
 from worker.redis.client import connect
 from worker.wiring import Runtime
 

@@ -19,7 +19,7 @@ from tests.support.http_front import BUYER, Front
 from worker.celery_config import queue_names
 from worker.contract import from_message
 from worker.ports.metrics import WorkerInfo
-from worker.ports.waiting import Pause
+from worker.ports.pace import Pause
 from worker.store.redis_store import RedisStore
 from worker.usecases.health import SEVERITIES
 from worker.usecases.intake import Intake

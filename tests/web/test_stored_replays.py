@@ -16,10 +16,10 @@ from worker.contract import Relation, from_message
 from worker.contract.message import UNROUTED
 from worker.errors import Invalid, InvalidChange, NotFound
 from worker.ports.drift import DriftedRelation
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry, JobFilter
 from worker.ports.replays import Replay
 from worker.ports.store import UnreadableMessage
-from worker.ports.waiting import Pause
 from worker.usecases.replay import PIECE, requeue
 
 BUYERS = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501}

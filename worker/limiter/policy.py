@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from worker.contract.instant import SECOND
-from worker.ports.services import BreakerChange, Feedback, Grant, Pace, Reason
+from worker.ports.pace import BreakerChange, Feedback, Grant, Pace, Reason
 
 SLOWEST_FACTOR: Final = 1 / 16
 FACTOR_STEP: Final = 1 / 32

@@ -11,7 +11,7 @@ import msgspec
 from worker.contract.instant import SECOND, to_us
 from worker.limiter import policy
 from worker.limiter.policy import PaceState
-from worker.ports.services import BreakerChange, Feedback, Grant, Pace, Reason
+from worker.ports.pace import BreakerChange, Feedback, Grant, Pace, Reason
 from worker.redis.client import Client, read_apart, translate_errors, translate_unreadable
 from worker.redis.scripts import load_script
 

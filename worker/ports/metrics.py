@@ -6,8 +6,8 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from worker.planner.fold import RESULTS
+from worker.ports.pace import Pause
 from worker.ports.records import OPEN_STATES
-from worker.ports.waiting import Pause
 
 BOUNDS: Final[Mapping[str, tuple[float, ...]]] = {
     "latency": (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),

@@ -6,8 +6,8 @@ from typing import Any, Generic, NamedTuple, Protocol, TypedDict, TypeVar
 from worker.contract import Relation
 from worker.planner.relation_state import RelationRecord
 from worker.ports.drift import ConfirmedPage
+from worker.ports.pace import Pause
 from worker.ports.records import FailureGroup, JobFilter, JobRecord, JobState, RelationEvent
-from worker.ports.waiting import Pause
 
 Entry = TypeVar("Entry")
 

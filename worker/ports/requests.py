@@ -1,13 +1,40 @@
-"""What was sent to the API and answered. Values only."""
+"""Requests to the API: what sends them, and the record of what was sent and answered."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from hashlib import blake2b
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
 from worker.planner.actions import Action, Reply, Request
 from worker.planner.search import Search
+
+
+class Api(Protocol):
+    """The API with one account's credentials."""
+
+    def send(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> Reply:
+        """Send one request, signed at `now` (seconds); return a result per action, and never raise."""
+
+
+class Sender(Protocol):
+    """Sends requests of one account while its caller goes on."""
+
+    def start(
+        self, actions: Sequence[Action | Search], *, request_id: str, now: float, is_alone: bool = False
+    ) -> None:
+        """Let `Api.send` begin; `is_alone`: its caller does nothing else but wait for the reply."""
+
+    def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:
+        """Wait for the reply to any request that was started; return the request's id, and the reply.
+
+        None if so many seconds brought none.
+        """
+
+
+SenderOpener = Callable[[Api, int], AbstractContextManager[Sender]]
+"""Opens a sender of so many requests at a time; at the end of the block none is on its way."""
 
 RequestKind = Literal["changes", "probe", "look_up", "replace", "drift"]
 """What a request is for.

@@ -9,9 +9,9 @@ import msgspec
 from worker.contract import Change, Relation
 from worker.planner.relation_state import RelationRecord
 from worker.ports.job_admin import ALL_FAILED
+from worker.ports.pace import Pause
 from worker.ports.records import FOREVER, AuditEntry, JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
-from worker.ports.waiting import Pause
 from worker.ports.work import Lease
 
 MAX_KEPT_BODY: Final = 64 * 1024  # bytes kept of an unreadable message

@@ -1,6 +1,7 @@
 """An account's work as a flush reads it, what one transition writes, and the lease that allows it."""
 
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
@@ -13,10 +14,10 @@ from worker.planner.fold import ConfirmedState, Intent, Version
 from worker.planner.relation_state import Doubt, OpenRelation
 from worker.planner.relation_state import RelationRecord as RelationRecord
 from worker.ports.integrity import StoreFlaw
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry, JobState
 from worker.ports.references import LookUpBatch, LookUpResult
 from worker.ports.requests import UNSETTLED, RequestRecord
-from worker.ports.waiting import Pause
 
 LEASE_LIFETIME = 10.0
 """Seconds for which a lease that is not renewed is kept (R17)."""
@@ -220,3 +221,7 @@ class Lease(Protocol):
         What came into the inbox meanwhile waits `window` seconds from its acceptance for company. Nothing is
         due before `rest` seconds are over. Within MAX_COUNTDOWN the account is marked as woken.
         """
+
+
+LeaseKeeper = Callable[[Lease], AbstractContextManager[object]]
+"""Renews a lease in the background until the block ends."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from worker.errors import StoreUnavailable, StoreUnreadable
+from worker.ports.pace import Pause
 from worker.ports.store import NOBODY
-from worker.ports.waiting import Pause
 from worker.redis.client import read_apart, translate_errors, translate_unreadable
 from worker.store import keys
 from worker.store.account import AccountCommit

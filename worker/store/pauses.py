@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry
 from worker.ports.store import Retention
-from worker.ports.waiting import Pause
 from worker.store.account import AccountCommit
 from worker.store.acts import Acts, send_act
 from worker.store.database import Commit, Database, Overtaken, repeat_while_overtaken

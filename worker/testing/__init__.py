@@ -13,7 +13,7 @@ from typing import Any
 from worker.contract.instant import to_us
 from worker.limiter import policy
 from worker.limiter.policy import PaceState
-from worker.ports.services import BreakerChange, Feedback, Grant, Pace
+from worker.ports.pace import BreakerChange, Feedback, Grant, Pace
 from worker.ports.store import Retention
 from worker.ports.work import Lease
 from worker.store.redis_store import RedisStore

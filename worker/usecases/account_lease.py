@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from worker.errors import LeaseLost, StoreUnreadable, Unavailable
-from worker.ports.services import Clock, Wake
+from worker.ports import Clock, Wake
 from worker.ports.work import LEASE_LIFETIME, MAX_COUNTDOWN, Lease
 
 MAX_WAIT: Final = 30.0  # seconds to wait for the account's lease

@@ -7,8 +7,7 @@ from worker.contract.instant import SECOND
 from worker.planner.actions import ErrorClass, Reply, Request, Verdict
 from worker.planner.relation_state import RelationState
 from worker.planner.suspicion import OperationGroup, Priority, probe
-from worker.ports.services import Feedback, Grant
-from worker.ports.waiting import Pause
+from worker.ports.pace import Feedback, Grant, Pause
 from worker.ports.work import Lease
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
 from worker.usecases.flush_telemetry import FlushTelemetry

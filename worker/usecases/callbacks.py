@@ -17,11 +17,11 @@ from worker.config import Callback
 from worker.contract import write_instant
 from worker.contract.instant import SECOND
 from worker.errors import NotFound, StoreUnavailable, Unavailable
+from worker.ports import EventSink
 from worker.ports.callbacks import CallbackAttempt, CallbackMessage, CallbackStore, Watch
 from worker.ports.job_admin import JobAdmin
 from worker.ports.metrics import Metrics
 from worker.ports.records import AuditEntry
-from worker.ports.services import EventSink
 
 LOOK_AFTER: Final = 2.0  # seconds, at least, between two looks at a label
 LOOK_AT_OPEN: Final = 30.0  # seconds, at most, between two looks at a batch that has open changes

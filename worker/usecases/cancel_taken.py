@@ -14,12 +14,12 @@ import msgspec
 
 from worker.contract import Relation
 from worker.errors import Unavailable
+from worker.ports import Clock, Wake
 from worker.ports.job_admin import CANCELLED, AdminResult, JobAdmin
 from worker.ports.queries import Queries
 from worker.ports.records import AuditEntry, JobRecord
-from worker.ports.services import Clock, LeaseKeeper, Wake
 from worker.ports.store import Store
-from worker.ports.work import Lease
+from worker.ports.work import Lease, LeaseKeeper
 from worker.usecases.account_lease import give_back, wait_for_lease
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.withdrawal import withdraw_jobs

@@ -20,9 +20,9 @@ from worker.planner.apply_reply import is_seen
 from worker.planner.fold import NEVER
 from worker.planner.plan import Limits, plan
 from worker.planner.relation_state import RelationRecord
+from worker.ports import Wake
 from worker.ports.drift import ConfirmedPage, DriftedRelation, DriftFilter, DriftPage
 from worker.ports.queries import Queries
-from worker.ports.services import Wake
 from worker.ports.work import Lease
 from worker.usecases.account_lease import give_back
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace

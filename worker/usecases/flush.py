@@ -14,8 +14,8 @@ from worker.planner.actions import Operation, Reply, Request
 from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.plan import Limits, Plan, plan
 from worker.planner.suspicion import REST, OperationGroup, Priority, next_groups, put_off
-from worker.ports.services import Feedback, Grant, Sender
-from worker.ports.waiting import Pause
+from worker.ports.pace import Feedback, Grant, Pause
+from worker.ports.requests import Sender
 from worker.ports.work import DeleteBrake, Lease, WorkBatch
 from worker.usecases.account_lease import release_when_back
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of, is_stopped

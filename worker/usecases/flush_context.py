@@ -8,8 +8,11 @@ from worker.contract import GuardedSide, Order
 from worker.planner.dry_run import DryRunPolicy
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports.services import Api, Clock, EventSink, LeaseKeeper, Limiter, SenderOpener
+from worker.ports import Clock, EventSink
+from worker.ports.pace import Limiter
+from worker.ports.requests import Api, SenderOpener
 from worker.ports.store import Store
+from worker.ports.work import LeaseKeeper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

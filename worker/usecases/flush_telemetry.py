@@ -10,12 +10,12 @@ from worker.planner.actions import Action, ErrorClass, Reply, Verdict
 from worker.planner.apply_reply import Effects, RelationOutcome
 from worker.planner.plan import Plan
 from worker.planner.search import Answer, Search
+from worker.ports import EventSink
 from worker.ports.integrity import StoreFlaw, describe_flaws
 from worker.ports.metrics import BOUNDS
+from worker.ports.pace import BreakerChange, Feedback, Grant, Pause
 from worker.ports.references import LookUpResult
 from worker.ports.requests import RequestRecord
-from worker.ports.services import BreakerChange, EventSink, Feedback, Grant
-from worker.ports.waiting import Pause
 from worker.ports.work import ClaimedJob, WorkBatch
 from worker.usecases.flush_context import FlushResult
 

@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 from worker.contract.instant import SECOND
 from worker.ports.metrics import AccountStats, MemoryUsage, SweepStats, WorkerInfo
-from worker.ports.services import Pace
+from worker.ports.pace import Pace
 
 Severity = Literal["page", "ticket"]
 

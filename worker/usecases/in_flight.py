@@ -12,8 +12,8 @@ from worker.contract.instant import SECOND
 from worker.planner.actions import Reply, Request
 from worker.planner.plan import Plan
 from worker.planner.suspicion import OperationGroup
+from worker.ports.pace import Grant
 from worker.ports.requests import RequestRecord
-from worker.ports.services import Grant
 from worker.ports.work import CLOCK_ERROR_US, WorkBatch
 from worker.usecases.flush_context import FlushPolicy
 

@@ -19,7 +19,7 @@ from worker.contract import MAX_FAULTS, Change, Override, check, from_message, r
 from worker.contract.message import UNROUTED
 from worker.contract.values import to_plain
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
-from worker.ports.services import EventSink, Wake
+from worker.ports import EventSink, Wake
 from worker.ports.store import (
     MAX_KEPT_BODY,
     AcceptResult,

@@ -13,8 +13,8 @@ from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Requ
 from worker.planner.apply_reply import Effects
 from worker.planner.search import Search
 from worker.planner.suspicion import HARMLESS_READ, OperationGroup, Priority
+from worker.ports.pace import Grant
 from worker.ports.requests import RequestKind, RequestRecord
-from worker.ports.services import Grant
 from worker.ports.work import Lease
 from worker.usecases.account_pace import AccountPace, feedback_of
 from worker.usecases.flush_context import FlushDeps

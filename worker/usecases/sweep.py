@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from worker.contract.instant import SECOND
 from worker.contract.message import UNROUTED
 from worker.errors import StoreUnavailable, StoreUnreadable, Unavailable
+from worker.ports import EventSink, Wake
 from worker.ports.deliveries import Deliveries
 from worker.ports.integrity import StoreFlaw, describe_flaws
 from worker.ports.job_admin import JobAdmin
 from worker.ports.metrics import HISTORY_SECONDS, Metrics, SweepStats
-from worker.ports.services import EventSink, Wake
 from worker.ports.store import Store
 
 MAX_ACCOUNTS = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue

@@ -14,10 +14,9 @@ from worker.contract.instant import SECOND, write_instant
 from worker.errors import NotFound, StoreUnreadable
 from worker.planner.relation_state import RelationRecord, Wait, contradicts, next_operation, reopen
 from worker.planner.suspicion import is_doubtful
+from worker.ports.pace import Grant, Limiter, Pause, Waiting, WaitReason
 from worker.ports.queries import AccountState, Queries
 from worker.ports.records import OPEN_STATES, JobRecord
-from worker.ports.services import Grant, Limiter
-from worker.ports.waiting import Pause, Waiting, WaitReason
 from worker.usecases.account_pace import MAX_SLOT_WAIT
 from worker.usecases.flush_context import FlushPolicy
 

@@ -13,8 +13,8 @@ from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.lookups import gather, read_history
 from worker.errors import StoreUnreadable
 from worker.ports.metrics import HISTORY_BUCKETS, HISTORY_SECONDS, HistoryPoint
+from worker.ports.pace import Waiting
 from worker.ports.records import OPEN_STATES
-from worker.ports.waiting import Waiting
 from worker.usecases.health import AccountHealth, Health
 
 BARS: Final = 48

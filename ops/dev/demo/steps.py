@@ -22,10 +22,10 @@ from ops.explain import format_explanation
 from ops.lookups import explain_relation
 from producers.services import build_services
 from worker.contract import Relation
+from worker.ports.pace import Pause
 from worker.ports.queries import Queries
 from worker.ports.records import JobFilter
 from worker.ports.store import Store
-from worker.ports.waiting import Pause
 from worker.wiring import Runtime
 
 ESTATE, OLD_BROKER, NEW_BROKER = 700_001, 700_042, 700_043

@@ -14,7 +14,7 @@ from worker import log
 from worker.config import HOLDS_SECRET, holds_secret
 from worker.contract import correlation_of, traceparent_of
 from worker.errors import Fault
-from worker.ports.services import EventSink
+from worker.ports import EventSink
 
 THIS_MACHINE: Final = "127.0.0.1,::1"
 ROOT_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")

@@ -49,9 +49,9 @@ from worker.errors import (
     RelationsError,
     Unavailable,
 )
+from worker.ports import EventSink
 from worker.ports.deliveries import DeliveryOutcome, KeptDelivery
 from worker.ports.queries import Queries
-from worker.ports.services import EventSink
 from worker.ports.store import Receipt
 from worker.usecases.intake import Intake
 

@@ -18,7 +18,7 @@ from producers.portals.serializers import BatchDict, JobDict
 from worker.contract import Change, MessageDict, check_account_name
 from worker.errors import RelationsError
 from worker.ids import IdGenerator
-from worker.ports.services import Clock
+from worker.ports import Clock
 
 if TYPE_CHECKING:
     from producers.portals.sdk.redis_transport import RedisTransport

@@ -11,8 +11,8 @@ from typing import Final
 from worker.background import keep_lease
 from worker.contract import Relation
 from worker.errors import LeaseLost, StoreUnreadable
+from worker.ports import Clock
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw
-from worker.ports.services import Clock
 from worker.redis.client import translate_unreadable
 from worker.store.database import Overtaken, repeat_while_overtaken
 from worker.store.inspection.flaws import Flaw, Write

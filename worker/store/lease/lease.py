@@ -9,9 +9,9 @@ from typing import Final, TypeVar
 from worker.contract import Relation
 from worker.planner.actions import Request
 from worker.planner.relation_state import RelationRecord
+from worker.ports.pace import Pause
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
-from worker.ports.waiting import Pause
 from worker.ports.work import (
     CLOCK_ERROR_US,
     MAX_COUNTDOWN,

@@ -9,8 +9,8 @@ from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.guard import guard_key
 from worker.planner.relation_state import Doubt
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry
-from worker.ports.waiting import Pause
 from worker.ports.work import BegunRequest, ClaimedJob, DeleteBrake, OpenWrite, Writes
 from worker.store import codec
 from worker.store.account import AccountCommit, read_jobs, read_memories
