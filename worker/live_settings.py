@@ -133,7 +133,7 @@ class LiveSettings:
 
     def order(self, type_name: str) -> Order:
         """Return which half of a swap goes first for a relation type."""
-        return order_of(TYPES[type_name], self.overrides.get(type_name, NO_OVERRIDE))
+        return self._orders[type_name]
 
     def guarded(self, type_name: str) -> GuardedSide:
         """Return which record a relation type guards."""
@@ -162,10 +162,10 @@ class LiveSettings:
         self.overrides: dict[str, Override] = {
             resolve(name).type.name: override for name, override in settings.types.items()
         }
+        known = [(each, self.overrides.get(each.name, NO_OVERRIDE)) for each in TYPES.values()]
         # A flush asks for each of its relations, several times.
-        self._guarded_sides = {
-            name: guarded_side(known, self.overrides.get(name, NO_OVERRIDE)) for name, known in TYPES.items()
-        }
+        self._guarded_sides = {each.name: guarded_side(each, override) for each, override in known}
+        self._orders = {each.name: order_of(each, override) for each, override in known}
 
     def _reload(self, file: Path) -> Settings:
         path = file.absolute()  # a link may lead elsewhere the next time
