@@ -84,7 +84,7 @@ class Meta(NamedTuple):
         """Read the values of META_FIELDS; raise StoreUnreadable for what is no number."""
         layout, *numbers = row
         try:
-            return cls(layout, *(int(number or 0) for number in numbers))
+            return cls(layout, *[int(number or 0) for number in numbers])
         except ValueError as error:
             raise StoreUnreadable("what is stored of the account's versions cannot be read") from error
 

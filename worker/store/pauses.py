@@ -23,7 +23,7 @@ class KnownPause(NamedTuple):
     @classmethod
     def read(cls, row: Sequence[bytes | None]) -> "KnownPause":
         """Read the values of PAUSE_FIELDS; of what a repair has taken fields from, as much is there."""
-        reason, detail, since, until, fingerprint, braked = ((cell or b"").decode() for cell in row)
+        reason, detail, since, until, fingerprint, braked = [(cell or b"").decode() for cell in row]
         if not (reason or since):
             return cls()
         pause = Pause(reason or "unknown", detail, int(since or 0), int(until or 0), fingerprint)

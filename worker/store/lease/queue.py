@@ -140,7 +140,7 @@ class WorkNote(NamedTuple):
     @classmethod
     def read(cls, row: Sequence[bytes | None]) -> "WorkNote":
         """Read the values of WORK_FIELDS."""
-        size, half, alone, losses, worked_by, full = ((cell or b"").decode() for cell in row)
+        size, half, alone, losses, worked_by, full = [(cell or b"").decode() for cell in row]
         return cls(int(size or 0), int(half or 0), alone, int(losses or 0), worked_by, full == "1")
 
     def pairs(self) -> list[object]:
