@@ -15,8 +15,7 @@ from typing import Final
 
 from worker import log
 from worker.errors import LeaseLost, Unavailable
-from worker.planner.actions import Action, Reply
-from worker.planner.search import Search
+from worker.planner.actions import Action, Reply, Search
 from worker.ports import EventSink, Wake
 from worker.ports.metrics import Metrics, WorkerInfo
 from worker.ports.requests import Api

@@ -13,10 +13,9 @@ import msgspec
 from ops.bench.program import Echo
 from worker.contract import Change, Reference, Relation
 from worker.ids import IdGenerator
-from worker.planner.actions import Action, Request
+from worker.planner.actions import Action, Answer, Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
-from worker.planner.search import Answer
 from worker.ports.references import LookUpResult, Parking
 from worker.ports.requests import RequestRecord
 from worker.ports.store import IntakeBounds, Retention, Submission

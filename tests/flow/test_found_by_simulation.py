@@ -9,8 +9,7 @@ from ops.simulator import FaultPlan, InjectedFault, Records
 from tests.support.flow_world import World, change
 from tests.support.store_steps import job_admin_of
 from worker.contract import Change, Relation
-from worker.planner.actions import Action, Reply
-from worker.planner.search import Search
+from worker.planner.actions import Action, Reply, Search
 from worker.ports.records import AuditEntry
 from worker.testing import MemoryStore
 

@@ -16,9 +16,8 @@ from tests.support.flow_world import World, change, expected_states
 from tests.support.inline_sender import InlineSender
 from tests.support.watched_sender import flush_noted, kinds
 from worker.contract import Change, Relation
-from worker.planner.actions import Action, Reply
+from worker.planner.actions import Action, Reply, Search
 from worker.planner.plan import Limits
-from worker.planner.search import Search
 from worker.ports.records import AuditEntry
 from worker.ports.requests import Api
 from worker.store.job_admin import RedisJobAdmin

@@ -14,9 +14,8 @@ from tests.support.flow_world import World
 from tests.support.references import FIELDS, address, email, seed, wish
 from tests.support.store_steps import queries_of, run_scripts_twice
 from worker.errors import StoreUnavailable, Unavailable
-from worker.planner.actions import Action, Reply
+from worker.planner.actions import Action, Reply, Search
 from worker.planner.plan import Limits
-from worker.planner.search import Search
 from worker.ports.drift import DriftFilter
 from worker.ports.requests import UNSETTLED, Api, RequestRecord
 from worker.store.redis_store import RedisStore

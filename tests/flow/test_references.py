@@ -14,8 +14,7 @@ from tests.support.flow_world import World
 from tests.support.references import ESTATE, FIELDS, address, email, seed, wish
 from tests.support.store_steps import count_by_state, job_admin_of, metrics_of, queries_of
 from worker.contract import Reference
-from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
-from worker.planner.search import Search
+from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Search, Verdict
 from worker.ports.erasure import ERASED, ErasedPiece, RecordRef
 from worker.ports.job_admin import CANCELLED
 from worker.ports.records import AuditEntry

@@ -18,9 +18,8 @@ from tests.support.watched_sender import flush_noted, kinds
 from worker.background import open_sender
 from worker.contract import Relation
 from worker.contract.instant import SECOND
-from worker.planner.actions import Action, ActionResult, Operation, Reply, Request, Verdict
+from worker.planner.actions import Action, ActionResult, Operation, Reply, Request, Search, Verdict
 from worker.planner.plan import Limits, plan
-from worker.planner.search import Search
 from worker.planner.suspicion import OperationGroup, Priority
 from worker.ports.pace import Grant
 from worker.ports.requests import Api

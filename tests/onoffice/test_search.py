@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from tests.onoffice.test_wire_read import ANSWERS, SHAPES, answer
 from worker.onoffice import wire
 from worker.onoffice.wire import signature
-from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
-from worker.planner.search import MAX_VALUES, FoundRecord, Search
+from worker.planner.actions import MAX_VALUES, Action, ActionResult, ErrorClass, FoundRecord, Search, Verdict
 
 NOW = 1_700_000_000
 EMAIL = Search("address", "email", ("a@example.test", "b@example.test"), ("email", "Name"))

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from ops.simulator import KINDS, FaultPlan, InjectedFault, Records, Simulator, Switches, serve
 from worker.onoffice.client import Client
-from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
-from worker.planner.search import MAX_VALUES, Search
+from worker.planner.actions import MAX_VALUES, Action, ActionResult, ErrorClass, Search, Verdict
 
 TOKEN, SECRET = "token-of-acme", "secret-of-acme"
 BUYER = "estate:address:buyer"

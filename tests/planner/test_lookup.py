@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.contract import Module, Reference
+from worker.planner.actions import MAX_VALUES, Answer, FoundRecord, Search
 from worker.planner.lookup import COMPANY, MAX_CANDIDATES, MAX_PAGES, LookUp, take_together
-from worker.planner.search import MAX_VALUES, Answer, FoundRecord, Search
 
 Records = Mapping[int, Mapping[str, tuple[str, ...]]]
 

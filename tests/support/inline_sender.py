@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from worker.planner.actions import Action, Reply
-from worker.planner.search import Search
+from worker.planner.actions import Action, Reply, Search
 from worker.ports.requests import Api
 
 

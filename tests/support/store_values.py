@@ -5,12 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from worker.contract import TYPES, Change, Reference, Relation, guarded_side
-from worker.planner.actions import Action, Kind, Request
+from worker.planner.actions import Action, Answer, Kind, Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedInfo, ConfirmedState, Intent, JobVersion, Result, Version
 from worker.planner.guard import guard_key
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal, RelationRecord
-from worker.planner.search import Answer
 from worker.ports.references import LookUpBatch, LookUpResult, Parking
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Submission

@@ -6,8 +6,7 @@ from typing import Any
 
 from tests.support.flow_world import World
 from tests.support.inline_sender import InlineSender
-from worker.planner.actions import Action, Reply
-from worker.planner.search import Search
+from worker.planner.actions import Action, Reply, Search
 from worker.ports.requests import Api
 from worker.usecases.flush import flush
 

@@ -17,8 +17,7 @@ from tests.torture.simulated_broker import SimulatedBroker
 from tests.torture.simulated_process import InterruptiblePort, ProcessDied, SimulatedProcess
 from worker.errors import Unavailable
 from worker.onoffice.client import Client
-from worker.planner.actions import Action, Reply
-from worker.planner.search import Search
+from worker.planner.actions import Action, Reply, Search
 from worker.ports.requests import Api
 from worker.ports.work import MAX_COUNTDOWN
 from worker.testing import MemoryLimiter

@@ -20,8 +20,7 @@ from worker.errors import Fault, InvalidSettings
 from worker.network import Deadline, connection_pool, core_url, http_date, retry_after, user_agent
 from worker.onoffice import wire
 from worker.onoffice.redact import clean
-from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
-from worker.planner.search import Search
+from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Search, Verdict
 
 MAX_ANSWER: Final = 8 * 1024 * 1024  # bytes
 COMPRESSED: Final = ("gzip", "x-gzip", "deflate")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from worker.onoffice.php import as_items, as_number, as_object
-from worker.planner.search import MAX_VALUES, FoundRecord, Search
+from worker.planner.actions import MAX_VALUES, FoundRecord, Search
 
 _CONTACT: Final = re.compile(r"((?:default)?(?:phone|mobile|fax|email))[A-Za-z]*")
 _MAIN_ENTRY: Final = {"Email": "email", "Telefon1": "phone"}  # is one of the entries of the other field, too

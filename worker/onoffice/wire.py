@@ -22,8 +22,7 @@ from worker.onoffice import search
 from worker.onoffice.codes import classify, describe
 from worker.onoffice.php import as_items, as_number, as_object, as_text
 from worker.onoffice.redact import clean
-from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
-from worker.planner.search import Search
+from worker.planner.actions import Action, ActionResult, ErrorClass, Search, Verdict
 
 
 def signature(secret: str, *, timestamp: int, token: str, resourcetype: str, actionid: str) -> str:

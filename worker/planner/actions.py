@@ -1,4 +1,4 @@
-"""The values between fold, plan and the API: operations in, actions and requests out, results back.
+"""The values between fold, plan and the API: operations in, actions, searches and requests out, results back.
 
 Frozen and comparable; nothing here does I/O, reads a clock or knows Redis, Celery or HTTP.
 """
@@ -8,13 +8,13 @@ from enum import StrEnum
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from worker.contract import GuardedSide, Info, Relation
-from worker.planner.search import FoundRecord
+from worker.contract import GuardedSide, Info, Module, Relation
 
+MAX_VALUES: Final = 500  # of one search, and records of one answer: the API's `listlimit`
 Kind = Literal["create", "modify", "delete", "get"]
 
 
@@ -63,6 +63,39 @@ class Action(msgspec.Struct, frozen=True, gc=False):
     def split_from(self) -> Relation | None:
         """The relation that its part is named after: the first one of the star that was split."""
         return Relation.parse(self.part.partition("/")[0]) if self.part else None
+
+
+class Search(msgspec.Struct, frozen=True, gc=False):
+    """One action of the API: which records of a module have one of these values in a field.
+
+    `data` are the fields to answer with, that field among them; `offset` is how many records to skip.
+    """
+
+    module: Module
+    field: str
+    values: tuple[str, ...]
+    data: tuple[str, ...]
+    offset: int = 0
+
+    @property
+    def kind(self) -> Literal["read"]:
+        """The kind of the action."""
+        return "read"
+
+    @property
+    def size(self) -> int:
+        """The number of relations that the action is about: none."""
+        return 0
+
+
+class FoundRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record that a search found: its id, and the values of the fields that were asked for, as texts.
+
+    A field has several values where the record has several entries (e-mails, phones), none where it is empty.
+    """
+
+    id: int
+    values: Mapping[str, tuple[str, ...]]
 
 
 class Request(msgspec.Struct, frozen=True, dict=True):
@@ -156,3 +189,16 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     def is_answered(self) -> bool:
         """Whether the API gave a definite answer to any action."""
         return any(result.verdict in (Verdict.OK, Verdict.REJECTED) for result in self.results)
+
+
+class Answer(NamedTuple):
+    """What a look-up says of a reference: the one record that it names, or 0 and the `candidates`.
+
+    Candidates are several that are as asked, or some that are nearly so. `refusal` is why the API did not
+    look: code, error class and text.
+    """
+
+    record: int = 0
+    candidates: tuple[int, ...] = ()
+    is_ambiguous: bool = False
+    refusal: tuple[int, str, str] | None = None

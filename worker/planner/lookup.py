@@ -14,7 +14,7 @@ import msgspec
 from worker.contract import Module, Reference
 from worker.contract.phones import read_phone
 from worker.contract.reference import E_MAIL_FIELDS
-from worker.planner.search import MAX_VALUES, Answer, FoundRecord, Search
+from worker.planner.actions import MAX_VALUES, Answer, FoundRecord, Search
 
 MAX_PAGES: Final = 20  # of one search: more records than that answer nothing
 MAX_CANDIDATES: Final = 10

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from worker.contract import Reference, Side
-from worker.planner.search import Answer
+from worker.planner.actions import Answer
 
 
 class JobReference(NamedTuple):

@@ -7,8 +7,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from worker.planner.actions import Action, Reply, Request
-from worker.planner.search import Search
+from worker.planner.actions import Action, Reply, Request, Search
 
 
 class Api(Protocol):

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from worker.contract.instant import SECOND
-from worker.planner.actions import Action, ErrorClass, Reply, Verdict
+from worker.planner.actions import Action, Answer, ErrorClass, Reply, Search, Verdict
 from worker.planner.apply_reply import Effects, RelationOutcome
 from worker.planner.plan import Plan
-from worker.planner.search import Answer, Search
 from worker.ports import EventSink
 from worker.ports.integrity import StoreFlaw, describe_flaws
 from worker.ports.metrics import BOUNDS

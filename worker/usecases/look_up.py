@@ -12,10 +12,9 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from worker.contract import TYPES, Reference
 from worker.contract.instant import SECOND
-from worker.planner.actions import Action, ActionResult, Verdict
+from worker.planner.actions import Action, ActionResult, Answer, Search, Verdict
 from worker.planner.guard import DEPENDENCY
 from worker.planner.lookup import LookUp
-from worker.planner.search import Answer, Search
 from worker.ports.references import LookUpBatch, LookUpResult, Parking, UnresolvedJob
 from worker.ports.requests import RequestKind
 from worker.ports.work import Lease

@@ -9,9 +9,8 @@ from typing import Final
 import msgspec
 
 from worker.contract.instant import SECOND
-from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
+from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Search, Verdict
 from worker.planner.apply_reply import Effects
-from worker.planner.search import Search
 from worker.planner.suspicion import HARMLESS_READ, OperationGroup, Priority
 from worker.ports.pace import Grant
 from worker.ports.requests import RequestKind, RequestRecord

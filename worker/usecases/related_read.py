@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from worker.contract import Reference, Side
-from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
+from worker.planner.actions import Action, ActionResult, Answer, ErrorClass, Verdict
 from worker.planner.lookup import COMPANY, take_together
-from worker.planner.search import Answer
 from worker.ports.references import UnresolvedJob
 
 ACCOUNT_ERRORS: Final = (ErrorClass.CREDENTIALS, ErrorClass.CLOCK)

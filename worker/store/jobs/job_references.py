@@ -6,7 +6,7 @@ import msgspec
 
 from worker.contract import Reference
 from worker.contract.instant import to_us
-from worker.planner.search import Answer
+from worker.planner.actions import Answer
 from worker.ports.erasure import RecordRef
 from worker.ports.references import LookUpResult, Parking, ReplacedSide, UnresolvedJob
 from worker.ports.store import Retention
