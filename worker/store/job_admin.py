@@ -17,7 +17,8 @@ from worker.store.erasure.erasure import RedisErasure
 from worker.store.jobs import job_references, lifecycle
 from worker.store.jobs.stored_job import FAILED, IndexedState, LoadedJob
 from worker.store.keys import short_id
-from worker.store.lease.look_ups import enter_list, enter_look_ups, leave_look_ups
+from worker.store.lease.look_ups import enter_look_ups, leave_look_ups
+from worker.store.lease.queue import enter_list
 from worker.store.limits import JOBS_PER_CALL, RELATIONS_PER_CALL
 from worker.store.replays import RedisReplays
 

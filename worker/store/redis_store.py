@@ -26,6 +26,7 @@ from worker.store.jobs.job_view import as_record
 from worker.store.jobs.stored_job import IndexedState, LoadedJob
 from worker.store.keys import short_id
 from worker.store.lease.lease import RedisLease, take_lease
+from worker.store.lease.queue import enter_list
 from worker.store.lease.replaced import read_relations
 from worker.store.limits import FIRST_WAKE_DELAY_US
 from worker.store.meta import META_FIELDS, Meta
@@ -159,8 +160,7 @@ class RedisStore(RedisIntake, RedisDue, RedisPauses, RedisClockStep):
         for short in set(lists.get("queue", ())).intersection(claimed):
             commit.run("LREM", "claimed", 0, short)  # it ended there; who finds it there folds it once more
         for key, shorts in lists.items():
-            commit.run("RPUSH", key, *shorts)
-            commit.run("HINCRBY", "meta", "bytes", sum(len(found[short].encode()) for short in shorts))
+            enter_list(commit, key, [found[short] for short in shorts])
         if not woken:
             commit.run("DEL", "wake")
             commit.run("HSET", "wake", "at", now, "delay", FIRST_WAKE_DELAY_US)

@@ -19,6 +19,7 @@ from worker.store.jobs import job_references
 from worker.store.jobs.stored_job import QUEUED, IndexedState, LoadedJob
 from worker.store.keys import short_id
 from worker.store.lease.leased_account import LeasedAccount
+from worker.store.lease.queue import enter_list
 from worker.store.lease.replaced import Place, note_replaced, read_coming
 from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED
 from worker.store.memories import Memory
@@ -242,10 +243,3 @@ def enter_look_ups(commit: Commit, job: LoadedJob) -> None:
         enter_list(commit, "look_ups", [job])
     elif job.value.parked:
         commit.run("ZADD", "parked", job.value.parked[1], job.short)
-
-
-def enter_list(commit: Commit, key: str, waiting: Sequence[LoadedJob]) -> None:
-    """Let jobs wait in the queue once their records were found, or for a look-up of others."""
-    if waiting:
-        commit.run("RPUSH", key, *(job.short for job in waiting))
-        commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in waiting))

@@ -127,6 +127,13 @@ class QueueHead(NamedTuple):
         return cls(exists=len(names) == LOOKED_AT)
 
 
+def enter_list(commit: Commit, key: str, waiting: Sequence[LoadedJob]) -> None:
+    """Let jobs wait in the queue, or in the list of those whose records are to be looked up (`look_ups`)."""
+    if waiting:
+        commit.run("RPUSH", key, *(job.short for job in waiting))
+        commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in waiting))
+
+
 class WorkNote(NamedTuple):
     """The batch being worked: its limit, what to read if its worker dies, what is alone in it, its holder."""
 

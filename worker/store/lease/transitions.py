@@ -19,8 +19,7 @@ from worker.store.jobs import lifecycle
 from worker.store.jobs.stored_job import QUEUED, IndexedState
 from worker.store.lease.claimed_work import ClaimedWork, ClaimedWorkChange, as_old
 from worker.store.lease.leased_account import LeasedAccount
-from worker.store.lease.look_ups import enter_list
-from worker.store.lease.queue import Queue
+from worker.store.lease.queue import Queue, enter_list
 from worker.store.limits import BRAKE_WINDOW_US
 from worker.store.memories import why_of
 from worker.store.pauses import PAUSE_FIELDS, KnownPause, write_pause
