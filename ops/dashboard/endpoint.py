@@ -10,8 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
 from ops.dashboard import texts as languages
-from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import HOME, Answer, Page, PageRoute, SeeOther, Visit, link, own_path
+from ops.dashboard.page import HOME, Answer, DashboardDeps, Page, PageRoute, SeeOther, Visit, link, own_path
 from ops.dashboard.rendering import HEADERS, html_response, render, static_response
 from ops.dashboard.session import Visitor, find_visitor, is_own_page
 from ops.dashboard.texts import Texts

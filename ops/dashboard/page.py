@@ -1,19 +1,33 @@
-"""A page as values: how it is declared, what its handler sees of a request, and what it answers."""
+"""A page as values: how it is declared, what its handler works with and is asked, and what it answers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlencode
 
+from ops.dashboard.session import Sessions, SignInLimit
 from ops.dashboard.texts import Texts
+from ops.operations.local import LocalOperations
+from producers.portals.http.deps import Threads
 from producers.portals.http.endpoint import check_access
+from producers.portals.http.refusals import RefusalLog
 from worker.config import Key, Settings
 from worker.config.values import Right
 from worker.contract.message import UNROUTED
+from worker.wiring import Runtime
 
-if TYPE_CHECKING:
-    from ops.dashboard.deps import DashboardDeps
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DashboardDeps:
+    """What handlers work with: a runtime, what operators look up and do over it, and who has signed in."""
+
+    runtime: Runtime
+    operations: LocalOperations
+    sessions: Sessions
+    sign_in_limit: SignInLimit
+    refusals: RefusalLog
+    threads: Threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,8 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from ops.dashboard import pages, sign_in
-from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.endpoint import page_endpoint, path_of, static_endpoint, to_form_page, unknown_page
-from ops.dashboard.page import PageRoute
+from ops.dashboard.page import DashboardDeps, PageRoute
 from ops.dashboard.session import Sessions, SignInLimit
 from ops.operations.local import make_operations
 from producers.portals.http.deps import Threads

@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ops.dashboard import texts as languages
-from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.endpoint import (
     ENDED,
     MAX_OPEN_FORM,
@@ -21,7 +20,7 @@ from ops.dashboard.endpoint import (
     sign_in_page,
     texts_of,
 )
-from ops.dashboard.page import first_value, own_path
+from ops.dashboard.page import DashboardDeps, first_value, own_path
 from ops.dashboard.session import TooMany, cookie_name, set_cookie
 from producers.errors import Forbidden, Unauthorized
 from producers.portals.http.endpoint import Endpoint, authenticate, check_access

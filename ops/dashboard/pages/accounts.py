@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Final
 
-from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, post
+from ops.dashboard.page import Answer, DashboardDeps, Page, SeeOther, Visit, get, post
 from ops.dashboard.pages.overview import AccountRow, read_accounts
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.lookups import describe_resumed

@@ -11,8 +11,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
-from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, post
+from ops.dashboard.page import Answer, DashboardDeps, Page, SeeOther, Visit, get, post
 from ops.dashboard.pages.jobs import JobQueryView, describe_query, pick_accounts, read_job_query
 from ops.dashboard.pages.replays import start_replay
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE

@@ -1,8 +1,7 @@
 """The audit log: who did what in one account."""
 
-from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.listing import page_of_account
-from ops.dashboard.page import Page, Visit, get
+from ops.dashboard.page import DashboardDeps, Page, Visit, get
 
 
 @get("/audit", "admin")

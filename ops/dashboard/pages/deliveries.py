@@ -2,8 +2,7 @@
 
 from typing import Final, get_args
 
-from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, link_next, post
+from ops.dashboard.page import Answer, DashboardDeps, Page, SeeOther, Visit, get, link_next, post
 from ops.dashboard.pages.sources import own_sources
 from ops.explain.text import format_change
 from ops.lookups import find_delivery

@@ -3,9 +3,8 @@
 from functools import partial
 from typing import Final
 
-from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.listing import MAX_ACCOUNTS, read_each
-from ops.dashboard.page import Page, Visit, get
+from ops.dashboard.page import DashboardDeps, Page, Visit, get
 from producers.job_admin.suspects import find_suspects
 from worker.onoffice.codes import advise, describe
 

@@ -4,10 +4,9 @@ import re
 from itertools import chain
 from typing import Final, NamedTuple
 
-from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import relation_path
 from ops.dashboard.listing import read_each
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, link
+from ops.dashboard.page import Answer, DashboardDeps, Page, SeeOther, Visit, get, link
 from ops.lookups import resolve_relation
 from producers.portals.http.endpoint import job_account
 from producers.portals.imports.load import SOURCE as CLI_SOURCE

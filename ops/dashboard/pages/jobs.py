@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from typing import Final, NamedTuple, get_args
 
-from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import Formatter, relation_path
 from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.listing import list_jobs as list_page
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, first_value, get, link_next, post
+from ops.dashboard.page import Answer, DashboardDeps, Page, SeeOther, Visit, first_value, get, link_next, post
 from ops.lookups import read_outcomes
 from producers.job_admin.cancel_dismiss import CANCELLABLE
 from producers.job_admin.resolve import RecordChoice

@@ -6,9 +6,8 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from ops.dashboard.charts import Labels, Series, side_by_side, stacked_bars
-from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import Formatter
-from ops.dashboard.page import Page, Visit, get
+from ops.dashboard.page import DashboardDeps, Page, Visit, get
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.lookups import gather, read_history
 from worker.errors import StoreUnreadable

@@ -3,9 +3,8 @@
 from typing import Any, Final
 
 from ops.dashboard.charts import Node, neighbourhood
-from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import Formatter, module_of, relation_path
-from ops.dashboard.page import Page, Visit, get, link
+from ops.dashboard.page import DashboardDeps, Page, Visit, get, link
 from ops.explain.explanation import list_request_lines
 from ops.lookups import explain_relation, resolve_relation
 from worker.contract import Relation

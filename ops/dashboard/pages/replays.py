@@ -4,9 +4,8 @@ from functools import partial
 from itertools import chain
 from typing import Final
 
-from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.listing import MAX_ACCOUNTS, read_each
-from ops.dashboard.page import Answer, Page, SeeOther, Visit, get, post
+from ops.dashboard.page import Answer, DashboardDeps, Page, SeeOther, Visit, get, post
 from producers.portals.http.endpoint import job_account
 from worker.config.values import Right
 

@@ -1,9 +1,8 @@
 """Requests to the API: what was sent, and what was answered."""
 
-from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import relation_path
 from ops.dashboard.listing import page_of_account
-from ops.dashboard.page import Page, Visit, get
+from ops.dashboard.page import DashboardDeps, Page, Visit, get
 from worker.errors import NotFound
 
 

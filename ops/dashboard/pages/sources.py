@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Final
 
-from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Page, Visit, first_value, get, post
+from ops.dashboard.page import DashboardDeps, Page, Visit, first_value, get, post
 from ops.explain.text import format_change
 from producers.webhooks.mapping import MappedChange
 from producers.webhooks.record import map_payload

@@ -3,8 +3,7 @@
 import platform
 from collections.abc import Iterator
 
-from ops.dashboard.deps import DashboardDeps
-from ops.dashboard.page import Page, Visit, get
+from ops.dashboard.page import DashboardDeps, Page, Visit, get
 from ops.doctor.findings import Finding, report_troubles, verdict_of
 from ops.doctor.server import check_redis
 from ops.doctor.settings import check_settings
