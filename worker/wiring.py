@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker import log
 from worker.background import NamedThreads, cause_of, keep_lease, open_sender
@@ -17,7 +17,7 @@ from worker.contract import Relation
 from worker.errors import StoreUnavailable, StoreUnreadable
 from worker.ids import IdGenerator
 from worker.limiter.redis_limiter import RedisLimiter
-from worker.live_settings import LiveSettings, credentials_fingerprint
+from worker.live_settings import LiveSettings
 from worker.planner.dry_run import DryRun
 from worker.planner.guard import guard_key, indexed_side
 from worker.planner.relation_state import RelationRecord
@@ -79,7 +79,7 @@ class Runtime:
         )
         self.limiter = RedisLimiter(self.client, settings.prefix)
         self.metrics = RedisMetrics(database)
-        self.api: Callable[[Account], Api] = ApiClients(settings.prefix).get
+        self.api: Callable[[Account], Api] = ApiClients().get
         self.find_callback_addresses = find_callback_addresses
         self._new_id = IdGenerator()
         self.callbacks = Callbacks(
@@ -274,36 +274,26 @@ class Runtime:
 
 
 class ApiClients:
-    """One API client per account; a new one when the account's credentials or address changed."""
+    """One API client per account; a new one when what it is made of has changed, as its credentials."""
 
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self._clients: dict[str, tuple[tuple[object, ...], ApiClient]] = {}
+    def __init__(self) -> None:
+        self._clients: dict[str, tuple[object, ApiClient]] = {}
 
     def get(self, account: Account) -> "ApiClient":
         """Return the account's client; raise InvalidSettings if its credentials cannot be read."""
         from worker.onoffice.client import Client as ApiClient
 
-        version = (
-            credentials_fingerprint(account, self._prefix),
-            account.api_url,
-            account.timeout,
-            account.modify_action,
-            account.in_flight,
-        )
+        made_of = account.api_url, account.token.reveal(), account.secret.reveal()
+        options: dict[str, Any] = {
+            "timeout": account.timeout,
+            "modify_action": account.modify_action,
+            "extendedclaim": account.find_claim() or None,
+            "connections": account.in_flight,
+        }
         known, client = self._clients.get(account.name, (None, None))
-        if client is None or known != version:
-            client = ApiClient(
-                account.api_url,
-                account.token.reveal(),
-                account.secret.reveal(),
-                timeout=account.timeout,
-                modify_action=account.modify_action,
-                extendedclaim=account.find_claim() or None,
-                connections=account.in_flight,
-                proxy=find_proxy(account.api_url, os.environ),
-            )
-            self._clients[account.name] = version, client
+        if client is None or known != (made_of, options):
+            client = ApiClient(*made_of, **options, proxy=find_proxy(account.api_url, os.environ))
+            self._clients[account.name] = (made_of, options), client
         return client
 
 
