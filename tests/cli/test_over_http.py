@@ -41,7 +41,7 @@ from producers.services import build_services
 from producers.webhooks.record import make_delivery_id, map_delivery, record_delivery, record_refusal
 from producers.webhooks.signatures import WebhookDelivery
 from tests.support.cli_runner import MISSING, TOKEN, Cli, make_cli
-from tests.support.http_front import sha256
+from tests.support.http_front import YESTERDAY, sha256
 from tests.support.store_steps import claim_all
 from tests.support.store_values import make_request
 from worker.config import load_settings
@@ -575,7 +575,7 @@ DRIFT_LINES = (
 
 def test_drift_is_shown_and_repaired_the_same_both_ways(ways: Ways, simulator: Simulator) -> None:
     for account in ("acme", "berg"):
-        send(ways.runtime, account, [51, 52, 53], occurred_at="2026-11-20T18:00:00Z")
+        send(ways.runtime, account, [51, 52, 53], occurred_at=YESTERDAY)
         drain(ways.runtime, account)
     gone = [(BUYER, 501, 51), (BUYER, 501, 52)]
     simulator.seed(TOKEN, drop=gone)  # both accounts are of one customer

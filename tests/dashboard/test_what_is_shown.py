@@ -22,7 +22,7 @@ from tests.dashboard.test_acts import send, work
 from tests.dashboard.test_session import settings_with
 from tests.support.browsing import Browse, links_of, text_of
 from tests.support.erasing import erase_record
-from tests.support.http_front import BUYER, MISSING, SECRETS, Front
+from tests.support.http_front import BUYER, MISSING, SECRETS, YESTERDAY, Front
 from worker.ports.pace import Pause
 from worker.ports.records import JobFilter
 
@@ -334,11 +334,11 @@ def test_ids_of_persons_are_masked_in_lists_if_the_settings_say_so(front: Front,
 
 
 def test_times_are_shown_in_the_zone_of_the_settings(front: Front, browse: Browse) -> None:
-    [job] = send(front, 1, occurred_at="2026-11-21T02:00:00Z")
+    [job] = send(front, 1, occurred_at=YESTERDAY)
     browser = browse("admin")
-    assert "2026-11-21 02:00:00" in browser.get(f"/jobs/{job}").text
-    with settings_with(front, '[dashboard]\ntime_zone = "Europe/Berlin"\n'):
-        assert "2026-11-21 03:00:00" in browser.get(f"/jobs/{job}").text
+    assert f"{YESTERDAY[:10]} 02:00:00" in browser.get(f"/jobs/{job}").text
+    with settings_with(front, '[dashboard]\ntime_zone = "Asia/Kolkata"\n'):
+        assert f"{YESTERDAY[:10]} 07:30:00" in browser.get(f"/jobs/{job}").text
 
 
 def test_the_verdict_is_that_of_readyz(front: Front, browse: Browse) -> None:

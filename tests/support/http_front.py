@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ from worker.ports.records import JobRecord
 from worker.wiring import Runtime
 
 MISSING = 404  # an address that the CRM does not have
+YESTERDAY = (
+    f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}T02:00:00Z"  # changes of a fixed day grow too old
+)
 SECRETS = {
     "ACME_TOKEN": "canary-token-of-acme-00000000000",
     "ACME_SECRET": "canary-secret-of-acme-" + "0" * 42,

@@ -11,7 +11,7 @@ from producers.replay import prepare
 from producers.replay.resend import parse_correction
 from producers.replay.service import ReplayService
 from producers.services import build_services
-from tests.support.http_front import KEYS, MISSING, SECRETS, Front
+from tests.support.http_front import KEYS, MISSING, SECRETS, YESTERDAY, Front
 from worker.contract import Relation, from_message
 from worker.contract.message import UNROUTED
 from worker.errors import Invalid, InvalidChange, NotFound
@@ -119,7 +119,7 @@ def test_what_newer_changes_decided_is_not_replayed(front: Front, replays: Repla
     names = ("superseded", "as asked", "contradicts")
     jobs = send(
         front,
-        *({"childid": MISSING, "parentid": at, "occurred_at": "2026-11-01T00:00:00Z"} for at in (1, 2, 3)),
+        *({"childid": MISSING, "parentid": at, "occurred_at": YESTERDAY} for at in (1, 2, 3)),
     )
     # Newer changes: a delete and a create are confirmed, and another delete is still open.
     fresh = [("delete", 1), ("create", 2), ("delete", 3)]
@@ -167,7 +167,7 @@ def confirm(front: Front, kind: str, relation: Any, *, still_open: bool) -> None
 def test_a_forced_replay_makes_a_new_job_that_replaces_the_old_one(
     front: Front, replays: ReplayService
 ) -> None:
-    [job] = send(front, {"childid": MISSING, "occurred_at": "2026-11-01T00:00:00Z"})
+    [job] = send(front, {"childid": MISSING, "occurred_at": YESTERDAY})
     done = run(replays, replays.prepare("acme", [job], by="ada", forced=True))
     assert (done.back, done.missed) == (1, {})
     [new] = front.job(job).replayed_by
