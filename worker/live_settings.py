@@ -68,11 +68,8 @@ class LiveSettings:
         return self.current
 
     def flush_policy(self, name: str) -> FlushPolicy:
-        """Return an account's policies as a flush needs them."""
+        """Return an account's policies as a flush needs them, also while its credentials cannot be read."""
         account = self.current.account(name)
-        return self._make_policy(account, credentials_fingerprint(account, self.current.prefix))
-
-    def _make_policy(self, account: Account, fingerprint: str) -> FlushPolicy:
         return FlushPolicy(
             account=account.name,
             limits=Limits(max_ids=account.max_ids, max_actions=account.max_actions),
@@ -91,7 +88,7 @@ class LiveSettings:
             guarded=self.guarded,
             hold_for=account.hold_for,
             in_flight=account.in_flight,
-            fingerprint=fingerprint,
+            fingerprint=self.fingerprint(name),
             observe=account.mode == "observe",
             max_deletes_per_hour=account.max_deletes_per_hour,
             look_up_memory=account.look_up_memory,
@@ -126,10 +123,6 @@ class LiveSettings:
         if source is None:
             return DeliveryRetention()
         return DeliveryRetention(source.delivery_days * DAY, source.delivery_bytes)
-
-    def wait_policy(self, name: str) -> FlushPolicy:
-        """Return the policies that say why an account waits, also while its credentials cannot be read."""
-        return self._make_policy(self.current.account(name), self.fingerprint(name))
 
     def order(self, type_name: str) -> Order:
         """Return which half of a swap goes first for a relation type."""

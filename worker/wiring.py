@@ -119,7 +119,7 @@ class Runtime:
     def waits(self) -> WaitReader:
         """What says why accounts and jobs wait."""
         return WaitReader(
-            queries=self.queries, limiter=self.limiter, policy_of=self.live_settings.wait_policy
+            queries=self.queries, limiter=self.limiter, policy_of=self.live_settings.flush_policy
         )
 
     @cached_property
@@ -160,7 +160,8 @@ class Runtime:
     def flush(self, account: str) -> FlushResult:
         """Work one batch of an account."""
         self.live_settings.refresh()
-        result = flush(self.live_settings.flush_policy(account), self._flush_deps(account))
+        deps = self._flush_deps(account)  # which needs the account's credentials
+        result = flush(self.live_settings.flush_policy(account), deps)
         if result.counters:
             self.metrics.add(account, result.counters)
         return result

@@ -57,6 +57,12 @@ def test_a_preview_is_kept_listed_and_run_later_as_it_was_shown(cli: Cli, drain:
     cli("replays", "show", "acme-000000000000000000", code=3)
 
 
+def test_a_replay_is_shown_where_the_secrets_of_its_account_are_not(cli: Cli, drain: Drain) -> None:
+    job = send(cli, MISSING)
+    drain()
+    assert "1 action" in cli("replay", job, code=None, TOKEN="", SECRET="").output
+
+
 def test_a_corrected_replay_is_a_new_change_linked_to_the_old(
     cli: Cli, drain: Drain, simulator: Simulator
 ) -> None:
