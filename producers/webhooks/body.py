@@ -189,6 +189,8 @@ def _refused(message: str) -> InvalidChange:
 MAX_XML_DEPTH: Final = 100  # of elements in elements
 MAX_XML_ELEMENTS: Final = 100_000
 WIDE_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")  # of byte order, in UTF-16
+BLANKS: Final = b" \t\r\n\0\x1a"  # around a document, where XML allows none before it and fewer behind it
+OF_SCHEMA: Final = ("@xsi:", "@i:")  # xsi:type, xsi:nil, as programs in .NET write them at every value
 DECLARED: Final = re.compile(rb"<\?xml[^>]{0,100}encoding=[\"']([A-Za-z0-9._-]{1,40})[\"']")
 ONE_BYTE: Final = re.compile(r"(iso[-_]?8859[-_]?(?!1$)[0-9]{1,2}|(windows-|cp)125[0-8])")
 
@@ -198,33 +200,34 @@ def read_xml(body: bytes) -> object:
 
     Raises InvalidChange if this is no XML.
     """
-    encoding, content = _recode_xml(body)
+    content = _recode_xml(body)
     try:
-        _check_xml(content, encoding)
-        found: object = xmltodict.parse(content, encoding=encoding, postprocessor=_without_namespace)
+        _check_xml(content)
+        found: object = xmltodict.parse(content, encoding="utf-8", postprocessor=_without_namespace)
     except (expat.ExpatError, ValueError, LookupError) as error:  # ValueError: it has entities
         raise InvalidChange([Fault("", f"expected XML: {escape_unprintable(str(error))}")]) from None
     return found
 
 
-def _recode_xml(body: bytes) -> tuple[str | None, bytes]:
-    """Return the encoding of a document and its bytes; without one the document's own word counts.
+def _recode_xml(body: bytes) -> bytes:
+    """Return a document in UTF-8, without what stands around it.
 
-    UTF-8 is what it is whatever is declared; anything else is of one byte a letter, Windows' if not declared.
+    Unicode is what it is whatever is declared; anything else is of one byte a letter, Windows' if not
+    declared.
     """
     if body.startswith(WIDE_MARKS) or b"\0" in body[:4]:
-        return None, body
+        body = _decode(body, "").encode("utf-8", "replace")
+    body = body.strip(BLANKS).removeprefix(codecs.BOM_UTF8).lstrip(BLANKS)
     try:
         body.decode()
     except UnicodeDecodeError:
-        declared = DECLARED.match(body.lstrip())
+        declared = DECLARED.match(body)
         name = declared[1].decode().lower() if declared else ""
-        text = body.decode(name if ONE_BYTE.fullmatch(name) else "windows-1252", "replace")
-        return "utf-8", text.encode()
-    return "utf-8", body
+        return body.decode(name if ONE_BYTE.fullmatch(name) else WINDOWS, "replace").encode()
+    return body
 
 
-def _check_xml(body: bytes, encoding: str | None) -> None:
+def _check_xml(body: bytes) -> None:
     """Raise ValueError for entities and for elements without end, before anything is made of them."""
     depth = elements = 0
 
@@ -241,15 +244,15 @@ def _check_xml(body: bytes, encoding: str | None) -> None:
     def refuse_entity(*_: Any) -> NoReturn:
         raise ValueError("entities are disabled")
 
-    parser = expat.ParserCreate(encoding)
+    parser = expat.ParserCreate("utf-8")
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.EntityDeclHandler = refuse_entity
     parser.Parse(body, True)
 
 
 def _without_namespace(_path: object, name: str, value: object) -> tuple[str, object] | None:
-    """Return an element or attribute without its prefix, None for what only declares one."""
-    if name == "@xmlns" or name.startswith("@xmlns:"):
+    """Return an element or attribute without its prefix, None for what only declares one, or a type."""
+    if name == "@xmlns" or name.startswith(("@xmlns:", *OF_SCHEMA)):
         return None
     mark = "@" if name.startswith("@") else ""
     return mark + name.removeprefix(mark).rpartition(":")[2], value

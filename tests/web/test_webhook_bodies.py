@@ -77,6 +77,15 @@ def test_json_is_read_in_every_encoding_and_whatever_it_is_called(content_type: 
         ),
         ("", "<a><![CDATA[<Köln>]]></a>".encode("utf-16"), {"a": "<Köln>"}),
         ("", b"\xef\xbb\xbf<a>1</a>", {"a": "1"}),
+        ("", b'\xef\xbb\xbf\r\n <?xml version="1.0"?>\n<a>1</a>\n\x00', {"a": "1"}),
+        ("", '<?xml version="1.0" encoding="UTF-8"?><a>Köln</a>'.encode("utf-16"), {"a": "Köln"}),
+        ("", '<?xml version="1.0" encoding="iso-8859-1"?><a>Köln</a>'.encode("utf-16-be"), {"a": "Köln"}),
+        (
+            "",
+            b'<a xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><b xsi:type="xsd:string">00815</b>'
+            b'<c xsi:nil="true"/><d kind="x" xsi:type="d">7</d></a>',
+            {"a": {"b": "00815", "c": None, "d": {"@kind": "x", "#text": "7"}}},
+        ),
         (
             "multipart/form-data; boundary=b0",
             MULTIPART,
