@@ -9,7 +9,8 @@ from worker.contract.phones import read_phone
 MAX_CONTACT: Final = 320  # characters: the longest address there can be
 ADDRESS: Final = re.compile(r"[^\s@<>,;:\"()]+@[^\s@<>,;:\"()]+[.][^\s@<>,;:\"()]+")
 
-BEHIND_A_NAME: Final = re.compile(r"<([^<>]*)>$")
+# As in `Ada <ada@example.test>`, and what Outlook and others make of a link: `ada@example.test<mailto:…>`.
+BEHIND_A_NAME: Final = re.compile(r"<([^<>]*)>$|[\[(](mailto:[^]<>()\[]*)[\])]$")
 REMARK: Final = re.compile(r"\([^()0-9]{1,40}\)")  # as in `030 1234567 (reception)`
 
 
@@ -27,10 +28,12 @@ def normalize_email(value: object) -> str | None:
     """Return an e-mail address without name, blanks and capitals; None if this is no single address."""
     if not isinstance(value, str) or len(value) > 2 * MAX_CONTACT:
         return None
-    text = drop_unseen(value).strip().lower().removeprefix("mailto:")
+    text = drop_unseen(value).strip().lower()
     if match := BEHIND_A_NAME.search(text):
-        text = match[1]
-    text = text.strip().rstrip(".")
+        text = (match[1] or match[2] or "").strip()
+    if text.startswith("mailto:"):
+        text = text.removeprefix("mailto:").partition("?")[0]
+    text = text.strip(" '.,;")
     return text if len(text) <= MAX_CONTACT and ADDRESS.fullmatch(text) else None
 
 

@@ -26,12 +26,26 @@ OF_JAVASCRIPT: Final = re.compile(
     r"\A[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([0-9]{1,2}) ([0-9]{4} [0-9:]{8} )GMT([+-][0-9]{4})(?: [(][^)]*[)])?\Z"
 )
 
+# ISO 8601 without marks, `20261129T133015Z`: of the digits alone, a number since 1970 is none of this time.
+COMPACT: Final = re.compile(
+    r"((?:19|20)[0-9]{2})([01][0-9])([0-3][0-9])"
+    r"(?:[Tt]?([0-2][0-9])([0-5][0-9])([0-5][0-9])?([Zz]|[+-][0-9]{4})?)?"
+)
+# What is no offset to everybody: zones that German and French mailers name, and the place that Java adds.
+NAMED_ZONES: Final = (
+    (re.compile(r"(?<=[0-9] )(CET|MEZ)\Z"), "+0100"),
+    (re.compile(r"(?<=[0-9] )(CEST|MESZ)\Z"), "+0200"),
+    (re.compile(r"(?<=[0-9Z])\[[A-Za-z_/+-]{1,40}\]\Z"), ""),
+)
+
 
 def read_time(value: object) -> object:
     """Return a time as RFC 3339: one in seconds, milliseconds or microseconds since 1970, or with `+0000`.
 
-    Anything else comes back as it is, for the contract to judge.
+    Anything else comes back as it is, for the contract to judge, also a date that is written as a number.
     """
+    if _match_compact(value):
+        return value
     if isinstance(value, str) and DIGITS.fullmatch(value):
         value = float(value) if "." in value else int(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -58,14 +72,13 @@ def write_time(value: object, zone: str = DEFAULT_ZONE) -> str | None:
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    text = OF_JAVASCRIPT.sub(r"\2 \1 \3\4", " ".join(value.split())) if isinstance(value, str) else value
-    found = read_time(text)
+    found = read_time(_spell_out(value))
     if isinstance(found, str):
         with suppress(ValueError):
             return write_instant(read_instant(found))
         if OF_A_MAIL.fullmatch(found):
             with suppress(ValueError, IndexError, OverflowError):
-                return _write(parsedate_to_datetime(found), "UTC")
+                return _write(parsedate_to_datetime(found), "UTC" if found.endswith("-0000") else zone)
         try:
             local = parse_local(found)
         except ValueError:
@@ -75,6 +88,25 @@ def write_time(value: object, zone: str = DEFAULT_ZONE) -> str | None:
     raise ValueError(
         f"expected a time such as 1764412200, 29.11.2026 or 2026-11-29T10:30, got {quote(value)}"
     )
+
+
+def _match_compact(value: object) -> re.Match[str] | None:
+    text = str(value) if isinstance(value, int) and 0 <= value < 10**14 else value
+    return COMPACT.fullmatch(text) if isinstance(text, str) else None
+
+
+def _spell_out(value: object) -> object:
+    """Return a time with marks between its parts and its offset in digits; what is no text as it is."""
+    if compact := _match_compact(value):
+        year, month, day, hour, minute, second, offset = compact.groups("")
+        clock = f"T{hour}:{minute}:{second or '00'}{offset}" if hour else ""
+        return f"{year}-{month}-{day}{clock}"
+    if not isinstance(value, str):
+        return value
+    text = OF_JAVASCRIPT.sub(r"\2 \1 \3\4", " ".join(value.split()))
+    for name, offset in NAMED_ZONES:
+        text = name.sub(offset, text)
+    return text
 
 
 def _write(moment: datetime, zone: str) -> str:

@@ -73,6 +73,16 @@ def messages_of(payload: object, rule: Rule, **other: Any) -> list[tuple[object,
         ("1795226400", "", "2026-11-21T02:00:00Z"),
         ("Sun, 29 Nov 2026 14:30:15 +0100", "", "2026-11-29T13:30:15Z"),
         ("29 Nov 2026 14:30:15 -0000", "", "2026-11-29T14:30:15Z"),
+        ("Sun, 29 Nov 2026 14:30:15", "", "2026-11-29T13:30:15Z"),  # of no zone, as any other
+        ("Sun, 29 Nov 2026 14:30:15 CET", "", "2026-11-29T13:30:15Z"),
+        ("29 Jul 2026 14:30 MESZ", "UTC", "2026-07-29T12:30:00Z"),
+        ("2026-07-29 14:30:15 CEST", "", "2026-07-29T12:30:15Z"),
+        ("2026-07-29T14:30:15+02:00[Europe/Berlin]", "", "2026-07-29T12:30:15Z"),  # as Java writes it
+        ("20260729", "", "2026-07-28T22:00:00Z"),
+        (20260729, "UTC", "2026-07-29T00:00:00Z"),
+        ("20260729T123015Z", "", "2026-07-29T12:30:15Z"),
+        ("202607291430", "", "2026-07-29T12:30:00Z"),  # no milliseconds of 1976
+        ("20260729T143015+0200", "UTC", "2026-07-29T12:30:15Z"),
         ("2026-07-29 10:30:00 UTC", "", "2026-07-29T10:30:00Z"),  # as Ruby writes it
         ("2026-07-29T10:30:00+02", "", "2026-07-29T08:30:00Z"),
         ("Wed Jul 29 2026 10:30:00 GMT+0200 (Central European Summer Time)", "", "2026-07-29T08:30:00Z"),
@@ -104,6 +114,8 @@ def test_a_local_time_is_the_instant_at_which_a_clock_there_shows_it(moment: dat
         "0001-01-01T00:00:00",
         "01.01.0001",
         "2026-07-29 10:30:00 UTC02",
+        "20260230",
+        20261301,
         True,
         10**400,
         [],
@@ -205,6 +217,13 @@ def test_an_error_repeats_no_value_of_the_payload() -> None:
         ("  Ada.L@Example.TEST ", "ada.l@example.test"),
         ("Ada Lovelace <ADA@example.test>", "ada@example.test"),
         ("mailto:ada@example.test", "ada@example.test"),
+        ("mailto:ada@example.test?subject=PC910", "ada@example.test"),
+        ("ada@example.test<mailto:ada@example.test>", "ada@example.test"),  # as Outlook writes a link
+        ("Ada Lovelace [mailto:ada@example.test]", "ada@example.test"),
+        ("[ada@example.test](mailto:ada@example.test)", "ada@example.test"),
+        ("'ada@example.test'; ", "ada@example.test"),
+        ("o'brien@example.test", "o'brien@example.test"),
+        ("ada@example.test (bob@example.test)", None),
         ("\ufeffada@exam\u00adple.test\u200b\u00a0", "ada@example.test"),  # as it is copied from a page
         ("ada@müller.test", "ada@müller.test"),
         ("ada@example.test, bob@example.test", None),
