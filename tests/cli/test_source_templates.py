@@ -243,8 +243,11 @@ def test_mails_of_immowelt_and_immonet_and_forwarded_ones_are_read(cli: Cli) -> 
             assert change["occurred_at"] == "2026-11-29T13:30:15Z"
 
 
-def test_without_a_mail_address_the_phone_names_the_person(cli: Cli) -> None:
-    feedback = make_feedback(email="").replace("<vorname>", "<tel>0221 / 123 45 67</tel><vorname>")
+@pytest.mark.parametrize(
+    "known", ["<tel>0221 / 123 45 67</tel>", "<tel>k. A.</tel><mobil>0221 1234567</mobil>"]
+)
+def test_without_a_mail_address_the_phone_names_the_person(cli: Cli, known: str) -> None:
+    feedback = make_feedback(email="").replace("<vorname>", f"{known}<vorname>")
     [change] = changes_of(cli, add(cli, "openimmo-feedback"), feedback.encode())
     assert change["childid"] == {"address": {"phone": "+492211234567"}}
 
