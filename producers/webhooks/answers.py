@@ -180,4 +180,4 @@ def _agree(found: Sequence[FormField], name: str) -> object:
 
 def _fold(name: str) -> str:
     """Return a name as it is compared: without case, marks at its end, and what stands for a blank."""
-    return " ".join(re.split(r"[\s._-]+", name.casefold())).strip(" :*?")
+    return " ".join(re.split(r"[\s._\u2010-\u2015-]+", name.casefold())).strip(" :*?")

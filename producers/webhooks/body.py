@@ -45,6 +45,7 @@ OTHER_KINDS: Final = (
     (b"\x89PNG", "an image"),
     (b"\xff\xd8\xff", "an image"),
     (b"GIF8", "an image"),
+    (b"\xd0\xcf\x11\xe0", "a file of Office, or a mail as Outlook saves it (.msg); forward it as .eml"),
 )
 
 

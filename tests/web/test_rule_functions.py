@@ -347,6 +347,11 @@ TALLY = [
             "a@b.test",
         ),
         ({"your-email": "a@b.test"}, "your-email", "a@b.test"),
+        (
+            [{"label": "E\u2011Mail", "value": "a@b.test"}],
+            "E-Mail",
+            "a@b.test",
+        ),  # a hyphen that breaks no line
         ({"1.3": "Ada", "1.6": "Lovelace"}, "1.3", "Ada"),
         ({"1_3": "Ada", "1_6": "Lovelace"}, "1.3", "Ada"),
         ({"Objekt_Nr_": "PC910"}, "Objekt-Nr.", "PC910"),
