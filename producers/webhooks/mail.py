@@ -7,17 +7,17 @@ refused. Everything is bounded before the parser works on it. Pure.
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from email import message_from_bytes, policy
 from email.errors import MessageError
 from email.message import EmailMessage
 from functools import cache
-from html import unescape
 from typing import Any, Final
 
 from producers.webhooks.contacts import normalize_email
 from producers.webhooks.fields import decode_text
+from producers.webhooks.mail_text import html_to_text, merge_fields
 from producers.webhooks.times import write_time
 from worker.contract.quoting import escape_unprintable
 from worker.errors import Fault, InvalidChange
@@ -38,59 +38,25 @@ KNOWN: Final = frozenset(
 CONTENT_HEADER: Final = re.compile(rb"(?im)^content-[a-z-]{1,40}:[^\n]*(?:\n[ \t][^\n]*)*")
 BOUNDARY: Final = re.compile(rb"(?i)boundary[ \t]*=|^content-type:[ \t]*message/", re.MULTILINE)
 STRUCTURED: Final = re.compile(r"(?i).*\b(xml|json)\b")
+XML: Final = re.compile(r"<([?]xml|[A-Za-z_][\w.-]*(:[A-Za-z_][\w.-]*)?[\s/>])")  # `<https://…>` is none
 INLINE_NAME: Final = re.compile(r"(?i).*[.](xml|json|eml)")
 WIDE: Final = ("utf-16", "utf-32", "ucs")  # whose plain letters could be taken for UTF-8
 
+# What hides an enquiry in a way that is not read, by its kind or its name.
+SEALED: Final = (
+    (
+        re.compile(r"(?i).*ms-tnef|.*winmail[.]dat"),
+        "is a winmail.dat, by which Outlook hides what it attaches",
+    ),
+    (re.compile(r"(?i).*pkcs7-mime|.*[.]p7m"), "is encrypted, or signed so that only S/MIME can read it"),
+    (
+        re.compile(r"(?i).*vnd[.]ms-outlook|.*[.]msg"),
+        "is a mail as Outlook saves it (.msg); forward it as .eml",
+    ),
+)
+
 ReadContent = Callable[[bytes, str], object]
 """Reads the content of an attachment by its content type; raises InvalidChange if it is not readable."""
-
-MAX_PAGE: Final = 200_000  # characters of HTML
-MAX_FIELDS: Final = 500
-MAX_LABEL: Final = 60  # characters
-MAX_LINE: Final = 2000
-LINE: Final = re.compile(rf"([^\s:][^:]{{0,{MAX_LABEL - 1}}}):(?!//)(.*)")
-MARKS: Final = "> \t*•-"  # before a line that is quoted or one of a list
-TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]{0,20})[^<>]*>|<!--|<[!?][^<>]*>")
-NEW_LINE: Final = frozenset(("p", "div", "br", "tr", "li", "ul", "table", "h1", "h2", "h3", "h4", "h5", "hr"))
-UNSEEN: Final = frozenset(("script", "style", "head", "title"))
-
-
-def html_to_text(page: str) -> str:
-    """Return the text of a page of HTML: each line and each row of a table in a line.
-
-    It is not parsed, only rid of its tags: the parser of Python takes minutes for one that is made for it.
-    """
-    page, pieces, at = page[:MAX_PAGE], list[str](), 0
-    while match := TAG.search(page, at):
-        pieces.append(" ".join(page[at : match.start()].split("\n")))
-        name, at = (match[2] or "").lower(), match.end()
-        if match[0] == "<!--" or (name in UNSEEN and not match[1]):
-            end = re.compile("-->" if match[0] == "<!--" else f"</{name}[^<>]*>?", re.IGNORECASE).search(
-                page, at
-            )
-            at = end.end() if end else len(page)
-        pieces.append("\n" if name in NEW_LINE else " ")
-    pieces.append(" ".join(page[at:].split("\n")))
-    lines = (" ".join(line.split()) for line in unescape("".join(pieces)).splitlines())
-    return "\n".join(line for line in lines if line)
-
-
-def find_fields(text: str) -> list[dict[str, str]]:
-    """Return the lines `label: value` of a text; a value may stand in the line below its label."""
-    fields: list[dict[str, str]] = []
-    label = ""
-    for line in text.splitlines():
-        words = line.strip().lstrip(MARKS)[:MAX_LINE]
-        match = LINE.fullmatch(words)
-        if match and not match[2].strip():
-            label = match[1].strip()
-        elif match or (label and words):
-            name, value = match.groups() if match else (label, words)
-            fields.append({"label": name.strip(), "value": value.strip()})
-            label = ""
-        if len(fields) >= MAX_FIELDS:
-            break
-    return fields
 
 
 def is_mail(body: bytes) -> bool:
@@ -175,11 +141,11 @@ def _read_message(
             texts.append(_read_text(part, content))
         else:
             attachments.append(_read_attachment(part, content, read_content))
-    text = "\n".join(plain)[:MAX_TEXT]
-    if text.lstrip().startswith("<?xml"):
+    text, page = "\n".join(plain)[:MAX_TEXT], html_to_text("\n".join(pages))
+    if XML.match(text.lstrip()):
         attachments.append(_read_value("", "text/xml", text.strip().encode(), read_content))
-    text = text if text.strip() else html_to_text("\n".join(pages))
-    mail |= {"text": text, "fields": find_fields(text), "attachments": attachments}
+    text = text if text.strip() else page
+    mail |= {"text": text, "fields": merge_fields(text, page), "attachments": attachments}
     for inner in forwarded:
         _read_message(inner, mails, read_content, level=level + 1)
 
@@ -187,7 +153,7 @@ def _read_message(
 def _find_forwarded(part: EmailMessage, content: bytes) -> EmailMessage | None:
     """Return the mail that a part holds, None if it holds none."""
     kind = part.get_content_type()
-    if kind == "message/rfc822" and part.is_multipart():
+    if kind in ("message/rfc822", "message/global") and part.is_multipart():
         return _read_forwarded(part)
     return _parse(content) if is_mail(content) and not kind.startswith("text/") else None
 
@@ -226,8 +192,8 @@ def _read_headers(message: EmailMessage) -> dict[str, object]:
         if name.lower() not in headers:  # reading one may take long
             headers[name.lower()] = _read_header(message, name, str(value))
     sender, is_report = str(headers.get("from", "")), message.get_content_type() == "multipart/report"
-    mailer = (normalize_email(sender) or "").partition("@")[0] in ("mailer-daemon", "postmaster")
-    automatic = str(headers.get("auto-submitted", "no")).strip().lower() not in ("", "no", "auto-generated")
+    address = normalize_email(sender) or sender.lower().rpartition("<")[2].strip('>" ')
+    mailer = re.split(r"[@ ]", address)[0] in ("mailer-daemon", "postmaster")
     date = None
     with suppress(ValueError):
         date = write_time(headers.get("date"))
@@ -240,15 +206,27 @@ def _read_headers(message: EmailMessage) -> dict[str, object]:
         "to": normalize_email(headers.get("to")),
         "subject": headers.get("subject"),
         "is_bounce": is_report or mailer,
-        "is_reply": automatic or "x-autoreply" in headers,
+        "is_reply": _is_reply(headers),
         "headers": headers,
     }
 
 
+def _is_reply(headers: Mapping[str, object]) -> bool:
+    """Return whether a machine replied: it says so, or is Exchange's, which calls a reply generated."""
+    said = str(headers.get("auto-submitted", "no")).strip().lower()
+    if said == "auto-generated":
+        return {"in-reply-to", "x-auto-response-suppress"} <= headers.keys()
+    is_marked = not {"x-autoreply", "x-autorespond"}.isdisjoint(headers)
+    return said not in ("", "no") or is_marked or headers.get("precedence") == "auto_reply"
+
+
 def _read_header(message: EmailMessage, name: str, raw: str) -> str:
-    """Return a header with its encoded words read; one that is too long or broken as it was sent."""
+    """Return a header with its encoded words read; one that is too long or broken as it was sent.
+
+    So is the date: of a zone such as CET the parser makes UTC.
+    """
     text = raw
-    if len(raw) <= SHOWN_HEADER:
+    if len(raw) <= SHOWN_HEADER and name.lower() != "date":
         with suppress(Exception):  # the parser of headers raises what it likes on broken ones
             text = str(message.policy.header_fetch_parse(name, raw))
     return _clean(" ".join(text.split())[:SHOWN_HEADER])
@@ -293,9 +271,12 @@ def _read_value(filename: str, kind: str, content: bytes, read_content: ReadCont
         "text": None,
         "error": None,
     }
-    start = content[:200].decode("latin-1").lstrip("\xef\xbb\xbf\xff\xfe\0 \r\n\t")
+    start = content[:200].decode("latin-1").replace("\0", "").lstrip("\xef\xbb\xbf\xff\xfe \r\n\t")
     is_named = STRUCTURED.match(kind) or INLINE_NAME.fullmatch(filename)
-    if is_named or start.startswith(("<?xml", "{", "[")):
+    is_xml = XML.match(start) and kind != "text/html"
+    if sealed := next((how for pattern, how in SEALED if pattern.match(f"{kind} {filename}")), ""):
+        found["error"] = sealed
+    elif is_named or is_xml or start.startswith(("{", "[")):
         try:
             found["value"] = read_content(content, kind)
         except InvalidChange as error:

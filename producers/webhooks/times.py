@@ -78,7 +78,7 @@ def write_time(value: object, zone: str = DEFAULT_ZONE) -> str | None:
             return write_instant(read_instant(found))
         if OF_A_MAIL.fullmatch(found):
             with suppress(ValueError, IndexError, OverflowError):
-                return _write(parsedate_to_datetime(found), "UTC" if found.endswith("-0000") else zone)
+                return _write(parsedate_to_datetime(found), "UTC" if " -0000" in found else zone)
         try:
             local = parse_local(found)
         except ValueError:

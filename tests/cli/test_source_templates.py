@@ -233,7 +233,8 @@ def test_mails_of_immowelt_and_immonet_and_forwarded_ones_are_read(cli: Cli) -> 
         "<interessent><i_name>L</i_name><i_email>ada@example.test</i_email></interessent></objektanfrage>"
     )
     immonet = "Anbieter-Objekt-ID: 00815\nVorname: Ada\nE-Mail: ADA@example.test\nAnmerkungen: Termin?\n"
-    for mail in (make_mail("", ("a.xml", immowelt.encode("latin-1"))), make_mail(immonet)):
+    drawing = ("logo.svg", b"<svg/>")
+    for mail in (make_mail("", ("a.xml", immowelt.encode("latin-1"))), make_mail(immonet, drawing)):
         for body in (mail, make_mail("Zur Kenntnis", forwards=mail)):
             [change] = changes_of(cli, source, body)
             assert (change["parentid"], change["childid"]) == (

@@ -4,6 +4,7 @@ import time
 import tracemalloc
 from base64 import encodebytes
 from contextlib import suppress
+from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -97,9 +98,13 @@ def test_an_enquiry_is_found_among_others_in_a_forwarded_mail_and_in_one_that_wa
 
 
 def test_a_forwarded_mail_that_is_encoded_as_a_whole_and_a_text_of_wide_letters_are_read() -> None:
-    inner = encodebytes(make_mail("", ("a.xml", make_feedback().encode())))
-    body = HEAD + b"Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n" + inner
-    assert enquiry_of(body)["objekt"]["oobj_id"] == "00815"
+    inner = make_mail("", ("a.xml", make_feedback().encode()))
+    for kind, encoding, written in (
+        (b"rfc822", b"base64", encodebytes(inner)),
+        (b"global", b"8bit", inner),
+    ):
+        body = HEAD + b"Content-Type: message/%s\nContent-Transfer-Encoding: %s\n\n" % (kind, encoding)
+        assert enquiry_of(body + written)["objekt"]["oobj_id"] == "00815"
     wide = encodebytes("E-Mail: ada@example.test\n".encode("utf-16-le"))
     encoded = b"Content-Type: text/plain; charset=utf-16-le\nContent-Transfer-Encoding: base64\n\n"
     assert read(HEAD + encoded + wide)[0]["fields"] == [{"label": "E-Mail", "value": "ada@example.test"}]
@@ -110,6 +115,8 @@ def test_a_forwarded_mail_that_is_encoded_as_a_whole_and_a_text_of_wide_letters_
     [
         ("Sun, 29 Nov 2026 14:30:15 +0100 (CET)", "2026-11-29T13:30:15Z"),
         ("29 Nov 2026 14:30 +0100", "2026-11-29T13:30:00Z"),
+        ("Sun, 29 Nov 2026 14:30:15 CET", "2026-11-29T13:30:15Z"),
+        ("Sun, 29 Nov 2026 13:30:15 -0000 (UTC)", "2026-11-29T13:30:15Z"),
         ("gestern", None),
         ("", None),
     ],
@@ -150,6 +157,10 @@ def test_several_attachments_are_all_there_and_a_broken_one_is_named() -> None:
             "<td><a href='mailto:x'>ada@example.test</a></td></tr></table>"
             "Anmerkungen:<br>Bitte um R&uuml;ckruf.</body></html>",
         ),
+        (
+            "plain",
+            "*Anbieter-Objekt-ID:* PC910\n**E-Mail:** ada@example.test\n*Anmerkungen:*\nBitte um Rückruf.\n",
+        ),
     ],
 )
 def test_the_lines_of_a_plain_mail_and_of_a_page_are_fields(kind: str, text: str) -> None:
@@ -161,9 +172,51 @@ def test_the_lines_of_a_plain_mail_and_of_a_page_are_fields(kind: str, text: str
     ]
 
 
-def test_xml_as_the_text_of_a_mail_is_an_enquiry_too() -> None:
-    body = HEAD + b"Content-Type: text/plain; charset=utf-8\n\n" + make_feedback().encode()
+def test_a_page_beside_a_text_fills_in_the_fields_that_the_text_does_not_have() -> None:
+    message = EmailMessage()
+    message["From"] = "noreply@portal.test"
+    message.set_content("Ihr Programm zeigt keine Seiten an.\nTelefon: 0221 1\n")
+    message.add_alternative("<p>E-Mail: ada@example.test</p><p>Telefon: 0221 2</p>", subtype="html")
+    [mail] = read(message.as_bytes())
+    assert mail["text"].startswith("Ihr Programm")
+    assert mail["fields"] == [
+        {"label": "Telefon", "value": "0221 1"},
+        {"label": "E-Mail", "value": "ada@example.test"},
+    ]
+
+
+FEEDBACK = make_feedback()
+BARE = FEEDBACK.partition("?>")[2].lstrip()
+
+
+@pytest.mark.parametrize("feedback", [FEEDBACK, BARE])
+def test_xml_as_the_text_of_a_mail_is_an_enquiry_too(feedback: str) -> None:
+    body = HEAD + b"Content-Type: text/plain; charset=utf-8\n\n" + feedback.encode()
     assert enquiry_of(body)["objekt"]["oobj_id"] == "00815"
+    [mail] = read(HEAD + b"Content-Type: text/plain\n\n<https://portal.test/>\nE-Mail: ada@example.test")
+    assert (mail["attachments"], len(mail["fields"])) == ([], 1)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("application/octet-stream", ""), ("text/plain", "anfrage.txt")])
+@pytest.mark.parametrize("content", [BARE.encode(), BARE.encode("utf-16"), FEEDBACK.encode("utf-16")])
+def test_xml_is_known_by_how_it_begins(kind: str, name: str, content: bytes) -> None:
+    body = make_mail("Neue Anfrage", (name, content), kind=kind)
+    assert enquiry_of(body)["objekt"]["oobj_id"] == "00815"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        ("application/ms-tnef", "", "winmail.dat"),
+        ("application/octet-stream", "winmail.dat", "winmail.dat"),
+        ("application/x-pkcs7-mime", "smime.p7m", "S/MIME"),
+        ("application/vnd.ms-outlook", "Anfrage.msg", "forward it as .eml"),
+    ],
+)
+def test_what_hides_an_enquiry_is_named(kind: str, name: str, told: str) -> None:
+    payload = {"mails": read(make_mail("", (name, b"\x78\x9f\x3e\x22"), kind=kind))}
+    with pytest.raises(InvalidChange, match=told):
+        check_mail_is_read(payload, [])
 
 
 @pytest.mark.parametrize(
@@ -171,8 +224,21 @@ def test_xml_as_the_text_of_a_mail_is_an_enquiry_too() -> None:
     [
         ({}, False, False),
         ({"From": "MAILER-DAEMON@mx.test"}, True, False),
+        ({"From": "MAILER-DAEMON (Mail Delivery System)"}, True, False),
+        ({"From": "Postmaster Immobilien <ada@example.test>"}, False, False),
         ({"Auto_Submitted": "auto-replied"}, False, True),
         ({"Auto_Submitted": "auto-generated"}, False, False),
+        ({"Auto_Submitted": "auto-generated", "In_Reply_To": "<a@b.test>"}, False, False),
+        (  # out of office, as Exchange writes it
+            {
+                "Auto_Submitted": "auto-generated",
+                "In_Reply_To": "<a@b.test>",
+                "X_Auto_Response_Suppress": "All",
+            },
+            False,
+            True,
+        ),
+        ({"Precedence": "auto_reply"}, False, True),
     ],
 )
 def test_bounces_and_replies_of_machines_are_told_apart(
