@@ -100,11 +100,10 @@ def _field_of(answer: object) -> Mapping[str, Any]:
 def _read_answers(form: Mapping[str, Any]) -> Iterator[FormField]:
     """Yield the answers under the titles of their questions, and what was hidden in the form."""
     definition = form.get("definition")
-    questions = definition.get("fields") if isinstance(definition, dict) else None
     titles = {
         question.get("id"): tuple(_names_of(question))
-        for question in (questions if isinstance(questions, list) else ())
-        if isinstance(question, dict) and isinstance(question.get("id"), str)
+        for question in _list_questions(definition)
+        if isinstance(question.get("id"), str)
     }
     for answer in form["answers"]:
         if asked := _field_of(answer):
@@ -112,6 +111,15 @@ def _read_answers(form: Mapping[str, Any]) -> Iterator[FormField]:
             yield FormField(tuple(names), _read_value(answer))
     if isinstance(form.get("hidden"), dict):
         yield from (FormField((str(key),), value) for key, value in form["hidden"].items())
+
+
+def _list_questions(definition: object) -> Iterator[Mapping[str, Any]]:
+    """Yield the questions of a form, or of a group of them, and those of groups within it."""
+    questions = definition.get("fields") if isinstance(definition, dict) else None
+    for question in questions if isinstance(questions, list) else ():
+        if isinstance(question, dict):
+            yield question
+            yield from _list_questions(question.get("properties"))
 
 
 def _read_field(names: tuple[str, ...], entry: object) -> FormField:
@@ -132,11 +140,13 @@ def _text(value: object) -> str:
 def _read_value(entry: Mapping[str, Any]) -> object:
     """Return the value of a field: of what was chosen the texts, one alone without a list."""
     kind = entry.get("type")
-    if isinstance(kind, str) and kind in entry:  # {"type": "email", "email": "…"}
+    if isinstance(kind, str) and kind in entry and kind not in NAMES:  # {"type": "email", "email": "…"}
         return _read_choice(entry[kind])
     value = next((entry[name] for name in VALUES if name in entry), None)
     if isinstance(entry.get("options"), list):
         value = _read_options(value, entry["options"])
+    if isinstance(value, dict) and isinstance(entry.get("columns"), list):
+        value = _read_rows(value, entry)
     if isinstance(value, dict) and "value" in value:  # a value with more to it, such as the text of an option
         value = value.get("optionValue") or value["value"]
     return unwrap(value)
@@ -150,7 +160,7 @@ def _read_choice(value: object) -> object:
     return unwrap([text for text in (*texts, value.get("other")) if text not in (None, "")])
 
 
-def _read_options(value: object, options: Sequence[object]) -> object:
+def _read_options(value: object, options: Sequence[object]) -> list[object]:
     """Return the texts of the options whose ids were chosen; a value that is no id stays."""
     texts = {
         _text(option.get("id")): option.get("text", option.get("label"))
@@ -159,6 +169,13 @@ def _read_options(value: object, options: Sequence[object]) -> object:
     }
     chosen = value if isinstance(value, list) else [value]
     return [texts.get(_text(each), each) for each in chosen if each is not None]
+
+
+def _read_rows(value: Mapping[str, Any], entry: Mapping[str, Any]) -> Mapping[object, object]:
+    """Return what was chosen in each row of a matrix, by the texts of its rows."""
+    named = entry["rows"] if isinstance(entry.get("rows"), list) else []
+    rows = zip(_read_options(list(value), named), value.values(), strict=True)
+    return {_text(row): unwrap(_read_options(chosen, entry["columns"])) for row, chosen in rows}
 
 
 def unwrap(value: object) -> object:

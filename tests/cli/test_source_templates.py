@@ -297,6 +297,9 @@ def test_bookings_of_cal_com_are_those_of_each_attendee(cli: Cli) -> None:
     assert [each["childid"]["address"]["email"] for each in made] == ["a@x.test", "b@x.test"]
     ended = changes_of(cli, source, sample_of("cal.com", ("triggerEvent", "BOOKING_CANCELLED")))
     assert [each["action"] for each in ended] == ["delete"]
+    later = ("createdAt", "2026-11-30T13:30:15.538Z")
+    again = changes_of(cli, source, sample_of("cal.com", ("payload.attendees", two), later))
+    assert again[0]["event_id"] != made[0]["event_id"]  # the seat was given up, and is taken once more
 
 
 @pytest.mark.parametrize(
@@ -373,6 +376,7 @@ def test_a_form_that_was_sent_off_makes_its_change_whatever_it_says_of_that(cli:
         ("website-form", b"null"),
         ("website-form", b"{}"),
         ("website-form", b'{"email": "a@x.test", "objektnr": "1", "status": "spam"}'),
+        ("website-form", b'{"email": "a@x.test", "objektnr": "1", "status": "Spam"}'),
         ("github", sample_of("github", head=GITHUB + b"ping")),
         ("github", sample_of("github", ("action", "opened"), head=GITHUB + b"issues")),
         ("onoffice-marketplace", b"customerWebId=00001-001&userId=21&timestamp=1795959015"),
@@ -384,6 +388,7 @@ def test_a_form_that_was_sent_off_makes_its_change_whatever_it_says_of_that(cli:
         ("openimmo-feedback", BOUNCE),
         ("openimmo-feedback", make_mail("Ich bin bis Montag im Urlaub.", Auto_Submitted="auto-replied")),
         ("propstack", sample_of("propstack", head=PROPSTACK + b"client_updated HTTP/1.1")),
+        ("propstack", sample_of("propstack", head=PROPSTACK + b"task_created HTTP/1.1")),
         ("propstack", sample_of("propstack", head=PROPSTACK + b"client_property_updated HTTP/1.1")),
     ],
 )

@@ -347,6 +347,31 @@ TALLY = [
             "a@b.test",
         ),
         ({"your-email": "a@b.test"}, "your-email", "a@b.test"),
+        ({"0": {"name": "Ihr Name", "value": "Ada", "type": "name"}}, "Ihr Name", "Ada"),  # WPForms
+        (
+            {
+                "definition": {
+                    "fields": [{"id": "g", "properties": {"fields": [{"id": "f", "title": "Objektnr."}]}}]
+                },
+                "answers": [{"type": "text", "text": "00815", "field": {"id": "f", "ref": "r"}}],
+            },
+            "Objektnr.",
+            "00815",
+        ),
+        (
+            [
+                {
+                    "key": "q9",
+                    "label": "Interesse",
+                    "type": "MATRIX",
+                    "value": {"r1": ["c2"], "r2": ["c1", "c2"]},
+                    "rows": [{"id": "r1", "text": "Kauf"}, {"id": "r2", "text": "Miete"}],
+                    "columns": [{"id": "c1", "text": "bald"}, {"id": "c2", "text": "später"}],
+                }
+            ],
+            "Interesse",
+            {"Kauf": "später", "Miete": ["bald", "später"]},
+        ),
         (
             [{"label": "E\u2011Mail", "value": "a@b.test"}],
             "E-Mail",
