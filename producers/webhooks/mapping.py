@@ -13,8 +13,9 @@ import msgspec
 from producers.webhooks.body import read_body_value
 from producers.webhooks.events import Event, find_account, find_events, find_ignore_rule, is_true, make_scope
 from producers.webhooks.expressions import advise_on_value, lists_of, maps_of, reason_broken, search
-from producers.webhooks.fields import compose, plain_fields
+from producers.webhooks.fields import compose, make_tree, plain_fields, split_fields
 from producers.webhooks.mail import explain_unread_mail
+from producers.webhooks.request_parts import show_query
 from producers.webhooks.scope import NO_DELIVERY, TooMuchWork
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.signed_content import list_expressions
@@ -92,7 +93,10 @@ def _find_broken_expressions(source: Source) -> Iterator[Fault]:
 
 
 def read_payload(source: Source, delivery: WebhookDelivery) -> object:
-    """Return what the rules search: the body's value, or onOffice's query with its ids as numbers."""
+    """Return what the rules search: the body's value, of a GET without one the fields of its query.
+
+    Of onOffice's query the ids are numbers.
+    """
     try:
         return compose(_read_value(source, delivery))
     except RecursionError:
@@ -104,6 +108,9 @@ def _read_value(source: Source, delivery: WebhookDelivery) -> object:
         signed = plain_fields(signed_fields(delivery.url))
         signed.pop("signature", None)
         return {name: _read_number(name, value) for name, value in signed.items()}
+    if delivery.method == "GET" and not delivery.body:  # a form of HTML that says nothing else
+        fields = split_fields(show_query(source, delivery)[1:].encode("latin-1"))
+        return plain_fields(make_tree(fields, repeated=True)) or None
     return read_body_value(delivery)
 
 

@@ -333,6 +333,15 @@ def test_forms_of_websites_are_read_as_each_builder_posts_them(
     assert output.splitlines()[1].endswith(LINKED)
 
 
+def test_a_form_that_is_sent_by_get_is_one_and_a_look_at_its_address_is_none(cli: Cli) -> None:
+    source = add(cli, "website-form")
+    look = b"GET /webhooks/website-form?k=SECRET HTTP/1.1\r\n\r\n"
+    body = look.replace(b" HTTP", b"&email=Ada.Lovelace%40example.test&objektnr=00815 HTTP")
+    output = cli("sources", "try", source, "-", stdin=body).stdout
+    assert output.splitlines()[1].endswith(LINKED)
+    assert "checks this address" in cli("sources", "try", source, "-", stdin=look).stdout
+
+
 def test_names_of_ones_own_form_are_chosen_when_the_source_is_added(cli: Cli) -> None:
     source = add(cli, "website-form", "--set", "mail=field(@, '3')", "--set", "number=field(@, '1.3')")
     output = cli(
