@@ -33,7 +33,7 @@ SHOWN_HEADER: Final = 1000  # characters
 HEAD: Final = 2**16  # bytes in which the head of a mail must end
 NAME: Final = re.compile(rb"([!-9;-~]{1,100}):")
 KNOWN: Final = frozenset(
-    (b"from", b"received", b"return-path", b"message-id", b"mime-version", b"delivered-to")
+    (b"from", b"date", b"received", b"return-path", b"message-id", b"mime-version", b"delivered-to")
 )
 CONTENT_HEADER: Final = re.compile(rb"(?im)^content-[a-z-]{1,40}:[^\n]*(?:\n[ \t][^\n]*)*")
 BOUNDARY: Final = re.compile(rb"(?i)boundary[ \t]*=|^content-type:[ \t]*message/", re.MULTILINE)

@@ -248,6 +248,11 @@ def test_bounces_and_replies_of_machines_are_told_apart(
     assert (mail["is_bounce"], mail["is_reply"]) == (is_bounce, is_reply)
 
 
+def test_a_mail_whose_sender_was_lost_is_one() -> None:
+    [mail] = read(b"To: a@b.test\nDate: Sun, 29 Nov 2026 14:30:15 +0100\n\nE-Mail: ada@example.test\n")
+    assert (mail["from"], mail["fields"][0]["value"]) == (None, "ada@example.test")
+
+
 @pytest.mark.parametrize(
     "body",
     [
