@@ -213,20 +213,30 @@ def test_numbers_of_any_length_are_no_internal_error(front: Front, path: str) ->
     assert front.events == []
 
 
-def test_an_error_that_nobody_expects_is_answered_and_logged_once() -> None:
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/v1/jobs/acme-1", "/v1/jobs/acme-1"),
+        ("/webhooks/deals/a-secret/created", "/webhooks/deals"),
+        ("/relations/webhooks/deals/a-secret", "/relations/webhooks/deals"),  # behind a path above us
+    ],
+)
+def test_an_error_that_nobody_expects_is_answered_and_logged_once(path: str, shown: str) -> None:
     async def fail(scope: Any, receive: Any, send: Any) -> None:
         raise ZeroDivisionError
 
     async def get() -> httpx.Response:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-            return await client.get("/anything")
+            return await client.get(path)
 
-    events: list[tuple[str, object]] = []
+    events: list[tuple[str, object, object]] = []
     app = CorrelationMiddleware(
-        fail, new_id=lambda: "c-1", emit=lambda event, /, **fields: events.append((event, fields["error"]))
+        fail,
+        new_id=lambda: "c-1",
+        emit=lambda event, /, **fields: events.append((event, fields["error"], fields["path"])),
     )
     answer = asyncio.run(get())
     problem(answer, 500)
     assert answer.headers["x-correlation-id"] == "c-1"
-    assert events == [("request.failed", "ZeroDivisionError")]
+    assert events == [("request.failed", "ZeroDivisionError", shown)]

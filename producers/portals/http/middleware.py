@@ -115,8 +115,8 @@ def _close_unread(receive: Receive, send: Send) -> tuple[Receive, Send]:
 
 def _shown_path(scope: Scope) -> str:
     """Return the path of a request for the log: what follows the name of a webhook may be a secret."""
-    path = str(scope.get("path", ""))
-    return "/".join(path.split("/")[:3]) if path.startswith("/webhooks/") else path
+    above, mark, below = str(scope.get("path", "")).partition("/webhooks/")
+    return f"{above}{mark}{below.partition('/')[0]}"
 
 
 class ForwardedMiddleware(ProxyHeadersMiddleware):
