@@ -226,6 +226,18 @@ def test_openimmo_is_read_posted_too_with_pairs_within_each_object(cli: Cli) -> 
     assert first["occurred_at"] == "2026-11-28T23:00:00Z"
 
 
+@pytest.mark.parametrize("is_one", [True, False])
+def test_an_enquiry_beside_a_report_on_a_transfer_is_one(cli: Cli, is_one: bool) -> None:
+    report = "<fehlerliste><objektid>1</objektid></fehlerliste>"
+    feedback, end = make_feedback(), "</openimmo_feedback>"
+    both = feedback.replace(end, f"{report}<objekt><oobj_id>B</oobj_id></objekt>{end}")
+    apart = make_mail(
+        "", ("a.xml", f"<openimmo_feedback>{report}{end}".encode()), ("b.xml", feedback.encode())
+    )
+    [change] = changes_of(cli, add(cli, "openimmo-feedback"), both.encode() if is_one else apart)
+    assert change["parentid"] == ESTATE
+
+
 def test_mails_of_immowelt_and_immonet_and_forwarded_ones_are_read(cli: Cli) -> None:
     source = add(cli, "openimmo-feedback")
     immowelt = (
