@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -365,6 +366,13 @@ def test_names_of_ones_own_form_are_chosen_when_the_source_is_added(cli: Cli) ->
 BOUNCE = make_mail("", ("a.xml", make_feedback().encode()), From="MAILER-DAEMON@mx.test")
 PROPSTACK = b"POST /webhooks/propstack/SECRET/"
 GITHUB = b"POST /webhooks/github HTTP/1.1\nX-GitHub-Delivery: 1\nX-GitHub-Event: "
+
+
+def test_what_github_posts_as_a_form_is_what_it_posts_as_json(cli: Cli) -> None:
+    source, (head, _, body) = add(cli, "github"), by_name("github").read_sample().partition(b"\n\n")
+    form = head + b"\n\n" + urlencode({"payload": body.decode()}).encode()
+    [change] = changes_of(cli, source, form)
+    assert changes_of(cli, source, by_name("github").read_sample()) == [change]
 
 
 def test_a_form_that_was_sent_off_makes_its_change_whatever_it_says_of_that(cli: Cli) -> None:
