@@ -191,10 +191,7 @@ def _read_headers(message: EmailMessage) -> dict[str, object]:
     for name, value in list(message.raw_items())[:MAX_HEADERS]:
         if name.lower() not in headers:  # reading one may take long
             headers[name.lower()] = _read_header(message, name, str(value))
-    sender, is_report = str(headers.get("from", "")), message.get_content_type() == "multipart/report"
-    address = normalize_email(sender) or sender.lower().rpartition("<")[2].strip('>" ')
-    mailer = re.split(r"[@ ]", address)[0] in ("mailer-daemon", "postmaster")
-    date = None
+    sender, date = str(headers.get("from", "")), None
     with suppress(ValueError):
         date = write_time(headers.get("date"))
     return {
@@ -205,10 +202,18 @@ def _read_headers(message: EmailMessage) -> dict[str, object]:
         "reply_to": normalize_email(headers.get("reply-to")),
         "to": normalize_email(headers.get("to")),
         "subject": headers.get("subject"),
-        "is_bounce": is_report or mailer,
+        "is_bounce": message.get_content_type() == "multipart/report" or _is_of_mailer(sender, headers),
         "is_reply": _is_reply(headers),
         "headers": headers,
     }
+
+
+def _is_of_mailer(sender: str, headers: Mapping[str, object]) -> bool:
+    """Return whether a mail is of what delivers mails; forms of websites are sent as postmaster too."""
+    address = normalize_email(sender) or sender.lower().rpartition("<")[2].strip('>" ')
+    name = re.split(r"[@ ]", address)[0]
+    is_unanswerable = "auto-submitted" in headers or headers.get("return-path") == "<>"
+    return name == "mailer-daemon" or (name == "postmaster" and is_unanswerable)
 
 
 def _is_reply(headers: Mapping[str, object]) -> bool:
