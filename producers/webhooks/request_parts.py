@@ -19,13 +19,16 @@ HEAD: Final = re.compile(rb"(GET|POST) (/webhooks/\S*) HTTP/1\.1\r?\n((?:[^\r\n]
 
 
 def make_head(source: Source, delivery: WebhookDelivery) -> bytes:
-    """Return what the source's rules read beside the body, as the head of a request, or nothing."""
-    calls = _calls(source)
-    if not calls:
+    """Return what the source's rules read beside the body, as the head of a request, or nothing.
+
+    What a GET without a body says stands in its query.
+    """
+    calls, is_query = _calls(source), delivery.method == "GET" and not delivery.body
+    if not calls and not is_query:
         return b""
     headers = {name: delivery.headers[name] for name in list_read_headers(source) if name in delivery.headers}
     target = f"/webhooks/{source.name}"
-    if {"query", "path"} & {function for function, _ in calls}:
+    if is_query or {"query", "path"} & {function for function, _ in calls}:
         target += show_path(source, delivery) + show_query(source, delivery)
     return write_head(delivery.method, target, headers)
 

@@ -8,7 +8,7 @@ import hmac
 import json
 import threading
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -252,6 +252,10 @@ def test_a_look_at_an_address_with_its_secret_is_no_failed_job(
     assert "accepted" not in front.store.counts("acme")
     sent = http.get(f"{address}{'&' if '?' in address else '?'}estate=1")  # a form may be sent by GET
     assert sent.status_code == 202
+    [job] = sent.json()["jobs"]  # which no rule can read, and somebody may read again
+    kept = b64decode(front.client("admin").get(f"/v1/jobs/{job['id']}/payload").json()["body"]).decode()
+    assert "?estate=1 HTTP" in kept
+    assert secret not in kept
     if place == "query:k":
         problem(http.get("/webhooks/news?k=wrong"), 401)
 
