@@ -8,8 +8,10 @@ import codecs
 import json
 import re
 from contextlib import suppress
+from html.entities import html5
 from typing import Any, Final, NoReturn
 from xml.parsers import expat
+from xml.sax.saxutils import escape
 
 import msgspec
 import xmltodict
@@ -191,6 +193,9 @@ MAX_XML_DEPTH: Final = 100  # of elements in elements
 MAX_XML_ELEMENTS: Final = 100_000
 WIDE_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")  # of byte order, in UTF-16
 BLANKS: Final = b" \t\r\n\0\x1a"  # around a document, where XML allows none before it and fewer behind it
+NO_TEXT: Final = bytes({*range(32)} - {*b"\t\r\n"})  # what texts that were pasted have, and XML does not
+MAX_MENDED: Final = 1000
+AMPERSAND: Final = re.compile(rb"&(?:(#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)?")
 OF_SCHEMA: Final = ("@xsi:", "@i:")  # xsi:type, xsi:nil, as programs in .NET write them at every value
 DECLARED: Final = re.compile(rb"<\?xml[^>]{0,100}encoding=[\"']([A-Za-z0-9._-]{1,40})[\"']")
 ONE_BYTE: Final = re.compile(r"(iso[-_]?8859[-_]?(?!1$)[0-9]{1,2}|(windows-|cp)125[0-8])")
@@ -201,9 +206,8 @@ def read_xml(body: bytes) -> object:
 
     Raises InvalidChange if this is no XML.
     """
-    content = _recode_xml(body)
     try:
-        _check_xml(content)
+        content = _mend_xml(_recode_xml(body))
         found: object = xmltodict.parse(content, encoding="utf-8", postprocessor=_without_namespace)
     except (expat.ExpatError, ValueError, LookupError) as error:  # ValueError: it has entities
         raise InvalidChange([Fault("", f"expected XML: {escape_unprintable(str(error))}")]) from None
@@ -218,7 +222,7 @@ def _recode_xml(body: bytes) -> bytes:
     """
     if body.startswith(WIDE_MARKS) or b"\0" in body[:4]:
         body = _decode(body, "").encode("utf-8", "replace")
-    body = body.strip(BLANKS).removeprefix(codecs.BOM_UTF8).lstrip(BLANKS)
+    body = body.strip(BLANKS).removeprefix(codecs.BOM_UTF8).lstrip(BLANKS).translate(None, NO_TEXT)
     try:
         body.decode()
     except UnicodeDecodeError:
@@ -226,6 +230,28 @@ def _recode_xml(body: bytes) -> bytes:
         name = declared[1].decode().lower() if declared else ""
         return body.decode(name if ONE_BYTE.fullmatch(name) else WINDOWS, "replace").encode()
     return body
+
+
+def _mend_xml(content: bytes) -> bytes:
+    """Return a document that is well-formed: senders that put texts together write `&` and names of HTML.
+
+    Raises ValueError or ExpatError of what is none all the same.
+    """
+    with suppress(expat.ExpatError):
+        _check_xml(content)
+        return content
+    if b"<![CDATA[" not in content and content.count(b"&") <= MAX_MENDED:  # in CDATA it is itself
+        content = AMPERSAND.sub(_spell_entity, content)
+    _check_xml(content)
+    return content
+
+
+def _spell_entity(match: re.Match[bytes]) -> bytes:
+    name = (match[1] or b"").decode()
+    if name.startswith("#") or name in ("amp", "lt", "gt", "quot", "apos"):
+        return match[0]
+    character = html5.get(f"{name};")
+    return escape(character or match[0].decode()).encode()
 
 
 def _check_xml(body: bytes) -> None:

@@ -79,6 +79,12 @@ def test_json_is_read_in_every_encoding_and_whatever_it_is_called(content_type: 
         ("", b"\xef\xbb\xbf<a>1</a>", {"a": "1"}),
         ("", b'\xef\xbb\xbf\r\n <?xml version="1.0"?>\n<a>1</a>\n\x00', {"a": "1"}),
         ("", '<?xml version="1.0" encoding="UTF-8"?><a>Köln</a>'.encode("utf-16"), {"a": "Köln"}),
+        (  # put together from texts, as forms of websites do
+            "",
+            "<a u='x?a=1&b=2'>Müller & Söhne &lt;&#252;&gt;&nbsp;&uuml;&LT;&x; \x0b\x02Ende&</a>".encode(),
+            {"a": {"@u": "x?a=1&b=2", "#text": "Müller & Söhne <ü>\u00a0ü<&x; Ende&"}},
+        ),
+        ("", b"<a><![CDATA[Villa & Park \x0b]]></a>", {"a": "Villa & Park"}),
         ("", '<?xml version="1.0" encoding="iso-8859-1"?><a>Köln</a>'.encode("utf-16-be"), {"a": "Köln"}),
         (
             "",
@@ -149,12 +155,13 @@ def test_anything_else_is_refused_by_naming_what_it_is(body: bytes, reason: str)
         b"<a>" + b"<b/>" * 250_000 + b"</a>",
         b'<!DOCTYPE l [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]><l>&b;</l>',
         b'<!DOCTYPE l [<!ENTITY e SYSTEM "file:///etc/passwd">]><l>&e;</l>',
+        b"<l>" + b"&" * 1_000_000 + b"</l>",
         b"a[b]" + b"[c]" * 300_000 + b"=1",
         b"a=1&b" + b"[]" * 500_000 + b"=1",
         b"&".join(b"a%d=1" % number for number in range(90_000)),
         b"".join(PART % number for number in range(14_000)) + b"--b0--",
     ],
-    ids=["deep", "wide", "bomb", "external", "brackets", "empty brackets", "fields", "parts"],
+    ids=["deep", "wide", "bomb", "external", "ampersands", "brackets", "empty brackets", "fields", "parts"],
 )
 def test_what_would_cost_much_is_refused_soon_and_in_little_memory(body: bytes) -> None:
     tracemalloc.start()
