@@ -161,11 +161,12 @@ def _read_choice(value: object) -> object:
 
 
 def _read_options(value: object, options: Sequence[object]) -> list[object]:
-    """Return the texts of the options whose ids were chosen; a value that is no id stays."""
+    """Return the texts of the options whose ids or values were chosen; what is neither stays."""
     texts = {
-        _text(option.get("id")): option.get("text", option.get("label"))
+        _text(option.get(key)): text
         for option in options
-        if isinstance(option, dict)
+        for key in ("value", "id")
+        if isinstance(option, dict) and (text := option.get("text") or option.get("label"))
     }
     chosen = value if isinstance(value, list) else [value]
     return [texts.get(_text(each), each) for each in chosen if each is not None]

@@ -170,13 +170,18 @@ def _name(name: bytes | None) -> str:
     return (name or b"").decode("latin-1")
 
 
+TEXT_KIND: Final = re.compile(r"text/|application/(.*[+])?(json|xml)|message/rfc822", re.IGNORECASE)
+TEXT_NAME: Final = re.compile(r"[.](xml|json|eml|txt|csv)\Z", re.IGNORECASE)
+
+
 def _describe_file(file: File) -> dict[str, object]:
     file.file_object.seek(0)
     content, content_type = file.file_object.read(), file.content_type or ""
     file.close()
-    is_text = re.match(r"text/|application/(.*[+])?(json|xml)", content_type, re.IGNORECASE) is not None
+    name = decode_text(file.file_name or b"")
+    is_text = TEXT_KIND.match(content_type) or TEXT_NAME.search(name)
     return {
-        "filename": decode_text(file.file_name or b""),
+        "filename": name,
         "content_type": content_type,
         "size": len(content),
         "text": decode_text(content) if is_text else None,

@@ -349,6 +349,17 @@ TALLY = [
         ({"your-email": "a@b.test"}, "your-email", "a@b.test"),
         ({"0": {"name": "Ihr Name", "value": "Ada", "type": "name"}}, "Ihr Name", "Ada"),  # WPForms
         (
+            [
+                {
+                    "label": "Art",
+                    "value": ["b", "x", "o"],
+                    "options": [{"label": "Kauf", "value": "b"}, {"id": "o"}],
+                }
+            ],
+            "Art",
+            ["Kauf", "x", "o"],
+        ),
+        (
             {
                 "definition": {
                     "fields": [{"id": "g", "properties": {"fields": [{"id": "f", "title": "Objektnr."}]}}]

@@ -148,6 +148,13 @@ def test_anything_else_is_refused_by_naming_what_it_is(body: bytes, reason: str)
         read(body)
 
 
+@pytest.mark.parametrize(("kind", "text"), [("application/octet-stream", "<a/>"), ("image/png", None)])
+def test_a_file_is_text_by_its_name_where_its_kind_says_nothing(kind: str, text: str | None) -> None:
+    name = "Anfrage.XML" if text else "a.png"
+    head = f'--b0\r\nContent-Disposition: form-data; name="f"; filename="{name}"\r\nContent-Type: {kind}'
+    assert read(f"{head}\r\n\r\n<a/>\r\n--b0--\r\n".encode())["f"]["text"] == text
+
+
 @pytest.mark.parametrize(
     "body",
     [
