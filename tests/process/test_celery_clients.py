@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from uuid import UUID
 
@@ -93,7 +94,7 @@ def test_the_same_event_sent_twice_is_one_job_and_a_bad_change_spares_the_others
 
 VALUES = """
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 from celery import Celery
@@ -101,11 +102,13 @@ from celery import Celery
 app = Celery(broker=sys.argv[1])
 change = {"account": "nord", "action": "create", "relationtype": "estate:address:interested"}
 change["batch"] = "values"
-times = {"occurred_at": datetime(2026, 11, 21, 2, tzinfo=UTC), "event_id": UUID(int=7)}
+yesterday = datetime.now(UTC) - timedelta(days=1)
+times = {"occurred_at": yesterday, "event_id": UUID(int=7)}
+naive = {"event_id": "naive", "occurred_at": yesterday.replace(tzinfo=None)}
 app.send_task("relations.accept", [[
     {**change, **times, "parentid": Decimal("505.0"), "childid": [1.0, Decimal(2)]},
     {**change, "event_id": date(2026, 11, 21), "parentid": 505, "childid": 3},
-    {**change, "event_id": "naive", "occurred_at": datetime(2026, 11, 21, 2), "parentid": 505, "childid": 4},
+    {**change, **naive, "parentid": 505, "childid": 4},
 ]], queue="relations.intake")
 for serializer in ("pickle", "yaml"):
     changes = [{**change, "batch": "canary-body", "parentid": 1, "childid": 1}]
@@ -134,7 +137,7 @@ def test_values_of_python_are_read_and_what_is_no_json_is_kept(stack: Stack) -> 
     assert "canary-body" not in stack.log("worker").read_text()
     (naive,) = [job for job in queries.find_jobs("nord", unreadable).entries if job.event_id == "naive"]
     services = build_services(runtime)
-    correction = {"occurred_at": "2026-11-21 02:00:00+01:00"}
+    correction = {"occurred_at": datetime.now(timezone(timedelta(hours=1))).isoformat(" ", "seconds")}
     replay = services.replays.prepare("nord", [naive.id], by="ada", correction=correction)
     assert (replay.eligible, replay.refused) == (1, {})
 
