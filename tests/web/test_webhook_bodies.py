@@ -134,6 +134,7 @@ def test_a_form_of_several_parts_is_known_whatever_its_sender_writes_first(
         (b'{"id": 00815}', "expected JSON"),
         (b"hello there", "expected JSON"),
         (b"%PDF-1.7 x", "a PDF"),
+        (b"\xd0\xcf\x11\xe0x", "forward it as .eml"),
         (b"PK\x03\x04x", "a ZIP archive"),
         (b"\x1f\x8bx", "compressed by gzip"),
         (b"<!DOCTYPE html><html></html>", "a page of HTML"),
