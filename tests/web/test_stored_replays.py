@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -24,7 +23,6 @@ from worker.ports.store import UnreadableMessage
 from worker.usecases.replay import PIECE, requeue
 
 BUYERS = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501}
-YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).isoformat()  # within the memory of relations, always
 FAILED, FAILED_OF_1 = JobFilter(state="failed"), JobFilter(state="failed", parent=1)
 
 
