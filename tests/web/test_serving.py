@@ -20,7 +20,7 @@ from ops.web.routes import operator_routes
 from producers.errors import CannotStart
 from producers.portals.http.application import application
 from producers.portals.http.middleware import CorrelationMiddleware
-from producers.portals.http.server import Server
+from producers.portals.http.server import Server, listen
 from tests.support.http_front import BUYER, SECRETS, Front, problem, read_all, request_head, settings
 from tests.support.waiting import HANGS_AFTER
 from worker.store.redis_store import RedisStore
@@ -32,7 +32,7 @@ import sys
 from pathlib import Path
 from tests.support.http_front import settings
 from producers.portals.http.application import application
-from producers.portals.http.server import Server
+from producers.portals.http.server import Server, listen
 from worker.wiring import Runtime
 runtime = Runtime(settings(Path(sys.argv[1]), sys.argv[2], "http://127.0.0.1:9/"), wake=lambda *_: None)
 server = Server(application(runtime), port=0)
@@ -240,3 +240,40 @@ def test_an_error_that_nobody_expects_is_answered_and_logged_once(path: str, sho
     problem(answer, 500)
     assert answer.headers["x-correlation-id"] == "c-1"
     assert events == [("request.failed", "ZeroDivisionError", shown)]
+
+
+def _has_version_6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _has_version_6(), reason="this machine has no addresses of version 6")
+def test_a_name_may_have_an_address_of_version_6_alone_and_all_addresses_are_those_of_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve, names = socket.getaddrinfo, {"machine-1": ["::1"], "both": ["::1", "127.0.0.1"]}
+
+    def resolve_names(host: str, *more: Any, **options: Any) -> list[Any]:
+        return [found for each in names.get(host, [host]) for found in resolve(each, *more, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_names)
+
+    def where_it_answers(host: str) -> list[str]:
+        with listen(host, 0) as listening:
+            return [each for each in ("127.0.0.1", "::1") if _takes(each, listening.getsockname()[1])]
+
+    assert where_it_answers("machine-1") == ["::1"]
+    assert where_it_answers("both") == ["127.0.0.1"]
+    assert where_it_answers("::") == ["127.0.0.1", "::1"]
+    assert where_it_answers("") == ["127.0.0.1"]
+
+
+def _takes(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=10).close()
+    except OSError:
+        return False
+    return True

@@ -19,7 +19,7 @@ from worker.wiring import Runtime, open_traces
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Where to listen; put a TLS proxy in front of anything else.",
+    help="Where to listen (`::` is everywhere); put a TLS proxy in front of anything else.",
 )
 @port_option("--port", 8080, "0 takes any free one.")
 @click.option(

@@ -54,9 +54,8 @@ class Server:
         root_path: str = "",
         bounds: Mapping[str, float] = NO_OTHERS,
     ) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+            self._socket = listen(host, port)
         except OSError as error:
             raise cannot_listen(host, port, error) from error
         # A response is two small writes, which Nagle's algorithm would keep 40 ms apart.
@@ -118,6 +117,17 @@ class GracefulServer(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at an address, or at that of a name: of version 4, if it has one.
+
+    `::` is every address of both versions, and nothing every one of version 4.
+    """
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, *_, address = min(found)  # AF_INET is less than AF_INET6
+    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+    return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
 
 
 def connection_limit() -> int:
