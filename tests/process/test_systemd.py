@@ -15,6 +15,8 @@ from worker.background import EXIT_TIMEOUT
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "ops/systemd").glob("*.service"))
 SERVICES = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
+CONFINED = r"^(?:[A-Za-z]*(?:Protect|Private|Restrict|Lock|Capabilit|NoNew|SystemCall|UMask)[A-Za-z]*)=.*$"
+MOST_EXPOSED = 40  # tenths of what systemd-analyze calls the exposure level
 IN_CONTAINER = {
     "${LISTEN}": "0.0.0.0",
 }
@@ -68,6 +70,12 @@ def test_the_interface_has_ended_by_itself_before_it_is_killed() -> None:
     assert grace > SHUTDOWN_SECONDS + EXIT_TIMEOUT + 1.0
 
 
+def test_no_unit_may_do_more_than_the_others() -> None:
+    allowed = {unit.stem: re.findall(CONFINED, unit.read_text("utf-8"), re.MULTILINE) for unit in UNITS}
+    assert len({tuple(lines) for lines in allowed.values()}) == 1, allowed
+    assert {"CapabilityBoundingSet=", "ProtectSystem=strict"} <= set(allowed["relations-api"])
+
+
 @pytest.mark.skipif(
     not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed: apt-get install systemd"
 )
@@ -81,3 +89,8 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
     assert [
         line for line in f"{run.stdout}\n{run.stderr}".splitlines() if "relations-" in line
     ] == []  # it reports others too
+    exposed = ["systemd-analyze", "security", "--offline=true", f"--threshold={MOST_EXPOSED}"]
+    for unit in UNITS:
+        run = subprocess.run([*exposed, unit], capture_output=True, text=True, check=False)
+        if "unrecognized option" not in run.stderr:  # before systemd 250
+            assert run.returncode == 0, run.stdout.splitlines()[-1]
