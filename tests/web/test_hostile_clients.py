@@ -80,6 +80,8 @@ def test_a_head_without_end_is_refused_before_it_fills_the_memory(front: Front) 
         b"GET /v1/jobs?account=a b HTTP/1.1\r\nHost: here\r\n\r\n",  # a URL with a blank
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # the beginning of TLS
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",  # HTTP/2 with prior knowledge
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nGET /healthz HTTP/1.1\r\nHost: here\r\n\r\n",  # of HAProxy
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12) + b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n",
         b"POST /v1/changes HTTP/1.1\r\nHost: here\r\nContent-Length: many\r\n\r\n",
         b"POST /v1/changes HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: here\r\n broken: line\r\n\r\n",
@@ -99,6 +101,7 @@ def test_what_is_no_http_is_refused_by_a_problem_document(front: Front, sent: by
     document = json.loads(body)
     assert (document["status"], document["title"]) == (400, "Bad Request")
     assert "no HTTP/1.1 request" in document["detail"]
+    assert "PROXY" in document["detail"]  # what a balancer may put before all requests
     assert "callback" not in document["detail"]
 
 

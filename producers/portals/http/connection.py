@@ -25,7 +25,7 @@ LINGER_SECONDS: Final = 30.0  # that the rest of a request may come after the la
 LINGERING: Final = (400, 431)  # statuses of what may not have come whole, and is not slow
 UPGRADE_HEADERS: Final = (b"upgrade", b"http2-settings")
 REFUSALS: Final = {
-    400: "this is no HTTP/1.1 request ({reason}); is it TLS, HTTP/2, or a URL that is not escaped?",
+    400: "this is no HTTP/1.1 request ({reason}); is it TLS, HTTP/2, PROXY, or a URL that is not escaped?",
     408: f"the head of the request did not come within {HEAD_SECONDS:g} seconds",
     431: f"the head of the request is longer than {MAX_HEAD} bytes",
     503: "there are too many connections; come again",
