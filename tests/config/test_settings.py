@@ -377,6 +377,8 @@ def test_a_part_of_a_password_is_not_taken_for_the_name_of_an_option(faults: Fau
             "redis+sentinel://:hunter2/b@a:26379,b:26379/main/0",
             "in user and password, write what is no letter",
         ),
+        ("redis://::1:6379/0", "an address of version 6 stands in brackets"),
+        ("redis://fd00:1::1", "an address of version 6 stands in brackets"),
         ("redis+cluster://:hunter2/b@a:26379,b:26379", "in user and password, write what is no letter"),
         ('"redis://:hunter2@h:6379/0"', "; leave out the quotation marks"),
         ("redis:6379", "; write redis:// before the host"),

@@ -16,6 +16,7 @@ EXPECTED_PROXY: Final = (
     "expected http://host:port or https://host:port, with user:password@ before the host if it asks"
 )
 ESCAPE: Final = "in user and password, write what is no letter or digit as % and two hexadecimal digits"
+BRACKETS: Final = f"an address of version 6 stands in brackets, as [::1]:6379; {ESCAPE}"
 HOST: Final = re.compile(r"(\[[^][]+\]|[^][:;@]+)(:\d{1,5})?")
 OTHER_SPELLINGS: Final = {
     "valkey": "redis",
@@ -72,7 +73,9 @@ def explain_url(value: str, schemes: Sequence[str]) -> str:
         return f"write {schemes[0]}:// before the host"
     if (own := OTHER_SPELLINGS.get(scheme)) in schemes:
         return f"{scheme}:// is written {own}://"
-    return ESCAPE if scheme in schemes else ""
+    if scheme not in schemes:
+        return ""
+    return BRACKETS if re.search("//[^][/?#@]*:[^][/?#@]*:[^][@]*$", value) else ESCAPE
 
 
 def is_api_url(value: str) -> bool:
