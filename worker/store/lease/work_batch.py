@@ -19,14 +19,14 @@ from worker.store.meta import META_FIELDS, Meta
 
 
 class _Found(NamedTuple):
-    """What stands in an account's keys as its batch is read; `waiting` is how many jobs the queue lists."""
+    """What stands in an account's keys as its batch is read: so many jobs are `claimed`, and `waiting`."""
 
     meta: Meta
     note: WorkNote
     due: list[bytes]
     journal: dict[bytes, bytes]
     listed: list[bytes]
-    claimed: list[str]
+    claimed: int
     waiting: int
     look_ups: bool
 
@@ -40,7 +40,7 @@ def read_batch(
     journal = {name: entry for name, entry in found.journal.items() if name not in leased.under_way}
     leased.note_meta(found.meta)
     if found.claimed and (not leased.claimed.jobs or leased.claimed.recovered is not None):
-        return _recover(leased, found.claimed, journal, now)
+        return _recover(leased, journal, now)
     limit = found.note.limit(leased.holder, max_jobs)
     # One that grows again after a death leaves none, so that what killed keeps its place in the order.
     for_queue = min(-(-limit // 4), limit - 1, found.waiting) if limit == max_jobs else 0
@@ -79,7 +79,7 @@ def _read_account(leased: LeasedAccount, max_jobs: int, now: int) -> _Found:
     reads.zrangebyscore("due", "-inf", now, start=0, num=max_jobs)
     reads.hgetall("journal")
     reads.lrange("queue", 0, max_jobs - 1)
-    reads.lrange("claimed", 0, -1)
+    reads.llen("claimed")
     reads.llen("queue")
     reads.llen("look_ups")
     reads.zrange("parked", 0, 0, withscores=True)
@@ -95,7 +95,7 @@ def _read_account(leased: LeasedAccount, max_jobs: int, now: int) -> _Found:
         due,
         journal,
         listed,
-        [short.decode() for short in claimed],
+        claimed,
         waiting,
         look_ups=bool(unresolved or (parked and parked[0][1] <= now)),
     )
@@ -143,10 +143,9 @@ def _turn_memories(leased: LeasedAccount, commit: AccountCommit) -> None:
     leased.meta = meta._replace(memories=generation, memories_since=commit.now)
 
 
-def _recover(
-    leased: LeasedAccount, claimed_ids: Sequence[str], journal: Mapping[bytes, bytes], now: int
-) -> WorkBatch:
+def _recover(leased: LeasedAccount, journal: Mapping[bytes, bytes], now: int) -> WorkBatch:
     """Return the jobs that a dead worker had claimed, for those of their relations that are not open."""
+    claimed_ids = leased.database.read_names(leased.account, "lrange", "claimed", 0, -1)
     leased.jobs |= read_jobs(leased.database, leased.account, claimed_ids)
     waiting = [
         job
