@@ -156,8 +156,9 @@ class ReadAhead:
         if not _is_plain(work) or self._is_early(work):
             self.stop()
             return False
-        types = {relation.type for relation in work.named}
-        if (self._has_conflicted or all(map(self._is_free, types))) and not _touches(work, in_progress):
+        named = work.named
+        may_share = self._has_conflicted or all(map(self._is_free, {relation.type for relation in named}))
+        if may_share and not any(relation in in_progress for relation in named):
             return True
         self._waiting = 0 if self._has_conflicted else self._waiting + len(work.jobs)
         self._has_conflicted = True
@@ -178,7 +179,3 @@ class ReadAhead:
 def _is_plain(work: WorkBatch) -> bool:
     """Return whether the batch has new changes only, and nothing that died or has to be looked up."""
     return not (work.due or work.begun or work.recovered or work.condemned or work.small or work.look_ups)
-
-
-def _touches(work: WorkBatch, in_progress: Container[Relation]) -> bool:
-    return any(relation in in_progress for relation in work.named)
