@@ -287,7 +287,7 @@ class SideBySide(RuleBasedStateMachine):
             self.on_leases(pair, lambda lease: lease.settle(name, writes))
             self.sent.append((account, name))
 
-    @rule(account=accounts, what=st.sampled_from(["step", "begun", "settled"]))
+    @rule(account=accounts, what=st.sampled_from(["step", "begun", "settled", "both"]))
     def lose_last_write(self, account: str, what: str) -> None:
         """Let the store forget the last write of a holder, as a failover does."""
         pair, name = self.valid_lease(account), self.new_id()
@@ -304,10 +304,12 @@ class SideBySide(RuleBasedStateMachine):
         for (redis, base), entry in zip(keys, kept, strict=True):
             if what == "settled":
                 redis.hset(f"{base}journal", name, entry)
-            elif what == "begun":
-                redis.hdel(f"{base}journal", name)
-            else:
+            elif what == "step":
                 redis.hincrby(f"{base}holder", "step", -1)
+            else:
+                redis.hdel(f"{base}journal", name)
+                if what == "both":  # it is not there, and one that was settled is
+                    redis.hset(f"{base}journal", f"{name}-before", entry)
         steps = STEPS[3:] if what == "step" else STEPS[4:5]
         answers = [self.on_leases(pair, step) for step in steps]
         assert all(answer.kind is StoreRolledBack for answer in answers)

@@ -246,7 +246,7 @@ class Commit:
         self._opened: dict[tuple[int, int], int] = defaultdict(int)
 
     def check(self, key: str, field: str | bytes, value: object) -> None:
-        """Let the commit hold only while the field of a hash has this value ("": it is not there).
+        """Let the commit hold only while the field of a hash has this value ("": not there, "*": any).
 
         The field `#` stands for how many fields it has.
         """

@@ -105,7 +105,7 @@ def commit(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tupl
         key = keys[int(args[at]) - 1]
         counted = to_bytes(server.hlen(key)) if args[at + 1] == b"#" else None
         found = counted or server.hget(key, args[at + 1]) or b""
-        if found != args[at + 2]:
+        if found != args[at + 2] and not (found and args[at + 2] == b"*"):
             return check, found
         at += 3
     while at < len(args):

@@ -45,7 +45,7 @@ class LeasedAccount:
         self.memories: dict[Relation, Memory] = {}
         self.opened: set[Relation] = set()
         self.claimed = ClaimedWork()
-        self.journal: dict[bytes, bytes] | None = None  # None before it was read
+        self.journal: set[bytes] | None = None  # the ids of its requests, None before it was read
         self.under_way = set[bytes]()  # requests that were begun under this lease and not settled
         self.noted = list[RequestRecord]()  # requests that were sent without a journal, for the next step
         self.is_unsure = False  # whether the last commit was carried out
@@ -104,10 +104,10 @@ class LeasedAccount:
 
     def clear_journal(self, request_ids: Iterable[str]) -> None:
         """Forget requests that were begun, once they are settled."""
-        journal = self.journal or {}
-        for request_id in map(str.encode, request_ids):
-            journal.pop(request_id, None)
-            self.under_way.discard(request_id)
+        settled = set(map(str.encode, request_ids))
+        self.under_way -= settled
+        if self.journal is not None:
+            self.journal -= settled
 
     # --- steps
 

@@ -86,7 +86,7 @@ def _read_account(leased: LeasedAccount, max_jobs: int, now: int) -> _Found:
     meta, token, work, due, journal, listed, claimed, waiting, unresolved, parked = reads.run()
     if token != leased.holder.encode():
         raise leased.lost()
-    leased.journal = dict(journal)
+    leased.journal = set(journal)
     if not journal.keys() >= leased.under_way:
         raise leased.rolled_back()
     return _Found(

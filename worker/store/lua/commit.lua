@@ -6,14 +6,16 @@
 --   counts the open jobs of a bucket, which has a lifetime while it has none;
 --   KEEP (key; lifetime ms) lets a key live at least so long, whatever was promised before.
 -- Invariant: everything is written or nothing, and only while each checked field of a hash has its value
---   ('': it is not there), or the hash as many fields as are checked (field #).
+--   ('': it is not there, '*': it is), or the hash as many fields as are checked (field #).
 -- A repeated call (the last commit has its id) writes nothing and answers the same.
 if redis.call('HGET', KEYS[1], 'last') == ARGV[1] then return {0, ''} end
 local at = 3
 for check = 1, tonumber(ARGV[2]) do
-  local key, field = KEYS[tonumber(ARGV[at])], ARGV[at + 1]
-  local found = field == '#' and tostring(redis.call('HLEN', key)) or redis.call('HGET', key, field) or ''
-  if found ~= ARGV[at + 2] then return {check, found} end
+  local key, field, wanted = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2]
+  local found = field == '#' and tostring(redis.call('HLEN', key))
+    or wanted == '*' and (redis.call('HSTRLEN', key, field) > 0 and '*' or '')
+    or redis.call('HGET', key, field) or ''
+  if found ~= wanted then return {check, found} end
   at = at + 3
 end
 
