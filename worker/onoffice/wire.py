@@ -119,7 +119,7 @@ def body(
     heads = {call: signed_head(call) for call in set(calls)}
     claim = {"extendedclaim": extendedclaim} if extendedclaim else {}
     encoded = [
-        {**heads[call], "identifier": identifier, "parameters": _parameters(action, claim)}
+        heads[call] | {"identifier": identifier, "parameters": _parameters(action, claim)}
         for call, action, identifier in zip(calls, actions, identifiers, strict=True)
     ]
     return msgspec.json.encode({"token": token, "request": {"actions": encoded}})

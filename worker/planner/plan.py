@@ -139,7 +139,7 @@ def _reads(
 
 
 def _slices(items: tuple[Item, ...], size: int) -> Sequence[tuple[Item, ...]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+    return [items] if 0 < len(items) <= size else [items[at : at + size] for at in range(0, len(items), size)]
 
 
 # --- actions into requests

@@ -262,7 +262,7 @@ def _operation(relation: Relation, state: RelationState, *, with_info: bool) -> 
 
 def _only_modifies(target: Target) -> bool:
     """Return whether only modifies stand behind an upsert: then the relation is most likely there already."""
-    return all(intent.action == "modify" for intent in target.intents)
+    return {"modify"}.issuperset([intent.action for intent in target.intents])
 
 
 def _start_over(
