@@ -111,7 +111,7 @@ def _actions(group: Group, relations: list[Relation], max_ids: int) -> tuple[lis
     if kind == "delete":
         pairs = [((relation.parent,), (relation.child,)) for relation in sorted(relations)]
         return [Action(kind, relation_type, *pair, info, part) for pair in pairs], len(pairs)
-    covered = cover((relation.parent, relation.child) for relation in relations)
+    covered = cover([(relation.parent, relation.child) for relation in relations])
     actions = [
         Action(kind, relation_type, (star.center,), ids, info, part)
         if star.side == "parent"

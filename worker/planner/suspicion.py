@@ -152,10 +152,8 @@ def probe(group: OperationGroup, states: Mapping[Relation, RelationState], failu
     return Request((Action("get", relation.type, (relation.parent,), (), asked=(relation,)),))
 
 
-def _opened(
-    operations: Sequence[Operation], states: Mapping[Relation, RelationState]
-) -> Iterator[OpenRelation]:
-    return (states[operation.relation].open for operation in operations)
+def _opened(operations: Sequence[Operation], states: Mapping[Relation, RelationState]) -> list[OpenRelation]:
+    return [states[operation.relation].open for operation in operations]
 
 
 def _has_failed(opened: OpenRelation) -> bool:

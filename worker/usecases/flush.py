@@ -347,4 +347,4 @@ class _Flush:
 
 
 def _deletes(operations: Iterable[Operation]) -> int:
-    return sum(operation.kind == "delete" for operation in operations)
+    return [operation.kind for operation in operations].count("delete")

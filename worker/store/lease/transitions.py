@@ -105,7 +105,7 @@ def settle(leased: LeasedAccount, request_id: str, writes: Writes) -> None:
     leased.send(commit, change)
     leased.clear_journal([request_id])
     leased.drop_ended_jobs(changed)
-    leased.drop_closed_memories(outcome.relation for outcome in writes.outcomes)
+    leased.drop_closed_memories([outcome.relation for outcome in writes.outcomes])
 
 
 def write_claimed(leased: LeasedAccount) -> None:
