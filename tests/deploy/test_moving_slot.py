@@ -26,6 +26,7 @@ from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.ports.store import IntakeBounds
 from worker.redis.client import connect
+from worker.store.commit import Commit
 from worker.store.redis_store import RedisStore
 
 BUYER = "estate:address:buyer"
@@ -141,6 +142,32 @@ def test_what_is_accepted_while_its_slot_moves_ends_and_all_else_is_later(
     jobs = [load.world.store.get_job(f"acme-{number:09d}") for number in load.accepted]
     assert {job.state if job else "" for job in jobs} == {"succeeded"}
     assert inspector_of(load.world.store).inspect("acme").flaws == ()
+
+
+def test_what_empties_a_key_while_its_slot_moves_is_written_as_a_whole_or_not_at_all(
+    cluster: Cluster,
+) -> None:
+    database = RedisStore(connect(cluster.url), "moving").database
+    database.redis.flushall()
+    write = Commit(database, "acme")
+    write.run("ZADD", "due", 1, "first")
+    write.run("HSET", "counts", "open", 1)
+    write.send()
+    source = next(node for node in cluster.nodes if owns(node))
+    target = next(node for node in cluster.nodes if node is not source)
+    slot = int(run_command(source, "CLUSTER KEYSLOT", ACCOUNT_KEY))
+    run_command(target, "CLUSTER SETSLOT", slot, "IMPORTING", run_command(source, "CLUSTER MYID"))
+    run_command(source, "CLUSTER SETSLOT", slot, "MIGRATING", run_command(target, "CLUSTER MYID"))
+    replace = Commit(database, "acme")
+    replace.run("HINCRBY", "counts", "open", 1)
+    replace.run("ZREM", "due", "first")
+    replace.run("ZADD", "due", 2, "second")
+    with pytest.raises(StoreUnavailable):
+        replace.send("replace")
+    for node in (source, target):
+        run_command(node, "CLUSTER SETSLOT", slot, "STABLE")
+    assert database.read("acme", "zrange", "due", 0, -1) == [b"first"]
+    assert database.read("acme", "hget", "counts", "open") == b"1"
 
 
 def owns(node: RedisServer) -> bool:

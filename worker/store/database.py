@@ -300,7 +300,7 @@ class Commit:
             jobs, order = self._place(f"jobs:{bucket}"), self._place(f"order:{bucket}")
             self.run("OPEN", "buckets", bucket, jobs, order, by, lifetime)
         arguments = [commit_id or new_commit_id(), len(self._checks) // 3, *self._checks, *self._commands]
-        names = [f"{self._base}:{name}" for name in self._keys]
+        names = [f"{self._base}:{name}" for name in (*self._keys, keys.NEVER)]
         with translate_errors():
             failed, found = self._database.scripts[self._script](keys=names, args=arguments)
         if failed:

@@ -66,7 +66,7 @@ class RedisDeliveries:
         most = keep.most_bytes if class_ == "genuine" else MAX_REFUSED_BYTES
         age = round(keep.seconds * 1e6)
         content = (found.delivery.id, codec.encode(found.delivery), found.request) if found else ("", "", "")
-        names = [self._database.key(keys.source_tag(source), name) for name in DELIVER_KEYS]
+        names = [self._database.key(keys.source_tag(source), name) for name in (*DELIVER_KEYS, keys.NEVER)]
         head = (class_, self._database.now_text(), *content)
         script = self._database.scripts["deliver" if found else "forget"]
         with translate_errors():

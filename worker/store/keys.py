@@ -94,6 +94,7 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     history          hash    place in a ring of 288 → what the counters were     2 days from the last one
                              when a bucket of five minutes began (JSON)
     pace             hash    see worker/limiter/lua/book.lua                     2 days from its last use
+    never            none    is never there (`NEVER`)                            none
 
 A job's lifetime begins with its end. Jobs and memories say themselves when they end; their bytes go with
 their bucket (9.3 hours of ids) or generation. What they hold: `jobs/stored_job.py`, `memories.py`.
@@ -129,6 +130,12 @@ from worker.store.limits import BUCKET_MS, MAX_CONTENTS
 
 LAYOUT: Final = "2"
 """The version of this layout; release 0.1.0 wrote none, and counts as 1."""
+NEVER: Final = "never"
+"""The key that each script which writes several keys names, too, and that never exists.
+
+So a cluster's node refuses it (TRYAGAIN) while the slot moves. A key that a script empties would count as
+moved to the other node, and the next command on that key would fail, when half of all is written.
+"""
 BUCKET_DIGITS: Final = 4  # of an id's nine for its time: a bucket spans 32 ** 5 ms, 9.3 hours
 
 

@@ -240,7 +240,8 @@ def _write_jobs(
 def deliver(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> None:
     """Do what `deliver.lua` does."""
     class_, now, name, delivery, request, age, most, lifetime = args
-    meta, kept, requests, genuine, refused = keys
+    *own, _never = keys
+    meta, kept, requests, genuine, refused = own
     order = genuine if class_ == b"genuine" else refused
     size = int(server.hget(meta, class_) or 0)
 
@@ -270,5 +271,5 @@ def deliver(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> Non
             break
         size -= forget(id_)
     server.hset(meta, class_, size)
-    for key in keys:
+    for key in own:
         server.pexpire(key, lifetime)

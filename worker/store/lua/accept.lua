@@ -1,6 +1,6 @@
 #!lua
 -- accept(meta, queue, counts, wake, events:0, events:1, events:kept, buckets, look_ups,
---   {jobs, order} per bucket, batch…;
+--   {jobs, order} per bucket, batch…, never;
 --   now, max_backlog, oldest µs, period of events µs, layout, buckets, submissions, max_backlog_bytes,
 --   bucket…, {id, digest, fingerprint ('' ignores content), occurred_at µs (0: now),
 --    bucket's place (< 0: to be looked up), batch's place (0: none), job}…)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- commit(meta, key…; id, checks, {key, field, value}…, {command, key, n, argument × n}…)
+-- commit(meta, key…, never; id, checks, {key, field, value}…, {command, key, n, argument × n}…)
 --   → {0} | {number of the check, found}
 -- A key is named by its place in KEYS.
 -- Two commands are our own: OPEN (buckets; bucket, jobs, order, count, lifetime ms)

@@ -1,5 +1,5 @@
 #!lua
--- deliver(meta, kept, requests, genuine, refused;
+-- deliver(meta, kept, requests, genuine, refused, never;
 --   class ('genuine' or 'refused'), now, id ('': none), delivery, request, age µs, most bytes, lifetime ms)
 --   → nil
 -- `kept` has '<times> <first µs> <delivery>' by id, `requests` what was kept of each request,
@@ -45,4 +45,4 @@ for i = 1, #oldest, 2 do
   forget(oldest[i])
 end
 redis.call('HSET', KEYS[1], class, string.format('%.0f', bytes))
-for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[8]) end
+for i = 1, 5 do redis.call('PEXPIRE', KEYS[i], ARGV[8]) end
