@@ -205,7 +205,7 @@ class Runtime:
         readable = [name for name in names if name in stats and name in paces]
         observing = {name for name, account in known.items() if account.mode == "observe"}
         return Health(
-            now=self.metrics.now() / 1e6,
+            now=(now := self.metrics.now() / 1e6),
             workers=self.metrics.list_workers(),
             sweeps=self.metrics.sweep_stats(),
             memory=self.metrics.memory_usage(),
@@ -215,6 +215,7 @@ class Runtime:
             },
             refusal="" if takes_changes else self._find_refusal(),
             unreadable=[name for name in names if name not in readable],
+            ahead=now - time.time(),
         )
 
     def check_writable(self) -> None:

@@ -45,7 +45,7 @@ from worker.planner.apply_reply import RelationOutcome
 from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry
 from worker.ports.replays import Replay, ReplayEntry
-from worker.ports.store import IntakeBounds, Receipt, Store
+from worker.ports.store import IntakeBounds, Receipt, RefusedChange, Store
 from worker.ports.work import Writes
 from worker.store.database import Database, ScriptedReads
 from worker.store.limits import LEASE_LIFETIME_MS
@@ -97,7 +97,7 @@ def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(
     answer = redis_store.accept(
         "acme", [submission("1", change(1, 9)), submission("2", ahead)], IntakeBounds(NO_LIMIT, MONTH)
     )
-    assert [(refused.position, refused.reason) for refused in answer.refused] == [(1, "ahead")]
+    assert list(answer.refused) == [RefusedChange(1, "ahead", now=START)]
     with pytest.raises(BacklogFull):
         redis_store.accept(
             "acme",

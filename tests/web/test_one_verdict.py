@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from ops.doctor.rights import check_store_rights
 from ops.doctor.workers import check_system, check_workers
 from ops.lookups import describe_resumed, resume_account
 from tests.support.http_front import BUYER, Front
+from worker import wiring
 from worker.celery_config import queue_names
 from worker.contract import from_message
 from worker.ports.metrics import WorkerInfo
@@ -147,6 +149,15 @@ def test_what_a_process_knows_of_itself_is_told_by_it(front: Front, monkeypatch:
     assert httpx.get(f"{front.url}/readyz").json()["notes"] == [
         "accepted but not woken: OperationalError: no"
     ]
+
+
+def test_a_clock_of_the_store_that_is_behind_is_told(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    behind = SimpleNamespace(time=lambda: time.time() + 330.0)  # all goes by the store's clock but this
+    monkeypatch.setattr(wiring, "time", behind)
+    make_healthy(front)
+    assert read_alerts(front) == {("clock_off", ""): "ticket"}
+    [note] = httpx.get(f"{front.url}/readyz").json()["notes"]
+    assert re.match(r"Redis's clock is -33\d s from this machine's: ", note)
 
 
 def test_every_trouble_has_one_alert_of_its_severity() -> None:

@@ -66,12 +66,13 @@ class RefusedChange(NamedTuple):
     """Why a submission was not accepted, and its position in the list.
 
     `conflict`: another change has this event id, as `job`. `ahead`: it occurs in the future. `too_old`: it is
-    older than the relation memory.
+    older than the relation memory. Both are by the store's clock, which is at `now` (µs).
     """
 
     position: int
     reason: Literal["conflict", "ahead", "too_old"]
     job: str = ""
+    now: int = 0
 
 
 class AcceptResult(NamedTuple):

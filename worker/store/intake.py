@@ -242,7 +242,9 @@ def _read_accepted(
         )
     if answer[0] == b"refused":
         refused = (
-            RefusedChange(position, reason.decode(), f"{account}-{job.decode()}" if job else "")
+            RefusedChange(
+                position, reason.decode(), f"{account}-{job.decode()}" if job else "", now=int(answer[2])
+            )
             for position, reason, job in answer[1]
         )
         return AcceptResult((), tuple(refused))

@@ -143,7 +143,7 @@ def accept(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tupl
     latest = accepted_at + CLOCK_AHEAD_US
     fresh, duplicates, refused = _sort_out(rows, known, earliest=at - int(oldest), latest=latest)
     if refused:
-        return b"refused", refused
+        return b"refused", refused, now
     if not fresh:
         return b"ok", 0, duplicates
     waiting = server.llen(keys[1]) + server.llen(keys[8]) - int(meta.get(b"dead", 0))

@@ -19,6 +19,7 @@ MAX_WAIT: Final = 300.0  # seconds that the change at the head of an inbox may w
 MAX_CLAIM_AGE: Final = 7 * 86_400.0  # seconds since the extendedclaim in a file was written
 MAX_PARKED: Final = 100  # changes of an account that wait for records to be found
 REVERTED_TOLD: Final = 86_400.0  # seconds for which it is told that the store went back
+MAX_CLOCK_OFF: Final = 60.0  # seconds between the store's clock and that of a machine
 MAX_FULL: Final = 0.9  # share of the store's memory
 
 SEVERITIES: Final[Mapping[str, Severity]] = {
@@ -30,6 +31,7 @@ SEVERITIES: Final[Mapping[str, Severity]] = {
     "no_sweep": "page",
     "store_full": "page",
     "store_reverted": "ticket",
+    "clock_off": "ticket",
     "unreadable": "page",
     "paused": "page",
     "paused_by_hand": "ticket",
@@ -73,7 +75,8 @@ class AccountHealth(NamedTuple):
 class Health(NamedTuple):
     """What the store tells of the system at a time (seconds); `refusal`: why it takes no changes then.
 
-    What is stored of the accounts that are `unreadable` is not what we write there.
+    What is stored of the accounts that are `unreadable` is not what we write there. The store's clock is
+    `ahead` of this machine's by so many seconds.
     """
 
     now: float
@@ -83,6 +86,7 @@ class Health(NamedTuple):
     accounts: Mapping[str, AccountHealth]
     refusal: str = ""
     unreadable: Sequence[str] = ()
+    ahead: float = 0.0
 
     @property
     def live_workers(self) -> list[WorkerInfo]:
@@ -156,11 +160,23 @@ def find_reverted_trouble(health: Health) -> Trouble | None:
     return Trouble("store_reverted", message, advice)
 
 
+def find_clock_trouble(health: Health) -> Trouble | None:
+    """Return what is wrong if the clocks of the store and of this machine are far apart."""
+    if abs(health.ahead) <= MAX_CLOCK_OFF:
+        return None
+    message = (
+        f"Redis's clock is {health.ahead:+,.0f} s from this machine's: times are judged and requests signed"
+        " by it"
+    )
+    return Trouble("clock_off", message, "Keep both by NTP.")
+
+
 SYSTEM_CHECKS: Final = (
     find_worker_trouble,
     find_sweep_trouble,
     find_memory_trouble,
     find_reverted_trouble,
+    find_clock_trouble,
 )
 
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from worker.config.secret import HOLDS_SECRET, holds_secret, redact_answer, redact_bytes
 from worker.contract import MAX_FAULTS, Change, Override, check, from_message, removes_first
+from worker.contract.instant import SECOND, write_instant
 from worker.contract.message import UNROUTED
 from worker.contract.values import to_plain
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
@@ -249,7 +250,8 @@ def _fault_of(refused: RefusedChange, changes: Sequence[Change], start: int) -> 
         taken = f"{event_id!r} is taken by job {refused.job} with other content"
         return Fault("event_id", f"{taken}; send a new event_id for a new change", position)
     if refused.reason == "ahead":
-        reason = "is more than 5 minutes ahead of the server's clock; check the sender's clock"
+        clock = write_instant(refused.now // SECOND * SECOND)
+        reason = f"is more than 5 minutes ahead of the store's clock, {clock}; set the clock that is wrong"
     else:
         reason = "is older than the relation memory, so it cannot be ordered any more; send it as of now"
     return Fault("occurred_at", reason, position)

@@ -4,7 +4,7 @@
 --   now, max_backlog, oldest µs, period of events µs, layout, buckets, submissions, max_backlog_bytes,
 --   bucket…, {id, digest, fingerprint ('' ignores content), occurred_at µs (0: now),
 --    bucket's place (< 0: to be looked up), batch's place (0: none), job}…)
---   → {'ok', wake, {position, id}…} | {'refused', {position, reason, id}…}
+--   → {'ok', wake, {position, id}…} | {'refused', {position, reason, id}…, now}
 --   | {'full', 'changes' or 'bytes'} | {'layout', found}
 -- Invariant: all or nothing; a repeated call writes nothing and answers the same; a job is in one of the
 --   lists exactly when it is new.
@@ -46,7 +46,7 @@ for i = 0, count - 1 do
     seen[digest] = id .. ' ' .. fingerprint
   end
 end
-if #refusals > 0 then return {'refused', refusals} end
+if #refusals > 0 then return {'refused', refusals, string.format('%.0f', now)} end
 if #fresh == 0 then return {'ok', 0, duplicates} end
 local waiting, bytes = redis.call('LLEN', KEYS[2]) + redis.call('LLEN', KEYS[9]) - tonumber(meta[2] or 0), 0
 if waiting + #fresh > tonumber(ARGV[2]) then return {'full', 'changes'} end
