@@ -30,7 +30,10 @@ from worker.wiring import Runtime, open_traces
 # an endless loop.
 MAX_REDELIVERIES = 20
 SOURCE = "celery"  # of a change that names none
-POISON: Final = f"could not be accepted in {MAX_REDELIVERIES} tries; the logs of the workers say why"
+POISON: Final = (
+    f"its worker failed or ended {MAX_REDELIVERIES} times before it was acknowledged, as their logs say; it"
+    " may be accepted all the same: a replay finds that, and doubles nothing"
+)
 
 
 store_failure: Final = RepeatedFailure()

@@ -241,6 +241,21 @@ def test_a_message_that_failed_as_often_as_it_may_is_kept_for_operators(runtime:
     assert build_services(runtime).replays.prepare("acme", UNREADABLE, by="ada").eligible == 1
 
 
+def test_what_was_accepted_before_its_message_was_given_up_is_not_doubled_by_a_replay(
+    runtime: Runtime,
+) -> None:
+    for retries in (0, tasks.MAX_REDELIVERIES):
+        tasks.accept.apply(args=(GOOD,), task_id="task-1", retries=retries)
+    replays = build_services(runtime).replays
+    replay = replays.prepare("acme", UNREADABLE, by="ada")
+    replays.start(replay.id, by="ada")
+    assert tasks.replay.apply(args=(replay.id,)).successful()
+    (new, given_up) = sorted(
+        runtime.queries.find_jobs("acme", JobFilter()).entries, key=lambda job: job.accepted_at
+    )
+    assert (new.event_id, given_up.replayed_by) == ("task-1:0", (new.id,))
+
+
 def payload(runtime: Runtime, job: JobRecord) -> Payload:
     found = runtime.job_admin.get_payload(job.id)
     assert found is not None
