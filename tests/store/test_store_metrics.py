@@ -13,6 +13,7 @@ from tests.support.store_steps import accept, claim_all, job_admin_of, metrics_o
 from tests.support.store_values import MONTH, NO_LIMIT, START, change, submission
 from worker.background import WorkerHeartbeat
 from worker.contract import Relation
+from worker.contract.instant import SECOND
 from worker.errors import StoreUnavailable
 from worker.ids import IdGenerator
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
@@ -23,6 +24,7 @@ from worker.ports.store import IntakeBounds, Store
 from worker.redis.client import connect
 from worker.store.database import Database
 from worker.store.metrics import RedisMetrics
+from worker.testing import FakeClock
 from worker.usecases.flush_telemetry import FlushCounters
 from worker.usecases.health import Health
 
@@ -68,6 +70,23 @@ def test_account_stats_show_what_waits_what_is_open_and_what_failed(store: Store
     assert acme.pause is not None
     assert acme.pause.reason == "hand"
     assert stats["other"]._replace(pause=None) == (0, 0, 0, 0, 0, {}, {}, None)
+
+
+def test_the_oldest_change_of_a_paused_account_is_none_that_was_cancelled(
+    store: Store, clock: FakeClock
+) -> None:
+    """No flush takes what was cancelled out of its queue."""
+
+    def oldest() -> int:
+        return metrics_of(store).account_stats(["acme"])["acme"].oldest
+
+    jobs = [receipt.job for receipt in accept(store, change(1, 9), change(1, 10))]
+    clock.advance(1.0)
+    accept(store, change(1, 11), first=2)
+    job_admin_of(store).cancel("acme", jobs, AuditEntry("a", "ada", "cancelled"))
+    assert oldest() == START + SECOND
+    job_admin_of(store).cancel("acme", ["acme-002"], AuditEntry("b", "ada", "cancelled"))
+    assert oldest() == 0
 
 
 def test_failures_are_counted_by_error_as_they_come_whatever_is_left_of_the_job(store: Store) -> None:

@@ -22,9 +22,11 @@ from worker.ports.metrics import (
 )
 from worker.redis.client import is_refusal, read_apart, translate_errors, translate_unreadable
 from worker.store import codec, keys
+from worker.store.account import read_jobs
 from worker.store.database import Database
-from worker.store.jobs.stored_job import LoadedJob
+from worker.store.jobs.stored_job import QUEUED, LoadedJob
 from worker.store.keys import bucket_of
+from worker.store.lease.queue import LOOKED_AT
 from worker.store.limits import WORKER_LIFETIME
 from worker.store.pauses import PAUSE_FIELDS, KnownPause
 
@@ -43,7 +45,7 @@ class RedisMetrics:
     def __init__(self, database: Database) -> None:
         self._redis, self._prefix = database.redis, database.prefix
         self._workers, self._sweep = self._shared("workers"), self._shared("sweep")
-        self._scripts = database.scripts
+        self._database, self._scripts = database, database.scripts
 
     def _shared(self, name: str) -> str:
         return keys.shared(self._prefix, name)
@@ -77,15 +79,26 @@ class RedisMetrics:
             answers = pipeline.execute()
             starts = range(0, len(answers), COMMANDS_PER_ACCOUNT)
             rows = [answers[start : start + COMMANDS_PER_ACCOUNT] for start in starts]
-            for base, (_, _, _, head, unresolved, *_) in zip(bases, rows, strict=True):
-                short = (head or unresolved or b"").decode()
+            for base, (listed, _, (dead, _), head, unresolved, *_) in zip(bases, rows, strict=True):
+                short = (head if listed > int(dead or 0) else unresolved or b"").decode()
                 pipeline.hget(f"{base}:jobs:{bucket_of(short)}", short)
                 pipeline.hget(f"{base}:kept", short)
             heads = pipeline.execute() if bases else []
         oldest = map(_accepted_at, heads[::2], heads[1::2])
         return {
-            account: _read_stats(row, at) for account, row, at in zip(accounts, rows, oldest, strict=True)
+            account: _read_stats(row, self._skip_cancelled(account, row) or at)
+            for account, row, at in zip(accounts, rows, oldest, strict=True)
         }
+
+    def _skip_cancelled(self, account: str, row: Sequence[Any]) -> int:
+        """Return since when the first change waits in a queue that has cancelled ones; else 0."""
+        listed, _, (dead, _), *_ = row
+        if not listed > int(dead or 0) > 0:
+            return 0
+        names = self._database.read_names(account, "lrange", "queue", 0, LOOKED_AT - 1)
+        found = read_jobs(self._database, account, names)
+        waiting = (job for name in names if (job := found.get(name)) and job.value.state == QUEUED)
+        return next(map(_waits_since, waiting), 0)
 
     def record_heartbeat(self, worker: WorkerInfo) -> None:
         """Note that the worker is alive, and drop those that have been silent for an hour.
@@ -241,10 +254,14 @@ def _ask_for_stats(pipeline: Any, base: str) -> None:
 
 
 def _accepted_at(text: bytes | None, kept: bytes | None) -> int:
-    """Return since when the first job of a queue waits (µs); a requeued one since then."""
+    """Return since when the first job of a queue waits (µs)."""
     if not text and not kept:
         return 0
-    job = LoadedJob.read("", text or kept or b"", is_kept=not text)
+    return _waits_since(LoadedJob.read("", text or kept or b"", is_kept=not text))
+
+
+def _waits_since(job: LoadedJob) -> int:
+    """Return when the job was accepted (µs), or put back into the queue."""
     return job.value.requeued_at or job.accepted_at
 
 
