@@ -1,6 +1,8 @@
 """Checks of the broker, the workers and the sweep, and that the store has room for what they do."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from ops.doctor.findings import Finding, report
@@ -39,12 +41,26 @@ def check_broker(celery: "Celery", settings: Settings, health: Health | None) ->
         yield Finding("broker", "fail", message, advice)
         return
     try:
-        queues = celery.control.inspect(timeout=REPLY_TIMEOUT).active_queues() or {}
+        replies = celery.control.broadcast("active_queues", reply=True, timeout=REPLY_TIMEOUT) or []
     except Exception as error:  # such as a user of Redis without a right to channels
         message = f"they cannot be asked: {explain_error(error)}"
         yield Finding("workers", "warn", message, _advise_on_silence(settings, error))
         return
+    yield from check_names(replies)
+    names = dict.fromkeys(name for reply in replies for name in reply)
+    queues = {name: [*chain.from_iterable(reply.get(name, ()) for reply in replies)] for name in names}
     yield check_workers(queues, queue_names(settings.prefix), health)
+
+
+def check_names(replies: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Check that no two workers have one name, by what each replied under its own."""
+    counted = Counter(name for reply in replies for name in reply)
+    if shared := sorted(name for name, count in counted.items() if count > 1):
+        message = (
+            f"several are called {', '.join(shared)}: they are listed as one, and the end of one is not seen"
+        )
+        advice = "Give each a name of its own: celery -A worker.app worker -n NAME@%h"
+        yield Finding("workers", "warn", message, advice)
 
 
 def _advise_on_silence(settings: Settings, error: Exception) -> str:

@@ -14,7 +14,7 @@ from ops.doctor.accounts import check_account, check_rights, check_work
 from ops.doctor.findings import Finding
 from ops.doctor.rights import MEND, NO_OTHER_NAMES
 from ops.doctor.server import check_clock, check_eviction, check_persistence, check_server_version
-from ops.doctor.workers import check_workers
+from ops.doctor.workers import check_names, check_workers
 from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
 from tests.support.cli_runner import SECRET, TOKEN, Cli, make_cli, make_environ, write_settings
 from tests.support.error_replies import ErrorReplies, OtherReplies
@@ -134,6 +134,17 @@ def test_workers_must_listen_to_every_queue() -> None:
     assert check_workers({"celery@a": queues[:1], "celery@b": queues[1:]}, wanted).level == "ok"
     assert "relations.ops" in check_workers({"celery@a": queues[:1]}, wanted).message
     assert check_workers({}, wanted).level == "fail"
+
+
+def test_workers_of_one_name_are_a_finding() -> None:
+    reply: dict[str, Any] = {"celery@a": []}
+    assert list(check_names([reply, {"celery@b": []}])) == []
+    [finding] = check_names([reply, {"celery@b": []}, reply])
+    assert (finding.level, finding.message) == (
+        "warn",
+        "several are called celery@a: they are listed as one, and the end of one is not seen",
+    )
+    assert "-n NAME@%h" in finding.advice
 
 
 def test_the_doctor_sees_a_sweep(cli: Cli, runtime: Runtime) -> None:
