@@ -358,6 +358,26 @@ def test_an_option_of_a_url_that_cannot_be_used_is_a_fault(
     assert faults(ACME, {variable: url})[0].startswith(f"{variable}: cannot be used: {reason}")
 
 
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("timeout=5", "the option timeout is unknown; known are heartbeat, login_method"),
+        ("Hunter2=1", "the option is unknown; known are heartbeat, login_method"),
+        ("virtual_host=x", "the option virtual_host is unknown"),
+        ("heartbeat=often", "the option heartbeat expects a number of seconds"),
+        ("ssl_ca_certs=x", "ssl_ options belong to Redis; SSL_CERT_FILE names an authority for amqps://"),
+    ],
+)
+@pytest.mark.parametrize("url", ["amqp://u:p@h/v", "amqps://a//;amqps://b//"])
+def test_an_option_of_a_rabbitmq_that_cannot_be_used_is_a_fault(
+    read: Read, faults: Faults, url: str, query: str, reason: str
+) -> None:
+    [fault] = faults(ACME, {"RELATIONS_BROKER_URL": f"{url}?{query}"})
+    assert fault.startswith(f"RELATIONS_BROKER_URL: cannot be used: {reason}")
+    known = f"{url}?heartbeat=30&login_method=PLAIN"
+    assert read(ACME, {"RELATIONS_BROKER_URL": known}).broker_url == known
+
+
 def test_a_part_of_a_password_is_not_taken_for_the_name_of_an_option(faults: Faults) -> None:
     (fault,) = faults(ACME, {"RELATIONS_REDIS_URL": "redis://:pass?w0rd@h:6379/0"})
     assert "w0rd" not in fault

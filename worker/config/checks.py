@@ -16,7 +16,7 @@ from typing import Final
 from worker.config.kinds import DAY
 from worker.config.secret import SHORT_SECRET, SHORTEST, Secret
 from worker.config.table import join, nearest, quote
-from worker.config.urls import find_proxy, is_private, redis_options
+from worker.config.urls import check_amqp_options, find_proxy, is_private, redis_options
 from worker.config.values import (
     SIGNATURE_LIFE,
     Account,
@@ -138,10 +138,10 @@ def check_traces(key: str, traces: str) -> Iterator[Fault]:
         yield Fault(key, f"needs the package {error.name}; install it with: {install}")
 
 
-def check_redis_url(variable: str, url: str) -> Iterator[Fault]:
-    """Yield what neither store nor broker could use in a URL of Redis."""
+def check_server_url(variable: str, url: str) -> Iterator[Fault]:
+    """Yield what neither store nor broker could use in a URL of Redis, or the broker in one of RabbitMQ."""
     try:
-        redis_options(url)
+        (check_amqp_options if url.startswith("amqp") else redis_options)(url)
     except ValueError as error:
         yield Fault(variable, f"cannot be used: {error}")
 

@@ -166,9 +166,9 @@ def read_environment(environ: Mapping[str, str], reader: TableReader) -> tuple[E
     if variables.broker_url.partition(":")[0] in CLUSTER_SCHEMES:
         reason = "a Redis Cluster cannot be the Celery broker; name a single Redis or RabbitMQ"
         found.append(Fault("RELATIONS_BROKER_URL", f"is missing: {reason}"))
-    found += checks.check_redis_url("RELATIONS_REDIS_URL", variables.redis_url)
-    if "RELATIONS_BROKER_URL" in given and not variables.broker_url.startswith("amqp"):
-        found += checks.check_redis_url("RELATIONS_BROKER_URL", variables.broker_url)
+    found += checks.check_server_url("RELATIONS_REDIS_URL", variables.redis_url)
+    if "RELATIONS_BROKER_URL" in given:
+        found += checks.check_server_url("RELATIONS_BROKER_URL", variables.broker_url)
     found += checks.check_encryption("RELATIONS_API_URL", variables.api_url)
     found += checks.check_proxy(variables.api_url, environ)
     found += checks.check_authorities(variables.api_url, environ)

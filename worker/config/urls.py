@@ -128,6 +128,17 @@ def redis_options(url: str) -> dict[str, Any]:
     return options
 
 
+def check_amqp_options(url: str) -> None:
+    """Raise ValueError for an option in the query of a RabbitMQ's URL, or of several, that cannot be used."""
+    for each in url.split(";"):
+        for name, value in parse_qsl(urlsplit(each).query, keep_blank_values=True):
+            if name.startswith("ssl_"):
+                raise ValueError(
+                    "ssl_ options belong to Redis; SSL_CERT_FILE names an authority for amqps://"
+                )
+            _read_option(name, value, AMQP_OPTIONS)
+
+
 def _check_agreement(parts: SplitResult, options: Sequence[tuple[str, str]]) -> None:
     """Check that nothing is said twice in two ways: store and broker might believe one each."""
     named = {"username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
@@ -153,7 +164,7 @@ def _check_hosts(parts: SplitResult) -> None:
         raise ValueError(f"expected one host; several are redis+sentinel:// or redis+cluster://; {ESCAPE}")
 
 
-def _known_options(scheme: str) -> Sequence[str]:
+def _known_options(scheme: str) -> "Options":
     """Return the options that a URL of this scheme may have."""
     if scheme in SENTINEL_SCHEMES:
         names: Sequence[str] = SENTINEL_OPTIONS
@@ -162,14 +173,15 @@ def _known_options(scheme: str) -> Sequence[str]:
     else:
         names = [name for name in REDIS_OPTIONS if not name.startswith(("sentinel_", "ssl_"))]
     encrypted = [name for name in REDIS_OPTIONS if name.startswith("ssl_")]
-    return [*names, *encrypted] if is_encrypted(scheme) else names
+    known = [*names, *encrypted] if is_encrypted(scheme) else names
+    return {name: REDIS_OPTIONS[name] for name in known}
 
 
-def _read_option(name: str, value: str, known: Sequence[str]) -> Any:
+def _read_option(name: str, value: str, known: "Options") -> Any:
     if name not in known:
         shown = f" {name}" if re.fullmatch(r"[a-z_]{1,40}", name) else ""  # else a part of a password
         raise ValueError(f"the option{shown} is unknown; known are {', '.join(known)}")
-    expected, read = REDIS_OPTIONS[name]
+    expected, read = known[name]
     try:
         return read(value)
     except (KeyError, ValueError):  # whose text may hold a password
@@ -202,7 +214,9 @@ def _read_seconds(value: str) -> float:
     return seconds
 
 
-REDIS_OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+Options = Mapping[str, tuple[str, Callable[[str], Any]]]
+"""What an option expects, and what reads it, by name."""
+REDIS_OPTIONS: Final[Options] = {
     "db": ("the number of a database", lambda value: _read_number(value, least=0)),
     "username": ("text", _read_text),
     "password": ("text", _read_text),
@@ -221,6 +235,11 @@ REDIS_OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "ssl_check_hostname": ("true or false", lambda value: {"true": True, "false": False}[value.lower()]),
 }
 """What may stand in the query of a Redis URL, for store and broker alike."""
+AMQP_OPTIONS: Final[Options] = {
+    "heartbeat": ("a number of seconds", lambda value: _read_number(value, least=0)),
+    "login_method": ("text", _read_text),
+}
+"""What may stand in that of a RabbitMQ's URL: other options of kombu's do nothing, or end in an error."""
 CLUSTER_SCHEMES: Final = ("redis+cluster", "rediss+cluster")
 SENTINEL_SCHEMES: Final = ("redis+sentinel", "rediss+sentinel", "sentinel")
 NETWORK_OPTIONS: Final = ("client_name", "socket_timeout", "socket_connect_timeout", "health_check_interval")
