@@ -12,9 +12,10 @@ import pytest
 
 from ops.web.routes import operator_routes
 from producers.portals.http.application import application
-from producers.portals.http.middleware import clean_root_path
+from producers.portals.http.middleware import THIS_MACHINE, clean_root_path, read_proxies
 from producers.portals.http.server import KEEP_ALIVE_SECONDS, Server
 from tests.support.http_front import BUYER, KEYS, SECRETS, Front
+from worker.errors import InvalidSettings
 from worker.ports.deliveries import DeliveryFilter
 
 PREFIX = "/crm/relations"
@@ -97,6 +98,20 @@ def test_a_stranger_names_no_path(front: Front, monkeypatch: pytest.MonkeyPatch)
     assert [fields for event, fields in front.events if event == "proxy.ignored"] == [
         {"address": "127.0.0.1"}
     ], "once"
+
+
+@pytest.mark.parametrize(
+    "text", ["proxy", "10.0.0.9 10.0.0.8", "10.0.0.9,*", "10.0.0.9/8", '"10.0.0.9"', "[::1]", "10.0.0.9:80"]
+)
+def test_what_is_no_proxy_is_a_fault(front: Front, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", text)
+    with pytest.raises(InvalidSettings, match=r"^FORWARDED_ALLOW_IPS: expected addresses and networks"):
+        Server(application(front.runtime), port=0)
+
+
+def test_proxies_are_addresses_networks_or_all() -> None:
+    assert read_proxies(" 10.0.0.9, 172.16.0.0/12 ,::1,") == "10.0.0.9,172.16.0.0/12,::1"
+    assert (read_proxies(" * "), read_proxies(""), read_proxies(" ")) == ("*", THIS_MACHINE, THIS_MACHINE)
 
 
 def test_a_root_path_is_checked() -> None:

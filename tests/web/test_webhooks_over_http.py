@@ -20,7 +20,7 @@ import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from producers.portals.http.middleware import ForwardedMiddleware
+from producers.portals.http.middleware import ForwardedMiddleware, read_proxies
 from producers.services import build_services
 from tests.support.http_front import BUYER, SECRETS, Front, problem
 from tests.support.store_steps import count_by_state
@@ -369,7 +369,8 @@ def test_only_trusted_proxies_are_believed(trusted: str, address: str, believed:
     headers = [(b"host", b"inside"), (b"forwarded", b'for=1.2.3.4;proto=https;host="hooks.example.test"')]
     client = (address, 1) if address else None
     scope = {"type": "http", "scheme": "http", "path": "/", "client": client, "headers": headers}
-    asyncio.run(ForwardedMiddleware(app, trusted, emit=lambda *_args, **_fields: None)(scope, None, None))
+    middleware = ForwardedMiddleware(app, read_proxies(trusted), emit=lambda *_args, **_fields: None)
+    asyncio.run(middleware(scope, None, None))
     assert seen == [("https", "hooks.example.test") if believed else ("http", "inside")]
 
 

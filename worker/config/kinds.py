@@ -1,6 +1,6 @@
 """What a single setting may be: types with the range of their values, and the words for it. Leaf."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Annotated, Any, Final
 
@@ -103,7 +103,7 @@ Maps = Annotated[
 ]
 
 
-def are_networks(values: tuple[str, ...]) -> bool:
+def are_networks(values: Sequence[str]) -> bool:
     """Whether all of these are networks or addresses of IP, without bits behind the mask."""
     try:
         return all(ip_network(value) for value in values)

@@ -12,11 +12,14 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from producers.portals.http.problems import INTERNAL_ERROR, problem_response
 from worker import log
 from worker.config import HOLDS_SECRET, holds_secret
+from worker.config.kinds import are_networks
 from worker.contract import correlation_of, traceparent_of
-from worker.errors import Fault
+from worker.errors import Fault, InvalidSettings
 from worker.ports import EventSink
+from worker.contract.quoting import quote
 
 THIS_MACHINE: Final = "127.0.0.1,::1"
+PROXIES_VARIABLE: Final = "FORWARDED_ALLOW_IPS"  # uvicorn's name for it
 ROOT_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 MAX_ROOT_PATH: Final = 200  # characters
 MAX_NAMED: Final = 10  # addresses that are logged because they are not believed
@@ -36,6 +39,18 @@ def clean_root_path(path: str) -> str:
     if path and (len(path) > MAX_ROOT_PATH or not ROOT_PATH.fullmatch(path)):
         raise ValueError("expected a path such as /relations: letters, digits and . _ ~ - between slashes")
     return path
+
+
+def read_proxies(text: str) -> str:
+    """Return which proxies are believed, by default this machine's; raises InvalidSettings.
+
+    uvicorn would take any text for the name of one, and believe nobody.
+    """
+    proxies = [proxy for part in text.split(",") if (proxy := part.strip())]
+    if proxies != ["*"] and not are_networks(proxies):
+        expected = "expected addresses and networks such as 10.0.0.9,172.16.0.0/12, or * alone"
+        raise InvalidSettings([Fault(PROXIES_VARIABLE, f"{expected}; got {quote(text)}")])
+    return ",".join(proxies) or THIS_MACHINE
 
 
 def find_headers(scope: Scope, names: frozenset[bytes]) -> dict[str, str]:
@@ -123,7 +138,7 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
     """What a trusted proxy says of a request as its client made it: address, scheme, host, the path above us.
 
     It is uvicorn's middleware, which also reads other names of the headers. Only proxies of
-    `FORWARDED_ALLOW_IPS` are believed: addresses and networks, or `*`; else this machine's own.
+    `FORWARDED_ALLOW_IPS` are believed, as `read_proxies` returns them.
 
     The path above us is the one given, else what a trusted proxy sends as `X-Forwarded-Prefix`. Requests may
     come with it or without; `Location` has it, and so has every path that the application tells.
@@ -132,7 +147,7 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
     """
 
     def __init__(self, app: Any, trusted_hosts: str, *, root_path: str = "", emit: EventSink) -> None:
-        super().__init__(app, trusted_hosts or THIS_MACHINE)
+        super().__init__(app, trusted_hosts)
         self._root_path, self._emit = root_path, emit
         self._ignored: set[str] = set()
 

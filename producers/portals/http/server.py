@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 
 from producers.errors import cannot_listen
 from producers.portals.http.connection import BoundedProtocol
-from producers.portals.http.middleware import ForwardedMiddleware
+from producers.portals.http.middleware import PROXIES_VARIABLE, ForwardedMiddleware, read_proxies
 
 # That requests may take to end when the server stops; wake-ups that wait are sent after it, and its
 # supervisor kills the process after 15 s.
@@ -41,7 +41,7 @@ class Server:
 
     `run` serves until SIGINT or SIGTERM in the main thread, or `stop` from anywhere. As a context manager it
     serves from a thread. `bounds` replaces those of `BoundedProtocol`, for tests. Raises CannotStart if it
-    cannot listen there.
+    cannot listen there, and InvalidSettings if nobody can be who is to be believed.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Server:
         root_path: str = "",
         bounds: Mapping[str, float] = NO_OTHERS,
     ) -> None:
+        proxies = read_proxies(os.environ.get(PROXIES_VARIABLE, ""))
         try:
             self._socket = listen(host, port)
         except OSError as error:
@@ -64,13 +65,7 @@ class Server:
         self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
         self._server = server = GracefulServer(
             _uvicorn_config(
-                # The variable has the name that uvicorn gives it.
-                ForwardedMiddleware(
-                    app,
-                    os.environ.get("FORWARDED_ALLOW_IPS", ""),
-                    root_path=root_path,
-                    emit=app.state.emit,
-                ),
+                ForwardedMiddleware(app, proxies, root_path=root_path, emit=app.state.emit),
                 keep_alive,
                 {"max_connections": connection_limit(), **bounds},
             )
