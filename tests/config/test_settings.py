@@ -1,5 +1,6 @@
 """Loading the settings: what is good comes out typed, and everything wrong is named at once."""
 
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from worker.config import Callback, Settings, checks, load_settings, loader
+from worker.config.secret import Secret
 from worker.config.table import keys_of
+from worker.config.text_file import MAX_FILE
 from worker.config.values import Account, AccountLimits
 from worker.errors import InvalidSettings, NotFound
 
@@ -282,6 +285,31 @@ def test_without_a_name_the_file_is_looked_for_here_and_then_in_etc(
     (here / "relations.toml").symlink_to(here / "nowhere")  # is meant, and not passed over
     with pytest.raises(InvalidSettings, match=r"here/relations\.toml cannot be read"):
         load_settings({}, here)
+
+
+def make_large(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(MAX_FILE + 1)  # takes no room
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkfifo, "it is no file; a pipe or a device cannot be read again"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is no file"),
+        (Path.mkdir, "Is a directory"),
+        (make_large, r"it has 16,777,217 bytes, and may have 16,777,216"),
+    ],
+    ids=["pipe", "device", "folder", "large"],
+)
+def test_what_is_no_file_of_text_is_a_fault_and_no_wait(
+    tmp_path: Path, make: Callable[[Path], None], why: str
+) -> None:
+    make(tmp_path / "odd")
+    with pytest.raises(InvalidSettings, match=f"RELATIONS_CONFIG: .*odd cannot be read: {why}"):
+        load_settings({"RELATIONS_CONFIG": "odd"}, tmp_path)
+    with pytest.raises(InvalidSettings, match=f"file:odd: cannot be read: {why}"):
+        Secret("file:odd", folder=tmp_path).reveal()
 
 
 def test_a_named_file_must_be_there_and_any_file_must_be_toml(tmp_path: Path, faults: Faults) -> None:

@@ -18,6 +18,7 @@ from worker.config.checks import UnreadableSecret, Warned, under
 from worker.config.secret import NamedText, hide_key
 from worker.config.source_checks import check_sharing, check_source
 from worker.config.table import TableReader, join, keys_of, nearest
+from worker.config.text_file import read_text_file
 from worker.config.urls import CLUSTER_SCHEMES, hide_passwords
 from worker.config.values import (
     Account,
@@ -109,7 +110,7 @@ def _name_file(environ: Mapping[str, str]) -> str:
 def read_document(file: Path | None, named_by: str) -> tuple[dict[str, Any], list[Fault]]:
     """Return the content of the settings file, and its faults."""
     try:
-        return tomllib.loads(file.read_text("utf-8-sig")) if file else {}, []
+        return tomllib.loads(read_text_file(file)) if file else {}, []
     except OSError as error:
         return {}, [Fault(named_by, f"{file} cannot be read: {error.strerror}")]
     except (ValueError, RecursionError) as error:  # no TOML, not UTF-8, brackets without end

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NoReturn
 
+from worker.config.text_file import read_text_file
 from worker.errors import Fault, Invalid, InvalidSettings
 
 STARS: Final = "***"
@@ -179,7 +180,7 @@ class NamedText:
             # The last is no one's to choose: a file may be written anew with the time that its content has.
             state = (status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns)
             if state != self._last[0]:
-                self._last = (state, path.read_text("utf-8-sig").strip() or self._last[1])
+                self._last = (state, read_text_file(path).strip() or self._last[1])
         except OSError as error:
             problem = error.strerror or "it is no file"
         except ValueError:  # a path with a null byte, a file that is not UTF-8
