@@ -123,9 +123,11 @@ def _refused(counts: Mapping[str, int], sources: Collection[str]) -> Iterator[Me
     """Yield how many keys and webhooks were refused; of sources that have left the settings, nothing."""
     by_kind: dict[str, dict[tuple[str, ...], int]] = {"key": {}, "webhook": {}}
     for name, count in counts.items():
-        kind, *labels = name.split(":")
-        if kind == "key" or labels[0] in sources:
-            by_kind[kind][tuple(labels)] = count
+        match name.split(":"):
+            case ["key", reason]:
+                by_kind["key"][reason,] = count
+            case ["webhook", source, reason] if source in sources:
+                by_kind["webhook"][source, reason] = count
     for (name, text, label_names), values in zip(REFUSALS, by_kind.values(), strict=True):
         family = CounterMetricFamily(name, text, labels=list(label_names))
         for labels_of, count in values.items():

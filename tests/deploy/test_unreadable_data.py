@@ -1,7 +1,7 @@
 """Something else has written into an account's keys: the others notice nothing, and the doctor tells it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -47,6 +47,11 @@ DAMAGES: dict[str, Damage] = {
     ),
     "no relation": lambda client: client.zadd(f"{BASE}due", {b"\xff": 1}),
     "no name": lambda client: client.rpush(f"{BASE}queue", b"\xff"),
+    "no time of a pause": lambda client: client.hset(f"{BASE}pause", "since", "x"),
+    "no size of a batch": lambda client: client.hset(f"{BASE}work", "size", "x"),
+    "no request": lambda client: client.hset(f"{BASE}journal", "r", "x"),
+    "no time of a wake": lambda client: client.hset(f"{BASE}wake", "at", "x"),
+    "no number of pace": lambda client: client.hset(f"{BASE}pace", "tat", "x"),
     "another type of the audit log": lambda client: client.set(f"{BASE}deeds", "x"),
 }
 
@@ -146,6 +151,57 @@ def test_pages_of_several_accounts_show_the_others_and_its_own_page_says_what_is
     if any(each.name == "unreadable" for each in front.runtime.find_troubles()):
         for path in ("/", "/accounts"):
             assert "what is stored of it cannot be read" in client.get(path).text
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_whoever_works_or_pauses_an_account_that_cannot_be_read_is_told_so(
+    front: Front, redis_client: redis.Redis, damage: str
+) -> None:
+    send_to_each(front)
+    DAMAGES[damage](redis_client)
+    acts: tuple[Callable[[], object], ...] = (
+        lambda: front.runtime.flush("beta"),
+        lambda: front.store.get_pause("beta"),
+        lambda: front.store.pause("beta", Pause("hand")),
+        lambda: front.store.resume("beta"),
+    )
+    for act in acts:
+        with suppress(StoreUnavailable):  # alone
+            act()
+    client = front.client("all")
+    [job] = client.get("/v1/jobs?account=acme").json()["jobs"]
+    for path in ("jobs?account=beta", "jobs?account=beta&state=queued", f"jobs/{job['id']}"):
+        assert client.get(f"/v1/{path}").status_code in (200, 503)
+    assert [each for each in front.events if each[0] == "request.failed"] == []
+
+
+SHARED_DAMAGES: dict[str, Damage] = {
+    "no worker": lambda client: client.hset("relations:workers", "w", "x"),
+    "no time of a sweep": lambda client: client.hset("relations:sweep", "at", "x"),
+    "no number of sweeps": lambda client: client.hset("relations:sweep", "made", "x"),
+    "no account": lambda client: client.sadd("relations:accounts", b"\xff"),
+    "no source": lambda client: client.sadd("relations:sources", b"\xff"),
+    "no reason": lambda client: client.hset("relations:refusals", mapping={"x": 1, "key:a:b": 1, b"\xff": 1}),
+    "no number of refusals": lambda client: client.hset("relations:refusals", "key:unknown", "x"),
+    "no number of deliveries": lambda client: client.hset("relations:deliveries", "immo:accepted", "x"),
+}
+
+
+@pytest.mark.parametrize("damage", SHARED_DAMAGES)
+def test_what_else_stands_in_a_key_beside_the_accounts_is_passed_over(
+    front: Front, redis_client: redis.Redis, damage: str
+) -> None:
+    send_to_each(front)
+    SHARED_DAMAGES[damage](redis_client)
+    redis_client.delete("relations:{acme}:wake")
+    front.woken.clear()
+    front.runtime.sweep()
+    assert "acme" in front.woken
+    client = front.client("all")
+    for path in ("/readyz", "/metrics", "/v1/health", "/v1/accounts", "/v1/deliveries"):
+        assert client.get(path).status_code == 200, path
+    assert "relations_store_up 1" in client.get("/metrics").text
+    assert front.runtime.metrics.sweep_stats().at
 
 
 STOPPING = [name for name in DAMAGES if "type" in name and not name.endswith(("history", "audit log"))]

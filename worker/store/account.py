@@ -7,6 +7,7 @@ from worker.contract import Relation, account_of
 from worker.ports.records import AuditEntry
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
+from worker.redis.client import translate_unreadable
 from worker.store import codec
 from worker.store.database import Commit, Database
 from worker.store.jobs.stored_job import (
@@ -238,7 +239,8 @@ def mark_claims(database: Database, account: str, found: dict[str, LoadedJob]) -
         reads.lrange("claimed", 0, -1)
         reads.hgetall("journal")
         claimed_ids, journal = reads.run()
-        ids, sent = set(claimed_ids), relations_sent(journal)
+        with translate_unreadable(account):
+            ids, sent = set(claimed_ids), relations_sent(journal)
         for job in unsure:
             job.is_claimed = job.short.encode() in ids
             job.is_sent = bool(sent) and not sent.isdisjoint(job.all_relations())

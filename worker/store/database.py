@@ -7,12 +7,13 @@ longer holds, it reads again.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from os import urandom
 from time import monotonic
 from typing import Any, Final, TypeVar
 
 from worker.errors import StoreUnavailable
-from worker.redis.client import Client, is_timeout, translate_errors
+from worker.redis.client import Client, is_timeout, translate_errors, translate_unreadable
 from worker.redis.cluster import LazyClusterClient
 from worker.redis.scripts import Script, load_script
 from worker.store import keys, limits
@@ -215,9 +216,10 @@ class Registry:
                 raise
 
     def names(self) -> set[str]:
-        """Return all names that were added."""
+        """Return all names that were added, and what else may have been written there."""
         with translate_errors():
-            return {name.decode() for name in self._database.redis.smembers(self._key)}
+            found = self._database.redis.smembers(self._key)
+        return {name.decode(errors="replace") for name in found}
 
 
 class Check(Exception):
@@ -316,12 +318,13 @@ def new_commit_id() -> str:
 
 
 def repeat_while_overtaken(account: str, act: Callable[[], Answer]) -> Answer:
-    """Return what the act returns, once nobody comes in between; raise StoreUnavailable if that never is."""
+    """Return what the act returns, once nobody comes in between; raise StoreUnavailable if that never is.
+
+    Raises StoreUnreadable where what the act reads is not what we write there.
+    """
     for _ in range(ATTEMPTS):
-        try:
+        with suppress(Overtaken), translate_unreadable(account):
             return act()
-        except Overtaken:
-            continue
     raise StoreUnavailable(
         f"account {account} is changed too often at this moment; try again", retry_after=1.0
     )

@@ -123,9 +123,8 @@ class RedisMetrics:
     def list_workers(self) -> list[WorkerInfo]:
         """Return every worker that has not reported its end."""
         with translate_errors():
-            return sorted(
-                map(_decode_worker, self._redis.hvals(self._workers)), key=lambda worker: worker.name
-            )
+            texts = self._redis.hvals(self._workers)
+        return sorted(filter(None, map(_read_worker, texts)), key=lambda worker: worker.name)
 
     def record_sweep(self, repaired: int, *, at: int) -> None:
         """Count a sweep; one that cannot be written down is not counted."""
@@ -142,7 +141,7 @@ class RedisMetrics:
         """Return the last sweep's time, the totals of all sweeps, and when the store had gone back."""
         with translate_errors():
             numbers = self._redis.hmget(self._sweep, *SweepStats._fields)
-        return SweepStats(*(int(number or 0) for number in numbers))
+        return SweepStats(*map(_read_count, numbers))
 
     def record_history(self, accounts: Sequence[str], *, at: int) -> None:
         """Note the counters of the accounts that were not noted in this bucket yet, in a ring of buckets."""
@@ -197,7 +196,10 @@ class RedisMetrics:
 
     def _read(self, key: str) -> dict[str, int]:
         with translate_errors():
-            return codec.counts(self._redis.hgetall(key))
+            row = self._redis.hgetall(key)
+        return {
+            name.decode(errors="replace"): count for name, text in row.items() if (count := _read_count(text))
+        }
 
     def _add(self, key: str, counts: Mapping[str, int]) -> None:
         with (
@@ -228,6 +230,21 @@ class RedisMetrics:
 def _place(bucket: int) -> str:
     """Return where in the ring a bucket is noted."""
     return str(bucket % HISTORY_BUCKETS)
+
+
+# What is beside the accounts is of nobody: something else that was written there is passed over.
+
+
+def _read_count(text: bytes | None) -> int:
+    """Return a counter, or a time; 0 for what is none."""
+    return int(text) if text and text.isdigit() else 0
+
+
+def _read_worker(text: bytes) -> WorkerInfo | None:
+    """Return a worker; None for what is none."""
+    with suppress(msgspec.MsgspecError):
+        return _decode_worker(text)
+    return None
 
 
 def _read_point(text: bytes | None) -> HistoryPoint | None:

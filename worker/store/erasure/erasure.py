@@ -12,7 +12,7 @@ from worker.contract import Relation, account_of
 from worker.errors import StoreUnavailable, Unavailable
 from worker.ports.erasure import ERASED, ErasedPiece, RecordRef, UnsettledRequests
 from worker.ports.work import Lease
-from worker.redis.client import is_refusal, translate_errors
+from worker.redis.client import is_refusal, translate_errors, translate_unreadable
 from worker.store import codec, keys
 from worker.store.account import AccountCommit, read_jobs
 from worker.store.acts import Acts
@@ -47,7 +47,8 @@ class RedisErasure(Acts):
                 "if it is paused, resume it, and try again",
                 retry_after=5.0,
             )
-        return UnsettledRequests(self.database.now(), codec.begun(journal))
+        with translate_unreadable(account):
+            return UnsettledRequests(self.database.now(), codec.begun(journal))
 
     def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
         """Return the open relations whose work names a record."""
