@@ -68,7 +68,8 @@ def write_time(value: object, zone: str = DEFAULT_ZONE) -> str | None:
     """Return a time as RFC 3339, None for nothing; raise ValueError if it is none.
 
     It may be in seconds, milliseconds or microseconds since 1970, `dd.mm.yyyy` with or without a time of day,
-    by ISO 8601 or as mails have it. `zone` counts where the sender names none. A date alone is its beginning.
+    with a German or English name of the month, by ISO 8601 or as mails have it. `zone` counts where the
+    sender names none. A date alone is its beginning.
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
@@ -76,15 +77,15 @@ def write_time(value: object, zone: str = DEFAULT_ZONE) -> str | None:
     if isinstance(found, str):
         with suppress(ValueError):
             return write_instant(read_instant(found))
-        if OF_A_MAIL.fullmatch(found):
-            with suppress(ValueError, IndexError, OverflowError):
-                return _write(parsedate_to_datetime(found), "UTC" if " -0000" in found else zone)
         try:
             local = parse_local(found)
         except ValueError:
             raise ValueError(f"expected a date and time that exist, got {quote(found)}") from None
         if local:
             return _write(local, zone)
+        if OF_A_MAIL.fullmatch(found):
+            with suppress(ValueError, IndexError, OverflowError):
+                return _write(parsedate_to_datetime(found), "UTC" if " -0000" in found else zone)
     raise ValueError(
         f"expected a time such as 1764412200, 29.11.2026 or 2026-11-29T10:30, got {quote(value)}"
     )

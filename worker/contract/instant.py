@@ -23,7 +23,32 @@ SECONDS = r"(?::(?P<second>[0-9]{1,2})(?P<fraction>[.][0-9]{1,9})?)?"
 CLOCK = rf"(?P<hour>[0-9]{{1,2}}):(?P<minute>[0-9]{{1,2}}){SECONDS}(?: ?Uhr)?"
 GERMAN = r"(?P<day>[0-9]{1,2})[.] ?(?P<month>[0-9]{1,2})[.] ?(?P<year>[0-9]{4}|[0-9]{2})"
 ISO = r"(?P<year>[0-9]{4})-(?P<month>[0-9]{1,2})-(?P<day>[0-9]{1,2})"
-LOCAL = [re.compile(rf"{day}(?:(?: ?[Tt,] ?| )(?:um )?{CLOCK})?") for day in (GERMAN, ISO)]
+MONTHS = (
+    "januar jänner january",
+    "februar february",
+    "märz maerz mrz march",
+    "april",
+    "mai may",
+    "juni june",
+    "juli july",
+    "august",
+    "september",
+    "oktober october",
+    "november",
+    "dezember december",
+)
+"""Their names, which may be cut after three letters or more."""
+MONTH = r"(?P<month>[^\W\d_]{3,9})[.]?"
+IN_WORDS = rf"(?P<day>[0-9]{{1,2}})[.]? {MONTH} (?P<year>[0-9]{{4}}|[0-9]{{2}})"
+ENGLISH = rf"{MONTH} (?P<day>[0-9]{{1,2}}),? (?P<year>[0-9]{{4}})"
+WEEKDAY = (
+    "(?:(?:mon|diens|donners|frei|sams|sonn)tag|mittwoch|mo|di|mi|do|fr|sa|so"
+    "|(?:mon|tues|wednes|thurs|fri|satur|sun)day|mon|tue|wed|thu|fri|sat|sun)"
+)
+LOCAL = [
+    re.compile(rf"(?:{WEEKDAY}[.]?,? )?{day}(?:(?: ?[T,] ?| )(?:um |at )?{CLOCK})?", re.IGNORECASE)
+    for day in (GERMAN, ISO, IN_WORDS, ENGLISH)
+]
 """How people write a day, or a time without an offset."""
 
 
@@ -71,10 +96,18 @@ def parse_local(text: str) -> datetime | None:
     words = " ".join(text.split())
     if (match := next(filter(None, (pattern.fullmatch(words) for pattern in LOCAL)), None)) is None:
         return None
-    year, month, day = (int(match[name]) for name in ("year", "month", "day"))
+    year, month, day = int(match["year"]), _read_month(match["month"].lower()), int(match["day"])
     hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
     micros = min(round(float(match["fraction"] or 0) * SECOND), SECOND - 1)
     return datetime(year if len(match["year"]) > 2 else 2000 + year, month, day, hour, minute, second, micros)
+
+
+def _read_month(text: str) -> int:
+    """Return the number of a month; 0, which none has, for another word."""
+    if text.isdecimal():
+        return int(text)
+    found = (number for number, names in enumerate(MONTHS, 1) if f" {text}" in f" {names}")
+    return next(found, 0)
 
 
 def read_optional_instant(text: str | None) -> int:
