@@ -103,6 +103,11 @@ class Formatter:
         text = str(number)
         return f"{MASKED}{text[-2:]}" if self.masks and module == PERSONS else text
 
+    def ids(self, type_name: str, side: str, numbers: Sequence[int]) -> str:
+        """Return the ids of a side of an action."""
+        module = module_of(type_name, side)
+        return ", ".join(self.id(module, number) for number in numbers)
+
     def translate(self, text: str) -> str:
         """Return a text that the core wrote, in the language of the page."""
         return Translator(self.texts, self.instant).translate(text)

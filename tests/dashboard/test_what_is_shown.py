@@ -331,6 +331,9 @@ def test_ids_of_persons_are_masked_in_lists_if_the_settings_say_so(front: Front,
         assert "•••54" in browser.get("/jobs").text
         assert "501" in browser.get("/jobs").text
         assert "987654" in browser.get(f"/jobs/{job}").text
+        paths = fill(front)
+        for kind in ("replay", "request"):
+            assert "•••04" in browser.get(paths[kind]).text, kind
 
 
 def test_times_are_shown_in_the_zone_of_the_settings(front: Front, browse: Browse) -> None:
