@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import Request
 from starlette.routing import Match, Route
@@ -16,6 +16,7 @@ from ops.dashboard.page import DashboardDeps, PageRoute
 from ops.dashboard.session import Sessions, SignInLimit
 from ops.operations.local import make_operations
 from producers.portals.http.deps import Threads
+from producers.portals.http.endpoint import dispatch
 from producers.portals.http.refusals import RefusalLog
 from worker.wiring import Runtime
 
@@ -79,13 +80,9 @@ def page_routes(runtime: Runtime, *, send_replay: Callable[[str], None]) -> list
 
 
 def _route(deps: DashboardDeps, path: str, entries: Mapping[str, PageRoute]) -> Route:
-    endpoints: dict[str, Any] = {
+    endpoints = {
         method: page_endpoint(deps, entry, takes_forms_only="GET" not in entries)
         for method, entry in entries.items()
     }
-
-    async def endpoint(request: Request) -> Any:
-        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
-
     kind = HtmlRoute if path == "/" else Route
-    return kind(path, endpoint, methods=list(entries))
+    return kind(path, dispatch(endpoints), methods=list(entries))
