@@ -100,31 +100,35 @@ def commit(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tupl
     """Do what `commit.lua` does."""
     if server.hget(keys[0], "last") == args[0]:
         return 0, b""
-    at = 2
-    for check in range(1, int(args[1]) + 1):
-        key = keys[int(args[at]) - 1]
-        counted = to_bytes(server.hlen(key)) if args[at + 1] == b"#" else None
-        found = counted or server.hget(key, args[at + 1]) or b""
-        if found != args[at + 2] and not (found and args[at + 2] == b"*"):
+    at = 2 + 3 * int(args[1])
+    checks = zip(args[2:at:3], args[3:at:3], args[4:at:3], strict=True)
+    for check, (place, field, expected) in enumerate(checks, 1):
+        key = keys[int(place) - 1]
+        found = to_bytes(server.hlen(key)) if field == b"#" else server.hget(key, field) or b""
+        if found != expected and not (found and expected == b"*"):
             return check, found
-        at += 3
     while at < len(args):
-        command, key, count = args[at].decode(), keys[int(args[at + 1]) - 1], int(args[at + 2])
-        arguments = args[at + 3 : at + 3 + count]
-        if command == "OPEN":
-            bucket, jobs, order, by, lifetime = arguments
-            is_open = server.hincrby(key, bucket, by) > 0
-            for place in (jobs, order):
-                name = keys[int(place) - 1]
-                server.persist(name) if is_open else server.pexpire(name, lifetime)
-        elif command == "KEEP":
-            if server.pttl(key) < int(arguments[0]):
-                server.pexpire(key, arguments[0])
-        else:
-            server.run(command, key, *arguments)
-        at += 3 + count
+        command, key, end = args[at].decode(), keys[int(args[at + 1]) - 1], at + 3 + int(args[at + 2])
+        _write(server, keys, command, key, args[at + 3 : end])
+        at = end
     server.hset(keys[0], "last", args[0])
     return 0, b""
+
+
+def _write(
+    server: MemoryServer, keys: Sequence[str], command: str, key: str, arguments: Sequence[bytes]
+) -> None:
+    """Run a command of a commit; two of them are its own."""
+    if command == "KEEP":
+        if server.pttl(key) < int(arguments[0]):
+            server.pexpire(key, arguments[0])
+    elif command == "OPEN":
+        bucket, jobs, order, by, lifetime = arguments
+        is_open = server.hincrby(key, bucket, by) > 0
+        for name in (keys[int(jobs) - 1], keys[int(order) - 1]):
+            server.persist(name) if is_open else server.pexpire(name, lifetime)
+    else:
+        server.run(command, key, *arguments)
 
 
 def accept(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tuple[Any, ...]:
