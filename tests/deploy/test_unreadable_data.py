@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from ops.doctor.checks import inspect_store
+from producers.services import build_services
 from tests.support.browsing import open_browser
 from tests.support.http_front import BUYER, Front, running
 from worker.errors import StoreUnavailable, StoreUnreadable, Unavailable
@@ -52,6 +53,17 @@ DAMAGES: dict[str, Damage] = {
     "no request": lambda client: client.hset(f"{BASE}journal", "r", "x"),
     "no time of a wake": lambda client: client.hset(f"{BASE}wake", "at", "x"),
     "no number of pace": lambda client: client.hset(f"{BASE}pace", "tat", "x"),
+    "no message of a callback": lambda client: client.hset(f"{BASE}callback", "m", "x"),
+    "no act": lambda client: (client.hset(f"{BASE}deed", "d", "x"), client.zadd(f"{BASE}deeds", {"d": 9e15})),
+    "no replay": lambda client: (
+        client.hset(f"{BASE}replay:beta-9", "about", "x"),
+        client.zadd(f"{BASE}replays", {"beta-9": 9e15}),
+    ),
+    "no record of a request": lambda client: (
+        client.rpush(f"{BASE}requests", "r9"),
+        client.set(f"{BASE}request:r9", "9001"),
+    ),
+    "no faults of a message": lambda client: client.hset(f"{BASE}payload:beta-9", "faults", "x"),
     "another type of the audit log": lambda client: client.set(f"{BASE}deeds", "x"),
 }
 
@@ -170,8 +182,11 @@ def test_whoever_works_or_pauses_an_account_that_cannot_be_read_is_told_so(
             act()
     client = front.client("all")
     [job] = client.get("/v1/jobs?account=acme").json()["jobs"]
-    for path in ("jobs?account=beta", "jobs?account=beta&state=queued", f"jobs/{job['id']}"):
-        assert client.get(f"/v1/{path}").status_code in (200, 503)
+    lists = ("jobs", "errors", "requests", "replays", "callbacks", "batches/x")
+    for path in (*(f"{name}?account=beta" for name in lists), f"jobs/{job['id']}"):
+        assert client.get(f"/v1/{path}").status_code in (200, 404, 503), path
+    with suppress(Unavailable):
+        build_services(front.runtime).erasure.erase("beta", "address", 9001, by="ada")
     assert [each for each in front.events if each[0] == "request.failed"] == []
 
 

@@ -9,6 +9,7 @@ from redis import Redis
 
 from tests.support.store_steps import accept, deliveries_of, dump_keys
 from tests.support.store_values import BUYER, change
+from worker.errors import StoreUnreadable
 from worker.ports.deliveries import Delivery, DeliveryFilter, DeliveryRetention, KeptDelivery, RuleTrace
 from worker.ports.erasure import RecordRef
 from worker.ports.store import Store
@@ -205,6 +206,21 @@ def test_what_a_server_lost_of_it_is_found_and_mended(
     assert len(flaws) == 2
     assert "1 " in flaws[0].message
     assert "bytes" in flaws[1].message
+    assert no_flaws(deliveries)
+    assert names(deliveries) == ["2"]
+
+
+def test_a_delivery_that_cannot_be_read_is_named_and_mended(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    deliveries = deliveries_of(redis_store, lambda _: SMALL)
+    for name in "12":
+        deliveries.keep(made(name, b"body"))
+    redis_client.hset("t:{webhook:immo}:kept", "immo-1", "x")
+    redis_client.zadd("t:{webhook:immo}:genuine", {b"\xff": 9e15})
+    with pytest.raises(StoreUnreadable, match="what is stored of delivery immo-1 cannot be read"):
+        deliveries.find(EVERYTHING)
+    assert "2 of its deliveries" in deliveries.inspect("immo", repair=True)[0].message
     assert no_flaws(deliveries)
     assert names(deliveries) == ["2"]
 

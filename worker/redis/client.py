@@ -4,7 +4,8 @@ import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
 from redis import Redis
@@ -20,6 +21,9 @@ from worker.redis.sentinel import connect_sentinel
 
 Client = Redis
 Found = TypeVar("Found")
+Owner = TypeVar("Owner")
+Answer = TypeVar("Answer")
+Given = ParamSpec("Given")
 NoPermissionError = redis_errors.NoPermissionError
 OutOfMemoryError = redis_errors.OutOfMemoryError
 RedisError = redis_errors.RedisError
@@ -140,9 +144,24 @@ def translate_unreadable(*accounts: str) -> Iterator[None]:
     """Raise StoreUnreadable where what is stored of these accounts is not what we write there."""
     try:
         yield
+    except UnicodeEncodeError:  # of what is asked, which no Redis takes
+        raise
     except UNREADABLE as error:  # without what was read: it may be about people
         message = f"what is stored of account {', '.join(accounts)} cannot be read"
         raise StoreUnreadable(message) from error
+
+
+def tells_unreadable(
+    method: Callable[Concatenate[Owner, str, Given], Answer],
+) -> Callable[Concatenate[Owner, str, Given], Answer]:
+    """Return a method about an account, its first argument, that raises StoreUnreadable in that way."""
+
+    @wraps(method)
+    def call(self: Owner, account: str, /, *args: Given.args, **options: Given.kwargs) -> Answer:
+        with translate_unreadable(account):
+            return method(self, account, *args, **options)
+
+    return call
 
 
 def read_apart(

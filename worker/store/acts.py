@@ -8,6 +8,7 @@ from collections.abc import Callable
 from worker.ports.queries import CursorPage
 from worker.ports.records import AuditEntry
 from worker.ports.store import Retention
+from worker.redis.client import tells_unreadable
 from worker.store import codec
 from worker.store.account import AccountCommit
 from worker.store.database import Commit, Database, Overtaken, repeat_while_overtaken
@@ -89,6 +90,7 @@ class RedisAuditLog(Acts):
         repeat_while_overtaken(account, act)
         trim_audit_log(self.database, account)
 
+    @tells_unreadable
     def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> CursorPage[AuditEntry]:
         """Return a page of the audit log, newest first."""
         start = -1

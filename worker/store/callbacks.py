@@ -12,7 +12,7 @@ from worker.contract import account_of
 from worker.contract.instant import SECOND
 from worker.ports.callbacks import BatchCounts, CallbackMessage, DueCallbacks, Watch
 from worker.ports.queries import CursorPage
-from worker.redis.client import translate_unreadable
+from worker.redis.client import tells_unreadable, translate_unreadable
 from worker.store import codec
 from worker.store.database import Commit, Database
 from worker.store.limits import MAX_EXAMINED, MAX_MESSAGES, MAX_WATCHED
@@ -164,6 +164,7 @@ class RedisCallbacks:
         """Return one message."""
         return self._read_messages(account_of(message_id), [message_id])[0]
 
+    @tells_unreadable
     def list_messages(
         self, account: str, *, limit: int = 50, cursor: str = ""
     ) -> CursorPage[CallbackMessage]:

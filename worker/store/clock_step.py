@@ -10,7 +10,7 @@ import msgspec
 from worker.contract import Relation
 from worker.planner.relation_state import OpenRelation
 from worker.ports.callbacks import CallbackMessage
-from worker.redis.client import translate_unreadable
+from worker.redis.client import tells_unreadable
 from worker.store import codec
 from worker.store.account import AccountCommit, read_jobs, read_memories
 from worker.store.acts import Acts, send_act
@@ -32,16 +32,13 @@ _decode_message = msgspec.json.Decoder(CallbackMessage).decode
 class RedisClockStep(Acts):
     """What `ports.Store` does after the clock was set back."""
 
+    @tells_unreadable
     def bring_forward(self, account: str, by: int) -> int:
         """Let everything be due by so many µs earlier that is dated later than now; return how much that is.
 
         Open relations, doubts, parked changes, replays that run, labels that are looked at, and messages of
         callbacks. Generations began earlier, too. A second call, after one that was not counted, is harmless.
         """
-        with translate_unreadable(account):
-            return self._bring_forward(account, by)
-
-    def _bring_forward(self, account: str, by: int) -> int:
         moves = {
             "due": self._move_relations,
             "parked": self._move_parked,

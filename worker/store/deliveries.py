@@ -4,11 +4,13 @@ They have a hash tag per source, since a delivery may be about several accounts,
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 
 from worker.contract import account_of
+from worker.errors import StoreUnreadable
 from worker.ports.deliveries import (
     GENUINE,
     Delivery,
@@ -113,7 +115,7 @@ class RedisDeliveries:
             for name in classes:
                 reads.zrevrangebyscore(name, until, since, start=0, num=most + 1, withscores=True)
             rows = [row for answer in reads.run() for row in answer]
-            places += [(int(at), name.decode()) for name, at in rows]
+            places += [(int(at), name.decode(errors="replace")) for name, at in rows]
         return sorted((place for place in places if place < after), reverse=True)[:most]
 
     def _read_places(self, places: Sequence[tuple[int, str]]) -> Iterator[Delivery]:
@@ -203,9 +205,10 @@ class RedisDeliveries:
         commit = Commit(self._database, keys.source_tag(source))
         commit.check("kept", "#", len(kept))
         messages = list[str]()
-        whole = kept.keys() & {name for order in orders for name in order}
+        placed = {name for order in orders for name in order}
+        whole = {name for name, text in kept.items() if name in placed and _is_readable(name, text)}
         if parts := {name for names in (kept, requests, *orders) for name in names} - whole:
-            messages.append(f"only a part is there of {len(parts)} of its deliveries")
+            messages.append(f"only a part is there, or can be read, of {len(parts)} of its deliveries")
             for command, key in PARTS:
                 commit.run(command, key, *sorted(parts))
         for name, order, number in zip(CLASSES, orders, counted, strict=True):
@@ -223,7 +226,7 @@ class RedisDeliveries:
         reads = self._database.reads(keys.source_tag(source))
         for name in CLASSES:
             reads.zrange(name, 0, -1)
-        names = [name.decode() for order in reads.run() for name in order]
+        names = [name.decode(errors="replace") for order in reads.run() for name in order]
         for start in range(0, len(names), PIECE):
             piece = names[start : start + PIECE]
             texts, requests = self._read(source, "kept", piece), self._read(source, "requests", piece)
@@ -247,9 +250,20 @@ def source_of(delivery_id: str) -> str:
 
 
 def _read_delivery(name: str, text: bytes, at: int) -> Delivery:
-    times, first, content = text.split(b" ", 2)
-    found = _decode(content)
-    return msgspec.structs.replace(found, id=name, at=at, first_at=int(first), times=int(times))
+    """Read a delivery; raise StoreUnreadable for what is none."""
+    try:
+        times, first, content = text.split(b" ", 2)
+        found = _decode(content)
+        return msgspec.structs.replace(found, id=name, at=at, first_at=int(first), times=int(times))
+    except ValueError as error:
+        raise StoreUnreadable(f"what is stored of delivery {name} cannot be read") from error
+
+
+def _is_readable(name: bytes, text: bytes) -> bool:
+    """Return whether it is a delivery, of a name that is text."""
+    with suppress(ValueError, StoreUnreadable):
+        return bool(_read_delivery(name.decode(), text, 0))
+    return False
 
 
 def _read_cursor(cursor: str) -> tuple[int, str]:

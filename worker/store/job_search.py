@@ -11,7 +11,6 @@ from typing import Final
 
 from worker.ports.queries import CursorPage
 from worker.ports.records import FOREVER, JobFilter, JobRecord
-from worker.redis.client import translate_unreadable
 from worker.store import codec, keys
 from worker.store.account import (
     find_by_keys,
@@ -223,9 +222,7 @@ class OpenJobSearch:
 
     def find(self, below: int) -> CursorPage[JobRecord] | None:
         """Return the page; None where there are too many to look at each of them."""
-        with translate_unreadable(self._account):
-            names = self._read_names()
-        if names is None:
+        if (names := self._read_names()) is None:
             return None
         known = read_jobs_with_claims(self._database, self._account, names).values()
         found = [job for job in known if matches(job, self._wanted)]

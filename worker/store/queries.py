@@ -22,7 +22,7 @@ from worker.ports.records import (
     RelationEvent,
 )
 from worker.ports.requests import RequestRecord
-from worker.redis.client import translate_unreadable
+from worker.redis.client import tells_unreadable
 from worker.store import keys
 from worker.store.account import (
     find_by_keys,
@@ -52,6 +52,7 @@ class RedisQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @tells_unreadable
     def find_jobs(
         self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = ""
     ) -> CursorPage[JobRecord]:
@@ -103,12 +104,9 @@ class RedisQueries:
         found = read_memories(self._database, account, relations, now=self._database.now(), opens=False)
         return {relation: tuple(memory.history(account)) for relation, memory in found.items()}
 
+    @tells_unreadable
     def account_state(self, account: str) -> AccountState:
         """Return what decides whether something of the account is sent now."""
-        with translate_unreadable(account):
-            return self._read_state(account)
-
-    def _read_state(self, account: str) -> AccountState:
         now, reads = self._database.now(), self._database.reads(account)
         reads.hmget("pause", PAUSE_FIELDS)
         reads.hmget("refused", ("fingerprint", "until"))
@@ -200,6 +198,7 @@ class RedisQueries:
         records = self.get_records(account, relations)
         return ConfirmedPage(self._database.now(), records, total, following)
 
+    @tells_unreadable
     def failure_groups(self, account: str) -> list[FailureGroup]:
         """Return the failed jobs that wait for a decision by error and type, the largest group first.
 
@@ -226,6 +225,7 @@ class RedisQueries:
         ]
         return sorted(groups, key=lambda group: (-group.jobs, group.code, group.error, group.type))
 
+    @tells_unreadable
     def list_requests(self, account: str, *, limit: int = 50, cursor: str = "") -> CursorPage[RequestRecord]:
         """Return what was sent and answered, newest first."""
         start = -1

@@ -13,7 +13,7 @@ from worker.ports.job_admin import ALL_FAILED
 from worker.ports.records import FOREVER, JobRecord, RelationEvent
 from worker.ports.requests import RequestRecord
 from worker.ports.store import Retention
-from worker.redis.client import Client, translate_unreadable
+from worker.redis.client import Client, tells_unreadable
 from worker.store import codec
 from worker.store.account import AccountCommit, read_jobs, read_jobs_with_claims
 from worker.store.acts import commit_of_people, send_act
@@ -54,10 +54,10 @@ class RedisStore(RedisIntake, RedisDue, RedisPauses, RedisClockStep):
         keep = self.retention(account)
         return repeat_while_overtaken(account, lambda: take_lease(self.database, account, holder, keep))
 
+    @tells_unreadable
     def tidy(self, account: str, after: int = 0) -> int:
         """Drop what has expired from a part of the account's data; return the number to continue after."""
-        with translate_unreadable(account):
-            return tidy(self.database, account, self.retention(account), after)
+        return tidy(self.database, account, self.retention(account), after)
 
     # --- reading
 
@@ -71,10 +71,12 @@ class RedisStore(RedisIntake, RedisDue, RedisPauses, RedisClockStep):
         job = read_jobs_with_claims(self.database, account, [short]).get(short)
         return as_record(job, account) if job and not job.is_gone(self.database.now()) else None
 
+    @tells_unreadable
     def batch_counts(self, account: str, label: str) -> Mapping[str, int]:
         """Return the counts of a batch label."""
         return codec.counts(self.database.read(account, "hgetall", f"batch:{label}"))
 
+    @tells_unreadable
     def counts(self, account: str) -> Mapping[str, int]:
         """Return the account's counters, with how much is waiting now."""
         reads = self.database.reads(account)
@@ -83,10 +85,9 @@ class RedisStore(RedisIntake, RedisDue, RedisPauses, RedisClockStep):
         reads.hlen("open")
         reads.hmget("meta", ("dead", "held"))
         reads.hgetall("counts")
-        with translate_unreadable(account):
-            listed, unresolved, opened, (dead, held), counts = reads.run()
-            waiting = {"backlog": listed + unresolved - int(dead or 0), "open": opened + int(held or 0)}
-            return {**codec.counts(counts), **waiting}
+        listed, unresolved, opened, (dead, held), counts = reads.run()
+        waiting = {"backlog": listed + unresolved - int(dead or 0), "open": opened + int(held or 0)}
+        return {**codec.counts(counts), **waiting}
 
     def relation_history(
         self, account: str, relation: Relation
@@ -98,11 +99,13 @@ class RedisStore(RedisIntake, RedisDue, RedisPauses, RedisClockStep):
         ]
         return memory.record, (*memory.history(account), *waiting)
 
+    @tells_unreadable
     def get_request(self, account: str, request_id: str) -> RequestRecord | None:
         """Return what was sent and answered."""
         row = self.database.read(account, "get", f"request:{request_id}")
         return msgspec.json.decode(row, type=RequestRecord) if row else None
 
+    @tells_unreadable
     def failed_jobs(self, account: str, *, limit: int) -> list[str]:
         """Return the ids of failed jobs that wait for a decision, oldest first."""
         found, start, now = list[str](), 0, self.database.now()

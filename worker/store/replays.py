@@ -10,7 +10,7 @@ from worker.contract import account_of
 from worker.errors import BacklogFull, StoreUnavailable
 from worker.ports.records import AuditEntry
 from worker.ports.replays import Basis, Replay, ReplayEntry, ReplayState
-from worker.redis.client import translate_unreadable
+from worker.redis.client import tells_unreadable, translate_unreadable
 from worker.store import codec
 from worker.store.account import AccountCommit
 from worker.store.acts import Acts, send_act
@@ -98,8 +98,11 @@ class RedisReplays(Acts):
 
     def get_replay(self, replay_id: str) -> Replay | None:
         """Return one replay, with its progress."""
-        return codec.replay(self.database.read(account_of(replay_id), "hgetall", f"replay:{replay_id}"))
+        account = account_of(replay_id)
+        with translate_unreadable(account):
+            return codec.replay(self.database.read(account, "hgetall", f"replay:{replay_id}"))
 
+    @tells_unreadable
     def list_replays(self, account: str, *, limit: int = 50) -> list[Replay]:
         """Return the account's replays, newest first."""
         ids = self.database.read_names(account, "zrevrange", "replays", 0, limit - 1)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 from urllib.parse import unquote_plus
@@ -12,7 +13,7 @@ from worker.contract import Relation, account_of
 from worker.errors import StoreUnavailable, Unavailable
 from worker.ports.erasure import ERASED, ErasedPiece, RecordRef, UnsettledRequests
 from worker.ports.work import Lease
-from worker.redis.client import is_refusal, translate_errors, translate_unreadable
+from worker.redis.client import is_refusal, tells_unreadable, translate_errors, translate_unreadable
 from worker.store import codec, keys
 from worker.store.account import AccountCommit, read_jobs
 from worker.store.acts import Acts
@@ -32,6 +33,7 @@ from worker.store.places import PLACE_BITS
 class RedisErasure(Acts):
     """Implements `ports.Erasure`."""
 
+    @tells_unreadable
     def unsettled_requests(self, account: str) -> UnsettledRequests:
         """Return the requests that were begun and not settled, oldest first.
 
@@ -47,9 +49,9 @@ class RedisErasure(Acts):
                 "if it is paused, resume it, and try again",
                 retry_after=5.0,
             )
-        with translate_unreadable(account):
-            return UnsettledRequests(self.database.now(), codec.begun(journal))
+        return UnsettledRequests(self.database.now(), codec.begun(journal))
 
+    @tells_unreadable
     def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
         """Return the open relations whose work names a record."""
         text, named = RecordText(who), list[Relation]()
@@ -76,7 +78,8 @@ class RedisErasure(Acts):
         lease.renew()  # raises if it was lost
         if not cursor:
             repeat_while_overtaken(lease.account, lambda: _count_erasure(lease.leased))
-        return RecordEraser(lease.leased, who).erase_next(cursor)
+        with translate_unreadable(lease.account):
+            return RecordEraser(lease.leased, who).erase_next(cursor)
 
     def erase_previews(self, account: str, who: RecordRef) -> tuple[int, int]:
         """Forget acts that were prepared on pages and name a record, unless they are of other accounts."""
@@ -84,8 +87,8 @@ class RedisErasure(Acts):
         pattern = keys.escape_glob(keys.shared(self.database.prefix, "act:")) + "*"
         with translate_errors():
             for name in redis.scan_iter(match=pattern, count=MAX_EXAMINED):
-                act = msgspec.json.decode(redis.get(name) or b"null")
-                if isinstance(act, dict) and _is_of(act, account):
+                act = _read_act(redis.get(name))
+                if act is not None and _is_of(act, account):
                     looked += 1
                     chosen_on = unquote_plus(act.get("chosen_on", ""))
                     gone += redis.delete(name) if text.is_in_json(act) or text.is_in(chosen_on) else 0
@@ -116,6 +119,14 @@ def _count_erasure(leased: LeasedAccount) -> None:
     commit = leased.commit()
     commit.run("HINCRBY", "meta", "erasures", 1)
     leased.send_others(commit)
+
+
+def _read_act(text: bytes | None) -> Mapping[str, Any] | None:
+    """Return an act that was prepared on a page, as it is stored; None for what is none."""
+    with suppress(msgspec.DecodeError):
+        act = msgspec.json.decode(text or b"null")
+        return act if isinstance(act, dict) else None
+    return None
 
 
 def _is_of(act: Mapping[str, Any], account: str) -> bool:

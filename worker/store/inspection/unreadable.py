@@ -8,9 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
+import msgspec
+
 from worker.contract import Relation
 from worker.errors import StoreUnreadable
+from worker.ports.callbacks import CallbackMessage
 from worker.ports.integrity import StoreFlaw
+from worker.ports.replays import Replay
+from worker.ports.requests import RequestRecord
 from worker.redis.client import UNREADABLE, translate_errors
 from worker.store import codec, keys
 from worker.store.account import guarded_relation
@@ -44,6 +49,11 @@ FIELDS: Final[Mapping[str, Mapping[str, Callable[[bytes], object]]]] = {
     "wake": dict.fromkeys(("at", "delay", "idle"), int),
     "pause": {**dict.fromkeys(PAUSE_FIELDS, bytes.decode), "since": int, "until": int},
     "refused": {"fingerprint": bytes.decode, "until": int},
+    "replay": {
+        "about": partial(msgspec.json.decode, type=Replay),
+        **dict.fromkeys(("made", "run", "finished", "at", "back"), int),
+    },
+    "payload": {"faults": partial(msgspec.json.decode, type=list[str])},
     "pace": {
         **dict.fromkeys(("tat", "factor", "failures", "cooldown", "open_until", "probe"), float),
         **dict.fromkeys(("not_before", "steady", "suspects_after", "failed_at"), float),
@@ -86,6 +96,10 @@ def _check_key(redis: Any, full: bytes, key: str) -> Iterator[UnreadableValue]:
         if found != b"none":
             yield UnreadableValue(key, ("DEL", full))
         return
+    if kind == b"string":
+        if not _can_read(_read_request, full, redis.get(full) or b""):
+            yield UnreadableValue(key, ("DEL", full))
+        return
     default = partial(_read_field, FIELDS.get(family, {})) if kind == b"hash" else _read_name
     read = READERS.get(family, default)
     for member, text in _contents(redis, full, kind):
@@ -103,7 +117,7 @@ def _contents(redis: Any, full: bytes, kind: bytes) -> Iterable[tuple[bytes, byt
         case b"zset":
             members = set(_read_pages(redis.zrange, full))
         case _:
-            members = redis.smembers(full) if kind == b"set" else set()
+            members = redis.smembers(full)
     return ((member, b"") for member in members)
 
 
@@ -140,6 +154,10 @@ def _read_memory(name: bytes, text: bytes) -> Memory:
     return Memory.read(name.decode(), text, account="", now=0)
 
 
+def _read_request(_name: bytes, text: bytes) -> RequestRecord | None:
+    return msgspec.json.decode(text, type=RequestRecord) if text else None  # which has ended meanwhile
+
+
 def _read_number(name: bytes, text: bytes) -> tuple[str, int]:
     return name.decode(), int(text)
 
@@ -160,6 +178,8 @@ READERS: Final[Mapping[str, Callable[[bytes, bytes], object]]] = {
     "deletes": lambda name, text: (name == b"go" or int(name), int(text)),
     "references": lambda _name, text: [*map(int, text.split())],
     "replaced": lambda _name, text: read_versions("", text),
+    "deed": lambda name, text: codec.read_audit_entry(name.decode(), 0, text),
+    "callback": lambda _name, text: msgspec.json.decode(text, type=CallbackMessage),
     "due": lambda name, _text: Relation.parse(name.decode()),
     "guard": lambda name, _text: guarded_relation(name.decode()),
 }
