@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from ops.doctor.findings import Finding, Level
 from ops.doctor.rights import USE
 from worker.config import mask_url
+from worker.config.urls import CLUSTER_SCHEMES
 from worker.redis.client import translate_errors
 from worker.redis.scripts import MIN_SERVER_VERSION
 from worker.wiring import Runtime
@@ -72,7 +73,8 @@ def check_role(info: Mapping[str, Any], url: str) -> Iterator[Finding]:
     if info.get("role") == "slave":
         advice = "Name the master, or its sentinels by redis+sentinel://."
         yield Finding("redis", "fail", f"{url} is a replica: it takes no writes", advice)
-    if info.get("redis_mode") == "cluster" and not url.startswith("redis+cluster://"):
+    # Redis tells its redis_mode and Valkey its server_mode, but both this.
+    if info.get("cluster_enabled") and not url.startswith(CLUSTER_SCHEMES):
         advice = "Write redis+cluster:// instead of redis:// in RELATIONS_REDIS_URL."
         yield Finding("redis", "fail", f"{url} is a node of a cluster, which has some accounts only", advice)
 

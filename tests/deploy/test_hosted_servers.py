@@ -10,8 +10,10 @@ import pytest
 from ops.dev.processes import free_port
 from ops.dev.redis_server import RedisServer, find_binary, start_server
 from ops.dev.stack import QUICK, Shape, running
+from ops.doctor.server import check_role
 from tests.support.certificates import make_certificate
 from tests.support.cli_runner import make_cli, make_environ, write_settings
+from tests.support.clusters import run_cluster
 from tests.support.deploy_work import CHANGE
 from tests.support.error_replies import CommandEnds, ErrorReplies
 from tests.support.forwarding import Forwarder
@@ -92,11 +94,17 @@ def test_what_is_older_than_redis_7_or_only_like_it_is_told(
         assert found["todo"] == "Use Redis or Valkey 7.0 or newer."
 
 
+def diagnose(url: str, folder: Path) -> list[dict[str, str]]:
+    """Return what the doctor finds with a Redis at this URL."""
+    cli = make_cli(make_environ(write_settings(folder, "http://127.0.0.1:1", "acme"), url))
+    found: list[dict[str, str]] = json.loads(cli("doctor", "--no-api", "--json", code=1).stdout)["findings"]
+    return found
+
+
 def failures(url: str, folder: Path) -> dict[str, tuple[str, str]]:
     """Return what the doctor says failed with a Redis at this URL, and its advice."""
-    cli = make_cli(make_environ(write_settings(folder, "http://127.0.0.1:1", "acme"), url))
-    findings = json.loads(cli("doctor", "--no-api", "--json", code=1).stdout)["findings"]
-    return {each["what"]: (each["text"], each["todo"]) for each in findings if each["level"] == "fail"}
+    found = diagnose(url, folder)
+    return {each["what"]: (each["text"], each["todo"]) for each in found if each["level"] == "fail"}
 
 
 def test_a_proxy_that_knows_too_few_commands_is_told(tmp_path: Path, redis_url: str) -> None:
@@ -122,3 +130,23 @@ def test_a_certificate_of_the_servers_own_as_heroku_has_it_is_told_with_what_to_
         assert "name the authority that signed its certificate, a Redis's by ssl_ca_certs" in text
         assert todo == "Correct RELATIONS_REDIS_URL, or the server, as is said in brackets."
         assert "redis" not in failures(f"{strict}?ssl_cert_reqs=none", tmp_path)
+
+
+def test_a_cluster_of_one_node_is_told_though_it_has_every_account(tmp_path: Path) -> None:
+    with run_cluster(tmp_path / "cluster", nodes=1) as cluster:
+        plain = cluster.nodes[0].url
+        text, todo = failures(plain, tmp_path)["redis"]
+        assert "is a node of a cluster" in text
+        assert todo == "Write redis+cluster:// instead of redis:// in RELATIONS_REDIS_URL."
+        [found] = [each for each in diagnose(plain, tmp_path) if each["what"] == "workers"]
+        assert (
+            "it is a cluster, which can be no broker; name another by RELATIONS_BROKER_URL" in found["text"]
+        )
+
+
+@pytest.mark.parametrize("told", [{"redis_mode": "cluster"}, {"server_mode": "cluster"}])
+@pytest.mark.parametrize(("scheme", "failed"), [("rediss", 1), ("rediss+cluster", 0), ("redis+cluster", 0)])
+def test_a_cluster_is_no_finding_where_the_url_says_so(
+    told: dict[str, str], scheme: str, failed: int
+) -> None:
+    assert len(list(check_role({**told, "cluster_enabled": 1}, f"{scheme}://here"))) == failed

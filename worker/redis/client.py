@@ -51,6 +51,7 @@ ADVICE: Final = {
     "MovedError": "it is a node of a cluster; write redis+cluster:// instead of redis://",
     "AskError": "it is a node of a cluster; write redis+cluster:// instead of redis://",
     "Cluster mode is not enabled": "it is no cluster (write redis://), or its user lacks +cluster|slots",
+    "CrossSlotError": "it is a cluster, which can be no broker; name another by RELATIONS_BROKER_URL",
     "TryAgainError": "a slot of the cluster is on its way to another node",
     "TTL exhausted": "a slot of the cluster is on its way to another node",
     "MasterDownError": "it is a replica without a master",
