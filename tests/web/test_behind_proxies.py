@@ -82,7 +82,19 @@ def test_a_signature_covers_the_address_with_the_path_that_a_proxy_may_have_take
     assert answer.status_code == 202
 
 
-@pytest.mark.parametrize("prefix", ["//evil.test", "/a b", "/a\tb", "/" + "a" * 300, "evil", "/a/../b?c"])
+@pytest.mark.parametrize("sent", [("/outer", "/inner"), ("/outer, /inner/",), ("/outer/", "/,/inner")])
+def test_each_proxy_on_the_way_takes_its_part_of_the_path(http: httpx.Client, sent: tuple[str, ...]) -> None:
+    headers = [("X-Forwarded-Prefix", part) for part in sent]
+    assert http.get("/openapi.json", headers=headers).json()["servers"] == [{"url": "/outer/inner"}]
+    answer = http.post("/inner/v1/changes", json=BUYER, headers=headers)
+    assert answer.status_code == 404, "of which no proxy took a part"
+    answer = http.post("/v1/changes", json=BUYER, headers=headers)
+    assert answer.headers["location"].startswith("/outer/inner/v1/jobs/")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["//evil.test", "/a b", "/a\tb", "/" + "a" * 300, "evil", "/a/../b?c", "/a,b", "/a,//b"]
+)
 def test_what_is_no_path_is_not_believed(http: httpx.Client, prefix: str) -> None:
     answer = http.post("/v1/changes", json=BUYER, headers={"X-Forwarded-Prefix": prefix})
     assert answer.headers["location"].startswith("/v1/jobs/")

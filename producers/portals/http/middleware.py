@@ -27,8 +27,11 @@ HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2
 DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 SCHEME_HEADERS: Final = ("x-forwarded-proto", "x-forwarded-protocol", "x-forwarded-scheme", "x-url-scheme")
 TLS_HEADERS: Final = ("x-forwarded-ssl", "front-end-https")  # whose value is "on"
-HOST_HEADERS: Final = ("forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix")
-FORWARDED: Final = frozenset(name.encode() for name in (*SCHEME_HEADERS, *TLS_HEADERS, *HOST_HEADERS))
+HOST_HEADERS: Final = ("forwarded", "x-forwarded-host", "x-forwarded-port")
+PREFIX_HEADER: Final = b"x-forwarded-prefix"
+FORWARDED: Final = frozenset(
+    (PREFIX_HEADER, *(name.encode() for name in (*SCHEME_HEADERS, *TLS_HEADERS, *HOST_HEADERS)))
+)
 STOPPED: Final = "the server was stopped before this was answered; send it again"
 CORRELATING: Final = frozenset((b"traceparent", b"x-correlation-id", b"x-request-id", b"expect"))
 
@@ -140,7 +143,7 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
     It is uvicorn's middleware, which also reads other names of the headers. Only proxies of
     `FORWARDED_ALLOW_IPS` are believed, as `read_proxies` returns them.
 
-    The path above us is the one given, else what a trusted proxy sends as `X-Forwarded-Prefix`. Requests may
+    The path above us is the one given, else what trusted proxies send as `X-Forwarded-Prefix`. Requests may
     come with it or without; `Location` has it, and so has every path that the application tells.
 
     The first few addresses that say something of a client and are not believed are logged, each once.
@@ -158,7 +161,7 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
         forwarded = find_headers(scope, FORWARDED)
         if forwarded and self._is_trusted(scope):
             scope = _as_client_sent(scope, forwarded)
-            root = root or _forwarded_prefix(forwarded)
+            root = root or _forwarded_prefix(scope)
         elif forwarded:
             self._name_ignored(scope["peer"])
         if not root:
@@ -181,9 +184,11 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
         return client[0].removeprefix("::ffff:") in self.trusted_hosts  # IPv4 on a socket that speaks both
 
 
-def _forwarded_prefix(headers: Mapping[str, str]) -> str:
+def _forwarded_prefix(scope: Scope) -> str:
+    """Return what proxies took off the path, the first in front: Traefik adds a header, Spring a comma."""
+    sent = b",".join(value for name, value in scope["headers"] if name == PREFIX_HEADER).decode("latin-1")
     try:
-        return clean_root_path(headers.get("x-forwarded-prefix", "").strip())
+        return clean_root_path("".join(clean_root_path(part.strip()) for part in sent.split(",")))
     except ValueError:
         return ""
 
