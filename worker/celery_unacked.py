@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from time import time
+from datetime import UTC, datetime
+from time import monotonic, time
 from typing import Any, Final, cast
 from uuid import uuid4
 
@@ -18,6 +19,9 @@ REMEMBER_UNACKED = """#!lua flags=allow-oom
 redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2]) redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])"""
 FORGET_UNACKED = """#!lua flags=allow-oom
 redis.call('ZREM', KEYS[1], ARGV[1]) redis.call('HDEL', KEYS[2], ARGV[1])"""
+KEEP_UNACKED = """#!lua flags=allow-oom
+for n = 2, #ARGV do redis.call('ZADD', KEYS[1], 'XX', ARGV[1], ARGV[n]) end"""
+KEPT_AT_ONCE: Final = 1_000  # messages of one call
 
 _unremembered: Final[dict[str, str]] = {}
 """What this process alone has of messages, by their tags, until Redis takes it or they are acknowledged."""
@@ -26,11 +30,14 @@ _unremembered: Final[dict[str, str]] = {}
 class TolerantQoS(QoS):
     """Settles messages only over a live connection; over a broken one, kombu's own may end the worker.
 
-    What is not settled comes back after `visibility_timeout`, to a worker that finds nothing to do. On a full
-    Redis, too, what was received is remembered and forgotten; what cannot be given back, because Redis
-    refuses, comes back later. What a Redis that hangs leaves open makes room for another here, and is
-    remembered as soon as it can be.
+    What is not settled comes back after `visibility_timeout`, to a worker that finds nothing to do. What
+    waits here for its time does not: there would be one copy more each time. On a full Redis, too, what
+    was received is remembered and forgotten; what cannot be given back, because Redis refuses, comes
+    back later. What a Redis that hangs leaves open makes room for another here, and is remembered as
+    soon as it can be.
     """
+
+    _kept_at = float("-inf")
 
     def append(self, message: Any, _delivery_tag: str) -> None:
         """Remember that the message was received and is not acknowledged yet.
@@ -99,7 +106,30 @@ class TolerantQoS(QoS):
             for tag in [*_unremembered]:
                 self._remember(tag)
         with suppress(ResponseError):
+            self._keep_waiting()
+        with suppress(ResponseError):
             super().restore_visible(*args, **options)
+
+    def _keep_waiting(self) -> None:
+        """Let nobody be given what waits here for its time, a few times within `visibility_timeout`."""
+        if monotonic() - self._kept_at < self.visibility_timeout / 4:
+            return
+        self._kept_at, now = monotonic(), datetime.now(UTC)
+        held = cast("dict[str, Any]", self._delivered)
+        waiting = [tag for tag, message in [*held.items()] if waits(message, now)]
+        for first in range(0, len(waiting), KEPT_AT_ONCE):
+            with cast("Any", self.channel).conn_or_acquire() as client:
+                tags = waiting[first : first + KEPT_AT_ONCE]
+                client.eval(KEEP_UNACKED, 1, self.unacked_index_key, time(), *tags)
 
     def _is_connected(self) -> bool:
         return getattr(self.channel.connection, "client", None) is not None
+
+
+def waits(message: Any, now: datetime) -> bool:
+    """Return whether the time that the sender of a message named is still to come."""
+    older = message._decoded_cache  # older clients name it beside their arguments
+    with suppress(KeyError, TypeError, ValueError):
+        eta = datetime.fromisoformat((older if isinstance(older, dict) else message.headers)["eta"])
+        return (eta if eta.tzinfo else eta.replace(tzinfo=UTC)) > now
+    return False

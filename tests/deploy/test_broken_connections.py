@@ -1,5 +1,6 @@
 """What a worker does about a broken connection to the broker."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,3 +127,48 @@ def test_two_messages_whose_sender_gives_them_one_tag_are_remembered_each(tmp_pa
             first.ack()
             assert client.hkeys("t/unacked") == [second.delivery_tag.encode()]
             second.ack()
+
+
+LATER, BEFORE = "2036-11-30T09:00:00", "2026-11-30T09:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "comes_back"),
+    [
+        ({"task": "a", "eta": f"{LATER}+00:00"}, [], False),
+        ({"task": "a", "eta": LATER}, [], False),
+        ({}, {"task": "a", "eta": f"{LATER}Z"}, False),
+        ({"task": "a", "eta": BEFORE}, [], True),
+        ({"task": "a", "eta": "soon"}, [], True),
+        ({"task": "a", "eta": None}, [], True),
+        ({}, {"task": "a", "eta": 7}, True),
+    ],
+)
+def test_a_message_that_waits_for_its_time_is_in_no_more_than_one_worker(
+    headers: dict[str, object], body: object, comes_back: bool, tmp_path: Path
+) -> None:
+    own = OwnCelery(set_as_current=False)
+    with run_server(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        own.conf.update(broker_settings(server.url, "t"))
+        own.conf.broker_transport_options["visibility_timeout"] = 60
+        with own.connection_for_read() as connection, connection.SimpleQueue("t.q") as queue:
+            queue.put(body, headers=headers)
+            message = queue.get(timeout=10)
+            assert message.payload == body
+            client.zadd("t/unacked_index", {message.delivery_tag: time.time() - 61})  # so long ago
+            connection.default_channel.qos.restore_visible()
+            assert (client.llen("t.q"), client.hlen("t/unacked")) == ((1, 0) if comes_back else (0, 1))
+            message.ack()
+
+
+def test_a_message_that_waits_and_was_given_to_another_is_not_remembered_again(tmp_path: Path) -> None:
+    own = OwnCelery(set_as_current=False)
+    with run_server(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        own.conf.update(broker_settings(server.url, "t"))
+        with own.connection_for_read() as connection, connection.SimpleQueue("t.q") as queue:
+            queue.put([], headers={"task": "a", "eta": f"{LATER}Z"})
+            message = queue.get(timeout=10)
+            client.delete("t/unacked_index", "t/unacked")  # as who gives it back does
+            connection.default_channel.qos.restore_visible()
+            assert client.exists("t/unacked_index", "t/unacked") == 0
+            message.ack()
