@@ -188,6 +188,14 @@ def test_every_fault_is_named_by_its_path() -> None:
     }
 
 
+@pytest.mark.parametrize("text", ["9001,9002", "[9001, 9002]", "{9001,9002}", "9001; 9002", "9001.0", "1|2"])
+def test_ids_that_a_tool_has_joined_to_a_text_are_told_how_to_be_sent(text: str) -> None:
+    remedy = "; send numbers, not text: 501, or [501, 502] for several"
+    assert faults({**PLAIN, "childid": text})["childid"].endswith(remedy)
+    assert faults({**PLAIN, "childid": [text]})["childid[0]"].endswith(remedy)
+    assert "send a reference" in faults({**PLAIN, "childid": f"{text} x"})["childid"]
+
+
 def test_of_millions_of_ids_too_many_is_all_that_is_said_and_soon() -> None:
     for item in (b"2,", b'"address:email=a",'):
         body = encoded({**PLAIN, "childid": 9001}).replace(b"9001", b"[" + item * 500_000 + b'"x"]')

@@ -39,6 +39,8 @@ ACTIONS: tuple[str, ...] = get_args(ChangeAction)
 ENCODED_HINT = ", which is JSON in a text; it was encoded twice, send it as JSON itself"
 GAPS_HINT = " whose names are numbers, as PHP writes a list with gaps; send array_values($list)"
 TEXT_OF_DIGITS = "; send a number, not text"
+TEXT_OF_NUMBERS = "; send numbers, not text: 501, or [501, 502] for several"
+NUMBERS = re.compile(r"[\[({]*[0-9][0-9.,;| ]*[\])}]*")  # as tools join several, or write a list as text
 NOT_A_REFERENCE = f"; to look it up, send {EXPECTED}"
 SPELLINGS = (*TYPES, *(known.urn for known in TYPES.values()))
 
@@ -201,7 +203,9 @@ def _id(value: object, path: str, wanted: str) -> Iterator[Fault]:
 
 def _hint_at_number(value: object) -> str:
     if isinstance(value, str):
-        return TEXT_OF_DIGITS if value.isdecimal() else NOT_A_REFERENCE
+        if value.isdecimal():
+            return TEXT_OF_DIGITS
+        return TEXT_OF_NUMBERS if NUMBERS.fullmatch(value) else NOT_A_REFERENCE
     has_exponent = isinstance(value, WrittenNumber) and "e" in value.text.lower()
     return "; write all its digits, without an exponent" if has_exponent else ""
 
