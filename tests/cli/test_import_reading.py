@@ -238,6 +238,19 @@ def test_a_whole_number_is_an_id_however_a_program_wrote_it(cell: str) -> None:
     assert read_ids(f"{HEAD}\n1;501.0 502.0\n") == [(1, [501, 502])]
 
 
+@pytest.mark.parametrize("cell", ["[501, 502]", "{501,502}", "[501.0,502.0]", "[ 501;  502 ]"])
+def test_a_list_is_read_as_programs_write_it_into_a_cell(cell: str) -> None:
+    assert read_ids(f'{HEAD}\n1;"{cell}"\n') == [(1, [501, 502])]
+    assert read_ids(f"{HEAD}\n1;[501]\n") == [(1, 501)]
+
+
+@pytest.mark.parametrize(
+    "cell", ["[]", "[501", "[501, [502]]", "[501, x]", "(501)", "[501 502]", "{501}{502}"]
+)
+def test_what_only_looks_like_a_list_of_ids_is_a_fault(cell: str) -> None:
+    assert rejected(f'{HEAD}\n1;"{cell}"\n')
+
+
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [

@@ -26,6 +26,9 @@ GROUPED_BY_BLANKS: Final = re.compile(
 )
 SEPARATORS: Final = re.compile(r"[ \t\r\n,;|]+")
 CLEAR_SEPARATORS: Final = re.compile("[;|]")  # which stand in no number
+LIST: Final = re.compile(
+    r"\[[^][]+\]|\{[^}{]+\}"
+)  # as pandas and PostgreSQL write one; nobody groups digits there
 
 
 Records = tuple[list[int | str], list[Fault]]
@@ -53,6 +56,8 @@ def _read_ids(text: str, side: str) -> Records:
     """Return the ids that a text names: each word has to be one."""
     if (number := _read_id(text)) is not None:  # nearly always
         return [number], []
+    if LIST.fullmatch(text):
+        text = text[1:-1].replace(",", "|").strip()
     if reason := _explain_unclear(text):
         return [], [Fault(side, reason)]
     words = [text] if EXPONENT.fullmatch(text) else SEPARATORS.split(text)
