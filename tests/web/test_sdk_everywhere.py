@@ -5,9 +5,12 @@ import doctest
 import os
 import subprocess
 import sys
+from array import array
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
+from enum import Enum
 from fractions import Fraction
 from typing import Any
 
@@ -318,6 +321,57 @@ def test_numbers_of_python_are_ids_whatever_their_type(request: pytest.FixtureRe
     relations: Relations = request.getfixturevalue(way)
     numbers: Any = [1.0, Decimal(2), Fraction(3), 4]
     assert relations.job(relations.create(BUYER, 1, numbers).id)["childid"] == [1, 2, 3, 4]
+
+
+class OwnText(str):
+    """A text as lxml and numpy have it."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("way", ["direct", "http"])
+@pytest.mark.parametrize(
+    "ids", [array("q", [1, 2]), range(1, 3), dict.fromkeys([1, 2]).keys(), deque([1, 2.0]), frozenset([1, 2])]
+)
+def test_whatever_holds_ids_is_a_list_of_them_as_a_column_of_pandas(
+    request: pytest.FixtureRequest, way: str, ids: Any
+) -> None:
+    relations: Relations = request.getfixturevalue(way)
+    sent = relations.create(OwnText(BUYER), 1, ids, batch=OwnText("spring"))
+    job = relations.job(sent.id)
+    assert (sorted(job["childid"]), job["batch"]) == ([1, 2], "spring")
+
+
+class Name(str, Enum):  # noqa: UP042 is about another, whose members are written as they are
+    """Texts of a program: `format` writes `Name.LABEL`, not what it stands for."""
+
+    BUYER = BUYER
+    LABEL = "autumn"
+    GIVEN = "gesendet"
+
+
+@pytest.mark.parametrize("way", ["direct", "http"])
+@pytest.mark.parametrize("kind", [OwnText, Name])
+def test_a_text_of_a_type_of_its_own_is_what_it_stands_for(
+    request: pytest.FixtureRequest, way: str, kind: type[str]
+) -> None:
+    relations: Relations = request.getfixturevalue(way)
+    label, info = kind("autumn"), {"statusTerminbestaetigung": kind("gesendet")}
+    sent = relations.modify("calendar:address", 1, 2, relationinfo=info, batch=label, event_id=label)
+    job = relations.job(sent.id)
+    assert (job["batch"], job["event_id"], job["relationinfo"]) == ("autumn", "autumn", {**info})
+    for name in ("autumn", label):
+        assert relations.batch("acme", name)["accepted"] == 1
+
+
+@pytest.mark.parametrize("way", ["direct", "http"])
+@pytest.mark.parametrize("ids", [b"12", bytearray(b"12"), iter([1, 2])])
+def test_bytes_and_what_can_be_read_once_are_no_list_of_ids(
+    request: pytest.FixtureRequest, way: str, ids: Any
+) -> None:
+    relations: Relations = request.getfixturevalue(way)
+    with pytest.raises(InvalidChange):
+        relations.create(BUYER, 1, ids)
 
 
 Response = dict[str, Any]

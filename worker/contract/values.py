@@ -4,7 +4,7 @@ import codecs
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import date
 from numbers import Number
@@ -21,6 +21,7 @@ WHOLE = re.compile(rf"-?[0-9]{{1,{MAX_DIGITS}}}([.]0+)?")
 SEPARATOR = re.compile(r"[ \t\r\n]*")  # what stands between values
 FRACTION = re.compile(rb"[0-9][.eE]")  # of a number, perhaps: what is no integer, or not written as one
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+BYTES = (bytes, bytearray, memoryview)  # which hold numbers, but are no list of them
 LEVELS = 4  # of objects and arrays; a list of changes has three
 # Half of a character beyond the first 65,536, written as an escape that is none itself.
 LONE_HALF = re.compile(
@@ -161,11 +162,14 @@ def to_plain(value: object, levels: int = LEVELS) -> object:
     """Return a Python value as JSON has it.
 
     A number with an integral value, of whatever type, is an int; a date and time is in RFC 3339, without
-    offset if it has none; a UUID is its text. What is nested deeper than any message is left as it is.
+    offset if it has none; a UUID is its text. So is a text of a type of its own, as lxml has it, and whatever
+    holds items is a list, as a column of pandas. What is nested deeper than any message is left as it is.
     """
+    if isinstance(value, str):
+        return str.__str__(value)
     if isinstance(value, Mapping) and levels:
         return {name: to_plain(item, levels - 1) for name, item in value.items()}
-    if isinstance(value, list | tuple) and levels:
+    if isinstance(value, Collection) and not isinstance(value, BYTES) and levels:
         return [to_plain(item, levels - 1) for item in value]
     if isinstance(value, date):  # or a datetime
         return value.isoformat()

@@ -19,6 +19,7 @@ from worker.contract import Change, ChangeAction, MessageDict, check_account_nam
 from worker.contract.message import Options as Options
 from worker.contract.message import RecordDict
 from worker.contract.quoting import quote
+from worker.contract.values import to_plain
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
 from worker.ports.records import OPEN_STATES
 
@@ -134,7 +135,7 @@ class ClientSteps:
     def get_batch(self, account: str, label: str) -> Generator[Step, Any, BatchDict]:
         """Count the jobs of a batch label."""
         check_account_name(account)
-        return cast(BatchDict, (yield from self._call(GetBatch(account, label))))
+        return cast(BatchDict, (yield from self._call(GetBatch(account, cast(str, to_plain(label))))))
 
     def wait(self, jobs: Jobs, *, timeout: float) -> Generator[Step, Any, list[JobDict]]:
         """Read the jobs until all are done; raises TimeoutError that names those that are not.
