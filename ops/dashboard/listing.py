@@ -13,7 +13,7 @@ from producers.portals.http.query import PLACE
 from worker.config.values import Right
 from worker.ports.queries import CursorPage, JobLookups
 from worker.ports.records import JobFilter, JobRecord
-from worker.redis.client import read_apart
+from worker.redis.client import read_each
 
 MAX_ACCOUNTS: Final = 20  # of one list
 AT_END: Final = "-"  # in the place of a cursor
@@ -34,11 +34,6 @@ def page_of_account(
     return account, page.entries, link_next(path, page.next, account=account)
 
 
-def read_each(accounts: Sequence[str], read: Callable[[str], Entry]) -> Mapping[str, Entry]:
-    """Return what is read of each account, of several without those that cannot be read."""
-    return read_apart(lambda names: {name: read(name) for name in names}, accounts)
-
-
 def list_jobs(
     lookups: JobLookups, accounts: Sequence[str], wanted: JobFilter, *, limit: int, cursor: str = ""
 ) -> CursorPage[JobRecord]:
@@ -48,8 +43,8 @@ def list_jobs(
     """
     starts = read_cursor(cursor, accounts) or dict.fromkeys(accounts[:MAX_ACCOUNTS], "")
     pages = read_each(
-        [account for account, start in starts.items() if start != AT_END],
         lambda account: lookups.find_jobs(account, wanted, limit=limit, cursor=starts[account]),
+        [account for account, start in starts.items() if start != AT_END],
     )
     found = sorted(
         (job for page in pages.values() for job in page.entries),

@@ -23,10 +23,10 @@ from worker.contract import Change, Relation
 from worker.contract.message import UNROUTED
 from worker.ports.deliveries import DeliveryFilter
 from worker.ports.drift import DriftFilter
-from worker.ports.pace import Pause, Waiting
+from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry, JobRecord
 from worker.ports.replays import Replay
-from worker.redis.client import read_apart
+from worker.redis.client import read_each
 from worker.usecases.intake import AccountResult
 from worker.wiring import Runtime
 
@@ -92,15 +92,12 @@ class LocalOperations:
         """Return how these accounts stand, without those that cannot be read; one that is alone raises."""
         runtime, now, known, zone = self.runtime, self.now(), self.runtime.settings.account, zone or self.zone
         stats, paces = runtime.metrics.account_stats(names), runtime.limiter.states(names)
-        waits = read_apart(self._read_waits, names)
+        waits = read_each(runtime.waits.of_account, names)
         return [
             serialize_account(known(name), stats[name], paces[name], waits[name], now=now, zone=zone)
             for name in names
             if name in stats and name in paces and name in waits
         ]
-
-    def _read_waits(self, names: Sequence[str]) -> Mapping[str, Waiting | None]:
-        return {name: self.runtime.waits.of_account(name) for name in names}
 
     def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, HeldDict]:
         """Return why each of these jobs waits, without those that do not."""

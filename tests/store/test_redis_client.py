@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import threading
 from collections.abc import Sequence
 from importlib.resources import files
 
@@ -13,7 +14,7 @@ from redis._parsers.base import BaseParser
 
 from worker.config.urls import MultiHostUrl
 from worker.errors import InvalidSettings, StoreUnavailable, StoreUnreadable
-from worker.redis.client import Client, connect, read_apart, translate_errors
+from worker.redis.client import Client, connect, read_apart, read_each, translate_errors
 from worker.redis.scripts import load_script
 from worker.store.database import CONSTANTS
 
@@ -107,6 +108,33 @@ def test_one_of_many_accounts_that_cannot_be_read_costs_a_few_questions_more() -
         read_apart(read, ["a700"])
     assert read_apart(read, ["a700", "a700"]) == {}
     assert read_apart(read, []) == {}
+
+
+def test_accounts_that_are_read_one_by_one_are_read_several_at_a_time() -> None:
+    all_ask = threading.Barrier(8)
+
+    def read(account: str) -> int:
+        all_ask.wait(10.0)  # which breaks unless as many ask at once
+        return len(account)
+
+    names = [f"a{number}" for number in range(80)]
+    assert read_each(read, names) == {name: len(name) for name in names}
+
+
+def test_of_accounts_that_are_read_one_by_one_those_that_cannot_be_read_are_left_out() -> None:
+    def read(account: str) -> int:
+        if account == "bad":
+            raise StoreUnreadable("what is stored of account bad cannot be read")
+        if account == "away":
+            raise StoreUnavailable("Redis does not answer")
+        return len(account)
+
+    assert list(read_each(read, ["z", "bad", "a", "bad"])) == ["z", "a"]
+    assert read_each(read, []) == {}
+    with pytest.raises(StoreUnreadable):
+        read_each(read, ["bad"])
+    with pytest.raises(StoreUnavailable):
+        read_each(read, ["z", "away", "bad"])
 
 
 def test_a_script_gets_the_constants_it_names_behind_its_first_line(redis_client: Client) -> None:

@@ -2,9 +2,11 @@
 
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import wraps
+from itertools import chain
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
@@ -100,6 +102,7 @@ ADVICE: Final = {
     "Timeout connecting": "nobody answers there, or a server that speaks no TLS does",
 }
 PIPELINE: Final = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
+READERS: Final = ThreadPoolExecutor(16, "reader")  # of this process; each thread begins when it is needed
 UNREADABLE: Final = (ValueError, struct.error, msgspec.MsgspecError)  # what reading bytes raises
 SENTINEL: Final = re.compile(r"<redis\.client\.Redis\(.*?\bhost=([^,]+),port=(\d+).*?\)>\)>\)>", re.DOTALL)
 
@@ -182,6 +185,24 @@ def read_apart(
         with suppress(StoreUnreadable):  # an account that is alone
             found.update(read_apart(read, half))
     return found
+
+
+def read_each(read: Callable[[str], Found], accounts: Sequence[str]) -> Mapping[str, Found]:
+    """Return what is read of each account, several at a time; of several without those that cannot be read.
+
+    `read` takes a few round trips, one after the other, and reads no accounts by this function itself. Raises
+    StoreUnreadable for an account that is alone.
+    """
+    if len(accounts) <= 1:
+        return {account: read(account) for account in accounts}
+
+    def read_one(account: str) -> Iterable[tuple[str, Found]]:
+        try:
+            return [(account, read(account))]
+        except StoreUnreadable:
+            return []
+
+    return dict(chain.from_iterable(READERS.map(read_one, accounts)))  # an error leaves out the rest
 
 
 def is_refusal(error: StoreUnavailable) -> bool:

@@ -1,11 +1,11 @@
 """The box that finds what is typed into it: a job, a replay, a request, a relation, a record, an event."""
 
 import re
+from functools import partial
 from itertools import chain
 from typing import Final, NamedTuple
 
 from ops.dashboard.formats import relation_path
-from ops.dashboard.listing import read_each
 from ops.dashboard.page import Answer, DashboardDeps, Page, SeeOther, Visit, get, link
 from ops.lookups import resolve_relation
 from producers.portals.http.endpoint import job_account
@@ -17,6 +17,7 @@ from worker.contract.reference import is_short_form
 from worker.contract.values import strip_pasted
 from worker.errors import RelationsError
 from worker.ports.records import JobFilter, JobRecord
+from worker.redis.client import read_each
 
 SOURCES: Final = (DEFAULT_SOURCE, CLI_SOURCE)  # of producers that name none
 MAX_LOOKED_UP: Final = 20  # accounts that are asked for something without an account
@@ -52,7 +53,8 @@ def _look_up(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
         return owned
     if relation := read_relation(text):
         t = visit.texts
-        accounts = [name for name in visit.accounts if _knows(deps, name, relation)] or list(visit.accounts)
+        known = read_each(partial(_knows, deps, relation), visit.accounts)
+        accounts = [name for name, is_known in known.items() if is_known] or visit.accounts
         return [
             Found(t("relation"), f"{name}: {relation}", relation_path(name, relation)) for name in accounts
         ]
@@ -82,7 +84,7 @@ def _by_id(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
     return []
 
 
-def _knows(deps: DashboardDeps, account: str, relation: Relation) -> bool:
+def _knows(deps: DashboardDeps, relation: Relation, account: str) -> bool:
     record, events = deps.runtime.store.relation_history(account, relation)
     return bool(events or record.open)
 
@@ -126,5 +128,5 @@ def _by_event(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
         jobs += queries.find_event(account, event.strip(), [source]) if event else ()
         return [*jobs, *queries.find_jobs(account, JobFilter(event_id=text), limit=5).entries]
 
-    found = chain.from_iterable(read_each(visit.inboxes[:MAX_LOOKED_UP], find_in).values())
+    found = chain.from_iterable(read_each(find_in, visit.inboxes[:MAX_LOOKED_UP]).values())
     return [Found(visit.texts("job of this event"), job.id, f"/jobs/{job.id}") for job in found]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from ops.dashboard.charts import Labels, Series, side_by_side, stacked_bars
@@ -14,6 +15,7 @@ from worker.errors import StoreUnreadable
 from worker.ports.metrics import HISTORY_BUCKETS, HISTORY_SECONDS, HistoryPoint
 from worker.ports.pace import Waiting
 from worker.ports.records import OPEN_STATES
+from worker.redis.client import read_each
 from worker.usecases.health import AccountHealth, Health
 
 BARS: Final = 48
@@ -61,7 +63,7 @@ def show_overview(deps: DashboardDeps, visit: Visit) -> Page:
 def read_accounts(
     deps: DashboardDeps, health: Health, findings: Sequence[Finding], most: int
 ) -> list[AccountRow]:
-    """Return the accounts that most should be looked at; each costs a few round trips."""
+    """Return the accounts that most should be looked at."""
     levels = {finding.subject: finding.level for finding in findings}
 
     def urgency(name: str) -> tuple[bool, int, int]:
@@ -70,7 +72,8 @@ def read_accounts(
 
     names = sorted(health.accounts, key=urgency)[:most]
     listed = [name for name in health.accounts if name in names]
-    return [read_row(deps, health, name, levels.get(f"account {name}", "ok")) for name in listed]
+    rows = read_each(lambda name: read_row(deps, health, name, levels.get(f"account {name}", "ok")), listed)
+    return list(rows.values())
 
 
 def read_row(deps: DashboardDeps, health: Health, name: str, level: str) -> AccountRow:
@@ -91,10 +94,10 @@ def sum_states(health: Health) -> dict[str, int]:
 
 def read_day(deps: DashboardDeps, rows: Sequence[AccountRow], now: int) -> list[HistoryPoint]:
     """Return what these accounts did over the last day, in half hours."""
-    buckets = list[HistoryPoint]()
-    for row in rows:
-        with suppress(StoreUnreadable):
-            buckets += read_history(deps.runtime.metrics, row.name, row.state.stats)
+    stats, buckets = {row.name: row.state.stats for row in rows}, list[HistoryPoint]()
+    with suppress(StoreUnreadable):  # of an account that is alone
+        read = read_each(lambda name: read_history(deps.runtime.metrics, name, stats[name]), list(stats))
+        buckets += chain.from_iterable(read.values())
     step = BAR_SECONDS * 1_000_000
     start = (now // step - BARS + 1) * step
     return gather(buckets, start=start, seconds=BAR_SECONDS, size=BARS)
