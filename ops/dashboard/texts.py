@@ -80,6 +80,7 @@ LONGEST: Final = 2000  # characters of a text that is recognized
 JOINT: Final = re.compile("[;:] ")  # between sentences that were made apart
 MOST_JOINTS: Final = 8
 OUR_VALUE: Final = re.compile(r"{\d")
+WRITTEN: Final = re.compile(rf"(?<![\w-]){RFC3339.pattern}(?![\w-])")
 DECIMALS: Final = str.maketrans(",.", ".,")
 
 
@@ -118,10 +119,10 @@ class Translator(Filler):
 
     def translate(self, text: str) -> str:
         """Return a text of ours in the language; what is not recognized stays as it is."""
-        if self._texts.language == "en":
-            return text
         if isinstance(text, Instant):
             return self._write_instant(text.micros)
+        if self._texts.language == "en":
+            return WRITTEN.sub(lambda found: self._rewrite(found[0]), text) if WRITTEN.search(text) else text
         if isinstance(text, Sentence) and text.values:
             return self.vformat(self._texts(text.template), (), text.values)
         return self._recognize(text)
@@ -130,8 +131,7 @@ class Translator(Filler):
         if text in self._texts.catalogue or len(text) > LONGEST:
             return self._texts(text)
         if RFC3339.fullmatch(text):
-            with suppress(ValueError):
-                return self._write_instant(read_instant(text))
+            return self._rewrite(text)
         for pattern in patterns_of(self._texts.language):
             if found := pattern.values.fullmatch(text):
                 return self.vformat(self._texts(pattern.template), found.groups(), {})
@@ -140,6 +140,11 @@ class Translator(Filler):
         first, rest = text[: joint.start()], text[joint.end() :]
         rest = self._recognize(rest, joints - 1) if " " in rest else rest  # a single word is a name
         return f"{self._recognize(first, 0)}{joint[0]}{rest}"
+
+    def _rewrite(self, instant: str) -> str:
+        with suppress(ValueError):
+            return self._write_instant(read_instant(instant))
+        return instant
 
     def convert_field(self, value: Any, conversion: str | None) -> Any:
         """Translate a value that is marked with `!t`."""

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from pathlib import Path
 from string import Formatter as Filler
 from typing import get_args
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -142,6 +143,16 @@ def test_numbers_and_instants_are_written_in_german() -> None:
     assert translate(Sentence("{answer} after {seconds:.2f} s", answer="x", seconds=1.5)) == "x, nach 1,50 s"
     assert translate(Sentence(" until {at}", at=Instant(NOON, UTC))) == " bis 24.11.2025 12:00:00"
     assert translate(f"until {write_instant(NOON)}") == "bis 24.11.2025 12:00:00"
+
+
+def test_english_pages_write_an_instant_in_a_text_as_they_write_others() -> None:
+    f = Formatter(Texts("en"), ZoneInfo("Europe/Berlin"), NOON)
+    assert f.translate(Sentence(" until {at}", at=Instant(NOON, UTC))) == " until 2025-11-24 13:00:00"
+    assert f.translate(f"it goes on by itself: until {write_instant(NOON)}; pace") == (
+        "it goes on by itself: until 2025-11-24 13:00:00; pace"
+    )
+    for other in (f"acme-{write_instant(NOON)}", "2025-02-30T12:00:00Z", "2025-11-24T12:00:00"):
+        assert f.translate(other) == other
 
 
 def test_names_and_the_words_of_others_stay_as_they_are() -> None:
