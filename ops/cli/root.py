@@ -77,6 +77,12 @@ OPTIONS: Final = (
 )
 
 
+def may_colour() -> bool | None:
+    """Return False where a terminal is to have no colours (https://no-color.org), None where it decides."""
+    refused = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return False if refused else None
+
+
 class RootGroup(CommandGroup):
     """The root command: turns what a command raises into one message on stderr and an exit code.
 
@@ -108,7 +114,8 @@ class RootGroup(CommandGroup):
         """Parse what stands before the command; `--json` holds for what is wrong with the line, too."""
         as_json = "--json" in args[: args.index("--")] if "--" in args else "--json" in args
         try:
-            ctx = super().make_context(info_name, list(map(_read_argument, args)), parent, **extra)
+            arguments = list(map(_read_argument, args))
+            ctx = super().make_context(info_name, arguments, parent, color=may_colour(), **extra)
         except click.UsageError as error:
             if not as_json:
                 raise

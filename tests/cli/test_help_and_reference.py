@@ -34,10 +34,11 @@ HEAD = """# Command line
 What `relations COMMAND --help` says, without `--help`, `--json` and `--url`, which stand here:
 
 Every command takes `--json` where it has something to answer: one document on stdout, and an error as one
-object on stderr. People get tables, with colours on a terminal only. Answers go to stdout, remarks and errors
-to stderr. What a command ends with is listed under [exit codes](exit-codes.md). Settings come from the
-environment and one file, as for every other part: see [settings](settings.md). `--json` and `--url` may stand
-before the command too (`relations --json jobs list`), all other options behind it.
+object on stderr. People get tables, with colours on a terminal only (`NO_COLOR=1`: none). Answers go to
+stdout, remarks and errors to stderr. What a command ends with is listed under [exit codes](exit-codes.md).
+Settings come from the environment and one file, as for every other part: see [settings](settings.md).
+`--json` and `--url` may stand before the command too (`relations --json jobs list`), all other options
+behind it.
 
 Options that pick jobs are the same everywhere, and are explained under [`jobs list`](#relations-jobs-list).
 

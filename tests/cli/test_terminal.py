@@ -100,12 +100,12 @@ def start(words: tuple[str, ...], env: dict[str, str], **options: Any) -> subpro
     return subprocess.run(command, env={**os.environ, **env}, cwd=ROOT, check=False, **options)
 
 
-def test_a_table_on_a_terminal_is_coloured_by_us_alone(cli: Cli, env: dict[str, str]) -> None:
-    cli("accounts", "pause", "acme", "--why", EVIL)
+def read_terminal(words: tuple[str, ...], env: dict[str, str]) -> bytes:
+    """Return what a command prints on a terminal."""
     master, slave = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "ops.cli", "accounts", "list"],
-        env={**os.environ, **env, "TERM": "xterm"},
+        [sys.executable, "-m", "ops.cli", *words],
+        env={**os.environ, **env},
         stdout=slave,
         stderr=subprocess.DEVNULL,
         cwd=ROOT,
@@ -117,6 +117,24 @@ def test_a_table_on_a_terminal_is_coloured_by_us_alone(cli: Cli, env: dict[str, 
                 printed += piece
         except OSError:  # how Linux ends a terminal
             pass
+    return printed
+
+
+@pytest.mark.parametrize(
+    ("more", "is_coloured"),
+    [({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_a_terminal_that_is_to_have_no_colours_gets_none(
+    env: dict[str, str], more: dict[str, str], is_coloured: bool
+) -> None:
+    printed = read_terminal(("doctor", "--no-api"), {**env, "TERM": "xterm", **more})
+    assert b"settings: " in printed
+    assert (b"\x1b" in printed) is is_coloured
+
+
+def test_a_table_on_a_terminal_is_coloured_by_us_alone(cli: Cli, env: dict[str, str]) -> None:
+    cli("accounts", "pause", "acme", "--why", EVIL)
+    printed = read_terminal(("accounts", "list"), {**env, "TERM": "xterm"})
     assert b"harmless\\u001b" in printed
     assert b"\x1b]0" not in printed
     assert b"\x1b[1m" in printed
