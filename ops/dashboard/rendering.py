@@ -2,6 +2,7 @@
 
 import gzip
 import mimetypes
+import re
 from collections.abc import Mapping
 from datetime import UTC
 from functools import cache
@@ -40,6 +41,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "Vary": "Accept, Accept-Encoding, Accept-Language, Cookie",
 }
 DEFAULT_PREFIX: Final = Settings().prefix
+GZIP: Final = re.compile(r"(?i)(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[^,]*)?(?:,|$)")
 SMALL: Final = 500  # bytes that are not worth compressing
 MENU: Final = (
     ("/", "Overview", "read"),
@@ -111,10 +113,15 @@ def name_environment(visit: Visit | None) -> str:
 def html_response(html: str, status: int, request: Request) -> Response:
     """Return the response, compressed if the browser takes that."""
     body, headers = html.encode(), dict(HEADERS)
-    if len(body) > SMALL and "gzip" in request.headers.get("accept-encoding", ""):
+    if len(body) > SMALL and takes_gzip(request):
         body = gzip.compress(body, 5)
         headers["Content-Encoding"] = "gzip"
     return Response(body, status, headers, "text/html; charset=utf-8")
+
+
+def takes_gzip(request: Request) -> bool:
+    """Return whether a browser, or a proxy before it, takes compressed answers: `gzip;q=0` says not."""
+    return bool(GZIP.search(request.headers.get("accept-encoding", "")))
 
 
 def static_response(name: str, digest: str, request: Request) -> Response:
@@ -129,7 +136,7 @@ def static_response(name: str, digest: str, request: Request) -> Response:
         "Content-Security-Policy": POLICY,
         "Vary": "Accept-Encoding",
     }
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if takes_gzip(request):
         content, headers["Content-Encoding"] = _compressed(name), "gzip"
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return Response(content, 200, headers, kind)

@@ -427,6 +427,22 @@ def test_the_language_that_is_liked_best_and_known_is_used(chosen: str, accepted
 # --- files
 
 
+@pytest.mark.parametrize(
+    ("accepted", "is_compressed"),
+    [
+        *(("gzip, deflate, br", True), ("br;q=1.0, gzip;q=0.8, *;q=0.1", True), ("GZIP", True)),
+        *(("deflate,gzip;q=0.001", True), ("gzip ; q=0", False), ("br, gzip;q=0.0", False)),
+        *(("gzip;q=0.000,identity", False), ("identity", False), ("x-gzipped", False), ("", False)),
+    ],
+)
+def test_only_who_takes_gzip_gets_it(browse: Browse, accepted: str, is_compressed: bool) -> None:
+    browser = browse("admin")
+    page = browser.get("/jobs", headers={"Accept-Encoding": accepted})
+    style = browser.get(re.findall('href="(/static/[^"]*css)"', page.text)[0], headers=page.request.headers)
+    assert ("content-encoding" in page.headers) is is_compressed
+    assert ("content-encoding" in style.headers) is is_compressed
+
+
 def test_static_files_may_be_kept_and_are_found_by_their_content(front: Front, browse: Browse) -> None:
     page = browse("admin").get("/").text
     for name in STATIC:
