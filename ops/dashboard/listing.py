@@ -13,7 +13,7 @@ from producers.portals.http.query import PLACE
 from worker.config.values import Right
 from worker.ports.queries import CursorPage, JobLookups
 from worker.ports.records import JobFilter, JobRecord
-from worker.redis.client import read_each
+from worker.redis.client import ask_each
 
 MAX_ACCOUNTS: Final = 20  # of one list
 AT_END: Final = "-"  # in the place of a cursor
@@ -42,7 +42,7 @@ def list_jobs(
     A page that goes on is of the accounts that its cursor names, and of no others than these.
     """
     starts = read_cursor(cursor, accounts) or dict.fromkeys(accounts[:MAX_ACCOUNTS], "")
-    pages = read_each(
+    pages = ask_each(
         lambda account: lookups.find_jobs(account, wanted, limit=limit, cursor=starts[account]),
         [account for account, start in starts.items() if start != AT_END],
     )

@@ -28,6 +28,7 @@ from producers.portals.http.problems import status_of
 from worker.config import Key
 from worker.errors import RelationsError, StoreUnreadable
 from worker.ports.records import AuditEntry
+from worker.redis.client import ask_each
 
 YEAR: Final = 365 * 86_400
 TOO_MANY: Final = 429
@@ -88,12 +89,14 @@ def _audit(deps: DashboardDeps, key: Key) -> None:
 
     One that cannot be read keeps nobody out: the pages say so.
     """
-    new_id = deps.runtime.intake().new_id
-    for account in key.accounts:
-        if account in deps.runtime.settings.accounts:
-            entry = AuditEntry(new_id(), key.name, "signed in", account, count=1)
-            with suppress(StoreUnreadable):
-                deps.runtime.job_admin.add_audit_entry(account, entry)
+    new_id, known = deps.runtime.intake().new_id, deps.runtime.settings.accounts
+
+    def note(account: str) -> None:
+        entry = AuditEntry(new_id(), key.name, "signed in", account, count=1)
+        deps.runtime.job_admin.add_audit_entry(account, entry)
+
+    with suppress(StoreUnreadable):  # of an account that is alone
+        ask_each(note, [account for account in key.accounts if account in known])
 
 
 async def sign_out(request: Request) -> Response:

@@ -14,7 +14,7 @@ from redis._parsers.base import BaseParser
 
 from worker.config.urls import MultiHostUrl
 from worker.errors import InvalidSettings, StoreUnavailable, StoreUnreadable
-from worker.redis.client import Client, connect, read_apart, read_each, translate_errors
+from worker.redis.client import Client, ask_each, connect, read_apart, translate_errors
 from worker.redis.scripts import load_script
 from worker.store.database import CONSTANTS
 
@@ -110,7 +110,7 @@ def test_one_of_many_accounts_that_cannot_be_read_costs_a_few_questions_more() -
     assert read_apart(read, []) == {}
 
 
-def test_accounts_that_are_read_one_by_one_are_read_several_at_a_time() -> None:
+def test_accounts_that_are_asked_about_one_by_one_are_several_at_a_time() -> None:
     all_ask = threading.Barrier(8)
 
     def read(account: str) -> int:
@@ -118,10 +118,10 @@ def test_accounts_that_are_read_one_by_one_are_read_several_at_a_time() -> None:
         return len(account)
 
     names = [f"a{number}" for number in range(80)]
-    assert read_each(read, names) == {name: len(name) for name in names}
+    assert ask_each(read, names) == {name: len(name) for name in names}
 
 
-def test_of_accounts_that_are_read_one_by_one_those_that_cannot_be_read_are_left_out() -> None:
+def test_of_accounts_that_are_asked_about_one_by_one_those_that_cannot_be_read_are_left_out() -> None:
     def read(account: str) -> int:
         if account == "bad":
             raise StoreUnreadable("what is stored of account bad cannot be read")
@@ -129,12 +129,12 @@ def test_of_accounts_that_are_read_one_by_one_those_that_cannot_be_read_are_left
             raise StoreUnavailable("Redis does not answer")
         return len(account)
 
-    assert list(read_each(read, ["z", "bad", "a", "bad"])) == ["z", "a"]
-    assert read_each(read, []) == {}
+    assert list(ask_each(read, ["z", "bad", "a", "bad"])) == ["z", "a"]
+    assert ask_each(read, []) == {}
     with pytest.raises(StoreUnreadable):
-        read_each(read, ["bad"])
+        ask_each(read, ["bad"])
     with pytest.raises(StoreUnavailable):
-        read_each(read, ["z", "away", "bad"])
+        ask_each(read, ["z", "away", "bad"])
 
 
 def test_a_script_gets_the_constants_it_names_behind_its_first_line(redis_client: Client) -> None:

@@ -102,7 +102,7 @@ ADVICE: Final = {
     "Timeout connecting": "nobody answers there, or a server that speaks no TLS does",
 }
 PIPELINE: Final = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
-READERS: Final = ThreadPoolExecutor(16, "reader")  # of this process; each thread begins when it is needed
+ASKERS: Final = ThreadPoolExecutor(16, "asker")  # of this process; each thread begins when it is needed
 UNREADABLE: Final = (ValueError, struct.error, msgspec.MsgspecError)  # what reading bytes raises
 SENTINEL: Final = re.compile(r"<redis\.client\.Redis\(.*?\bhost=([^,]+),port=(\d+).*?\)>\)>\)>", re.DOTALL)
 
@@ -187,22 +187,22 @@ def read_apart(
     return found
 
 
-def read_each(read: Callable[[str], Found], accounts: Sequence[str]) -> Mapping[str, Found]:
-    """Return what is read of each account, several at a time; of several without those that cannot be read.
+def ask_each(ask: Callable[[str], Found], accounts: Sequence[str]) -> Mapping[str, Found]:
+    """Return the answers about these accounts, several at a time; of several without unreadable ones.
 
-    `read` takes a few round trips, one after the other, and reads no accounts by this function itself. Raises
-    StoreUnreadable for an account that is alone.
+    `ask` takes a few round trips, one after the other, and does not come back here. Raises StoreUnreadable
+    for an account that is alone.
     """
     if len(accounts) <= 1:
-        return {account: read(account) for account in accounts}
+        return {account: ask(account) for account in accounts}
 
-    def read_one(account: str) -> Iterable[tuple[str, Found]]:
+    def ask_one(account: str) -> Iterable[tuple[str, Found]]:
         try:
-            return [(account, read(account))]
+            return [(account, ask(account))]
         except StoreUnreadable:
             return []
 
-    return dict(chain.from_iterable(READERS.map(read_one, accounts)))  # an error leaves out the rest
+    return dict(chain.from_iterable(ASKERS.map(ask_one, accounts)))  # an error leaves out the rest
 
 
 def is_refusal(error: StoreUnavailable) -> bool:

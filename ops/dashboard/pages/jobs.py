@@ -24,7 +24,7 @@ from worker.errors import Fault, Invalid, InvalidChange, NotFound
 from worker.onoffice.codes import advise
 from worker.ports.metrics import AccountStats
 from worker.ports.records import FILTER_TIMES, OPEN_STATES, JobFilter, JobRecord, JobState
-from worker.redis.client import read_each
+from worker.redis.client import ask_each
 
 STATES: Final[tuple[str, ...]] = get_args(JobState)
 FIELDS: Final = (  # in the order of the form; `account` and `state` stand beside
@@ -154,7 +154,7 @@ def find_waits(deps: DashboardDeps, jobs: Sequence[JobRecord]) -> dict[str, Wait
     by_account: dict[str, list[JobRecord]] = {}
     for job in jobs:
         by_account.setdefault(job.account, []).append(job)
-    found = read_each(lambda name: deps.runtime.waits.of_jobs(by_account[name]), list(by_account))
+    found = ask_each(lambda name: deps.runtime.waits.of_jobs(by_account[name]), list(by_account))
     return dict(chain.from_iterable(each.items() for each in found.values()))
 
 
