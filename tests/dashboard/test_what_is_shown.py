@@ -336,6 +336,27 @@ def test_ids_of_persons_are_masked_in_lists_if_the_settings_say_so(front: Front,
             assert "•••04" in browser.get(paths[kind]).text, kind
 
 
+def test_ids_of_persons_are_masked_in_what_was_and_would_be_sent(front: Front, browse: Browse) -> None:
+    jobs = send(front, 987654, MISSING)
+    work(front)
+    requests = front.runtime.queries.list_requests("acme", limit=9).entries
+    browser = browse("admin")
+    with settings_with(front, "[dashboard]\nmask_ids = true\n"):
+        preview = browser.post("/acts", data={"act": "replay", "job": jobs})
+        [replay] = set(re.findall('href="(/replays/acme[^"?]+)"', preview.text))
+        shown = [
+            preview,
+            browser.get(replay),
+            *(browser.get(f"/requests/acme/{each.id}") for each in requests),
+        ]
+        previewed, replayed, *sent = [text_of(page.text) for page in shown]
+        assert all("•••04" in text for text in (previewed, replayed, " ".join(sent)))
+        assert "•••54" in " ".join(sent)
+        for text in (previewed, replayed, *sent):
+            assert "501" in text
+            assert not re.search(rf"987654|\b{MISSING}\b", text)
+
+
 def test_times_are_shown_in_the_zone_of_the_settings(front: Front, browse: Browse) -> None:
     [job] = send(front, 1, occurred_at=YESTERDAY)
     browser = browse("admin")
