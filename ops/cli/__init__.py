@@ -18,21 +18,21 @@ def main(name: str | None = None) -> None:
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as behind `nohup`
         _run(name)
         return
-    signal.signal(signal.SIGINT, _end)
+    signal.signal(signal.SIGINT, end_at_once)
     try:
         _run(name)
     finally:
-        signal.signal(signal.SIGINT, _end)
+        signal.signal(signal.SIGINT, end_at_once)
 
 
 def _run(name: str | None) -> None:
     from ops.cli.root import main as run
 
-    if signal.getsignal(signal.SIGINT) is _end:
+    if signal.getsignal(signal.SIGINT) is end_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     run(prog_name=name)
 
 
-def _end(*_: object) -> NoReturn:
+def end_at_once(*_: object) -> NoReturn:
     """End at once: nothing is begun yet, or everything is written."""
     os._exit(INTERRUPTED)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from ops.cli.errors import Exit
 from ops.operations.http import HttpOperations
 from ops.operations.http_calls import HttpCalls
 from ops.operations.local import LocalOperations
@@ -208,3 +211,24 @@ def test_the_command_serves_them_over_standard_input_and_output(
 
     found = json.loads(anyio.run(run).content[0].text)
     assert [each["id"] for each in found["jobs"]] == [job]
+
+
+def test_ctrl_c_ends_the_command_while_it_waits_for_a_message(front: Front) -> None:
+    environment = {**os.environ, "RELATIONS_URL": front.url, "RELATIONS_KEY": "canary-key-admin"}
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "ops.cli", "mcp"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps(hello).encode() + b"\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["id"] == 1
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(20) == Exit.INTERRUPTED
+        finally:
+            process.kill()

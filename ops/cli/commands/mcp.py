@@ -1,9 +1,11 @@
 """`relations mcp`: tools for language models over standard input and output."""
 
+import signal
 import sys
 
 import click
 
+from ops.cli import end_at_once
 from ops.cli.context import CommandContext, with_context
 from ops.cli.root import main
 from worker import log
@@ -29,4 +31,6 @@ def serve_mcp(context: CommandContext) -> None:
     except ModuleNotFoundError as error:
         raise click.ClickException(MISSING) from error
     log.configure("json", stream=sys.stderr)  # standard output is the protocol's
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # for which its reader would not end
+        signal.signal(signal.SIGINT, end_at_once)
     make_server(context.operations).run("stdio")
