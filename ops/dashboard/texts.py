@@ -80,6 +80,7 @@ LONGEST: Final = 2000  # characters of a text that is recognized
 JOINT: Final = re.compile("[;:] ")  # between sentences that were made apart
 MOST_JOINTS: Final = 8
 OUR_VALUE: Final = re.compile(r"{\d")
+CODE: Final = re.compile("[a-z]+(_[a-z]+)+")
 WRITTEN: Final = re.compile(rf"(?<![\w-]){RFC3339.pattern}(?![\w-])")
 DECIMALS: Final = str.maketrans(",.", ".,")
 
@@ -122,10 +123,15 @@ class Translator(Filler):
         if isinstance(text, Instant):
             return self._write_instant(text.micros)
         if self._texts.language == "en":
-            return WRITTEN.sub(lambda found: self._rewrite(found[0]), text) if WRITTEN.search(text) else text
+            return self._write_english(text)
         if isinstance(text, Sentence) and text.values:
             return self.vformat(self._texts(text.template), (), text.values)
         return self._recognize(text)
+
+    def _write_english(self, text: str) -> str:
+        if CODE.fullmatch(text) and text in read_catalogue("de"):  # a word of ours, as logs have it
+            return text.replace("_", " ")
+        return WRITTEN.sub(lambda found: self._rewrite(found[0]), text) if WRITTEN.search(text) else text
 
     def _recognize(self, text: str, joints: int = MOST_JOINTS) -> str:
         if text in self._texts.catalogue or len(text) > LONGEST:

@@ -155,6 +155,11 @@ def test_english_pages_write_an_instant_in_a_text_as_they_write_others() -> None
         assert f.translate(other) == other
 
 
+def test_a_code_is_read_as_words_in_english_too_and_a_name_is_none() -> None:
+    assert [translate(code, "en") for code in ("no_proof", "last_one")] == ["no proof", "last one"]
+    assert translate("my_source", "en") == "my_source"
+
+
 def test_names_and_the_words_of_others_stay_as_they_are() -> None:
     assert translate("account open only observes: nothing but reads is sent").startswith("Das Konto open ")
     assert translate("account acme is paused (hand: failed); it goes on by itself: until noon") == (
