@@ -10,6 +10,7 @@ HEIGHT: Final = 96
 FLOOR: Final = 80  # y of the zero line; times stand below it
 GAP: Final = 1.0
 ROW: Final = 34  # of the picture of a relation
+MOST_SHOWN: Final = 16  # characters of a node that stand in its box as they are
 BOX: Final = 26
 
 
@@ -115,7 +116,12 @@ def _line(x1: float, y1: float, x2: float, y2: float, tone: str) -> Markup:
 
 
 def _box(node: Node, x: float, y: float, kind: str = "") -> Markup:
+    fitted = Markup(' textLength="112" lengthAdjust="spacingAndGlyphs"')
     return Markup(
         '<a href="{}"><rect class="{} {}" x="{:.0f}" y="{:.0f}" width="120" height="{}" rx="4"/>'
-        '<text x="{:.0f}" y="{:.0f}" text-anchor="middle">{}</text></a>'
-    ).format(node.href, kind, node.tone, x, y, BOX, x + 60, y + 17, node.text)
+        '<text x="{:.0f}" y="{:.0f}" text-anchor="middle"{fit}>{text}</text></a>'
+    ).format(
+        *(node.href, kind, node.tone, x, y, BOX, x + 60, y + 17),
+        fit=fitted if len(node.text) > MOST_SHOWN else "",
+        text=node.text,
+    )

@@ -303,6 +303,26 @@ def test_every_page_fits_a_phone(open_page: Open, ids: dict[str, str], width: in
         assert max(ends) <= width, path
 
 
+def test_the_picture_of_a_neighbourhood_can_be_read_on_a_phone_and_by_who_has_long_ids(
+    open_page: Open, stack: "Stack"
+) -> None:
+    from tests.browser.world import change, send
+
+    send(stack, change(801, 1_000_000_000_000_777), change(801, 1_000_000_000_000_778))
+    relation = "/relations/nord/estate:address:buyer/801/1000000000000777"
+    page = open_page(relation, viewport={"width": 390, "height": 780})
+    texts = page.locator(".picture text")
+    assert texts.count() > 2
+    boxes = (
+        "all => all.map(text => [text.getBoundingClientRect(), text.previousSibling.getBoundingClientRect()])"
+    )
+    for text, box in texts.evaluate_all(boxes):
+        assert text["height"] > 10
+        assert box["left"] <= text["left"]
+        assert text["right"] <= box["right"]
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+
+
 def test_who_reads_a_larger_font_gets_it(open_page: Open) -> None:
     page = open_page("/jobs")
     size = "parseFloat(getComputedStyle(document.querySelector('td, p')).fontSize)"
