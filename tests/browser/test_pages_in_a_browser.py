@@ -323,6 +323,17 @@ def test_the_picture_of_a_neighbourhood_can_be_read_on_a_phone_and_by_who_has_lo
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
+def test_a_list_that_is_printed_fits_a_sheet_and_its_ids_stay_whole(open_page: Open, stack: "Stack") -> None:
+    from tests.browser.world import NOBODY, change, send, wait_for_end
+
+    wait_for_end(stack, send(stack, change(900_000_000_000_001, NOBODY, source="W" * 40)))
+    page = open_page("/jobs?state=failed&account=nord", viewport={"width": 718, "height": 1000})  # of A4
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    lines = page.locator("tbody a.id").evaluate_all("all => all.map(id => id.getClientRects().length)")
+    assert max(lines) <= 2, lines  # the account, and behind it the rest
+
+
 def test_who_reads_a_larger_font_gets_it(open_page: Open) -> None:
     page = open_page("/jobs")
     size = "parseFloat(getComputedStyle(document.querySelector('td, p')).fontSize)"
