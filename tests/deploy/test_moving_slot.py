@@ -26,7 +26,7 @@ from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.ports.store import IntakeBounds
 from worker.redis.client import connect
-from worker.store.commit import Commit
+from worker.store.database import Commit
 from worker.store.redis_store import RedisStore
 
 BUYER = "estate:address:buyer"

@@ -5,8 +5,6 @@ from datetime import tzinfo
 from itertools import chain
 from typing import Final, NamedTuple, get_args
 
-from worker.ports.waiting import Waiting
-
 from ops.dashboard.formats import Formatter, relation_path
 from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.listing import list_jobs as list_page
@@ -23,6 +21,7 @@ from worker.contract.values import read_whole
 from worker.errors import Fault, Invalid, InvalidChange, NotFound
 from worker.onoffice.codes import advise
 from worker.ports.metrics import AccountStats
+from worker.ports.pace import Waiting
 from worker.ports.records import FILTER_TIMES, OPEN_STATES, JobFilter, JobRecord, JobState
 from worker.redis.client import ask_each
 

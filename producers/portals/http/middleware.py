@@ -14,9 +14,9 @@ from worker import log
 from worker.config import HOLDS_SECRET, holds_secret
 from worker.config.kinds import are_networks
 from worker.contract import correlation_of, traceparent_of
+from worker.contract.quoting import quote
 from worker.errors import Fault, InvalidSettings
 from worker.ports import EventSink
-from worker.contract.quoting import quote
 
 THIS_MACHINE: Final = "127.0.0.1,::1"
 PROXIES_VARIABLE: Final = "FORWARDED_ALLOW_IPS"  # uvicorn's name for it
