@@ -13,10 +13,12 @@ from tests.support.store_steps import (
     BASE,
     accept,
     claim_all,
+    come_between,
     dump_keys,
     expire_lease,
     job_admin_of,
     job_of,
+    list_jobs,
     lose_job,
     queued,
     read_all,
@@ -42,11 +44,12 @@ from tests.support.store_values import (
 from worker.contract import Change, Relation
 from worker.errors import BacklogFull, LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
+from worker.planner.fold import Result
 from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry
 from worker.ports.replays import Replay, ReplayEntry
 from worker.ports.store import IntakeBounds, Receipt, RefusedChange, Store
-from worker.ports.work import Writes
+from worker.ports.work import Lease, Writes
 from worker.store.database import Database, ScriptedReads
 from worker.store.limits import LEASE_LIFETIME_MS
 from worker.store.meta import read_meta
@@ -119,6 +122,7 @@ def test_exactly_one_of_many_concurrent_accepts_is_to_wake_a_worker(redis_store:
         for first in (1, 101):
             assert sum(threads.map(one, range(first, first + 64))) == 1
             take_lease(redis_store)  # clears the mark
+            expire_lease(redis_store)
 
 
 def test_occurred_at_zero_is_the_epoch_and_not_now(store: Store) -> None:
@@ -359,6 +363,74 @@ def test_jobs_that_are_gone_from_the_inbox_do_not_shift_the_others(
 
 
 # --- waking
+
+
+def accept_one(store: Store, number: int) -> bool:
+    """Accept a change of a relation of its own; return whether a worker is to be woken for it."""
+    bounds = IntakeBounds(NO_LIMIT, MONTH)
+    return store.accept("acme", [submission(str(number), change(number, 9))], bounds).wake
+
+
+def work_all(lease: Lease, request_id: str, result: Result = "applied") -> None:
+    """Send all that waits, each relation with this result."""
+    work = claim_all(lease)
+    send_and_settle(lease, request_id, dict.fromkeys(intents_by_relation(work.jobs, work.records), result))
+
+
+def test_what_comes_while_an_account_is_worked_waits_for_the_message_of_who_works_it(store: Store) -> None:
+    """With one more for each flush an account that is sent to all the time got ever more turns."""
+    assert accept_one(store, 1)
+    lease = take_lease(store)
+    work_all(lease, "r1")
+    assert not accept_one(store, 2)
+    assert not accept_one(store, 3)
+    assert lease.release() == 0.0
+    assert not accept_one(store, 4)
+
+
+def test_whoever_comes_after_an_account_was_worked_to_its_end_wakes_a_worker(store: Store) -> None:
+    accept_one(store, 1)
+    lease = take_lease(store)
+    assert not accept_one(store, 2)
+    work_all(lease, "r1")
+    assert lease.release() is None
+    assert accept_one(store, 3)
+
+
+@pytest.mark.parametrize("later", [0.0, 5.0, 300.0])
+def test_what_comes_in_the_moment_of_a_release_is_due_with_it(redis_store: RedisStore, later: float) -> None:
+    accept_one(redis_store, 1)
+    lease = take_lease(redis_store)
+    accept_one(redis_store, 2)
+    if later:
+        claim_all(lease, later=later)
+    else:
+        work_all(lease, "r1")
+    come_between(redis_store.database, lambda: accept_one(redis_store, 3))
+    assert lease.release(window=1.0) == pytest.approx(1.0)
+
+
+def test_what_is_put_back_while_an_account_is_worked_wakes_nobody_and_is_due_when_it_is_given_back(
+    redis_store: RedisStore,
+) -> None:
+    accept_one(redis_store, 1)
+    lease = take_lease(redis_store)
+    work_all(lease, "r1", "failed")
+    [job], woken = list_jobs(redis_store), list[bool]()
+    come_between(redis_store.database, lambda: woken.append(redis_store.requeue("acme", [job.id])[1]))
+    assert lease.release() == 0.0
+    assert woken == [False]
+
+
+def test_what_came_while_an_account_was_worked_is_found_when_its_worker_died(
+    redis_store: RedisStore, clock: FakeClock
+) -> None:
+    accept_one(redis_store, 1)
+    take_lease(redis_store)
+    assert not accept_one(redis_store, 2)
+    expire_lease(redis_store)
+    clock.advance(2.0)
+    assert redis_store.due_accounts(["acme"]) == ["acme"]
 
 
 def test_release_marks_the_account_as_woken_when_work_remains_and_the_sweep_trusts_the_mark(

@@ -126,7 +126,8 @@ class RedisIntake(Acts):
         names = [f"{base}:{name}" for name in ACCEPT_KEYS]
         for number in buckets:
             names += (f"{base}:jobs:{number}", f"{base}:order:{number}")
-        names += [*(f"{base}:batch:{label}" for label in labels), f"{base}:{keys.NEVER}"]
+        names += [f"{base}:batch:{label}" for label in labels]
+        names += (f"{base}:holder", f"{base}:{keys.NEVER}")
         keep = self.retention(account)
         period = to_us(max(keep.finished, keep.remembered))
         oldest = to_us(bounds.oldest)

@@ -58,7 +58,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     work             hash    size, half, alone, losses, held, full:              until nothing is left to do
                              the batch being worked (R21); idle: flushes in
                              a row that found nothing
-    wake             hash    at (µs), delay (µs): a flush message is under way;  until leased
+    wake             hash    at (µs), delay (µs): a flush message is under way,  until leased
+                             or sent by who has the lease when giving it back;
                              idle: the flush before found nothing, so what is
                              new asks for a message of its own
     pause            hash    reason, detail, since, until (µs, 0: until          until it is over or resumed

@@ -190,12 +190,13 @@ def release_lease(leased: LeasedAccount, *, window: int, rest: int, found_nothin
     reads.lrange("queue", 0, 0)
     reads.hmget("pause", PAUSE_FIELDS)
     reads.hget("wake", "at")
+    reads.hget("counts", "accepted")
     reads.exists("claimed")
     reads.exists("look_ups")
     reads.zrange("parked", 0, 0, withscores=True)
-    (token, step), meta, (*work, idle), due, begun, listed, pause, woken, claimed, look_ups, parked = (
-        reads.run()
-    )
+    row = reads.run()
+    (token, step), meta, (*work, idle), due, begun, listed, pause, woken, accepted, *lists = row
+    claimed, look_ups, parked = lists
     if token != leased.holder.encode():
         raise leased.lost()
     head = QueueHead.read(leased.database, leased.account, listed, dead=Meta.read(meta).dead)
@@ -211,9 +212,13 @@ def release_lease(leased: LeasedAccount, *, window: int, rest: int, found_nothin
     idle_us = _note_idle(commit, int(idle or 0)) if found_nothing_at and is_any else 0
     times = [max(now + idle_us, at) for at in times]
     if head.exists:  # it waits `window` from its acceptance, but not for what others left behind
-        is_new = head.accepted_at + CLOCK_ERROR_US >= found_nothing_at
+        is_new = woken or head.accepted_at + CLOCK_ERROR_US >= found_nothing_at
         times.append(max(head.accepted_at + window, 0 if is_new else now + idle_us))
+    else:  # whoever accepted something since, sends no message
+        commit.check("counts", "accepted", accepted or b"")
     due_in = _due_in(times, KnownPause.read(pause).in_force(now), now, rest)
+    if woken:
+        commit.run("DEL", "wake")
     if due_in is not None:
         _note_wake(commit, due_in, rest, idle_us)
     _send(leased, commit)
@@ -224,6 +229,7 @@ def leave(leased: LeasedAccount) -> None:
     """Give the lease back without a look at what is due, as if nobody had had it."""
     commit = leased.unnumbered_commit()
     commit.run("DEL", "holder")
+    commit.run("DEL", "wake")  # what came meanwhile waits for a message: the sweep sends it
     if not commit.try_send():
         raise leased.lost()
 

@@ -1,6 +1,6 @@
 #!lua
 -- accept(meta, queue, counts, wake, events:0, events:1, events:kept, buckets, look_ups,
---   {jobs, order} per bucket, batch…, never;
+--   {jobs, order} per bucket, batch…, holder, never;
 --   now, max_backlog, oldest µs, period of events µs, layout, buckets, submissions, max_backlog_bytes,
 --   bucket…, {id, digest, fingerprint ('' ignores content), occurred_at µs (0: now),
 --    bucket's place (< 0: to be looked up), batch's place (0: none), job}…)
@@ -116,4 +116,4 @@ local mark = redis.call('HMGET', KEYS[4], 'at', 'idle') -- an idle one is about 
 if mark[1] and not mark[2] then return {'ok', 0, duplicates} end
 redis.call('DEL', KEYS[4])
 redis.call('HSET', KEYS[4], 'at', string.format('%.0f', now), 'delay', FIRST_WAKE_DELAY_US)
-return {'ok', 1, duplicates}
+return {'ok', 1 - redis.call('EXISTS', KEYS[#KEYS - 1]), duplicates} -- who has the lease sends one at its end
