@@ -26,9 +26,8 @@ GROUPED_BY_BLANKS: Final = re.compile(
 )
 SEPARATORS: Final = re.compile(r"[ \t\r\n,;|]+")
 CLEAR_SEPARATORS: Final = re.compile("[;|]")  # which stand in no number
-LIST: Final = re.compile(
-    r"\[[^][]+\]|\{[^}{]+\}"
-)  # as pandas and PostgreSQL write one; nobody groups digits there
+# As pandas and PostgreSQL write one; nobody groups digits there.
+LIST: Final = re.compile(r"\[[^][]+\]|\{[^}{]+\}")
 
 
 Records = tuple[list[int | str], list[Fault]]
