@@ -3,7 +3,6 @@
 import re
 from contextlib import suppress
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -19,7 +18,24 @@ ALMOST_RFC3339: Final = re.compile(
 )
 LARGEST_OF_UNITS: Final = ((10**11, SECOND), (10**14, SECOND // 10**3), (10**17, 1))  # µs in one of a unit
 DEFAULT_ZONE: Final = "Europe/Berlin"
-OF_A_MAIL: Final = re.compile(r"(?:[A-Za-z]{3}, ?)?[0-9]{1,2} [A-Za-z]{3} [0-9]{2,4} .{4,40}")
+# A time of day with its offset, as mails have it: of other names of zones nobody knows which is meant.
+OFFSETS: Final = {
+    "+00": "UT UTC GMT Z",
+    "+01": "CET MEZ",
+    "+02": "CEST MESZ",
+    "-04": "EDT",
+    "-05": "EST CDT",
+    "-06": "CST MDT",
+    "-07": "MST PDT",
+    "-08": "PST",
+}
+ZONES: Final = {name: offset for offset, names in OFFSETS.items() for name in names.split()}
+ZONED: Final = re.compile(
+    r"(.*[0-9]:[0-9]{2}(?:[.][0-9]{1,9})?(?: ?Uhr)?) ?"
+    rf"(?:(?:GMT|UTC)?([+-][0-9]{{2}}):?([0-9]{{2}})?|({'|'.join(ZONES)}))(?: ?[(].*[)])?",
+    re.IGNORECASE,
+)
+MAX_ZONED: Final = 200  # characters
 
 # `Mon Nov 30 2026 10:00:00 GMT+0100 (CET)`, as Google's scripts have it; turned round it is that of a mail.
 OF_JAVASCRIPT: Final = re.compile(
@@ -31,12 +47,8 @@ COMPACT: Final = re.compile(
     r"((?:19|20)[0-9]{2})([01][0-9])([0-3][0-9])"
     r"(?:[Tt]?([0-2][0-9])([0-5][0-9])([0-5][0-9])?([Zz]|[+-][0-9]{4})?)?"
 )
-# What is no offset to everybody: zones that German and French mailers name, and the place that Java adds.
-NAMED_ZONES: Final = (
-    (re.compile(r"(?<=[0-9] )(CET|MEZ)\Z"), "+0100"),
-    (re.compile(r"(?<=[0-9] )(CEST|MESZ)\Z"), "+0200"),
-    (re.compile(r"(?<=[0-9Z])\[[A-Za-z_/+-]{1,40}\]\Z"), ""),
-)
+# The place that Java adds to an offset.
+OF_JAVA: Final = re.compile(r"(Z|[+-][0-9]{2}:?[0-9]{2})\[[A-Za-z_/+-]{1,40}\]\Z")
 
 
 def read_time(value: object) -> object:
@@ -78,14 +90,11 @@ def write_time(value: object, zone: str = DEFAULT_ZONE) -> str | None:
         with suppress(ValueError):
             return write_instant(read_instant(found))
         try:
-            local = parse_local(found)
+            local = parse_local(found) or _read_zoned(found)
         except ValueError:
             raise ValueError(f"expected a date and time that exist, got {quote(found)}") from None
         if local:
             return _write(local, zone)
-        if OF_A_MAIL.fullmatch(found):
-            with suppress(ValueError, IndexError, OverflowError):
-                return _write(parsedate_to_datetime(found), "UTC" if " -0000" in found else zone)
     raise ValueError(
         f"expected a time such as 1764412200, 29.11.2026 or 2026-11-29T10:30, got {quote(value)}"
     )
@@ -104,10 +113,16 @@ def _spell_out(value: object) -> object:
         return f"{year}-{month}-{day}{clock}"
     if not isinstance(value, str):
         return value
-    text = OF_JAVASCRIPT.sub(r"\2 \1 \3\4", " ".join(value.split()))
-    for name, offset in NAMED_ZONES:
-        text = name.sub(offset, text)
-    return text
+    return OF_JAVA.sub(r"\1", OF_JAVASCRIPT.sub(r"\2 \1 \3\4", " ".join(value.split())))
+
+
+def _read_zoned(text: str) -> datetime | None:
+    """Return a time with its offset as mails have it; None of others, ValueError as `parse_local`."""
+    found = ZONED.fullmatch(text) if len(text) <= MAX_ZONED else None
+    if not found or (local := parse_local(found[1])) is None:
+        return None
+    hours = found[2] or ZONES[found[4].upper()]
+    return datetime.fromisoformat(f"{local.isoformat()}{hours}:{found[3] or '00'}")
 
 
 def _write(moment: datetime, zone: str) -> str:

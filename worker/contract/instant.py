@@ -46,7 +46,7 @@ WEEKDAY = (
     "|(?:mon|tues|wednes|thurs|fri|satur|sun)day|mon|tue|wed|thu|fri|sat|sun)"
 )
 LOCAL = [
-    re.compile(rf"(?:{WEEKDAY}[.]?,? )?{day}(?:(?: ?[T,] ?| )(?:um |at )?{CLOCK})?", re.IGNORECASE)
+    re.compile(rf"(?:{WEEKDAY}[.]?(?:, ?| ))?{day}(?:(?: ?[T,] ?| )(?:um |at )?{CLOCK})?", re.IGNORECASE)
     for day in (GERMAN, ISO, IN_WORDS, ENGLISH)
 ]
 """How people write a day, or a time without an offset."""
