@@ -162,21 +162,31 @@ def _read_choice(value: object) -> object:
 
 def _read_options(value: object, options: Sequence[object]) -> list[object]:
     """Return the texts of the options whose ids or values were chosen; what is neither stays."""
-    texts = {
-        _text(option.get(key)): text
+    return _choose(value, _list_texts(options))
+
+
+def _list_texts(options: Sequence[object]) -> Mapping[str, object]:
+    """Return the texts of options by their ids and values; an id counts before another option's value."""
+    return {
+        key: text
+        for name in ("value", "id")
         for option in options
-        for key in ("value", "id")
-        if isinstance(option, dict) and (text := option.get("text") or option.get("label"))
+        if isinstance(option, dict)
+        and (key := _text(option.get(name)))
+        and (text := option.get("text") or option.get("label"))
     }
+
+
+def _choose(value: object, texts: Mapping[str, object]) -> list[object]:
     chosen = value if isinstance(value, list) else [value]
     return [texts.get(_text(each), each) for each in chosen if each is not None]
 
 
 def _read_rows(value: Mapping[str, Any], entry: Mapping[str, Any]) -> Mapping[object, object]:
     """Return what was chosen in each row of a matrix, by the texts of its rows."""
-    named = entry["rows"] if isinstance(entry.get("rows"), list) else []
-    rows = zip(_read_options(list(value), named), value.values(), strict=True)
-    return {_text(row): unwrap(_read_options(chosen, entry["columns"])) for row, chosen in rows}
+    columns = _list_texts(entry["columns"])
+    rows = _list_texts(entry["rows"] if isinstance(entry.get("rows"), list) else [])
+    return {_text(rows.get(row, row)): unwrap(_choose(chosen, columns)) for row, chosen in value.items()}
 
 
 def unwrap(value: object) -> object:

@@ -223,11 +223,12 @@ def _chosen(scope: Scope, form: object, name: object) -> object:
 
 
 def _count(form: object) -> int:
-    """Return how many fields a form has, with the options of each."""
+    """Return how many fields a form has, with the options of each, and the rows and columns of a matrix."""
     answers = form.get("answers") if isinstance(form, dict) else None
     lists = [each for each in (form, answers) if isinstance(each, list | dict)]
     fields = [field for each in lists for field in (each.values() if isinstance(each, dict) else each)]
-    options = (field.get("options") for field in fields if isinstance(field, dict))
+    kinds, dicts = ("options", "rows", "columns"), [field for field in fields if isinstance(field, dict)]
+    options = (field.get(kind) for field in dicts for kind in kinds)
     return len(fields) + sum(len(each) for each in options if isinstance(each, list))
 
 

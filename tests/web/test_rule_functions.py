@@ -409,6 +409,24 @@ TALLY = [
             "Interesse",
             {"Kauf": "später", "Miete": ["bald", "später"]},
         ),
+        # Nothing was chosen: options without a value, or with none, are not it.
+        ([{"key": "q", "value": "", "options": [{"id": "1", "text": "PC910"}]}], "q", None),
+        ([{"key": "q", "value": "", "options": [{"value": "", "text": "Bitte wählen"}]}], "q", None),
+        # An id is what was chosen, also where it is the value of another option.
+        (
+            [
+                {
+                    "key": "q",
+                    "value": ["2"],
+                    "options": [
+                        {"id": "2", "value": "1", "text": "A"},
+                        {"id": "1", "value": "2", "text": "B"},
+                    ],
+                }
+            ],
+            "q",
+            "A",
+        ),
         (
             [{"label": "E\u2011Mail", "value": "a@b.test"}],
             "E-Mail",
@@ -448,6 +466,15 @@ def test_a_name_of_two_fields_that_differ_is_refused_and_both_are_named() -> Non
     assert "the 1. and the 2. of them" in refusal_of("field(@, 'Ort')", nameless)
 
 
+def test_the_columns_of_a_matrix_are_read_once_for_all_of_its_rows() -> None:
+    rows = {f"r{n}": ["c7"] for n in range(10_000)}
+    columns = [{"id": f"c{n}", "text": f"Spalte {n}"} for n in range(10_000)]
+    form = [{"key": "q", "type": "MATRIX", "value": rows, "columns": columns}]
+    began = time.process_time()
+    assert set(find("field(@, 'q')", form).values()) == {"Spalte 7"}
+    assert time.process_time() - began < 1.0
+
+
 def test_a_form_of_many_fields_is_looked_through_once_for_all_names() -> None:
     form = [{"key": f"q{n}", "label": f"Label {n}", "value": n} for n in range(20_000)]
     began = time.process_time()
@@ -463,8 +490,12 @@ def test_a_form_of_many_fields_is_looked_through_once_for_all_names() -> None:
             "rows[].field(root().form, 'x')",
             {"rows": [1] * 900, "form": {"q": {"value": 1, "options": [{"id": "a"}] * 20_000}}},
         ),
+        (
+            "rows[].field(root().form, 'x')",
+            {"rows": [1] * 900, "form": {"q": {"value": {}, "columns": [{"id": "a"}] * 20_000}}},
+        ),
     ],
-    ids=["parse_xml", "options"],
+    ids=["parse_xml", "options", "columns"],
 )
 def test_what_would_take_long_for_each_of_many_is_refused(expression: str, value: object) -> None:
     began = time.process_time()
