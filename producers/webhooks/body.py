@@ -201,7 +201,8 @@ BLANKS: Final = b" \t\r\n\0\x1a"  # around a document, where XML allows none bef
 NO_TEXT: Final = bytes({*range(32)} - {*b"\t\r\n"})  # what texts that were pasted have, and XML does not
 MAX_MENDED: Final = 1000
 AMPERSAND: Final = re.compile(rb"&(?:(#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)?")
-OF_SCHEMA: Final = ("@xsi:", "@i:")  # xsi:type, xsi:nil, as programs in .NET write them at every value
+# As programs in .NET write them at every value.
+OF_SCHEMA: Final = frozenset(f"@{prefix}:{name}" for prefix in ("xsi", "i") for name in ("type", "nil"))
 DECLARED: Final = re.compile(rb"<\?xml[^>]{0,100}encoding=[\"']([A-Za-z0-9._-]{1,40})[\"']")
 ONE_BYTE: Final = re.compile(r"(iso[-_]?8859[-_]?(?!1$)[0-9]{1,2}|(windows-|cp)125[0-8])")
 
@@ -256,7 +257,7 @@ def _spell_entity(match: re.Match[bytes]) -> bytes:
     if name.startswith("#") or name in ("amp", "lt", "gt", "quot", "apos"):
         return match[0]
     character = html5.get(f"{name};")
-    return escape(character or match[0].decode()).encode()
+    return escape(character or match[0].decode(), {'"': "&quot;"}).encode()  # it may stand in an attribute
 
 
 def _check_xml(body: bytes) -> None:
@@ -284,7 +285,7 @@ def _check_xml(body: bytes) -> None:
 
 def _without_namespace(_path: object, name: str, value: object) -> tuple[str, object] | None:
     """Return an element or attribute without its prefix, None for what only declares one, or a type."""
-    if name == "@xmlns" or name.startswith(("@xmlns:", *OF_SCHEMA)):
+    if name in OF_SCHEMA or name == "@xmlns" or name.startswith("@xmlns:"):
         return None
     mark = "@" if name.startswith("@") else ""
     return mark + name.removeprefix(mark).rpartition(":")[2], value

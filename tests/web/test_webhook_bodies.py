@@ -85,6 +85,8 @@ def test_json_is_read_in_every_encoding_and_whatever_it_is_called(content_type: 
             {"a": {"@u": "x?a=1&b=2", "#text": "Müller & Söhne <ü>\u00a0ü<&x; Ende&"}},
         ),
         ("", b"<a><![CDATA[Villa & Park \x0b]]></a>", {"a": "Villa & Park"}),
+        ("", b'<a u="x&QUOT; admin=&QUOT;1"/>', {"a": {"@u": 'x" admin="1'}}),  # no attribute comes of it
+        ("", b'<a xmlns:i="urn:i"><b i:id="5" i:nil="false"/></a>', {"a": {"b": {"@id": "5"}}}),
         ("", '<?xml version="1.0" encoding="iso-8859-1"?><a>Köln</a>'.encode("utf-16-be"), {"a": "Köln"}),
         (
             "",
