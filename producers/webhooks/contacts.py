@@ -28,12 +28,14 @@ def normalize_email(value: object) -> str | None:
     """Return an e-mail address without name, blanks and capitals; None if this is no single address."""
     if not isinstance(value, str) or len(value) > 2 * MAX_CONTACT:
         return None
-    text = drop_unseen(value).strip().lower()
+    text, shown = drop_unseen(value).strip().lower(), ""
     if match := BEHIND_A_NAME.search(text):
-        text = (match[1] or match[2] or "").strip()
-    if text.startswith("mailto:"):
-        text = text.removeprefix("mailto:").partition("?")[0]
+        text, shown = (match[1] or match[2] or "").strip(), text[: match.start()].strip("[]\"' ")
+    is_link = text.startswith("mailto:")
+    text = text.removeprefix("mailto:").partition("?")[0] if is_link else text
     text = text.strip(" '.,;")
+    if is_link and shown != text and ADDRESS.fullmatch(shown):  # who corrects a link corrects what it shows
+        return None
     return text if len(text) <= MAX_CONTACT and ADDRESS.fullmatch(text) else None
 
 

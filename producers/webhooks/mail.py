@@ -45,12 +45,12 @@ WIDE: Final = ("utf-16", "utf-32", "ucs")  # whose plain letters could be taken 
 # What hides an enquiry in a way that is not read, by its kind or its name.
 SEALED: Final = (
     (
-        re.compile(r"(?i).*ms-tnef|.*winmail[.]dat"),
+        re.compile(r"(?i).*ms-tnef|.*winmail[.]dat\Z"),
         "is a winmail.dat, by which Outlook hides what it attaches",
     ),
-    (re.compile(r"(?i).*pkcs7-mime|.*[.]p7m"), "is encrypted, or signed so that only S/MIME can read it"),
+    (re.compile(r"(?i).*pkcs7-mime|.*[.]p7m\Z"), "is encrypted, or signed so that only S/MIME can read it"),
     (
-        re.compile(r"(?i).*vnd[.]ms-outlook|.*[.]msg"),
+        re.compile(r"(?i).*vnd[.]ms-outlook|.*[.]msg\Z"),
         "is a mail as Outlook saves it (.msg); forward it as .eml",
     ),
 )

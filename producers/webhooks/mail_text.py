@@ -55,10 +55,13 @@ def find_fields(text: str) -> list[dict[str, str]]:
 
 
 def merge_fields(text: str, page: str) -> list[dict[str, str]]:
-    """Return the fields of a text, and those of the page beside it that it does not have.
+    """Return the fields of a text, and those of the page beside it where the text says nothing of the page.
 
-    Some say as a text only that they are a page.
+    Some say as a text only that they are a page. What a page has beyond its own text is its footer, with the
+    address of the portal.
     """
-    fields = find_fields(text)
+    fields, words = find_fields(text), set(page.split())
+    if any(field["value"] and words.issuperset(field["value"].split()) for field in fields):
+        return fields
     known = {field["label"].casefold() for field in fields}
     return [*fields, *(field for field in find_fields(page) if field["label"].casefold() not in known)]

@@ -185,6 +185,17 @@ def test_a_page_beside_a_text_fills_in_the_fields_that_the_text_does_not_have() 
     ]
 
 
+@pytest.mark.parametrize("colon", [":", ""])
+def test_the_footer_of_a_page_names_nobody_where_the_text_says_what_the_page_does(colon: str) -> None:
+    message = EmailMessage()
+    message["From"] = "noreply@portal.test"
+    message.set_content("Objektnummer: PC910\nE-Mail-Adresse: ada@example.test\n")
+    page = f"<p>E-Mail-Adresse{colon} ada@example.test</p><p>E-Mail: support@portal.test</p>"
+    message.add_alternative(page, subtype="html")
+    [mail] = read(message.as_bytes())
+    assert [field["label"] for field in mail["fields"]] == ["Objektnummer", "E-Mail-Adresse"]
+
+
 FEEDBACK = make_feedback()
 BARE = FEEDBACK.partition("?>")[2].lstrip()
 
@@ -202,6 +213,11 @@ def test_xml_as_the_text_of_a_mail_is_an_enquiry_too(feedback: str) -> None:
 def test_xml_is_known_by_how_it_begins(kind: str, name: str, content: bytes) -> None:
     body = make_mail("Neue Anfrage", (name, content), kind=kind)
     assert enquiry_of(body)["objekt"]["oobj_id"] == "00815"
+
+
+@pytest.mark.parametrize("name", ["anfrage.msg.xml", "Anfrage.msgid-7.xml", "signed.p7m.xml"])
+def test_a_name_that_has_such_an_end_within_hides_nothing(name: str) -> None:
+    assert enquiry_of(make_mail("Neue Anfrage", (name, FEEDBACK.encode())))["objekt"]["oobj_id"] == "00815"
 
 
 @pytest.mark.parametrize(

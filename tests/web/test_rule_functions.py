@@ -246,6 +246,8 @@ def test_an_error_repeats_no_value_of_the_payload() -> None:
         ("mailto:ada@example.test?subject=PC910", "ada@example.test"),
         ("ada@example.test<mailto:ada@example.test>", "ada@example.test"),  # as Outlook writes a link
         ("Ada Lovelace [mailto:ada@example.test]", "ada@example.test"),
+        ("ada@example.test<mailto:eda@example.test>", None),  # which of them?
+        ("[ada@example.test](mailto:eda@example.test)", None),
         ("[ada@example.test](mailto:ada@example.test)", "ada@example.test"),
         ("'ada@example.test'; ", "ada@example.test"),
         ("o'brien@example.test", "o'brien@example.test"),
