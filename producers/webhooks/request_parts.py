@@ -13,6 +13,7 @@ from producers.webhooks.fields import split_fields
 from producers.webhooks.functions import further_parts
 from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Rule, Source
+from worker.config.kinds import BODY_SHA256, URL_SHA256
 from worker.config.secret import STARS
 
 HEAD: Final = re.compile(rb"(GET|POST) (/webhooks/\S*) HTTP/1\.1\r?\n((?:[^\r\n]+\r?\n)*)\r?\n")
@@ -23,7 +24,7 @@ def make_head(source: Source, delivery: WebhookDelivery) -> bytes:
 
     What a GET without a body says stands in its query.
     """
-    calls, is_query = _calls(source), delivery.method == "GET" and not delivery.body
+    calls, is_query = _calls(source), is_said_by_query(source, delivery)
     if not calls and not is_query:
         return b""
     headers = {name: delivery.headers[name] for name in list_read_headers(source) if name in delivery.headers}
@@ -31,6 +32,17 @@ def make_head(source: Source, delivery: WebhookDelivery) -> bytes:
     if is_query or {"query", "path"} & {function for function, _ in calls}:
         target += show_path(source, delivery) + show_query(source, delivery)
     return write_head(delivery.method, target, headers)
+
+
+def is_said_by_query(source: Source, delivery: WebhookDelivery) -> bool:
+    """Return whether a message stands in the query, as a form of HTML that is sent by GET has it.
+
+    Not where its sender signs the body alone: to one that is empty, anybody could write a query.
+    """
+    claims = source.claims.values()
+    signs_body = source.scheme in ("standard-webhooks", "hmac", "public-key") or BODY_SHA256 in claims
+    signs_query = "{url}" in source.signed or URL_SHA256 in claims
+    return delivery.method == "GET" and not delivery.body and (signs_query or not signs_body)
 
 
 def write_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:

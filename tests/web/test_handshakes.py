@@ -24,11 +24,14 @@ from hypothesis import strategies as st
 
 from producers.errors import RefusalReason, Unauthorized
 from producers.webhooks.handshake import CHALLENGE, answer_check, answer_own_check, answer_unproved
+from producers.webhooks.mapping import read_payload
+from producers.webhooks.request_parts import make_head
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import verify
 from tests.support.http_front import SECRETS, Front, problem, running
 from tests.support.waiting import wait_until
 from worker.config import Rule, Secret, Source
+from worker.config.kinds import BODY_SHA256, URL_SHA256
 from worker.ports.deliveries import DeliveryFilter
 
 SOURCES = ("immo", "forms", "desk", "office")
@@ -253,11 +256,34 @@ def test_a_look_at_an_address_with_its_secret_is_no_failed_job(
     sent = http.get(f"{address}{'&' if '?' in address else '?'}estate=1")  # a form may be sent by GET
     assert sent.status_code == 202
     [job] = sent.json()["jobs"]  # which no rule can read, and somebody may read again
+    again = http.get(f"{address}{'&' if '?' in address else '?'}estate=1")  # by whoever opens the link again
+    assert [(each["id"], each["duplicate"]) for each in again.json()["jobs"]] == [(job["id"], True)]
     kept = b64decode(front.client("admin").get(f"/v1/jobs/{job['id']}/payload").json()["body"]).decode()
     assert "?estate=1 HTTP" in kept
     assert secret not in kept
     if place == "query:k":
         problem(http.get("/webhooks/news?k=wrong"), 401)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_read"),
+    [
+        ({}, False),
+        ({"signed": "{timestamp}{url}"}, True),
+        ({"scheme": "standard-webhooks"}, False),
+        ({"scheme": "jwt", "claims": {"hash": BODY_SHA256}}, False),
+        ({"scheme": "jwt", "claims": {"hash": BODY_SHA256, "url": URL_SHA256}}, True),
+        ({"scheme": "jwt"}, True),
+        ({"scheme": "bearer"}, True),
+    ],
+)
+def test_a_query_is_no_message_where_only_the_empty_body_is_signed(
+    changes: Mapping[str, Any], is_read: bool
+) -> None:
+    source = replace(ZOOM, **{"signed": "", **changes})
+    delivery = WebhookDelivery("https://here/webhooks/zoom?a=1&b=2", {}, b"", "GET")
+    assert read_payload(source, delivery) == ({"a": "1", "b": "2"} if is_read else None)
+    assert (b"a=1" in make_head(source, delivery)) == is_read
 
 
 def test_a_message_that_comes_by_get_is_no_look(front: Front) -> None:
