@@ -364,8 +364,21 @@ def test_a_text_of_a_type_of_its_own_is_what_it_stands_for(
         assert relations.batch("acme", name)["accepted"] == 1
 
 
+class NoDimension:
+    """An array of numpy that is one number: it says that it has items, and has none."""
+
+    def __len__(self) -> int:
+        raise TypeError("len() of unsized object")
+
+    def __contains__(self, item: object) -> bool:
+        return False
+
+    def __iter__(self) -> Iterator[int]:
+        raise TypeError("iteration over a 0-d array")
+
+
 @pytest.mark.parametrize("way", ["direct", "http"])
-@pytest.mark.parametrize("ids", [b"12", bytearray(b"12"), iter([1, 2])])
+@pytest.mark.parametrize("ids", [b"12", bytearray(b"12"), iter([1, 2]), NoDimension()])
 def test_bytes_and_what_can_be_read_once_are_no_list_of_ids(
     request: pytest.FixtureRequest, way: str, ids: Any
 ) -> None:

@@ -170,7 +170,8 @@ def to_plain(value: object, levels: int = LEVELS) -> object:
     if isinstance(value, Mapping) and levels:
         return {name: to_plain(item, levels - 1) for name, item in value.items()}
     if isinstance(value, Collection) and not isinstance(value, BYTES) and levels:
-        return [to_plain(item, levels - 1) for item in value]
+        with suppress(TypeError):  # an array of numpy that has no dimension is no list
+            return [to_plain(item, levels - 1) for item in value]
     if isinstance(value, date):  # or a datetime
         return value.isoformat()
     if isinstance(value, UUID):
