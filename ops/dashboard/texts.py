@@ -81,7 +81,7 @@ JOINT: Final = re.compile("[;:] ")  # between sentences that were made apart
 MOST_JOINTS: Final = 8
 OUR_VALUE: Final = re.compile(r"{\d")
 CODE: Final = re.compile("[a-z]+(_[a-z]+)+")
-WRITTEN: Final = re.compile(rf"(?<![\w-]){RFC3339.pattern}(?![\w-])")
+WRITTEN: Final = re.compile(rf'"[^"]*"|(?<![\w-])(?<! as ){RFC3339.pattern}(?![\w-])')  # and what is quoted
 DECIMALS: Final = str.maketrans(",.", ".,")
 
 
@@ -131,7 +131,8 @@ class Translator(Filler):
     def _write_english(self, text: str) -> str:
         if CODE.fullmatch(text) and text in read_catalogue("de"):  # a word of ours, as logs have it
             return text.replace("_", " ")
-        return WRITTEN.sub(lambda found: self._rewrite(found[0]), text) if WRITTEN.search(text) else text
+        written = WRITTEN.sub(lambda found: self._rewrite(found[0]), text)
+        return text if written == text else written
 
     def _recognize(self, text: str, joints: int = MOST_JOINTS) -> str:
         if text in self._texts.catalogue or len(text) > LONGEST:

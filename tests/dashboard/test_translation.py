@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ops.dashboard.formats import Formatter
 from ops.dashboard.rendering import MENU
 from ops.dashboard.texts import Pattern, Texts, patterns_of, read_catalogue
-from ops.explain.text import Instant, Sentence, join, pluralize
+from ops.explain.text import Instant, Sentence, format_change, join, pluralize
 from producers.errors import RefusalReason
 from producers.portals.http.problems import STATUS
 from producers.replay.eligibility import REASONS
@@ -24,7 +24,7 @@ from tests.dashboard.test_what_is_shown import fill
 from tests.support.browsing import Browse, text_of
 from tests.support.http_front import Front
 from tests.support.sentences import sentences_of, templates_of
-from worker.contract import write_instant
+from worker.contract import Change, read_instant, write_instant
 from worker.onoffice.codes import describe, table
 from worker.planner.actions import ErrorClass, Verdict
 from worker.ports.pace import Pause, WaitReason
@@ -153,6 +153,17 @@ def test_english_pages_write_an_instant_in_a_text_as_they_write_others() -> None
     )
     for other in (f"acme-{write_instant(NOON)}", "2025-02-30T12:00:00Z", "2025-11-24T12:00:00"):
         assert f.translate(other) == other
+
+
+def test_what_was_sent_and_how_an_instant_is_to_be_written_stay_as_they_are_in_english() -> None:
+    info = (("sent", write_instant(NOON)),)
+    sent = Change(
+        account="acme", action="create", type="estate:address:buyer", parents=(1,), children=(2,), info=info
+    )
+    with pytest.raises(ValueError, match="such as") as told:
+        read_instant("noon")
+    for text in (f'expected one of 1, 2, got "{write_instant(NOON)}"', format_change(sent), str(told.value)):
+        assert translate(text, "en") == text
 
 
 def test_a_code_is_read_as_words_in_english_too_and_a_name_is_none() -> None:
