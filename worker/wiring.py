@@ -29,7 +29,7 @@ from worker.ports.metrics import AccountStats
 from worker.ports.pace import Pace
 from worker.ports.requests import Api
 from worker.ports.work import ClaimedJob
-from worker.redis.client import Client, connect
+from worker.redis.client import Askers, Client, connect
 from worker.redis.rights import check_writable
 from worker.store.callbacks import RedisCallbacks
 from worker.store.database import Database
@@ -68,6 +68,7 @@ class Runtime:
         self.wake, self.emit = wake, emit
         self.live_settings = LiveSettings(settings, emit)
         self.client = client or connect(settings.redis_url)
+        self.ask_each = Askers(settings.redis_url)
         self.store = RedisStore(self.client, settings.prefix, keep=self.live_settings.retention)
         database = self.store.database
         self.queries = RedisQueries(database)

@@ -13,7 +13,7 @@ from producers.portals.http.query import PLACE
 from worker.config.values import Right
 from worker.ports.queries import CursorPage, JobLookups
 from worker.ports.records import JobFilter, JobRecord
-from worker.redis.client import ask_each
+from worker.redis.client import Askers
 
 MAX_ACCOUNTS: Final = 20  # of one list
 AT_END: Final = "-"  # in the place of a cursor
@@ -35,7 +35,13 @@ def page_of_account(
 
 
 def list_jobs(
-    lookups: JobLookups, accounts: Sequence[str], wanted: JobFilter, *, limit: int, cursor: str = ""
+    lookups: JobLookups,
+    ask_each: Askers,
+    accounts: Sequence[str],
+    wanted: JobFilter,
+    *,
+    limit: int,
+    cursor: str = "",
 ) -> CursorPage[JobRecord]:
     """Return a page of the jobs of these accounts; one with few or none may still have a next one.
 

@@ -28,7 +28,6 @@ from producers.portals.http.problems import status_of
 from worker.config import Key
 from worker.errors import RelationsError, StoreUnreadable
 from worker.ports.records import AuditEntry
-from worker.redis.client import ask_each
 
 YEAR: Final = 365 * 86_400
 TOO_MANY: Final = 429
@@ -96,7 +95,7 @@ def _audit(deps: DashboardDeps, key: Key) -> None:
         deps.runtime.job_admin.add_audit_entry(account, entry)
 
     with suppress(StoreUnreadable):  # of an account that is alone
-        ask_each(note, [account for account in key.accounts if account in known])
+        deps.runtime.ask_each(note, [account for account in key.accounts if account in known])
 
 
 async def sign_out(request: Request) -> Response:

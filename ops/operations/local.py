@@ -26,7 +26,6 @@ from worker.ports.drift import DriftFilter
 from worker.ports.pace import Pause
 from worker.ports.records import AuditEntry, JobRecord
 from worker.ports.replays import Replay
-from worker.redis.client import ask_each
 from worker.usecases.intake import AccountResult
 from worker.wiring import Runtime
 
@@ -92,7 +91,7 @@ class LocalOperations:
         """Return how these accounts stand, without those that cannot be read; one that is alone raises."""
         runtime, now, known, zone = self.runtime, self.now(), self.runtime.settings.account, zone or self.zone
         stats, paces = runtime.metrics.account_stats(names), runtime.limiter.states(names)
-        waits = ask_each(runtime.waits.of_account, names)
+        waits = runtime.ask_each(runtime.waits.of_account, names)
         return [
             serialize_account(known(name), stats[name], paces[name], waits[name], now=now, zone=zone)
             for name in names

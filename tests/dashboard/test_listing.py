@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from ops.dashboard.listing import list_jobs, read_cursor
 from worker.ports.queries import CursorPage
 from worker.ports.records import JobFilter, JobRecord
+from worker.redis.client import Askers
+
+ASK_EACH = Askers("redis://127.0.0.1")
 
 
 def job(account: str, at: int) -> JobRecord:
@@ -72,7 +75,7 @@ def test_every_job_that_fits_is_on_one_page_and_each_page_is_in_order(
     names, shelf = tuple(jobs), Shelf(jobs, looks_at)
     seen, cursor = list[str](), ""
     for _ in range(500):
-        page = list_jobs(shelf, names, JobFilter(), limit=limit, cursor=cursor)
+        page = list_jobs(shelf, ASK_EACH, names, JobFilter(), limit=limit, cursor=cursor)
         ats = [each.accepted_at for each in page.entries]
         assert ats == sorted(ats, reverse=True)
         assert len(ats) <= limit

@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Sequence
 from importlib.resources import files
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from redis import exceptions as redis_errors
 from redis._parsers.base import BaseParser
 
+from ops.dev.redis_server import RedisServer
 from worker.config.urls import MultiHostUrl
 from worker.errors import InvalidSettings, StoreUnavailable, StoreUnreadable
-from worker.redis.client import Client, ask_each, connect, read_apart, translate_errors
+from worker.redis.client import Askers, Client, connect, read_apart, translate_errors
 from worker.redis.scripts import load_script
 from worker.store.database import CONSTANTS
 
+ASK_EACH = Askers("redis://127.0.0.1")
 ERRORS = [
     error
     for _, error in inspect.getmembers(redis_errors, inspect.isclass)
@@ -118,7 +121,19 @@ def test_accounts_that_are_asked_about_one_by_one_are_several_at_a_time() -> Non
         return len(account)
 
     names = [f"a{number}" for number in range(80)]
-    assert ask_each(read, names) == {name: len(name) for name in names}
+    assert ASK_EACH(read, names) == {name: len(name) for name in names}
+
+
+def test_who_asks_about_many_accounts_leaves_connections_of_a_bounded_client_to_others(
+    redis_server: RedisServer,
+) -> None:
+    names = [f"a{number}" for number in range(40)]
+    for bound, most in (("3", 1), ("8", 2), ("24", 6)):
+        url = f"{redis_server.url}?max_connections={bound}"
+        with connect(url) as client:
+            assert Askers(url)(lambda name: client.blpop([name], 0.01), names) == dict.fromkeys(names)
+            idle: Any = client.connection_pool
+            assert 1 <= len(idle._available_connections) <= most
 
 
 def test_of_accounts_that_are_asked_about_one_by_one_those_that_cannot_be_read_are_left_out() -> None:
@@ -129,12 +144,12 @@ def test_of_accounts_that_are_asked_about_one_by_one_those_that_cannot_be_read_a
             raise StoreUnavailable("Redis does not answer")
         return len(account)
 
-    assert list(ask_each(read, ["z", "bad", "a", "bad"])) == ["z", "a"]
-    assert ask_each(read, []) == {}
+    assert list(ASK_EACH(read, ["z", "bad", "a", "bad"])) == ["z", "a"]
+    assert ASK_EACH(read, []) == {}
     with pytest.raises(StoreUnreadable):
-        ask_each(read, ["bad"])
+        ASK_EACH(read, ["bad"])
     with pytest.raises(StoreUnavailable):
-        ask_each(read, ["z", "away", "bad"])
+        ASK_EACH(read, ["z", "away", "bad"])
 
 
 def test_a_script_gets_the_constants_it_names_behind_its_first_line(redis_client: Client) -> None:

@@ -102,7 +102,8 @@ ADVICE: Final = {
     "Timeout connecting": "nobody answers there, or a server that speaks no TLS does",
 }
 PIPELINE: Final = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
-ASKERS: Final = ThreadPoolExecutor(16, "asker")  # of this process; each thread begins when it is needed
+MOST_ASKERS: Final = 16
+POOL: Final = 100  # connections of a client whose URL does not say how many
 UNREADABLE: Final = (ValueError, struct.error, msgspec.MsgspecError)  # what reading bytes raises
 SENTINEL: Final = re.compile(r"<redis\.client\.Redis\(.*?\bhost=([^,]+),port=(\d+).*?\)>\)>\)>", re.DOTALL)
 
@@ -187,22 +188,32 @@ def read_apart(
     return found
 
 
-def ask_each(ask: Callable[[str], Found], accounts: Sequence[str]) -> Mapping[str, Found]:
-    """Return the answers about these accounts, several at a time; of several without unreadable ones.
+class Askers:
+    """Ask about many accounts, several at a time, by threads that begin when they are needed.
 
-    `ask` takes a few round trips, one after the other, and does not come back here. Raises StoreUnreadable
-    for an account that is alone.
+    They take a quarter of the connections that the URL allows, or nothing else could be asked meanwhile.
     """
-    if len(accounts) <= 1:
-        return {account: ask(account) for account in accounts}
 
-    def ask_one(account: str) -> Iterable[tuple[str, Found]]:
-        try:
-            return [(account, ask(account))]
-        except StoreUnreadable:
-            return []
+    def __init__(self, url: str) -> None:
+        at_once = min(MOST_ASKERS, redis_options(url).get("max_connections", POOL) // 4)
+        self._each: Any = ThreadPoolExecutor(at_once, "asker").map if at_once > 1 else map
 
-    return dict(chain.from_iterable(ASKERS.map(ask_one, accounts)))  # an error leaves out the rest
+    def __call__(self, ask: Callable[[str], Found], accounts: Sequence[str]) -> Mapping[str, Found]:
+        """Return the answers about these accounts, of several without those that cannot be read.
+
+        `ask` takes a few round trips, one after the other, and does not come back here. Raises
+        StoreUnreadable for an account that is alone.
+        """
+        if len(accounts) <= 1:
+            return {account: ask(account) for account in accounts}
+
+        def ask_one(account: str) -> Iterable[tuple[str, Found]]:
+            try:
+                return [(account, ask(account))]
+            except StoreUnreadable:
+                return []
+
+        return dict(chain.from_iterable(self._each(ask_one, accounts)))  # an error leaves out the rest
 
 
 def is_refusal(error: StoreUnavailable) -> bool:

@@ -17,7 +17,6 @@ from worker.contract.reference import is_short_form
 from worker.contract.values import strip_pasted
 from worker.errors import RelationsError
 from worker.ports.records import JobFilter, JobRecord
-from worker.redis.client import ask_each
 
 SOURCES: Final = (DEFAULT_SOURCE, CLI_SOURCE)  # of producers that name none
 MAX_LOOKED_UP: Final = 20  # accounts that are asked for something without an account
@@ -53,7 +52,7 @@ def _look_up(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
         return owned
     if relation := read_relation(text):
         t = visit.texts
-        known = ask_each(partial(_knows, deps, relation), visit.accounts)
+        known = deps.runtime.ask_each(partial(_knows, deps, relation), visit.accounts)
         accounts = [name for name, is_known in known.items() if is_known] or visit.accounts
         return [
             Found(t("relation"), f"{name}: {relation}", relation_path(name, relation)) for name in accounts
@@ -128,5 +127,5 @@ def _by_event(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
         jobs += queries.find_event(account, event.strip(), [source]) if event else ()
         return [*jobs, *queries.find_jobs(account, JobFilter(event_id=text), limit=5).entries]
 
-    found = chain.from_iterable(ask_each(find_in, visit.inboxes[:MAX_LOOKED_UP]).values())
+    found = chain.from_iterable(deps.runtime.ask_each(find_in, visit.inboxes[:MAX_LOOKED_UP]).values())
     return [Found(visit.texts("job of this event"), job.id, f"/jobs/{job.id}") for job in found]

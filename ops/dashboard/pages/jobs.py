@@ -23,7 +23,6 @@ from worker.onoffice.codes import advise
 from worker.ports.metrics import AccountStats
 from worker.ports.pace import Waiting
 from worker.ports.records import FILTER_TIMES, OPEN_STATES, JobFilter, JobRecord, JobState
-from worker.redis.client import ask_each
 
 STATES: Final[tuple[str, ...]] = get_args(JobState)
 FIELDS: Final = (  # in the order of the form; `account` and `state` stand beside
@@ -123,8 +122,9 @@ def list_jobs(deps: DashboardDeps, visit: Visit) -> Page:
     following = ""
     listed = pick_accounts(deps, query)
     if not query.faults:
-        queries = deps.runtime.queries
-        jobs, following = list_page(queries, listed, query.filter, limit=size, cursor=visit.asked("cursor"))
+        queries, ask_each = deps.runtime.queries, deps.runtime.ask_each
+        cursor = visit.asked("cursor")
+        jobs, following = list_page(queries, ask_each, listed, query.filter, limit=size, cursor=cursor)
     kept = {"account": query.account, **query.given}
     return Page(
         "jobs.html",
@@ -153,7 +153,7 @@ def find_waits(deps: DashboardDeps, jobs: Sequence[JobRecord]) -> dict[str, Wait
     by_account: dict[str, list[JobRecord]] = {}
     for job in jobs:
         by_account.setdefault(job.account, []).append(job)
-    found = ask_each(lambda name: deps.runtime.waits.of_jobs(by_account[name]), list(by_account))
+    found = deps.runtime.ask_each(lambda name: deps.runtime.waits.of_jobs(by_account[name]), list(by_account))
     return dict(chain.from_iterable(each.items() for each in found.values()))
 
 

@@ -15,7 +15,6 @@ from worker.errors import StoreUnreadable
 from worker.ports.metrics import HISTORY_BUCKETS, HISTORY_SECONDS, HistoryPoint
 from worker.ports.pace import Waiting
 from worker.ports.records import OPEN_STATES
-from worker.redis.client import ask_each
 from worker.usecases.health import AccountHealth, Health
 
 BARS: Final = 48
@@ -72,7 +71,9 @@ def read_accounts(
 
     names = sorted(health.accounts, key=urgency)[:most]
     listed = [name for name in health.accounts if name in names]
-    rows = ask_each(lambda name: read_row(deps, health, name, levels.get(f"account {name}", "ok")), listed)
+    rows = deps.runtime.ask_each(
+        lambda name: read_row(deps, health, name, levels.get(f"account {name}", "ok")), listed
+    )
     return list(rows.values())
 
 
@@ -96,7 +97,9 @@ def read_day(deps: DashboardDeps, rows: Sequence[AccountRow], now: int) -> list[
     """Return what these accounts did over the last day, in half hours."""
     stats, buckets = {row.name: row.state.stats for row in rows}, list[HistoryPoint]()
     with suppress(StoreUnreadable):  # of an account that is alone
-        read = ask_each(lambda name: read_history(deps.runtime.metrics, name, stats[name]), list(stats))
+        read = deps.runtime.ask_each(
+            lambda name: read_history(deps.runtime.metrics, name, stats[name]), list(stats)
+        )
         buckets += chain.from_iterable(read.values())
     step = BAR_SECONDS * 1_000_000
     start = (now // step - BARS + 1) * step

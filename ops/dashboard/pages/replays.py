@@ -8,7 +8,6 @@ from ops.dashboard.listing import MAX_ACCOUNTS
 from ops.dashboard.page import Answer, DashboardDeps, Page, SeeOther, Visit, get, post
 from producers.portals.http.endpoint import job_account
 from worker.config.values import Right
-from worker.redis.client import ask_each
 
 REPLAYS: Final = 50
 LISTED_ACTIONS: Final = 50  # of a replay's plan
@@ -19,7 +18,7 @@ def list_replays(deps: DashboardDeps, visit: Visit) -> Page:
     """Show the replays of the last week, newest first."""
     inboxes = visit.chosen_inboxes()
     list_own = partial(deps.runtime.job_admin.list_replays, limit=REPLAYS + 1)
-    replays = list(chain.from_iterable(ask_each(list_own, inboxes[:MAX_ACCOUNTS]).values()))
+    replays = list(chain.from_iterable(deps.runtime.ask_each(list_own, inboxes[:MAX_ACCOUNTS]).values()))
     replays.sort(key=lambda replay: -replay.made_at)
     return Page(
         "replays.html",
