@@ -4,6 +4,8 @@ import inspect
 import re
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any
 
@@ -122,6 +124,24 @@ def test_accounts_that_are_asked_about_one_by_one_are_several_at_a_time() -> Non
 
     names = [f"a{number}" for number in range(80)]
     assert ASK_EACH(read, names) == {name: len(name) for name in names}
+
+
+def test_who_asks_about_many_accounts_waits_for_nobody_else_who_does() -> None:
+    others_ask, may_end = threading.Barrier(5), threading.Event()
+
+    def hang(account: str) -> bool:
+        with suppress(threading.BrokenBarrierError):
+            others_ask.wait(10.0)
+        return may_end.wait(10.0)
+
+    ask_each, names = Askers("redis://127.0.0.1?max_connections=16"), ["a", "b", "c", "d"]
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(ask_each, hang, names)
+        others_ask.wait(10.0)
+        assert ask_each(len, names) == dict.fromkeys(names, 1)
+        assert not other.done()
+        may_end.set()
+        assert other.result() == dict.fromkeys(names, True)
 
 
 def test_who_asks_about_many_accounts_leaves_connections_of_a_bounded_client_to_others(

@@ -2,11 +2,10 @@
 
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import wraps
-from itertools import chain
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
@@ -189,31 +188,41 @@ def read_apart(
 
 
 class Askers:
-    """Ask about many accounts, several at a time, by threads that begin when they are needed.
+    """Ask about many accounts, several at a time: whoever wants to know, and threads that are free.
 
     They take a quarter of the connections that the URL allows, or nothing else could be asked meanwhile.
     """
 
     def __init__(self, url: str) -> None:
         at_once = min(MOST_ASKERS, redis_options(url).get("max_connections", POOL) // 4)
-        self._each: Any = ThreadPoolExecutor(at_once, "asker").map if at_once > 1 else map
+        self._helpers = max(0, at_once - 1)
+        self._threads = ThreadPoolExecutor(max(1, self._helpers), "asker")  # begin when they are needed
 
     def __call__(self, ask: Callable[[str], Found], accounts: Sequence[str]) -> Mapping[str, Found]:
         """Return the answers about these accounts, of several without those that cannot be read.
 
-        `ask` takes a few round trips, one after the other, and does not come back here. Raises
-        StoreUnreadable for an account that is alone.
+        Raises StoreUnreadable for an account that is alone.
         """
         if len(accounts) <= 1:
             return {account: ask(account) for account in accounts}
+        left, found = iter([*accounts]), dict[str, Found]()  # one iterator, of which each takes the next
 
-        def ask_one(account: str) -> Iterable[tuple[str, Found]]:
-            try:
-                return [(account, ask(account))]
-            except StoreUnreadable:
-                return []
+        def ask_rest() -> None:
+            for account in left:
+                try:
+                    found[account] = ask(account)
+                except StoreUnreadable:
+                    continue
+                except BaseException:
+                    list(left)  # leaves out the rest
+                    raise
 
-        return dict(chain.from_iterable(self._each(ask_one, accounts)))  # an error leaves out the rest
+        helpers = [self._threads.submit(ask_rest) for _ in accounts[: self._helpers]]
+        ask_rest()
+        for helper in helpers:
+            if not helper.cancel():  # while all threads are busy nobody waits for one
+                helper.result()
+        return {account: found[account] for account in accounts if account in found}
 
 
 def is_refusal(error: StoreUnavailable) -> bool:
