@@ -194,17 +194,15 @@ def release_lease(leased: LeasedAccount, *, window: int, rest: int, found_nothin
     reads.exists("claimed")
     reads.exists("look_ups")
     reads.zrange("parked", 0, 0, withscores=True)
-    row = reads.run()
-    (token, step), meta, (*work, idle), due, begun, listed, pause, woken, accepted, *lists = row
-    claimed, look_ups, parked = lists
+    (token, step), meta, (*work, idle), due, begun, listed, pause, wake, accepted, *left, parked = reads.run()
     if token != leased.holder.encode():
         raise leased.lost()
     head = QueueHead.read(leased.database, leased.account, listed, dead=Meta.read(meta).dead)
     times = [int(score) for _, score in (*due, *parked)]
-    times += [now] if begun or claimed or look_ups else []
+    times += [now] if begun or any(left) else []
     is_any = bool(times or head.exists)
     commit = leased.unnumbered_commit(now)
-    commit.check("wake", "at", woken or b"")
+    commit.check("wake", "at", wake or b"")
     commit.run("DEL", "holder")
     commit.put_requests(leased.unwritten(int(step or 0)))
     if not leased.claimed.is_recovered:  # else the next flush reads a part of the dead worker's batch
@@ -212,12 +210,12 @@ def release_lease(leased: LeasedAccount, *, window: int, rest: int, found_nothin
     idle_us = _note_idle(commit, int(idle or 0)) if found_nothing_at and is_any else 0
     times = [max(now + idle_us, at) for at in times]
     if head.exists:  # it waits `window` from its acceptance, but not for what others left behind
-        is_new = woken or head.accepted_at + CLOCK_ERROR_US >= found_nothing_at
+        is_new = wake or head.accepted_at + CLOCK_ERROR_US >= found_nothing_at
         times.append(max(head.accepted_at + window, 0 if is_new else now + idle_us))
     else:  # whoever accepted something since, sends no message
         commit.check("counts", "accepted", accepted or b"")
     due_in = _due_in(times, KnownPause.read(pause).in_force(now), now, rest)
-    if woken:
+    if wake:
         commit.run("DEL", "wake")
     if due_in is not None:
         _note_wake(commit, due_in, rest, idle_us)
