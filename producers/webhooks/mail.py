@@ -55,6 +55,8 @@ SEALED: Final = (
     ),
 )
 
+HUMAN: Final = ("", "no")  # values of Auto-Submitted that say that no machine wrote it
+
 ReadContent = Callable[[bytes, str], object]
 """Reads the content of an attachment by its content type; raises InvalidChange if it is not readable."""
 
@@ -212,17 +214,21 @@ def _is_of_mailer(sender: str, headers: Mapping[str, object]) -> bool:
     """Return whether a mail is of what delivers mails; forms of websites are sent as postmaster too."""
     address = normalize_email(sender) or sender.lower().rpartition("<")[2].strip('>" ')
     name = re.split(r"[@ ]", address)[0]
-    is_unanswerable = "auto-submitted" in headers or headers.get("return-path") == "<>"
+    is_unanswerable = _auto_submitted(headers) not in HUMAN or headers.get("return-path") == "<>"
     return name == "mailer-daemon" or (name == "postmaster" and is_unanswerable)
 
 
 def _is_reply(headers: Mapping[str, object]) -> bool:
     """Return whether a machine replied: it says so, or is Exchange's, which calls a reply generated."""
-    said = str(headers.get("auto-submitted", "no")).strip().lower()
+    said = _auto_submitted(headers)
     if said == "auto-generated":
         return {"in-reply-to", "x-auto-response-suppress"} <= headers.keys()
     is_marked = not {"x-autoreply", "x-autorespond"}.isdisjoint(headers)
-    return said not in ("", "no") or is_marked or headers.get("precedence") == "auto_reply"
+    return said not in HUMAN or is_marked or headers.get("precedence") == "auto_reply"
+
+
+def _auto_submitted(headers: Mapping[str, object]) -> str:
+    return str(headers.get("auto-submitted", "no")).strip().lower()
 
 
 def _read_header(message: EmailMessage, name: str, raw: str) -> str:

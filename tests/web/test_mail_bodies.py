@@ -243,6 +243,7 @@ def test_what_hides_an_enquiry_is_named(kind: str, name: str, told: str) -> None
         ({"From": "MAILER-DAEMON (Mail Delivery System)"}, True, False),
         ({"From": "Postmaster Immobilien <ada@example.test>"}, False, False),
         ({"From": "postmaster@agency.test"}, False, False),  # as forms of websites are sent
+        ({"From": "postmaster@agency.test", "Auto_Submitted": "no"}, False, False),
         ({"From": "postmaster@mx.test", "Return_Path": "<>"}, True, False),
         ({"From": "postmaster@mx.test", "Auto_Submitted": "auto-generated"}, True, False),
         ({"Auto_Submitted": "auto-replied"}, False, True),
