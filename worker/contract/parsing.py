@@ -79,8 +79,9 @@ SPACE = re.compile(rb"[ \t\r\n]*")
 SEPARATOR = re.compile(r"[ \t\r\n,]*")  # what stands before an item of an array, or before its bracket
 find_end = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode  # of an item of an array
 
-# What decoding and converting raise; UnicodeError (a lone surrogate) is a ValueError.
 PLAIN = frozenset((int, str, bool, type(None), list, tuple))  # of these nothing has to be made JSON's own
+
+# What decoding and converting raise; UnicodeError (a lone surrogate) is a ValueError.
 REFUSALS = (msgspec.MsgspecError, NotFound, ValueError, RecursionError)
 TOO_DEEP = "expected a change, got JSON that is nested too deeply"
 
@@ -110,9 +111,8 @@ def parse_many(data: bytes | str) -> list[ParsedChange]:
 def from_message(obj: object, place: Place | None = None) -> ParsedChange:
     """Return the change of one decoded message; raise InvalidChange with its faults, at this place."""
     if not (isinstance(obj, dict) and PLAIN.issuperset(map(type, obj.values()))):
-        obj = to_plain_message(
-            obj
-        )  # msgspec takes texts of other types for texts, and leaves them as they are
+        # msgspec takes texts of other types for texts, and leaves them as they are
+        obj = to_plain_message(obj)
     try:
         return _to_change(msgspec.convert(obj, Message))
     except REFUSALS:
