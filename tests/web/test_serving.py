@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -254,7 +255,8 @@ def _has_version_6() -> bool:
 def test_a_name_may_have_an_address_of_version_6_alone_and_all_addresses_are_those_of_both(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    resolve, names = socket.getaddrinfo, {"machine-1": ["::1"], "both": ["::1", "127.0.0.1"]}
+    resolve = socket.getaddrinfo
+    names = {"machine-1": ["::1"], "both": ["::1", "127.0.0.1"], "two": ["127.0.0.1", "0.0.0.0"]}
 
     def resolve_names(host: str, *more: Any, **options: Any) -> list[Any]:
         return [found for each in names.get(host, [host]) for found in resolve(each, *more, **options)]
@@ -269,6 +271,14 @@ def test_a_name_may_have_an_address_of_version_6_alone_and_all_addresses_are_tho
     assert where_it_answers("both") == ["127.0.0.1"]
     assert where_it_answers("::") == ["127.0.0.1", "::1"]
     assert where_it_answers("") == ["127.0.0.1"]
+    with listen("two", 0) as listening:
+        assert listening.getsockname()[0] == "127.0.0.1"  # the resolver's first
+
+
+@pytest.mark.parametrize("host", ["a..b", f"{'x' * 64}.example", "nobody.invalid"])
+def test_what_is_no_name_of_a_host_cannot_be_listened_at(front: Front, host: str) -> None:
+    with pytest.raises(CannotStart, match=f"cannot listen on {re.escape(host)}:0: .+; name an address"):
+        Server(application(front.runtime), host=host, port=0)
 
 
 def _takes(address: str, port: int) -> bool:

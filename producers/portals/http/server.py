@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
@@ -115,12 +116,15 @@ class GracefulServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens at an address, or at that of a name: of version 4, if it has one.
+    """Return a socket that listens at an address, or at the first of a name: of version 4, if it has one.
 
-    `::` is every address of both versions, and nothing every one of version 4.
+    `::` is every address of both versions, and nothing every one of version 4. Raises OSError.
     """
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, *_, address = min(found)  # AF_INET is less than AF_INET6
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError as error:  # a host with two dots, or a part that is too long
+        raise socket.gaierror(socket.EAI_NONAME, "no host has such a name") from error
+    family, *_, address = min(found, key=itemgetter(0))  # AF_INET is less than AF_INET6
     both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
 
