@@ -1,18 +1,21 @@
 """Behind proxies: below a path of theirs, and connections that are kept longer than theirs."""
 
+import asyncio
 import hashlib
 import hmac
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from ops.web.routes import operator_routes
 from producers.portals.http.application import application
-from producers.portals.http.middleware import THIS_MACHINE, clean_root_path, read_proxies
+from producers.portals.http.middleware import THIS_MACHINE, ForwardedMiddleware, clean_root_path, read_proxies
 from producers.portals.http.server import KEEP_ALIVE_SECONDS, Server
 from tests.support.http_front import BUYER, KEYS, SECRETS, Front
 from worker.errors import InvalidSettings
@@ -146,3 +149,20 @@ def test_a_connection_is_kept_as_long_as_was_said_and_longer_than_proxies_keep_t
             time.sleep(0.5)
             peers.append(client.get("/healthz").extensions["network_stream"].get_extra_info("client_addr"))
         assert peers[0] == peers[1]
+
+
+@pytest.mark.parametrize("address", ["10.0.0.9", "::ffff:10.0.0.9"])
+def test_a_proxy_says_who_its_client_is_also_where_both_versions_are_listened_at(address: str) -> None:
+    seen = list[Scope]()
+
+    async def note(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+
+    async def nothing(*_: Any) -> Any:
+        raise AssertionError
+
+    headers = [(b"x-forwarded-for", b"192.0.2.7"), (b"x-forwarded-proto", b"https")]
+    scope = {"type": "http", "client": (address, 4711), "scheme": "http", "path": "/", "headers": headers}
+    asyncio.run(ForwardedMiddleware(note, "10.0.0.9", emit=lambda *_, **__: None)(scope, nothing, nothing))
+    [told] = seen
+    assert (told["client"][0], told["peer"], told["scheme"]) == ("192.0.2.7", "10.0.0.9", "https")

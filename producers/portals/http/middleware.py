@@ -156,7 +156,9 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request; `peer` of the scope is the address that the connection came from."""
-        scope = {**scope, "peer": (scope.get("client") or ("",))[0].removeprefix("::ffff:")}
+        if client := scope.get("client"):  # none has a proxy on a socket of this machine
+            client = (client[0].removeprefix("::ffff:"), client[1])  # IPv4 on a socket that speaks both
+        scope = {**scope, "client": client, "peer": client[0] if client else ""}
         root = self._root_path
         forwarded = find_headers(scope, FORWARDED)
         if forwarded and self._is_trusted(scope):
@@ -178,10 +180,7 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
             self._emit("proxy.ignored", address=address)
 
     def _is_trusted(self, scope: Scope) -> bool:
-        client = scope.get("client")
-        if client is None:  # a proxy on a socket of this machine
-            return True
-        return client[0].removeprefix("::ffff:") in self.trusted_hosts  # IPv4 on a socket that speaks both
+        return scope["client"] is None or scope["peer"] in self.trusted_hosts
 
 
 def _forwarded_prefix(scope: Scope) -> str:
