@@ -326,7 +326,9 @@ def test_the_picture_of_a_neighbourhood_can_be_read_on_a_phone_and_by_who_has_lo
 def test_a_list_that_is_printed_fits_a_sheet_and_its_ids_stay_whole(open_page: Open, stack: "Stack") -> None:
     from tests.browser.world import NOBODY, change, send, wait_for_end
 
-    wait_for_end(stack, send(stack, change(900_000_000_000_001, NOBODY, source="W" * 40)))
+    long_ids = range(900_000_000_000_001, 900_000_000_000_005)
+    sent = [change(long_ids[0], NOBODY, source="W" * 40), change(501, *long_ids, NOBODY, source="import")]
+    wait_for_end(stack, send(stack, *sent))
     page = open_page("/jobs?state=failed&account=nord", viewport={"width": 718, "height": 1000})  # of A4
     page.emulate_media(media="print")
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
