@@ -336,6 +336,14 @@ def test_a_list_that_is_printed_fits_a_sheet_and_its_ids_stay_whole(open_page: O
     assert max(lines) <= 2, lines  # the account, and behind it the rest
 
 
+def test_accounts_that_are_printed_in_german_fit_a_sheet(open_page: Open) -> None:
+    page = open_page("/accounts", viewport={"width": 718, "height": 1000})
+    page.get_by_role("button", name="Deutsch").click()
+    page.emulate_media(media="print")
+    assert "Zurückgehalten" in page.locator("thead").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+
+
 def test_who_reads_a_larger_font_gets_it(open_page: Open) -> None:
     page = open_page("/jobs")
     size = "parseFloat(getComputedStyle(document.querySelector('td, p')).fontSize)"
