@@ -132,7 +132,7 @@ def fill_with_everything(stack: Stack) -> dict[str, str]:
         stack,
         {
             "type": "enquiry.created",
-            "timestamp": "2026-11-21T02:00:00Z",
+            "timestamp": datetime.now(UTC).isoformat(),
             "data": {"estate_id": 501, "person_ids": [9001]},
         },
     )

@@ -21,9 +21,12 @@ from tests.support.waiting import wait_until
 # As `sitecustomize.py`, which every Python process imports at its start.
 LOUD = "import logging\nlogging.Logger.isEnabledFor = lambda self, level: True\n"
 END = "the run is over"
-ENQUIRY = (
-    '{"type": "enquiry.created", "timestamp": "2026-11-21T02:00:00Z", '
-    '"data": {"estate_id": 7, "person_ids": [8]}}'
+ENQUIRY = json.dumps(
+    {
+        "type": "enquiry.created",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "data": {"estate_id": 7, "person_ids": [8]},
+    }
 )
 
 
