@@ -161,8 +161,9 @@ class Runtime:
     def flush(self, account: str) -> FlushResult:
         """Work one batch of an account."""
         self.live_settings.refresh()
-        deps = self._flush_deps(account)  # which needs the account's credentials
-        result = flush(self.live_settings.flush_policy(account), deps)
+        # Before the client: a pause for credentials that have just been replaced would not end.
+        policy = self.live_settings.flush_policy(account)
+        result = flush(policy, self._flush_deps(account))
         if result.counters:
             self.metrics.add(account, result.counters)
         return result
@@ -207,6 +208,7 @@ class Runtime:
         observing = {name for name, account in known.items() if account.mode == "observe"}
         return Health(
             now=(now := self.metrics.now() / 1e6),
+            ahead=now - time.time(),
             workers=self.metrics.list_workers(),
             sweeps=self.metrics.sweep_stats(),
             memory=self.metrics.memory_usage(),
@@ -216,7 +218,6 @@ class Runtime:
             },
             refusal="" if takes_changes else self._find_refusal(),
             unreadable=[name for name in names if name not in readable],
-            ahead=now - time.time(),
         )
 
     def check_writable(self) -> None:

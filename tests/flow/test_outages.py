@@ -24,12 +24,13 @@ from tests.support.references import email, wish
 from tests.support.waiting import wait_until
 from tests.support.worker_pool import WorkerPool
 from worker.background import WakeupQueue
-from worker.config import load_settings
+from worker.config import Account, load_settings
 from worker.contract import Change, from_message
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
 from worker.ports import Wake
 from worker.ports.pace import Pause
+from worker.ports.requests import Api
 from worker.testing import MemoryStore
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime
@@ -275,6 +276,28 @@ def test_credentials_in_a_file_are_rotated_without_a_restart_and_without_a_new_c
         woken.clear()
         assert (runtime.sweep(), woken) == (0, [])
         (tmp_path / "secret").write_text("n" * 64)
+        assert (runtime.sweep(), woken) == (1, ["acme"])
+        drain(runtime)
+        assert len(simulator.relations("t" * 32)) == 1
+
+
+def test_credentials_that_change_just_when_a_client_was_made_of_the_former_are_used(
+    tmp_path: Path, redis_url: str
+) -> None:
+    with running_company(tmp_path, redis_url) as (runtime, simulator, woken):
+        simulator.account("t" * 32, "n" * 64)
+        make_client = runtime.api
+
+        def rotate(account: Account) -> Api:
+            client = make_client(account)
+            (tmp_path / "secret").write_text("n" * 64)
+            return client
+
+        runtime.api = rotate
+        runtime.intake().accept(parse(message(1)))
+        runtime.flush("acme")
+        assert simulator.relations("t" * 32) == {}
+        woken.clear()
         assert (runtime.sweep(), woken) == (1, ["acme"])
         drain(runtime)
         assert len(simulator.relations("t" * 32)) == 1
