@@ -312,6 +312,11 @@ def test_what_is_no_file_of_text_is_a_fault_and_no_wait(
         Secret("file:odd", folder=tmp_path).reveal()
 
 
+def test_no_settings_file_can_be_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "relations.toml").write_text("not read")
+    assert dict(load_settings({"RELATIONS_CONFIG": os.devnull}, tmp_path).accounts) == {}
+
+
 def test_a_named_file_must_be_there_and_any_file_must_be_toml(tmp_path: Path, faults: Faults) -> None:
     with pytest.raises(
         InvalidSettings, match=r"RELATIONS_CONFIG: .*elsewhere\.toml cannot be read: No such file"
