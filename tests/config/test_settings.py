@@ -398,7 +398,8 @@ def test_an_option_of_a_url_that_cannot_be_used_is_a_fault(
         ("Hunter2=1", "the option is unknown; known are heartbeat, login_method"),
         ("virtual_host=x", "the option virtual_host is unknown"),
         ("heartbeat=often", "the option heartbeat expects a number of seconds"),
-        ("ssl_ca_certs=x", "ssl_ options belong to Redis; SSL_CERT_FILE names an authority for amqps://"),
+        ("ssl_ca_certs=x", "TLS is asked for by amqps:// alone; SSL_CERT_FILE names an authority for it"),
+        ("ssl=true", "TLS is asked for by amqps:// alone; SSL_CERT_FILE names an authority for it"),
     ],
 )
 @pytest.mark.parametrize("url", ["amqp://u:p@h/v", "amqps://a//;amqps://b//"])

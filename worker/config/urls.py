@@ -132,9 +132,9 @@ def check_amqp_options(url: str) -> None:
     """Raise ValueError for an option in the query of a RabbitMQ's URL, or of several, that cannot be used."""
     for each in url.split(";"):
         for name, value in parse_qsl(urlsplit(each).query, keep_blank_values=True):
-            if name.startswith("ssl_"):
+            if name.startswith("ssl"):
                 raise ValueError(
-                    "ssl_ options belong to Redis; SSL_CERT_FILE names an authority for amqps://"
+                    "TLS is asked for by amqps:// alone; SSL_CERT_FILE names an authority for it"
                 )
             _read_option(name, value, AMQP_OPTIONS)
 
