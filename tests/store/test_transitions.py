@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any, cast
 
 import pytest
@@ -420,6 +420,65 @@ def test_what_is_put_back_while_an_account_is_worked_wakes_nobody_and_is_due_whe
     come_between(redis_store.database, lambda: woken.append(redis_store.requeue("acme", [job.id])[1]))
     assert lease.release() == 0.0
     assert woken == [False]
+
+
+def accept_by_reference(store: Store, number: int) -> bool:
+    """Accept a change whose record is to be looked up; return whether a worker is to be woken for it."""
+    named = name_by_references(change(number, 9), "child")
+    return store.accept("acme", [submission(str(number), named)], IntakeBounds(NO_LIMIT, MONTH)).wake
+
+
+def test_what_has_to_be_looked_up_does_not_keep_a_lease_from_being_given_back(
+    redis_store: RedisStore,
+) -> None:
+    """Each change of a storm came between what a release read and what it wrote, fifty times."""
+    accept_one(redis_store, 1)
+    lease = take_lease(redis_store)
+    work_all(lease, "r1")
+    numbers = count(2)
+
+    def come() -> None:
+        accept_by_reference(redis_store, next(numbers))
+        come_between(redis_store.database, come)
+
+    come_between(redis_store.database, come)
+    assert lease.release(window=1.0) == 0.0
+
+
+def test_what_has_to_be_looked_up_does_not_wait_for_what_others_left_behind(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    accept_one(redis_store, 1)
+    lease = take_lease(redis_store)
+    work_all(lease, "r1")
+    redis_client.hset(f"{BASE}work", "idle", 10)
+    assert not read_all(lease).jobs
+    assert not accept_by_reference(redis_store, 2)
+    due_in = lease.release(window=1.0)
+    assert due_in is not None
+    assert due_in <= 1.0
+
+
+def test_whoever_accepts_while_a_worker_of_an_earlier_release_has_the_lease_wakes_a_worker(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    """That worker leaves the mark where it is, and what came next waited for the sweep."""
+    accept_one(redis_store, 1)
+    lease = take_lease(redis_store)
+    work_all(lease, "r1", "failed")
+    redis_client.hdel(f"{BASE}holder", "wakes")
+    assert accept_one(redis_store, 2)
+    redis_client.delete(f"{BASE}wake")
+    [job] = [job for job in list_jobs(redis_store) if job.state == "failed"]
+    assert redis_store.requeue("acme", [job.id]) == ([job.id], True)
+
+
+def test_whoever_accepts_while_an_account_is_inspected_wakes_a_worker(redis_store: RedisStore) -> None:
+    accept_one(redis_store, 1)
+    woken = list[bool]()
+    inspector = inspector_of(redis_store)
+    inspector.inspect("acme", on_progress=lambda _what, _count: woken.append(accept_one(redis_store, 2)))
+    assert woken[0]
 
 
 def test_what_came_while_an_account_was_worked_is_found_when_its_worker_died(

@@ -52,7 +52,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
                              releases wrote |h| for some
     journal          hash    request id → "<signed µs> <request>", not settled   until settled or given up
     holder           hash    token, step: who has the lease and may work the     10 s, renewed
-                             account; inspects: all of it is being read
+                             account; wakes: it sends a message when it
+                             gives it back; inspects: all of it is being read
     lease            hash    token, step: the lease of release 0.1.0, taken for  none
                              good, so that its workers keep out
     work             hash    size, half, alone, losses, held, full:              until nothing is left to do

@@ -140,9 +140,9 @@ class RedisStore(RedisIntake, RedisDue, RedisPauses, RedisClockStep):
         reads = database.reads(account)
         reads.hmget("meta", META_FIELDS)
         reads.hmget("wake", ("at", "idle"))
-        reads.hget("holder", "token")  # who has the lease sends a message when giving it back
-        meta, (marked_at, is_idle), token = reads.run()
-        is_woken = token or (marked_at and not is_idle)
+        reads.hget("holder", "wakes")
+        meta, (marked_at, is_idle), wakes = reads.run()
+        is_woken = wakes or (marked_at and not is_idle)
         found = read_jobs_with_claims(database, account, dict.fromkeys(map(short_id, wanted)))
         commit = commit_of_people(database, account, keep, now=now, meta=Meta.read(meta), adds=True)
         requeued, lists = list[str](), dict[str, list[str]]()
@@ -165,8 +165,8 @@ class RedisStore(RedisIntake, RedisDue, RedisPauses, RedisClockStep):
             commit.run("LREM", "claimed", 0, short)  # it ended there; who finds it there folds it once more
         for key, shorts in lists.items():
             enter_list(commit, key, [found[short] for short in shorts])
-        commit.check("holder", "token", token or b"")
-        if token or not is_woken:
+        commit.check("holder", "wakes", wakes or b"")
+        if wakes or not is_woken:
             commit.run("DEL", "wake")
             commit.run("HSET", "wake", "at", now, "delay", FIRST_WAKE_DELAY_US)
         send_act(commit)

@@ -167,7 +167,7 @@ def accept(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tupl
         return b"ok", 0, duplicates
     server.delete(keys[3])
     server.hset(keys[3], "at", at, "delay", FIRST_WAKE_DELAY_US)
-    return b"ok", 1 - server.exists(keys[-2]), duplicates
+    return b"ok", int(not server.hget(keys[-2], b"wakes")), duplicates
 
 
 def _sort_out(

@@ -177,6 +177,7 @@ def _note_inspection(leased: LeasedAccount) -> None:
     """Let replays wait until the lease is given back: what is read while they go on is of no one moment."""
     commit = leased.commit()
     commit.run("HSET", "holder", "inspects", 1)
+    commit.run("HDEL", "holder", "wakes")
     leased.send_others(commit)
 
 

@@ -4,7 +4,7 @@ Each method here tries once more when a person has come in between; what it trie
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from worker.contract import Relation
 from worker.planner.actions import Request
@@ -148,7 +148,7 @@ def take_lease(database: Database, account: str, holder: str, keep: Retention) -
     commit = AccountCommit(database, account, keep, now=now)
     commit.check("holder", "token", token or b"")
     commit.check("meta", "layout", LAYOUT)
-    commit.run("HSET", "holder", "token", holder, "step", 0)
+    commit.run("HSET", "holder", "token", holder, "step", 0, "wakes", 1)
     commit.run("PEXPIRE", "holder", LEASE_LIFETIME_MS)
     commit.run("DEL", "wake")
     try:
@@ -181,25 +181,14 @@ def release_lease(leased: LeasedAccount, *, window: int, rest: int, found_nothin
 
     All times are in µs; `found_nothing_at` is when a read of the batch found nothing to do (0: it did not).
     """
-    now, reads = leased.database.now(), leased.database.reads(leased.account)
-    reads.hmget("holder", ("token", "step"))
-    reads.hmget("meta", META_FIELDS)
-    reads.hmget("work", (*WORK_FIELDS, "idle"))
-    reads.zrange("due", 0, 0, withscores=True)
-    reads.hlen("journal")
-    reads.lrange("queue", 0, 0)
-    reads.hmget("pause", PAUSE_FIELDS)
-    reads.hget("wake", "at")
-    reads.hget("counts", "accepted")
-    reads.exists("claimed")
-    reads.exists("look_ups")
-    reads.zrange("parked", 0, 0, withscores=True)
-    (token, step), meta, (*work, idle), due, begun, listed, pause, wake, accepted, *left, parked = reads.run()
+    now, row = leased.database.now(), _read_left(leased)
+    (token, step), meta, (*work, idle), due, begun, listed, pause, wake, accepted, *others = row
+    claimed, look_ups, parked = others
     if token != leased.holder.encode():
         raise leased.lost()
     head = QueueHead.read(leased.database, leased.account, listed, dead=Meta.read(meta).dead)
     times = [int(score) for _, score in (*due, *parked)]
-    times += [now] if begun or any(left) else []
+    times += [now] if begun or claimed or look_ups else []
     is_any = bool(times or head.exists)
     commit = leased.unnumbered_commit(now)
     commit.check("wake", "at", wake or b"")
@@ -212,7 +201,9 @@ def release_lease(leased: LeasedAccount, *, window: int, rest: int, found_nothin
     if head.exists:  # it waits `window` from its acceptance, but not for what others left behind
         is_new = wake or head.accepted_at + CLOCK_ERROR_US >= found_nothing_at
         times.append(max(head.accepted_at + window, 0 if is_new else now + idle_us))
-    else:  # whoever accepted something since, sends no message
+    elif look_ups and wake:  # what is to be looked up came since, too
+        times.append(now + window)
+    elif not look_ups:  # whoever accepted something since, sends no message
         commit.check("counts", "accepted", accepted or b"")
     due_in = _due_in(times, KnownPause.read(pause).in_force(now), now, rest)
     if wake:
@@ -221,6 +212,24 @@ def release_lease(leased: LeasedAccount, *, window: int, rest: int, found_nothin
         _note_wake(commit, due_in, rest, idle_us)
     _send(leased, commit)
     return due_in
+
+
+def _read_left(leased: LeasedAccount) -> list[Any]:
+    """Return what decides when an account's work is next due, in one round trip."""
+    reads = leased.database.reads(leased.account)
+    reads.hmget("holder", ("token", "step"))
+    reads.hmget("meta", META_FIELDS)
+    reads.hmget("work", (*WORK_FIELDS, "idle"))
+    reads.zrange("due", 0, 0, withscores=True)
+    reads.hlen("journal")
+    reads.lrange("queue", 0, 0)
+    reads.hmget("pause", PAUSE_FIELDS)
+    reads.hget("wake", "at")
+    reads.hget("counts", "accepted")
+    reads.exists("claimed")
+    reads.exists("look_ups")
+    reads.zrange("parked", 0, 0, withscores=True)
+    return reads.run()
 
 
 def leave(leased: LeasedAccount) -> None:

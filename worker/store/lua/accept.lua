@@ -116,4 +116,4 @@ local mark = redis.call('HMGET', KEYS[4], 'at', 'idle') -- an idle one is about 
 if mark[1] and not mark[2] then return {'ok', 0, duplicates} end
 redis.call('DEL', KEYS[4])
 redis.call('HSET', KEYS[4], 'at', string.format('%.0f', now), 'delay', FIRST_WAKE_DELAY_US)
-return {'ok', 1 - redis.call('EXISTS', KEYS[#KEYS - 1]), duplicates} -- who has the lease sends one at its end
+return {'ok', redis.call('HGET', KEYS[#KEYS - 1], 'wakes') and 0 or 1, duplicates} -- its holder does later
