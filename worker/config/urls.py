@@ -123,7 +123,7 @@ def redis_options(url: str) -> dict[str, Any]:
     if any(name.startswith("ssl_") for name, _ in given) and not is_encrypted(url):
         raise ValueError("ssl_ options belong to rediss://, rediss+sentinel:// and rediss+cluster://")
     known = _known_options(parts.scheme)
-    options = {name: _read_option(name, value, known) for name, value in given}
+    options = {name: _read_option(url, name, value, known) for name, value in given}
     _check_agreement(parts, given)
     return options
 
@@ -136,7 +136,7 @@ def check_amqp_options(url: str) -> None:
                 raise ValueError(
                     "TLS is asked for by amqps:// alone; SSL_CERT_FILE names an authority for it"
                 )
-            _read_option(name, value, AMQP_OPTIONS)
+            _read_option(url, name, value, AMQP_OPTIONS)
 
 
 def _check_agreement(parts: SplitResult, options: Sequence[tuple[str, str]]) -> None:
@@ -177,9 +177,10 @@ def _known_options(scheme: str) -> "Options":
     return {name: REDIS_OPTIONS[name] for name in known}
 
 
-def _read_option(name: str, value: str, known: "Options") -> Any:
+def _read_option(url: str, name: str, value: str, known: "Options") -> Any:
     if name not in known:
-        shown = f" {name}" if re.fullmatch(r"[a-z_]{1,40}", name) else ""  # else a part of a password
+        is_shown = re.fullmatch(r"[a-z_]{1,40}", name) and "@" not in url.partition("?")[2]
+        shown = f" {name}" if is_shown else ""  # else it may be a part of a password
         raise ValueError(f"the option{shown} is unknown; known are {', '.join(known)}")
     expected, read = known[name]
     try:
