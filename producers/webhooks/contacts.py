@@ -30,7 +30,7 @@ def normalize_email(value: object) -> str | None:
         return None
     text, shown = drop_unseen(value).strip().lower(), ""
     if match := BEHIND_A_NAME.search(text):
-        text, shown = (match[1] or match[2] or "").strip(), text[: match.start()].strip("[]\"' ")
+        text, shown = (match[1] or match[2] or "").strip(), text[: match.start()].strip("[]\"' .,;")
     is_link = text.startswith("mailto:")
     text = text.removeprefix("mailto:").partition("?")[0] if is_link else text
     text = text.strip(" '.,;")

@@ -18,7 +18,8 @@ ALMOST_RFC3339: Final = re.compile(
 )
 LARGEST_OF_UNITS: Final = ((10**11, SECOND), (10**14, SECOND // 10**3), (10**17, 1))  # µs in one of a unit
 DEFAULT_ZONE: Final = "Europe/Berlin"
-# A time of day with its offset, as mails have it: of other names of zones nobody knows which is meant.
+# A time of day with its offset, as mails have it, which is no `10:30-12:00`: that is when something ends. Of
+# other names of zones nobody knows which is meant.
 OFFSETS: Final = {
     "+00": "UT UTC GMT Z",
     "+01": "CET MEZ",
@@ -31,8 +32,10 @@ OFFSETS: Final = {
 }
 ZONES: Final = {name: offset for offset, names in OFFSETS.items() for name in names.split()}
 ZONED: Final = re.compile(
+    r"(?!.*[^T:0-9][0-9]{1,2}:[0-9]{2}(?: ?Uhr)?(?:-| -[0-9]{2}:))"
     r"(.*[0-9]:[0-9]{2}(?:[.][0-9]{1,9})?(?: ?Uhr)?) ?"
-    rf"(?:(?:GMT|UTC)?([+-][0-9]{{2}}):?([0-9]{{2}})?|({'|'.join(ZONES)}))(?: ?[(].*[)])?",
+    r"(?:(?:GMT|UTC)?([+](?:0[0-9]|1[0-4])|-(?:0[0-9]|1[0-2])):?([0-5][0-9])?"
+    rf"|({'|'.join(ZONES)}))(?: ?[(].*[)])?",
     re.IGNORECASE,
 )
 MAX_ZONED: Final = 200  # characters

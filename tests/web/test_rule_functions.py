@@ -94,6 +94,9 @@ def messages_of(payload: object, rule: Rule, **other: Any) -> list[tuple[object,
             "",
             "2026-11-29T13:30:15Z",
         ),
+        ("29 Nov 2026 14:30 -0500", "", "2026-11-29T19:30:00Z"),
+        ("2026-11-29T14:30-05:00", "", "2026-11-29T19:30:00Z"),
+        ("2026-11-29 14:30:15 -05:00", "", "2026-11-29T19:30:15Z"),
         ("29 Nov 2026 14:30:15 +01", "", "2026-11-29T13:30:15Z"),  # an hour, no minute
         ("20260729", "", "2026-07-28T22:00:00Z"),
         (20260729, "UTC", "2026-07-29T00:00:00Z"),
@@ -140,6 +143,10 @@ def test_a_local_time_is_the_instant_at_which_a_clock_there_shows_it(moment: dat
         "2026-07-29T10:30[America/New_York]",
         "29 Nov 2026 2:05 PM",
         "29 Nov 2026 14:30:15 JST",
+        "29.11.2026 10:30-12:00",  # from then to then
+        "29.11.2026 10:30 Uhr-12:00",
+        "29.11.2026 um 14:00 -16:00",
+        "29 Nov 2026 14:30:15 -1600",
         "20260230",
         20261301,
         True,
@@ -245,6 +252,7 @@ def test_an_error_repeats_no_value_of_the_payload() -> None:
         ("mailto:ada@example.test", "ada@example.test"),
         ("mailto:ada@example.test?subject=PC910", "ada@example.test"),
         ("ada@example.test<mailto:ada@example.test>", "ada@example.test"),  # as Outlook writes a link
+        ("ada@example.test. <mailto:ada@example.test>", "ada@example.test"),
         ("Ada Lovelace [mailto:ada@example.test]", "ada@example.test"),
         ("ada@example.test<mailto:eda@example.test>", None),  # which of them?
         ("[ada@example.test](mailto:eda@example.test)", None),
