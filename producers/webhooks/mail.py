@@ -220,11 +220,11 @@ def _is_of_mailer(sender: str, headers: Mapping[str, object]) -> bool:
 
 def _is_reply(headers: Mapping[str, object]) -> bool:
     """Return whether a machine replied: it says so, or is Exchange's, which calls a reply generated."""
-    said = _auto_submitted(headers)
-    if said == "auto-generated":
+    declared = _auto_submitted(headers)
+    if declared == "auto-generated":
         return {"in-reply-to", "x-auto-response-suppress"} <= headers.keys()
     is_marked = not {"x-autoreply", "x-autorespond"}.isdisjoint(headers)
-    return said not in HUMAN or is_marked or headers.get("precedence") == "auto_reply"
+    return declared not in HUMAN or is_marked or headers.get("precedence") == "auto_reply"
 
 
 def _auto_submitted(headers: Mapping[str, object]) -> str:
