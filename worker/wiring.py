@@ -120,7 +120,10 @@ class Runtime:
     def waits(self) -> WaitReader:
         """What says why accounts and jobs wait."""
         return WaitReader(
-            queries=self.queries, limiter=self.limiter, policy_of=self.live_settings.flush_policy
+            queries=self.queries,
+            limiter=self.limiter,
+            policy_of=self.live_settings.flush_policy,
+            ask_each=self.ask_each,
         )
 
     @cached_property

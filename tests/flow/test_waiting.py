@@ -18,6 +18,7 @@ from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Relation
 from worker.ports.pace import Grant, Pause, Waiting
 from worker.ports.queries import AccountState
 from worker.ports.records import JobRecord
+from worker.redis.client import Askers
 from worker.testing import MemoryStore
 from worker.usecases.waiting import (
     AccountView,
@@ -43,7 +44,12 @@ def view(state: AccountState = FREE, grant: Grant = READY, **policy: Any) -> Acc
 
 
 def reader_of(world: World) -> WaitReader:
-    return WaitReader(queries=queries_of(world.store), limiter=world.limiter, policy_of=world.policy_of)
+    return WaitReader(
+        queries=queries_of(world.store),
+        limiter=world.limiter,
+        policy_of=world.policy_of,
+        ask_each=Askers("redis://localhost"),
+    )
 
 
 # --- as a table

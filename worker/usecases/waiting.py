@@ -7,6 +7,7 @@ questions in the same order (`flush`), so what it names is what stands in the wa
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, NamedTuple
 
 from worker.contract import Relation
@@ -28,6 +29,8 @@ PAUSES: Final[Mapping[str, WaitReason]] = {
     "clock": "clock",
 }
 FULL_PACE: Final = Grant(booked=True)
+Reasons = Mapping[str, Waiting]
+"""Why jobs wait, by their ids."""
 
 
 class AccountView(NamedTuple):
@@ -158,11 +161,15 @@ def _why_paused(account: str, pause: Pause) -> Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitReader:
-    """Reads what the reasons are made of; `policy_of` raises NotFound for an account of no settings."""
+    """Reads what the reasons are made of; `policy_of` raises NotFound for an account of no settings.
+
+    `ask_each` returns the answers about accounts, of several without those that cannot be read.
+    """
 
     queries: Queries
     limiter: Limiter
     policy_of: Callable[[str], FlushPolicy]
+    ask_each: Callable[[Callable[[str], Reasons], Sequence[str]], Mapping[str, Reasons]]
 
     def view(self, account: str) -> AccountView:
         """Read an account, in two round trips."""
@@ -188,19 +195,20 @@ class WaitReader:
         [(relation, record)] = self.queries.get_records(account, filter(None, [view.state.next_due])).items()
         return why_relation_waits(view, relation, record) or _turn(view)
 
-    def of_jobs(self, jobs: Sequence[JobRecord]) -> Mapping[str, Waiting]:
+    def of_jobs(self, jobs: Sequence[JobRecord]) -> Reasons:
         """Return why each of these jobs waits, without those that do not or whose account cannot be read."""
         by_account: dict[str, list[JobRecord]] = {}
         for job in jobs:
             if job.state in OPEN_STATES and job.state != "sending":
                 by_account.setdefault(job.account, []).append(job)
-        found: dict[str, Waiting] = {}
-        for account, waiting in by_account.items():
-            with suppress(StoreUnreadable):
-                found |= self._of_account_jobs(account, waiting)
-        return found
+        with suppress(StoreUnreadable):  # of an account that is alone
+            found = self.ask_each(
+                lambda account: self._of_account_jobs(account, by_account[account]), list(by_account)
+            )
+            return dict(chain.from_iterable(reasons.items() for reasons in found.values()))
+        return {}
 
-    def _of_account_jobs(self, account: str, jobs: Sequence[JobRecord]) -> dict[str, Waiting]:
+    def _of_account_jobs(self, account: str, jobs: Sequence[JobRecord]) -> Reasons:
         view, records = self.view(account), self._records(account, jobs)
         reasons = {job.id: why_job_waits(view, job, records) for job in jobs}
         return {job: reason for job, reason in reasons.items() if reason}

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo
-from itertools import chain
 from typing import Final, NamedTuple, get_args
 
 from ops.dashboard.formats import Formatter, relation_path
@@ -21,7 +20,6 @@ from worker.contract.values import read_whole
 from worker.errors import Fault, Invalid, InvalidChange, NotFound
 from worker.onoffice.codes import advise
 from worker.ports.metrics import AccountStats
-from worker.ports.pace import Waiting
 from worker.ports.records import FILTER_TIMES, OPEN_STATES, JobFilter, JobRecord, JobState
 
 STATES: Final[tuple[str, ...]] = get_args(JobState)
@@ -136,7 +134,7 @@ def list_jobs(deps: DashboardDeps, visit: Visit) -> Page:
             "types": sorted(TYPES),
             "tabs": count_tabs(deps, query),
             "jobs": jobs,
-            "waits": find_waits(deps, jobs),
+            "waits": deps.runtime.waits.of_jobs(jobs),
             "words": describe_query(visit, query),
             "kept": kept,
             "state": query.given.get("state", ""),
@@ -146,15 +144,6 @@ def list_jobs(deps: DashboardDeps, visit: Visit) -> Page:
             "cancellable": CANCELLABLE,
         },
     )
-
-
-def find_waits(deps: DashboardDeps, jobs: Sequence[JobRecord]) -> dict[str, Waiting]:
-    """Return why each of these jobs waits, without those that do not."""
-    by_account: dict[str, list[JobRecord]] = {}
-    for job in jobs:
-        by_account.setdefault(job.account, []).append(job)
-    found = deps.runtime.ask_each(lambda name: deps.runtime.waits.of_jobs(by_account[name]), list(by_account))
-    return dict(chain.from_iterable(each.items() for each in found.values()))
 
 
 def pick_accounts(deps: DashboardDeps, query: JobQueryView) -> list[str]:
