@@ -15,7 +15,7 @@ from producers.webhooks.events import Event, find_account, find_events, find_ign
 from producers.webhooks.expressions import advise_on_value, lists_of, maps_of, reason_broken, search
 from producers.webhooks.fields import compose, make_tree, plain_fields, split_fields
 from producers.webhooks.mail import explain_unread_mail
-from producers.webhooks.request_parts import is_said_by_query, show_query
+from producers.webhooks.request_parts import has_message_in_query, show_query
 from producers.webhooks.scope import NO_DELIVERY, TooMuchWork
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.signed_content import list_expressions
@@ -108,7 +108,7 @@ def _read_value(source: Source, delivery: WebhookDelivery) -> object:
         signed = plain_fields(signed_fields(delivery.url))
         signed.pop("signature", None)
         return {name: _read_number(name, value) for name, value in signed.items()}
-    if is_said_by_query(source, delivery):
+    if has_message_in_query(source, delivery):
         fields = split_fields(show_query(source, delivery)[1:].encode("latin-1"))
         return plain_fields(make_tree(fields, repeated=True)) or None
     return read_body_value(delivery)

@@ -15,6 +15,7 @@ from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Rule, Source
 from worker.config.kinds import BODY_SHA256, URL_SHA256
 from worker.config.secret import STARS
+from worker.config.source_checks import SIGNED
 
 HEAD: Final = re.compile(rb"(GET|POST) (/webhooks/\S*) HTTP/1\.1\r?\n((?:[^\r\n]+\r?\n)*)\r?\n")
 
@@ -24,7 +25,7 @@ def make_head(source: Source, delivery: WebhookDelivery) -> bytes:
 
     What a GET without a body says stands in its query.
     """
-    calls, is_query = _calls(source), is_said_by_query(source, delivery)
+    calls, is_query = _calls(source), has_message_in_query(source, delivery)
     if not calls and not is_query:
         return b""
     headers = {name: delivery.headers[name] for name in list_read_headers(source) if name in delivery.headers}
@@ -34,13 +35,13 @@ def make_head(source: Source, delivery: WebhookDelivery) -> bytes:
     return write_head(delivery.method, target, headers)
 
 
-def is_said_by_query(source: Source, delivery: WebhookDelivery) -> bool:
+def has_message_in_query(source: Source, delivery: WebhookDelivery) -> bool:
     """Return whether a message stands in the query, as a form of HTML that is sent by GET has it.
 
     Not where its sender signs the body alone: to one that is empty, anybody could write a query.
     """
     claims = source.claims.values()
-    signs_body = source.scheme in ("standard-webhooks", "hmac", "public-key") or BODY_SHA256 in claims
+    signs_body = source.scheme in (*SIGNED, "standard-webhooks") or BODY_SHA256 in claims
     signs_query = "{url}" in source.signed or URL_SHA256 in claims
     return delivery.method == "GET" and not delivery.body and (signs_query or not signs_body)
 
