@@ -45,7 +45,7 @@ class RedisMetrics:
     def __init__(self, database: Database) -> None:
         self._redis, self._prefix = database.redis, database.prefix
         self._workers, self._sweep = self._shared("workers"), self._shared("sweep")
-        self._database, self._scripts = database, database.scripts
+        self._database = database
 
     def _shared(self, name: str) -> str:
         return keys.shared(self._prefix, name)
@@ -113,7 +113,7 @@ class RedisMetrics:
     def _note(self, key: str, field: str, value: bytes | int) -> None:
         """Write a field, also while the server is full."""
         with translate_errors():
-            self._scripts["note"](keys=[key], args=[field, value])
+            self._database.scripts["note"](keys=[key], args=[field, value])
 
     def remove_worker(self, name: str) -> None:
         """Note that the worker has ended."""
